@@ -1,0 +1,147 @@
+"""From a composed config to the objects of a command. Everything below this layer takes plain arguments."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from aaa.data.cache import LatentCache, open_or_build
+from aaa.data.fingerprint import FileDigests, code_fingerprint, fingerprint, records_fingerprint
+from aaa.data.records import Source
+from aaa.encoders.protocols import VAE, HasWeights, TextEncoder
+from aaa.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+STORAGE_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
+
+
+def pick_device(name: str) -> str:
+    """`cuda` if there is one, else `cpu`, for `auto`; any other name as it is.
+
+    Raises:
+        UserError: if there is no such device.
+    """
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"device={name}: torch cannot use it ({str(error).splitlines()[0]}).") from None
+    return name
+
+
+def build_encoders(encoder: DictConfig) -> tuple[VAE, TextEncoder]:
+    """The VAE and the text encoder, neither of which has loaded any weights yet.
+
+    Raises:
+        UserError: if what the VAE says of itself is not what the config says.
+    """
+    vae, text_encoder = instantiate(encoder.vae), instantiate(encoder.text_encoder)
+    for key, said, found in (
+        ("latent_channels", encoder.latent_channels, vae.latent_channels),
+        ("downscale_factor", encoder.downscale_factor, vae.downscale_factor),
+        ("prompt_dim", encoder.prompt_dim, text_encoder.prompt_dim),
+    ):
+        if said != found:
+            raise UserError(f"encoder.{key}={said}, but the encoder itself has {found}.")
+    return vae, text_encoder
+
+
+def open_latents(data: DictConfig, encoder: DictConfig, device: str) -> tuple[LatentCache, VAE]:
+    """Open the latent cache of this data with this encoder, building it first where there is none.
+
+    Returns:
+        The cache and the VAE that decodes its latents.
+
+    Raises:
+        UserError: naming at once everything that is missing.
+    """
+    _check_resolution(data.resolution, encoder.downscale_factor)
+    if encoder.storage_dtype not in STORAGE_DTYPES:
+        raise UserError(f"encoder.storage_dtype={encoder.storage_dtype}: must be one of {', '.join(STORAGE_DTYPES)}.")
+    vae, text_encoder = build_encoders(encoder)
+    weighty = [part for part in (vae, text_encoder) if isinstance(part, HasWeights)]
+    source = _build_source(data, [message for part in weighty if (message := part.missing_files())], encoder.name)
+    digests = FileDigests(Path(data.cache_dir) / "digests.jsonl")
+    source_arguments: dict[str, Any] = {
+        key: value for key, value in _plain(data.source).items() if key != "root"  # where it lies does not matter
+    }
+    encoder_arguments = {"vae": _plain(encoder.vae), "text_encoder": _plain(encoder.text_encoder)}
+    targets = [source_arguments["_target_"], *(part["_target_"] for part in encoder_arguments.values())]
+    origin = {
+        "source": source_arguments,
+        "encoder": encoder_arguments,
+        "resolution": data.resolution,
+        "horizontal_flip": data.horizontal_flip,
+        "skip_unreadable": data.skip_unreadable,
+        "storage_dtype": encoder.storage_dtype,
+    }
+    hashes = {
+        "records": records_fingerprint(source, digests),
+        "weights": [digests.digest(path) for part in weighty for path in part.weight_files],
+        "code": code_fingerprint([*targets, "aaa.data.pictures.crop_and_resize"]),
+    }
+    key = fingerprint(origin | hashes)
+    path = Path(data.cache_dir) / f"{data.name}-{encoder.name}-{data.resolution}-{key[:16]}"
+
+    def on_device() -> tuple[VAE, TextEncoder]:
+        logger.info("Encoding %d records into the latent cache %s", len(source), path)
+        for part in weighty:
+            part.to(device)
+        return vae, text_encoder
+
+    cache = open_or_build(
+        path,
+        source,
+        on_device,
+        fingerprint=key,
+        resolution=data.resolution,
+        horizontal_flip=data.horizontal_flip,
+        skip_unreadable=data.skip_unreadable,
+        storage_dtype=STORAGE_DTYPES[encoder.storage_dtype],
+        batch_size=encoder.batch_size,
+        origin=origin,
+    )
+    if isinstance(vae, HasWeights):
+        vae.to(device)
+    return cache, vae
+
+
+def _check_resolution(resolution: int, factor: int) -> None:
+    if resolution < factor or resolution % factor:
+        nearest = max(round(resolution / factor), 1) * factor
+        raise UserError(
+            f"data.resolution={resolution} is not divisible by encoder.downscale_factor={factor}; "
+            f"the nearest that is: {nearest}."
+        )
+
+
+def _build_source(data: DictConfig, missing_weights: list[str], encoder_name: str) -> Source:
+    problems = []
+    source = None
+    try:
+        source = instantiate(data.source)
+    except Exception as error:
+        known = next((e for e in (error, error.__cause__) if isinstance(e, UserError)), None)
+        if known is None:
+            raise
+        problems.append(str(known))
+    if missing_weights:
+        listed = "\n  ".join(missing_weights)
+        problems.append(
+            f"The weights of encoder={encoder_name} are missing (and no latents are cached):\n  {listed}\n"
+            "  Or train without them, on pixels: encoder=pixel data.resolution=64"
+        )
+    if source is None or problems:
+        raise UserError("\n".join(problems))
+    return source
+
+
+def _plain(config: DictConfig) -> dict[str, Any]:
+    container = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}

@@ -1,0 +1,201 @@
+"""How a command starts and ends: compose the config, run the task, turn any error into one clear message."""
+
+import difflib
+import logging
+import os
+import re
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from aaa.config import CONF, SCHEMAS
+from aaa.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+Task = Callable[[DictConfig], object]
+
+
+def run(task: Task, config_name: str, arguments: list[str] | None = None) -> NoReturn:
+    """Run a command and exit: 0 on success, 1 after an error, 130 or 143 after Ctrl-C or SIGTERM.
+
+    Args:
+        task: what the command does with its composed config.
+        config_name: its primary config, a file of conf/ without `.yaml`.
+        arguments: the command line; None for this process's own.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    # Hydra prints errors its own way unless told to raise them.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    signal.signal(signal.SIGTERM, _exit_on_signal)
+
+    def report(error: Exception) -> None:
+        if wants_traceback:
+            traceback.print_exception(error)
+        print(f"error: {explain(error, config_name, arguments)}", file=sys.stderr)
+
+    try:
+        sys.argv[1:] = [*arguments, *_run_arguments(_resumed_folder(arguments))]
+        job = _reported(task, report)
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)()
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+    except Exception as error:
+        report(error)
+        sys.exit(1)
+    sys.exit(0)
+
+
+def _resumed_folder(arguments: list[str]) -> Path | None:
+    """The run folder that `resume=` names, if any.
+
+    Raises:
+        UserError: if it is none, or the arguments ask for what a resumed run cannot do.
+    """
+    value = next((a.removeprefix("resume=") for a in arguments if a.startswith("resume=")), "null").strip("'\"")
+    if value in ("null", ""):
+        return None
+    if "-m" in arguments or "--multirun" in arguments:
+        raise UserError("resume=... goes on with one run; it cannot be swept over with -m.")
+    folder = Path(value).absolute()
+    if not (folder / ".hydra" / "config.yaml").is_file():
+        raise UserError(
+            f"resume={value}: there is no run in that folder (no .hydra/config.yaml in {folder}). "
+            "Give the folder that training named when it started, outputs/NAME/TIMESTAMP."
+        )
+    if chosen := [a for a in arguments if a.partition("=")[0] in _groups()]:
+        raise UserError(
+            f"{chosen[0]}: a resumed run keeps its config. Its groups cannot be swapped; single keys can be "
+            "changed, e.g. trainer.max_steps=4800."
+        )
+    return folder
+
+
+def _run_arguments(resumed: Path | None) -> list[str]:
+    """Further arguments for Hydra.
+
+    A resumed run takes its own config instead of conf/ and goes on in its own folder. The helpers in a launch of
+    several processes leave run folder, config and log to the first process.
+    """
+    helper = int(os.environ.get("RANK", "0")) > 0
+    added = ["hydra.run.dir=.", "hydra.output_subdir=null"] if helper else []
+    if resumed is not None:
+        added += [f"--config-dir={resumed / '.hydra'}", "--config-name=config", "hydra.job.name=train"]
+        added += ["hydra/hydra_logging=none"]
+        if not helper:
+            added.append(f"hydra.run.dir='{resumed}'")
+    if helper or resumed is not None:
+        added.append(f"hydra/job_logging={'aaa_console' if helper else 'aaa'}")
+    return added
+
+
+def _exit_on_signal(signum: int, _frame: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + signum)
+
+
+def _reported(task: Task, report: Callable[[Exception], None]) -> Task:
+    """Report the failure of a job at once, its traceback kept for the log file.
+
+    A sweep goes on with its next job, so there the error is passed on to Hydra, which fails the sweep at its end.
+    """
+
+    def wrapped(config: DictConfig) -> object:
+        try:
+            return task(config)
+        except Exception as error:
+            logger.debug("failed", exc_info=True)
+            report(error)
+            if HydraConfig.get().mode is RunMode.MULTIRUN:
+                raise
+            sys.exit(1)
+
+    # Hydra finds the job's name through the task's module.
+    wrapped.__module__ = task.__module__
+    return wrapped
+
+
+def explain(error: Exception, config_name: str, arguments: list[str]) -> str:
+    """One message for an error: what was wrong, and the nearest thing that would have worked."""
+    cause = error.__cause__ or error.__context__
+    for known in (error, cause):  # Hydra wraps what a class named by `_target_` raises
+        if isinstance(known, UserError):
+            return str(known)
+    text = str(error).strip()
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        if match := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
+            return _unknown_option(match[1], match[2])
+        if (match := re.search(r"Could not override '([^']+)'", text)) and not text.startswith("In '"):
+            return _unknown_key(match[1], config_name, arguments)
+        if match := re.search(r"Error merging override (\S+?)=(.*)", text):
+            reason = str(cause).splitlines()[0] if cause else text
+            return f"{match[1]}={match[2].strip()}: {reason}"
+        lines = [line.strip() for line in (text + "\n" + str(cause or "")).splitlines()]
+        keep = [line for line in lines if line and not line.startswith(("full_key:", "object_type=", "reference_type="))]
+        return "\n  ".join(dict.fromkeys(keep))
+    return (
+        f"{type(error).__name__}: {text}\n"
+        "  This was not expected. Set HYDRA_FULL_ERROR=1 for the traceback; train.log in the run folder has it too."
+    )
+
+
+def _unknown_option(group: str, option: str) -> str:
+    options = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+    if not options:
+        return f"{group}={option}: there is no config group '{group}'{_nearest(group, _groups())}."
+    return f"{group}={option}: no such option{_nearest(option, options)}. There is: {', '.join(options)}."
+
+
+def _unknown_key(key: str, config_name: str, arguments: list[str]) -> str:
+    keys = _valid_keys(config_name, arguments)
+    parent = key.rpartition(".")[0]
+    siblings = sorted({name.removeprefix(f"{parent}.").split(".")[0] for name in keys if name.startswith(f"{parent}.")})
+    allowed = f" Under '{parent}' there is: {', '.join(siblings)}." if parent and siblings else ""
+    return f"{key}: no such config key{_nearest(key, keys)}.{allowed}"
+
+
+def _nearest(word: str, words: list[str]) -> str:
+    """` (did you mean 'x'?)` for the word that is most alike, comparing last parts when whole keys are not."""
+    matches = difflib.get_close_matches(word, words, n=1, cutoff=0.7)
+    if not matches:
+        last = {name.rpartition(".")[2]: name for name in reversed(words)}
+        matches = [last[m] for m in difflib.get_close_matches(word.rpartition(".")[2], list(last), n=1, cutoff=0.7)]
+    return f" (did you mean '{matches[0]}'?)" if matches else ""
+
+
+def _groups() -> list[str]:
+    return sorted(path.name for path in CONF.iterdir() if path.is_dir())
+
+
+def _valid_keys(config_name: str, arguments: list[str]) -> list[str]:
+    """Dotted keys of the config that the chosen group options compose, without the overrides of values."""
+    groups = _groups()
+    choices = [argument for argument in arguments if argument.partition("=")[0] in groups and "," not in argument]
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        config = hydra.compose(config_name, overrides=choices)
+    return [*groups, *_dotted(config)]
+
+
+def _dotted(config: DictConfig, prefix: str = "") -> list[str]:
+    keys = []
+    for key in config:
+        name = f"{prefix}{key}"
+        keys.append(name)
+        if OmegaConf.is_missing(config, key) or OmegaConf.is_interpolation(config, str(key)):
+            continue
+        if isinstance(value := config[key], DictConfig):
+            keys += _dotted(value, f"{name}.")
+    return keys

@@ -1,0 +1,168 @@
+"""The typed schema of the config groups: which keys there are, and of which type.
+
+Only hydra and omegaconf are imported here, so that `--help`, `--cfg job` and a mistyped override answer at
+once, before torch is loaded.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, OmegaConf
+
+PACKAGE = Path(__file__).resolve().parent
+# A wheel carries conf/ inside the package; a checkout has it beside the package.
+CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
+
+
+@dataclass
+class ModelConfig:
+    """conf/model: the numbers that make a DiT."""
+
+    name: str = MISSING
+    dim: int = MISSING
+    depth: int = MISSING
+    heads: int = MISSING
+    mlp_ratio: float = 3.0
+    position_grid: int = 16
+    init: str = "scaled"
+    in_channels: int = MISSING
+    text_dim: int = MISSING
+
+
+@dataclass
+class DataConfig:
+    """conf/data: where pictures and prompts come from, and how they are prepared."""
+
+    name: str = MISSING
+    resolution: int = MISSING
+    max_prompt_tokens: int = MISSING
+    validation_fraction: float = 0.05
+    horizontal_flip: bool = False
+    skip_unreadable: bool = False
+    cache_dir: str = ".cache/aaa"
+    source: Any = MISSING
+
+
+@dataclass
+class ImageFolderConfig(DataConfig):
+    """conf/data/imagefolder and pokemon: a folder of pictures with a table or text files of prompts."""
+
+    root: str = MISSING
+    image_column: str = "image"
+    prompt_column: str = "prompt"
+    background_color: str = "white"
+
+
+@dataclass
+class EncoderConfig:
+    """conf/encoder: a VAE (pictures <-> latents) and a text encoder (prompts -> prompt_embeds)."""
+
+    name: str = MISSING
+    downscale_factor: int = MISSING
+    latent_channels: int = MISSING
+    prompt_dim: int = MISSING
+    storage_dtype: str = MISSING
+    batch_size: int = MISSING
+    vae: Any = MISSING
+    text_encoder: Any = MISSING
+
+
+@dataclass
+class TrainerConfig:
+    """conf/trainer: how long, how much at once, how precisely, and how often to look."""
+
+    max_steps: int = MISSING
+    batch_size: int = MISSING
+    gradient_accumulation_steps: int = 1
+    precision: str = "float32"
+    device: str = "auto"
+    max_grad_norm: float = 1.0
+    ema_decay: float = 0.999
+    prompt_dropout: float = 0.1
+    log_every_steps: int = 10
+    validate_every_steps: int = MISSING
+    sample_every_steps: int = MISSING
+    save_every_steps: int = MISSING
+
+
+@dataclass
+class SamplingConfig:
+    """How pictures are drawn while training and, unless told otherwise, by `aaa.sample`."""
+
+    steps: int = 30
+    guidance: float = 2.0
+    num_images: int = 16
+    seed: int = 0
+
+
+@dataclass
+class ValidationConfig:
+    """The fixed table of records, timesteps and noise on which runs are compared."""
+
+    num_records: int = 64
+    timesteps_per_record: int = 5
+
+
+@dataclass
+class TrainConfig:
+    """Everything a training run can be told."""
+
+    name: str = MISSING
+    seed: int = 0
+    resume: str | None = None
+    output_dir: str = MISSING
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    scheduler: Any = MISSING
+    optimizer: Any = MISSING
+    lr_scheduler: Any = MISSING
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
+    evaluation: Any = None
+    logger: Any = None
+
+
+@dataclass
+class SampleConfig:
+    """Everything sampling can be told; an empty value means the model's own default."""
+
+    model: str = MISSING
+    prompt: str = MISSING
+    negative_prompt: str = ""
+    steps: int | None = None
+    guidance: float | None = None
+    seed: int = 0
+    num_images: int = 4
+    height: int | None = None
+    width: int | None = None
+    input_image: str | None = None
+    denoising_strength: float = 1.0
+    weights: str = "ema"
+    device: str = "auto"
+    trust_config: bool = False
+    out: str = MISSING
+
+
+SCHEMAS: dict[str, type] = {
+    "train": TrainConfig,
+    "sample": SampleConfig,
+    "data": DataConfig,
+    "imagefolder": ImageFolderConfig,
+    "encoder": EncoderConfig,
+    "trainer": TrainerConfig,
+    "model": ModelConfig,
+}
+
+
+def register() -> None:
+    """Make the schemas and the resolvers of conf/ known to Hydra."""
+    for name, schema in SCHEMAS.items():
+        ConfigStore.instance().store(group="schema", name=name, node=schema)
+    OmegaConf.register_new_resolver("pixel_unshuffle_channels", lambda factor: 3 * factor**2, replace=True)
+
+
+register()

@@ -1,0 +1,68 @@
+"""Which records are trained on and which are held out for validation, and in which order the former come."""
+
+import hashlib
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from aaa.data.cache import CachedRecord
+from aaa.errors import UserError
+from aaa.randomness import generator
+
+
+def split_records(records: Sequence[CachedRecord], validation_fraction: float) -> tuple[Tensor, Tensor]:
+    """Indices of training and of validation records.
+
+    Records whose source says where they belong go there. Of the others the `validation_fraction` with the
+    smallest hashes of their keys is held out, so that the choice is the same for every run and every seed, and
+    adding records moves few of the old ones.
+
+    Raises:
+        UserError: if the fraction is not in 0..1, or nothing is left to train on.
+    """
+    if not 0 <= validation_fraction < 1:
+        raise UserError(f"data.validation_fraction={validation_fraction}: must be at least 0 and less than 1.")
+    undecided = [index for index, record in enumerate(records) if record.split is None]
+    undecided.sort(key=lambda index: hashlib.sha256(records[index].key.encode()).digest())
+    count = round(validation_fraction * len(undecided))
+    if validation_fraction and len(undecided) > 1:
+        count = max(count, 1)
+    held_out = set(undecided[:count]) | {i for i, record in enumerate(records) if record.split == "validation"}
+    train = [index for index in range(len(records)) if index not in held_out]
+    if not train:
+        raise UserError(
+            f"data.validation_fraction={validation_fraction} leaves none of {len(records)} records to train on."
+        )
+    return torch.tensor(train), torch.tensor(sorted(held_out), dtype=torch.long)
+
+
+class DataOrder:
+    """The order in which training visits its records: reshuffled every epoch, the same for the same seed.
+
+    Args:
+        indices: of the training records.
+        seed: of the shuffles.
+    """
+
+    def __init__(self, indices: Tensor, seed: int) -> None:
+        self.indices, self.seed = indices, seed
+        self._epoch, self._shuffled = -1, indices
+
+    def __getitem__(self, positions: range) -> Tensor:
+        """Indices of the records at these places of the endless sequence of epochs."""
+        length = len(self.indices)
+        picked = []
+        start = positions.start
+        while start < positions.stop:
+            epoch, offset = divmod(start, length)
+            taken = min(length - offset, positions.stop - start)
+            picked.append(self._epoch_order(epoch)[offset : offset + taken])
+            start += taken
+        return torch.cat(picked)
+
+    def _epoch_order(self, epoch: int) -> Tensor:
+        if epoch != self._epoch:
+            shuffle = torch.randperm(len(self.indices), generator=generator(self.seed, "epoch", epoch))
+            self._epoch, self._shuffled = epoch, self.indices[shuffle]
+        return self._shuffled

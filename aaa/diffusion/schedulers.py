@@ -1,0 +1,103 @@
+"""Noise schedulers: which noise levels are trained on and how much each counts, and which the sampler visits.
+
+A noise level sigma runs from 0 (a clean picture) to 1 (pure noise); the model is told `timestep = 1000 * sigma`.
+"""
+
+from functools import cached_property
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+TRAIN_TIMESTEPS = 1000
+
+
+class NoiseScheduler(Protocol):
+    """What training and sampling ask of a noise scheduler."""
+
+    def draw(self, batch_size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Noise levels to train on and the weights of their losses, both `B` float32 on the generator's device."""
+        ...
+
+    def sampling_sigmas(self, steps: int, tokens: int, denoising_strength: float = 1.0) -> Tensor:
+        """Noise levels from the first to 0, `steps + 1` float32 on the CPU.
+
+        Args:
+            steps: Euler steps.
+            tokens: latents of one picture, height * width, by which some schedulers shift.
+            denoising_strength: where to start, in (0, 1]: 1 is pure noise.
+        """
+        ...
+
+
+class LinearScheduler:
+    """Noise levels drawn uniformly, visited in equal steps (rectified flow, Liu et al. 2022).
+
+    Args:
+        shift: above 1, moves the sampler's steps towards high noise (Esser et al. 2024, equation 23).
+    """
+
+    def __init__(self, shift: float = 1.0) -> None:
+        self.shift = shift
+
+    def draw(self, batch_size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Uniform noise levels, all weighing 1."""
+        sigma = torch.rand(batch_size, generator=generator, device=generator.device)
+        return sigma, torch.ones_like(sigma)
+
+    def sampling_sigmas(self, steps: int, tokens: int, denoising_strength: float = 1.0) -> Tensor:  # noqa: ARG002
+        """Equal steps from `denoising_strength` to 0, then shifted."""
+        sigmas = torch.linspace(denoising_strength, 0, steps + 1)
+        return self.shift * sigmas / (1 + (self.shift - 1) * sigmas)
+
+
+class LogitNormalScheduler(LinearScheduler):
+    """Noise levels whose logit is normal, so middling ones come most often (Esser et al. 2024, section 3.1).
+
+    Args:
+        mean: of the logit; above 0 favours high noise.
+        std: of the logit.
+        shift: as in `LinearScheduler`.
+    """
+
+    def __init__(self, mean: float = 0.0, std: float = 1.0, shift: float = 1.0) -> None:
+        super().__init__(shift)
+        self.mean, self.std = mean, std
+
+    def draw(self, batch_size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Logit-normal noise levels, all weighing 1."""
+        logit = self.mean + self.std * torch.randn(batch_size, generator=generator, device=generator.device)
+        return logit.sigmoid(), torch.ones_like(logit)
+
+
+class Flux2Scheduler:
+    """DiffSynth's `FlowMatchScheduler("FLUX.2")` for whole batches.
+
+    Training draws one of 1000 noise levels shifted by mu = 0.8, weighted by DiffSynth's bell. Sampling shifts by
+    a mu that depends on the number of latents and of steps. DiffSynth's own methods look up one timestep a call;
+    the tables here are its, the look-up is ours.
+    """
+
+    @cached_property
+    def _training(self) -> Any:
+        scheduler = _diffsynth_scheduler()
+        scheduler.set_timesteps(TRAIN_TIMESTEPS, training=True)
+        return scheduler
+
+    def draw(self, batch_size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """One of DiffSynth's 1000 training noise levels for each sample, with its weight."""
+        index = torch.randint(TRAIN_TIMESTEPS, (batch_size,), generator=generator, device=generator.device).cpu()
+        sigma, weight = self._training.sigmas[index], self._training.linear_timesteps_weights[index]
+        return sigma.to(generator.device), weight.to(generator.device)
+
+    def sampling_sigmas(self, steps: int, tokens: int, denoising_strength: float = 1.0) -> Tensor:
+        """DiffSynth's noise levels for so many steps and latents, and the 0 that its last step goes to."""
+        scheduler = _diffsynth_scheduler()
+        scheduler.set_timesteps(steps, denoising_strength=denoising_strength, dynamic_shift_len=tokens)
+        return torch.cat([scheduler.sigmas, torch.zeros(1)])
+
+
+def _diffsynth_scheduler() -> Any:
+    from diffsynth.diffusion import FlowMatchScheduler  # 10 s to import, and only this scheduler needs it
+
+    return FlowMatchScheduler("FLUX.2")

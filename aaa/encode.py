@@ -1,0 +1,31 @@
+"""Build the latent cache that training would build by itself: `python -m aaa.encode data=... encoder=...`."""
+
+import logging
+from typing import TYPE_CHECKING
+
+from aaa.cli import run
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+logger = logging.getLogger(__name__)
+
+
+def encode(config: "DictConfig") -> None:
+    """Build the cache, or find that it is there."""
+    from aaa.assemble import open_latents, pick_device
+
+    cache, _ = open_latents(config.data, config.encoder, pick_device(config.trainer.device))
+    logger.info(
+        "%d records in %s: latents %s, prompt_embeds %s",
+        len(cache), cache.path, "x".join(map(str, cache.latent_shape)), "x".join(map(str, cache.prompt_shape)),
+    )
+
+
+def main() -> None:
+    """Entry point of `aaa-encode`."""
+    run(encode, "encode")
+
+
+if __name__ == "__main__":
+    main()

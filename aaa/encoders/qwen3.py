@@ -1,0 +1,78 @@
+"""Qwen3-0.6B as the tutorial uses it: chat template, 128 padded tokens, last hidden state."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from aaa.encoders.weights import ModelFiles
+from aaa.errors import UserError
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
+
+
+class Qwen3Encoder:
+    """Qwen3-0.6B, loaded through DiffSynth's model pool at its first use.
+
+    A prompt becomes the user's turn of a chat without thinking, padded or cut to `max_length` tokens; its
+    embeddings are the hidden states after the last layer, padding included.
+
+    Args:
+        model_id: the repository on ModelScope and Hugging Face.
+        file: the weights inside it.
+        max_length: tokens of an embedding.
+        dtype: of the weights and arithmetic.
+    """
+
+    prompt_dim = 1024
+
+    def __init__(self, model_id: str, file: str, max_length: int, dtype: str = "bfloat16") -> None:
+        self.files = ModelFiles(model_id, (file, *TOKENIZER_FILES))
+        self.max_length = max_length
+        self.dtype = getattr(torch, dtype)
+        self.device = "cpu"
+
+    @property
+    def weight_files(self) -> Sequence[Path]:
+        """Weights and tokenizer."""
+        return self.files.paths
+
+    def missing_files(self) -> str | None:
+        """What is missing and how to get it, or None."""
+        return self.files.missing()
+
+    def to(self, device: str) -> None:
+        """Encode on this device."""
+        self.device = device
+
+    @torch.no_grad()
+    def encode(self, prompts: list[str]) -> tuple[Tensor, list[int]]:
+        """Embeddings, `B max_length 1024`, and each prompt's tokens with its chat template, before cutting."""
+        chats = [self._chat(prompt) for prompt in prompts]
+        lengths = [len(tokens) for tokens in self._tokenizer(chats)["input_ids"]]
+        inputs = self._tokenizer(
+            chats, return_tensors="pt", padding="max_length", truncation=True, max_length=self.max_length
+        ).to(self.device)
+        output = self._model(**inputs, output_hidden_states=True, use_cache=False)
+        return output.hidden_states[-1], lengths
+
+    def _chat(self, prompt: str) -> str:
+        return self._tokenizer.apply_chat_template(
+            [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True, enable_thinking=False
+        )
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        from transformers import AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(self.files.folder)
+        if not tokenizer.chat_template:
+            raise UserError(f"{self.files.folder}: the tokenizer has no chat template, which prompts are put into.")
+        return tokenizer
+
+    @cached_property
+    def _model(self) -> Any:
+        return self.files.load("z_image_text_encoder", self.dtype, self.device)

@@ -1,0 +1,66 @@
+"""Drawing pictures of cached prompts with the model in training."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from aaa.data.cache import LatentCache
+from aaa.data.pictures import to_pictures
+from aaa.diffusion.sampler import euler_sample, initial_noise
+from aaa.diffusion.schedulers import NoiseScheduler
+from aaa.encoders.protocols import VAE
+
+BATCH_SIZE = 64
+
+
+class Painter:
+    """Draws pictures for prompts of the latent cache, so that no text encoder is needed while training.
+
+    Args:
+        cache: where the prompts' embeddings are.
+        vae: decodes what is drawn.
+        scheduler: gives the noise levels to visit.
+        steps: Euler steps.
+        guidance: classifier-free guidance scale.
+        seed: of the first picture; the next take seed + 1, seed + 2, ...
+        autocast: the context to run the model in.
+        device: where the model is.
+        dtype: of the model's inputs.
+    """
+
+    def __init__(
+        self,
+        cache: LatentCache,
+        vae: VAE,
+        scheduler: NoiseScheduler,
+        *,
+        steps: int,
+        guidance: float,
+        seed: int,
+        autocast: Callable[[], AbstractContextManager[object]],
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        self.cache, self.vae = cache, vae
+        self.guidance, self.seed = guidance, seed
+        self.autocast, self.device, self.dtype = autocast, device, dtype
+        _, height, width = cache.latent_shape
+        self.sigmas = scheduler.sampling_sigmas(steps, tokens=height * width).tolist()
+
+    def draw(self, model: nn.Module, records: Tensor) -> tuple[Sequence[str], Sequence[Image.Image]]:
+        """Prompts of these records (indices into the cache), and a picture drawn for each."""
+        pictures: list[Image.Image] = []
+        for start in range(0, len(records), BATCH_SIZE):
+            chosen = records[start : start + BATCH_SIZE]
+            seeds = range(self.seed + start, self.seed + start + len(chosen))
+            noise = initial_noise(seeds, self.cache.latent_shape).to(self.device, self.dtype)
+            _, prompt_embeds = self.cache.gather(chosen)
+            prompt_embeds = prompt_embeds.to(self.device, self.dtype)
+            empty = self.cache.empty_prompt_embeds.to(self.device, self.dtype).expand_as(prompt_embeds)
+            with self.autocast():
+                latents = euler_sample(model, noise, prompt_embeds, empty, self.sigmas, self.guidance)
+            pictures += to_pictures(self.vae.decode(latents.float()))
+        return [self.cache.records[index].prompt for index in records.tolist()], pictures

@@ -1,0 +1,61 @@
+"""Do pictures of the built-in data set show what their prompts say?"""
+
+import logging
+import re
+from collections.abc import Sequence
+
+from PIL import Image
+
+from aaa.data.records import Split
+from aaa.data.shapes import BACKGROUNDS, COLORS, SHAPES
+from aaa.evaluation.protocol import DrawRecords
+from aaa.evaluation.shapes_reader import read
+
+logger = logging.getLogger(__name__)
+
+SPLITS: dict[str, Split] = {"seen": "train", "held_out": "validation"}
+
+
+class ShapesAgreement:
+    """The share of pictures in which the analytic reader sees what the prompt says.
+
+    Args:
+        num_images: pictures to draw for pairs of shape and colour that were trained on (`seen`), and again for
+            pairs that were not (`held_out`).
+    """
+
+    def __init__(self, num_images: int) -> None:
+        self.num_images = num_images
+
+    def evaluate(self, draw: DrawRecords) -> dict[str, float]:
+        """`quality/seen`, `quality/held_out`: the share with shape, colour and background all right; and each alone."""
+        metrics = {}
+        for name, split in SPLITS.items():
+            prompts, images = draw(split, self.num_images)
+            metrics |= {f"quality/{name}{part}": share for part, share in agreement(prompts, images).items()}
+            logger.info(
+                "Of %d pictures for %s pairs of shape and colour, %.1f%% show the right shape and colours.",
+                len(images), name.replace("_", "-"), 100 * metrics[f"quality/{name}"],
+            )
+        return metrics
+
+
+def agreement(prompts: Sequence[str], images: Sequence[Image.Image]) -> dict[str, float]:
+    """Shares of pictures that are right in everything (key ``""``), in `_shape`, `_color` and `_background`."""
+    right = {"": 0, "_shape": 0, "_color": 0, "_background": 0}
+    for prompt, image in zip(prompts, images, strict=True):
+        seen = read(image)
+        subject, _, scene = prompt.partition(" at ")
+        checks = {
+            "_shape": _said(subject, SHAPES) == seen.shape,
+            "_color": _said(subject, COLORS) == seen.color,
+            "_background": _said(scene, BACKGROUNDS) == seen.background,
+        }
+        for part, check in checks.items():
+            right[part] += check
+        right[""] += all(checks.values())
+    return {part: count / len(images) for part, count in right.items()}
+
+
+def _said(text: str, names: Sequence[str] | dict[str, object]) -> str | None:
+    return next((word for word in re.findall(r"\w+", text) if word in names), None)

@@ -1,0 +1,117 @@
+"""Validation loss on a fixed table of records, noise levels and noise: the same for every run on the same data."""
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from aaa.data.cache import LatentCache
+from aaa.diffusion.loss import Model, flow_matching_loss
+from aaa.randomness import generator
+
+BANDS = 5
+BATCH_SIZE = 64
+
+
+@dataclass(frozen=True)
+class ValidationTable:
+    """Rows of record, noise level and noise.
+
+    Attributes:
+        records: index of each row's record in the cache, `R`.
+        sigmas: noise level of each row, `R`; each record gets one from every band of equal width.
+        digest: hash of record keys, noise levels and the latents' fingerprint: equal digests, comparable losses.
+        latent_variance: of the table's latents, by channel, `C`.
+    """
+
+    cache: LatentCache
+    records: Tensor
+    sigmas: Tensor
+    digest: str
+    latent_variance: Tensor
+
+    def noise(self, rows: range) -> Tensor:
+        """The noise of these rows, `B C H W`: row r's is drawn from r alone."""
+        shape = self.cache.latent_shape
+        return torch.stack([torch.randn(shape, generator=generator("validation noise", row)) for row in rows])
+
+
+def validation_table(
+    cache: LatentCache, held_out: Tensor, num_records: int, timesteps_per_record: int
+) -> ValidationTable | None:
+    """Make the table from held-out records, or None if none are held out.
+
+    Args:
+        cache: the latents.
+        held_out: indices of the held-out records.
+        num_records: how many of them to use, those with the smallest hashes of their keys.
+        timesteps_per_record: rows of each record, their noise levels spread evenly over 0..1.
+    """
+    if not len(held_out):
+        return None
+    by_hash = sorted(held_out.tolist(), key=lambda i: hashlib.sha256(cache.records[i].key.encode()).digest())
+    chosen = torch.tensor(by_hash[:num_records])
+    records = chosen.repeat_interleave(timesteps_per_record)
+    # Record i's levels sit at its own offset within equal strata, so that together they cover 0..1 densely.
+    offsets = (torch.arange(len(chosen)) * ((math.sqrt(5) - 1) / 2) + 0.5) % 1
+    strata = torch.arange(timesteps_per_record)
+    sigmas = ((strata + offsets[:, None]) / timesteps_per_record).flatten()
+    content = [cache.fingerprint, [cache.records[i].key for i in records.tolist()], sigmas.tolist()]
+    digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    latents, _ = cache.gather(chosen)
+    return ValidationTable(cache, records, sigmas, digest, latents.var(dim=(0, 2, 3), unbiased=False))
+
+
+@torch.no_grad()
+def validate(model: Model, table: ValidationTable, device: torch.device, dtype: torch.dtype) -> dict[str, float]:
+    """Unweighted losses over the table.
+
+    Returns:
+        `val/loss`; its standard error; `val/loss_relative`, the share that is left of the loss of the best
+        predictor that sees no structure (see `structureless_loss`); and `val/loss_sigma_0.2_0.4` and the like,
+        the mean over each band of noise levels.
+    """
+    losses = []
+    for start in range(0, len(table.records), BATCH_SIZE):
+        rows = range(start, min(start + BATCH_SIZE, len(table.records)))
+        latents, prompt_embeds = table.cache.gather(table.records[rows.start : rows.stop])
+        sigma = table.sigmas[rows.start : rows.stop]
+        noise = table.noise(rows)
+        latents, prompt_embeds, noise = (tensor.to(device, dtype) for tensor in (latents, prompt_embeds, noise))
+        losses.append(flow_matching_loss(model, latents, prompt_embeds, noise, sigma.to(device)).cpu())
+    loss = torch.cat(losses)
+    structureless = structureless_loss(table.sigmas, table.latent_variance)
+    metrics = {
+        "val/loss": loss.mean().item(),
+        "val/loss_standard_error": loss.std().item() / math.sqrt(len(loss)) if len(loss) > 1 else 0.0,
+        "val/loss_relative": (loss.mean() / structureless.mean()).item(),
+    }
+    for band in range(BANDS):
+        low, high = band / BANDS, (band + 1) / BANDS
+        inside = (table.sigmas >= low) & (table.sigmas < high)
+        if inside.any():
+            metrics[f"val/loss_sigma_{low:.1f}_{high:.1f}"] = loss[inside].mean().item()
+    return metrics
+
+
+def structureless_loss(sigma: Tensor, variance: Tensor) -> Tensor:
+    """The loss of the best linear guess of each velocity from its own noised value, knowing only the statistics.
+
+    A model that has learned nothing but each channel's mean and variance has this loss; one that sees neither
+    neighbours nor prompt cannot go below it if latents are normal. With x of variance v and unit noise n, the
+    noised value is (1 - s) x + s n and the velocity n - x.
+
+    Args:
+        sigma: noise levels, `R`.
+        variance: of the latents by channel, `C`.
+
+    Returns:
+        Losses, `R`.
+    """
+    s = sigma[:, None]
+    covariance = s - (1 - s) * variance
+    noised_variance = (1 - s).square() * variance + s.square()
+    return (1 + variance - covariance.square() / noised_variance).mean(dim=1)

@@ -1,0 +1,158 @@
+"""The diffusion transformer: noised latents, prompt embeddings and a timestep in, velocity out.
+
+The architecture is that of DiffSynth-Studio's tutorial "Training Models from Scratch" with its numbers
+turned into arguments, and a timestep of its own for each sample of a batch. State-dict keys and shapes are
+the tutorial's, so weights move both ways.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+TIMESTEP_CHANNELS = 256
+
+# On a CPU in bf16, forward and backward of one attention over 76 tokens took 9.7 ms fused and 2.2 ms as plain
+# products (torch 2.15, 2 cores, 32 samples, 2 heads of 64); over 384 tokens 127 and 110 ms, over 1100 118 and 149.
+EXPLICIT_TOKENS = 512
+
+
+class PositionEmbedding(nn.Module):
+    """Learned positions: one vector for each cell of a `grid` x `grid` picture, one for all prompt tokens.
+
+    Latents of another height and width get the grid resized bilinearly (as ViT does when fine-tuned at a new
+    resolution, Dosovitskiy et al. 2020).
+    """
+
+    def __init__(self, dim: int, grid: int) -> None:
+        super().__init__()
+        self.image_emb = nn.Parameter(torch.randn(1, dim, grid, grid))
+        self.text_emb = nn.Parameter(torch.randn(dim))
+
+    def forward(self, height: int, width: int, text_tokens: int, dtype: torch.dtype) -> Tensor:
+        """Return positions for a sequence of `height * width` latents and `text_tokens` prompt tokens.
+
+        Shape `1 N D` with N = height * width + text_tokens, dtype `dtype`.
+        """
+        image = self.image_emb.to(dtype)
+        if image.shape[-2:] != (height, width):
+            image = F.interpolate(image, size=(height, width), mode="bilinear")
+        image = image.flatten(2).transpose(1, 2)  # 1 (H W) D
+        text = self.text_emb.to(dtype).expand(1, text_tokens, -1)
+        return torch.cat([image, text], dim=1)
+
+
+class TimestepEmbedding(nn.Module):
+    """Sinusoids of the timestep (cosines first, Ho et al. 2020) through a two-layer MLP."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.timestep_embedder = nn.Sequential(
+            nn.Linear(TIMESTEP_CHANNELS, dim), nn.SiLU(), nn.Linear(dim, dim)
+        )
+
+    def forward(self, timestep: Tensor, dtype: torch.dtype) -> Tensor:
+        half = TIMESTEP_CHANNELS // 2
+        exponent = torch.arange(half, dtype=torch.float32, device=timestep.device) / half
+        frequencies = torch.exp(-math.log(10_000) * exponent)
+        angles = timestep[:, None].float() * frequencies  # B 128
+        sinusoids = torch.cat([angles.cos(), angles.sin()], dim=-1)
+        return self.timestep_embedder(sinusoids.to(dtype))
+
+
+class DiTBlock(nn.Module):
+    """Self-attention over latents and prompt tokens together, then an MLP.
+
+    Each branch normalises `hidden + positions` without learned scale and is multiplied by `1 + gate`, where
+    the gate comes from the timestep alone.
+    """
+
+    def __init__(self, dim: int, heads: int, mlp_ratio: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm_attn = nn.RMSNorm(dim, elementwise_affine=False)
+        self.to_q = nn.Linear(dim, dim)
+        self.to_k = nn.Linear(dim, dim)
+        self.to_v = nn.Linear(dim, dim)
+        self.to_out = nn.Linear(dim, dim)
+        self.norm_mlp = nn.RMSNorm(dim, elementwise_affine=False)
+        hidden = round(dim * mlp_ratio)
+        self.ff = nn.Sequential(nn.Linear(dim, hidden), nn.SiLU(), nn.Linear(hidden, dim))
+        self.to_gate = nn.Linear(dim, dim * 2)
+
+    def attention(self, x: Tensor) -> Tensor:
+        q, k, v = (
+            project(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # B heads N head_dim
+            for project in (self.to_q, self.to_k, self.to_v)
+        )
+        out = attend(q, k, v)
+        return self.to_out(out.transpose(1, 2).flatten(2))  # B N D
+
+    def forward(self, x: Tensor, positions: Tensor, timestep_emb: Tensor) -> Tensor:
+        gate_attn, gate_mlp = self.to_gate(timestep_emb)[:, None].chunk(2, dim=-1)  # B 1 D each
+        x = x + self.attention(self.norm_attn(x + positions)) * (1 + gate_attn)
+        return x + self.ff(self.norm_mlp(x + positions)) * (1 + gate_mlp)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Softmax attention without mask or dropout, `B heads N head_dim` each."""
+    if q.device.type == "cpu" and q.dtype == torch.bfloat16 and q.requires_grad and q.shape[-2] <= EXPLICIT_TOKENS:
+        # torch's fused backward is up to five times slower than plain matrix products here: see EXPLICIT_TOKENS.
+        scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)  # B heads N N
+        return scores.softmax(dim=-1) @ v
+    return F.scaled_dot_product_attention(q, k, v)
+
+
+class AAADiT(nn.Module):
+    """A text-to-image diffusion transformer.
+
+    Args:
+        dim: width of the tokens.
+        depth: number of blocks.
+        heads: attention heads; must divide `dim`.
+        in_channels: channels of the latents.
+        text_dim: width of the prompt embeddings.
+        mlp_ratio: hidden width of the MLP over `dim`.
+        position_grid: height and width of the learned grid of positions.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        depth: int,
+        heads: int,
+        in_channels: int,
+        text_dim: int,
+        mlp_ratio: float = 3.0,
+        position_grid: int = 16,
+    ) -> None:
+        super().__init__()
+        self.pos_embedder = PositionEmbedding(dim, position_grid)
+        self.timestep_embedder = TimestepEmbedding(dim)
+        self.image_embedder = nn.Sequential(nn.Linear(in_channels, dim), nn.LayerNorm(dim))
+        self.text_embedder = nn.Sequential(nn.Linear(text_dim, dim), nn.LayerNorm(dim))
+        self.blocks = nn.ModuleList(DiTBlock(dim, heads, mlp_ratio) for _ in range(depth))
+        self.proj_out = nn.Linear(dim, in_channels)
+
+    def forward(self, latents: Tensor, prompt_embeds: Tensor, timestep: Tensor) -> Tensor:
+        """Predict the velocity `noise - latents`.
+
+        Args:
+            latents: noised latents, `B C H W`.
+            prompt_embeds: `B L text_dim`; padding is attended like any other token.
+            timestep: `B` (or `1`, for all samples alike), in 0..1000 where 1000 is pure noise.
+
+        Returns:
+            Velocity, `B C H W`.
+        """
+        height, width = latents.shape[-2:]
+        positions = self.pos_embedder(height, width, prompt_embeds.shape[1], latents.dtype)
+        timestep_emb = self.timestep_embedder(timestep, latents.dtype)  # B D
+        image = self.image_embedder(latents.flatten(2).transpose(1, 2))  # B (H W) D
+        text = self.text_embedder(prompt_embeds)  # B L D
+        x = torch.cat([image, text], dim=1)  # B N D
+        for block in self.blocks:
+            x = block(x, positions, timestep_emb)
+        velocity = self.proj_out(x[:, : height * width])  # B (H W) C
+        return velocity.transpose(1, 2).unflatten(-1, (height, width))

@@ -1,0 +1,118 @@
+"""From numbers to a model: checked, built, initialised, counted."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from aaa.errors import UserError
+from aaa.models.dit import AAADiT
+
+
+def build_dit(
+    dim: int,
+    depth: int,
+    heads: int,
+    in_channels: int,
+    text_dim: int,
+    mlp_ratio: float = 3.0,
+    position_grid: int = 16,
+    init: str = "scaled",
+) -> AAADiT:
+    """Build a DiT and initialise its weights from torch's global generator.
+
+    Args:
+        dim, depth, heads, in_channels, text_dim, mlp_ratio, position_grid: as in `AAADiT`.
+        init: `scaled` or `torch`, see `INITS`.
+
+    Raises:
+        UserError: if no model has these numbers.
+    """
+    for name, value in (("dim", dim), ("depth", depth), ("heads", heads), ("position_grid", position_grid)):
+        if value < 1:
+            raise UserError(f"model.{name}={value}: must be at least 1.")
+    if dim % heads:
+        fitting = [n for n in range(1, dim + 1) if dim % n == 0]
+        nearest = min(fitting, key=lambda n: abs(n - heads))
+        raise UserError(f"model.heads={heads} does not divide model.dim={dim}; the nearest number that does: {nearest}.")
+    if dim % 4:
+        raise UserError(f"model.dim={dim}: must be divisible by 4, for sines and cosines of two coordinates.")
+    if mlp_ratio * dim < 1:
+        raise UserError(f"model.mlp_ratio={mlp_ratio}: must be positive.")
+    if init not in INITS:
+        raise UserError(f"model.init={init}: must be one of {', '.join(INITS)}.")
+    model = AAADiT(dim, depth, heads, in_channels, text_dim, mlp_ratio, position_grid)
+    INITS[init](model)
+    return model
+
+
+@torch.no_grad()
+def scaled_init(model: AAADiT) -> None:
+    """Start as a network that does nothing yet: each block a small step, all gates 1, output 0.
+
+    Matrices are Xavier-uniform, those that write to the residual stream divided by sqrt(2 * depth) (GPT-2,
+    Radford et al. 2019); gates and output start at zero (adaLN-Zero's idea, Peebles and Xie 2023); positions
+    start as two-dimensional sines and cosines, which tell neighbours from strangers before the first step.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+            nn.init.zeros_(module.bias)
+    for block in model.blocks:
+        nn.init.zeros_(block.to_gate.weight)
+        for residual in (block.to_out, block.ff[2]):
+            residual.weight /= math.sqrt(2 * len(model.blocks))
+    nn.init.zeros_(model.proj_out.weight)
+    model.pos_embedder.image_emb.copy_(sincos_positions(*model.pos_embedder.image_emb.shape[1:3]))
+    nn.init.normal_(model.pos_embedder.text_emb, std=0.02)
+
+
+def torch_init(model: AAADiT) -> None:
+    """What torch's layers and the tutorial's script start from: uniform matrices, normal positions."""
+
+
+INITS: dict[str, Callable[[AAADiT], None]] = {"scaled": scaled_init, "torch": torch_init}
+
+
+def sincos_positions(dim: int, grid: int) -> torch.Tensor:
+    """Sines and cosines of row and column, `1 dim grid grid`, as if the grid were 16 x 16 (ViT-MAE's layout)."""
+    quarter = dim // 4
+    frequencies = 10_000 ** (-torch.arange(quarter) / quarter)
+    angles = torch.arange(grid)[:, None] * (16 / grid) * frequencies
+    axis = torch.cat([angles.sin(), angles.cos()], dim=-1)  # grid dim/2
+    rows = axis[:, None].expand(grid, grid, -1)
+    columns = axis[None].expand(grid, grid, -1)
+    return torch.cat([rows, columns], dim=-1).permute(2, 0, 1)[None]
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Number of weights."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def forward_flops(model: AAADiT, height: int, width: int, text_tokens: int) -> int:
+    """Floating-point operations of one forward pass for one picture (a multiply and an add are two).
+
+    Args:
+        model: the DiT, on any device.
+        height, width: of the latents.
+        text_tokens: length of the prompt embeddings.
+    """
+    image_tokens = height * width
+    tokens = image_tokens + text_tokens
+    dim, channels = model.proj_out.in_features, model.proj_out.out_features
+    per_token = sum(
+        layer.weight.numel()
+        for block in model.blocks
+        for layer in (block.to_q, block.to_k, block.to_v, block.to_out, block.ff[0], block.ff[2])
+    )
+    attention = len(model.blocks) * 2 * tokens**2 * dim  # scores, and their mix of values
+    once = sum(layer.weight.numel() for layer in _per_sample_layers(model))
+    embed = image_tokens * 2 * dim * channels + text_tokens * model.text_embedder[0].weight.numel()
+    return 2 * (tokens * per_token + attention + once + embed)
+
+
+def _per_sample_layers(model: AAADiT) -> list[nn.Linear]:
+    first, _, second = model.timestep_embedder.timestep_embedder
+    return [first, second, *(block.to_gate for block in model.blocks)]

@@ -1,0 +1,139 @@
+"""Trained models on disk: what a run folder, a checkpoint or a model/ folder holds, found and written."""
+
+import importlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from aaa.errors import UserError
+
+CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+KEPT = ("model", "encoder", "scheduler", "sampling", "data")  # of a run's config, what sampling needs
+OWN_CLASS = re.compile(r"(aaa\.(?:encoders|diffusion)\.\w+)\.(\w+)")
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """A trained model's files.
+
+    Attributes:
+        weights: a safetensors file.
+        config: the parts of the run's config that say how to build, encode for and sample the model.
+    """
+
+    weights: Path
+    config: dict[str, Any]
+
+
+def sampling_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The parts of a run's resolved config that go with its weights."""
+    kept = {key: config[key] for key in KEPT if key in config}
+    if isinstance(data := kept.get("data"), dict):
+        kept["data"] = {key: value for key, value in data.items() if key in ("name", "resolution")}
+    return kept
+
+
+def find_saved(path: Path, weights: str, trust_config: bool) -> SavedModel:
+    """Find the weights and the config of a trained model.
+
+    Args:
+        path: a run folder (its finished model, else its newest checkpoint), a checkpoint or a model/ folder.
+        weights: `ema` or `raw`, for checkpoints that have both.
+        trust_config: let the config name any class, not only aaa's own.
+
+    Raises:
+        UserError: if there is no model there, or its config names classes that are not aaa's.
+    """
+    if weights not in ("ema", "raw"):
+        raise UserError(f"weights={weights}: must be ema or raw.")
+    if not path.exists():
+        raise UserError(f"model={path}: there is no such folder.")
+    if not path.is_dir():
+        raise UserError(f"model={path}: not a folder. Give a run folder, one of its checkpoints or its model/ folder.")
+    if (path / CONFIG).is_file():
+        saved = SavedModel(path / WEIGHTS, _read_json(path / CONFIG))
+    elif (path / "state.json").is_file():
+        saved = _from_checkpoint(path, weights)
+    elif (path / "config.yaml").is_file():
+        finished = path / "model"
+        checkpoints = sorted((path / "checkpoints").glob("step-*/state.json"))
+        if (finished / CONFIG).is_file() and weights == "ema":
+            saved = SavedModel(finished / WEIGHTS, _read_json(finished / CONFIG))
+        elif checkpoints:
+            saved = _from_checkpoint(checkpoints[-1].parent, weights)
+        else:
+            raise UserError(f"model={path}: this run has not saved a checkpoint yet.")
+    else:
+        raise UserError(
+            f"model={path}: no model there. Give a run folder (with config.yaml), one of its checkpoints "
+            "(with state.json) or a model/ folder (with config.json)."
+        )
+    missing = [key for key in KEPT if not isinstance(saved.config.get(key), dict)]
+    if missing:
+        raise UserError(f"model={path}: its config has no {', '.join(missing)}.")
+    if not trust_config:
+        _refuse_foreign_code(saved.config, path)
+    return saved
+
+
+def write_card(folder: Path, card: str) -> None:
+    """Write the model card, README.md."""
+    (folder / CARD).write_text(card, encoding="utf-8")
+
+
+def write_config(folder: Path, config: Mapping[str, Any]) -> None:
+    """Write config.json."""
+    (folder / CONFIG).write_text(json.dumps(config, indent=2), encoding="utf-8")
+
+
+def _from_checkpoint(checkpoint: Path, weights: str) -> SavedModel:
+    run = checkpoint.parent.parent
+    if not (run / "config.yaml").is_file():
+        raise UserError(f"model={checkpoint}: the config.yaml of its run is not in {run}.")
+    config = OmegaConf.to_container(OmegaConf.load(run / "config.yaml"), resolve=True)
+    if not isinstance(config, dict):
+        raise UserError(f"{run / 'config.yaml'}: not the config of a run.")
+    ema = checkpoint / "ema.safetensors"
+    chosen = ema if weights == "ema" and ema.is_file() else checkpoint / WEIGHTS
+    return SavedModel(chosen, sampling_config({str(key): value for key, value in config.items()}))
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not JSON ({error}).") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: not a JSON object.")
+    return content
+
+
+def _refuse_foreign_code(config: Any, path: Path) -> None:
+    if isinstance(config, dict):
+        target = config.get("_target_")
+        if target is not None and not _is_own_class(str(target)):
+            raise UserError(
+                f"model={path}: its config wants to run {target!r}, which is not part of aaa. "
+                "If you know where it comes from: trust_config=true"
+            )
+        config = list(config.values())
+    if isinstance(config, list):
+        for value in config:
+            _refuse_foreign_code(value, path)
+
+
+def _is_own_class(target: str) -> bool:
+    """Whether it names a class that one of our modules defines, rather than one it merely imports."""
+    match = OWN_CLASS.fullmatch(target)
+    if match is None:
+        return False
+    try:
+        found = getattr(importlib.import_module(match[1]), match[2], None)
+    except ImportError:
+        return False
+    return isinstance(found, type) and found.__module__ == match[1]

@@ -1,0 +1,11 @@
+"""Random generators that are made from what they are for, so that any step of a run can be replayed."""
+
+import hashlib
+
+import torch
+
+
+def generator(*key: int | str, device: torch.device | str = "cpu") -> torch.Generator:
+    """A generator seeded by the key alone, e.g. `generator(seed, "noise", step, rank)`."""
+    digest = hashlib.sha256(repr(key).encode()).digest()
+    return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "little") >> 1)

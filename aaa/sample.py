@@ -1,0 +1,50 @@
+"""Draw pictures with a trained model: `python -m aaa.sample model=PATH prompt="..."`."""
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aaa.cli import run
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+logger = logging.getLogger(__name__)
+
+
+def sample(config: "DictConfig") -> None:
+    """Write the pictures and a grid of them."""
+    from aaa.assemble import pick_device
+    from aaa.evaluation.grid import make_grid
+    from aaa.models.saved import find_saved
+    from aaa.text_to_image import TextToImage
+
+    saved = find_saved(Path(config.model), config.weights, config.trust_config)
+    drawer = TextToImage(saved, pick_device(config.device))
+    pictures = drawer.draw(
+        config.prompt,
+        config.negative_prompt,
+        num_images=config.num_images,
+        seed=config.seed,
+        steps=config.steps,
+        guidance=config.guidance,
+        height=config.height,
+        width=config.width,
+        input_image=None if config.input_image is None else Path(config.input_image),
+        denoising_strength=config.denoising_strength,
+    )
+    out = Path(config.out)
+    out.mkdir(parents=True, exist_ok=True)
+    for offset, picture in enumerate(pictures):
+        picture.save(out / f"seed-{config.seed + offset}.png")
+    make_grid(pictures, [f"seed {config.seed + offset}" for offset in range(len(pictures))]).save(out / "grid.png")
+    logger.info("Wrote %d pictures and grid.png to %s", len(pictures), out)
+
+
+def main() -> None:
+    """Entry point of `aaa-sample`."""
+    run(sample, "sample")
+
+
+if __name__ == "__main__":
+    main()

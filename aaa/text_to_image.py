@@ -1,0 +1,115 @@
+"""A trained model with its encoders: prompts in, pictures out."""
+
+import logging
+from pathlib import Path
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from PIL import Image
+
+from aaa.assemble import build_encoders
+from aaa.data.pictures import crop_and_resize, read_picture, to_pictures, to_tensor
+from aaa.diffusion.loss import add_noise
+from aaa.diffusion.sampler import euler_sample, initial_noise
+from aaa.encoders.protocols import HasWeights
+from aaa.errors import UserError
+from aaa.models.factory import build_dit
+from aaa.models.saved import SavedModel
+from aaa.training.checkpoint import load_weights
+
+logger = logging.getLogger(__name__)
+
+
+class TextToImage:
+    """A model ready to draw.
+
+    Args:
+        saved: its weights and config.
+        device: where to compute.
+
+    Raises:
+        UserError: if weights are missing, damaged or do not fit.
+    """
+
+    def __init__(self, saved: SavedModel, device: str) -> None:
+        self.device = torch.device(device)
+        config = OmegaConf.create(saved.config)
+        self.vae, self.text_encoder = build_encoders(config.encoder)
+        weighty = [part for part in (self.vae, self.text_encoder) if isinstance(part, HasWeights)]
+        if missing := [message for part in weighty if (message := part.missing_files())]:
+            raise UserError("Weights are missing:\n  " + "\n  ".join(missing))
+        for part in weighty:
+            part.to(device)
+        self.scheduler = instantiate(config.scheduler)
+        self.defaults = config.sampling
+        self.resolution: int = config.data.resolution
+        self.model = build_dit(**{key: value for key, value in config.model.items() if key != "name"})
+        load_weights(saved.weights, self.model)
+        self.model.to(self.device).eval()
+
+    def draw(
+        self,
+        prompt: str,
+        negative_prompt: str = "",
+        *,
+        num_images: int = 1,
+        seed: int = 0,
+        steps: int | None = None,
+        guidance: float | None = None,
+        height: int | None = None,
+        width: int | None = None,
+        input_image: Path | None = None,
+        denoising_strength: float = 1.0,
+    ) -> list[Image.Image]:
+        """Draw pictures of a prompt, one for each of the seeds `seed`, `seed + 1`, ...
+
+        Args:
+            prompt: what to draw.
+            negative_prompt: what to steer away from.
+            num_images: how many.
+            seed: of the first.
+            steps, guidance: None for the model's own defaults.
+            height, width: in pixels; None for the resolution of the training pictures.
+            input_image: a picture to start from.
+            denoising_strength: how much of it to redraw, in (0, 1].
+
+        Raises:
+            UserError: if one of these numbers cannot be, or the picture cannot be read.
+        """
+        steps = self.defaults.steps if steps is None else steps
+        guidance = self.defaults.guidance if guidance is None else guidance
+        height, width = height or self.resolution, width or self.resolution
+        factor = self.vae.downscale_factor
+        for name, value in (("height", height), ("width", width)):
+            if value < factor or value % factor:
+                raise UserError(f"{name}={value}: must be a multiple of {factor} pixels for this model.")
+        for name, value in (("steps", steps), ("num_images", num_images)):
+            if value < 1:
+                raise UserError(f"{name}={value}: must be at least 1.")
+        if not 0 < denoising_strength <= 1:
+            raise UserError(f"denoising_strength={denoising_strength}: must be above 0 and at most 1.")
+        if denoising_strength < 1 and input_image is None:
+            raise UserError("denoising_strength below 1 needs a picture to start from: input_image=PATH.")
+        shape = (self.vae.latent_channels, height // factor, width // factor)
+        sigmas = self.scheduler.sampling_sigmas(steps, shape[1] * shape[2], denoising_strength)
+        latents = initial_noise(range(seed, seed + num_images), shape).to(self.device)
+        if input_image is not None:
+            clean = self.vae.encode(self._read(input_image, height, width)[None]).to(latents)
+            latents = add_noise(clean, latents, sigmas[:1].to(self.device))
+        (positive, negative), lengths = self.text_encoder.encode([prompt, negative_prompt])
+        if max(lengths) > self.text_encoder.max_length:
+            logger.warning(
+                "The prompt has %d tokens; the model sees the first %d.", max(lengths), self.text_encoder.max_length
+            )
+        positive, negative = (embeds.to(latents).expand(num_images, -1, -1) for embeds in (positive, negative))
+        latents = euler_sample(self.model, latents, positive, negative, sigmas.tolist(), guidance)
+        return to_pictures(self.vae.decode(latents))
+
+    def _read(self, path: Path, height: int, width: int) -> torch.Tensor:
+        try:
+            return to_tensor(crop_and_resize(read_picture(path, "white"), height, width))
+        except FileNotFoundError:
+            raise UserError(f"input_image={path}: there is no such file.") from None
+        except UserError as error:
+            raise UserError(f"input_image={path} {error}") from None

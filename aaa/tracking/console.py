@@ -1,0 +1,73 @@
+"""What the terminal shows: messages, and a live line of progress while training."""
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+console = Console(stderr=True, highlight=False)
+logger = logging.getLogger(__name__)
+
+PLAIN_INTERVAL_SECONDS = 10.0  # between lines of progress where there is no terminal to draw on
+
+
+class ConsoleHandler(logging.Handler):
+    """Prints messages above the progress display; warnings and errors say that they are."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one message."""
+        message = self.format(record)
+        if record.levelno >= logging.WARNING:
+            message = f"{record.levelname.lower()}: {message}"
+        style = "red" if record.levelno >= logging.ERROR else "yellow" if record.levelno >= logging.WARNING else ""
+        console.print(message, style=style, markup=False, soft_wrap=True)
+
+
+class Display:
+    """A bar with a count, a few figures, the time taken and the time left."""
+
+    def __init__(self, title: str, total: int, start: int = 0) -> None:
+        self.title, self.total, self.start = title, total, start
+        self._began = self._last_line = time.monotonic()
+        self._figures = ""
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.completed}/{task.total}"),
+            TextColumn("{task.fields[figures]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._progress.add_task(title, total=total, completed=start, figures="")
+
+    def update(self, completed: int, **figures: float | str) -> None:
+        """Move the bar to `completed` and, if any are given, show new figures beside it."""
+        if figures:
+            self._figures = "  ".join(f"{name} {_short(value)}" for name, value in figures.items())
+        self._progress.update(self._task, completed=completed, figures=self._figures)
+        now = time.monotonic()
+        if not console.is_terminal and (now - self._last_line >= PLAIN_INTERVAL_SECONDS or completed == self.total):
+            self._last_line = now
+            done = max(completed - self.start, 1)
+            left = (now - self._began) / done * (self.total - completed)
+            logger.info("%s %d/%d  %s  left %d s", self.title, completed, self.total, self._figures, left)
+
+
+@contextmanager
+def display(title: str, total: int, start: int = 0) -> Iterator[Display]:
+    """Show progress towards `total` while the block runs."""
+    shown = Display(title, total, start)
+    with shown._progress:
+        yield shown
+
+
+def _short(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:.4g}"

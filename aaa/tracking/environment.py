@@ -1,0 +1,66 @@
+"""What a run ran on: enough to say later why two runs differ."""
+
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("aaa", "accelerate", "diffsynth", "hydra-core", "numpy", "torch", "transformers", "wandb")
+SECRET = re.compile(r"(api_?key|token|password|passwd|secret|credential)s?$", re.IGNORECASE)
+HIDDEN = "<hidden>"
+NOT_SECRET = frozenset({"max_prompt_tokens"})
+
+
+def write_environment(path: Path, device: str) -> None:
+    """Write `environment.json`: command, versions, machine, device, git commit and uncommitted changes."""
+    content = {
+        "command": [HIDDEN if SECRET.search(part.partition("=")[0]) else part for part in sys.argv],
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "machine": platform.platform(),
+        "cpus": os.cpu_count(),
+        "device": device,
+        "git": _git_state(),
+    }
+    path.write_text(json.dumps(content, indent=2), encoding="utf-8")
+
+
+def without_secrets(config: Any) -> Any:
+    """The config with the values of keys such as `api_key` or `password` hidden."""
+    if isinstance(config, dict):
+        return {
+            key: HIDDEN
+            if value is not None and SECRET.search(str(key)) and key not in NOT_SECRET
+            else without_secrets(value)
+            for key, value in config.items()
+        }
+    if isinstance(config, list):
+        return [without_secrets(value) for value in config]
+    return config
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git_state() -> dict[str, str] | None:
+    """Commit and diff of the checkout that the package runs from, None for an installed one."""
+    folder = Path(__file__).parent
+    commit = _git(folder, "rev-parse", "HEAD")
+    return None if commit is None else {"commit": commit, "diff": _git(folder, "diff", "HEAD") or ""}
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        result = subprocess.run(["git", "-C", folder, *arguments], capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return result.stdout.strip() if result.returncode == 0 else None

@@ -1,0 +1,120 @@
+"""Where a run's numbers and pictures go: always into the run folder, and to a logger such as W&B."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from PIL import Image
+
+METRICS = "metrics.jsonl"
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """What a logger is told of the run.
+
+    Attributes:
+        folder: of the run.
+        name: of the run.
+        config: resolved, nested, without secrets.
+        overrides: what the command line changed.
+        group: of the sweep the run belongs to, or None.
+        seconds, step: where the run starts, above 0 when it is resumed.
+    """
+
+    folder: Path
+    name: str
+    config: dict[str, Any]
+    overrides: Sequence[str]
+    group: str | None
+    step: int
+
+
+class Logger(Protocol):
+    """What a plug-in for another tracker implements; named by `_target_` in conf/logger."""
+
+    def start(self, run: RunInfo) -> None:
+        """Begin, or continue what an earlier process began for the same run folder."""
+        ...
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Take some numbers."""
+        ...
+
+    def log_images(self, step: int, name: str, images: Sequence[Image.Image], captions: Sequence[str]) -> None:
+        """Take some pictures."""
+        ...
+
+    def finish(self, exit_code: int) -> None:
+        """End, with the exit code of the command."""
+        ...
+
+
+class NoLogger:
+    """Logs nowhere."""
+
+    def start(self, run: RunInfo) -> None:
+        """Do nothing."""
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Do nothing."""
+
+    def log_images(self, step: int, name: str, images: Sequence[Image.Image], captions: Sequence[str]) -> None:
+        """Do nothing."""
+
+    def finish(self, exit_code: int) -> None:
+        """Do nothing."""
+
+
+class Tracker:
+    """Writes `metrics.jsonl` and passes everything on to a logger.
+
+    Args:
+        run: what to tell the logger.
+        logger: W&B or another.
+    """
+
+    def __init__(self, run: RunInfo, logger: Logger) -> None:
+        self.run, self.logger = run, logger
+        self.metrics = run.folder / METRICS
+        forget_after(self.metrics, run.step)
+        logger.start(run)
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Log some numbers of a step."""
+        with self.metrics.open("a", encoding="utf-8") as lines:
+            lines.write(json.dumps({"step": step, **metrics}) + "\n")
+        self.logger.log(step, metrics)
+
+    def log_images(self, step: int, name: str, images: Sequence[Image.Image], captions: Sequence[str]) -> None:
+        """Log some pictures of a step with their prompts."""
+        self.logger.log_images(step, name, images, captions)
+
+    def finish(self, exit_code: int) -> None:
+        """End the logger's run."""
+        self.logger.finish(exit_code)
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of a `metrics.jsonl`; one that was cut short by a crash is left out."""
+    if not path.is_file():
+        return []
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            continue
+    return rows
+
+
+def forget_after(path: Path, step: int) -> None:
+    """Drop the rows of steps that a resumed run is going to take again."""
+    rows = read_metrics(path)
+    kept = [row for row in rows if row["step"] <= step]
+    if path.is_file() and len(kept) != len(rows):
+        aside = path.with_suffix(".tmp")
+        aside.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+        aside.replace(path)

@@ -1,0 +1,352 @@
+"""One training run, put together from its config: data, model, optimizer, tracker, and what is watched."""
+
+import json
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+
+from aaa.assemble import open_latents, pick_device
+from aaa.data.split import DataOrder, split_records
+from aaa.diffusion.loss import training_loss
+from aaa.errors import UserError
+from aaa.evaluation.grid import make_grid
+from aaa.evaluation.painter import Painter
+from aaa.evaluation.validation import validate, validation_table
+from aaa.models.card import model_card
+from aaa.models.factory import build_dit, count_parameters, forward_flops
+from aaa.models.saved import sampling_config, write_card, write_config
+from aaa.tracking.environment import without_secrets, write_environment
+from aaa.tracking.tracker import RunInfo, Tracker
+from aaa.training.checkpoint import (
+    State,
+    load_optimizer,
+    load_state,
+    load_weights,
+    newest_checkpoint,
+    save_checkpoint,
+    save_weights,
+)
+from aaa.training.ema import averaged_model
+from aaa.training.loop import Progress, Watch, train_steps
+from aaa.training.precision import precision
+
+logger = logging.getLogger(__name__)
+
+
+class TrainingRun:
+    """Everything a run consists of. Making one checks and prepares all of it; `train` then trains.
+
+    Args:
+        config: composed and accepted by the schema.
+    """
+
+    def __init__(self, config: DictConfig) -> None:
+        self.config = config
+        self.last_validation_loss: float | None = None
+        self.tracker: Tracker | None = None
+        trainer = config.trainer
+        _check_numbers(config)
+        mixed_precision, self.dtype = precision(trainer.precision)
+        device = pick_device(trainer.device)
+        self.accelerator = Accelerator(mixed_precision=mixed_precision, cpu=device == "cpu")
+        self.device = self.accelerator.device
+        self.is_main = self.accelerator.is_main_process
+        self.folder = self._shared_folder(Path(config.output_dir))
+        torch.manual_seed(config.seed)
+        model = build_dit(**{key: value for key, value in config.model.items() if key != "name"})
+        self._resolved = without_secrets(OmegaConf.to_container(config, resolve=True))
+        if self.is_main:
+            (self.folder / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(self._resolved)), encoding="utf-8")
+            write_environment(self.folder / "environment.json", _describe_device(self.device))
+        self.cache, self.vae = open_latents(config.data, config.encoder, str(self.device))
+        self.train_records, self.held_out = split_records(self.cache.records, config.data.validation_fraction)
+        self.order = DataOrder(self.train_records, config.seed)
+        self.table = validation_table(
+            self.cache, self.held_out, config.validation.num_records, config.validation.timesteps_per_record
+        )
+        self.scheduler = instantiate(config.scheduler)
+        self.schedule = instantiate(config.lr_scheduler, max_steps=trainer.max_steps)
+        self.evaluation = instantiate(config.evaluation)
+        model = model.to(self.device, self.dtype)
+        self.ema = averaged_model(model, trainer.ema_decay) if trainer.ema_decay else None
+        optimizer = instantiate(config.optimizer, _partial_=True)(model.named_parameters())
+        self.progress = self._restore(model, optimizer)
+        self.raw_model = model
+        self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
+        self.empty_prompt_embeds = self.cache.empty_prompt_embeds.to(self.device, self.dtype)
+        self.painter = Painter(
+            self.cache,
+            self.vae,
+            self.scheduler,
+            steps=config.sampling.steps,
+            guidance=config.sampling.guidance,
+            seed=config.sampling.seed,
+            autocast=self.accelerator.autocast,
+            device=self.device,
+            dtype=self.dtype,
+        )
+        if self.is_main:
+            self.tracker = Tracker(self._run_info(), instantiate(config.logger))
+            self._announce()
+
+    def train(self) -> int | None:
+        """Train to the end, or until a signal: then returns its number."""
+        trainer = self.config.trainer
+        watches = [
+            Watch(trainer.save_every_steps, self._save, when_stopped=True),
+            Watch(trainer.validate_every_steps, self._validate),
+            Watch(trainer.sample_every_steps, self._sample),
+        ]
+        signum = train_steps(
+            self.accelerator,
+            self.model,
+            self.optimizer,
+            self.ema,
+            self._loss,
+            self._batch,
+            self.schedule,
+            watches,
+            self._log,
+            self.progress,
+            seed=self.config.seed,
+            max_steps=trainer.max_steps,
+            batch_size=trainer.batch_size,
+            gradient_accumulation_steps=trainer.gradient_accumulation_steps,
+            max_grad_norm=trainer.max_grad_norm,
+            log_every_steps=trainer.log_every_steps,
+        )
+        if signum is None and self.is_main:
+            self._evaluate()
+            self._export()
+        self.accelerator.wait_for_everyone()
+        if self.is_main:
+            self._say_what_next(stopped=signum is not None)
+        return signum
+
+    def close(self, exit_code: int) -> None:
+        """Close the tracker with the run's true status."""
+        if self.tracker is not None:
+            self.tracker.finish(exit_code)
+        if exit_code == 0:
+            self.accelerator.end_training()
+        self.accelerator.free_memory()
+
+    def _loss(self, model: nn.Module, latents: Tensor, prompt_embeds: Tensor, draws: torch.Generator) -> Tensor:
+        return training_loss(
+            model,
+            latents.to(self.dtype),
+            prompt_embeds.to(self.dtype),
+            scheduler=self.scheduler,
+            empty_prompt_embeds=self.empty_prompt_embeds,
+            prompt_dropout=self.config.trainer.prompt_dropout,
+            generator=draws,
+        )
+
+    def _batch(self, positions: range) -> tuple[Tensor, Tensor]:
+        return self.cache.gather(self.order[positions])
+
+    def _log(self, step: int, metrics: dict[str, float]) -> None:
+        assert self.tracker is not None
+        self.tracker.log(step, metrics)
+
+    def _models(self) -> dict[str, nn.Module]:
+        """What to validate and to draw with: the average, if there is one, and the raw weights."""
+        models: dict[str, nn.Module] = {} if self.ema is None else {"": self.ema.module}
+        return models | {"_raw" if models else "": self.raw_model}
+
+    def _validate(self, step: int) -> None:
+        if not self.is_main or self.table is None:
+            return
+        metrics = {}
+        for suffix, model in self._models().items():
+            with self.accelerator.autocast():
+                losses = validate(_eval(model), self.table, self.device, self.dtype)
+            metrics |= {name + suffix: value for name, value in losses.items()}
+        self.last_validation_loss = metrics["val/loss"]
+        logger.info(
+            "Step %d: validation loss %.4f, %.1f%% of what seeing no structure gives",
+            step, metrics["val/loss"], 100 * metrics["val/loss_relative"],
+        )
+        self._log(step, metrics)
+
+    def _sample(self, step: int) -> None:
+        if not self.is_main:
+            return
+        half = self.config.sampling.num_images // 2
+        held_out = self.held_out[:half]
+        records = torch.cat([self.train_records[: self.config.sampling.num_images - len(held_out)], held_out])
+        (self.folder / "samples").mkdir(exist_ok=True)
+        assert self.tracker is not None
+        for suffix, model in self._models().items():
+            prompts, pictures = self.painter.draw(_eval(model), records)
+            make_grid(pictures, prompts).save(self.folder / "samples" / f"step-{step:08d}{suffix.replace('_', '-')}.png")
+            self.tracker.log_images(step, f"samples{suffix}", pictures, prompts)
+
+    def _save(self, step: int) -> None:
+        if self.is_main:
+            state = State(
+                step=step,
+                seconds=self.progress.seconds,
+                cache_fingerprint=self.cache.fingerprint,
+                ema_updates=0 if self.ema is None else int(self.ema.n_averaged),
+            )
+            ema = None if self.ema is None else self.ema.module
+            optimizer = getattr(self.optimizer, "optimizer", self.optimizer)
+            save_checkpoint(
+                self.folder / "checkpoints", state, self.raw_model, ema, optimizer, self._weights_metadata(step)
+            )
+        self.accelerator.wait_for_everyone()
+
+    def _restore(self, model: nn.Module, optimizer: Any) -> Progress:
+        """Take up the newest checkpoint, if this run is a resumed one."""
+        if self.config.resume is None:
+            return Progress()
+        checkpoint = newest_checkpoint(self.folder)
+        if checkpoint is None:
+            logger.info("There is no checkpoint in %s yet: starting at step 0.", self.folder)
+            return Progress()
+        state = load_state(checkpoint)
+        if state.cache_fingerprint != self.cache.fingerprint:
+            raise UserError(
+                f"{checkpoint}: the run was trained on other latents than {self.cache.path} holds. Were the pictures, "
+                "prompts, data or encoder changed since? Set them back, or train a new run."
+            )
+        if state.step >= self.config.trainer.max_steps:
+            raise UserError(
+                f"{self.folder} has already taken {state.step} of trainer.max_steps={self.config.trainer.max_steps} "
+                f"steps. To go on: trainer.max_steps={2 * state.step}"
+            )
+        load_weights(checkpoint / "model.safetensors", model)
+        load_optimizer(checkpoint, optimizer)
+        if self.ema is not None:
+            if not (checkpoint / "ema.safetensors").is_file():
+                raise UserError(f"{checkpoint} has no ema.safetensors, but trainer.ema_decay is not 0.")
+            load_weights(checkpoint / "ema.safetensors", self.ema.module)
+            self.ema.n_averaged.fill_(state.ema_updates)
+        logger.info("Going on from step %d (%s)", state.step, checkpoint)
+        return Progress(step=state.step, seconds=state.seconds)
+
+    def _evaluate(self) -> None:
+        model = _eval(next(iter(self._models().values())))
+
+        def draw(split: str, count: int) -> tuple[Any, Any]:
+            records = self.train_records if split == "train" else self.held_out
+            return self.painter.draw(model, records[:count])
+
+        metrics = self.evaluation.evaluate(draw)
+        if metrics:
+            self._log(self.progress.step, metrics)
+
+    def _export(self) -> None:
+        """Write model/: what is needed to use the model, and nothing of how it was trained."""
+        folder = self.folder / "model"
+        folder.mkdir(exist_ok=True)
+        kept = sampling_config(self._resolved)
+        model = next(iter(self._models().values()))
+        save_weights(folder / "model.safetensors", model, self._weights_metadata(self.progress.step))
+        write_config(folder, kept)
+        write_card(folder, model_card(self._resolved, count_parameters(model), self.progress.step, self.folder))
+
+    def _weights_metadata(self, step: int) -> dict[str, str]:
+        return {"format": "pt", "step": str(step), "model": json.dumps(self._resolved["model"])}
+
+    def _shared_folder(self, folder: Path) -> Path:
+        """The main process's run folder: with several processes each has composed a config of its own."""
+        names = [str(folder)]
+        if self.accelerator.num_processes > 1:
+            broadcast_object_list(names)
+        return Path(names[0])
+
+    def _run_info(self) -> RunInfo:
+        hydra = HydraConfig.get()
+        is_sweep = hydra.mode is not None and hydra.mode.name == "MULTIRUN"
+        sweep = Path(hydra.sweep.dir) if is_sweep else None
+        relative = self.folder.parts[-3:] if is_sweep else self.folder.parts[-2:]
+        return RunInfo(
+            folder=self.folder,
+            name="/".join(relative),
+            config=self._resolved,
+            overrides=list(hydra.overrides.task),
+            group=None if sweep is None else "/".join(sweep.parts[-2:]),
+            step=self.progress.step,
+        )
+
+    def _announce(self) -> None:
+        _, height, width = self.cache.latent_shape
+        logger.info(
+            "%s: %s parameters, %.2f GFLOP forward a picture; %d records to train on, %d held out; on %s",
+            self.config.model.name,
+            f"{count_parameters(self.raw_model):,}",
+            forward_flops(self.raw_model, height, width, self.cache.prompt_shape[0]) / 1e9,
+            len(self.train_records),
+            len(self.held_out),
+            _describe_device(self.device),
+        )
+        if self.table is None:
+            logger.info("No records are held out (data.validation_fraction=0): no validation loss.")
+        logger.info("Run folder: %s", _display_path(self.folder))
+
+    def _say_what_next(self, stopped: bool) -> None:
+        folder = _display_path(self.folder)
+        if stopped:
+            logger.info("Stopped at step %d. To go on: python -m aaa.train resume=%s", self.progress.step, folder)
+            return
+        prompt = self.cache.records[int(self.train_records[0])].prompt
+        logger.info(
+            "Done: %s\n"
+            '  sample:  python -m aaa.sample model=%s prompt="%s"\n'
+            "  resume:  python -m aaa.train resume=%s trainer.max_steps=%d\n"
+            "  compare: python -m aaa.compare %s",
+            folder, folder, prompt.replace('"', "'"), folder, 2 * self.config.trainer.max_steps, folder.parent,
+        )
+
+
+def _check_numbers(config: DictConfig) -> None:
+    """Refuse numbers that no run can have."""
+    trainer, sampling = config.trainer, config.sampling
+    for key, value, least in (
+        ("trainer.max_steps", trainer.max_steps, 1),
+        ("trainer.batch_size", trainer.batch_size, 1),
+        ("trainer.gradient_accumulation_steps", trainer.gradient_accumulation_steps, 1),
+        ("trainer.log_every_steps", trainer.log_every_steps, 1),
+        ("trainer.validate_every_steps", trainer.validate_every_steps, 0),
+        ("trainer.sample_every_steps", trainer.sample_every_steps, 0),
+        ("trainer.save_every_steps", trainer.save_every_steps, 0),
+        ("trainer.max_grad_norm", trainer.max_grad_norm, 0),
+        ("sampling.steps", sampling.steps, 1),
+        ("sampling.num_images", sampling.num_images, 1),
+        ("validation.num_records", config.validation.num_records, 1),
+        ("validation.timesteps_per_record", config.validation.timesteps_per_record, 1),
+        ("encoder.batch_size", config.encoder.batch_size, 1),
+        ("data.max_prompt_tokens", config.data.max_prompt_tokens, 1),
+    ):
+        if not value >= least or math.isinf(value):
+            raise UserError(f"{key}={value}: must be at least {least}.")
+    for key, share in (("trainer.ema_decay", trainer.ema_decay), ("trainer.prompt_dropout", trainer.prompt_dropout)):
+        if not 0 <= share < 1:
+            raise UserError(f"{key}={share}: must be at least 0 and less than 1.")
+
+
+def _eval(model: nn.Module) -> nn.Module:
+    return model.eval()
+
+
+def _describe_device(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type} ({torch.get_num_threads()} threads)"
+
+
+def _display_path(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
