@@ -37,7 +37,6 @@ class DataConfig:
 
     name: str = MISSING
     resolution: int = MISSING
-    max_prompt_tokens: int = MISSING
     validation_fraction: float = 0.05
     horizontal_flip: bool = False
     skip_unreadable: bool = False
@@ -63,6 +62,7 @@ class EncoderConfig:
     downscale_factor: int = MISSING
     latent_channels: int = MISSING
     prompt_dim: int = MISSING
+    max_prompt_tokens: int = MISSING
     storage_dtype: str = MISSING
     batch_size: int = MISSING
     vae: Any = MISSING

@@ -327,7 +327,7 @@ def _check_numbers(config: DictConfig) -> None:
         ("validation.num_records", config.validation.num_records, 1),
         ("validation.timesteps_per_record", config.validation.timesteps_per_record, 1),
         ("encoder.batch_size", config.encoder.batch_size, 1),
-        ("data.max_prompt_tokens", config.data.max_prompt_tokens, 1),
+        ("encoder.max_prompt_tokens", config.encoder.max_prompt_tokens, 1),
     ):
         if not value >= least or math.isinf(value):
             raise UserError(f"{key}={value}: must be at least {least}.")

@@ -209,7 +209,7 @@ def _encode_all(
         raise UserError("The data set is empty: there is no record that can be read, and training needs at least one.")
     if cut_prompts:
         logger.warning(
-            "%d of %d prompts are longer than %d tokens and were cut; data.max_prompt_tokens=N keeps more.",
+            "%d of %d prompts are longer than %d tokens and were cut; encoder.max_prompt_tokens=N keeps more.",
             cut_prompts, encoded, text_encoder.max_length,
         )
     return CacheBuild(encoded, len(problems), cut_prompts, time.monotonic() - began)

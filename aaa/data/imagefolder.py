@@ -85,12 +85,12 @@ class ImageFolderSource:
 
     def _load(self, row: _Row, path: Path) -> Image.Image:
         try:
-            inside = path.resolve().is_relative_to(self.pictures.resolve())
+            inside, exists = path.resolve().is_relative_to(self.pictures.resolve()), path.is_file()
         except (OSError, ValueError):  # a name with a NUL, or longer than the file system allows
             raise UserError(f"{row.place}: image {row.image[:200]!r} is not a file name") from None
         if not inside:
             raise UserError(f"{row.place}: image {row.image!r} points outside {self.pictures}")
-        if not path.is_file():
+        if not exists:
             raise UserError(f"{row.place}: image {row.image!r} does not exist (looked in {self.pictures})")
         try:
             return read_picture(path, self.background_color)

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = ("aaa", "accelerate", "diffsynth", "hydra-core", "numpy", "torch", "transformers", "wandb")
-SECRET = re.compile(r"(api_?key|token|password|passwd|secret|credential)s?$", re.IGNORECASE)
+SECRET = re.compile(r"(api_?key|token|password|passwd|secret|credentials?)$", re.IGNORECASE)
 HIDDEN = "<hidden>"
-NOT_SECRET = frozenset({"max_prompt_tokens"})
 
 
 def write_environment(path: Path, device: str) -> None:
@@ -34,9 +33,7 @@ def without_secrets(config: Any) -> Any:
     """The config with the values of keys such as `api_key` or `password` hidden."""
     if isinstance(config, dict):
         return {
-            key: HIDDEN
-            if value is not None and SECRET.search(str(key)) and key not in NOT_SECRET
-            else without_secrets(value)
+            key: HIDDEN if value is not None and SECRET.search(str(key)) else without_secrets(value)
             for key, value in config.items()
         }
     if isinstance(config, list):

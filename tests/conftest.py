@@ -1,0 +1,29 @@
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+# Tests never talk to W&B's servers, whoever is logged in on this machine.
+os.environ.setdefault("WANDB_MODE", "offline")
+
+
+@pytest.fixture
+def picture_folder(tmp_path: Path) -> Callable[..., Path]:
+    """Make a folder of small random pictures with a metadata table."""
+
+    def make(count: int = 6, table: str = "metadata.csv", size: int = 20) -> Path:
+        root = tmp_path / "pictures"
+        (root / "images").mkdir(parents=True)
+        rng = np.random.default_rng(0)
+        names = [f"{index:03d}.png" for index in range(count)]
+        for name in names:
+            Image.fromarray(rng.integers(0, 256, (size, size + 4, 3), dtype=np.uint8)).save(root / "images" / name)
+        if table.endswith(".csv"):
+            rows = "".join(f'{name},"green, number {index}"\n' for index, name in enumerate(names))
+            (root / table).write_text("image,prompt\n" + rows)
+        return root
+
+    return make

@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+
+from aaa.data.shapes import HELD_OUT, HELD_OUT_SCENES, SEEN_SCENES, SHAPES, Scene, ShapesSource, draw
+from aaa.evaluation.shapes import ShapesAgreement, agreement
+from aaa.evaluation.shapes_reader import UNCLEAR, read
+
+
+@pytest.mark.parametrize(("resolution", "jitter"), [(32, 0.0), (32, 0.02), (64, 0.0)])
+def test_the_reader_is_right_on_real_pictures(resolution: int, jitter: float) -> None:
+    source = ShapesSource(resolution, num_records=800, num_validation=200, jitter=jitter)
+    records = [source[index] for index in range(len(source))]
+    right = agreement([record.prompt for record in records], [record.load() for record in records])
+    assert right[""] >= 0.99
+
+
+def test_the_reader_is_right_on_noisy_pictures_and_unsure_of_noise() -> None:
+    rng = np.random.default_rng(0)
+    from PIL import Image
+
+    scene = Scene("triangle", "purple", "large", "top left", "white")
+    noisy = np.asarray(draw(scene, 32), dtype=float) + rng.normal(0, 12, (32, 32, 3))
+    found = read(Image.fromarray(np.uint8(noisy.clip(0, 255))))
+    assert (found.shape, found.color, found.background) == ("triangle", "purple", "white")
+    noise = read(Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)))
+    assert noise.shape == UNCLEAR
+    blank = read(Image.new("RGB", (32, 32), "white"))
+    assert (blank.shape, blank.color, blank.background) == (UNCLEAR, UNCLEAR, "white")
+
+
+def test_held_out_pairs_never_occur_in_training() -> None:
+    source = ShapesSource(32, num_records=5000, num_validation=300)
+    records = [source[index] for index in range(len(source))]
+    held_out = {f"{color} {shape}" for shape, color in HELD_OUT}
+    assert len(held_out) == len(SHAPES)
+    for record in records:
+        assert any(pair in record.prompt for pair in held_out) == (record.split == "validation")
+    assert len(SEEN_SCENES) + len(HELD_OUT_SCENES) == 6 * 8 * 3 * 9 * 4
+
+
+def test_the_same_record_is_the_same_picture_every_time() -> None:
+    first, again = ShapesSource(32, 50, 5, jitter=0.02), ShapesSource(32, 50, 5, jitter=0.02)
+    for index in range(len(first)):
+        assert first[index].prompt == again[index].prompt
+        assert first[index].load().tobytes() == again[index].load().tobytes()
+
+
+def test_edges_are_anti_aliased_and_areas_right() -> None:
+    picture = np.asarray(draw(Scene("circle", "red", "large", "center", "black"), 64))[..., 0] / 220
+    assert ((picture > 0.05) & (picture < 0.95)).sum() > 40
+    assert picture.sum() == pytest.approx(np.pi * (0.9 * 0.31 * 64) ** 2, rel=0.01)
+
+
+def test_agreement_counts_what_is_wrong() -> None:
+    scenes = [Scene("circle", "red", "large", "center", "black"), Scene("square", "blue", "small", "left", "white")]
+    prompts = [scene.prompt for scene in scenes]
+    pictures = [draw(scenes[0], 32), draw(Scene("square", "pink", "small", "left", "white"), 32)]
+    assert agreement(prompts, pictures) == {"": 0.5, "_shape": 1.0, "_color": 0.5, "_background": 1.0}
+
+
+def test_the_evaluation_reports_seen_and_held_out_apart() -> None:
+    source = ShapesSource(32, 20, 20)
+
+    def draw_records(split: str, count: int) -> tuple[list[str], list[object]]:
+        records = [record for record in map(source.__getitem__, range(40)) if record.split == split][:count]
+        # Held-out prompts get a wrong picture each.
+        load = records if split == "train" else [source[0]] * len(records)
+        return [record.prompt for record in records], [record.load() for record in load]
+
+    metrics = ShapesAgreement(num_images=10).evaluate(draw_records)  # type: ignore[arg-type]
+    assert metrics["quality/seen"] == 1
+    assert metrics["quality/held_out"] == 0

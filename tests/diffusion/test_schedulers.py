@@ -1,0 +1,29 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aaa.diffusion.schedulers import LinearScheduler, LogitNormalScheduler
+from aaa.randomness import generator
+
+
+def test_linear_draws_every_noise_level_equally_often() -> None:
+    sigma, weight = LinearScheduler().draw(20_000, generator("test"))
+    assert torch.histc(sigma, 10, 0, 1) == pytest.approx(torch.full((10,), 2000.0), rel=0.1)
+    assert (weight == 1).all()
+
+
+def test_logit_normal_draws_the_distribution_it_names() -> None:
+    sigma, _ = LogitNormalScheduler(mean=0.5, std=1.5).draw(50_000, generator("test"))
+    logit = sigma.logit()
+    assert logit.mean().item() == pytest.approx(0.5, abs=0.03)
+    assert logit.std().item() == pytest.approx(1.5, abs=0.03)
+
+
+@given(steps=st.integers(1, 200), strength=st.floats(0.01, 1.0), shift=st.floats(0.2, 10.0))
+def test_sampling_falls_from_the_strength_to_zero(steps: int, strength: float, shift: float) -> None:
+    sigmas = LinearScheduler(shift).sampling_sigmas(steps, tokens=64, denoising_strength=strength)
+    assert len(sigmas) == steps + 1
+    assert sigmas[0].item() == pytest.approx(shift * strength / (1 + (shift - 1) * strength), rel=1e-4)
+    assert sigmas[-1] == 0
+    assert (sigmas[1:] < sigmas[:-1]).all()

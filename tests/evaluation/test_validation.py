@@ -1,0 +1,78 @@
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from aaa.data.cache import LatentCache
+from aaa.data.shapes import ShapesSource
+from aaa.evaluation.validation import structureless_loss, validate, validation_table
+from tests.data.test_cache import build
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> LatentCache:
+    return build(tmp_path / "cache", ShapesSource(16, num_records=10, num_validation=12))
+
+
+HELD_OUT = torch.arange(10, 22)
+
+
+def test_the_table_covers_all_noise_levels_with_every_record(cache: LatentCache) -> None:
+    table = validation_table(cache, HELD_OUT, num_records=8, timesteps_per_record=5)
+    assert table is not None
+    assert len(table.records) == len(table.sigmas) == 40
+    assert table.records.unique().numel() == 8
+    for record in table.records.unique():
+        bands = (table.sigmas[table.records == record] * 5).long()
+        assert bands.sort().values.tolist() == [0, 1, 2, 3, 4]
+    assert table.sigmas.unique().numel() == 40
+    assert validation_table(cache, torch.tensor([], dtype=torch.long), 8, 5) is None
+
+
+def test_the_table_and_its_noise_are_the_same_every_time(cache: LatentCache) -> None:
+    first, again = (validation_table(cache, HELD_OUT, 8, 5) for _ in range(2))
+    assert first is not None
+    assert again is not None
+    torch.manual_seed(123)  # nothing global matters
+    assert first.digest == again.digest
+    assert torch.equal(first.noise(range(3, 6)), again.noise(range(0, 10))[3:6])
+    fewer = validation_table(cache, HELD_OUT, 7, 5)
+    assert fewer is not None
+    assert fewer.digest != first.digest
+
+
+def test_a_model_that_knows_the_answer_has_no_loss_and_a_blind_one_the_structureless(cache: LatentCache) -> None:
+    table = validation_table(cache, HELD_OUT, num_records=12, timesteps_per_record=5)
+    assert table is not None
+    rows = iter(range(len(table.records)))
+
+    def knowing(latents: Tensor, prompt_embeds: Tensor, timestep: Tensor) -> Tensor:
+        indices = [next(rows) for _ in range(len(latents))]
+        clean, _ = cache.gather(table.records[indices])
+        return table.noise(range(indices[0], indices[-1] + 1)) - clean
+
+    assert validate(knowing, table, CPU, torch.float32)["val/loss"] == pytest.approx(0, abs=1e-9)
+
+    variance = table.latent_variance.view(-1, 1, 1)
+    mean = cache.gather(table.records.unique())[0].mean(dim=(0, 2, 3)).view(-1, 1, 1)
+
+    def blind(latents: Tensor, prompt_embeds: Tensor, timestep: Tensor) -> Tensor:
+        s = (timestep / 1000).view(-1, 1, 1, 1)
+        slope = (s - (1 - s) * variance) / ((1 - s).square() * variance + s.square())
+        return slope * (latents - (1 - s) * mean) - mean
+
+    metrics = validate(blind, table, CPU, torch.float32)
+    assert metrics["val/loss_relative"] == pytest.approx(1, abs=0.05)
+    bands = [value for name, value in metrics.items() if name.startswith("val/loss_sigma_")]
+    assert len(bands) == 5
+    assert sum(bands) / 5 == pytest.approx(metrics["val/loss"], rel=1e-5)
+
+
+def test_the_structureless_loss_at_its_ends() -> None:
+    variance = torch.tensor([0.25, 0.25])
+    clean, noise = structureless_loss(torch.tensor([0.0, 1.0]), variance)
+    assert clean == pytest.approx(1.0)  # the noise cannot be guessed from a clean latent
+    assert noise == pytest.approx(0.25)  # nor the latent from noise

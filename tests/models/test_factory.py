@@ -1,0 +1,70 @@
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from aaa.config import CONF
+from aaa.errors import UserError
+from aaa.models.factory import build_dit, count_parameters, forward_flops
+
+NAMED = {"dit_tiny": 1e6, "dit_10m": 10e6, "dit_30m": 30e6, "dit_0.1b": 128_824_448, "dit_0.3b": 0.3e9, "dit_0.6b": 0.6e9, "dit_1b": 1e9}
+
+
+def preset(path: Path) -> dict[str, int]:
+    content = OmegaConf.to_container(OmegaConf.load(path))
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items() if key not in ("defaults", "name")}
+
+
+def test_every_preset_is_listed_here() -> None:
+    assert {path.stem for path in (CONF / "model").glob("*.yaml")} == set(NAMED)
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_a_preset_has_about_as_many_parameters_as_its_name_says(name: str) -> None:
+    widths = {"in_channels": 48, "text_dim": 128} if name == "dit_tiny" else {"in_channels": 128, "text_dim": 1024}
+    with torch.device("meta"):
+        model = build_dit(**preset(CONF / "model" / f"{name}.yaml"), **widths, init="torch")
+    assert count_parameters(model) == pytest.approx(NAMED[name], rel=0.1)
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMED) - {"dit_0.1b"}))
+def test_presets_follow_the_stated_rule(name: str) -> None:
+    numbers = preset(CONF / "model" / f"{name}.yaml")
+    assert numbers["dim"] / numbers["heads"] == 64
+    assert 25 <= numbers["dim"] / numbers["depth"] <= 105
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"heads": 3}, "model.heads=3 does not divide model.dim=64; the nearest number that does: 2"),
+        ({"depth": 0}, "model.depth=0: must be at least 1"),
+        ({"dim": 66, "heads": 2}, "model.dim=66: must be divisible by 4"),
+        ({"mlp_ratio": 0.0}, "model.mlp_ratio=0.0"),
+        ({"init": "zeros"}, "model.init=zeros: must be one of scaled, torch"),
+    ],
+)
+def test_numbers_that_make_no_model_are_refused(changed: dict[str, int], message: str) -> None:
+    numbers = {"dim": 64, "depth": 2, "heads": 2, "in_channels": 12, "text_dim": 16} | changed
+    with pytest.raises(UserError, match=message.replace("(", r"\(")):
+        build_dit(**numbers)  # type: ignore[arg-type]
+
+
+def test_a_fresh_model_predicts_zero_and_learns_from_its_first_step() -> None:
+    torch.manual_seed(0)
+    model = build_dit(64, 2, 2, in_channels=12, text_dim=16)
+    output = model(torch.randn(2, 12, 4, 4), torch.randn(2, 3, 16), torch.tensor([10.0, 900.0]))
+    assert output.abs().max() == 0
+    (output - 1).square().mean().backward()
+    assert model.proj_out.weight.grad.abs().max() > 0
+
+
+def test_flops_agree_with_torchs_counter() -> None:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    model = build_dit(64, 3, 2, in_channels=12, text_dim=16)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(torch.randn(1, 12, 8, 8), torch.randn(1, 10, 16), torch.tensor([10.0]))
+    assert forward_flops(model, 8, 8, 10) == pytest.approx(counter.get_total_flops(), rel=0.01)

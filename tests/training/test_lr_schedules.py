@@ -1,0 +1,29 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aaa.training.lr_schedules import constant, warmup_constant, warmup_cosine, warmup_stable_decay
+
+
+@given(max_steps=st.integers(2, 500), warmup=st.integers(0, 100), final=st.floats(0, 0.5), decay=st.floats(0.05, 0.9))
+def test_schedules_rise_stay_in_bounds_and_end_where_they_say(max_steps: int, warmup: int, final: float, decay: float) -> None:
+    warmup = min(warmup, max_steps // 3)
+    for schedule in (warmup_cosine(max_steps, warmup, final), warmup_stable_decay(max_steps, warmup, decay, final)):
+        factors = [schedule(step) for step in range(max_steps)]
+        assert all(0 <= factor <= 1 for factor in factors)
+        assert factors[-1] == pytest.approx(final, abs=1e-9) or max_steps - 1 <= warmup
+    rise = [warmup_constant(max_steps, warmup)(step) for step in range(max_steps)]
+    assert rise == sorted(rise)
+    assert rise[warmup:] == [1.0] * (max_steps - warmup)
+    assert rise[0] > 0
+
+
+def test_wsd_is_flat_between_rise_and_fall() -> None:
+    schedule = warmup_stable_decay(1000, warmup_steps=10, decay_fraction=0.3, final_fraction=0.0)
+    assert [schedule(step) for step in (0, 4, 9)] == pytest.approx([0.1, 0.5, 1.0])
+    assert all(schedule(step) == 1 for step in range(10, 700))
+    assert schedule(849) == pytest.approx(0.5, abs=0.01)
+
+
+def test_constant_is_constant() -> None:
+    assert {constant(7)(step) for step in range(7)} == {1.0}

@@ -1,0 +1,88 @@
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from aaa.models.factory import build_dit
+from aaa.training.optimizers import BatchedMuon, MuonWithAdamW, adamw
+
+
+def small_dit() -> nn.Module:
+    torch.manual_seed(0)
+    return build_dit(32, 2, 2, in_channels=12, text_dim=8, init="torch")
+
+
+def give_gradients(model: nn.Module, seed: int) -> None:
+    torch.manual_seed(seed)
+    for parameter in model.parameters():
+        parameter.grad = torch.randn_like(parameter)
+
+
+def test_batched_muon_takes_torchs_steps() -> None:
+    shapes = [(8, 8), (24, 8), (8, 24), (8, 8), (16, 8)]
+    torch.manual_seed(0)
+    ours = [nn.Parameter(torch.randn(shape)) for shape in shapes]
+    theirs = copy.deepcopy(ours)
+    options = {"lr": 1e-2, "weight_decay": 0.1, "momentum": 0.9}
+    batched = BatchedMuon(ours, **options)
+    reference = torch.optim.Muon(theirs, **options, adjust_lr_fn="match_rms_adamw")
+    for seed in range(4):
+        torch.manual_seed(seed)
+        for mine, other in zip(ours, theirs, strict=True):
+            mine.grad = torch.randn_like(mine)
+            other.grad = mine.grad.clone()
+        batched.step()
+        reference.step()
+    for mine, other in zip(ours, theirs, strict=True):
+        # Newton-Schulz runs in bf16, where stacking may round otherwise.
+        torch.testing.assert_close(mine, other, atol=2e-4, rtol=1e-3)
+
+
+def test_muon_gets_the_matrices_of_the_blocks_and_adamw_the_rest() -> None:
+    model = small_dit()
+    optimizer = MuonWithAdamW(model.named_parameters(), 1e-3, 0.0, 0.95, [0.9, 0.99])
+    in_muon = {id(p) for group in optimizer._muon.param_groups for p in group["params"]}
+    in_adamw = {id(p) for group in optimizer._adamw.param_groups for p in group["params"]}
+    for name, parameter in model.named_parameters():
+        is_matrix_in_block = name.startswith("blocks.") and name.endswith("weight")
+        assert (id(parameter) in in_muon) == is_matrix_in_block
+        assert (id(parameter) in in_adamw) == (not is_matrix_in_block)
+
+
+@pytest.mark.parametrize("kind", ["muon", "adamw"])
+def test_an_optimizer_goes_on_from_its_saved_state(kind: str, tmp_path: object) -> None:
+    def make(model: nn.Module) -> torch.optim.Optimizer:
+        if kind == "muon":
+            return MuonWithAdamW(model.named_parameters(), 1e-2, 0.1, 0.95, [0.9, 0.99])
+        return adamw(model.named_parameters(), 1e-2, 0.1, [0.9, 0.99])
+
+    model = small_dit()
+    optimizer = make(model)
+    for seed in range(3):
+        give_gradients(model, seed)
+        optimizer.step()
+    other = copy.deepcopy(model)
+    resumed = make(other)
+    resumed.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    for m, o in ((model, optimizer), (other, resumed)):
+        for group in o.param_groups:
+            group["lr"] = 5e-3  # reaches every parameter through the shared groups
+        give_gradients(m, 9)
+        o.step()
+        o.zero_grad()
+    for mine, theirs in zip(model.parameters(), other.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+        assert mine.grad is None
+
+
+def test_the_shared_groups_set_both_learning_rates() -> None:
+    model = small_dit()
+    before = copy.deepcopy(model.state_dict())
+    optimizer = MuonWithAdamW(model.named_parameters(), 1e-2, 0.0, 0.95, [0.9, 0.99])
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0
+    give_gradients(model, 0)
+    optimizer.step()
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, before[name])
