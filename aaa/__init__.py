@@ -1,0 +1,1 @@
+"""Train text-to-image diffusion transformers from scratch."""

@@ -68,7 +68,9 @@ def open_latents(data: DictConfig, encoder: DictConfig, device: str) -> tuple[La
     source = _build_source(data, [message for part in weighty if (message := part.missing_files())], encoder.name)
     digests = FileDigests(Path(data.cache_dir) / "digests.jsonl")
     source_arguments: dict[str, Any] = {
-        key: value for key, value in _plain(data.source).items() if key != "root"  # where it lies does not matter
+        key: value
+        for key, value in _plain(data.source).items()
+        if key != "root"  # where it lies does not matter
     }
     encoder_arguments = {"vae": _plain(encoder.vae), "text_encoder": _plain(encoder.text_encoder)}
     targets = [source_arguments["_target_"], *(part["_target_"] for part in encoder_arguments.values())]

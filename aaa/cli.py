@@ -20,7 +20,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from aaa.config import CONF, SCHEMAS
+from aaa.config import CONF
 from aaa.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -143,7 +143,9 @@ def explain(error: Exception, config_name: str, arguments: list[str]) -> str:
             reason = str(cause).splitlines()[0] if cause else text
             return f"{match[1]}={match[2].strip()}: {reason}"
         lines = [line.strip() for line in (text + "\n" + str(cause or "")).splitlines()]
-        keep = [line for line in lines if line and not line.startswith(("full_key:", "object_type=", "reference_type="))]
+        keep = [
+            line for line in lines if line and not line.startswith(("full_key:", "object_type=", "reference_type="))
+        ]
         return "\n  ".join(dict.fromkeys(keep))
     return (
         f"{type(error).__name__}: {text}\n"
@@ -191,10 +193,10 @@ def _valid_keys(config_name: str, arguments: list[str]) -> list[str]:
 
 def _dotted(config: DictConfig, prefix: str = "") -> list[str]:
     keys = []
-    for key in config:
+    for key in map(str, config):
         name = f"{prefix}{key}"
         keys.append(name)
-        if OmegaConf.is_missing(config, key) or OmegaConf.is_interpolation(config, str(key)):
+        if OmegaConf.is_missing(config, key) or OmegaConf.is_interpolation(config, key):
             continue
         if isinstance(value := config[key], DictConfig):
             keys += _dotted(value, f"{name}.")

@@ -18,7 +18,10 @@ def encode(config: "DictConfig") -> None:
     cache, _ = open_latents(config.data, config.encoder, pick_device(config.trainer.device))
     logger.info(
         "%d records in %s: latents %s, prompt_embeds %s",
-        len(cache), cache.path, "x".join(map(str, cache.latent_shape)), "x".join(map(str, cache.prompt_shape)),
+        len(cache),
+        cache.path,
+        "x".join(map(str, cache.latent_shape)),
+        "x".join(map(str, cache.prompt_shape)),
     )
 
 

@@ -65,7 +65,9 @@ class TrainingRun:
         model = build_dit(**{key: value for key, value in config.model.items() if key != "name"})
         self._resolved = without_secrets(OmegaConf.to_container(config, resolve=True))
         if self.is_main:
-            (self.folder / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(self._resolved)), encoding="utf-8")
+            (self.folder / "config.yaml").write_text(
+                OmegaConf.to_yaml(OmegaConf.create(self._resolved)), encoding="utf-8"
+            )
             write_environment(self.folder / "environment.json", _describe_device(self.device))
         self.cache, self.vae = open_latents(config.data, config.encoder, str(self.device))
         self.train_records, self.held_out = split_records(self.cache.records, config.data.validation_fraction)
@@ -166,7 +168,7 @@ class TrainingRun:
     def _validate(self, step: int) -> None:
         if not self.is_main or self.table is None:
             return
-        metrics = {}
+        metrics: dict[str, float] = {}
         for suffix, model in self._models().items():
             with self.accelerator.autocast():
                 losses = validate(_eval(model), self.table, self.device, self.dtype)
@@ -174,7 +176,9 @@ class TrainingRun:
         self.last_validation_loss = metrics["val/loss"]
         logger.info(
             "Step %d: validation loss %.4f, %.1f%% of what seeing no structure gives",
-            step, metrics["val/loss"], 100 * metrics["val/loss_relative"],
+            step,
+            metrics["val/loss"],
+            100 * metrics["val/loss_relative"],
         )
         self._log(step, metrics)
 
@@ -188,7 +192,9 @@ class TrainingRun:
         assert self.tracker is not None
         for suffix, model in self._models().items():
             prompts, pictures = self.painter.draw(_eval(model), records)
-            make_grid(pictures, prompts).save(self.folder / "samples" / f"step-{step:08d}{suffix.replace('_', '-')}.png")
+            make_grid(pictures, prompts).save(
+                self.folder / "samples" / f"step-{step:08d}{suffix.replace('_', '-')}.png"
+            )
             self.tracker.log_images(step, f"samples{suffix}", pictures, prompts)
 
     def _save(self, step: int) -> None:
@@ -306,7 +312,12 @@ class TrainingRun:
             '  sample:  python -m aaa.sample model=%s prompt="%s"\n'
             "  resume:  python -m aaa.train resume=%s trainer.max_steps=%d\n"
             "  compare: python -m aaa.compare %s",
-            folder, folder, prompt.replace('"', "'"), folder, 2 * self.config.trainer.max_steps, folder.parent,
+            folder,
+            folder,
+            prompt.replace('"', "'"),
+            folder,
+            2 * self.config.trainer.max_steps,
+            folder.parent,
         )
 
 
@@ -348,5 +359,3 @@ def _describe_device(device: torch.device) -> str:
 
 def _display_path(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-
-

@@ -1,0 +1,1 @@
+"""Sources of pictures with prompts, and the latent cache."""

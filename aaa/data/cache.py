@@ -204,13 +204,17 @@ def _encode_all(
             "Mend them, or go on without them with data.skip_unreadable=true."
         )
     if problems:
-        logger.warning("Going on without %d of %d records that cannot be read, e.g. %s", len(problems), len(jobs), problems[0])
+        logger.warning(
+            "Going on without %d of %d records that cannot be read, e.g. %s", len(problems), len(jobs), problems[0]
+        )
     if not encoded:
         raise UserError("The data set is empty: there is no record that can be read, and training needs at least one.")
     if cut_prompts:
         logger.warning(
             "%d of %d prompts are longer than %d tokens and were cut; encoder.max_prompt_tokens=N keeps more.",
-            cut_prompts, encoded, text_encoder.max_length,
+            cut_prompts,
+            encoded,
+            text_encoder.max_length,
         )
     return CacheBuild(encoded, len(problems), cut_prompts, time.monotonic() - began)
 

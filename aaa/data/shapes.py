@@ -13,7 +13,7 @@ from itertools import product
 import numpy as np
 from PIL import Image
 
-from aaa.data.records import Record
+from aaa.data.records import Record, Split
 
 COLORS = {
     "red": (220, 40, 40),
@@ -68,6 +68,7 @@ class Scene:
 
     @property
     def prompt(self) -> str:
+        """The scene as a sentence, at most 12 words."""
         return f"a {self.size} {self.color} {self.shape} at the {self.position} on a {self.background} background"
 
 
@@ -114,7 +115,9 @@ class ShapesSource:
 
     def __init__(self, resolution: int, num_records: int, num_validation: int, jitter: float = 0.0) -> None:
         self.resolution, self.jitter = resolution, jitter
-        self._scenes = [("train", scene) for scene in scenes(SEEN_SCENES, num_records, "train")]
+        self._scenes: list[tuple[Split, Scene]] = [
+            ("train", scene) for scene in scenes(SEEN_SCENES, num_records, "train")
+        ]
         self._scenes += [("validation", scene) for scene in scenes(HELD_OUT_SCENES, num_validation, "validation")]
 
     def __len__(self) -> int:

@@ -1,0 +1,1 @@
+"""Noise schedulers, loss and sampler: functions of tensors."""

@@ -1,6 +1,7 @@
 """From noise to latents: Euler steps along the predicted velocity, with classifier-free guidance."""
 
 from collections.abc import Iterable
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -33,7 +34,7 @@ def euler_sample(
     """
     levels = [float(sigma) for sigma in sigmas]
     both_embeds = torch.cat([prompt_embeds, negative_prompt_embeds])
-    for sigma, next_sigma in zip(levels[:-1], levels[1:], strict=True):
+    for sigma, next_sigma in pairwise(levels):
         timestep = torch.tensor([sigma * TRAIN_TIMESTEPS], device=latents.device)
         if guidance == 1:
             velocity = model(latents, prompt_embeds, timestep)

@@ -1,0 +1,1 @@
+"""Pictures to latents and back, prompts to prompt_embeds."""

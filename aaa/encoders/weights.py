@@ -78,7 +78,8 @@ class ModelFiles:
                 model = pool.fetch_model(model_name)
         except Exception as error:
             raise UserError(
-                f"{self.paths[0]}: DiffSynth cannot load it ({error}). Is the download whole? Delete it and fetch it again."
+                f"{self.paths[0]}: DiffSynth cannot load it ({error}). "
+                "Is the download whole? Delete it and fetch it again."
             ) from error
         logger.debug("%s", chatter.getvalue())
         if model is None:

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from PIL import Image
 
@@ -29,13 +29,15 @@ class ShapesAgreement:
 
     def evaluate(self, draw: DrawRecords) -> dict[str, float]:
         """`quality/seen`, `quality/held_out`: the share with shape, colour and background all right; and each alone."""
-        metrics = {}
+        metrics: dict[str, float] = {}
         for name, split in SPLITS.items():
             prompts, images = draw(split, self.num_images)
             metrics |= {f"quality/{name}{part}": share for part, share in agreement(prompts, images).items()}
             logger.info(
                 "Of %d pictures for %s pairs of shape and colour, %.1f%% show the right shape and colours.",
-                len(images), name.replace("_", "-"), 100 * metrics[f"quality/{name}"],
+                len(images),
+                name.replace("_", "-"),
+                100 * metrics[f"quality/{name}"],
             )
         return metrics
 
@@ -57,5 +59,5 @@ def agreement(prompts: Sequence[str], images: Sequence[Image.Image]) -> dict[str
     return {part: count / len(images) for part, count in right.items()}
 
 
-def _said(text: str, names: Sequence[str] | dict[str, object]) -> str | None:
+def _said(text: str, names: Mapping[str, object]) -> str | None:
     return next((word for word in re.findall(r"\w+", text) if word in names), None)

@@ -39,9 +39,7 @@ def read(image: Image.Image) -> Reading:
 
 
 def _nearest(color: np.ndarray, palette: dict[str, tuple[int, int, int]]) -> str:
-    distances = {
-        name: float(np.linalg.norm(color - np.array(rgb) / 255) / np.sqrt(3)) for name, rgb in palette.items()
-    }
+    distances = {name: float(np.linalg.norm(color - np.array(rgb) / 255) / np.sqrt(3)) for name, rgb in palette.items()}
     name = min(distances, key=distances.__getitem__)
     return name if distances[name] <= MAX_COLOR_DISTANCE else UNCLEAR
 

@@ -1,0 +1,1 @@
+"""The transformer, and the factory that makes it from numbers."""

@@ -48,11 +48,10 @@ class TimestepEmbedding(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.timestep_embedder = nn.Sequential(
-            nn.Linear(TIMESTEP_CHANNELS, dim), nn.SiLU(), nn.Linear(dim, dim)
-        )
+        self.timestep_embedder = nn.Sequential(nn.Linear(TIMESTEP_CHANNELS, dim), nn.SiLU(), nn.Linear(dim, dim))
 
     def forward(self, timestep: Tensor, dtype: torch.dtype) -> Tensor:
+        """Embed timesteps, `B`, as `B D` of this dtype."""
         half = TIMESTEP_CHANNELS // 2
         exponent = torch.arange(half, dtype=torch.float32, device=timestep.device) / half
         frequencies = torch.exp(-math.log(10_000) * exponent)
@@ -82,6 +81,7 @@ class DiTBlock(nn.Module):
         self.to_gate = nn.Linear(dim, dim * 2)
 
     def attention(self, x: Tensor) -> Tensor:
+        """Attention over normalised tokens, `B N D`."""
         q, k, v = (
             project(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # B heads N head_dim
             for project in (self.to_q, self.to_k, self.to_v)
@@ -90,6 +90,7 @@ class DiTBlock(nn.Module):
         return self.to_out(out.transpose(1, 2).flatten(2))  # B N D
 
     def forward(self, x: Tensor, positions: Tensor, timestep_emb: Tensor) -> Tensor:
+        """Tokens `B N D`, positions `1 N D`, timestep_emb `B D`; returns tokens."""
         gate_attn, gate_mlp = self.to_gate(timestep_emb)[:, None].chunk(2, dim=-1)  # B 1 D each
         x = x + self.attention(self.norm_attn(x + positions)) * (1 + gate_attn)
         return x + self.ff(self.norm_mlp(x + positions)) * (1 + gate_mlp)

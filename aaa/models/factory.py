@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from aaa.errors import UserError
-from aaa.models.dit import AAADiT
+from aaa.models.dit import AAADiT, DiTBlock
 
 
 def build_dit(
@@ -35,7 +35,9 @@ def build_dit(
     if dim % heads:
         fitting = [n for n in range(1, dim + 1) if dim % n == 0]
         nearest = min(fitting, key=lambda n: abs(n - heads))
-        raise UserError(f"model.heads={heads} does not divide model.dim={dim}; the nearest number that does: {nearest}.")
+        raise UserError(
+            f"model.heads={heads} does not divide model.dim={dim}; the nearest number that does: {nearest}."
+        )
     if dim % 4:
         raise UserError(f"model.dim={dim}: must be divisible by 4, for sines and cosines of two coordinates.")
     if mlp_ratio * dim < 1:
@@ -59,10 +61,10 @@ def scaled_init(model: AAADiT) -> None:
         if isinstance(module, nn.Linear):
             nn.init.xavier_uniform_(module.weight)
             nn.init.zeros_(module.bias)
-    for block in model.blocks:
+    for block in _blocks(model):
         nn.init.zeros_(block.to_gate.weight)
-        for residual in (block.to_out, block.ff[2]):
-            residual.weight /= math.sqrt(2 * len(model.blocks))
+        for residual in (block.to_out.weight, block.get_parameter("ff.2.weight")):
+            residual /= math.sqrt(2 * len(model.blocks))
     nn.init.zeros_(model.proj_out.weight)
     model.pos_embedder.image_emb.copy_(sincos_positions(*model.pos_embedder.image_emb.shape[1:3]))
     nn.init.normal_(model.pos_embedder.text_emb, std=0.02)
@@ -102,17 +104,13 @@ def forward_flops(model: AAADiT, height: int, width: int, text_tokens: int) -> i
     image_tokens = height * width
     tokens = image_tokens + text_tokens
     dim, channels = model.proj_out.in_features, model.proj_out.out_features
-    per_token = sum(
-        layer.weight.numel()
-        for block in model.blocks
-        for layer in (block.to_q, block.to_k, block.to_v, block.to_out, block.ff[0], block.ff[2])
-    )
+    matrices = {name: parameter.numel() for name, parameter in model.named_parameters() if parameter.ndim == 2}
+    per_sample = [name for name in matrices if name.startswith("timestep_embedder.") or ".to_gate." in name]
+    per_token = sum(count for name, count in matrices.items() if name.startswith("blocks.") and name not in per_sample)
     attention = len(model.blocks) * 2 * tokens**2 * dim  # scores, and their mix of values
-    once = sum(layer.weight.numel() for layer in _per_sample_layers(model))
-    embed = image_tokens * 2 * dim * channels + text_tokens * model.text_embedder[0].weight.numel()
-    return 2 * (tokens * per_token + attention + once + embed)
+    embed = image_tokens * 2 * dim * channels + text_tokens * matrices["text_embedder.0.weight"]
+    return 2 * (tokens * per_token + attention + embed + sum(matrices[name] for name in per_sample))
 
 
-def _per_sample_layers(model: AAADiT) -> list[nn.Linear]:
-    first, _, second = model.timestep_embedder.timestep_embedder
-    return [first, second, *(block.to_gate for block in model.blocks)]
+def _blocks(model: AAADiT) -> list[DiTBlock]:
+    return [block for block in model.blocks if isinstance(block, DiTBlock)]

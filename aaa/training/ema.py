@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+Tensors = tuple[Tensor, ...] | list[Tensor]
+
 
 def averaged_model(model: nn.Module, decay: float) -> AveragedModel:
     """A copy of the model whose `update_parameters(model)` moves it towards the model's weights.
@@ -16,7 +18,7 @@ def averaged_model(model: nn.Module, decay: float) -> AveragedModel:
         decay: share of the old average that is kept once warm, in (0, 1).
     """
 
-    def update(averages: list[Tensor], weights: list[Tensor], updates: Tensor | int) -> None:
+    def update(averages: Tensors, weights: Tensors, updates: Tensor | int) -> None:
         count = int(updates)
         keep = min(decay, (1 + count) / (10 + count))
         torch._foreach_lerp_(averages, weights, 1 - keep)

@@ -62,7 +62,7 @@ class Progress:
     window_seconds: float = 0.0
 
 
-class NotFinite(UserError):
+class NotFiniteError(UserError):
     """The loss or the gradient became NaN or infinite."""
 
 
@@ -109,7 +109,7 @@ def train_steps(
         None at the end, or the number of the signal that ended it early, after the step it came in.
 
     Raises:
-        NotFinite: if a loss or gradient norm is NaN or infinite.
+        NotFiniteError: if a loss or gradient norm is NaN or infinite.
     """
     device = accelerator.device
     share, remainder = divmod(batch_size, accelerator.num_processes * gradient_accumulation_steps)
@@ -204,7 +204,7 @@ def _read_back(accelerator: Accelerator, progress: Progress) -> dict[str, float]
     first_step = progress.step - len(values) + 1
     for offset, (value, norm) in enumerate(zip(values, norms, strict=True)):
         if not (math.isfinite(value) and math.isfinite(norm)):
-            raise NotFinite(
+            raise NotFiniteError(
                 f"The loss became {value} (gradient norm {norm}) at step {first_step + offset}. Nothing was saved "
                 "since; the last checkpoint is good. A lower optimizer.learning_rate, a longer warm-up or "
                 "trainer.precision=float32 may help."
@@ -213,16 +213,20 @@ def _read_back(accelerator: Accelerator, progress: Progress) -> dict[str, float]
 
 
 @contextmanager
-def _display(accelerator: Accelerator, max_steps: int, start: int) -> Iterator[Callable[[int, dict[str, float] | None], None]]:
+def _display(
+    accelerator: Accelerator, max_steps: int, start: int
+) -> Iterator[Callable[[int, dict[str, float] | None], None]]:
     if not accelerator.is_main_process:
-        yield lambda step, metrics: None
+        yield lambda _step, _metrics: None
         return
     with display("Training", max_steps, start) as bar:
 
         def show(step: int, metrics: dict[str, float] | None) -> None:
-            figures = {} if metrics is None else {
-                "loss": metrics["train/loss"], "images/s": metrics["perf/images_per_second"]
-            }
+            figures = (
+                {}
+                if metrics is None
+                else {"loss": metrics["train/loss"], "images/s": metrics["perf/images_per_second"]}
+            )
             bar.update(step, **figures)
 
         yield show

@@ -12,7 +12,7 @@ Schedule = Callable[[int], float]
 
 def constant(max_steps: int) -> Schedule:  # noqa: ARG001
     """1 at every step."""
-    return lambda step: 1.0
+    return lambda _: 1.0
 
 
 def warmup_constant(max_steps: int, warmup_steps: int) -> Schedule:  # noqa: ARG001
@@ -25,7 +25,9 @@ def warmup_cosine(max_steps: int, warmup_steps: int, final_fraction: float) -> S
 
     def factor(step: int) -> float:
         progress = _clip((step - warmup_steps) / max(max_steps - 1 - warmup_steps, 1))
-        return _rise(step, warmup_steps) * (final_fraction + (1 - final_fraction) * (1 + math.cos(math.pi * progress)) / 2)
+        return _rise(step, warmup_steps) * (
+            final_fraction + (1 - final_fraction) * (1 + math.cos(math.pi * progress)) / 2
+        )
 
     return factor
 

@@ -43,7 +43,10 @@ def test_text_files_beside_pictures_are_read(picture_folder: MakeFolder) -> None
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("image,caption\na.png,hello\n", "metadata.csv: no column 'prompt'; there is: image, caption. Set data.prompt_column"),
+        (
+            "image,caption\na.png,hello\n",
+            "metadata.csv: no column 'prompt'; there is: image, caption. Set data.prompt_column",
+        ),
         ("", "no column 'image'; there is: none"),
         ("image,prompt\n", "no records"),
         ("image,prompt\n,hello\n", "metadata.csv:2: column 'image' is empty"),
@@ -80,7 +83,7 @@ def test_lines_that_cannot_be_used_are_named(picture_folder: MakeFolder, line: s
 def test_a_missing_folder_and_a_strange_color_are_named(tmp_path: Path, picture_folder: MakeFolder) -> None:
     with pytest.raises(UserError, match="there is no such folder"):
         ImageFolderSource(str(tmp_path / "nowhere"))
-    with pytest.raises(UserError, match="data.background_color=whitish"):
+    with pytest.raises(UserError, match=r"data\.background_color=whitish"):
         ImageFolderSource(str(picture_folder(1)), background_color="whitish")
 
 
@@ -105,7 +108,9 @@ def test_pictures_that_may_not_be_read_are_named(picture_folder: MakeFolder, nam
 
 
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(texts=st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r")), min_size=1, max_size=5))
+@given(
+    texts=st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r")), min_size=1, max_size=5)
+)
 def test_any_prompt_survives_a_csv_file(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> None:
     import csv
 

@@ -12,9 +12,7 @@ from aaa.errors import UserError
 
 
 @settings(max_examples=30, deadline=None)
-@given(
-    width=st.integers(1, 90), height=st.integers(1, 90), target=st.tuples(st.integers(1, 64), st.integers(1, 64))
-)
+@given(width=st.integers(1, 90), height=st.integers(1, 90), target=st.tuples(st.integers(1, 64), st.integers(1, 64)))
 def test_cropping_and_resizing_gives_diffsynths_pixels(width: int, height: int, target: tuple[int, int]) -> None:
     from diffsynth.core.data.operators import ImageCropAndResize
 
@@ -48,7 +46,11 @@ def test_transparent_parts_show_the_background_color(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "CMYK", "I;16", "YCbCr"])
 def test_every_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
     suffix = "tif" if mode in ("CMYK", "YCbCr") else "png"
-    source = Image.fromarray(np.full((4, 4), 40_000, dtype=np.uint16)) if mode == "I;16" else Image.new("RGB", (4, 4), "white").convert(mode)
+    source = (
+        Image.fromarray(np.full((4, 4), 40_000, dtype=np.uint16))
+        if mode == "I;16"
+        else Image.new("RGB", (4, 4), "white").convert(mode)
+    )
     source.save(tmp_path / f"a.{suffix}")
     read = read_picture(tmp_path / f"a.{suffix}", "white")
     assert read.mode == "RGB"

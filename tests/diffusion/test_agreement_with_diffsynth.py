@@ -43,7 +43,9 @@ def test_noised_latents_target_and_loss_are_diffsynths(diffsynth_scheduler: Any)
         torch.testing.assert_close(losses[i], torch.nn.functional.mse_loss(prediction[i], target))
 
 
-@pytest.mark.parametrize(("steps", "tokens", "strength"), [(30, 256, 1.0), (7, 64, 0.6), (50, 4096, 0.3), (1, 256, 1.0)])
+@pytest.mark.parametrize(
+    ("steps", "tokens", "strength"), [(30, 256, 1.0), (7, 64, 0.6), (50, 4096, 0.3), (1, 256, 1.0)]
+)
 def test_a_sampling_trajectory_is_diffsynths(steps: int, tokens: int, strength: float) -> None:
     from diffsynth.diffusion import FlowMatchScheduler
 

@@ -28,7 +28,9 @@ def test_the_tutorials_model_has_its_parameters_keys_and_shapes(reference: Refer
     assert shapes == {name: tensor.shape for name, tensor in reference.state_dict().items()}
 
 
-@pytest.mark.parametrize(("height", "width", "tokens", "timestep"), [(16, 16, 128, 731.5), (8, 12, 7, 0.0), (4, 4, 3, 1000.0)])
+@pytest.mark.parametrize(
+    ("height", "width", "tokens", "timestep"), [(16, 16, 128, 731.5), (8, 12, 7, 0.0), (4, 4, 3, 1000.0)]
+)
 def test_equal_weights_and_inputs_give_the_tutorials_outputs(
     reference: ReferenceDiT, ours: torch.nn.Module, height: int, width: int, tokens: int, timestep: float
 ) -> None:

@@ -8,7 +8,15 @@ from aaa.config import CONF
 from aaa.errors import UserError
 from aaa.models.factory import build_dit, count_parameters, forward_flops
 
-NAMED = {"dit_tiny": 1e6, "dit_10m": 10e6, "dit_30m": 30e6, "dit_0.1b": 128_824_448, "dit_0.3b": 0.3e9, "dit_0.6b": 0.6e9, "dit_1b": 1e9}
+NAMED = {
+    "dit_tiny": 1e6,
+    "dit_10m": 10e6,
+    "dit_30m": 30e6,
+    "dit_0.1b": 128_824_448,
+    "dit_0.3b": 0.3e9,
+    "dit_0.6b": 0.6e9,
+    "dit_1b": 1e9,
+}
 
 
 def preset(path: Path) -> dict[str, int]:
@@ -58,7 +66,9 @@ def test_a_fresh_model_predicts_zero_and_learns_from_its_first_step() -> None:
     output = model(torch.randn(2, 12, 4, 4), torch.randn(2, 3, 16), torch.tensor([10.0, 900.0]))
     assert output.abs().max() == 0
     (output - 1).square().mean().backward()
-    assert model.proj_out.weight.grad.abs().max() > 0
+    gradient = model.proj_out.weight.grad
+    assert gradient is not None
+    assert gradient.abs().max() > 0
 
 
 def test_flops_agree_with_torchs_counter() -> None:

@@ -8,6 +8,8 @@ def test_the_average_warms_up_and_then_decays_as_configured() -> None:
     model = nn.Linear(1, 1, bias=False)
     ema = averaged_model(model, decay=0.6)
     expected = model.weight.item()
+    average = ema.module
+    assert isinstance(average, nn.Linear)
     for step in range(20):
         with torch.no_grad():
             model.weight.fill_(float(step))
@@ -15,7 +17,7 @@ def test_the_average_warms_up_and_then_decays_as_configured() -> None:
         # torch's AveragedModel copies the weights at the first update.
         keep = 0.0 if step == 0 else min(0.6, (1 + step) / (10 + step))
         expected = keep * expected + (1 - keep) * step
-        assert abs(ema.module.weight.item() - expected) < 1e-4
+        assert abs(average.weight.item() - expected) < 1e-4
     assert int(ema.n_averaged) == 20
 
 

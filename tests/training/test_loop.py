@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from aaa.errors import UserError
 from aaa.training.ema import averaged_model
-from aaa.training.loop import NotFinite, Progress, Watch, train_steps
+from aaa.training.loop import NotFiniteError, Progress, Watch, train_steps
 from aaa.training.lr_schedules import warmup_stable_decay
 
 DATA = torch.randn(64, 4, generator=torch.Generator().manual_seed(0))
@@ -28,7 +28,9 @@ def plain_loss(model: nn.Module, latents: Tensor, prompt_embeds: Tensor, generat
 class Run:
     """A run of the loop on a toy model, with everything it logged."""
 
-    def __init__(self, loss: Callable[..., Tensor] = noisy_loss, watches: list[Watch] | None = None, **changed: Any) -> None:
+    def __init__(
+        self, loss: Callable[..., Tensor] = noisy_loss, watches: list[Watch] | None = None, **changed: Any
+    ) -> None:
         torch.manual_seed(0)
         self.accelerator = Accelerator(cpu=True)
         self.raw = nn.Linear(4, 4)
@@ -38,15 +40,26 @@ class Run:
         self.progress = Progress()
         self.logged: list[dict[str, float]] = []
         numbers: dict[str, Any] = {
-            "seed": 0, "max_steps": 20, "batch_size": 8, "gradient_accumulation_steps": 1, "max_grad_norm": 1.0,
+            "seed": 0,
+            "max_steps": 20,
+            "batch_size": 8,
+            "gradient_accumulation_steps": 1,
+            "max_grad_norm": 1.0,
             "log_every_steps": 1,
         }
         self.signum = train_steps(
-            self.accelerator, self.model, self.optimizer, self.ema, loss,
+            self.accelerator,
+            self.model,
+            self.optimizer,
+            self.ema,
+            loss,
             lambda positions: (DATA[torch.tensor(positions) % 64], DATA[:1]),
-            warmup_stable_decay(20, 5, 0.3, 0.0), watches or [],
-            lambda step, metrics: self.logged.append({"step": step, **metrics}), self.progress, **(numbers | changed),
-        )  # fmt: skip
+            warmup_stable_decay(20, 5, 0.3, 0.0),
+            watches or [],
+            lambda step, metrics: self.logged.append({"step": step, **metrics}),
+            self.progress,
+            **(numbers | changed),
+        )
 
     @property
     def losses(self) -> list[float]:
@@ -90,11 +103,13 @@ def test_watching_a_run_does_not_change_it() -> None:
 
 def test_watches_come_when_due_and_at_the_end() -> None:
     seen: list[tuple[str, int]] = []
-    Run(watches=[
-        Watch(7, lambda step: seen.append(("a", step))),
-        Watch(0, lambda step: seen.append(("never", step))),
-        Watch(20, lambda step: seen.append(("b", step))),
-    ])  # fmt: skip
+    Run(
+        watches=[
+            Watch(7, lambda step: seen.append(("a", step))),
+            Watch(0, lambda step: seen.append(("never", step))),
+            Watch(20, lambda step: seen.append(("b", step))),
+        ]
+    )
     assert seen == [("a", 7), ("a", 14), ("a", 20), ("b", 20)]
 
 
@@ -110,7 +125,7 @@ def test_nan_stops_the_run_before_anything_is_saved() -> None:
         value = plain_loss(model, latents, prompt_embeds, generator)
         return value * float("nan") if len(saved) == 1 else value
 
-    with pytest.raises(NotFinite, match="The loss became nan .* at step 6"):
+    with pytest.raises(NotFiniteError, match=r"The loss became nan .* at step 6"):
         Run(loss, watches=[Watch(5, saved.append)], log_every_steps=100)
     assert saved == [5]
 

@@ -6,7 +6,9 @@ from aaa.training.lr_schedules import constant, warmup_constant, warmup_cosine, 
 
 
 @given(max_steps=st.integers(2, 500), warmup=st.integers(0, 100), final=st.floats(0, 0.5), decay=st.floats(0.05, 0.9))
-def test_schedules_rise_stay_in_bounds_and_end_where_they_say(max_steps: int, warmup: int, final: float, decay: float) -> None:
+def test_schedules_rise_stay_in_bounds_and_end_where_they_say(
+    max_steps: int, warmup: int, final: float, decay: float
+) -> None:
     warmup = min(warmup, max_steps // 3)
     for schedule in (warmup_cosine(max_steps, warmup, final), warmup_stable_decay(max_steps, warmup, decay, final)):
         factors = [schedule(step) for step in range(max_steps)]

@@ -24,9 +24,8 @@ def test_batched_muon_takes_torchs_steps() -> None:
     torch.manual_seed(0)
     ours = [nn.Parameter(torch.randn(shape)) for shape in shapes]
     theirs = copy.deepcopy(ours)
-    options = {"lr": 1e-2, "weight_decay": 0.1, "momentum": 0.9}
-    batched = BatchedMuon(ours, **options)
-    reference = torch.optim.Muon(theirs, **options, adjust_lr_fn="match_rms_adamw")
+    batched = BatchedMuon(ours, lr=1e-2, weight_decay=0.1, momentum=0.9)
+    reference = torch.optim.Muon(theirs, lr=1e-2, weight_decay=0.1, momentum=0.9, adjust_lr_fn="match_rms_adamw")
     for seed in range(4):
         torch.manual_seed(seed)
         for mine, other in zip(ours, theirs, strict=True):

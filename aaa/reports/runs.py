@@ -1,0 +1,92 @@
+"""Run folders, read for comparison."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from aaa.errors import UserError
+from aaa.tracking.tracker import METRICS, read_metrics
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder's config and metrics.
+
+    Attributes:
+        name: its path below what the compared runs have in common.
+        config: leaf values by dotted key.
+        metrics: rows of metrics.jsonl, oldest first.
+    """
+
+    folder: Path
+    name: str
+    config: dict[str, Any]
+    metrics: list[dict[str, Any]]
+
+    def last(self, metric: str) -> float | None:
+        """The newest value of a metric."""
+        return next((row[metric] for row in reversed(self.metrics) if metric in row), None)
+
+    def best(self, metric: str) -> float | None:
+        """The lowest value of a metric."""
+        return min((row[metric] for row in self.metrics if metric in row), default=None)
+
+    def curve(self, x: str, y: str) -> tuple[list[float], list[float]]:
+        """Values of `y` against `x` (`step`, `samples` or `seconds`), where rows without x take the last one's."""
+        xs, ys, at = [], [], 0.0
+        for row in self.metrics:
+            at = row.get(x, at)
+            if y in row:
+                xs.append(at)
+                ys.append(row[y])
+        return xs, ys
+
+
+def read_runs(paths: Iterable[Path]) -> list[Run]:
+    """All runs at or below these folders.
+
+    Raises:
+        UserError: if a folder is missing, or there is no run in any of them.
+    """
+    folders: list[Path] = []
+    for path in paths:
+        if not path.is_dir():
+            raise UserError(f"{path}: there is no such folder.")
+        found = sorted(file.parent for file in path.rglob("config.yaml") if file.parent.name != ".hydra")
+        if not found:
+            raise UserError(f"{path}: no run in it (a run folder has a config.yaml).")
+        folders += [folder for folder in found if folder not in folders]
+    resolved = [folder.resolve() for folder in folders]
+    common = resolved[0].parent
+    while not all(folder.is_relative_to(common) for folder in resolved):
+        common = common.parent
+    return [_read(folder, str(full.relative_to(common))) for folder, full in zip(folders, resolved, strict=True)]
+
+
+def differing_keys(runs: list[Run]) -> list[str]:
+    """Config keys whose values are not the same in all runs, without those that only say where a run is."""
+    keys = {key: None for run in runs for key in run.config}
+    return [
+        key
+        for key in keys
+        if key not in ("output_dir", "resume") and len({repr(run.config.get(key)) for run in runs}) > 1
+    ]
+
+
+def _read(folder: Path, name: str) -> Run:
+    try:
+        config = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
+    except Exception as error:
+        raise UserError(f"{folder / 'config.yaml'}: not a run's config ({error}).") from error
+    return Run(folder, name, dict(_leaves(config)), read_metrics(folder / METRICS))
+
+
+def _leaves(value: Any, prefix: str = "") -> Iterable[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _leaves(inner, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, value

@@ -1,0 +1,45 @@
+"""Runs side by side in the terminal."""
+
+from rich.table import Table
+
+from aaa.reports.runs import Run, differing_keys
+
+SHOWN = {
+    "step": "steps",
+    "seconds": "seconds",
+    "perf/images_per_second": "images/s",
+    "train/loss": "train loss",
+    "val/loss": "val loss",
+    "quality/seen": "seen",
+    "quality/held_out": "held out",
+}
+
+
+def comparison(runs: list[Run]) -> Table:
+    """A row a run, lowest validation loss first: what differs in the configs, then what came out."""
+    keys = differing_keys(runs)
+    metrics = [metric for metric in SHOWN if any(run.last(metric) is not None for run in runs)]
+    table = Table(
+        title=f"{len(runs)} runs", caption="best: lowest validation loss on the way; seen, held out: right pictures"
+    )
+    table.add_column("run", overflow="fold")
+    for key in keys:
+        table.add_column(key, overflow="fold")
+    for metric in metrics:
+        table.add_column(SHOWN[metric], justify="right")
+    table.add_column("best", justify="right")
+    for run in sorted(runs, key=_by_loss):
+        values = [_short(run.config.get(key)) for key in keys] + [_short(run.last(metric)) for metric in metrics]
+        table.add_row(run.name, *values, _short(run.best("val/loss")))
+    return table
+
+
+def _by_loss(run: Run) -> float:
+    loss = run.last("val/loss")
+    return float("inf") if loss is None or loss != loss else loss
+
+
+def _short(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

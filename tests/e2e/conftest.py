@@ -1,0 +1,90 @@
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# A run that takes seconds: few small pictures, few steps.
+SMALL = [
+    "data.resolution=16",
+    "data.source.num_records=48",
+    "data.source.num_validation=16",
+    "model.dim=64",
+    "model.depth=2",
+    "model.heads=2",
+    "trainer.batch_size=8",
+    "trainer.max_steps=12",
+    "trainer.log_every_steps=1",
+    "trainer.validate_every_steps=6",
+    "trainer.sample_every_steps=6",
+    "trainer.save_every_steps=6",
+    "sampling.steps=4",
+    "sampling.num_images=4",
+    "evaluation.num_images=8",
+    "validation.num_records=8",
+]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A command that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def error(self) -> str:
+        """The error message, of which there must be exactly one, without a traceback."""
+        assert self.code == 1, self.err
+        assert "Traceback" not in self.err, self.err
+        assert self.err.count("error: ") == 1, self.err
+        return self.err[self.err.index("error: ") :]
+
+
+Command = Callable[..., Finished]
+
+
+@pytest.fixture(scope="session")
+def session_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("e2e")
+
+
+def run_in(folder: Path, *arguments: str, **environment: str) -> Finished:
+    variables = os.environ | {"WANDB_MODE": "offline", "COLUMNS": "200"} | environment
+    done = subprocess.run(
+        [sys.executable, "-m", *arguments], cwd=folder, env=variables, capture_output=True, text=True, timeout=400
+    )
+    return Finished(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Command:
+    """Run `python -m ...` in a fresh folder."""
+    return lambda *arguments, **environment: run_in(tmp_path, *arguments, **environment)
+
+
+@pytest.fixture(scope="session")
+def small_run(session_folder: Path) -> tuple[Path, Finished]:
+    """A finished small run, shared by the tests that only read it."""
+    done = run_in(session_folder, "aaa.train", *SMALL)
+    assert done.code == 0, done.err
+    return only_run(session_folder), done
+
+
+def only_run(folder: Path) -> Path:
+    (run,) = folder.glob("outputs/*/*")
+    return run
+
+
+def metrics(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def losses(run: Path) -> dict[int, float]:
+    return {row["step"]: row["train/loss"] for row in metrics(run) if "train/loss" in row}

@@ -1,0 +1,106 @@
+"""One clear error and exit code 1 for each thing that can be wrong with a run, and nothing lost on disk."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.e2e.conftest import SMALL, Command, Finished, run_in
+
+SmallRun = tuple[Path, Finished]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["model.heads=5"], "model.heads=5 does not divide model.dim=128; the nearest number that does: 4"),
+        (
+            ["data.resolution=30"],
+            "data.resolution=30 is not divisible by encoder.downscale_factor=4; the nearest that is: 32",
+        ),
+        (["data=imagefolder", "data.root=nowhere"], "data.root=nowhere: there is no such folder"),
+        (["trainer.precision=fp8"], "trainer.precision=fp8: must be one of float32, bf16, bf16_weights"),
+        (["trainer.batch_size=0"], "trainer.batch_size=0: must be at least 1"),
+        (["trainer.gradient_accumulation_steps=5"], "trainer.batch_size=32 must be a multiple of"),
+        (["trainer.device=tpu"], "device=tpu: torch cannot use it"),
+        (["resume=nowhere"], "resume=nowhere: there is no run in that folder"),
+        (["data.source.num_records=0", "data.source.num_validation=0"], "The data set is empty"),
+        (["optimizer._target_=torch.optim.Nothing"], "Nothing"),
+    ],
+)
+def test_a_run_that_cannot_be_is_refused(command: Command, arguments: list[str], expected: str) -> None:
+    assert expected in command("aaa.train", *arguments, "logger=none").error
+
+
+def test_missing_weights_and_data_are_named_at_once(command: Command) -> None:
+    error = command("aaa.train", "model=dit_0.1b", "data=pokemon").error
+    for part in (
+        "data.root=data/pokemon: there is no such folder",
+        "models/black-forest-labs/FLUX.2-klein-4B/vae/diffusion_pytorch_model.safetensors (looked in",
+        "models/Qwen/Qwen3-0.6B/model.safetensors (looked in",
+        "models/Qwen/Qwen3-0.6B/tokenizer.json",
+        "modelscope download --model Qwen/Qwen3-0.6B",
+        "hf download black-forest-labs/FLUX.2-klein-4B",
+        "encoder=pixel",
+    ):
+        assert part in error
+
+
+def test_unreadable_rows_are_listed_before_any_training(command: Command, tmp_path: Path) -> None:
+    images = tmp_path / "pictures" / "images"
+    images.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for index in range(6):
+        Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(images / f"{index}.png")
+    (images / "1.png").write_bytes(b"")
+    (images / "2.png").write_text("not a picture")
+    (images / "3.png").write_bytes((images / "0.png").read_bytes()[:3000])
+    Image.new("1", (20_000, 20_000)).save(images / "bomb.png")
+    names = ["0.png", "1.png", "2.png", "3.png", "4.png", "5.png", "bomb.png", "gone.png", "../outside.png"]
+    rows = "".join(f"{name},{'' if name == '4.png' else 'a picture'}\n" for name in names)
+    (tmp_path / "pictures" / "metadata.csv").write_text("image,prompt\n" + rows)
+    arguments = [argument for argument in SMALL if not argument.startswith(("data.source", "evaluation."))]
+    data = ["data=imagefolder", "data.root=pictures", "trainer.max_steps=2", "trainer.batch_size=2", "logger=none"]
+    error = command("aaa.train", *arguments, *data).error
+    assert "6 of 9 records cannot be read" in error
+    for part in (
+        "metadata.csv:3: image '1.png' is empty (0 bytes)",
+        "metadata.csv:4: image '2.png' is not a picture",
+        "metadata.csv:5: image '3.png' cannot be read",
+        "metadata.csv:8: image 'bomb.png'",
+        "metadata.csv:9: image 'gone.png' does not exist",
+        "metadata.csv:10: image '../outside.png' points outside",
+    ):
+        assert part in error
+    assert not list(tmp_path.glob("outputs/*/*/checkpoints"))
+    done = command("aaa.train", *arguments, *data, "data.skip_unreadable=true")
+    assert done.code == 0, done.err
+    assert "without 6 of 9 records" in done.err
+
+
+def test_a_checkpoint_that_does_not_fit_is_named_and_kept(tmp_path: Path, small_run: SmallRun) -> None:
+    run = tmp_path / "outputs" / "x" / "y"
+    shutil.copytree(small_run[0], run, symlinks=True)
+    shutil.copytree(small_run[0].parents[2] / ".cache", tmp_path / ".cache")
+    before = {path: path.read_bytes() for path in run.glob("checkpoints/*/*")}
+    more = ["resume=outputs/x/y", "trainer.max_steps=20"]
+    error = run_in(tmp_path, "aaa.train", *more, "model.dim=32").error
+    assert "model.safetensors: its weights do not fit the configured model" in error
+    assert "trained on other latents" in run_in(tmp_path, "aaa.train", *more, "data.resolution=32").error
+    assert "a resumed run keeps its config" in run_in(tmp_path, "aaa.train", *more, "model=dit_10m").error
+    assert before == {path: path.read_bytes() for path in run.glob("checkpoints/*/*")}
+
+
+def test_nan_stops_a_run_and_keeps_its_last_good_checkpoint(command: Command, tmp_path: Path) -> None:
+    arguments = [*SMALL, "optimizer.learning_rate=1e30", "trainer.precision=float32", "trainer.save_every_steps=1"]
+    done = command(
+        "aaa.train", *arguments, "trainer.validate_every_steps=0", "trainer.sample_every_steps=0", "logger=none"
+    )
+    assert "The loss became" in done.error
+    checkpoints = list(tmp_path.glob("outputs/*/*/checkpoints/step-*"))
+    from safetensors.torch import load_file
+
+    for checkpoint in checkpoints:
+        assert all(tensor.isfinite().all() for tensor in load_file(checkpoint / "model.safetensors").values())

@@ -1,0 +1,98 @@
+"""Sampling as a user types it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.e2e.conftest import Command, Finished
+
+SmallRun = tuple[Path, Finished]
+PROMPT = "prompt=a large blue circle at the center on a white background"
+
+
+def pictures(folder: Path) -> dict[str, bytes]:
+    return {path.name: Image.open(path).tobytes() for path in sorted(folder.glob("seed-*.png"))}
+
+
+def test_the_same_seed_gives_the_same_pictures_and_every_knob_works(
+    command: Command, tmp_path: Path, small_run: SmallRun
+) -> None:
+    model = f"model={small_run[0]}"
+
+    def sample(name: str, *arguments: str) -> dict[str, bytes]:
+        done = command("aaa.sample", model, PROMPT, "steps=3", f"out={name}", *arguments)
+        assert done.code == 0, done.err
+        assert (tmp_path / name / "grid.png").is_file()
+        return pictures(tmp_path / name)
+
+    first = sample("first", "num_images=3", "seed=5")
+    assert list(first) == ["seed-5.png", "seed-6.png", "seed-7.png"]
+    assert len(set(first.values())) == 3
+    assert sample("again", "num_images=3", "seed=5") == first
+    one = {"seed-5.png": first["seed-5.png"]}
+    assert sample("guided", "num_images=1", "seed=5", "guidance=7") != one
+    assert sample("negative", "num_images=1", "seed=5", "negative_prompt=a red square") != one
+    assert sample("stepped", "num_images=1", "seed=5", "steps=4") != one
+    sample("sized", "num_images=1", "height=24", "width=32")
+    assert Image.open(tmp_path / "sized" / "seed-0.png").size == (32, 24)
+
+    # A little redrawing keeps a picture close to what it was; all of it does not.
+    Image.new("RGB", (40, 40), "yellow").save(tmp_path / "yellow.png")
+    start = ["num_images=1", "seed=5", f"input_image={tmp_path / 'yellow.png'}"]
+    sample("kept", *start, "denoising_strength=0.05")
+    kept = Image.open(tmp_path / "kept" / "seed-5.png").resize((1, 1)).getpixel((0, 0))
+    assert isinstance(kept, tuple)
+    assert min(kept[:2]) > 200
+    assert kept[2] < 60
+    assert sample("redrawn", *start, "denoising_strength=1.0") == one
+
+
+def test_run_folders_checkpoints_and_model_folders_are_all_models(
+    command: Command, small_run: SmallRun, tmp_path: Path
+) -> None:
+    run = small_run[0]
+    drawn = {}
+    for name, path, extra in (
+        ("run", run, []),
+        ("model", run / "model", []),
+        ("checkpoint", run / "checkpoints/step-00000012", []),
+        ("raw", run, ["weights=raw"]),
+        ("early", run / "checkpoints/step-00000006", []),
+    ):
+        done = command("aaa.sample", f"model={path}", PROMPT, "steps=2", "num_images=1", f"out={name}", *extra)
+        assert done.code == 0, done.err
+        drawn[name] = pictures(tmp_path / name)["seed-0.png"]
+    assert drawn["run"] == drawn["model"] == drawn["checkpoint"]
+    assert len({drawn["run"], drawn["raw"], drawn["early"]}) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["height=30"], "height=30: must be a multiple of 4 pixels"),
+        (["steps=0"], "steps=0: must be at least 1"),
+        (["denoising_strength=0.5"], "denoising_strength below 1 needs a picture"),
+        (["input_image=nowhere.png"], "input_image=nowhere.png: there is no such file"),
+        (["weights=best"], "weights=best: must be ema or raw"),
+        (["model=nowhere"], "model=nowhere: there is no such folder"),
+        (["guidence=3"], "guidence: no such config key (did you mean 'guidance'?)"),
+    ],
+)
+def test_what_cannot_be_drawn_is_said(
+    command: Command, small_run: SmallRun, arguments: list[str], expected: str
+) -> None:
+    model = [] if arguments[0].startswith("model=") else [f"model={small_run[0]}"]
+    assert expected in command("aaa.sample", *model, PROMPT, *arguments).error
+
+
+@pytest.mark.parametrize("target", ["os.system", "aaa.encoders.flux2.Path", "aaa.data.cache.shutil.rmtree"])
+def test_a_strangers_config_runs_no_code(command: Command, small_run: SmallRun, tmp_path: Path, target: str) -> None:
+    shutil.copytree(small_run[0] / "model", tmp_path / "stranger")
+    config = json.loads((tmp_path / "stranger/config.json").read_text())
+    config["encoder"]["vae"] = {"_target_": target, "command": "touch hacked"}
+    (tmp_path / "stranger/config.json").write_text(json.dumps(config))
+    assert f"wants to run '{target}', which is not part of aaa" in command("aaa.sample", "model=stranger", PROMPT).error
+    assert not (tmp_path / "hacked").exists()

@@ -1,0 +1,243 @@
+"""Training as a user types it, and everything it leaves behind."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from tests.e2e.conftest import SMALL, Command, Finished, losses, metrics, only_run, run_in
+from tests.wandb_file import read_offline_run
+
+SmallRun = tuple[Path, Finished]
+
+
+def test_a_run_folder_holds_everything(small_run: SmallRun) -> None:
+    run, done = small_run
+    for name in (
+        ".hydra/config.yaml",
+        "config.yaml",
+        "environment.json",
+        "metrics.jsonl",
+        "train.log",
+        "wandb",
+        "checkpoints/step-00000006/model.safetensors",
+        "checkpoints/step-00000012/ema.safetensors",
+        "checkpoints/step-00000012/optimizer.pt",
+        "checkpoints/step-00000012/state.json",
+        "samples/step-00000006.png",
+        "samples/step-00000012.png",
+        "samples/step-00000012-raw.png",
+        "model/config.json",
+        "model/model.safetensors",
+        "model/README.md",
+    ):
+        assert (run / name).exists(), name
+    assert f"model={run.relative_to(run.parents[2])}" in done.err
+    for command in ("python -m aaa.sample", "python -m aaa.train resume=", "python -m aaa.compare"):
+        assert command in done.err
+    assert "Training 12/12" in done.err
+    environment = json.loads((run / "environment.json").read_text())
+    assert environment["packages"]["torch"] == torch.__version__.partition("+")[0]
+    assert Image.open(run / "samples" / "step-00000012.png").width > 300
+    exported, ema = (
+        load_file(run / "model/model.safetensors"),
+        load_file(run / "checkpoints/step-00000012/ema.safetensors"),
+    )
+    assert all(torch.equal(exported[name], ema[name]) for name in ema)
+
+
+def test_metrics_are_logged_by_step(small_run: SmallRun) -> None:
+    rows = metrics(small_run[0])
+    assert list(losses(small_run[0])) == list(range(1, 13))
+    last = {key: value for row in rows for key, value in row.items()}
+    for key in (
+        "samples",
+        "seconds",
+        "train/loss",
+        "train/lr",
+        "train/grad_norm",
+        "perf/images_per_second",
+        "val/loss",
+        "val/loss_relative",
+        "val/loss_raw",
+        "val/loss_sigma_0.0_0.2",
+        "quality/seen",
+        "quality/held_out",
+    ):
+        assert key in last, key
+    assert last["samples"] == 96
+
+
+def test_wandb_gets_config_losses_and_pictures(small_run: SmallRun) -> None:
+    run, done = small_run
+    found = read_offline_run(run)
+    assert found.config["model"]["depth"] == 2
+    assert found.config["optimizer"]["learning_rate"] == 5e-3
+    assert "model.depth=2" in found.tags
+    assert found.project == "aaa"
+    assert found.exit_code == 0
+    ours = losses(run)
+    theirs = {int(row["_step"]): row["train/loss"] for row in found.history if "train/loss" in row}
+    assert theirs == ours
+    pictures = [row for row in found.history if row.get("samples._type") == "images/separated" or "samples" in row]
+    assert pictures
+    assert len(list(run.glob("wandb/offline-run-*/files/media/images/samples_12_*.png"))) == 4
+    assert "a " in json.dumps(pictures[-1])  # captions: "a small red ..."
+    assert "wandb sync" in done.err
+
+
+def test_the_latent_cache_is_built_once(session_folder: Path, small_run: SmallRun) -> None:
+    assert "Encoding 64 records" in small_run[1].err
+    assert "Encoding" not in run_in(session_folder, "aaa.encode", *SMALL).err
+    caches = list(session_folder.glob(".cache/aaa/shapes-pixel-16-*/index.json"))
+    assert len(caches) == 1
+    other = run_in(session_folder, "aaa.encode", *SMALL, "encoder.downscale_factor=2")
+    assert "Encoding" in other.err
+    assert "latents 12x8x8" in other.err
+
+
+def test_looking_at_a_run_does_not_change_it(command: Command, tmp_path: Path, small_run: SmallRun) -> None:
+    blind = ["trainer.validate_every_steps=0", "trainer.sample_every_steps=0", "evaluation=none", "logger=none"]
+    arguments = [argument for argument in SMALL if not argument.startswith("evaluation.")]
+    done = command("aaa.train", *arguments, *blind, "trainer.save_every_steps=0")
+    assert done.code == 0, done.err
+    assert losses(only_run(tmp_path)) == losses(small_run[0])
+    assert not (only_run(tmp_path) / "wandb").exists()
+
+
+def test_resume_gives_the_same_losses_as_an_uninterrupted_run(tmp_path: Path, small_run: SmallRun) -> None:
+    run = tmp_path / "outputs" / "x" / "y"
+    shutil.copytree(small_run[0], run, symlinks=True)
+    shutil.rmtree(run / "checkpoints" / "step-00000012")
+    shutil.rmtree(run / "model")
+    shutil.copytree(small_run[0].parents[2] / ".cache", tmp_path / ".cache")
+    done = run_in(tmp_path, "aaa.train", "resume=outputs/x/y")
+    assert done.code == 0, done.err
+    assert "Going on from step 6" in done.err
+    assert losses(run) == losses(small_run[0])
+    steps = [row["step"] for row in metrics(run) if "train/loss" in row]
+    assert steps == list(range(1, 13))
+    for name in ("model", "ema"):
+        resumed = load_file(run / f"checkpoints/step-00000012/{name}.safetensors")
+        straight = load_file(small_run[0] / f"checkpoints/step-00000012/{name}.safetensors")
+        assert all(torch.equal(resumed[key], straight[key]) for key in straight)
+    assert read_offline_run(run).run_id == read_offline_run(small_run[0]).run_id
+
+    finished = run_in(tmp_path, "aaa.train", "resume=outputs/x/y").error
+    assert "has already taken 12 of trainer.max_steps=12 steps. To go on: trainer.max_steps=24" in finished
+    extended = run_in(tmp_path, "aaa.train", "resume=outputs/x/y", "trainer.max_steps=14")
+    assert extended.code == 0, extended.err
+    assert list(losses(run)) == list(range(1, 15))
+
+
+def test_sigterm_saves_and_exits_143(tmp_path: Path, small_run: SmallRun) -> None:
+    shutil.copytree(small_run[0].parents[2] / ".cache", tmp_path / ".cache")
+    long = [*SMALL, "trainer.max_steps=100000", "trainer.save_every_steps=100000", "trainer.validate_every_steps=0"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "aaa.train", *long, "trainer.sample_every_steps=0", "logger=none"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        deadline = time.monotonic() + 120
+        while not list(tmp_path.glob("outputs/*/*/metrics.jsonl")):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 143, err
+    run = only_run(tmp_path)
+    (checkpoint,) = (run / "checkpoints").iterdir()
+    assert int(checkpoint.name.removeprefix("step-")) == max(losses(run))
+    assert "To go on: python -m aaa.train resume=outputs/" in err
+
+
+def test_a_sweep_gives_a_folder_and_a_wandb_run_for_each_job(tmp_path: Path, small_run: SmallRun) -> None:
+    shutil.copytree(small_run[0].parents[2] / ".cache", tmp_path / ".cache")
+    done = run_in(
+        tmp_path,
+        "aaa.train",
+        "-m",
+        *SMALL,
+        "optimizer.learning_rate=1e-4,3e-4,1e-3",
+        "model.depth=1,2",
+        "trainer.max_steps=2",
+        "evaluation.num_images=1",
+        "trainer.sample_every_steps=0",
+    )
+    assert done.code == 0, done.err
+    runs = sorted(path.parent for path in tmp_path.glob("outputs/*/*/*/metrics.jsonl"))
+    assert [run.name for run in runs] == ["0", "1", "2", "3", "4", "5"]
+    found = [read_offline_run(run) for run in runs]
+    assert len({run.group for run in found}) == 1
+    assert found[0].group == "/".join(runs[0].parts[-3:-1])
+    assert len({run.run_id for run in found}) == 6
+    assert {(run.config["optimizer"]["learning_rate"], run.config["model"]["depth"]) for run in found} == {
+        (rate, depth) for rate in (1e-4, 3e-4, 1e-3) for depth in (1, 2)
+    }
+    table = run_in(tmp_path, "aaa.compare", str(runs[0].parent), "--curves", "curves.png")
+    assert table.code == 0, table.err
+    assert "optimizer.learning_rate" in table.out
+    assert "6 runs" in table.out
+    assert Image.open(tmp_path / "curves.png").width > 500
+
+
+def test_a_failed_job_ends_as_failed_and_the_sweep_goes_on(tmp_path: Path, small_run: SmallRun) -> None:
+    shutil.copytree(small_run[0].parents[2] / ".cache", tmp_path / ".cache")
+    done = run_in(
+        tmp_path,
+        "aaa.train",
+        "-m",
+        *SMALL,
+        "trainer.max_steps=2",
+        "evaluation=none",
+        "optimizer.learning_rate=1e30,1e-3",
+        "trainer.precision=float32",
+        "trainer.sample_every_steps=0",
+        "~evaluation.num_images",
+    )
+    assert done.code == 1
+    runs = sorted(path.parent for path in tmp_path.glob("outputs/*/*/*/config.yaml"))
+    assert len(runs) == 2, done.err
+    assert read_offline_run(runs[0]).exit_code == 1
+    assert read_offline_run(runs[1]).exit_code == 0
+    assert "The loss became" in done.err
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_two_processes_share_a_run(tmp_path: Path, small_run: SmallRun, accumulation: int) -> None:
+    shutil.copytree(small_run[0].parents[2] / ".cache", tmp_path / ".cache")
+    done = run_in(
+        tmp_path,
+        "accelerate.commands.launch",
+        "--cpu",
+        "--num_processes=2",
+        "--mixed_precision=no",
+        "--num_machines=1",
+        "--dynamo_backend=no",
+        "-m",
+        "aaa.train",
+        *SMALL,
+        "trainer.max_steps=4",
+        f"trainer.gradient_accumulation_steps={accumulation}",
+        "trainer.save_every_steps=4",
+        OMP_NUM_THREADS="1",
+    )
+    assert done.code == 0, done.err
+    run = only_run(tmp_path)
+    assert list(losses(run)) == [1, 2, 3, 4]
+    assert metrics(run)[-2]["samples"] == 32 or any(row.get("samples") == 32 for row in metrics(run))
+    rates = [row["train/lr"] for row in metrics(run) if "train/lr" in row]
+    alone = [row["train/lr"] for row in metrics(small_run[0]) if "train/lr" in row]
+    # The schedule is that of four steps, whoever takes them: the rise is the single process's.
+    assert rates[0] == pytest.approx(alone[0])
+    assert (run / "model" / "model.safetensors").is_file()
+    assert done.err.count("Done: ") == 1
