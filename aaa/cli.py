@@ -28,15 +28,18 @@ logger = logging.getLogger(__name__)
 Task = Callable[[DictConfig], object]
 
 
-def run(task: Task, config_name: str, arguments: list[str] | None = None) -> NoReturn:
-    """Run a command and exit: 0 on success, 1 after an error, 130 or 143 after Ctrl-C or SIGTERM.
+def run(task: Task, config_name: str, config_dir: Path = CONF, texts: tuple[str, ...] = ()) -> NoReturn:
+    """Run a command on this process's arguments and exit.
+
+    The exit code is 0 on success, 1 after an error, 130 or 143 after Ctrl-C or SIGTERM.
 
     Args:
         task: what the command does with its composed config.
-        config_name: its primary config, a file of conf/ without `.yaml`.
-        arguments: the command line; None for this process's own.
+        config_name: its primary config, a file of `config_dir` without `.yaml`.
+        config_dir: where its configs are.
+        texts: keys whose values are taken as they are typed, commas and all.
     """
-    arguments = sys.argv[1:] if arguments is None else arguments
+    arguments = [_quoted(argument, texts) for argument in sys.argv[1:]]
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     # Hydra prints errors its own way unless told to raise them.
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -45,14 +48,16 @@ def run(task: Task, config_name: str, arguments: list[str] | None = None) -> NoR
     def report(error: Exception) -> None:
         if wants_traceback:
             traceback.print_exception(error)
-        print(f"error: {explain(error, config_name, arguments)}", file=sys.stderr)
+        print(f"error: {explain(error, config_name, config_dir, arguments)}", file=sys.stderr)
 
     try:
-        sys.argv[1:] = [*arguments, *_run_arguments(_resumed_folder(arguments))]
+        sys.argv[1:] = _for_hydra(arguments)
         job = _reported(task, report)
-        hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)()
+        hydra.main(version_base="1.3", config_path=str(config_dir), config_name=config_name)(job)()
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
+    except SystemExit as stop:
+        sys.exit(1 if stop.code == 2 else stop.code)  # argparse's own code for a flag that it does not know
     except Exception as error:
         report(error)
         sys.exit(1)
@@ -84,22 +89,42 @@ def _resumed_folder(arguments: list[str]) -> Path | None:
     return folder
 
 
-def _run_arguments(resumed: Path | None) -> list[str]:
-    """Further arguments for Hydra.
+def _quoted(argument: str, texts: tuple[str, ...]) -> str:
+    """A text's argument in quotes, so that Hydra reads no lists, sweeps or interpolations into it."""
+    key, equals, value = argument.partition("=")
+    if key not in texts or not equals or value in ("", "null") or value[0] in "'\"":
+        return argument
+    escaped = re.sub(r"\\+(?='|$)", lambda match: match[0] * 2, value).replace("'", "\\'").replace("${", "\\${")
+    return f"{key}='{escaped}'"
+
+
+def _run_overrides(resumed: Path | None) -> list[str]:
+    """Further overrides for Hydra.
 
     A resumed run takes its own config instead of conf/ and goes on in its own folder. The helpers in a launch of
     several processes leave run folder, config and log to the first process.
     """
     helper = int(os.environ.get("RANK", "0")) > 0
-    added = ["hydra.run.dir=.", "hydra.output_subdir=null"] if helper else []
+    overrides = ["hydra.run.dir=.", "hydra.output_subdir=null"] if helper else []
     if resumed is not None:
-        added += [f"--config-dir={resumed / '.hydra'}", "--config-name=config", "hydra.job.name=train"]
-        added += ["hydra/hydra_logging=none"]
+        overrides += ["hydra.job.name=train", "hydra/hydra_logging=none"]
         if not helper:
-            added.append(f"hydra.run.dir='{resumed}'")
+            overrides.append(f"hydra.run.dir='{resumed}'")
     if helper or resumed is not None:
-        added.append(f"hydra/job_logging={'aaa_console' if helper else 'aaa'}")
-    return added
+        overrides.append(f"hydra/job_logging={'aaa_console' if helper else 'aaa'}")
+    return overrides
+
+
+def _for_hydra(arguments: list[str]) -> list[str]:
+    resumed = _resumed_folder(arguments)
+    flags = [] if resumed is None else [f"--config-dir={resumed / '.hydra'}", "--config-name=config"]
+    return [*flags, *_with_overrides(arguments, _run_overrides(resumed))]
+
+
+def _with_overrides(arguments: list[str], overrides: list[str]) -> list[str]:
+    """The arguments with more overrides: in one row with those that are there, as argparse wants them."""
+    first = next((i for i, argument in enumerate(arguments) if not argument.startswith("-")), len(arguments))
+    return [*arguments[:first], *overrides, *arguments[first:]]
 
 
 def _exit_on_signal(signum: int, _frame: FrameType | None) -> NoReturn:
@@ -127,7 +152,7 @@ def _reported(task: Task, report: Callable[[Exception], None]) -> Task:
     return wrapped
 
 
-def explain(error: Exception, config_name: str, arguments: list[str]) -> str:
+def explain(error: Exception, config_name: str, config_dir: Path, arguments: list[str]) -> str:
     """One message for an error: what was wrong, and the nearest thing that would have worked."""
     cause = error.__cause__ or error.__context__
     for known in (error, cause):  # Hydra wraps what a class named by `_target_` raises
@@ -138,7 +163,7 @@ def explain(error: Exception, config_name: str, arguments: list[str]) -> str:
         if match := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
             return _unknown_option(match[1], match[2])
         if (match := re.search(r"Could not override '([^']+)'", text)) and not text.startswith("In '"):
-            return _unknown_key(match[1], config_name, arguments)
+            return _unknown_key(match[1], _valid_keys(config_name, config_dir, arguments))
         if match := re.search(r"Error merging override (\S+?)=(.*)", text):
             reason = str(cause).splitlines()[0] if cause else text
             return f"{match[1]}={match[2].strip()}: {reason}"
@@ -160,8 +185,7 @@ def _unknown_option(group: str, option: str) -> str:
     return f"{group}={option}: no such option{_nearest(option, options)}. There is: {', '.join(options)}."
 
 
-def _unknown_key(key: str, config_name: str, arguments: list[str]) -> str:
-    keys = _valid_keys(config_name, arguments)
+def _unknown_key(key: str, keys: list[str]) -> str:
     parent = key.rpartition(".")[0]
     siblings = sorted({name.removeprefix(f"{parent}.").split(".")[0] for name in keys if name.startswith(f"{parent}.")})
     allowed = f" Under '{parent}' there is: {', '.join(siblings)}." if parent and siblings else ""
@@ -178,15 +202,15 @@ def _nearest(word: str, words: list[str]) -> str:
 
 
 def _groups() -> list[str]:
-    return sorted(path.name for path in CONF.iterdir() if path.is_dir())
+    return sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name not in ("hydra", "sample"))
 
 
-def _valid_keys(config_name: str, arguments: list[str]) -> list[str]:
+def _valid_keys(config_name: str, config_dir: Path, arguments: list[str]) -> list[str]:
     """Dotted keys of the config that the chosen group options compose, without the overrides of values."""
-    groups = _groups()
+    groups = _groups() if config_dir == CONF else []
     choices = [argument for argument in arguments if argument.partition("=")[0] in groups and "," not in argument]
     GlobalHydra.instance().clear()
-    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(config_dir)):
         config = hydra.compose(config_name, overrides=choices)
     return [*groups, *_dotted(config)]
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aaa.cli import run
+from aaa.config import CONF
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -43,7 +44,7 @@ def sample(config: "DictConfig") -> None:
 
 def main() -> None:
     """Entry point of `aaa-sample`."""
-    run(sample, "sample")
+    run(sample, "sample", CONF / "sample", texts=("model", "prompt", "negative_prompt", "input_image", "out"))
 
 
 if __name__ == "__main__":

@@ -107,9 +107,9 @@ class TextToImage:
         return to_pictures(self.vae.decode(latents))
 
     def _read(self, path: Path, height: int, width: int) -> torch.Tensor:
+        if not path.is_file():
+            raise UserError(f"input_image={path}: there is no such file.")
         try:
             return to_tensor(crop_and_resize(read_picture(path, "white"), height, width))
-        except FileNotFoundError:
-            raise UserError(f"input_image={path}: there is no such file.") from None
         except UserError as error:
             raise UserError(f"input_image={path} {error}") from None

@@ -121,16 +121,21 @@ def load_state(checkpoint: Path) -> State:
 
 
 def load_optimizer(checkpoint: Path, optimizer: Optimizer) -> None:
-    """Load the optimizer's state.
+    """Load the optimizer's state. Learning rate, weight decay and the like stay those it was made with.
+
+    (The saved learning rate is the schedule's at that step, not the one that the schedule multiplies.)
 
     Raises:
         UserError: if it is that of another optimizer or model.
     """
     path = checkpoint / OPTIMIZER
+    configured = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
     try:
         optimizer.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     except (ValueError, KeyError, RuntimeError, OSError) as error:
         raise UserError(f"{path}: not the state of the configured optimizer ({error}).") from error
+    for group, options in zip(optimizer.param_groups, configured, strict=True):
+        group.update(options)
 
 
 def newest_checkpoint(run: Path) -> Path | None:

@@ -27,11 +27,11 @@ def test_answers_come_before_torch_is_loaded(arguments: list[str], tmp_path: Pat
 
 
 def test_the_default_and_the_tutorials_run_compose(command: Command) -> None:
-    default = command("aaa.train", "--cfg", "job", "--resolve", "output_dir=x")
+    default = command("aaa.train", "output_dir=x", "--cfg", "job", "--resolve")
     assert default.code == 0, default.err
     for line in ("name: shapes-dit_tiny", "in_channels: 48", "text_dim: 128"):
         assert line in default.out
-    tutorial = command("aaa.train", "model=dit_0.1b", "data=pokemon", "--cfg", "job", "--resolve", "output_dir=x").out
+    tutorial = command("aaa.train", "model=dit_0.1b", "data=pokemon", "output_dir=x", "--cfg", "job", "--resolve").out
     for line in (
         "name: pokemon-dit_0.1b",
         "resolution: 256",
@@ -72,7 +72,7 @@ def test_a_mistyped_override_is_answered_with_the_nearest_right_one(
 
 def test_tab_completion_offers_options_and_keys(command: Command, tmp_path: Path) -> None:
     def complete(line: str) -> list[str]:
-        environment = {"COMP_LINE": f"python -m aaa.train {line}", "COMP_POINT": str(len(line) + 20)}
+        environment = {"COMP_LINE": f"aaa-train {line}", "COMP_POINT": str(len(line) + 10)}
         return command("aaa.train", "-sc", "query=bash", **environment).out.split()
 
     assert set(complete("model=dit_0")) == {"model=dit_0.1b", "model=dit_0.3b", "model=dit_0.6b"}

@@ -192,18 +192,9 @@ def test_a_sweep_gives_a_folder_and_a_wandb_run_for_each_job(tmp_path: Path, sma
 
 def test_a_failed_job_ends_as_failed_and_the_sweep_goes_on(tmp_path: Path, small_run: SmallRun) -> None:
     shutil.copytree(small_run[0].parents[2] / ".cache", tmp_path / ".cache")
-    done = run_in(
-        tmp_path,
-        "aaa.train",
-        "-m",
-        *SMALL,
-        "trainer.max_steps=2",
-        "evaluation=none",
-        "optimizer.learning_rate=1e30,1e-3",
-        "trainer.precision=float32",
-        "trainer.sample_every_steps=0",
-        "~evaluation.num_images",
-    )
+    arguments = [argument for argument in SMALL if not argument.startswith("evaluation.")]
+    few = ["trainer.max_steps=2", "evaluation=none", "trainer.precision=float32", "trainer.sample_every_steps=0"]
+    done = run_in(tmp_path, "aaa.train", "-m", *arguments, *few, "optimizer.learning_rate=1e30,1e-3")
     assert done.code == 1
     runs = sorted(path.parent for path in tmp_path.glob("outputs/*/*/*/config.yaml"))
     assert len(runs) == 2, done.err
@@ -234,7 +225,7 @@ def test_two_processes_share_a_run(tmp_path: Path, small_run: SmallRun, accumula
     assert done.code == 0, done.err
     run = only_run(tmp_path)
     assert list(losses(run)) == [1, 2, 3, 4]
-    assert metrics(run)[-2]["samples"] == 32 or any(row.get("samples") == 32 for row in metrics(run))
+    assert max(row.get("samples", 0) for row in metrics(run)) == 32
     rates = [row["train/lr"] for row in metrics(run) if "train/lr" in row]
     alone = [row["train/lr"] for row in metrics(small_run[0]) if "train/lr" in row]
     # The schedule is that of four steps, whoever takes them: the rise is the single process's.

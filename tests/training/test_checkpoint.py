@@ -72,3 +72,13 @@ def test_another_optimizers_state_is_refused(tmp_path: Path) -> None:
     path = saved(tmp_path, 1, nn.Linear(3, 2))
     with pytest.raises(UserError, match="not the state of the configured optimizer"):
         load_optimizer(path, torch.optim.AdamW(nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2)).parameters()))
+
+
+def test_a_resumed_optimizer_keeps_the_numbers_of_the_config(tmp_path: Path) -> None:
+    model = nn.Linear(3, 2)
+    path = saved(tmp_path, 1, model)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.5, weight_decay=0.25)
+    load_optimizer(path, optimizer)
+    assert optimizer.param_groups[0]["lr"] == 0.5
+    assert optimizer.param_groups[0]["weight_decay"] == 0.25
+    assert optimizer.state[model.weight]["step"] == 1
