@@ -20,7 +20,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from aaa.config import CONF
+from aaa.config import CONF, group_options
 from aaa.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -56,6 +56,9 @@ def run(task: Task, config_name: str, config_dir: Path = CONF, texts: tuple[str,
         hydra.main(version_base="1.3", config_path=str(config_dir), config_name=config_name)(job)()
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
+    except BrokenPipeError:  # `| head` has read enough; nothing more can be said to it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except SystemExit as stop:
         sys.exit(1 if stop.code == 2 else stop.code)  # argparse's own code for a flag that it does not know
     except Exception as error:
@@ -81,7 +84,7 @@ def _resumed_folder(arguments: list[str]) -> Path | None:
             f"resume={value}: there is no run in that folder (no .hydra/config.yaml in {folder}). "
             "Give the folder that training named when it started, outputs/NAME/TIMESTAMP."
         )
-    if chosen := [a for a in arguments if a.partition("=")[0] in _groups()]:
+    if chosen := [a for a in arguments if a.partition("=")[0] in list(group_options())]:
         raise UserError(
             f"{chosen[0]}: a resumed run keeps its config. Its groups cannot be swapped; single keys can be "
             "changed, e.g. trainer.max_steps=4800."
@@ -179,9 +182,9 @@ def explain(error: Exception, config_name: str, config_dir: Path, arguments: lis
 
 
 def _unknown_option(group: str, option: str) -> str:
-    options = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
-    if not options:
-        return f"{group}={option}: there is no config group '{group}'{_nearest(group, _groups())}."
+    options = group_options().get(group)
+    if options is None:
+        return f"{group}={option}: there is no config group '{group}'{_nearest(group, list(group_options()))}."
     return f"{group}={option}: no such option{_nearest(option, options)}. There is: {', '.join(options)}."
 
 
@@ -201,13 +204,9 @@ def _nearest(word: str, words: list[str]) -> str:
     return f" (did you mean '{matches[0]}'?)" if matches else ""
 
 
-def _groups() -> list[str]:
-    return sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name not in ("hydra", "sample"))
-
-
 def _valid_keys(config_name: str, config_dir: Path, arguments: list[str]) -> list[str]:
     """Dotted keys of the config that the chosen group options compose, without the overrides of values."""
-    groups = _groups() if config_dir == CONF else []
+    groups = list(group_options()) if config_dir == CONF else []
     choices = [argument for argument in arguments if argument.partition("=")[0] in groups and "," not in argument]
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(version_base="1.3", config_dir=str(config_dir)):

@@ -161,8 +161,19 @@ SCHEMAS: dict[str, type] = {
 def register() -> None:
     """Make the schemas and the resolvers of conf/ known to Hydra."""
     for name, schema in SCHEMAS.items():
-        ConfigStore.instance().store(group="schema", name=name, node=schema)
+        ConfigStore.instance().store(name=f"schema_{name}", node=schema)
     OmegaConf.register_new_resolver("pixel_unshuffle_channels", lambda factor: 3 * factor**2, replace=True)
+    OmegaConf.register_new_resolver("config_groups", _list_groups, replace=True)
+
+
+def group_options() -> dict[str, list[str]]:
+    """The config groups of a training run with their options."""
+    folders = (path for path in sorted(CONF.iterdir()) if path.is_dir() and path.name not in ("hydra", "sample"))
+    return {folder.name: sorted(path.stem for path in folder.glob("*.yaml")) for folder in folders}
+
+
+def _list_groups() -> str:
+    return "\n".join(f"  {group + '=':15}{', '.join(options)}" for group, options in group_options().items())
 
 
 register()

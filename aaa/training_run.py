@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
@@ -141,6 +142,9 @@ class TrainingRun:
         if exit_code == 0:
             self.accelerator.end_training()
         self.accelerator.free_memory()
+        if self.accelerator.num_processes == 1:
+            # accelerate keeps one precision for the whole process; the next job of a sweep may want another.
+            AcceleratorState._reset_state(reset_partial_state=True)
 
     def _loss(self, model: nn.Module, latents: Tensor, prompt_embeds: Tensor, draws: torch.Generator) -> Tensor:
         return training_loss(

@@ -1,0 +1,60 @@
+import pytest
+import torch
+from torch import Tensor
+
+from aaa.diffusion.loss import training_loss
+from aaa.diffusion.schedulers import LinearScheduler
+from aaa.randomness import generator
+
+EMPTY = torch.full((2, 4), -7.0)
+
+
+def loss(prompt_dropout: float, seen: list[Tensor], size: int = 400) -> Tensor:
+    def model(latents: Tensor, prompt_embeds: Tensor, timestep: Tensor) -> Tensor:
+        seen.append(prompt_embeds)
+        return torch.zeros_like(latents)
+
+    latents = torch.ones(size, 1, 2, 2)
+    return training_loss(
+        model, latents, torch.ones(size, 2, 4), scheduler=LinearScheduler(), empty_prompt_embeds=EMPTY,
+        prompt_dropout=prompt_dropout, generator=generator("test"),
+    )  # fmt: skip
+
+
+def test_dropped_prompts_become_the_empty_prompt_and_no_other() -> None:
+    seen: list[Tensor] = []
+    loss(0.25, seen)
+    dropped = (seen[0] == EMPTY).all(dim=(1, 2))
+    assert 0.18 < dropped.float().mean() < 0.32
+    assert (seen[0][~dropped] == 1).all()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_the_same_generator_gives_the_same_losses(share: float) -> None:
+    first, again = loss(share, []), loss(share, [])
+    assert first.shape == (400,)
+    assert torch.equal(first, again)
+
+
+def test_a_model_that_predicts_zero_has_the_loss_of_the_target() -> None:
+    # E |noise - 1|^2 = 2 for standard normal noise.
+    assert loss(0.0, [], size=20_000).mean().item() == pytest.approx(2.0, abs=0.05)
+
+
+def test_weights_multiply_each_samples_loss() -> None:
+    class Weighted(LinearScheduler):
+        def draw(self, batch_size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+            sigma, weight = super().draw(batch_size, generator)
+            return sigma, weight * torch.arange(batch_size)
+
+    arguments = {"empty_prompt_embeds": EMPTY, "prompt_dropout": 0.0}
+    latents, embeds = torch.ones(5, 1, 2, 2), torch.ones(5, 2, 4)
+
+    def model(latents: Tensor, prompt_embeds: Tensor, timestep: Tensor) -> Tensor:
+        return latents * timestep.view(-1, 1, 1, 1) / 1000
+
+    plain, weighted = (
+        training_loss(model, latents, embeds, scheduler=scheduler, generator=generator("x"), **arguments)  # type: ignore[arg-type]
+        for scheduler in (LinearScheduler(), Weighted())
+    )
+    torch.testing.assert_close(weighted, plain * torch.arange(5))

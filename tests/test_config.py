@@ -1,0 +1,52 @@
+"""Every key of the schemas is read by something: a key that nothing reads would be a lie."""
+
+import inspect
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from aaa.config import CONF, PACKAGE, SCHEMAS, DataConfig, EncoderConfig, ModelConfig, TrainConfig, group_options
+
+CODE = "\n".join(path.read_text() for path in PACKAGE.rglob("*.py") if path.name != "config.py")
+YAML = "\n".join(path.read_text() for path in CONF.rglob("*.yaml"))
+
+
+@pytest.mark.parametrize(("schema", "key"), [(schema, f.name) for schema in SCHEMAS.values() for f in fields(schema)])
+def test_every_key_of_a_schema_is_read(schema: type, key: str) -> None:
+    if schema is ModelConfig and key != "name":
+        from aaa.models.factory import build_dit
+
+        assert key in inspect.signature(build_dit).parameters
+        return
+    in_code = re.search(rf"\b(config|data|encoder|trainer|sampling|validation|model)\.{key}\b", CODE)
+    in_yaml = (
+        re.search(rf"\$\{{(data|encoder)\.{key}\}}", YAML) if issubclass(schema, DataConfig | EncoderConfig) else None
+    )
+    assert in_code or in_yaml
+
+
+def test_every_group_and_option_says_what_it_is_for() -> None:
+    groups = group_options()
+    assert {
+        "model",
+        "data",
+        "encoder",
+        "scheduler",
+        "optimizer",
+        "lr_scheduler",
+        "trainer",
+        "logger",
+        "evaluation",
+    } == set(groups)
+    for path in CONF.rglob("*.yaml"):
+        assert path.read_text().startswith("# "), path
+
+
+def test_every_group_is_a_key_of_the_run() -> None:
+    assert set(group_options()) <= {f.name for f in fields(TrainConfig)}
+
+
+def test_conf_lies_beside_or_inside_the_package() -> None:
+    assert Path(PACKAGE, "conf") == CONF or PACKAGE.parent / "conf" == CONF
