@@ -20,16 +20,17 @@ def comparison(runs: list[Run]) -> Table:
     keys = differing_keys(runs)
     metrics = [metric for metric in SHOWN if any(run.last(metric) is not None for run in runs)]
     table = Table(
-        title=f"{len(runs)} runs", caption="best: lowest validation loss on the way; seen, held out: right pictures"
+        title="1 run" if len(runs) == 1 else f"{len(runs)} runs",
+        caption="best: lowest validation loss on the way; seen, held out: right pictures",
     )
     table.add_column("run", overflow="fold")
     for key in keys:
-        table.add_column(key, overflow="fold")
+        table.add_column(key.removesuffix("._target_"), overflow="fold")
     for metric in metrics:
         table.add_column(SHOWN[metric], justify="right")
     table.add_column("best", justify="right")
     for run in sorted(runs, key=_by_loss):
-        values = [_short(run.config.get(key)) for key in keys] + [_short(run.last(metric)) for metric in metrics]
+        values = [_setting(key, run.config.get(key)) for key in keys] + [_short(run.last(metric)) for metric in metrics]
         table.add_row(run.name, *values, _short(run.best("val/loss")))
     return table
 
@@ -37,6 +38,10 @@ def comparison(runs: list[Run]) -> Table:
 def _by_loss(run: Run) -> float:
     loss = run.last("val/loss")
     return float("inf") if loss is None or loss != loss else loss
+
+
+def _setting(key: str, value: object) -> str:
+    return str(value).rpartition(".")[2] if key.endswith("_target_") and value else _short(value)
 
 
 def _short(value: object) -> str:

@@ -1,0 +1,73 @@
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from aaa.errors import UserError
+from aaa.reports.curves import draw_curves
+from aaa.reports.runs import differing_keys, read_runs
+from aaa.reports.table import comparison
+
+
+def make_run(folder: Path, rate: float, losses: list[float]) -> Path:
+    folder.mkdir(parents=True)
+    target = "aaa.training.optimizers.adamw" if rate < 1 else "torch.optim.SGD"
+    (folder / "config.yaml").write_text(
+        f"output_dir: {folder}\nseed: 0\nmodel: {{depth: 2}}\n"
+        f"optimizer: {{_target_: {target}, learning_rate: {rate}}}\n"
+    )
+    rows = []
+    for step, loss in enumerate(losses, start=1):
+        rows.append({"step": step, "train/loss": loss, "samples": 8 * step, "seconds": 0.5 * step})
+        rows.append({"step": step, "val/loss": loss + 0.1})
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"step": 9')
+    return folder
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Path:
+    make_run(tmp_path / "sweep" / "0", 0.1, [0.9, 0.5, 0.7])
+    make_run(tmp_path / "sweep" / "1", 2.0, [0.8, 0.4, 0.3])
+    (tmp_path / "sweep" / "1" / ".hydra").mkdir()
+    (tmp_path / "sweep" / "1" / ".hydra" / "config.yaml").write_text("seed: 0")
+    return tmp_path / "sweep"
+
+
+def test_runs_are_found_and_read(sweep: Path) -> None:
+    first, second = read_runs([sweep, sweep / "0"])
+    assert (first.name, second.name) == ("0", "1")
+    assert first.last("val/loss") == pytest.approx(0.8)
+    assert first.best("val/loss") == pytest.approx(0.6)
+    assert first.last("nothing") is None
+    # Validation rows carry no samples of their own: they take those of the training row before.
+    assert first.curve("samples", "val/loss") == ([8, 16, 24], pytest.approx([1.0, 0.6, 0.8]))
+    assert differing_keys([first, second]) == ["optimizer._target_", "optimizer.learning_rate"]
+
+
+def test_the_table_shows_what_differs_best_first(sweep: Path) -> None:
+    console = Console(width=160, record=True, file=(sweep / "out").open("w"))
+    console.print(comparison(read_runs([sweep])))
+    text = console.export_text()
+    assert "optimizer.learning_rate" in text
+    assert "model.depth" not in text
+    assert "SGD" in text
+    assert text.index("│ 1 ") < text.index("│ 0 ")
+    assert "0.3" in text
+
+
+def test_the_curves_are_drawn(sweep: Path) -> None:
+    draw_curves(read_runs([sweep]), sweep / "curves.png")
+    assert Image.open(sweep / "curves.png").width > 1000
+
+
+def test_folders_without_runs_are_named(tmp_path: Path, sweep: Path) -> None:
+    with pytest.raises(UserError, match="there is no such folder"):
+        read_runs([tmp_path / "nowhere"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="no run in it"):
+        read_runs([tmp_path / "empty"])
+    (sweep / "0" / "config.yaml").write_text("{")
+    with pytest.raises(UserError, match="not a run's config"):
+        read_runs([sweep])
