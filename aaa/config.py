@@ -112,6 +112,7 @@ class TrainConfig:
     name: str = MISSING
     seed: int = 0
     resume: str | None = None
+    init_from: str | None = None
     output_dir: str = MISSING
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
@@ -142,6 +143,7 @@ class SampleConfig:
     input_image: str | None = None
     denoising_strength: float = 1.0
     weights: str = "ema"
+    heads: int | None = None
     device: str = "auto"
     trust_config: bool = False
     out: str = MISSING

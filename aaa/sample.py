@@ -20,7 +20,7 @@ def sample(config: "DictConfig") -> None:
     from aaa.models.saved import find_saved
     from aaa.text_to_image import TextToImage
 
-    saved = find_saved(Path(config.model), config.weights, config.trust_config)
+    saved = find_saved(Path(config.model), config.weights, config.trust_config, config.heads)
     drawer = TextToImage(saved, pick_device(config.device))
     pictures = drawer.draw(
         config.prompt,

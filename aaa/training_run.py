@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ from aaa.evaluation.painter import Painter
 from aaa.evaluation.validation import validate, validation_table
 from aaa.models.card import model_card
 from aaa.models.factory import build_dit, count_parameters, forward_flops
-from aaa.models.saved import sampling_config, write_card, write_config
+from aaa.models.saved import find_saved, sampling_config, write_card, write_config
+from aaa.models.weights_file import read_dit_numbers
 from aaa.tracking.environment import without_secrets, write_environment
 from aaa.tracking.tracker import RunInfo, Tracker
 from aaa.training.checkpoint import (
@@ -64,6 +66,8 @@ class TrainingRun:
         self.folder = self._shared_folder(Path(config.output_dir))
         torch.manual_seed(config.seed)
         model = build_dit(**{key: value for key, value in config.model.items() if key != "name"})
+        if config.init_from is not None and config.resume is None:
+            self._start_from(model, Path(config.init_from))
         self._resolved = without_secrets(OmegaConf.to_container(config, resolve=True))
         if self.is_main:
             (self.folder / "config.yaml").write_text(
@@ -244,6 +248,21 @@ class TrainingRun:
             self.ema.n_averaged.fill_(state.ema_updates)
         logger.info("Going on from step %d (%s)", state.step, checkpoint)
         return Progress(step=state.step, seconds=state.seconds)
+
+    def _start_from(self, model: nn.Module, path: Path) -> None:
+        """Load the weights that `init_from` names.
+
+        Raises:
+            UserError: if they are those of a model of another size.
+        """
+        file = path if path.is_file() else find_saved(path, weights="ema", trust_config=False).weights
+        configured = {key: value for key, value in self.config.model.items() if key not in ("name", "init")}
+        found = asdict(read_dit_numbers(file, self.config.model.heads))
+        if other := {key: value for key, value in found.items() if value != configured[key]}:
+            fitting = " ".join(f"model.{key}={value}" for key, value in other.items())
+            raise UserError(f"init_from={path}: holds a model of another size. To train that one: {fitting}")
+        load_weights(file, model)
+        logger.info("Starting from the weights in %s", file)
 
     def _evaluate(self) -> None:
         model = _eval(next(iter(self._models().values())))

@@ -1,6 +1,6 @@
 """From noise to latents: Euler steps along the predicted velocity, with classifier-free guidance."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 
 import torch
@@ -18,6 +18,7 @@ def euler_sample(
     negative_prompt_embeds: Tensor,
     sigmas: Iterable[float],
     guidance: float,
+    progress: Callable[[list[tuple[float, float]]], Iterable[tuple[float, float]]] = iter,
 ) -> Tensor:
     """Follow the velocity from the first noise level to the last.
 
@@ -28,13 +29,14 @@ def euler_sample(
         negative_prompt_embeds: what to steer away from, `B L D`; the empty prompt's as a rule.
         sigmas: noise levels, falling, the last one 0.
         guidance: classifier-free guidance scale (Ho and Salimans 2022); 1 skips the negative prompt.
+        progress: wraps the list of steps, to show how far it is (`tqdm`, say).
 
     Returns:
         Clean latents, `B C H W`.
     """
     levels = [float(sigma) for sigma in sigmas]
     both_embeds = torch.cat([prompt_embeds, negative_prompt_embeds])
-    for sigma, next_sigma in pairwise(levels):
+    for sigma, next_sigma in progress(list(pairwise(levels))):
         timestep = torch.tensor([sigma * TRAIN_TIMESTEPS], device=latents.device)
         if guidance == 1:
             velocity = model(latents, prompt_embeds, timestep)

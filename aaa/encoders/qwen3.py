@@ -51,18 +51,7 @@ class Qwen3Encoder:
     @torch.no_grad()
     def encode(self, prompts: list[str]) -> tuple[Tensor, list[int]]:
         """Embeddings, `B max_length 1024`, and each prompt's tokens with its chat template, before cutting."""
-        chats = [self._chat(prompt) for prompt in prompts]
-        lengths = [len(tokens) for tokens in self._tokenizer(chats)["input_ids"]]
-        inputs = self._tokenizer(
-            chats, return_tensors="pt", padding="max_length", truncation=True, max_length=self.max_length
-        ).to(self.device)
-        output = self._model(**inputs, output_hidden_states=True, use_cache=False)
-        return output.hidden_states[-1], lengths
-
-    def _chat(self, prompt: str) -> str:
-        return self._tokenizer.apply_chat_template(
-            [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True, enable_thinking=False
-        )
+        return embed_prompts(prompts, self._tokenizer, self._model, self.max_length, self.device)
 
     @cached_property
     def _tokenizer(self) -> Any:
@@ -76,3 +65,29 @@ class Qwen3Encoder:
     @cached_property
     def _model(self) -> Any:
         return self.files.load("z_image_text_encoder", self.dtype, self.device)
+
+
+def embed_prompts(
+    prompts: list[str], tokenizer: Any, model: Any, max_length: int, device: str | torch.device
+) -> tuple[Tensor, list[int]]:
+    """Put each prompt into the tokenizer's chat template and take the model's last hidden states.
+
+    Args:
+        prompts: B texts.
+        tokenizer: of Hugging Face, with a chat template.
+        model: returns `hidden_states`; on `device`.
+        max_length: tokens to pad or cut to.
+
+    Returns:
+        Embeddings, `B max_length D` in the model's dtype, and each prompt's tokens with its chat, before cutting.
+    """
+    chats = [
+        tokenizer.apply_chat_template(
+            [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True, enable_thinking=False
+        )
+        for prompt in prompts
+    ]
+    lengths = [len(tokens) for tokens in tokenizer(chats)["input_ids"]]
+    inputs = tokenizer(chats, return_tensors="pt", padding="max_length", truncation=True, max_length=max_length)
+    output = model(**inputs.to(device), output_hidden_states=True, use_cache=False)
+    return output.hidden_states[-1], lengths

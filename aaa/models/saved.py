@@ -4,13 +4,15 @@ import importlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
+from aaa.config import CONF, SamplingConfig
 from aaa.errors import UserError
+from aaa.models.weights_file import DiTNumbers, read_dit_numbers
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 KEPT = ("model", "encoder", "scheduler", "sampling", "data")  # of a run's config, what sampling needs
@@ -38,13 +40,15 @@ def sampling_config(config: Mapping[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def find_saved(path: Path, weights: str, trust_config: bool) -> SavedModel:
+def find_saved(path: Path, weights: str, trust_config: bool, heads: int | None = None) -> SavedModel:
     """Find the weights and the config of a trained model.
 
     Args:
-        path: a run folder (its finished model, else its newest checkpoint), a checkpoint or a model/ folder.
+        path: a run folder (its finished model, else its newest checkpoint), a checkpoint, a model/ folder, or a file
+            of weights alone such as DiffSynth's tutorial saves.
         weights: `ema` or `raw`, for checkpoints that have both.
         trust_config: let the config name any class, not only aaa's own.
+        heads: attention heads, for a file that does not say how many it has.
 
     Raises:
         UserError: if there is no model there, or its config names classes that are not aaa's.
@@ -53,8 +57,13 @@ def find_saved(path: Path, weights: str, trust_config: bool) -> SavedModel:
         raise UserError(f"weights={weights}: must be ema or raw.")
     if not path.exists():
         raise UserError(f"model={path}: there is no such folder.")
+    if path.suffix == ".safetensors" and path.is_file():
+        return SavedModel(path, tutorial_config(read_dit_numbers(path, heads)))
     if not path.is_dir():
-        raise UserError(f"model={path}: not a folder. Give a run folder, one of its checkpoints or its model/ folder.")
+        raise UserError(
+            f"model={path}: not a folder, nor a .safetensors file. Give a run folder, one of its checkpoints or its "
+            "model/ folder. (Pickled weights, .pth or .ckpt, can run code when they are loaded and are not read.)"
+        )
     if (path / CONFIG).is_file():
         saved = SavedModel(path / WEIGHTS, _read_json(path / CONFIG))
     elif (path / "state.json").is_file():
@@ -79,6 +88,21 @@ def find_saved(path: Path, weights: str, trust_config: bool) -> SavedModel:
     if not trust_config:
         _refuse_foreign_code(saved.config, path)
     return saved
+
+
+def tutorial_config(numbers: DiTNumbers) -> dict[str, Any]:
+    """What goes with weights that come without a config: the tutorial's encoders, noise scheduler and size.
+
+    Args:
+        numbers: of the DiT.
+    """
+    encoder, scheduler = (OmegaConf.load(CONF / f"{name}.yaml") for name in ("encoder/flux2_qwen3", "scheduler/flux2"))
+    config = OmegaConf.create({"encoder": encoder, "scheduler": scheduler, "sampling": SamplingConfig()})
+    config.encoder.pop("defaults")
+    resolved = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(resolved, dict)
+    kept = {str(key): value for key, value in resolved.items()}
+    return kept | {"model": asdict(numbers), "data": {"name": "pokemon", "resolution": 256}}
 
 
 def write_card(folder: Path, card: str) -> None:

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from aaa.errors import UserError
+from aaa.models.weights_file import read_dit_tensors
 
 FOLDER = re.compile(r"step-(\d{8,})")
 STATE = "state.json"
@@ -85,12 +85,7 @@ def load_weights(path: Path, model: nn.Module) -> None:
     Raises:
         UserError: if the file is missing or damaged, or its tensors are not the model's.
     """
-    try:
-        tensors = load_file(path)
-    except FileNotFoundError:
-        raise UserError(f"{path}: there is no such file.") from None
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path}: not a whole safetensors file ({error}).") from None
+    tensors = read_dit_tensors(path)
     expected = model.state_dict()
     problems = _differences(tensors, expected)
     if problems:

@@ -247,3 +247,16 @@ def test_the_tutorials_regime_keeps_everything_in_bf16_and_no_average(tmp_path: 
     assert {value["exp_avg"].dtype for value in state["state"].values()} == {torch.bfloat16}
     drawn = run_in(tmp_path, "aaa.sample", f"model={run}", "prompt=a small red ring", "steps=2", "num_images=1")
     assert drawn.code == 0, drawn.err
+
+
+def test_a_run_can_start_from_the_weights_of_another(tmp_path: Path, small_run: SmallRun) -> None:
+    shutil.copytree(small_run[0].parents[2] / ".cache", tmp_path / ".cache")
+    weights = small_run[0] / "model" / "model.safetensors"
+    arguments = [*SMALL, "trainer.max_steps=1", "trainer.sample_every_steps=0", "logger=none"]
+    refused = run_in(tmp_path, "aaa.train", *arguments, f"init_from={weights}", "model.depth=3").error
+    assert "holds a model of another size. To train that one: model.depth=2" in refused
+    shutil.rmtree(tmp_path / "outputs")
+    done = run_in(tmp_path, "aaa.train", *arguments, f"init_from={small_run[0]}")
+    assert done.code == 0, done.err
+    assert f"Starting from the weights in {weights}" in done.err
+    assert losses(only_run(tmp_path))[1] != losses(small_run[0])[1]

@@ -1,0 +1,106 @@
+"""What a file of DiT weights says of the model it belongs to, and its tensors under the names that we use.
+
+Checkpoints of DiffSynth's tutorial carry no config: depth and widths are read off the tensors' shapes. How many heads
+share the width leaves no trace in a shape; for the tutorial's own size it is known, and our files say it in their
+header.
+"""
+
+import json
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from torch import Tensor
+
+from aaa.errors import UserError
+
+PREFIX = "pipe.dit."  # of a tutorial checkpoint that was saved without `remove_prefix_in_ckpt`
+TUTORIAL_WIDTHS = {"dim": 1024, "depth": 10, "in_channels": 128, "text_dim": 1024}
+TUTORIAL_HEADS = 32
+BLOCK = re.compile(r"blocks\.(\d+)\.to_q\.weight")
+
+
+@dataclass(frozen=True)
+class DiTNumbers:
+    """The numbers of a DiT, as `build_dit` takes them."""
+
+    dim: int
+    depth: int
+    heads: int
+    in_channels: int
+    text_dim: int
+    mlp_ratio: float
+    position_grid: int
+
+
+def read_dit_numbers(path: Path, heads: int | None = None) -> DiTNumbers:
+    """The numbers of the model that a safetensors file holds the weights of.
+
+    Args:
+        path: the file.
+        heads: its attention heads, if the caller knows better than the file's header.
+
+    Raises:
+        UserError: if the file is damaged or holds no DiT, or nothing says how many heads it has.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            names = list(file.keys())
+            shapes = {name.removeprefix(PREFIX): list(file.get_slice(name).get_shape()) for name in names}
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: not a whole safetensors file ({error}).") from None
+    try:
+        in_channels, dim = shapes["proj_out.weight"]
+        widths = {
+            "dim": dim,
+            "depth": 1 + max(int(match[1]) for name in shapes if (match := BLOCK.fullmatch(name))),
+            "in_channels": in_channels,
+            "text_dim": shapes["text_embedder.0.weight"][1],
+        }
+        mlp_ratio = shapes["blocks.0.ff.0.weight"][0] / dim
+        position_grid = shapes["pos_embedder.image_emb"][-1]
+    except (KeyError, ValueError, IndexError):
+        raise UserError(
+            f"{path}: not the weights of a DiT, ours or the tutorial's (it has {', '.join(list(shapes)[:3])}, ...)."
+        ) from None
+    if heads is None:
+        heads = _heads_in_header(metadata)
+    if heads is None and widths == TUTORIAL_WIDTHS:
+        heads = TUTORIAL_HEADS
+    if heads is None:
+        raise UserError(
+            f"{path}: nothing in the file says how many attention heads its width of {dim} is shared by. "
+            "Say it with heads=N."
+        )
+    return DiTNumbers(**widths, heads=heads, mlp_ratio=mlp_ratio, position_grid=position_grid)
+
+
+def read_dit_tensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a safetensors file, without the prefix that the tutorial's trainer may have put before them.
+
+    Raises:
+        UserError: if the file is missing or damaged.
+    """
+    try:
+        tensors = load_file(path)
+    except FileNotFoundError:
+        raise UserError(f"{path}: there is no such file.") from None
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: not a whole safetensors file ({error}).") from None
+    return {name.removeprefix(PREFIX): tensor for name, tensor in tensors.items()}
+
+
+def model_header(numbers: DiTNumbers) -> str:
+    """What `read_dit_numbers` finds heads in: the value of `model` in a file's metadata."""
+    return json.dumps(asdict(numbers))
+
+
+def _heads_in_header(metadata: dict[str, str]) -> int | None:
+    try:
+        heads = json.loads(metadata["model"])["heads"]
+    except (KeyError, ValueError, TypeError):
+        return None
+    return heads if isinstance(heads, int) else None
