@@ -24,7 +24,8 @@ class ReferenceTimestep(nn.Module):
     def forward(self, timestep: Tensor) -> Tensor:
         steps = [math.exp(-math.log(10000) * i / 128) for i in range(128)]
         angles = timestep.double()[:, None] * torch.tensor(steps, dtype=torch.float64)
-        return self.timestep_embedder(torch.cat([torch.cos(angles), torch.sin(angles)], dim=1).float())
+        sinusoids = torch.cat([torch.cos(angles), torch.sin(angles)], dim=1)
+        return self.timestep_embedder(sinusoids.to(next(self.parameters()).dtype))
 
 
 class ReferenceBlock(nn.Module):

@@ -1,0 +1,62 @@
+"""One training step of the tutorial, by DiffSynth's own loss on the reference model, against ours."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from aaa.diffusion.loss import flow_matching_loss
+from aaa.diffusion.schedulers import Flux2Scheduler
+from aaa.models.dit import AAADiT
+from aaa.pipeline import AAAImagePipeline
+from aaa.training.optimizers import adamw
+from tests.reference import ReferenceDiT
+
+
+def relative(found: torch.Tensor, expected: torch.Tensor) -> float:
+    return ((found.float() - expected.float()).norm() / expected.float().norm()).item()
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)])
+def test_loss_gradients_and_an_adamw_step_are_the_tutorials(dtype: torch.dtype, tolerance: float) -> None:
+    from diffsynth.diffusion import FlowMatchSFTLoss
+
+    torch.manual_seed(0)
+    theirs = ReferenceDiT().to(dtype)
+    ours = AAADiT().to(dtype)
+    ours.load_state_dict(copy.deepcopy(theirs.state_dict()))
+    latents, prompt_embeds = torch.randn(1, 128, 4, 4, dtype=dtype), torch.randn(1, 9, 1024, dtype=dtype)
+
+    pipe = AAAImagePipeline(device="cpu", torch_dtype=dtype)
+    pipe.dit = theirs
+    pipe.scheduler.set_timesteps(1000, training=True)
+    torch.manual_seed(7)
+    expected = FlowMatchSFTLoss(pipe, input_latents=latents, prompt_embeds=prompt_embeds)
+    expected.backward()
+
+    torch.manual_seed(7)  # the draws that DiffSynth's loss has made
+    index = torch.randint(0, 1000, (1,))
+    noise = torch.randn_like(latents)
+    table = Flux2Scheduler()._training
+    # DiffSynth rounds the timestep to the weights' dtype and takes the nearest of its table.
+    index = (table.timesteps - table.timesteps[index].to(dtype)).abs().argmin()[None]
+    loss = flow_matching_loss(ours, latents, prompt_embeds, noise, table.sigmas[index])
+    loss = (loss * table.linear_timesteps_weights[index]).mean()
+    loss.backward()
+    assert relative(loss, expected) < tolerance
+    their_gradients, our_gradients = (
+        torch.cat([p.grad.flatten().float() for p in model.parameters() if p.grad is not None])
+        for model in (theirs, ours)
+    )
+    assert relative(our_gradients, their_gradients) < tolerance * 10
+
+    before = nn.utils.parameters_to_vector(theirs.parameters()).detach().clone()
+    torch.optim.AdamW(theirs.parameters(), lr=2e-4, weight_decay=1e-2).step()
+    # Adam divides each gradient by its own size: only where there is one can the steps be compared.
+    for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        mine.grad = None if other.grad is None else other.grad.clone()
+    adamw(ours.named_parameters(), learning_rate=2e-4, weight_decay=1e-2, betas=[0.9, 0.999]).step()
+    stepped = (nn.utils.parameters_to_vector(model.parameters()).detach() for model in (ours, theirs))
+    found, wanted = (vector - before for vector in stepped)
+    assert relative(found, wanted) < max(tolerance, 1e-3)
