@@ -11,19 +11,19 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
 from PIL import ImageOps
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from aaa.data.pictures import crop_and_resize, to_tensor
-from aaa.data.records import Record, Source, Split
+from aaa.data.records import Source, Split
 from aaa.encoders.protocols import VAE, TextEncoder
 from aaa.errors import UserError
 from aaa.tracking.console import display
@@ -37,11 +37,12 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class CachedRecord:
-    """What is kept of a record beside its tensors."""
+    """What is kept of a record beside its tensors; `flipped` marks the mirrored copy of the record with its key."""
 
     key: str
     prompt: str
     split: Split | None
+    flipped: bool = False
 
 
 class LatentCache:
@@ -57,24 +58,31 @@ class LatentCache:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        index = json.loads((path / "index.json").read_text(encoding="utf-8"))
+        try:
+            self._open()
+        except (OSError, ValueError, KeyError, TypeError, IndexError, SafetensorError) as error:
+            raise UserError(
+                f"{path}: the latent cache is damaged ({type(error).__name__}: {error}). "
+                "Delete the folder; it is built again by itself."
+            ) from error
+
+    def _open(self) -> None:
+        index = json.loads((self.path / "index.json").read_text(encoding="utf-8"))
         self.fingerprint: str = index["fingerprint"]
         self.latent_shape: tuple[int, int, int] = tuple(index["latent_shape"])
         self.prompt_shape: tuple[int, int] = tuple(index["prompt_shape"])
-        with (path / "records.jsonl").open(encoding="utf-8") as lines:
+        with (self.path / "records.jsonl").open(encoding="utf-8") as lines:
             self.records = [CachedRecord(**json.loads(line)) for line in lines]
-        self._shards = [safe_open(path / name, "pt") for name in index["shards"]]
-        self._latents = [shard.get_tensor("latents") for shard in self._shards]
-        self._prompt_embeds = [shard.get_tensor("prompt_embeds") for shard in self._shards]
-        self.empty_prompt_embeds = safe_open(path / "empty_prompt.safetensors", "pt").get_tensor("prompt_embeds")[0]
+        shards = [safe_open(self.path / name, "pt") for name in index["shards"]]
+        self._latents = [shard.get_tensor("latents") for shard in shards]
+        self._prompt_embeds = [shard.get_tensor("prompt_embeds") for shard in shards]
+        empty = safe_open(self.path / "empty_prompt.safetensors", "pt")
+        self.empty_prompt_embeds = empty.get_tensor("prompt_embeds")[0]
         counts = torch.tensor([len(latents) for latents in self._latents])
         self._ends = counts.cumsum(0)
         self._starts = self._ends - counts
         if int(self._ends[-1]) != len(self.records):
-            raise UserError(
-                f"{path}: the latent cache is damaged ({len(self.records)} records, {int(self._ends[-1])} latents). "
-                "Delete the folder; it is built again by itself."
-            )
+            raise ValueError(f"{len(self.records)} records, {int(self._ends[-1])} latents")
 
     def __len__(self) -> int:
         return len(self.records)
@@ -186,7 +194,7 @@ def _encode_all(
         for batch in _read_ahead(source, jobs, resolution, batch_size):
             done += len(batch)
             whole = [(record, image) for record, image in batch if isinstance(image, Tensor)]
-            problems += [str(image) for _, image in batch if not isinstance(image, Tensor)]
+            problems += [str(image) for _, image in batch if isinstance(image, UserError)]
             # After the first unreadable record the run is going to fail: the rest is only looked through.
             if whole and (skip_unreadable or not problems):
                 records = [record for record, _ in whole]
@@ -221,20 +229,22 @@ def _encode_all(
 
 def _read_ahead(
     source: Source, jobs: list[tuple[int, bool]], resolution: int, batch_size: int
-) -> Iterator[list[tuple[Record, Tensor | UserError]]]:
+) -> Iterator[list[tuple[CachedRecord, Tensor | UserError]]]:
     """Batches of records with their images, `3 H W` in -1..1, or what is wrong with them."""
 
-    def read(job: tuple[int, bool]) -> tuple[Record, Tensor | UserError]:
+    def read(job: tuple[int, bool]) -> tuple[CachedRecord, Tensor | UserError]:
         index, flip = job
         record = source[index]
+        kept = CachedRecord(record.key, record.prompt, record.split, flip)
         try:
-            picture = crop_and_resize(record.load(), resolution, resolution)
+            loaded = record.load()
         except UserError as error:
-            return record, error
-        if flip:
-            record = replace(record, key=f"{record.key}#flipped", split="train")
-            picture = ImageOps.mirror(picture)
-        return record, to_tensor(picture)
+            return kept, error
+        try:
+            picture = crop_and_resize(loaded, resolution, resolution)
+        except UserError as error:
+            return kept, UserError(f"record {record.key!r} {error}")
+        return kept, to_tensor(ImageOps.mirror(picture) if flip else picture)
 
     batches = [jobs[start : start + batch_size] for start in range(0, len(jobs), batch_size)]
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
@@ -259,10 +269,9 @@ class _Writer:
     def write_empty_prompt(self, prompt_embeds: Tensor) -> None:
         save_file({"prompt_embeds": self._stored(prompt_embeds)}, self.path / "empty_prompt.safetensors")
 
-    def write(self, records: Sequence[Record], latents: Tensor, prompt_embeds: Tensor) -> None:
+    def write(self, records: Sequence[CachedRecord], latents: Tensor, prompt_embeds: Tensor) -> None:
         for record in records:
-            kept = CachedRecord(record.key, record.prompt, record.split)
-            self._records.write(json.dumps(asdict(kept), ensure_ascii=False) + "\n")
+            self._records.write(json.dumps(asdict(record)) + "\n")
         self._latents.append(self._stored(latents))
         self._prompt_embeds.append(self._stored(prompt_embeds))
         self._shapes = {"latent_shape": list(latents.shape[1:]), "prompt_shape": list(prompt_embeds.shape[1:])}

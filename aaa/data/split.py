@@ -16,20 +16,26 @@ def split_records(records: Sequence[CachedRecord], validation_fraction: float) -
 
     Records whose source says where they belong go there. Of the others the `validation_fraction` with the
     smallest hashes of their keys is held out, so that the choice is the same for every run and every seed, and
-    adding records moves few of the old ones.
+    adding records moves few of the old ones. The mirrored copy of a held-out record is not used at all.
 
     Raises:
         UserError: if the fraction is not in 0..1, or nothing is left to train on.
     """
     if not 0 <= validation_fraction < 1:
         raise UserError(f"data.validation_fraction={validation_fraction}: must be at least 0 and less than 1.")
-    undecided = [index for index, record in enumerate(records) if record.split is None]
+    originals = {index: record for index, record in enumerate(records) if not record.flipped}
+    undecided = [index for index, record in originals.items() if record.split is None]
     undecided.sort(key=lambda index: hashlib.sha256(records[index].key.encode()).digest())
     count = round(validation_fraction * len(undecided))
     if validation_fraction and len(undecided) > 1:
         count = max(count, 1)
-    held_out = set(undecided[:count]) | {i for i, record in enumerate(records) if record.split == "validation"}
-    train = [index for index in range(len(records)) if index not in held_out]
+    held_out = set(undecided[:count]) | {i for i, record in originals.items() if record.split == "validation"}
+    held_out_keys = {records[index].key for index in held_out}
+    train = [
+        index
+        for index, record in enumerate(records)
+        if index not in held_out and not (record.flipped and record.key in held_out_keys)
+    ]
     if not train:
         raise UserError(
             f"data.validation_fraction={validation_fraction} leaves none of {len(records)} records to train on."

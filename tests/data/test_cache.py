@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aaa.data import cache as cache_module
-from aaa.data.cache import LatentCache, open_or_build
+from aaa.data.cache import CachedRecord, LatentCache, open_or_build
 from aaa.data.fingerprint import FileDigests
 from aaa.data.imagefolder import ImageFolderSource
 from aaa.data.pictures import crop_and_resize, to_tensor
@@ -72,7 +72,9 @@ def test_a_built_cache_is_not_built_again(tmp_path: Path) -> None:
 def test_flips_are_cached_for_training_records_only(tmp_path: Path) -> None:
     cache = build(tmp_path / "cache", ShapesSource(16, 4, 2), horizontal_flip=True)
     assert len(cache) == 10
-    assert [record.key for record in cache.records[6:]] == [f"train-{i:06d}#flipped" for i in range(4)]
+    assert [(record.key, record.flipped) for record in cache.records[6:]] == [
+        (f"train-{i:06d}", True) for i in range(4)
+    ]
     plain, flipped = (PixelVAE(4).decode(cache.gather(torch.tensor([index]))[0]) for index in (1, 7))
     assert torch.equal(plain.flip(-1), flipped)
 
@@ -155,7 +157,7 @@ def test_any_shards_give_any_records_back(
     prompt_embeds = torch.randn(sum(counts), 2, 3)
     start = 0
     for count in counts:
-        records = [Record(str(i), f"prompt {i}", load=lambda: None) for i in range(start, start + count)]  # type: ignore[arg-type,return-value]
+        records = [CachedRecord(str(i), f"prompt {i}", None) for i in range(start, start + count)]
         writer.write(records, latents[start : start + count], prompt_embeds[start : start + count])
         writer._flush()
         start += count
@@ -166,3 +168,12 @@ def test_any_shards_give_any_records_back(
     assert torch.equal(found[0], latents[indices])
     assert torch.equal(found[1], prompt_embeds[indices])
     assert json.loads((path / "index.json").read_text())["latent_shape"] == [factor, 2, 2]
+
+
+@pytest.mark.parametrize("damage", ["shard", "index", "records", "empty_prompt"])
+def test_a_damaged_cache_is_named(tmp_path: Path, damage: str) -> None:
+    build(tmp_path / "cache", ShapesSource(16, 5, 1))
+    (file,) = (tmp_path / "cache").glob(f"{damage}*")
+    file.write_bytes(file.read_bytes()[:-20])
+    with pytest.raises(UserError, match=r"cache: the latent cache is damaged .*Delete the folder"):
+        LatentCache(tmp_path / "cache")

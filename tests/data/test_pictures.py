@@ -79,6 +79,12 @@ def test_bad_files_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         read_picture(tmp_path / "whole.png", "white")
 
 
+def test_a_sliver_that_would_fill_the_memory_is_refused() -> None:
+    with pytest.raises(UserError, match="too elongated: 1 x 20000"):
+        crop_and_resize(Image.new("RGB", (1, 20_000)), 256, 256)
+    assert crop_and_resize(Image.new("RGB", (1, 1)), 256, 256).size == (256, 256)
+
+
 def test_images_outside_the_range_are_clipped() -> None:
     pictures = to_pictures(torch.tensor([-7.0, 0.0, 9.0]).reshape(1, 3, 1, 1))
     assert pictures[0].getpixel((0, 0)) == (0, 128, 255)

@@ -50,6 +50,14 @@ def test_adding_records_keeps_almost_all_of_the_old_ones_where_they_were() -> No
     assert len(set(before.tolist()) & set(after.tolist())) >= 18
 
 
+def test_the_mirrored_copy_of_a_held_out_record_is_not_trained_on() -> None:
+    mirrored = [CachedRecord(record.key, "", None, flipped=True) for record in records(20)]
+    train, held_out = split_records([*records(20), *mirrored], 0.2)
+    assert len(held_out) == 4
+    assert len(train) == 2 * 16
+    assert {index % 20 for index in train.tolist()}.isdisjoint(held_out.tolist())
+
+
 def test_the_source_may_decide() -> None:
     train, held_out = split_records([*records(3, "train"), *records(2, "validation")], 0)
     assert train.tolist() == [0, 1, 2]
