@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
+from torch.optim import Optimizer
 
 from aaa.data.cache import LatentCache, open_or_build
 from aaa.data.fingerprint import FileDigests, code_fingerprint, fingerprint, records_fingerprint
@@ -17,6 +19,42 @@ from aaa.errors import UserError
 logger = logging.getLogger(__name__)
 
 STORAGE_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
+
+
+def build(config: DictConfig, key: str, **arguments: Any) -> Any:
+    """Make the object that the config describes under this dotted key: `_target_` with its arguments.
+
+    Raises:
+        UserError: if the key is empty, or the class will not have these arguments.
+    """
+    node = OmegaConf.select(config, key)
+    if not isinstance(node, DictConfig) or "_target_" not in node:
+        raise UserError(f"{key}={node}: must name a class or function with _target_, and its arguments.")
+    try:
+        return instantiate(node, **arguments)
+    except Exception as error:
+        known = next((e for e in (error, error.__cause__) if isinstance(e, UserError)), None)
+        if known is not None:
+            raise known from None
+        raise UserError(f"{key}: {node._target_} cannot be made: {_reason(error)}") from error
+
+
+def build_optimizer(config: DictConfig, model: nn.Module) -> Optimizer:
+    """The configured optimizer of the model's parameters, which it is given with their names.
+
+    Raises:
+        UserError: if it will not have its arguments.
+    """
+    partial = build(config, "optimizer", _partial_=True)
+    try:
+        return partial(list(model.named_parameters()))
+    except (TypeError, ValueError) as error:
+        raise UserError(f"optimizer: {config.optimizer._target_} cannot be made: {error}") from error
+
+
+def _reason(error: Exception) -> str:
+    cause = error.__cause__ or error
+    return (str(cause).splitlines() or [type(cause).__name__])[0]
 
 
 def pick_device(name: str) -> str:
@@ -34,13 +72,14 @@ def pick_device(name: str) -> str:
     return name
 
 
-def build_encoders(encoder: DictConfig) -> tuple[VAE, TextEncoder]:
-    """The VAE and the text encoder, neither of which has loaded any weights yet.
+def build_encoders(config: DictConfig) -> tuple[VAE, TextEncoder]:
+    """The VAE and the text encoder of a config, neither of which has loaded any weights yet.
 
     Raises:
         UserError: if what the VAE says of itself is not what the config says.
     """
-    vae, text_encoder = instantiate(encoder.vae), instantiate(encoder.text_encoder)
+    vae, text_encoder = (build(config, f"encoder.{part}") for part in ("vae", "text_encoder"))
+    encoder = config.encoder
     for key, said, found in (
         ("latent_channels", encoder.latent_channels, vae.latent_channels),
         ("downscale_factor", encoder.downscale_factor, vae.downscale_factor),
@@ -51,8 +90,8 @@ def build_encoders(encoder: DictConfig) -> tuple[VAE, TextEncoder]:
     return vae, text_encoder
 
 
-def open_latents(data: DictConfig, encoder: DictConfig, device: str) -> tuple[LatentCache, VAE]:
-    """Open the latent cache of this data with this encoder, building it first where there is none.
+def open_latents(config: DictConfig, device: str) -> tuple[LatentCache, VAE]:
+    """Open the latent cache of the config's data and encoder, building it first where there is none.
 
     Returns:
         The cache and the VAE that decodes its latents.
@@ -60,12 +99,13 @@ def open_latents(data: DictConfig, encoder: DictConfig, device: str) -> tuple[La
     Raises:
         UserError: naming at once everything that is missing.
     """
+    data, encoder = config.data, config.encoder
     _check_resolution(data.resolution, encoder.downscale_factor)
     if encoder.storage_dtype not in STORAGE_DTYPES:
         raise UserError(f"encoder.storage_dtype={encoder.storage_dtype}: must be one of {', '.join(STORAGE_DTYPES)}.")
-    vae, text_encoder = build_encoders(encoder)
+    vae, text_encoder = build_encoders(config)
     weighty = [part for part in (vae, text_encoder) if isinstance(part, HasWeights)]
-    source = _build_source(data, [message for part in weighty if (message := part.missing_files())], encoder.name)
+    source = _build_source(config, [message for part in weighty if (message := part.missing_files())])
     digests = FileDigests(Path(data.cache_dir) / "digests.jsonl")
     source_arguments: dict[str, Any] = {
         key: value
@@ -122,20 +162,17 @@ def _check_resolution(resolution: int, factor: int) -> None:
         )
 
 
-def _build_source(data: DictConfig, missing_weights: list[str], encoder_name: str) -> Source:
+def _build_source(config: DictConfig, missing_weights: list[str]) -> Source:
     problems = []
     source = None
     try:
-        source = instantiate(data.source)
-    except Exception as error:
-        known = next((e for e in (error, error.__cause__) if isinstance(e, UserError)), None)
-        if known is None:
-            raise
-        problems.append(str(known))
+        source = build(config, "data.source")
+    except UserError as error:
+        problems.append(str(error))
     if missing_weights:
         listed = "\n  ".join(missing_weights)
         problems.append(
-            f"The weights of encoder={encoder_name} are missing (and no latents are cached):\n  {listed}\n"
+            f"The weights of encoder={config.encoder.name} are missing (and no latents are cached):\n  {listed}\n"
             "  Or train without them, on pixels: encoder=pixel data.resolution=64"
         )
     if source is None or problems:

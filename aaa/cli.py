@@ -19,6 +19,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from aaa.config import CONF, group_options
 from aaa.errors import UserError
@@ -84,6 +85,12 @@ def _resumed_folder(arguments: list[str]) -> Path | None:
             f"resume={value}: there is no run in that folder (no .hydra/config.yaml in {folder}). "
             "Give the folder that training named when it started, outputs/NAME/TIMESTAMP."
         )
+    try:
+        saved = OmegaConf.load(folder / ".hydra" / "config.yaml")
+    except (OSError, ValueError, YAMLError):
+        saved = None
+    if not isinstance(saved, DictConfig) or "trainer" not in saved:
+        raise UserError(f"resume={value}: {folder / '.hydra' / 'config.yaml'} is damaged, or not the config of a run.")
     if chosen := [a for a in arguments if a.partition("=")[0] in list(group_options())]:
         raise UserError(
             f"{chosen[0]}: a resumed run keeps its config. Its groups cannot be swapped; single keys can be "
@@ -175,6 +182,14 @@ def explain(error: Exception, config_name: str, config_dir: Path, arguments: lis
             line for line in lines if line and not line.startswith(("full_key:", "object_type=", "reference_type="))
         ]
         return "\n  ".join(dict.fromkeys(keep))
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}."
+    if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
+        return (
+            f"Out of memory: {text.splitlines()[0] if text else 'the machine has no more'}\n"
+            "  A smaller trainer.batch_size (with trainer.gradient_accumulation_steps to make up for it), model or "
+            "data.resolution needs less."
+        )
     return (
         f"{type(error).__name__}: {text}\n"
         "  This was not expected. Set HYDRA_FULL_ERROR=1 for the traceback; train.log in the run folder has it too."

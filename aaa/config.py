@@ -4,12 +4,15 @@ Only hydra and omegaconf are imported here, so that `--help`, `--cfg job` and a 
 once, before torch is loaded.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from aaa.errors import UserError
 
 PACKAGE = Path(__file__).resolve().parent
 # A wheel carries conf/ inside the package; a checkout has it beside the package.
@@ -176,6 +179,70 @@ def group_options() -> dict[str, list[str]]:
 
 def _list_groups() -> str:
     return "\n".join(f"  {group + '=':15}{', '.join(options)}" for group, options in group_options().items())
+
+
+def check_config(config: DictConfig) -> None:
+    """Refuse keys that nothing reads, and numbers that no run can have.
+
+    Raises:
+        UserError: naming the key.
+    """
+    if is_dataclass(OmegaConf.get_type(config)):
+        _refuse_unread(config, "", OmegaConf.get_type(config))
+    else:  # a resumed run's, which was read from a file and carries no types
+        _check_types(config)
+    trainer, sampling = config.trainer, config.sampling
+    for key, value, least in (
+        ("seed", config.seed, 0),
+        ("trainer.max_steps", trainer.max_steps, 1),
+        ("trainer.batch_size", trainer.batch_size, 1),
+        ("trainer.gradient_accumulation_steps", trainer.gradient_accumulation_steps, 1),
+        ("trainer.log_every_steps", trainer.log_every_steps, 1),
+        ("trainer.validate_every_steps", trainer.validate_every_steps, 0),
+        ("trainer.sample_every_steps", trainer.sample_every_steps, 0),
+        ("trainer.save_every_steps", trainer.save_every_steps, 0),
+        ("trainer.max_grad_norm", trainer.max_grad_norm, 0),
+        ("sampling.steps", sampling.steps, 1),
+        ("sampling.num_images", sampling.num_images, 1),
+        ("sampling.guidance", sampling.guidance, 0),
+        ("sampling.seed", sampling.seed, 0),
+        ("validation.num_records", config.validation.num_records, 1),
+        ("validation.timesteps_per_record", config.validation.timesteps_per_record, 1),
+        ("encoder.batch_size", config.encoder.batch_size, 1),
+        ("encoder.downscale_factor", config.encoder.downscale_factor, 1),
+        ("encoder.max_prompt_tokens", config.encoder.max_prompt_tokens, 1),
+        ("data.resolution", config.data.resolution, 1),
+    ):
+        if not least <= value < 2**62:
+            raise UserError(f"{key}={value}: must be at least {least}" + (" and finite." if value > 0 else "."))
+    for key, share in (("trainer.ema_decay", trainer.ema_decay), ("trainer.prompt_dropout", trainer.prompt_dropout)):
+        if not 0 <= share < 1:
+            raise UserError(f"{key}={share}: must be at least 0 and less than 1.")
+    if not config.name or ".." in Path(config.name).parts or Path(config.name).is_absolute():
+        raise UserError(f"name={config.name!r}: must be the name of a folder under outputs/.")
+    if not config.data.cache_dir:
+        raise UserError("data.cache_dir='': must be a folder.")
+
+
+def _refuse_unread(node: DictConfig, prefix: str, schema: Any) -> None:
+    """`+key=value` adds keys to a config; in our own groups nothing would read them."""
+    known = {f.name for f in fields(schema)}
+    for key in map(str, node):
+        if key not in known:
+            raise UserError(f"+{prefix}{key}: nothing reads this key. There is: {', '.join(sorted(known))}.")
+        inner = OmegaConf.get_type(node, key)
+        if is_dataclass(inner):
+            _refuse_unread(node[key], f"{prefix}{key}.", inner)
+
+
+def _check_types(config: DictConfig) -> None:
+    schemas = {"model": ModelConfig, "encoder": EncoderConfig, "trainer": TrainerConfig, "sampling": SamplingConfig}
+    schemas |= {"validation": ValidationConfig, "data": ImageFolderConfig if "root" in config.data else DataConfig}
+    for key, schema in schemas.items():
+        try:
+            OmegaConf.merge(OmegaConf.structured(schema), config[key])
+        except OmegaConfBaseException as error:
+            raise UserError(f"{key}.{error.full_key}: {str(error).splitlines()[0]}") from None
 
 
 register()

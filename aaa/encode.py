@@ -14,8 +14,10 @@ logger = logging.getLogger(__name__)
 def encode(config: "DictConfig") -> None:
     """Build the cache, or find that it is there."""
     from aaa.assemble import open_latents, pick_device
+    from aaa.config import check_config
 
-    cache, _ = open_latents(config.data, config.encoder, pick_device(config.trainer.device))
+    check_config(config)
+    cache, _ = open_latents(config, pick_device(config.trainer.device))
     logger.info(
         "%d records in %s: latents %s, prompt_embeds %s",
         len(cache),

@@ -1,14 +1,14 @@
 """A trained model with its encoders: prompts in, pictures out."""
 
 import logging
+import math
 from pathlib import Path
 
 import torch
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from PIL import Image
 
-from aaa.assemble import build_encoders
+from aaa.assemble import build, build_encoders
 from aaa.data.pictures import crop_and_resize, read_picture, to_pictures, to_tensor
 from aaa.diffusion.loss import add_noise
 from aaa.diffusion.sampler import euler_sample, initial_noise
@@ -35,13 +35,13 @@ class TextToImage:
     def __init__(self, saved: SavedModel, device: str) -> None:
         self.device = torch.device(device)
         config = OmegaConf.create(saved.config)
-        self.vae, self.text_encoder = build_encoders(config.encoder)
+        self.vae, self.text_encoder = build_encoders(config)
         weighty = [part for part in (self.vae, self.text_encoder) if isinstance(part, HasWeights)]
         if missing := [message for part in weighty if (message := part.missing_files())]:
             raise UserError("Weights are missing:\n  " + "\n  ".join(missing))
         for part in weighty:
             part.to(device)
-        self.scheduler = instantiate(config.scheduler)
+        self.scheduler = build(config, "scheduler")
         self.defaults = config.sampling
         self.resolution: int = config.data.resolution
         self.model = build_dit(**{key: value for key, value in config.model.items() if key != "name"})
@@ -87,6 +87,10 @@ class TextToImage:
         for name, value in (("steps", steps), ("num_images", num_images)):
             if value < 1:
                 raise UserError(f"{name}={value}: must be at least 1.")
+        if not math.isfinite(guidance):
+            raise UserError(f"guidance={guidance}: must be a finite number.")
+        if seed < 0:
+            raise UserError(f"seed={seed}: must be at least 0.")
         if not 0 < denoising_strength <= 1:
             raise UserError(f"denoising_strength={denoising_strength}: must be above 0 and at most 1.")
         if denoising_strength < 1 and input_image is None:

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,11 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list
 from hydra.core.hydra_config import HydraConfig
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
-from aaa.assemble import open_latents, pick_device
+from aaa.assemble import build, build_optimizer, open_latents, pick_device
+from aaa.config import check_config
 from aaa.data.split import DataOrder, split_records
 from aaa.diffusion.loss import training_loss
 from aaa.errors import UserError
@@ -57,13 +56,14 @@ class TrainingRun:
         self.last_validation_loss: float | None = None
         self.tracker: Tracker | None = None
         trainer = config.trainer
-        _check_numbers(config)
+        check_config(config)
         mixed_precision, self.dtype = precision(trainer.precision)
         device = pick_device(trainer.device)
         self.accelerator = Accelerator(mixed_precision=mixed_precision, cpu=device == "cpu")
         self.device = self.accelerator.device
         self.is_main = self.accelerator.is_main_process
         self.folder = self._shared_folder(Path(config.output_dir))
+        self.folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(config.seed)
         model = build_dit(**{key: value for key, value in config.model.items() if key != "name"})
         if config.init_from is not None and config.resume is None:
@@ -74,18 +74,18 @@ class TrainingRun:
                 OmegaConf.to_yaml(OmegaConf.create(self._resolved)), encoding="utf-8"
             )
             write_environment(self.folder / "environment.json", _describe_device(self.device))
-        self.cache, self.vae = open_latents(config.data, config.encoder, str(self.device))
+        self.cache, self.vae = open_latents(config, str(self.device))
         self.train_records, self.held_out = split_records(self.cache.records, config.data.validation_fraction)
         self.order = DataOrder(self.train_records, config.seed)
         self.table = validation_table(
             self.cache, self.held_out, config.validation.num_records, config.validation.timesteps_per_record
         )
-        self.scheduler = instantiate(config.scheduler)
-        self.schedule = instantiate(config.lr_scheduler, max_steps=trainer.max_steps)
-        self.evaluation = instantiate(config.evaluation)
+        self.scheduler = build(config, "scheduler")
+        self.schedule = build(config, "lr_scheduler", max_steps=trainer.max_steps)
+        self.evaluation = build(config, "evaluation")
         model = model.to(self.device, self.dtype)
         self.ema = averaged_model(model, trainer.ema_decay) if trainer.ema_decay else None
-        optimizer = instantiate(config.optimizer, _partial_=True)(model.named_parameters())
+        optimizer = build_optimizer(config, model)
         self.progress = self._restore(model, optimizer)
         self.raw_model = model
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
@@ -102,7 +102,7 @@ class TrainingRun:
             dtype=self.dtype,
         )
         if self.is_main:
-            self.tracker = Tracker(self._run_info(), instantiate(config.logger))
+            self.tracker = Tracker(self._run_info(), build(config, "logger"))
             self._announce()
 
     def train(self) -> int | None:
@@ -342,32 +342,6 @@ class TrainingRun:
             2 * self.config.trainer.max_steps,
             folder.parent,
         )
-
-
-def _check_numbers(config: DictConfig) -> None:
-    """Refuse numbers that no run can have."""
-    trainer, sampling = config.trainer, config.sampling
-    for key, value, least in (
-        ("trainer.max_steps", trainer.max_steps, 1),
-        ("trainer.batch_size", trainer.batch_size, 1),
-        ("trainer.gradient_accumulation_steps", trainer.gradient_accumulation_steps, 1),
-        ("trainer.log_every_steps", trainer.log_every_steps, 1),
-        ("trainer.validate_every_steps", trainer.validate_every_steps, 0),
-        ("trainer.sample_every_steps", trainer.sample_every_steps, 0),
-        ("trainer.save_every_steps", trainer.save_every_steps, 0),
-        ("trainer.max_grad_norm", trainer.max_grad_norm, 0),
-        ("sampling.steps", sampling.steps, 1),
-        ("sampling.num_images", sampling.num_images, 1),
-        ("validation.num_records", config.validation.num_records, 1),
-        ("validation.timesteps_per_record", config.validation.timesteps_per_record, 1),
-        ("encoder.batch_size", config.encoder.batch_size, 1),
-        ("encoder.max_prompt_tokens", config.encoder.max_prompt_tokens, 1),
-    ):
-        if not value >= least or math.isinf(value):
-            raise UserError(f"{key}={value}: must be at least {least}.")
-    for key, share in (("trainer.ema_decay", trainer.ema_decay), ("trainer.prompt_dropout", trainer.prompt_dropout)):
-        if not 0 <= share < 1:
-            raise UserError(f"{key}={share}: must be at least 0 and less than 1.")
 
 
 def _eval(model: nn.Module) -> nn.Module:

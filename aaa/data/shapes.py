@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from aaa.data.records import Record, Split
+from aaa.errors import UserError
 
 COLORS = {
     "red": (220, 40, 40),
@@ -114,6 +115,9 @@ class ShapesSource:
     """
 
     def __init__(self, resolution: int, num_records: int, num_validation: int, jitter: float = 0.0) -> None:
+        for name, value in (("num_records", num_records), ("num_validation", num_validation), ("jitter", jitter)):
+            if not value >= 0:
+                raise UserError(f"data.source.{name}={value}: must be at least 0.")
         self.resolution, self.jitter = resolution, jitter
         self._scenes: list[tuple[Split, Scene]] = [
             ("train", scene) for scene in scenes(SEEN_SCENES, num_records, "train")

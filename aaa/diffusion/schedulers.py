@@ -9,6 +9,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from aaa.errors import UserError
+
 TRAIN_TIMESTEPS = 1000
 
 
@@ -38,6 +40,8 @@ class LinearScheduler:
     """
 
     def __init__(self, shift: float = 1.0) -> None:
+        if not shift > 0:
+            raise UserError(f"scheduler.shift={shift}: must be above 0.")
         self.shift = shift
 
     def draw(self, batch_size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -62,6 +66,8 @@ class LogitNormalScheduler(LinearScheduler):
 
     def __init__(self, mean: float = 0.0, std: float = 1.0, shift: float = 1.0) -> None:
         super().__init__(shift)
+        if not std > 0:
+            raise UserError(f"scheduler.std={std}: must be above 0.")
         self.mean, self.std = mean, std
 
     def draw(self, batch_size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:

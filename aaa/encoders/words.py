@@ -7,6 +7,8 @@ import re
 import torch
 from torch import Tensor
 
+from aaa.errors import UserError
+
 WORD = re.compile(r"\w+|[^\w\s]")
 
 
@@ -22,6 +24,8 @@ class WordEmbedding:
     """
 
     def __init__(self, prompt_dim: int, max_length: int) -> None:
+        if prompt_dim < 8 or prompt_dim % 8:
+            raise UserError(f"encoder.prompt_dim={prompt_dim}: must be a multiple of 8.")
         self.prompt_dim = prompt_dim
         self.max_length = max_length
         self._positions = _sinusoids(max_length, prompt_dim // 4)

@@ -8,6 +8,7 @@ from PIL import Image
 
 from aaa.data.records import Split
 from aaa.data.shapes import BACKGROUNDS, COLORS, SHAPES
+from aaa.errors import UserError
 from aaa.evaluation.protocol import DrawRecords
 from aaa.evaluation.shapes_reader import read
 
@@ -25,6 +26,8 @@ class ShapesAgreement:
     """
 
     def __init__(self, num_images: int) -> None:
+        if num_images < 1:
+            raise UserError(f"evaluation.num_images={num_images}: must be at least 1.")
         self.num_images = num_images
 
     def evaluate(self, draw: DrawRecords) -> dict[str, float]:

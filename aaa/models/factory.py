@@ -40,7 +40,7 @@ def build_dit(
         )
     if dim % 4:
         raise UserError(f"model.dim={dim}: must be divisible by 4, for sines and cosines of two coordinates.")
-    if mlp_ratio * dim < 1:
+    if not mlp_ratio * dim >= 1 or math.isinf(mlp_ratio):
         raise UserError(f"model.mlp_ratio={mlp_ratio}: must be positive.")
     if init not in INITS:
         raise UserError(f"model.init={init}: must be one of {', '.join(INITS)}.")

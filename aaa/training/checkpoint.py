@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -110,9 +111,19 @@ def _differences(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) ->
 
 
 def load_state(checkpoint: Path) -> State:
-    """Where the run stood when it wrote this checkpoint."""
-    content: dict[str, Any] = json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
-    return State(**content)
+    """Where the run stood when it wrote this checkpoint.
+
+    Raises:
+        UserError: if the file is missing or damaged.
+    """
+    try:
+        content: dict[str, Any] = json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
+        return State(**content)
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(
+            f"{checkpoint / STATE}: damaged ({error}). Delete {checkpoint.name}, and the run goes on from the "
+            "checkpoint before it."
+        ) from error
 
 
 def load_optimizer(checkpoint: Path, optimizer: Optimizer) -> None:
@@ -127,8 +138,9 @@ def load_optimizer(checkpoint: Path, optimizer: Optimizer) -> None:
     configured = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
     try:
         optimizer.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    except (ValueError, KeyError, RuntimeError, OSError) as error:
-        raise UserError(f"{path}: not the state of the configured optimizer ({error}).") from error
+    except (ValueError, KeyError, RuntimeError, OSError, UnpicklingError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path}: not the state of the configured optimizer ({reason})") from error
     for group, options in zip(optimizer.param_groups, configured, strict=True):
         group.update(options)
 

@@ -27,7 +27,14 @@ SmallRun = tuple[Path, Finished]
         (["trainer.device=tpu"], "device=tpu: torch cannot use it"),
         (["resume=nowhere"], "resume=nowhere: there is no run in that folder"),
         (["data.source.num_records=0", "data.source.num_validation=0"], "The data set is empty"),
-        (["optimizer._target_=torch.optim.Nothing"], "Nothing"),
+        (["optimizer._target_=torch.optim.Nothing"], "optimizer: torch.optim.Nothing cannot be made"),
+        (["optimizer.learning_rate=-1"], "cannot be made: Learning rate should be >= 0"),
+        (["+x=1"], "+x: nothing reads this key"),
+        (["+trainer.steps=1"], "+trainer.steps: nothing reads this key. There is: batch_size"),
+        (["name=../../escape"], "name='../../escape': must be the name of a folder under outputs/"),
+        (["seed=-1"], "seed=-1: must be at least 0"),
+        (["sampling.guidance=nan"], "sampling.guidance=nan: must be at least 0"),
+        (["data.source=null"], "data.source=None: must name a class or function with _target_"),
     ],
 )
 def test_a_run_that_cannot_be_is_refused(command: Command, arguments: list[str], expected: str) -> None:
@@ -89,6 +96,7 @@ def test_a_checkpoint_that_does_not_fit_is_named_and_kept(tmp_path: Path, small_
     error = run_in(tmp_path, "aaa.train", *more, "model.dim=32").error
     assert "model.safetensors: its weights do not fit the configured model" in error
     assert "trained on other latents" in run_in(tmp_path, "aaa.train", *more, "data.resolution=32").error
+    assert "trainer.batch_size: Value 'many'" in run_in(tmp_path, "aaa.train", *more, "trainer.batch_size=many").error
     assert "a resumed run keeps its config" in run_in(tmp_path, "aaa.train", *more, "model=dit_10m").error
     assert before == {path: path.read_bytes() for path in run.glob("checkpoints/*/*")}
 
@@ -104,3 +112,23 @@ def test_nan_stops_a_run_and_keeps_its_last_good_checkpoint(command: Command, tm
 
     for checkpoint in checkpoints:
         assert all(tensor.isfinite().all() for tensor in load_file(checkpoint / "model.safetensors").values())
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "expected"),
+    [
+        ("checkpoints/step-00000012/state.json", b"{", "state.json: damaged"),
+        ("checkpoints/step-00000012/state.json", b'{"a": 1}', "state.json: damaged"),
+        ("checkpoints/step-00000012/optimizer.pt", b"PK", "optimizer.pt: not the state of the configured optimizer"),
+        ("checkpoints/step-00000012/ema.safetensors", b"", "ema.safetensors: not a whole safetensors file"),
+        (".hydra/config.yaml", b"a: [", "config.yaml is damaged, or not the config of a run"),
+        (".hydra/config.yaml", b"a: 1", "config.yaml is damaged, or not the config of a run"),
+    ],
+)
+def test_damaged_files_of_a_run_are_named(
+    tmp_path: Path, small_run: SmallRun, file: str, content: bytes, expected: str
+) -> None:
+    shutil.copytree(small_run[0], tmp_path / "run", symlinks=True)
+    shutil.copytree(small_run[0].parents[2] / ".cache", tmp_path / ".cache")
+    (tmp_path / "run" / file).write_bytes(content)
+    assert expected in run_in(tmp_path, "aaa.train", "resume=run", "trainer.max_steps=20").error
