@@ -1,5 +1,9 @@
 import json
+import sys
 from pathlib import Path
+from secrets import token_hex
+
+import pytest
 
 from aaa.tracking.environment import without_secrets, write_environment
 from aaa.tracking.tracker import METRICS, NoLogger, RunInfo, Tracker, read_metrics
@@ -44,12 +48,11 @@ def test_values_of_secret_keys_are_hidden_wherever_they_are() -> None:
     assert hidden["max_prompt_tokens"] == 16
 
 
-def test_the_environment_is_recorded_without_secrets(tmp_path: Path, monkeypatch: object) -> None:
-    import sys
-
-    monkeypatch.setattr(sys, "argv", ["train.py", "logger.api_key=abc", "seed=1"])  # type: ignore[attr-defined]
+def test_the_environment_is_recorded_without_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = token_hex(8)
+    monkeypatch.setattr(sys, "argv", ["train.py", f"logger.api_key={secret}", "seed=1"])
     write_environment(tmp_path / "environment.json", "cpu")
     content = (tmp_path / "environment.json").read_text()
-    assert "abc" not in content
+    assert secret not in content
     assert "seed=1" in content
     assert json.loads(content)["packages"]["torch"]
