@@ -59,6 +59,11 @@ class TrainingRun:
         check_config(config)
         mixed_precision, self.dtype = precision(trainer.precision)
         device = pick_device(trainer.device)
+        if ":" in device:
+            raise UserError(
+                f"trainer.device={trainer.device}: each process takes a GPU of its own. To choose which there are: "
+                "CUDA_VISIBLE_DEVICES=1 python -m aaa.train ..."
+            )
         self.accelerator = Accelerator(mixed_precision=mixed_precision, cpu=device == "cpu")
         self.device = self.accelerator.device
         self.is_main = self.accelerator.is_main_process
