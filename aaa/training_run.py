@@ -10,6 +10,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list
+from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
@@ -69,6 +70,7 @@ class TrainingRun:
         self.is_main = self.accelerator.is_main_process
         self.folder = self._shared_folder(Path(config.output_dir))
         self.folder.mkdir(parents=True, exist_ok=True)
+        self.lock = _lock(self.folder) if self.is_main else None
         torch.manual_seed(config.seed)
         model = build_dit(**{key: value for key, value in config.model.items() if key != "name"})
         if config.init_from is not None and config.resume is None:
@@ -151,6 +153,8 @@ class TrainingRun:
         if exit_code == 0:
             self.accelerator.end_training()
         self.accelerator.free_memory()
+        if self.lock is not None:
+            self.lock.release()
         if self.accelerator.num_processes == 1:
             # accelerate keeps one precision for the whole process; the next job of a sweep may want another.
             AcceleratorState._reset_state(reset_partial_state=True)
@@ -301,15 +305,13 @@ class TrainingRun:
         return Path(names[0])
 
     def _run_info(self) -> RunInfo:
-        hydra = HydraConfig.get()
-        is_sweep = hydra.mode is not None and hydra.mode.name == "MULTIRUN"
-        sweep = Path(hydra.sweep.dir) if is_sweep else None
-        relative = self.folder.parts[-3:] if is_sweep else self.folder.parts[-2:]
+        # Hydra leaves multirun.yaml in a sweep's folder, which a resumed job finds there too.
+        sweep = self.folder.parent if (self.folder.parent / "multirun.yaml").is_file() else None
         return RunInfo(
             folder=self.folder,
-            name="/".join(relative),
+            name="/".join(self.folder.parts[-2 if sweep is None else -3 :]),
             config=self._resolved,
-            overrides=list(hydra.overrides.task),
+            overrides=list(HydraConfig.get().overrides.task),
             group=None if sweep is None else "/".join(sweep.parts[-2:]),
             step=self.progress.step,
         )
@@ -347,6 +349,16 @@ class TrainingRun:
             2 * self.config.trainer.max_steps,
             folder.parent,
         )
+
+
+def _lock(folder: Path) -> FileLock:
+    """Keep other runs out of the folder while this process lives: one started in the same second, or resuming it."""
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(f"{_display_path(folder)}: another run is training in this folder right now.") from None
+    return lock
 
 
 def _eval(model: nn.Module) -> nn.Module:

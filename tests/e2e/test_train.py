@@ -151,10 +151,11 @@ def test_sigterm_saves_and_exits_143(tmp_path: Path, small_run: SmallRun) -> Non
         while not list(tmp_path.glob("outputs/*/*/metrics.jsonl")):
             assert time.monotonic() < deadline
             time.sleep(0.1)
+        run = only_run(tmp_path)
+        assert "another run is training in this folder" in run_in(tmp_path, "aaa.train", f"resume={run}").error
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=60)
     assert process.returncode == 143, err
-    run = only_run(tmp_path)
     (checkpoint,) = (run / "checkpoints").iterdir()
     assert int(checkpoint.name.removeprefix("step-")) == max(losses(run))
     assert "To go on: python -m aaa.train resume=outputs/" in err
