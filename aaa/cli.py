@@ -115,7 +115,9 @@ def _run_overrides(resumed: Path | None) -> list[str]:
     several processes leave run folder, config and log to the first process.
     """
     helper = int(os.environ.get("RANK", "0")) > 0
-    overrides = ["hydra.run.dir=.", "hydra.output_subdir=null"] if helper else []
+    overrides = ["hydra.run.dir=."] if helper else []
+    if helper or resumed is not None:
+        overrides.append("hydra.output_subdir=null")
     if resumed is not None:
         overrides += ["hydra.job.name=train", "hydra/hydra_logging=none"]
         if not helper:

@@ -76,11 +76,6 @@ class TrainingRun:
         if config.init_from is not None and config.resume is None:
             self._start_from(model, Path(config.init_from))
         self._resolved = without_secrets(OmegaConf.to_container(config, resolve=True))
-        if self.is_main:
-            (self.folder / "config.yaml").write_text(
-                OmegaConf.to_yaml(OmegaConf.create(self._resolved)), encoding="utf-8"
-            )
-            write_environment(self.folder / "environment.json", _describe_device(self.device))
         self.cache, self.vae = open_latents(config, str(self.device))
         self.train_records, self.held_out = split_records(self.cache.records, config.data.validation_fraction)
         self.order = DataOrder(self.train_records, config.seed)
@@ -109,6 +104,7 @@ class TrainingRun:
             dtype=self.dtype,
         )
         if self.is_main:
+            self._write_records()
             self.tracker = Tracker(self._run_info(), build(config, "logger"))
             self._announce()
 
@@ -297,6 +293,16 @@ class TrainingRun:
     def _weights_metadata(self, step: int) -> dict[str, str]:
         return {"format": "pt", "step": str(step), "model": json.dumps(self._resolved["model"])}
 
+    def _write_records(self) -> None:
+        """Write what shaped the run into its folder: only now that nothing stands against it any more.
+
+        A resumed run's changes must not outlive an attempt that fails, so Hydra is told not to write its copy.
+        """
+        _replace_text(self.folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(self._resolved)))
+        if self.config.resume is not None:
+            _replace_text(self.folder / ".hydra" / "config.yaml", OmegaConf.to_yaml(self.config))
+        write_environment(self.folder / "environment.json", _describe_device(self.device))
+
     def _shared_folder(self, folder: Path) -> Path:
         """The main process's run folder: with several processes each has composed a config of its own."""
         names = [str(folder)]
@@ -349,6 +355,12 @@ class TrainingRun:
             2 * self.config.trainer.max_steps,
             folder.parent,
         )
+
+
+def _replace_text(path: Path, text: str) -> None:
+    aside = path.with_name(f"{path.name}.tmp")
+    aside.write_text(text, encoding="utf-8")
+    aside.replace(path)
 
 
 def _lock(folder: Path) -> FileLock:
