@@ -301,7 +301,11 @@ class TrainingRun:
         _replace_text(self.folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(self._resolved)))
         if self.config.resume is not None:
             _replace_text(self.folder / ".hydra" / "config.yaml", OmegaConf.to_yaml(self.config))
-        write_environment(self.folder / "environment.json", _describe_device(self.device))
+        data = {
+            "latent_cache": self.cache.fingerprint,
+            "validation_table": None if self.table is None else self.table.digest,
+        }
+        write_environment(self.folder / "environment.json", _describe_device(self.device), data)
 
     def _shared_folder(self, folder: Path) -> Path:
         """The main process's run folder: with several processes each has composed a config of its own."""

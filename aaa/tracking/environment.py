@@ -15,8 +15,14 @@ SECRET = re.compile(r"(api_?key|token|password|passwd|secret|credentials?)$", re
 HIDDEN = "<hidden>"
 
 
-def write_environment(path: Path, device: str) -> None:
-    """Write `environment.json`: command, versions, machine, device, git commit and uncommitted changes."""
+def write_environment(path: Path, device: str, data: dict[str, str | None]) -> None:
+    """Write `environment.json`: command, versions, machine, device, data, git commit and uncommitted changes.
+
+    Args:
+        path: of the file.
+        device: what the run computes on.
+        data: fingerprints of what it trains on and is validated on.
+    """
     content = {
         "command": [HIDDEN if SECRET.search(part.partition("=")[0]) else part for part in sys.argv],
         "python": platform.python_version(),
@@ -24,6 +30,7 @@ def write_environment(path: Path, device: str) -> None:
         "machine": platform.platform(),
         "cpus": os.cpu_count(),
         "device": device,
+        "data": data,
         "git": _git_state(),
     }
     path.write_text(json.dumps(content, indent=2), encoding="utf-8")

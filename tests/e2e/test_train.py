@@ -46,6 +46,7 @@ def test_a_run_folder_holds_everything(small_run: SmallRun) -> None:
     assert "Training 12/12" in done.err
     environment = json.loads((run / "environment.json").read_text())
     assert environment["packages"]["torch"] == torch.__version__.partition("+")[0]
+    assert all(len(digest) == 64 for digest in environment["data"].values())
     assert Image.open(run / "samples" / "step-00000012.png").width > 300
     exported, ema = (
         load_file(run / "model/model.safetensors"),

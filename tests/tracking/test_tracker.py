@@ -51,7 +51,7 @@ def test_values_of_secret_keys_are_hidden_wherever_they_are() -> None:
 def test_the_environment_is_recorded_without_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     secret = token_hex(8)
     monkeypatch.setattr(sys, "argv", ["train.py", f"logger.api_key={secret}", "seed=1"])
-    write_environment(tmp_path / "environment.json", "cpu")
+    write_environment(tmp_path / "environment.json", "cpu", {"latent_cache": "f00"})
     content = (tmp_path / "environment.json").read_text()
     assert secret not in content
     assert "seed=1" in content
