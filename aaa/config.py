@@ -168,7 +168,12 @@ def register() -> None:
     for name, schema in SCHEMAS.items():
         ConfigStore.instance().store(name=f"schema_{name}", node=schema)
     OmegaConf.register_new_resolver("pixel_unshuffle_channels", lambda factor: 3 * factor**2, replace=True)
+    OmegaConf.register_new_resolver("weights_dtype", _weights_dtype, replace=True)
     OmegaConf.register_new_resolver("config_groups", _list_groups, replace=True)
+
+
+def _weights_dtype(precision: str) -> str:
+    return "bfloat16" if precision == "bf16_weights" else "float32"
 
 
 def group_options() -> dict[str, list[str]]:

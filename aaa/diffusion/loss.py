@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from aaa.diffusion.schedulers import TRAIN_TIMESTEPS, NoiseScheduler
+from aaa.diffusion.schedulers import NoiseScheduler
 
 Model = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -16,7 +16,9 @@ def add_noise(latents: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
     return (1 - sigma) * latents + sigma * noise
 
 
-def flow_matching_loss(model: Model, latents: Tensor, prompt_embeds: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
+def flow_matching_loss(
+    model: Model, latents: Tensor, prompt_embeds: Tensor, noise: Tensor, sigma: Tensor, timestep: Tensor
+) -> Tensor:
     """Mean squared error of the predicted velocity, one value a sample, unweighted.
 
     Args:
@@ -25,13 +27,14 @@ def flow_matching_loss(model: Model, latents: Tensor, prompt_embeds: Tensor, noi
         prompt_embeds: `B L D`.
         noise: standard normal, like `latents`.
         sigma: noise levels in 0..1, `B` float32.
+        timestep: what the model is told of them, `B` float32.
 
     Returns:
         Losses, `B` float32.
     """
     noised = add_noise(latents, noise, sigma.to(latents.dtype))
     velocity = noise - latents  # rectified flow target
-    predicted = model(noised, prompt_embeds, sigma * TRAIN_TIMESTEPS)
+    predicted = model(noised, prompt_embeds, timestep)
     return (predicted.float() - velocity.float()).square().mean(dim=(1, 2, 3))
 
 
@@ -63,6 +66,6 @@ def training_loss(
     if prompt_dropout:
         dropped = torch.rand(size, generator=generator, device=device) < prompt_dropout
         prompt_embeds = torch.where(dropped[:, None, None], empty_prompt_embeds, prompt_embeds)
-    sigma, weight = scheduler.draw(size, generator)
+    sigma, timestep, weight = scheduler.draw(size, generator)
     noise = torch.randn(latents.shape, generator=generator, device=device, dtype=latents.dtype)
-    return weight * flow_matching_loss(model, latents, prompt_embeds, noise, sigma)
+    return weight * flow_matching_loss(model, latents, prompt_embeds, noise, sigma, timestep)

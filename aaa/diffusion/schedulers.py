@@ -4,7 +4,7 @@ A noise level sigma runs from 0 (a clean picture) to 1 (pure noise); the model i
 """
 
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -14,11 +14,25 @@ from aaa.errors import UserError
 TRAIN_TIMESTEPS = 1000
 
 
+class NoiseLevels(NamedTuple):
+    """Noise levels to train on, each `B` float32.
+
+    Attributes:
+        sigma: how much noise there is, 0..1.
+        timestep: what the model is told of it, 0..1000.
+        weight: of its loss.
+    """
+
+    sigma: Tensor
+    timestep: Tensor
+    weight: Tensor
+
+
 class NoiseScheduler(Protocol):
     """What training and sampling ask of a noise scheduler."""
 
-    def draw(self, batch_size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Noise levels to train on and the weights of their losses, both `B` float32 on the generator's device."""
+    def draw(self, batch_size: int, generator: torch.Generator) -> NoiseLevels:
+        """Noise levels to train on, on the generator's device."""
         ...
 
     def sampling_sigmas(self, steps: int, tokens: int, denoising_strength: float = 1.0) -> Tensor:
@@ -44,10 +58,10 @@ class LinearScheduler:
             raise UserError(f"scheduler.shift={shift}: must be above 0.")
         self.shift = shift
 
-    def draw(self, batch_size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def draw(self, batch_size: int, generator: torch.Generator) -> NoiseLevels:
         """Uniform noise levels, all weighing 1."""
         sigma = torch.rand(batch_size, generator=generator, device=generator.device)
-        return sigma, torch.ones_like(sigma)
+        return NoiseLevels(sigma, sigma * TRAIN_TIMESTEPS, torch.ones_like(sigma))
 
     def sampling_sigmas(self, steps: int, tokens: int, denoising_strength: float = 1.0) -> Tensor:  # noqa: ARG002
         """Equal steps from `denoising_strength` to 0, then shifted."""
@@ -70,31 +84,47 @@ class LogitNormalScheduler(LinearScheduler):
             raise UserError(f"scheduler.std={std}: must be above 0.")
         self.mean, self.std = mean, std
 
-    def draw(self, batch_size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def draw(self, batch_size: int, generator: torch.Generator) -> NoiseLevels:
         """Logit-normal noise levels, all weighing 1."""
         logit = self.mean + self.std * torch.randn(batch_size, generator=generator, device=generator.device)
-        return logit.sigmoid(), torch.ones_like(logit)
+        sigma = logit.sigmoid()
+        return NoiseLevels(sigma, sigma * TRAIN_TIMESTEPS, torch.ones_like(sigma))
 
 
 class Flux2Scheduler:
     """DiffSynth's `FlowMatchScheduler("FLUX.2")` for whole batches.
 
-    Training draws one of 1000 noise levels shifted by mu = 0.8, weighted by DiffSynth's bell. Sampling shifts by
-    a mu that depends on the number of latents and of steps. DiffSynth's own methods look up one timestep a call;
-    the tables here are its, the look-up is ours.
+    Training draws one of 1000 noise levels shifted by mu = 0.8, weighted by DiffSynth's bell, which is 0 at pure
+    noise. Sampling shifts by a mu that depends on the number of latents and of steps (1.77 for 30 steps at 256 x 256).
+    DiffSynth's own methods look up one timestep a call; the tables here are its, the look-up is ours.
+
+    Args:
+        timestep_dtype: DiffSynth rounds the timestep to the dtype of the weights and takes the table's noise level
+            that is nearest to that. In `bfloat16` only 384 of the 1000 levels are ever drawn.
     """
 
+    def __init__(self, timestep_dtype: str = "float32") -> None:
+        if timestep_dtype not in ("float32", "bfloat16"):
+            raise UserError(f"scheduler.timestep_dtype={timestep_dtype}: must be float32 or bfloat16.")
+        self.timestep_dtype = getattr(torch, timestep_dtype)
+        self._on_device: dict[torch.device, Tensor] = {}
+
+    def draw(self, batch_size: int, generator: torch.Generator) -> NoiseLevels:
+        """One of DiffSynth's 1000 training noise levels for each sample, with its weight."""
+        device = generator.device
+        if device not in self._on_device:
+            self._on_device[device] = self._table.to(device)
+        index = torch.randint(TRAIN_TIMESTEPS, (batch_size,), generator=generator, device=device)
+        return NoiseLevels(*self._on_device[device][:, index])
+
     @cached_property
-    def _training(self) -> Any:
+    def _table(self) -> Tensor:
+        """Sigma, timestep and weight of each training timestep, `3 1000`."""
         scheduler = _diffsynth_scheduler()
         scheduler.set_timesteps(TRAIN_TIMESTEPS, training=True)
-        return scheduler
-
-    def draw(self, batch_size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """One of DiffSynth's 1000 training noise levels for each sample, with its weight."""
-        index = torch.randint(TRAIN_TIMESTEPS, (batch_size,), generator=generator, device=generator.device).cpu()
-        sigma, weight = self._training.sigmas[index], self._training.linear_timesteps_weights[index]
-        return sigma.to(generator.device), weight.to(generator.device)
+        rounded = scheduler.timesteps.to(self.timestep_dtype).float()
+        nearest = (scheduler.timesteps - rounded[:, None]).abs().argmin(dim=1)
+        return torch.stack([scheduler.sigmas[nearest], rounded, scheduler.linear_timesteps_weights[nearest]])
 
     def sampling_sigmas(self, steps: int, tokens: int, denoising_strength: float = 1.0) -> Tensor:
         """DiffSynth's noise levels for so many steps and latents, and the 0 that its last step goes to."""

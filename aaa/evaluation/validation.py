@@ -10,6 +10,7 @@ from torch import Tensor
 
 from aaa.data.cache import LatentCache
 from aaa.diffusion.loss import Model, flow_matching_loss
+from aaa.diffusion.schedulers import TRAIN_TIMESTEPS
 from aaa.randomness import generator
 
 BANDS = 5
@@ -81,7 +82,8 @@ def validate(model: Model, table: ValidationTable, device: torch.device, dtype: 
         sigma = table.sigmas[rows.start : rows.stop]
         noise = table.noise(rows)
         latents, prompt_embeds, noise = (tensor.to(device, dtype) for tensor in (latents, prompt_embeds, noise))
-        losses.append(flow_matching_loss(model, latents, prompt_embeds, noise, sigma.to(device)).cpu())
+        sigma = sigma.to(device)
+        losses.append(flow_matching_loss(model, latents, prompt_embeds, noise, sigma, sigma * TRAIN_TIMESTEPS).cpu())
     loss = torch.cat(losses)
     structureless = structureless_loss(table.sigmas, table.latent_variance)
     metrics = {

@@ -99,6 +99,7 @@ def tutorial_config(numbers: DiTNumbers) -> dict[str, Any]:
     encoder, scheduler = (OmegaConf.load(CONF / f"{name}.yaml") for name in ("encoder/flux2_qwen3", "scheduler/flux2"))
     config = OmegaConf.create({"encoder": encoder, "scheduler": scheduler, "sampling": SamplingConfig()})
     config.encoder.pop("defaults")
+    config.scheduler.timestep_dtype = "bfloat16"
     resolved = OmegaConf.to_container(config, resolve=True)
     assert isinstance(resolved, dict)
     kept = {str(key): value for key, value in resolved.items()}

@@ -17,6 +17,15 @@ def constant(max_steps: int) -> Schedule:  # noqa: ARG001
     return lambda _: 1.0
 
 
+def reduced_start(max_steps: int, factor: float, steps: int) -> Schedule:  # noqa: ARG001
+    """`factor` for the first `steps` steps, then 1: `torch.optim.lr_scheduler.ConstantLR`, a third for five by default.
+
+    DiffSynth's training task has it, so its first five steps are a third as long as asked for.
+    """
+    _check(steps, factor=factor)
+    return lambda step: factor if step < steps else 1.0
+
+
 def warmup_constant(max_steps: int, warmup_steps: int) -> Schedule:  # noqa: ARG001
     """A linear rise over `warmup_steps`, then 1."""
     _check(warmup_steps)

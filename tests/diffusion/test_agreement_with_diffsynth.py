@@ -21,9 +21,9 @@ def diffsynth_scheduler() -> Any:
 
 
 def test_drawn_noise_levels_and_weights_are_diffsynths(diffsynth_scheduler: Any) -> None:
-    sigma, weight = Flux2Scheduler().draw(512, generator("test"))
-    for level, found in zip(sigma, weight, strict=True):
-        timestep = level * 1000
+    sigma, timesteps, weight = Flux2Scheduler().draw(512, generator("test"))
+    torch.testing.assert_close(timesteps, sigma * 1000)
+    for timestep, found in zip(timesteps, weight, strict=True):
         assert (diffsynth_scheduler.timesteps - timestep).abs().min() < 1e-3
         torch.testing.assert_close(found, diffsynth_scheduler.training_weight(timestep))
     assert sigma.unique().numel() > 300  # of 1000 levels
@@ -31,11 +31,11 @@ def test_drawn_noise_levels_and_weights_are_diffsynths(diffsynth_scheduler: Any)
 
 def test_noised_latents_target_and_loss_are_diffsynths(diffsynth_scheduler: Any) -> None:
     draws = generator("test")
-    sigma, _ = Flux2Scheduler().draw(8, draws)
+    sigma, drawn, _ = Flux2Scheduler().draw(8, draws)
     latents, noise = torch.randn(2, 8, 4, 3, 3, generator=draws)
     prediction = torch.randn(8, 4, 3, 3, generator=draws)
     noised = add_noise(latents, noise, sigma)
-    losses = flow_matching_loss(lambda *_: prediction, latents, torch.zeros(8, 1, 1), noise, sigma)
+    losses = flow_matching_loss(lambda *_: prediction, latents, torch.zeros(8, 1, 1), noise, sigma, drawn)
     for i in range(8):
         timestep = sigma[i : i + 1] * 1000
         torch.testing.assert_close(noised[i], diffsynth_scheduler.add_noise(latents[i], noise[i], timestep))

@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 
 from aaa.diffusion.loss import training_loss
-from aaa.diffusion.schedulers import LinearScheduler
+from aaa.diffusion.schedulers import LinearScheduler, NoiseLevels
 from aaa.randomness import generator
 
 EMPTY = torch.full((2, 4), -7.0)
@@ -43,9 +43,9 @@ def test_a_model_that_predicts_zero_has_the_loss_of_the_target() -> None:
 
 def test_weights_multiply_each_samples_loss() -> None:
     class Weighted(LinearScheduler):
-        def draw(self, batch_size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-            sigma, weight = super().draw(batch_size, generator)
-            return sigma, weight * torch.arange(batch_size)
+        def draw(self, batch_size: int, generator: torch.Generator) -> NoiseLevels:
+            levels = super().draw(batch_size, generator)
+            return levels._replace(weight=levels.weight * torch.arange(batch_size))
 
     arguments = {"empty_prompt_embeds": EMPTY, "prompt_dropout": 0.0}
     latents, embeds = torch.ones(5, 1, 2, 2), torch.ones(5, 2, 4)

@@ -8,13 +8,13 @@ from aaa.randomness import generator
 
 
 def test_linear_draws_every_noise_level_equally_often() -> None:
-    sigma, weight = LinearScheduler().draw(20_000, generator("test"))
+    sigma, _, weight = LinearScheduler().draw(20_000, generator("test"))
     assert torch.histc(sigma, 10, 0, 1) == pytest.approx(torch.full((10,), 2000.0), rel=0.1)
     assert (weight == 1).all()
 
 
 def test_logit_normal_draws_the_distribution_it_names() -> None:
-    sigma, _ = LogitNormalScheduler(mean=0.5, std=1.5).draw(50_000, generator("test"))
+    sigma, _, _ = LogitNormalScheduler(mean=0.5, std=1.5).draw(50_000, generator("test"))
     logit = sigma.logit()
     assert logit.mean().item() == pytest.approx(0.5, abs=0.03)
     assert logit.std().item() == pytest.approx(1.5, abs=0.03)

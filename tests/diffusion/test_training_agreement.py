@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from aaa.diffusion.loss import flow_matching_loss
+from aaa.diffusion.loss import training_loss
 from aaa.diffusion.schedulers import Flux2Scheduler
 from aaa.models.dit import AAADiT
 from aaa.pipeline import AAAImagePipeline
@@ -35,14 +35,15 @@ def test_loss_gradients_and_an_adamw_step_are_the_tutorials(dtype: torch.dtype, 
     expected = FlowMatchSFTLoss(pipe, input_latents=latents, prompt_embeds=prompt_embeds)
     expected.backward()
 
-    torch.manual_seed(7)  # the draws that DiffSynth's loss has made
-    index = torch.randint(0, 1000, (1,))
-    noise = torch.randn_like(latents)
-    table = Flux2Scheduler()._training
-    # DiffSynth rounds the timestep to the weights' dtype and takes the nearest of its table.
-    index = (table.timesteps - table.timesteps[index].to(dtype)).abs().argmin()[None]
-    loss = flow_matching_loss(ours, latents, prompt_embeds, noise, table.sigmas[index])
-    loss = (loss * table.linear_timesteps_weights[index]).mean()
+    loss = training_loss(
+        ours,
+        latents,
+        prompt_embeds,
+        scheduler=Flux2Scheduler(str(dtype).removeprefix("torch.")),
+        empty_prompt_embeds=prompt_embeds[0],
+        prompt_dropout=0,
+        generator=torch.Generator().manual_seed(7),
+    ).mean()
     loss.backward()
     assert relative(loss, expected) < tolerance
     their_gradients, our_gradients = (
