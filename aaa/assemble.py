@@ -10,10 +10,14 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 from torch.optim import Optimizer
 
-from aaa.data.cache import LatentCache, open_or_build
+from aaa.data.buckets import bucket_sizes, nearest_bucket, square
+from aaa.data.build_cache import open_or_build
+from aaa.data.cache import LatentCache
 from aaa.data.fingerprint import FileDigests, code_fingerprint, fingerprint, records_fingerprint
 from aaa.data.records import Source
-from aaa.encoders.protocols import VAE, HasWeights, TextEncoder
+from aaa.encoders.flux2 import Flux2Encoder
+from aaa.encoders.flux2_tiny import Flux2TinyVAE
+from aaa.encoders.protocols import VAE, HasWeights, NormalisesLatents, TextEncoder
 from aaa.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -90,6 +94,22 @@ def build_encoders(config: DictConfig) -> tuple[VAE, TextEncoder]:
     return vae, text_encoder
 
 
+def build_preview(vae: VAE, path: str) -> VAE:
+    """TAEF2 in this folder, set up to decode the latents of FLUX.2's VAE cheaply.
+
+    Raises:
+        UserError: if it is not FLUX.2's VAE that is to be previewed, or files are missing.
+    """
+    if not isinstance(vae, Flux2Encoder):
+        raise UserError(f"preview={path}: only latents of FLUX.2's VAE (encoder=flux2_qwen3) have previews.")
+    preview = Flux2TinyVAE(path)
+    if message := preview.missing_files():
+        raise UserError(f"Weights are missing:\n  {message}")
+    preview.statistics = vae.latent_statistics()
+    preview.to(vae.device)
+    return preview
+
+
 def open_latents(config: DictConfig, device: str) -> tuple[LatentCache, VAE]:
     """Open the latent cache of the config's data and encoder, building it first where there is none.
 
@@ -118,6 +138,7 @@ def open_latents(config: DictConfig, device: str) -> tuple[LatentCache, VAE]:
         "source": source_arguments,
         "encoder": encoder_arguments,
         "resolution": data.resolution,
+        "buckets": data.buckets and data.max_aspect_ratio,
         "horizontal_flip": data.horizontal_flip,
         "skip_unreadable": data.skip_unreadable,
         "storage_dtype": encoder.storage_dtype,
@@ -125,10 +146,14 @@ def open_latents(config: DictConfig, device: str) -> tuple[LatentCache, VAE]:
     hashes = {
         "records": records_fingerprint(source, digests),
         "weights": [digests.digest(path) for part in weighty for path in part.weight_files],
-        "code": code_fingerprint([*targets, "aaa.data.pictures.crop_and_resize"]),
+        "code": code_fingerprint([*targets, "aaa.data.build_cache.open_or_build"]),
     }
     key = fingerprint(origin | hashes)
     path = Path(data.cache_dir) / f"{data.name}-{encoder.name}-{data.resolution}-{key[:16]}"
+
+    fit = square(data.resolution)
+    if data.buckets:
+        fit = nearest_bucket(bucket_sizes(data.resolution, encoder.downscale_factor, data.max_aspect_ratio))
 
     def on_device() -> tuple[VAE, TextEncoder]:
         logger.info("Encoding %d records into the latent cache %s", len(source), path)
@@ -141,7 +166,7 @@ def open_latents(config: DictConfig, device: str) -> tuple[LatentCache, VAE]:
         source,
         on_device,
         fingerprint=key,
-        resolution=data.resolution,
+        fit=fit,
         horizontal_flip=data.horizontal_flip,
         skip_unreadable=data.skip_unreadable,
         storage_dtype=STORAGE_DTYPES[encoder.storage_dtype],
@@ -150,6 +175,8 @@ def open_latents(config: DictConfig, device: str) -> tuple[LatentCache, VAE]:
     )
     if isinstance(vae, HasWeights):
         vae.to(device)
+    if isinstance(vae, NormalisesLatents) and cache.statistics is not None:
+        vae.statistics = cache.statistics
     return cache, vae
 
 

@@ -4,6 +4,7 @@ Only hydra and omegaconf are imported here, so that `--help`, `--cfg job` and a 
 once, before torch is loaded.
 """
 
+import json
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,8 @@ class DataConfig:
     resolution: int = MISSING
     validation_fraction: float = 0.05
     horizontal_flip: bool = False
+    buckets: bool = False
+    max_aspect_ratio: float = 2.0
     skip_unreadable: bool = False
     cache_dir: str = ".cache/aaa"
     source: Any = MISSING
@@ -98,6 +101,7 @@ class SamplingConfig:
     guidance: float = 2.0
     num_images: int = 16
     seed: int = 0
+    preview: str | None = None
 
 
 @dataclass
@@ -145,6 +149,7 @@ class SampleConfig:
     width: int | None = None
     input_image: str | None = None
     denoising_strength: float = 1.0
+    preview: str | None = None
     weights: str = "ema"
     heads: int | None = None
     device: str = "auto"
@@ -169,11 +174,30 @@ def register() -> None:
         ConfigStore.instance().store(name=f"schema_{name}", node=schema)
     OmegaConf.register_new_resolver("pixel_unshuffle_channels", lambda factor: 3 * factor**2, replace=True)
     OmegaConf.register_new_resolver("weights_dtype", _weights_dtype, replace=True)
+    OmegaConf.register_new_resolver("hidden_size", _hidden_size, replace=True)
     OmegaConf.register_new_resolver("config_groups", _list_groups, replace=True)
 
 
 def _weights_dtype(precision: str) -> str:
     return "bfloat16" if precision == "bf16_weights" else "float32"
+
+
+def _hidden_size(path: str) -> int:
+    """Width of the hidden states of the text model in a Hugging Face folder."""
+    config = Path(path) / "config.json"
+    try:
+        numbers = json.loads(config.read_text(encoding="utf-8"))
+        numbers |= numbers.get("text_config", {})
+        return next(int(numbers[key]) for key in ("hidden_size", "d_model", "n_embd") if key in numbers)
+    except OSError:
+        raise UserError(
+            f"encoder.text_encoder.path={path}: no config.json there (looked in {config.parent.absolute()}). "
+            "Give the folder of a Hugging Face text model."
+        ) from None
+    except (ValueError, TypeError, AttributeError, StopIteration):
+        raise UserError(
+            f"{config}: does not say the width of a text model. Say it with encoder.prompt_dim=N."
+        ) from None
 
 
 def group_options() -> dict[str, list[str]]:
@@ -217,6 +241,7 @@ def check_config(config: DictConfig) -> None:
         ("encoder.downscale_factor", config.encoder.downscale_factor, 1),
         ("encoder.max_prompt_tokens", config.encoder.max_prompt_tokens, 1),
         ("data.resolution", config.data.resolution, 1),
+        ("data.max_aspect_ratio", config.data.max_aspect_ratio, 1),
     ):
         if not least <= value < 2**62:
             raise UserError(f"{key}={value}: must be at least {least}" + (" and finite." if value > 0 else "."))

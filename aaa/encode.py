@@ -22,7 +22,7 @@ def encode(config: "DictConfig") -> None:
         "%d records in %s: latents %s, prompt_embeds %s",
         len(cache),
         cache.path,
-        "x".join(map(str, cache.latent_shape)),
+        ", ".join("x".join(map(str, shape)) for shape in cache.shapes),
         "x".join(map(str, cache.prompt_shape)),
     )
 

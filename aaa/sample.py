@@ -21,7 +21,7 @@ def sample(config: "DictConfig") -> None:
     from aaa.text_to_image import TextToImage
 
     saved = find_saved(Path(config.model), config.weights, config.trust_config, config.heads)
-    drawer = TextToImage(saved, pick_device(config.device))
+    drawer = TextToImage(saved, pick_device(config.device), config.preview)
     pictures = drawer.draw(
         config.prompt,
         config.negative_prompt,
@@ -44,7 +44,9 @@ def sample(config: "DictConfig") -> None:
 
 def main() -> None:
     """Entry point of `aaa-sample`."""
-    run(sample, "sample", CONF / "sample", texts=("model", "prompt", "negative_prompt", "input_image", "out"))
+    run(
+        sample, "sample", CONF / "sample", texts=("model", "prompt", "negative_prompt", "input_image", "preview", "out")
+    )
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import torch
 from omegaconf import OmegaConf
 from PIL import Image
 
-from aaa.assemble import build, build_encoders
+from aaa.assemble import build, build_encoders, build_preview
 from aaa.data.pictures import crop_and_resize, read_picture, to_pictures, to_tensor
 from aaa.diffusion.loss import add_noise
 from aaa.diffusion.sampler import euler_sample, initial_noise
@@ -27,12 +27,13 @@ class TextToImage:
     Args:
         saved: its weights and config.
         device: where to compute.
+        preview: folder of TAEF2, to decode the latents of FLUX.2's VAE cheaply.
 
     Raises:
         UserError: if weights are missing, damaged or do not fit.
     """
 
-    def __init__(self, saved: SavedModel, device: str) -> None:
+    def __init__(self, saved: SavedModel, device: str, preview: str | None = None) -> None:
         self.device = torch.device(device)
         config = OmegaConf.create(saved.config)
         self.vae, self.text_encoder = build_encoders(config)
@@ -41,9 +42,11 @@ class TextToImage:
             raise UserError("Weights are missing:\n  " + "\n  ".join(missing))
         for part in weighty:
             part.to(device)
+        self.decoder = self.vae if preview is None else build_preview(self.vae, preview)
         self.scheduler = build(config, "scheduler")
         self.defaults = config.sampling
         self.resolution: int = config.data.resolution
+        self._refuse_other_channels(config.model.in_channels, saved.weights)
         self.model = build_dit(**{key: value for key, value in config.model.items() if key != "name"})
         load_weights(saved.weights, self.model)
         self.model.to(self.device).eval()
@@ -108,7 +111,14 @@ class TextToImage:
             )
         positive, negative = (embeds.to(latents).expand(num_images, -1, -1) for embeds in (positive, negative))
         latents = euler_sample(self.model, latents, positive, negative, sigmas.tolist(), guidance)
-        return to_pictures(self.vae.decode(latents))
+        return to_pictures(self.decoder.decode(latents))
+
+    def _refuse_other_channels(self, in_channels: int, weights: Path) -> None:
+        if in_channels != self.vae.latent_channels:
+            raise UserError(
+                f"{weights}: the model has {in_channels} channels, the latents of its encoder "
+                f"{self.vae.latent_channels}. It was trained with another encoder."
+            )
 
     def _read(self, path: Path, height: int, width: int) -> torch.Tensor:
         if not path.is_file():

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,18 +16,20 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
-from aaa.assemble import build, build_optimizer, open_latents, pick_device
+from aaa.assemble import build, build_optimizer, build_preview, open_latents, pick_device
 from aaa.config import check_config
-from aaa.data.split import DataOrder, split_records
+from aaa.data.split import data_order, split_records
 from aaa.diffusion.loss import training_loss
+from aaa.encoders.protocols import NormalisesLatents
 from aaa.errors import UserError
 from aaa.evaluation.grid import make_grid
 from aaa.evaluation.painter import Painter
 from aaa.evaluation.validation import validate, validation_table
 from aaa.models.card import model_card
 from aaa.models.factory import build_dit, count_parameters, forward_flops
-from aaa.models.saved import find_saved, sampling_config, write_card, write_config
+from aaa.models.saved import find_saved, sampling_config, saved_statistics, write_card, write_config
 from aaa.models.weights_file import read_dit_numbers
+from aaa.randomness import generator
 from aaa.tracking.environment import without_secrets, write_environment
 from aaa.tracking.tracker import RunInfo, Tracker
 from aaa.training.checkpoint import (
@@ -77,8 +80,9 @@ class TrainingRun:
             self._start_from(model, Path(config.init_from))
         self._resolved = without_secrets(OmegaConf.to_container(config, resolve=True))
         self.cache, self.vae = open_latents(config, str(self.device))
+        self._keep_statistics()
         self.train_records, self.held_out = split_records(self.cache.records, config.data.validation_fraction)
-        self.order = DataOrder(self.train_records, config.seed)
+        self.order = data_order(self.train_records, self.cache.shape_ids, trainer.batch_size, config.seed)
         self.table = validation_table(
             self.cache, self.held_out, config.validation.num_records, config.validation.timesteps_per_record
         )
@@ -92,9 +96,10 @@ class TrainingRun:
         self.raw_model = model
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
         self.empty_prompt_embeds = self.cache.empty_prompt_embeds.to(self.device, self.dtype)
+        preview = config.sampling.preview
         self.painter = Painter(
             self.cache,
-            self.vae,
+            self.vae if preview is None else build_preview(self.vae, preview),
             self.scheduler,
             steps=config.sampling.steps,
             guidance=config.sampling.guidance,
@@ -167,7 +172,9 @@ class TrainingRun:
         )
 
     def _batch(self, positions: range) -> tuple[Tensor, Tensor]:
-        return self.cache.gather(self.order[positions])
+        records = self.order[positions]
+        draws = generator(self.config.seed, "captions", positions.start)
+        return self.cache.gather(records, self.cache.draw_captions(records, draws))
 
     def _log(self, step: int, metrics: dict[str, float]) -> None:
         assert self.tracker is not None
@@ -269,6 +276,34 @@ class TrainingRun:
         load_weights(file, model)
         logger.info("Starting from the weights in %s", file)
 
+    def _keep_statistics(self) -> None:
+        """Normalise latents as the weights that are taken up have learned them, and let the model's config say how."""
+        if not isinstance(self.vae, NormalisesLatents):
+            return
+        earlier = self._earlier_weights()
+        inherited = None if earlier is None else saved_statistics(earlier)
+        if inherited is not None and inherited != self.cache.statistics:
+            logger.info("Latents are normalised by the statistics that the weights in %s were trained with.", earlier)
+            self.cache.statistics = self.vae.statistics = inherited
+        assert self.vae.statistics is not None
+        self._resolved["encoder"]["vae"] |= {
+            "latent_mean": list(self.vae.statistics.mean),
+            "latent_std": list(self.vae.statistics.std),
+        }
+
+    def _without_statistics(self) -> dict[str, Any]:
+        """The resolved config without the hundreds of numbers that nobody wants to see in a table of runs."""
+        encoder = self._resolved["encoder"]
+        vae = {key: value for key, value in encoder["vae"].items() if not key.startswith("latent_")}
+        return self._resolved | {"encoder": encoder | {"vae": vae}}
+
+    def _earlier_weights(self) -> Path | None:
+        """Where the weights come from that training goes on with, if that place says what they were trained on."""
+        if self.config.resume is not None:
+            return self.folder if (self.folder / "config.yaml").is_file() else None
+        folder = None if self.config.init_from is None else Path(self.config.init_from)
+        return folder if folder is not None and folder.is_dir() else None
+
     def _evaluate(self) -> None:
         model = _eval(next(iter(self._models().values())))
 
@@ -320,14 +355,14 @@ class TrainingRun:
         return RunInfo(
             folder=self.folder,
             name="/".join(self.folder.parts[-2 if sweep is None else -3 :]),
-            config=self._resolved,
+            config=self._without_statistics(),
             overrides=list(HydraConfig.get().overrides.task),
             group=None if sweep is None else "/".join(sweep.parts[-2:]),
             step=self.progress.step,
         )
 
     def _announce(self) -> None:
-        _, height, width = self.cache.latent_shape
+        _, height, width = max(self.cache.shapes, key=math.prod)
         logger.info(
             "%s: %s parameters, %.2f GFLOP forward a picture; %d records to train on, %d held out; on %s",
             self.config.model.name,

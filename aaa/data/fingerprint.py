@@ -57,19 +57,27 @@ def fingerprint(parts: Mapping[str, Any]) -> str:
 
 
 def records_fingerprint(source: Source, digests: FileDigests) -> str:
-    """Hash of every record's key, split, prompt and file content."""
+    """Hash of every record's key, split, prompts and file content."""
     total = hashlib.sha256()
     for index in range(len(source)):
         record = source[index]
         content = digests.digest(record.path) if record.path else ""
-        total.update(json.dumps([record.key, record.split, record.prompt, content]).encode())
+        prompts = record.prompt if record.prompts is None else list(record.prompts.items())
+        total.update(json.dumps([record.key, record.split, prompts, content]).encode())
     return total.hexdigest()
 
 
 def code_fingerprint(targets: Iterable[str]) -> str:
-    """Hash of the modules that define these classes (dotted names), so that a change of code is seen."""
+    """Hash of the modules that define these classes (dotted names), so that a change of code is seen.
+
+    Modules of the same package that they take something from count too.
+    """
     total = hashlib.sha256()
     for target in targets:
         module = importlib.import_module(target.rpartition(".")[0])
-        total.update(Path(inspect.getfile(module)).read_bytes())
+        package = module.__name__.rpartition(".")[0]
+        used = {getattr(value, "__module__", None) or "" for value in vars(module).values()}
+        names = {module.__name__, *(name for name in used if package and name.startswith(f"{package}."))}
+        for name in sorted(names):
+            total.update(Path(inspect.getfile(importlib.import_module(name))).read_bytes())
     return total.hexdigest()

@@ -1,6 +1,6 @@
 """What a source of training data gives: records of a picture and its prompt."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -20,6 +20,8 @@ class Record:
         load: reads or draws the picture, RGB; raises UserError that says what is wrong with it.
         split: where the source wants the record, or None to leave that to `data.validation_fraction`.
         path: the file that `load` reads, if it reads one; a change of its content makes another latent cache.
+        prompts: all that the picture may come with, `prompt` first, and how often relative to each other; None for
+            `prompt` alone.
     """
 
     key: str
@@ -27,6 +29,7 @@ class Record:
     load: Callable[[], Image.Image]
     split: Split | None = None
     path: Path | None = None
+    prompts: Mapping[str, float] | None = None
 
 
 class Source(Protocol):

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -43,8 +44,30 @@ def split_records(records: Sequence[CachedRecord], validation_fraction: float) -
     return torch.tensor(train), torch.tensor(sorted(held_out), dtype=torch.long)
 
 
-class DataOrder:
-    """The order in which training visits its records: reshuffled every epoch, the same for the same seed.
+class DataOrder(Protocol):
+    """The endless sequence of records that training visits, epoch after epoch."""
+
+    def __getitem__(self, positions: range) -> Tensor:
+        """Indices of the records at these places."""
+        ...
+
+
+def data_order(indices: Tensor, shape_ids: Tensor, batch_size: int, seed: int) -> DataOrder:
+    """Records in an order that is reshuffled every epoch, the same for the same seed.
+
+    Args:
+        indices: of the training records.
+        shape_ids: which shape of latents each record of the cache has; a batch is of one shape.
+        batch_size: samples of an optimizer step, which start at multiples of it.
+        seed: of the shuffles.
+    """
+    if shape_ids[indices].unique().numel() == 1:
+        return ShuffledOrder(indices, seed)
+    return BucketedOrder(indices, shape_ids, batch_size, seed)
+
+
+class ShuffledOrder:
+    """Every record once an epoch.
 
     Args:
         indices: of the training records.
@@ -56,7 +79,7 @@ class DataOrder:
         self._epoch, self._shuffled = -1, indices
 
     def __getitem__(self, positions: range) -> Tensor:
-        """Indices of the records at these places of the endless sequence of epochs."""
+        """Indices of the records at these places."""
         length = len(self.indices)
         picked = []
         start = positions.start
@@ -72,3 +95,40 @@ class DataOrder:
             shuffle = torch.randperm(len(self.indices), generator=generator(self.seed, "epoch", epoch))
             self._epoch, self._shuffled = epoch, self.indices[shuffle]
         return self._shuffled
+
+
+class BucketedOrder:
+    """Batches of one shape each, in random order.
+
+    Where a shape's records do not fill its last batch of an epoch, the shape's next epoch begins in it: records of
+    one shape come equally often, those of a shape with few records a little more often than others.
+
+    Args:
+        indices: of the training records.
+        shape_ids: of all records.
+        batch_size: samples of a batch.
+        seed: of the shuffles.
+    """
+
+    def __init__(self, indices: Tensor, shape_ids: Tensor, batch_size: int, seed: int) -> None:
+        self.batch_size, self.seed = batch_size, seed
+        ids = shape_ids[indices]
+        self._buckets = [ShuffledOrder(indices[ids == shape], seed) for shape in ids.unique().tolist()]
+        batches = [-(-len(bucket.indices) // batch_size) for bucket in self._buckets]
+        self._bucket_of_batch = torch.arange(len(batches)).repeat_interleave(torch.tensor(batches))
+        self._number_of_batch = torch.cat([torch.arange(count) for count in batches])
+        self._batches = batches
+        self._epoch, self._shuffle = -1, self._bucket_of_batch
+
+    def __getitem__(self, positions: range) -> Tensor:
+        """Indices of the records at these places, which lie within one batch."""
+        batch, offset = divmod(positions.start, self.batch_size)
+        epoch, place = divmod(batch, len(self._bucket_of_batch))
+        if epoch != self._epoch:
+            draws = generator(self.seed, "batches", epoch)
+            self._epoch, self._shuffle = epoch, torch.randperm(len(self._bucket_of_batch), generator=draws)
+        chosen = self._shuffle[place]
+        bucket = int(self._bucket_of_batch[chosen])
+        number = epoch * self._batches[bucket] + int(self._number_of_batch[chosen])
+        start = number * self.batch_size + offset
+        return self._buckets[bucket][range(start, start + len(positions))]

@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from aaa.encoders.statistics import EPSILON, LatentStatistics
 from aaa.encoders.weights import ModelFiles
+from aaa.errors import UserError
 
 
 class Flux2Encoder:
@@ -50,6 +53,20 @@ class Flux2Encoder:
     def decode(self, latents: Tensor) -> Tensor:
         """Latents, `B 128 h w`, to images in -1..1, `B 3 16h 16w`."""
         return self._vae.decode(latents.to(self.device, self.dtype))
+
+    def latent_statistics(self) -> LatentStatistics:
+        """What its latents are normalised by, which its file holds.
+
+        Raises:
+            UserError: if the file is damaged or another model's.
+        """
+        file = self.files.paths[0]
+        try:
+            with safe_open(file, "pt") as tensors:
+                mean, variance = (tensors.get_tensor(f"bn.running_{name}").float() for name in ("mean", "var"))
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"{file}: not the whole weights of FLUX.2's VAE ({error}).") from None
+        return LatentStatistics(tuple(mean.tolist()), tuple((variance + EPSILON).sqrt().tolist()))
 
     @cached_property
     def _vae(self) -> Any:

@@ -6,6 +6,8 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
+from aaa.encoders.statistics import LatentStatistics
+
 
 class VAE(Protocol):
     """Pictures to latents and back."""
@@ -49,3 +51,13 @@ class HasWeights(Protocol):
     def to(self, device: str) -> None:
         """Compute on this device from now on."""
         ...
+
+
+@runtime_checkable
+class NormalisesLatents(Protocol):
+    """A VAE whose latents are normalised by the statistics of the data that a model is trained on.
+
+    As long as `statistics` is None, `encode` gives raw latents and `decode` takes them.
+    """
+
+    statistics: LatentStatistics | None

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from aaa.encoders.hidden_states import as_chats, hidden_states, require_chat_template
 from aaa.encoders.weights import ModelFiles
-from aaa.errors import UserError
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 
@@ -58,8 +58,7 @@ class Qwen3Encoder:
         from transformers import AutoTokenizer
 
         tokenizer = AutoTokenizer.from_pretrained(self.files.folder)
-        if not tokenizer.chat_template:
-            raise UserError(f"{self.files.folder}: the tokenizer has no chat template, which prompts are put into.")
+        require_chat_template(tokenizer)
         return tokenizer
 
     @cached_property
@@ -72,22 +71,8 @@ def embed_prompts(
 ) -> tuple[Tensor, list[int]]:
     """Put each prompt into the tokenizer's chat template and take the model's last hidden states.
 
-    Args:
-        prompts: B texts.
-        tokenizer: of Hugging Face, with a chat template.
-        model: returns `hidden_states`; on `device`.
-        max_length: tokens to pad or cut to.
-
     Returns:
         Embeddings, `B max_length D` in the model's dtype, and each prompt's tokens with its chat, before cutting.
     """
-    chats = [
-        tokenizer.apply_chat_template(
-            [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True, enable_thinking=False
-        )
-        for prompt in prompts
-    ]
-    lengths = [len(tokens) for tokens in tokenizer(chats)["input_ids"]]
-    inputs = tokenizer(chats, return_tensors="pt", padding="max_length", truncation=True, max_length=max_length)
-    output = model(**inputs.to(device), output_hidden_states=True, use_cache=False)
-    return output.hidden_states[-1], lengths
+    embeds, _, lengths = hidden_states(as_chats(prompts, tokenizer), tokenizer, model, max_length, device)
+    return embeds, lengths

@@ -12,9 +12,8 @@ MARGIN = 8
 
 def make_grid(images: Sequence[Image.Image], captions: Sequence[str], columns: int = 8) -> Image.Image:
     """Lay pictures out in rows, each over its caption."""
-    width, height = images[0].size
-    factor = max(1, CELL // max(width, height))
-    width, height = width * factor, height * factor
+    factor = max(1, CELL // max(side for image in images for side in image.size))
+    width, height = (factor * max(image.size[axis] for image in images) for axis in (0, 1))
     font = ImageFont.load_default(size=12)
     line_height = 15
     columns = min(columns, len(images))
@@ -26,7 +25,8 @@ def make_grid(images: Sequence[Image.Image], captions: Sequence[str], columns: i
     for index, (image, caption) in enumerate(zip(images, captions, strict=True)):
         left = MARGIN + (index % columns) * (width + MARGIN)
         top = MARGIN + (index // columns) * cell_height
-        grid.paste(image.resize((width, height), Image.Resampling.NEAREST), (left, top))
+        enlarged = image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
+        grid.paste(enlarged, (left + (width - enlarged.width) // 2, top + height - enlarged.height))
         lines = textwrap.wrap(caption, characters, max_lines=CAPTION_LINES, placeholder=" ...")
         for number, line in enumerate(lines):
             pen.text((left, top + height + 2 + number * line_height), line, fill="black", font=font)

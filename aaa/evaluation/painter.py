@@ -47,20 +47,27 @@ class Painter:
         self.cache, self.vae = cache, vae
         self.guidance, self.seed = guidance, seed
         self.autocast, self.device, self.dtype = autocast, device, dtype
-        _, height, width = cache.latent_shape
-        self.sigmas = scheduler.sampling_sigmas(steps, tokens=height * width).tolist()
+        self.sigmas = [
+            scheduler.sampling_sigmas(steps, tokens=height * width).tolist() for _, height, width in cache.shapes
+        ]
 
     def draw(self, model: nn.Module, records: Tensor) -> tuple[Sequence[str], Sequence[Image.Image]]:
         """Prompts of these records (indices into the cache), and a picture drawn for each."""
-        pictures: list[Image.Image] = []
-        for start in range(0, len(records), BATCH_SIZE):
-            chosen = records[start : start + BATCH_SIZE]
-            seeds = range(self.seed + start, self.seed + start + len(chosen))
-            noise = initial_noise(seeds, self.cache.latent_shape).to(self.device, self.dtype)
-            _, prompt_embeds = self.cache.gather(chosen)
-            prompt_embeds = prompt_embeds.to(self.device, self.dtype)
-            empty = self.cache.empty_prompt_embeds.to(self.device, self.dtype).expand_as(prompt_embeds)
-            with self.autocast():
-                latents = euler_sample(model, noise, prompt_embeds, empty, self.sigmas, self.guidance)
-            pictures += to_pictures(self.vae.decode(latents.float()))
-        return [self.cache.records[index].prompt for index in records.tolist()], pictures
+        pictures: dict[int, Image.Image] = {}
+        shapes = self.cache.shape_ids[records]
+        for shape in shapes.unique().tolist():
+            for places in (shapes == shape).nonzero()[:, 0].split(BATCH_SIZE):
+                drawn = self._draw(model, records[places], [self.seed + place for place in places.tolist()], shape)
+                pictures |= dict(zip(places.tolist(), drawn, strict=True))
+        return [self.cache.records[index].prompt for index in records.tolist()], [
+            pictures[place] for place in range(len(records))
+        ]
+
+    def _draw(self, model: nn.Module, records: Tensor, seeds: list[int], shape: int) -> list[Image.Image]:
+        noise = initial_noise(seeds, self.cache.shapes[shape]).to(self.device, self.dtype)
+        _, prompt_embeds = self.cache.gather(records)
+        prompt_embeds = prompt_embeds.to(self.device, self.dtype)
+        empty = self.cache.empty_prompt_embeds.to(self.device, self.dtype).expand_as(prompt_embeds)
+        with self.autocast():
+            latents = euler_sample(model, noise, prompt_embeds, empty, self.sigmas[shape], self.guidance)
+        return to_pictures(self.vae.decode(latents.float()))

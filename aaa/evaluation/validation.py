@@ -3,7 +3,8 @@
 import hashlib
 import json
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from torch import Tensor
 from aaa.data.cache import LatentCache
 from aaa.diffusion.loss import Model, flow_matching_loss
 from aaa.diffusion.schedulers import TRAIN_TIMESTEPS
+from aaa.encoders.statistics import Moments
 from aaa.randomness import generator
 
 BANDS = 5
@@ -34,10 +36,16 @@ class ValidationTable:
     digest: str
     latent_variance: Tensor
 
-    def noise(self, rows: range) -> Tensor:
+    def batches(self) -> Iterator[Tensor]:
+        """Numbers of rows with latents of one shape, so many at a time."""
+        shapes = self.cache.shape_ids[self.records]
+        for shape in shapes.unique():
+            yield from (shapes == shape).nonzero()[:, 0].split(BATCH_SIZE)
+
+    def noise(self, rows: Tensor) -> Tensor:
         """The noise of these rows, `B C H W`: row r's is drawn from r alone."""
-        shape = self.cache.latent_shape
-        return torch.stack([torch.randn(shape, generator=generator("validation noise", row)) for row in rows])
+        shape = self.cache.shapes[int(self.cache.shape_ids[self.records[rows[0]]])]
+        return torch.stack([torch.randn(shape, generator=generator("validation noise", row)) for row in rows.tolist()])
 
 
 def validation_table(
@@ -60,10 +68,13 @@ def validation_table(
     offsets = (torch.arange(len(chosen)) * ((math.sqrt(5) - 1) / 2) + 0.5) % 1
     strata = torch.arange(timesteps_per_record)
     sigmas = ((strata + offsets[:, None]) / timesteps_per_record).flatten()
-    content = [cache.fingerprint, [cache.records[i].key for i in records.tolist()], sigmas.tolist()]
+    normalised_by = None if cache.statistics is None else asdict(cache.statistics)
+    content = [cache.fingerprint, normalised_by, [cache.records[i].key for i in records.tolist()], sigmas.tolist()]
     digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
-    latents, _ = cache.gather(chosen)
-    return ValidationTable(cache, records, sigmas, digest, latents.var(dim=(0, 2, 3), unbiased=False))
+    moments = Moments()
+    for shape in cache.shape_ids[chosen].unique():
+        moments.add(cache.gather(chosen[cache.shape_ids[chosen] == shape])[0])
+    return ValidationTable(cache, records, sigmas, digest, moments.variance().float())
 
 
 @torch.no_grad()
@@ -75,16 +86,14 @@ def validate(model: Model, table: ValidationTable, device: torch.device, dtype: 
         predictor that sees no structure (see `structureless_loss`); and `val/loss_sigma_0.2_0.4` and the like,
         the mean over each band of noise levels.
     """
-    losses = []
-    for start in range(0, len(table.records), BATCH_SIZE):
-        rows = range(start, min(start + BATCH_SIZE, len(table.records)))
-        latents, prompt_embeds = table.cache.gather(table.records[rows.start : rows.stop])
-        sigma = table.sigmas[rows.start : rows.stop]
-        noise = table.noise(rows)
-        latents, prompt_embeds, noise = (tensor.to(device, dtype) for tensor in (latents, prompt_embeds, noise))
-        sigma = sigma.to(device)
-        losses.append(flow_matching_loss(model, latents, prompt_embeds, noise, sigma, sigma * TRAIN_TIMESTEPS).cpu())
-    loss = torch.cat(losses)
+    loss = torch.empty(len(table.records))
+    for rows in table.batches():
+        latents, prompt_embeds = table.cache.gather(table.records[rows])
+        latents, prompt_embeds, noise = (
+            tensor.to(device, dtype) for tensor in (latents, prompt_embeds, table.noise(rows))
+        )
+        sigma = table.sigmas[rows].to(device)
+        loss[rows] = flow_matching_loss(model, latents, prompt_embeds, noise, sigma, sigma * TRAIN_TIMESTEPS).cpu()
     structureless = structureless_loss(table.sigmas, table.latent_variance)
     metrics = {
         "val/loss": loss.mean().item(),

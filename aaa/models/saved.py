@@ -11,10 +11,12 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from aaa.config import CONF, SamplingConfig
+from aaa.encoders.statistics import LatentStatistics
 from aaa.errors import UserError
 from aaa.models.weights_file import DiTNumbers, read_dit_numbers
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+RUN_CONFIG = "config.yaml"
 KEPT = ("model", "encoder", "scheduler", "sampling", "data")  # of a run's config, what sampling needs
 OWN_CLASS = re.compile(r"(aaa\.(?:encoders|diffusion)\.\w+)\.(\w+)")
 
@@ -68,7 +70,7 @@ def find_saved(path: Path, weights: str, trust_config: bool, heads: int | None =
         saved = SavedModel(path / WEIGHTS, _read_json(path / CONFIG))
     elif (path / "state.json").is_file():
         saved = _from_checkpoint(path, weights)
-    elif (path / "config.yaml").is_file():
+    elif (path / RUN_CONFIG).is_file():
         finished = path / "model"
         checkpoints = sorted((path / "checkpoints").glob("step-*/state.json"))
         if (finished / CONFIG).is_file() and weights == "ema":
@@ -90,13 +92,33 @@ def find_saved(path: Path, weights: str, trust_config: bool, heads: int | None =
     return saved
 
 
+def saved_statistics(path: Path) -> LatentStatistics | None:
+    """What the model of a run folder, checkpoint or model/ folder had its latents normalised by, if by anything.
+
+    Raises:
+        UserError: if there is no model there.
+    """
+    if (path / RUN_CONFIG).is_file():
+        config: dict[str, Any] = _read_run_config(path / RUN_CONFIG)
+    else:
+        config = find_saved(path, weights="ema", trust_config=True).config
+    vae = config.get("encoder", {}).get("vae", {})
+    if "latent_mean" not in vae:
+        return None
+    return LatentStatistics(tuple(vae["latent_mean"]), tuple(vae["latent_std"]))
+
+
 def tutorial_config(numbers: DiTNumbers) -> dict[str, Any]:
     """What goes with weights that come without a config: the tutorial's encoders, noise scheduler and size.
 
     Args:
         numbers: of the DiT.
     """
-    encoder, scheduler = (OmegaConf.load(CONF / f"{name}.yaml") for name in ("encoder/flux2_qwen3", "scheduler/flux2"))
+    vae, text_encoder, scheduler = (
+        OmegaConf.load(CONF / f"{name}.yaml")
+        for name in ("encoder/flux2_qwen3", "text_encoder/qwen3", "scheduler/flux2")
+    )
+    encoder = OmegaConf.merge(vae, text_encoder)
     config = OmegaConf.create({"encoder": encoder, "scheduler": scheduler, "sampling": SamplingConfig()})
     config.encoder.pop("defaults")
     config.scheduler.timestep_dtype = "bfloat16"
@@ -118,14 +140,19 @@ def write_config(folder: Path, config: Mapping[str, Any]) -> None:
 
 def _from_checkpoint(checkpoint: Path, weights: str) -> SavedModel:
     run = checkpoint.parent.parent
-    if not (run / "config.yaml").is_file():
+    if not (run / RUN_CONFIG).is_file():
         raise UserError(f"model={checkpoint}: the config.yaml of its run is not in {run}.")
-    config = OmegaConf.to_container(OmegaConf.load(run / "config.yaml"), resolve=True)
-    if not isinstance(config, dict):
-        raise UserError(f"{run / 'config.yaml'}: not the config of a run.")
+    config = _read_run_config(run / RUN_CONFIG)
     ema = checkpoint / "ema.safetensors"
     chosen = ema if weights == "ema" and ema.is_file() else checkpoint / WEIGHTS
-    return SavedModel(chosen, sampling_config({str(key): value for key, value in config.items()}))
+    return SavedModel(chosen, sampling_config(config))
+
+
+def _read_run_config(path: Path) -> dict[str, Any]:
+    config = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+    if not isinstance(config, dict):
+        raise UserError(f"{path}: not the config of a run.")
+    return {str(key): value for key, value in config.items()}
 
 
 def _read_json(path: Path) -> dict[str, Any]:

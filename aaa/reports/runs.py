@@ -10,6 +10,8 @@ from omegaconf import OmegaConf
 from aaa.errors import UserError
 from aaa.tracking.tracker import METRICS, read_metrics
 
+IGNORED = frozenset({"output_dir", "resume", "encoder.vae.latent_mean", "encoder.vae.latent_std"})
+
 
 @dataclass(frozen=True)
 class Run:
@@ -67,13 +69,12 @@ def read_runs(paths: Iterable[Path]) -> list[Run]:
 
 
 def differing_keys(runs: list[Run]) -> list[str]:
-    """Config keys whose values are not the same in all runs, without those that only say where a run is."""
+    """Config keys whose values are not the same in all runs.
+
+    Without those that only say where a run is, and without statistics of its latents, which are not chosen.
+    """
     keys = {key: None for run in runs for key in run.config}
-    return [
-        key
-        for key in keys
-        if key not in ("output_dir", "resume") and len({repr(run.config.get(key)) for run in runs}) > 1
-    ]
+    return [key for key in keys if key not in IGNORED and len({repr(run.config.get(key)) for run in runs}) > 1]
 
 
 def _read(folder: Path, name: str) -> Run:

@@ -1,4 +1,3 @@
-import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -7,9 +6,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
-from aaa.data import cache as cache_module
-from aaa.data.cache import CachedRecord, LatentCache, open_or_build
+from aaa.data import build_cache as cache_module
+from aaa.data.buckets import bucket_sizes, nearest_bucket, square
+from aaa.data.build_cache import open_or_build
+from aaa.data.cache import CachedRecord, LatentCache
 from aaa.data.fingerprint import FileDigests
 from aaa.data.imagefolder import ImageFolderSource
 from aaa.data.pictures import crop_and_resize, to_tensor
@@ -18,6 +20,7 @@ from aaa.data.shapes import ShapesSource
 from aaa.encoders.pixel import PixelVAE
 from aaa.encoders.words import WordEmbedding
 from aaa.errors import UserError
+from aaa.randomness import generator
 
 MakeFolder = Callable[..., Path]
 
@@ -25,7 +28,7 @@ MakeFolder = Callable[..., Path]
 def build(path: Path, source: Source, **changed: object) -> LatentCache:
     settings = {
         "fingerprint": "abc",
-        "resolution": 16,
+        "fit": square(16),
         "horizontal_flip": False,
         "skip_unreadable": False,
         "storage_dtype": torch.float16,
@@ -143,31 +146,81 @@ def test_a_file_is_digested_again_only_when_it_changes(tmp_path: Path) -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(
-    counts=st.lists(st.integers(1, 5), min_size=1, max_size=4),
-    factor=st.sampled_from([1, 2, 4]),
+    batches=st.lists(st.tuples(st.integers(1, 5), st.sampled_from([1, 2, 3])), min_size=1, max_size=5),
+    shard_bytes=st.sampled_from([1, 200, 10**6]),
     picks=st.lists(st.integers(0, 10**6), min_size=1, max_size=8),
 )
 def test_any_shards_give_any_records_back(
-    tmp_path_factory: pytest.TempPathFactory, counts: list[int], factor: int, picks: list[int]
+    tmp_path_factory: pytest.TempPathFactory,
+    batches: list[tuple[int, int]],
+    shard_bytes: int,
+    picks: list[int],
 ) -> None:
     path = tmp_path_factory.mktemp("cache")
-    writer = cache_module._Writer(path, torch.float32)
-    writer.write_empty_prompt(torch.zeros(1, 2, 3))
-    latents = torch.randn(sum(counts), factor, 2, 2)
-    prompt_embeds = torch.randn(sum(counts), 2, 3)
-    start = 0
-    for count in counts:
-        records = [CachedRecord(str(i), f"prompt {i}", None) for i in range(start, start + count)]
-        writer.write(records, latents[start : start + count], prompt_embeds[start : start + count])
-        writer._flush()
-        start += count
-    writer.close(fingerprint="x")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cache_module, "SHARD_BYTES", shard_bytes)
+        writer = cache_module._Writer(path, torch.float32)
+        writer.write_empty_prompt(torch.zeros(1, 2, 3))
+        written: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+        for count, height in batches:
+            latents = torch.randn(count, 4, height, 2)
+            captions = [1 + (len(written) + i) % 3 for i in range(count)]
+            prompt_embeds = torch.randn(sum(captions), 2, 3)
+            records = [
+                CachedRecord(str(len(written) + i), [f"caption {c}" for c in range(captions[i])], None)
+                for i in range(count)
+            ]
+            writer.write(records, latents, prompt_embeds)
+            for record, latent, embeds in zip(records, latents, prompt_embeds.split(captions), strict=True):
+                written[record.key] = latent, embeds
+        writer.close(fingerprint="x")
     cache = LatentCache(path)
-    indices = torch.tensor(picks) % len(cache)
-    found = cache.gather(indices)
-    assert torch.equal(found[0], latents[indices])
-    assert torch.equal(found[1], prompt_embeds[indices])
-    assert json.loads((path / "index.json").read_text())["latent_shape"] == [factor, 2, 2]
+    assert sorted(record.key for record in cache.records) == sorted(written)
+    for index in (pick % len(cache) for pick in picks):
+        latent, embeds = written[cache.records[index].key]
+        assert cache.shapes[int(cache.shape_ids[index])] == tuple(latent.shape)
+        for caption in range(len(embeds)):
+            found = cache.gather(torch.tensor([index]), torch.tensor([caption]))
+            assert torch.equal(found[0][0], latent)
+            assert torch.equal(found[1][0], embeds[caption])
+    alike = torch.nonzero(cache.shape_ids == cache.shape_ids[picks[0] % len(cache)])[:, 0].flip(0)
+    together = cache.gather(alike)
+    for row, index in enumerate(alike.tolist()):
+        latent, embeds = written[cache.records[index].key]
+        assert torch.equal(together[0][row], latent)
+        assert torch.equal(together[1][row], embeds[0])
+
+
+class Captioned:
+    """Three pictures, tall, wide and square, with captions of which one is three times as likely."""
+
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, index: int) -> Record:
+        size = [(20, 40), (60, 30), (32, 32)][index]
+        prompts = {"short": 3.0, "long and wordy": 1.0} if index else None
+        return Record(str(index), "short", lambda: Image.new("RGB", size, "red"), prompts=prompts)
+
+
+def test_captions_are_drawn_by_weight(tmp_path: Path) -> None:
+    cache = build(tmp_path / "cache", Captioned())
+    assert [list(record.prompts) for record in cache.records] == [["short"], *[["short", "long and wordy"]] * 2]
+    drawn = cache.draw_captions(torch.tensor([0, 1, 2]).repeat(2000), generator("captions"))
+    assert drawn is not None
+    assert drawn[0::3].sum() == 0
+    assert drawn[1::3].float().mean().item() == pytest.approx(0.25, abs=0.03)
+    words = WordEmbedding(32, 6)
+    _, prompt_embeds = cache.gather(torch.tensor([1, 1]), torch.tensor([0, 1]))
+    torch.testing.assert_close(prompt_embeds, words.encode(["short", "long and wordy"])[0], atol=1e-2, rtol=1e-3)
+    assert build(tmp_path / "single", ShapesSource(16, 3, 1)).draw_captions(torch.tensor([0]), generator("x")) is None
+
+
+def test_buckets_keep_tall_and_wide_pictures_whole(tmp_path: Path) -> None:
+    sizes = bucket_sizes(32, 4, 2.0)
+    cache = build(tmp_path / "cache", Captioned(), fit=nearest_bucket(sizes))
+    shapes = {record.key: cache.shapes[int(cache.shape_ids[i])] for i, record in enumerate(cache.records)}
+    assert shapes == {"0": (48, 10, 6), "1": (48, 6, 10), "2": (48, 8, 8)}
 
 
 @pytest.mark.parametrize("damage", ["shard", "index", "records", "empty_prompt"])

@@ -4,19 +4,19 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from aaa.data.cache import CachedRecord
-from aaa.data.split import DataOrder, split_records
+from aaa.data.split import ShuffledOrder, split_records
 from aaa.errors import UserError
 
 
 def records(count: int, split: str | None = None) -> list[CachedRecord]:
-    return [CachedRecord(f"{index}.png", "", split) for index in range(count)]  # type: ignore[arg-type]
+    return [CachedRecord(f"{index}.png", [""], split) for index in range(count)]  # type: ignore[arg-type]
 
 
 @given(count=st.integers(1, 40), batch_size=st.integers(1, 100), seed=st.integers(0, 5), start=st.integers(0, 50))
 def test_every_record_comes_once_an_epoch_wherever_one_starts(
     count: int, batch_size: int, seed: int, start: int
 ) -> None:
-    order = DataOrder(torch.arange(count) * 3, seed)
+    order = ShuffledOrder(torch.arange(count) * 3, seed)
     epochs = 3
     visited = torch.cat(
         [order[range(i, min(i + batch_size, epochs * count))] for i in range(0, epochs * count, batch_size)]
@@ -25,14 +25,14 @@ def test_every_record_comes_once_an_epoch_wherever_one_starts(
         assert sorted(visited[epoch * count : (epoch + 1) * count].tolist()) == list(range(0, 3 * count, 3))
     # A resumed run takes up the same order, in batches of any size.
     start = min(start, epochs * count - 1)
-    again = DataOrder(torch.arange(count) * 3, seed)
+    again = ShuffledOrder(torch.arange(count) * 3, seed)
     assert torch.equal(again[range(start, epochs * count)], visited[start:])
 
 
 def test_epochs_and_seeds_are_shuffled_differently() -> None:
-    order = DataOrder(torch.arange(50), seed=0)
+    order = ShuffledOrder(torch.arange(50), seed=0)
     assert not torch.equal(order[range(50)], order[range(50, 100)])
-    assert not torch.equal(order[range(50)], DataOrder(torch.arange(50), seed=1)[range(50)])
+    assert not torch.equal(order[range(50)], ShuffledOrder(torch.arange(50), seed=1)[range(50)])
 
 
 @given(count=st.integers(2, 200), fraction=st.floats(0.001, 0.9))
@@ -51,7 +51,7 @@ def test_adding_records_keeps_almost_all_of_the_old_ones_where_they_were() -> No
 
 
 def test_the_mirrored_copy_of_a_held_out_record_is_not_trained_on() -> None:
-    mirrored = [CachedRecord(record.key, "", None, flipped=True) for record in records(20)]
+    mirrored = [CachedRecord(record.key, [""], None, flipped=True) for record in records(20)]
     train, held_out = split_records([*records(20), *mirrored], 0.2)
     assert len(held_out) == 4
     assert len(train) == 2 * 16

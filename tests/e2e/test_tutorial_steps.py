@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from aaa.data.cache import LatentCache
-from aaa.data.split import DataOrder, split_records
+from aaa.data.split import ShuffledOrder, split_records
 from aaa.diffusion.schedulers import Flux2Scheduler
 from aaa.randomness import generator
 from tests.e2e.conftest import SMALL, Command, losses, only_run
@@ -26,7 +26,7 @@ def diffsynth_losses(model: ReferenceDiT, cache: LatentCache) -> list[float]:
 
     from aaa.pipeline import AAAImagePipeline
 
-    order = DataOrder(split_records(cache.records, 0)[0], seed=0)
+    order = ShuffledOrder(split_records(cache.records, 0)[0], seed=0)
 
     class Records(torch.utils.data.Dataset):
         load_from_cache = False

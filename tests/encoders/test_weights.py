@@ -9,37 +9,13 @@ import torch
 from safetensors.torch import save_file
 
 from aaa.encoders.flux2 import Flux2Encoder
+from aaa.encoders.huggingface import HuggingFaceTextEncoder
 from aaa.encoders.qwen3 import Qwen3Encoder
 from aaa.errors import UserError
+from tests.pretrained import make_tokenizer
 
-CHAT_TEMPLATE = (
-    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-    "{% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>\n\n{% endif %}"
-)
 VAE_ID, TEXT_ID = "black-forest-labs/FLUX.2-klein-4B", "Qwen/Qwen3-0.6B"
 VAE_FILE = "vae/diffusion_pytorch_model.safetensors"
-
-
-def make_tokenizer(folder: Path, chat_template: str | None = CHAT_TEMPLATE) -> None:
-    """Train a small byte-level tokenizer and save it the way Hugging Face does."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
-
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>"]
-    trainer = trainers.BpeTrainer(
-        vocab_size=400,
-        special_tokens=special,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(["a small red triangle", "green, lizard, Grass, Poison"], trainer)
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<|endoftext|>", eos_token="<|im_end|>")
-    fast.chat_template = chat_template
-    fast.save_pretrained(folder)
 
 
 @pytest.fixture
@@ -142,4 +118,8 @@ def test_qwen3_is_recognised_loaded_and_used(models: Path) -> None:
     with torch.no_grad():
         expected = reference(**inputs, output_hidden_states=True, use_cache=False).hidden_states[-1]
     assert torch.equal(embeds, expected)
+    # Any folder of Hugging Face that also has a config.json: the same model by another door.
+    (models / TEXT_ID / "config.json").write_text(reference.model.config.to_json_string())
+    same = HuggingFaceTextEncoder(str(models / TEXT_ID), 1024, 128, template="chat", padding="tokens")
+    assert torch.equal(same.encode(["gray, light blue, Bulbasaur", ""])[0], expected)
     assert json.loads((models / TEXT_ID / "tokenizer_config.json").read_text())["pad_token"] == "<|endoftext|>"

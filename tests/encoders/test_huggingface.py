@@ -1,0 +1,120 @@
+"""Any text model of transformers, on small randomly initialised ones saved to disk."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from omegaconf.errors import InterpolationResolutionError
+
+from aaa.encoders.huggingface import HuggingFaceTextEncoder
+from aaa.errors import UserError
+from tests.pretrained import make_tokenizer
+
+WIDTH = 16
+
+
+def make_model(folder: Path, kind: str) -> Path:
+    import transformers as hf
+
+    torch.manual_seed(0)
+    common: dict[str, Any] = {"vocab_size": 400, "num_hidden_layers": 3, "num_attention_heads": 2}
+    sizes = common | {"hidden_size": WIDTH, "intermediate_size": 32}
+    models: dict[str, Callable[[], Any]] = {
+        "qwen": lambda: hf.Qwen3Model(hf.Qwen3Config(**sizes, num_key_value_heads=1, head_dim=8)),
+        "bert": lambda: hf.BertModel(hf.BertConfig(**sizes)),
+        "t5": lambda: hf.T5Model(
+            hf.T5Config(vocab_size=400, d_model=WIDTH, d_kv=8, d_ff=32, num_layers=3, num_heads=2)
+        ),
+        "clip": lambda: hf.CLIPTextModel(hf.CLIPTextConfig(**sizes, max_position_embeddings=64)),
+    }
+    models[kind]().save_pretrained(folder)
+    make_tokenizer(folder)
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["qwen", "bert", "t5", "clip"])
+def test_any_kind_of_text_model_embeds_prompts(tmp_path: Path, kind: str) -> None:
+    path = make_model(tmp_path / "model", kind)
+    encoder = HuggingFaceTextEncoder(str(path), WIDTH, max_length=12, dtype="float32")
+    assert encoder.missing_files() is None
+    embeds, lengths = encoder.encode(["a red bird", "", "green, lizard, " * 20])
+    assert embeds.shape == (3, 12, WIDTH)
+    assert 0 < lengths[0] < 12 < lengths[2]
+    assert embeds[0, lengths[0] :].abs().max() == 0
+    assert embeds[0, : lengths[0]].abs().min() > 0
+    alone, _ = encoder.encode(["a red bird"])
+    torch.testing.assert_close(alone[0, : lengths[0]], embeds[0, : lengths[0]], rtol=1e-4, atol=1e-5)
+    assert {file.name for file in encoder.weight_files} >= {"config.json", "model.safetensors", "tokenizer.json"}
+
+
+def test_layer_template_and_padding_are_chosen(tmp_path: Path) -> None:
+    path = str(make_model(tmp_path / "model", "qwen"))
+
+    def embed(prompt: str, **options: Any) -> torch.Tensor:
+        return HuggingFaceTextEncoder(path, WIDTH, 24, dtype="float32", **options).encode([prompt])[0]
+
+    assert not torch.equal(embed("red", layer=-2), embed("red"))
+    assert torch.equal(embed("red", template="a {prompt} bird"), embed("a red bird"))
+    assert embed("red", padding="tokens")[0, -1].abs().max() > 0
+    chat = embed("red", template="chat", padding="tokens")
+    text = "<|im_start|>user\nred<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
+    assert torch.equal(chat, embed(text, padding="tokens"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"template": "no place"}, "must be chat, or a text with {prompt}"),
+        ({"padding": "none"}, "must be one of tokens, zeros"),
+        ({"prompt_dim": 8}, "encoder.prompt_dim=8, but the hidden states are 16 wide"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    arguments: dict[str, Any] = {
+        "path": str(make_model(tmp_path / "model", "bert")),
+        "prompt_dim": WIDTH,
+        "max_length": 8,
+    } | options
+    with pytest.raises(UserError, match=message):
+        HuggingFaceTextEncoder(**arguments).encode(["x"])
+
+
+def test_a_folder_that_is_no_model_is_named(tmp_path: Path) -> None:
+    path = make_model(tmp_path / "model", "bert")
+    encoder = HuggingFaceTextEncoder(str(path), WIDTH, 8)
+    (path / "model.safetensors").rename(path / "pytorch_model.bin")
+    assert "has no *.safetensors" in str(encoder.missing_files())
+    with pytest.raises(UserError, match="transformers cannot load it"):
+        encoder.encode(["x"])
+    (path / "tokenizer.json").write_text("{")
+    with pytest.raises(UserError, match="tokenizer cannot be loaded"):
+        HuggingFaceTextEncoder(str(path), WIDTH, 8).encode(["x"])
+    assert "no such folder" in str(HuggingFaceTextEncoder("nowhere", WIDTH, 8).missing_files())
+
+
+def test_code_that_comes_with_a_model_is_not_run(tmp_path: Path) -> None:
+    path = make_model(tmp_path / "model", "bert")
+    (path / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Evil: ...\n")
+    config = json.loads((path / "config.json").read_text())
+    config |= {"model_type": "evil", "auto_map": {"AutoModel": "evil.Evil", "AutoConfig": "evil.Evil"}}
+    (path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match="transformers cannot load it"):
+        HuggingFaceTextEncoder(str(path), WIDTH, 8).encode(["x"])
+    assert not (tmp_path / "ran").exists()
+
+
+def test_the_width_is_read_from_the_models_config(tmp_path: Path) -> None:
+    def width(path: Path) -> int:
+        return OmegaConf.create({"width": f"${{hidden_size:{path}}}"}).width
+
+    assert width(make_model(tmp_path / "bert", "bert")) == WIDTH
+    assert width(make_model(tmp_path / "t5", "t5")) == WIDTH
+    with pytest.raises((UserError, InterpolationResolutionError), match=r"no config\.json there"):
+        width(tmp_path)
+    (tmp_path / "config.json").write_text("[]")
+    with pytest.raises((UserError, InterpolationResolutionError), match="does not say the width"):
+        width(tmp_path)
