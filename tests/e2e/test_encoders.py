@@ -1,0 +1,89 @@
+"""Runs with encoders that load files: TAEF2 and a Hugging Face text model, small and randomly initialised."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from aaa.data.cache import LatentCache
+from tests.e2e.conftest import SMALL, Command, losses, only_run
+from tests.encoders.test_huggingface import make_model
+from tests.pretrained import make_taef2
+
+TINY = [
+    *(override for override in SMALL if not override.startswith("data.resolution")),
+    "data.resolution=32",
+    "encoder=flux2_tiny",
+    "encoder.vae.path=taef2",
+    "logger=none",
+]
+
+
+def test_a_model_takes_its_latents_statistics_along(command: Command, tmp_path: Path) -> None:
+    make_taef2(tmp_path / "taef2")
+    make_model(tmp_path / "bert", "bert")
+    text = ["text_encoder=huggingface", "encoder.text_encoder.path=bert"]
+    done = command("aaa.train", *TINY, *text)
+    assert done.code == 0, done.err
+    run = only_run(tmp_path)
+    (folder,) = (tmp_path / ".cache" / "aaa").glob("shapes-flux2_tiny-32-*/")
+    cache = LatentCache(folder)
+    assert cache.statistics is not None
+    saved = json.loads((run / "model" / "config.json").read_text())
+    assert saved["model"]["text_dim"] == saved["encoder"]["prompt_dim"] == 16
+    assert tuple(saved["encoder"]["vae"]["latent_mean"]) == cache.statistics.mean
+    assert tuple(saved["encoder"]["vae"]["latent_std"]) == cache.statistics.std
+
+    pictures = []
+    for model in (run, run / "model", run / "checkpoints" / "step-00000012"):
+        drawn = command("aaa.sample", f"model={model}", "prompt=a red square", "num_images=1", f"out={model.name}")
+        assert drawn.code == 0, drawn.err
+        pictures.append((tmp_path / model.name / "seed-0.png").read_bytes())
+    assert pictures[0] == pictures[1] == pictures[2]
+
+    resumed = command("aaa.train", f"resume={run}", "trainer.max_steps=14")
+    assert resumed.code == 0, resumed.err
+    assert sorted(losses(run)) == list(range(1, 15))
+    compared = command("aaa.compare", str(run.parent))
+    assert compared.code == 0, compared.err
+    assert "latent_mean" not in compared.out
+
+
+def test_weights_taken_up_keep_the_statistics_they_were_trained_with(command: Command, tmp_path: Path) -> None:
+    make_taef2(tmp_path / "taef2")
+    first = command("aaa.train", *TINY, "name=first", "trainer.max_steps=1")
+    assert first.code == 0, first.err
+    (one,) = (tmp_path / "outputs" / "first").iterdir()
+    second = command(
+        "aaa.train", *TINY, "name=second", "trainer.max_steps=1", "data.source.num_records=30", f"init_from={one}/model"
+    )
+    assert second.code == 0, second.err
+    assert "statistics that the weights in" in second.out + second.err
+    (two,) = (tmp_path / "outputs" / "second").iterdir()
+    vaes = [json.loads((run / "model" / "config.json").read_text())["encoder"]["vae"] for run in (one, two)]
+    assert vaes[0]["latent_mean"] == vaes[1]["latent_mean"]
+    own = [
+        torch.tensor(cache.statistics.mean)
+        for cache in map(LatentCache, (tmp_path / ".cache" / "aaa").glob("shapes-flux2_tiny-32-*/"))
+        if cache.statistics is not None
+    ]
+    assert len(own) == 2
+    assert not torch.equal(*own)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["encoder=flux2_tiny"], "models/taef2/encoder.safetensors (looked in"),
+        (["text_encoder=huggingface"], "encoder.text_encoder.path"),
+        (["text_encoder=huggingface", "encoder.text_encoder.path=nowhere"], "no config.json there (looked in"),
+        (["encoder=flux2_tiny", "encoder.vae.path=taef2", "data.resolution=40"], "data.resolution=40 is not divisible"),
+        (["sampling.preview=taef2"], "only latents of FLUX.2's VAE"),
+    ],
+)
+def test_what_is_missing_or_does_not_fit_is_named(
+    command: Command, tmp_path: Path, overrides: list[str], message: str
+) -> None:
+    done = command("aaa.train", "trainer.max_steps=1", "data.source.num_records=8", "logger=none", *overrides)
+    assert message in done.error
