@@ -1,6 +1,7 @@
 """From a composed config to the objects of a command. Everything below this layer takes plain arguments."""
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,17 @@ def build_encoders(config: DictConfig) -> tuple[VAE, TextEncoder]:
     return vae, text_encoder
 
 
+def missing_weights(parts: Iterable[HasWeights]) -> list[str]:
+    """What these encoders still miss after downloading what can be: a message each, with what to do by hand."""
+    messages = []
+    for part in parts:
+        if part.missing_files():
+            part.fetch_files()
+        if message := part.missing_files():
+            messages.append(message)
+    return messages
+
+
 def build_preview(vae: VAE, path: str) -> VAE:
     """TAEF2 in this folder, set up to decode the latents of FLUX.2's VAE cheaply.
 
@@ -125,12 +137,12 @@ def open_latents(config: DictConfig, device: str) -> tuple[LatentCache, VAE]:
         raise UserError(f"encoder.storage_dtype={encoder.storage_dtype}: must be one of {', '.join(STORAGE_DTYPES)}.")
     vae, text_encoder = build_encoders(config)
     weighty = [part for part in (vae, text_encoder) if isinstance(part, HasWeights)]
-    source = _build_source(config, [message for part in weighty if (message := part.missing_files())])
+    source = _build_source(config, missing_weights(weighty))
     digests = FileDigests(Path(data.cache_dir) / "digests.jsonl")
     source_arguments: dict[str, Any] = {
         key: value
         for key, value in _plain(data.source).items()
-        if key != "root"  # where it lies does not matter
+        if key not in ("root", "path", "dataset_id")  # where it lies does not matter
     }
     encoder_arguments = {"vae": _plain(encoder.vae), "text_encoder": _plain(encoder.text_encoder)}
     targets = [source_arguments["_target_"], *(part["_target_"] for part in encoder_arguments.values())]

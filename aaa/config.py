@@ -47,6 +47,8 @@ class DataConfig:
     max_aspect_ratio: float = 2.0
     skip_unreadable: bool = False
     cache_dir: str = ".cache/aaa"
+    license: str | None = None
+    attribution: str | None = None
     source: Any = MISSING
 
 
@@ -56,7 +58,17 @@ class ImageFolderConfig(DataConfig):
 
     root: str = MISSING
     image_column: str = "image"
-    prompt_column: str = "prompt"
+    prompt_column: Any = "prompt"
+    background_color: str = "white"
+
+
+@dataclass
+class LocatedConfig(DataConfig):
+    """conf/data/huggingface and webdataset: files at a path."""
+
+    path: str = MISSING
+    image_column: str = "image"
+    prompt_column: Any = MISSING
     background_color: str = "white"
 
 
@@ -162,6 +174,7 @@ SCHEMAS: dict[str, type] = {
     "sample": SampleConfig,
     "data": DataConfig,
     "imagefolder": ImageFolderConfig,
+    "located": LocatedConfig,
     "encoder": EncoderConfig,
     "trainer": TrainerConfig,
     "model": ModelConfig,
@@ -267,7 +280,9 @@ def _refuse_unread(node: DictConfig, prefix: str, schema: Any) -> None:
 
 def _check_types(config: DictConfig) -> None:
     schemas = {"model": ModelConfig, "encoder": EncoderConfig, "trainer": TrainerConfig, "sampling": SamplingConfig}
-    schemas |= {"validation": ValidationConfig, "data": ImageFolderConfig if "root" in config.data else DataConfig}
+    located = {"root": ImageFolderConfig, "path": LocatedConfig}
+    schemas |= {"validation": ValidationConfig}
+    schemas |= {"data": next((schema for key, schema in located.items() if key in config.data), DataConfig)}
     for key, schema in schemas.items():
         try:
             OmegaConf.merge(OmegaConf.structured(schema), config[key])

@@ -8,7 +8,7 @@ import torch
 from omegaconf import OmegaConf
 from PIL import Image
 
-from aaa.assemble import build, build_encoders, build_preview
+from aaa.assemble import build, build_encoders, build_preview, missing_weights
 from aaa.data.pictures import crop_and_resize, read_picture, to_pictures, to_tensor
 from aaa.diffusion.loss import add_noise
 from aaa.diffusion.sampler import euler_sample, initial_noise
@@ -38,7 +38,7 @@ class TextToImage:
         config = OmegaConf.create(saved.config)
         self.vae, self.text_encoder = build_encoders(config)
         weighty = [part for part in (self.vae, self.text_encoder) if isinstance(part, HasWeights)]
-        if missing := [message for part in weighty if (message := part.missing_files())]:
+        if missing := missing_weights(weighty):
             raise UserError("Weights are missing:\n  " + "\n  ".join(missing))
         for part in weighty:
             part.to(device)

@@ -8,6 +8,9 @@ from PIL import Image
 
 # Tests never talk to W&B's servers, whoever is logged in on this machine.
 os.environ.setdefault("WANDB_MODE", "offline")
+# Nor with those of model hubs.
+os.environ["DIFFSYNTH_SKIP_DOWNLOAD"] = "True"
+os.environ["HF_HUB_OFFLINE"] = "1"
 
 
 @pytest.fixture

@@ -57,8 +57,10 @@ def fingerprint(parts: Mapping[str, Any]) -> str:
 
 
 def records_fingerprint(source: Source, digests: FileDigests) -> str:
-    """Hash of every record's key, split, prompts and file content."""
+    """Hash of every record's key, split, prompts and file content, and of files that records share."""
     total = hashlib.sha256()
+    for path in getattr(source, "files", ()):
+        total.update(digests.digest(path).encode())
     for index in range(len(source)):
         record = source[index]
         content = digests.digest(record.path) if record.path else ""

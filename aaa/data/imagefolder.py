@@ -1,41 +1,46 @@
 """Pictures in a folder, their prompts in a table or in text files beside them."""
 
-import csv
-import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageColor
 
+from aaa.data.captions import Captions, Columns
 from aaa.data.pictures import read_picture
 from aaa.data.records import Record
+from aaa.data.tables import SUFFIXES, Row, read_table
+from aaa.downloads import fetch_dataset
 from aaa.errors import UserError
 
-TABLES = ("metadata.csv", "metadata.jsonl", "metadata_merged.csv")
+TABLES = tuple(f"{name}{suffix}" for name in ("metadata", "metadata_merged") for suffix in SUFFIXES)
 PICTURE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
 
 @dataclass(frozen=True)
-class _Row:
-    """A picture's name and prompt, and where they were said (`metadata.csv:17`)."""
+class _Picture:
+    """A picture's name, its prompts and where they were said (`metadata.csv:17`), or what is wrong with that row."""
 
     image: str
-    prompt: str
     place: str
+    prompts: dict[str, float] = field(default_factory=dict)
+    problem: str | None = None
 
 
 class ImageFolderSource:
-    """Records from `metadata.csv`, `metadata.jsonl` or `metadata_merged.csv`, else from `.txt` files.
+    """Records from a table named `metadata` (CSV, JSON lines, JSON or Parquet), else from `.txt` files.
 
-    A picture is looked for in `root/images` if there is such a folder, else in `root`.
+    A picture is looked for in `root/images` if there is such a folder, else in `root`; folders may be nested. A row
+    may name a list of pictures, which all have its prompts.
 
     Args:
         root: the folder.
         image_column: column (or JSON key) with the picture's file name.
-        prompt_column: column (or JSON key) with the prompt; empty prompts are allowed.
+        prompt_column: column with the prompt, several columns, or columns with weights; prompts may be empty.
         background_color: a CSS colour to put behind transparent pictures.
+        dataset_id: repository to download the folder from if it is not there.
 
     Raises:
         UserError: if the folder, the table or one of its columns is missing, or it holds no records.
@@ -45,112 +50,115 @@ class ImageFolderSource:
         self,
         root: str,
         image_column: str = "image",
-        prompt_column: str = "prompt",
+        prompt_column: Columns = "prompt",
         background_color: str = "white",
+        dataset_id: str | None = None,
     ) -> None:
         self.root = Path(root)
+        captions = Captions(prompt_column)
+        failure = None
+        if dataset_id is not None and not self.root.exists():
+            failure = fetch_dataset(dataset_id, self.root)
         if not self.root.is_dir():
             raise UserError(
                 f"data.root={root}: there is no such folder (looked in {self.root.absolute()}). "
-                "Give the folder of your pictures with data.root=PATH."
+                + (failure or "Give the folder of your pictures with data.root=PATH.")
             )
-        try:
-            ImageColor.getrgb(background_color)
-        except ValueError:
-            raise UserError(
-                f"data.background_color={background_color}: not a colour; use a name such as white or '#ffffff'."
-            ) from None
-        self.background_color = background_color
+        self.background_color = require_color(background_color)
         self.pictures = self.root / "images" if (self.root / "images").is_dir() else self.root
         table = next((self.root / name for name in TABLES if (self.root / name).is_file()), None)
         if table is None:
-            self._rows = list(_text_file_rows(self.pictures))
-        elif table.suffix == ".csv":
-            self._rows = list(_csv_rows(table, image_column, prompt_column))
+            self._pictures = list(_text_files(self.pictures))
         else:
-            self._rows = list(_jsonl_rows(table, image_column, prompt_column))
-        if not self._rows:
+            rows = list(read_table(table))
+            _require_columns(table, rows, image_column, captions)
+            self._pictures = [picture for row in rows for picture in _of_row(row, image_column, captions)]
+        if not self._pictures:
             raise UserError(
                 f"{table or self.pictures}: no records. A data set needs at least one picture: a row in "
                 f"{', '.join(TABLES)}, or a picture with a .txt file of the same name."
             )
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._pictures)
 
     def __getitem__(self, index: int) -> Record:
-        row = self._rows[index]
-        path = self.pictures / row.image
-        return Record(key=row.image, prompt=row.prompt, load=partial(self._load, row, path), path=path)
+        picture = self._pictures[index]
+        path = self.pictures / picture.image
+        return Record(
+            key=picture.image or picture.place,
+            prompt=next(iter(picture.prompts), ""),
+            load=partial(self._load, picture, path),
+            path=path if picture.problem is None else None,
+            prompts=picture.prompts if len(picture.prompts) > 1 else None,
+        )
 
-    def _load(self, row: _Row, path: Path) -> Image.Image:
+    def _load(self, picture: _Picture, path: Path) -> Image.Image:
+        place, image = picture.place, picture.image
+        if picture.problem is not None:
+            raise UserError(f"{place}: {picture.problem}")
         try:
             inside, exists = path.resolve().is_relative_to(self.pictures.resolve()), path.is_file()
         except (OSError, ValueError):  # a name with a NUL, or longer than the file system allows
-            raise UserError(f"{row.place}: image {row.image[:200]!r} is not a file name") from None
+            raise UserError(f"{place}: image {image[:200]!r} is not a file name") from None
         if not inside:
-            raise UserError(f"{row.place}: image {row.image!r} points outside {self.pictures}")
+            raise UserError(f"{place}: image {image!r} points outside {self.pictures}")
         if not exists:
-            raise UserError(f"{row.place}: image {row.image!r} does not exist (looked in {self.pictures})")
+            raise UserError(f"{place}: image {image!r} does not exist (looked in {self.pictures})")
         try:
             return read_picture(path, self.background_color)
         except UserError as error:
-            raise UserError(f"{row.place}: image {row.image!r} {error}") from None
+            raise UserError(f"{place}: image {image!r} {error}") from None
 
 
-def _csv_rows(table: Path, image_column: str, prompt_column: str) -> Iterator[_Row]:
-    csv.field_size_limit(2**31 - 1)
+def require_color(name: str) -> str:
+    """The name of a colour, if it is one.
+
+    Raises:
+        UserError: if it is not.
+    """
     try:
-        with table.open(newline="", encoding="utf-8-sig") as lines:
-            reader = csv.DictReader(lines)
-            columns = list(reader.fieldnames or [])
-            _require(table.name, columns, {"data.image_column": image_column, "data.prompt_column": prompt_column})
-            for row in reader:
-                place = f"{table.name}:{reader.line_num}"
-                yield _row(place, row[image_column], row[prompt_column], image_column)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{table}: not a CSV file in UTF-8 ({error}).") from None
+        ImageColor.getrgb(name)
+    except ValueError:
+        raise UserError(f"data.background_color={name}: not a colour; use a name such as white or '#ffffff'.") from None
+    return name
 
 
-def _jsonl_rows(table: Path, image_column: str, prompt_column: str) -> Iterator[_Row]:
+def _require_columns(table: Path, rows: list[Row], image_column: str, captions: Captions) -> None:
+    present = list(dict.fromkeys(column for row in rows for column in row.values))
+    if rows and image_column not in present:
+        raise UserError(
+            f"{table.name}: no column {image_column!r}; there is: {', '.join(present) or 'none'}. "
+            "Set data.image_column=NAME."
+        )
+    if rows:
+        captions.require_any(present, table.name)
+
+
+def _of_row(row: Row, image_column: str, captions: Captions) -> Iterator[_Picture]:
+    images = row.values.get(image_column)
+    named: list[Any] = images if isinstance(images, list) else [images]
+    prompts: dict[str, float] = {}
+    problem = row.problem
     try:
-        with table.open(encoding="utf-8-sig") as lines:
-            for number, line in enumerate(lines, start=1):
-                if not line.strip():
-                    continue
-                place = f"{table.name}:{number}"
-                row = json.loads(line)
-                if not isinstance(row, dict):
-                    raise UserError(f"{place}: not a JSON object with keys {image_column!r} and {prompt_column!r}.")
-                _require(place, list(row), {"data.image_column": image_column, "data.prompt_column": prompt_column})
-                yield _row(place, row[image_column], row[prompt_column], image_column)
-    except UnicodeDecodeError as error:
-        raise UserError(f"{table}: not UTF-8 ({error}).") from None
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise UserError(f"{place}: not JSON ({error}).") from None
+        prompts = captions.of(row.values)
+    except UserError as error:
+        problem = problem or str(error)
+    for image in named or [None]:
+        if isinstance(image, str) and image:
+            yield _Picture(image, row.place, prompts, problem)
+        else:
+            wrong = f"column {image_column!r} is empty or not text; it must name a picture"
+            yield _Picture("", row.place, prompts, wrong)
 
 
-def _row(place: str, image: object, prompt: object, image_column: str) -> _Row:
-    if not isinstance(image, str) or not image:
-        raise UserError(f"{place}: column {image_column!r} is empty or not text; it must name a picture.")
-    if not isinstance(prompt, str | None):
-        raise UserError(f"{place}: the prompt is not text but {type(prompt).__name__}.")
-    return _Row(image, prompt or "", place)
-
-
-def _require(place: str, present: list[str], wanted: dict[str, str]) -> None:
-    for key, column in wanted.items():
-        if column not in present:
-            raise UserError(f"{place}: no column {column!r}; there is: {', '.join(present) or 'none'}. Set {key}=NAME.")
-
-
-def _text_file_rows(folder: Path) -> Iterator[_Row]:
+def _text_files(folder: Path) -> Iterator[_Picture]:
     for path in sorted(folder.rglob("*")):
         text = path.with_suffix(".txt")
         if path.suffix.lower() not in PICTURE_SUFFIXES or not text.is_file():
             continue
+        name, place = str(path.relative_to(folder)), str(text.relative_to(folder))
         try:
-            prompt = text.read_text(encoding="utf-8-sig").strip()
+            yield _Picture(name, place, {text.read_text(encoding="utf-8-sig").strip(): 1.0})
         except UnicodeDecodeError as error:
-            raise UserError(f"{text}: not UTF-8 ({error}).") from None
-        yield _Row(str(path.relative_to(folder)), prompt, str(text.relative_to(folder)))
+            yield _Picture(name, place, problem=f"not UTF-8 ({error})")

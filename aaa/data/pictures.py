@@ -1,5 +1,6 @@
 """Reading picture files and fitting them to the training resolution."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,17 @@ def read_picture(path: Path, background_color: str) -> Image.Image:
         UserError: if there is no such file, or no whole picture of a reasonable size in it.
     """
     try:
-        with Image.open(path) as picture:
+        return decode_picture(path.read_bytes(), background_color)
+    except OSError as error:
+        raise UserError(f"cannot be read ({_first_line(error)})") from None
+
+
+def decode_picture(content: bytes, background_color: str) -> Image.Image:
+    """The same of the content of a picture file."""
+    if not content:
+        raise UserError("is empty (0 bytes)")
+    try:
+        with Image.open(io.BytesIO(content)) as picture:
             if picture.width * picture.height > MAX_PIXELS:
                 raise UserError(f"{picture.width} x {picture.height} pixels: a decompression bomb, or far too large")
             picture.load()
@@ -27,8 +38,7 @@ def read_picture(path: Path, background_color: str) -> Image.Image:
     except Image.DecompressionBombError:
         raise UserError("is a decompression bomb, or far too large") from None
     except UnidentifiedImageError:
-        reason = "is empty (0 bytes)" if path.stat().st_size == 0 else "is not a picture that Pillow can read"
-        raise UserError(reason) from None
+        raise UserError("is not a picture that Pillow can read") from None
     except (OSError, ValueError, SyntaxError) as error:
         raise UserError(f"cannot be read ({_first_line(error)})") from None
 

@@ -33,7 +33,11 @@ class Record:
 
 
 class Source(Protocol):
-    """A data set: any class with these two methods, named by `_target_` in a file under conf/data/."""
+    """A data set: any class with these two methods, named by `_target_` in a file under conf/data/.
+
+    A source whose records share files (a tar, a table with the pictures in it) names them in an attribute `files`, a
+    list of paths, so that a change of them makes another latent cache.
+    """
 
     def __len__(self) -> int: ...
 

@@ -36,6 +36,10 @@ class Flux2Encoder:
         """The file of weights."""
         return self.files.paths
 
+    def fetch_files(self) -> None:
+        """Download what is missing, if that is possible."""
+        self.files.fetch()
+
     def missing_files(self) -> str | None:
         """What is missing and how to get it, or None."""
         return self.files.missing()

@@ -55,6 +55,9 @@ class Flux2TinyVAE:
         """Encoder and decoder."""
         return [self._file("encoder"), self._file("decoder")]
 
+    def fetch_files(self) -> None:
+        """Nothing: the folder is the user's own."""
+
     def missing_files(self) -> str | None:
         """What is missing and how to get it, or None."""
         missing = [file for file in self.weight_files if not file.is_file()]

@@ -56,6 +56,9 @@ class HuggingFaceTextEncoder:
         """Weights, tokenizer and configs: everything that makes the embeddings."""
         return sorted(file for file in self.path.iterdir() if file.suffix in SUFFIXES)
 
+    def fetch_files(self) -> None:
+        """Nothing: the folder is the user's own."""
+
     def missing_files(self) -> str | None:
         """What is missing and how to get it, or None."""
         if not self.path.is_dir():

@@ -44,6 +44,10 @@ class HasWeights(Protocol):
         """The files that hold what it computes with."""
         ...
 
+    def fetch_files(self) -> None:
+        """Download those that are missing, where that is possible; missing ones are no error yet."""
+        ...
+
     def missing_files(self) -> str | None:
         """None if all files are there, else a message: which are missing, where, and how to get them."""
         ...

@@ -40,6 +40,10 @@ class Qwen3Encoder:
         """Weights and tokenizer."""
         return self.files.paths
 
+    def fetch_files(self) -> None:
+        """Download what is missing, if that is possible."""
+        self.files.fetch()
+
     def missing_files(self) -> str | None:
         """What is missing and how to get it, or None."""
         return self.files.missing()

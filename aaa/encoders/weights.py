@@ -3,12 +3,12 @@
 import contextlib
 import io
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from aaa.downloads import fetch_model_files, model_folder
 from aaa.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -24,13 +24,17 @@ class ModelFiles:
 
     def __init__(self, model_id: str, names: tuple[str, ...]) -> None:
         self.model_id, self.names = model_id, names
-        self.base = Path(os.environ.get("DIFFSYNTH_MODEL_BASE_PATH", "models"))
-        self.folder = self.base / model_id
+        self.folder = model_folder(model_id)
 
     @property
     def paths(self) -> list[Path]:
         """Where the files are, or should be."""
         return [self.folder / name for name in self.names]
+
+    def fetch(self) -> None:
+        """Download what is missing, if that is possible."""
+        if missing := [name for name in self.names if not (self.folder / name).is_file()]:
+            fetch_model_files(self.model_id, missing)
 
     def missing(self) -> str | None:
         """Which files are missing, where they were looked for and what fetches them; None if none is."""
@@ -67,7 +71,6 @@ class ModelFiles:
         config = ModelConfig(
             model_id=self.model_id,
             origin_file_pattern=self.names[0],
-            local_model_path=str(self.base),
             skip_download=True,
         )
         logger.info("Loading %s", self.paths[0])

@@ -1,6 +1,8 @@
+import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -47,9 +49,8 @@ def test_text_files_beside_pictures_are_read(picture_folder: MakeFolder) -> None
             "image,caption\na.png,hello\n",
             "metadata.csv: no column 'prompt'; there is: image, caption. Set data.prompt_column",
         ),
-        ("", "no column 'image'; there is: none"),
+        ("", "no records"),
         ("image,prompt\n", "no records"),
-        ("image,prompt\n,hello\n", "metadata.csv:2: column 'image' is empty"),
         (b"image,prompt\na.png,\xff\xfe\n", "not a CSV file in UTF-8"),
     ],
 )
@@ -66,18 +67,140 @@ def test_tables_that_cannot_be_used_are_named(picture_folder: MakeFolder, conten
     [
         ("{", "metadata.jsonl:2: not JSON"),
         ("[1]", "metadata.jsonl:2: not a JSON object"),
-        ('{"image": "000.png"}', "metadata.jsonl:2: no column 'prompt'"),
-        ('{"image": 3, "prompt": "x"}', "metadata.jsonl:2: column 'image' is empty or not text"),
-        ('{"image": "000.png", "prompt": ["x"]}', "metadata.jsonl:2: the prompt is not text but list"),
         ("[" * 100_000, "metadata.jsonl:2: not JSON"),
     ],
 )
-def test_lines_that_cannot_be_used_are_named(picture_folder: MakeFolder, line: str, message: str) -> None:
+def test_lines_that_are_no_rows_are_named(picture_folder: MakeFolder, line: str, message: str) -> None:
     root = picture_folder(1, table="none")
     (root / "metadata.jsonl").write_text('{"image": "000.png", "prompt": "fine"}\n' + line + "\n")
     with pytest.raises(UserError) as error:
         ImageFolderSource(str(root))
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"image": "000.png"}', "metadata.jsonl:2: no column 'prompt' in this row"),
+        ('{"image": 3, "prompt": "x"}', "metadata.jsonl:2: column 'image' is empty or not text"),
+        ('{"image": [], "prompt": "x"}', "metadata.jsonl:2: column 'image' is empty or not text"),
+        ('{"image": "000.png", "prompt": ["x"]}', "metadata.jsonl:2: column 'prompt' is not text but list"),
+    ],
+)
+def test_rows_that_cannot_be_used_are_named_when_they_are_read(
+    picture_folder: MakeFolder, line: str, message: str
+) -> None:
+    root = picture_folder(1, table="none")
+    (root / "metadata.jsonl").write_text('{"image": "000.png", "prompt": "fine"}\n' + line + "\n")
+    source = ImageFolderSource(str(root))
+    assert len(source) == 2
+    assert source[0].load().size == (24, 20)
+    with pytest.raises(UserError) as error:
+        source[1].load()
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (",hello", "metadata.csv:3: column 'image' is empty"),
+        ("000.png", "metadata.csv:3: no column 'prompt' in this row"),
+        ("000.png,gray, light blue", "metadata.csv:3: more fields than columns; a caption with a comma in it needs"),
+    ],
+)
+def test_rows_of_a_csv_file_that_are_too_short_or_too_long_are_named(
+    picture_folder: MakeFolder, row: str, message: str
+) -> None:
+    root = picture_folder(1, table="none")
+    (root / "metadata.csv").write_text(f"image,prompt\n000.png,fine\n{row}\n")
+    with pytest.raises(UserError) as error:
+        ImageFolderSource(str(root))[1].load()
+    assert message in str(error.value)
+
+
+ROWS = [{"image": "000.png", "prompt": "één"}, {"image": "nested/deep/001.png", "prompt": "two, with a comma"}]
+
+
+def write_rows(table: Path) -> None:
+    if table.suffix == ".parquet":
+        import pyarrow
+        import pyarrow.parquet
+
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(ROWS), table)
+    elif table.suffix == ".json":
+        table.write_text(json.dumps(ROWS))
+    elif table.suffix == ".jsonl":
+        table.write_text("\n".join(map(json.dumps, ROWS)))
+    else:
+        with table.open("w", newline="") as lines:
+            writer = csv.DictWriter(lines, ["image", "prompt"])
+            writer.writeheader()
+            writer.writerows(ROWS)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".json", ".parquet"])
+def test_every_kind_of_table_gives_the_same_records(picture_folder: MakeFolder, suffix: str) -> None:
+    root = picture_folder(2, table="none")
+    (root / "images" / "nested" / "deep").mkdir(parents=True)
+    (root / "images" / "001.png").rename(root / "images" / "nested" / "deep" / "001.png")
+    write_rows(root / f"metadata{suffix}")
+    source = ImageFolderSource(str(root))
+    assert [(source[i].key, source[i].prompt) for i in range(2)] == [(row["image"], row["prompt"]) for row in ROWS]
+    assert all(source[i].load().size == (24, 20) for i in range(2))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("metadata.json", b'{"image": "x"}', "not a JSON list of objects"),
+        ("metadata.json", b"[1]", r"metadata.json[0]: not a JSON object"),
+        ("metadata.json", b"\xff", "not JSON"),
+        ("metadata.parquet", b"PAR1 and then nothing", "not a whole Parquet file"),
+        ("metadata.parquet", b"", "not a whole Parquet file"),
+    ],
+)
+def test_other_tables_that_are_damaged_are_named(
+    picture_folder: MakeFolder, name: str, content: bytes, message: str
+) -> None:
+    root = picture_folder(1, table="none")
+    (root / name).write_bytes(content)
+    with pytest.raises(UserError) as error:
+        ImageFolderSource(str(root))
+    assert message in str(error.value)
+
+
+def test_a_row_may_name_several_pictures(picture_folder: MakeFolder) -> None:
+    root = picture_folder(3, table="none")
+    rows = [{"image": ["000.png", "002.png"], "prompt": "both"}, {"image": "001.png", "prompt": "one"}]
+    (root / "metadata.json").write_text(json.dumps(rows))
+    source = ImageFolderSource(str(root))
+    assert [(source[i].key, source[i].prompt) for i in range(len(source))] == [
+        ("000.png", "both"),
+        ("002.png", "both"),
+        ("001.png", "one"),
+    ]
+
+
+def test_prompts_are_drawn_from_several_columns(picture_folder: MakeFolder) -> None:
+    root = picture_folder(3, table="none")
+    rows = [
+        {"image": "000.png", "short": "a", "long": "a long one"},
+        {"image": "001.png", "short": "", "long": "only a long one"},
+        {"image": "002.png", "short": "same", "long": "same"},
+    ]
+    (root / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    source = ImageFolderSource(str(root), prompt_column={"short": 3, "long": 1})
+    assert source[0].prompt == "a"
+    assert source[0].prompts == {"a": 3.0, "a long one": 1.0}
+    assert (source[1].prompt, source[1].prompts) == ("only a long one", None)
+    assert (source[2].prompt, source[2].prompts) == ("same", None)
+    assert ImageFolderSource(str(root), prompt_column=["long", "short"])[0].prompts == {"a long one": 1.0, "a": 1.0}
+    with pytest.raises(UserError, match="no column 'medium' or 'tiny'; there is: image, short, long"):
+        ImageFolderSource(str(root), prompt_column=["medium", "tiny"])
+    wrong: list[Any] = [{"short": 0}, {"short": "much"}, []]
+    for columns in wrong:
+        with pytest.raises(UserError, match=r"data\.prompt_column=.*weights above 0"):
+            ImageFolderSource(str(root), prompt_column=columns)
 
 
 def test_a_missing_folder_and_a_strange_color_are_named(tmp_path: Path, picture_folder: MakeFolder) -> None:
@@ -112,8 +235,6 @@ def test_pictures_that_may_not_be_read_are_named(picture_folder: MakeFolder, nam
     texts=st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r")), min_size=1, max_size=5)
 )
 def test_any_prompt_survives_a_csv_file(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> None:
-    import csv
-
     root = tmp_path_factory.mktemp("csv")
     with (root / "metadata.csv").open("w", newline="", encoding="utf-8") as table:
         writer = csv.writer(table)

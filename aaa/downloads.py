@@ -1,0 +1,98 @@
+"""Downloads of pretrained weights and data sets, from where DiffSynth gets them and by its environment variables.
+
+`DIFFSYNTH_DOWNLOAD_SOURCE` is `modelscope` (the default) or `huggingface`, `DIFFSYNTH_SKIP_DOWNLOAD=True` forbids
+downloads, `DIFFSYNTH_MODEL_BASE_PATH` says where models lie.
+"""
+
+import logging
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from filelock import FileLock
+
+logger = logging.getLogger(__name__)
+
+# After the first download that fails nobody should have to wait for the next ones to fail as well.
+_failures: dict[str, str] = {}
+
+
+def download_source() -> str:
+    """`modelscope` or `huggingface`."""
+    return os.environ.get("DIFFSYNTH_DOWNLOAD_SOURCE", "modelscope").lower()
+
+
+def may_download() -> bool:
+    """Whether the environment does not forbid it."""
+    return os.environ.get("DIFFSYNTH_SKIP_DOWNLOAD", "").lower() != "true"
+
+
+def model_folder(model_id: str) -> Path:
+    """Where the files of a model lie, or should."""
+    return Path(os.environ.get("DIFFSYNTH_MODEL_BASE_PATH", "models")) / model_id
+
+
+def fetch_model_files(model_id: str, names: Sequence[str]) -> None:
+    """Download these files of a model through DiffSynth's `ModelConfig`, if that is possible.
+
+    What went wrong is told as a warning; that files are still missing is for the caller to see.
+    """
+
+    def fetch() -> None:
+        from diffsynth.core import ModelConfig
+
+        for name in names:
+            ModelConfig(model_id=model_id, origin_file_pattern=name).download_if_necessary()
+
+    folder = model_folder(model_id)
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".download.lock"):
+        if not all((folder / name).is_file() for name in names):
+            _try(f"{model_id} ({', '.join(names)})", folder, fetch)
+
+
+def fetch_dataset(dataset_id: str, folder: Path) -> str:
+    """Download a data set, if that is possible.
+
+    Returns:
+        How to do it by hand, for when the folder is still not there.
+    """
+    partial = folder.with_name(f"{folder.name}.partial")
+
+    def fetch() -> None:
+        if download_source() == "huggingface":
+            from huggingface_hub import snapshot_download
+
+            snapshot_download(dataset_id, repo_type="dataset", local_dir=partial)
+        else:
+            from modelscope import dataset_snapshot_download
+
+            dataset_snapshot_download(dataset_id, local_dir=str(partial))
+        shutil.rmtree(partial / ".cache", ignore_errors=True)
+        partial.rename(folder)
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_name(f".{folder.name}.download.lock")):
+        if not folder.exists():
+            _try(dataset_id, folder, fetch)
+    return (
+        f"By hand: modelscope download --dataset {dataset_id} --local_dir {folder}\n"
+        f"  or: hf download {dataset_id} --repo-type dataset --local-dir {folder}\n"
+        "  Or give another folder of pictures with data.root=PATH."
+    )
+
+
+def _try(what: str, folder: Path, fetch: Callable[[], None]) -> None:
+    source = download_source()
+    if not may_download() or source in _failures:
+        return
+    logger.info("Downloading %s from %s into %s", what, source, folder)
+    try:
+        fetch()
+    except Exception as error:
+        _failures[source] = (str(error).splitlines() or [type(error).__name__])[0]
+        logger.warning(
+            "The download failed (%s). DIFFSYNTH_DOWNLOAD_SOURCE=huggingface or modelscope chooses the source.",
+            _failures[source][:300],
+        )
