@@ -4,6 +4,8 @@
 downloads, `DIFFSYNTH_MODEL_BASE_PATH` says where models lie.
 """
 
+import contextlib
+import io
 import logging
 import os
 import shutil
@@ -13,6 +15,8 @@ from pathlib import Path
 from filelock import FileLock
 
 logger = logging.getLogger(__name__)
+for noisy in ("httpx", "httpx2"):  # they would tell of every request
+    logging.getLogger(noisy).setLevel(logging.WARNING)
 
 # After the first download that fails nobody should have to wait for the next ones to fail as well.
 _failures: dict[str, str] = {}
@@ -42,8 +46,9 @@ def fetch_model_files(model_id: str, names: Sequence[str]) -> None:
     def fetch() -> None:
         from diffsynth.core import ModelConfig
 
-        for name in names:
-            ModelConfig(model_id=model_id, origin_file_pattern=name).download_if_necessary()
+        with contextlib.redirect_stdout(io.StringIO()):  # a box of text about environment variables
+            for name in names:
+                ModelConfig(model_id=model_id, origin_file_pattern=name).download_if_necessary()
 
     folder = model_folder(model_id)
     folder.mkdir(parents=True, exist_ok=True)

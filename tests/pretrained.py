@@ -1,6 +1,7 @@
 """Small stand-ins for pretrained files, in the layout of the real ones."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -42,3 +43,32 @@ def make_taef2(folder: Path) -> Path:
     save_file(make_encoder().half().state_dict(), folder / "encoder.safetensors")
     save_file(make_decoder().half().state_dict(), folder / "decoder.safetensors")
     return folder
+
+
+VAE_ID, TEXT_ID = "black-forest-labs/FLUX.2-klein-4B", "Qwen/Qwen3-0.6B"
+VAE_FILE = "vae/diffusion_pytorch_model.safetensors"
+
+
+def make_flux2_vae(models: Path) -> Any:
+    """FLUX.2's VAE, randomly initialised, as DiffSynth downloads it (0.2 GB); returns it."""
+    from diffsynth.models.flux2_vae import Flux2VAE
+
+    torch.manual_seed(0)
+    vae = Flux2VAE().bfloat16()
+    vae.bn.running_mean.data.normal_()
+    (models / VAE_ID / "vae").mkdir(parents=True)
+    save_file(vae.state_dict(), models / VAE_ID / VAE_FILE)
+    return vae
+
+
+def make_qwen3(models: Path) -> Any:
+    """Qwen3-0.6B, randomly initialised, as DiffSynth downloads it (1.2 GB) but with a small tokenizer; returns it."""
+    from diffsynth.models.z_image_text_encoder import ZImageTextEncoder
+
+    torch.manual_seed(0)
+    make_tokenizer(models / TEXT_ID)
+    model = ZImageTextEncoder("0.6B").bfloat16().eval()
+    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"].clone()  # as in the published file
+    save_file(tensors, models / TEXT_ID / "model.safetensors")
+    return model

@@ -12,10 +12,7 @@ from aaa.encoders.flux2 import Flux2Encoder
 from aaa.encoders.huggingface import HuggingFaceTextEncoder
 from aaa.encoders.qwen3 import Qwen3Encoder
 from aaa.errors import UserError
-from tests.pretrained import make_tokenizer
-
-VAE_ID, TEXT_ID = "black-forest-labs/FLUX.2-klein-4B", "Qwen/Qwen3-0.6B"
-VAE_FILE = "vae/diffusion_pytorch_model.safetensors"
+from tests.pretrained import TEXT_ID, VAE_FILE, VAE_ID, make_flux2_vae, make_qwen3, make_tokenizer
 
 
 @pytest.fixture
@@ -36,13 +33,7 @@ def test_missing_files_are_named_with_the_commands_that_fetch_them(models: Path)
 
 
 def test_the_vae_is_recognised_loaded_and_used(models: Path) -> None:
-    from diffsynth.models.flux2_vae import Flux2VAE
-
-    torch.manual_seed(0)
-    reference = Flux2VAE().bfloat16()
-    reference.bn.running_mean.data.normal_()
-    (models / VAE_ID / "vae").mkdir(parents=True)
-    save_file(reference.state_dict(), models / VAE_ID / VAE_FILE)
+    reference = make_flux2_vae(models)
     encoder = Flux2Encoder(VAE_ID, VAE_FILE)
     assert encoder.missing_files() is None
     images = torch.rand(2, 3, 32, 48) * 2 - 1
@@ -96,14 +87,7 @@ def test_a_tokenizer_without_chat_template_is_refused(models: Path) -> None:
 
 @pytest.mark.slow
 def test_qwen3_is_recognised_loaded_and_used(models: Path) -> None:
-    from diffsynth.models.z_image_text_encoder import ZImageTextEncoder
-
-    torch.manual_seed(0)
-    make_tokenizer(models / TEXT_ID)
-    reference = ZImageTextEncoder("0.6B").bfloat16().eval()
-    tensors = {name: tensor.contiguous() for name, tensor in reference.state_dict().items()}
-    tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"].clone()  # as in the published file
-    save_file(tensors, models / TEXT_ID / "model.safetensors")
+    reference = make_qwen3(models)
     encoder = Qwen3Encoder(TEXT_ID, "model.safetensors", max_length=128)
     embeds, lengths = encoder.encode(["gray, light blue, Bulbasaur", ""])
     assert embeds.shape == (2, 128, 1024)
