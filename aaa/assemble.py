@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from hydra.utils import instantiate
@@ -12,7 +12,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from aaa.data.buckets import bucket_sizes, nearest_bucket, square
-from aaa.data.build_cache import open_or_build
+from aaa.data.build_cache import Fit, open_or_build
 from aaa.data.cache import LatentCache
 from aaa.data.fingerprint import FileDigests, code_fingerprint, fingerprint, records_fingerprint
 from aaa.data.records import Source
@@ -122,11 +122,24 @@ def build_preview(vae: VAE, path: str) -> VAE:
     return preview
 
 
-def open_latents(config: DictConfig, device: str) -> tuple[LatentCache, VAE]:
-    """Open the latent cache of the config's data and encoder, building it first where there is none.
+class Latents(NamedTuple):
+    """A latent cache with what it was made from.
 
-    Returns:
-        The cache and the VAE that decodes its latents.
+    Attributes:
+        cache: of latents and prompt_embeds.
+        vae: decodes its latents.
+        source: of the pictures and prompts.
+        fit: the size a picture is cut to, by its own.
+    """
+
+    cache: LatentCache
+    vae: VAE
+    source: Source
+    fit: Fit
+
+
+def open_latents(config: DictConfig, device: str) -> Latents:
+    """Open the latent cache of the config's data and encoder, building it first where there is none.
 
     Raises:
         UserError: naming at once everything that is missing.
@@ -189,7 +202,7 @@ def open_latents(config: DictConfig, device: str) -> tuple[LatentCache, VAE]:
         vae.to(device)
     if isinstance(vae, NormalisesLatents) and cache.statistics is not None:
         vae.statistics = cache.statistics
-    return cache, vae
+    return Latents(cache, vae, source, fit)
 
 
 def _check_resolution(resolution: int, factor: int) -> None:

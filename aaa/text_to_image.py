@@ -8,14 +8,14 @@ import torch
 from omegaconf import OmegaConf
 from PIL import Image
 
-from aaa.assemble import build, build_encoders, build_preview, missing_weights
+from aaa.assemble import build, build_encoders, build_preview, missing_weights, pick_device
 from aaa.data.pictures import crop_and_resize, read_picture, to_pictures, to_tensor
 from aaa.diffusion.loss import add_noise
 from aaa.diffusion.sampler import euler_sample, initial_noise
 from aaa.encoders.protocols import HasWeights
 from aaa.errors import UserError
 from aaa.models.factory import build_dit
-from aaa.models.saved import SavedModel
+from aaa.models.saved import SavedModel, find_saved
 from aaa.training.checkpoint import load_weights
 
 logger = logging.getLogger(__name__)
@@ -51,6 +51,20 @@ class TextToImage:
         load_weights(saved.weights, self.model)
         self.model.to(self.device).eval()
 
+    @classmethod
+    def from_pretrained(cls, path: str | Path, device: str = "auto", weights: str = "ema") -> "TextToImage":
+        """Load the model of a run folder, a checkpoint, a model/ folder or a file of weights.
+
+        Args:
+            path: of it.
+            device: `auto` for a GPU where there is one.
+            weights: `ema` or `raw`, for checkpoints that have both.
+
+        Raises:
+            UserError: if there is no model there, or its config names classes that are not aaa's.
+        """
+        return cls(find_saved(Path(path), weights, trust_config=False), pick_device(device))
+
     def draw(
         self,
         prompt: str,
@@ -73,7 +87,8 @@ class TextToImage:
             num_images: how many.
             seed: of the first.
             steps, guidance: None for the model's own defaults.
-            height, width: in pixels; None for the resolution of the training pictures.
+            height, width: in pixels, rounded up to multiples of the VAE's downscale factor; None for the resolution of
+                the training pictures.
             input_image: a picture to start from.
             denoising_strength: how much of it to redraw, in (0, 1].
 
@@ -82,12 +97,10 @@ class TextToImage:
         """
         steps = self.defaults.steps if steps is None else steps
         guidance = self.defaults.guidance if guidance is None else guidance
-        height, width = height or self.resolution, width or self.resolution
-        factor = self.vae.downscale_factor
-        for name, value in (("height", height), ("width", width)):
-            if value < factor or value % factor:
-                raise UserError(f"{name}={value}: must be a multiple of {factor} pixels for this model.")
-        for name, value in (("steps", steps), ("num_images", num_images)):
+        height = self.resolution if height is None else height
+        width = self.resolution if width is None else width
+        numbers = {"steps": steps, "num_images": num_images, "height": height, "width": width}
+        for name, value in numbers.items():
             if value < 1:
                 raise UserError(f"{name}={value}: must be at least 1.")
         if not math.isfinite(guidance):
@@ -98,6 +111,8 @@ class TextToImage:
             raise UserError(f"denoising_strength={denoising_strength}: must be above 0 and at most 1.")
         if denoising_strength < 1 and input_image is None:
             raise UserError("denoising_strength below 1 needs a picture to start from: input_image=PATH.")
+        height, width = self._rounded_up("height", height), self._rounded_up("width", width)
+        factor = self.vae.downscale_factor
         shape = (self.vae.latent_channels, height // factor, width // factor)
         sigmas = self.scheduler.sampling_sigmas(steps, shape[1] * shape[2], denoising_strength)
         latents = initial_noise(range(seed, seed + num_images), shape).to(self.device)
@@ -112,6 +127,13 @@ class TextToImage:
         positive, negative = (embeds.to(latents).expand(num_images, -1, -1) for embeds in (positive, negative))
         latents = euler_sample(self.model, latents, positive, negative, sigmas.tolist(), guidance)
         return to_pictures(self.decoder.decode(latents))
+
+    def _rounded_up(self, name: str, pixels: int) -> int:
+        factor = self.vae.downscale_factor
+        rounded = -(-pixels // factor) * factor
+        if rounded != pixels:
+            logger.warning("%s=%d is not a multiple of %d and was rounded up to %d.", name, pixels, factor, rounded)
+        return rounded
 
     def _refuse_other_channels(self, in_channels: int, weights: Path) -> None:
         if in_channels != self.vae.latent_channels:

@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,13 +26,13 @@ from aaa.errors import UserError
 from aaa.evaluation.grid import make_grid
 from aaa.evaluation.painter import Painter
 from aaa.evaluation.validation import validate, validation_table
-from aaa.models.card import model_card
+from aaa.models.card import SAMPLES, model_card
 from aaa.models.factory import build_dit, count_parameters, forward_flops
 from aaa.models.saved import find_saved, sampling_config, saved_statistics, write_card, write_config
 from aaa.models.weights_file import read_dit_numbers
 from aaa.randomness import generator
 from aaa.tracking.environment import without_secrets, write_environment
-from aaa.tracking.tracker import RunInfo, Tracker
+from aaa.tracking.tracker import METRICS, RunInfo, Tracker, read_metrics
 from aaa.training.checkpoint import (
     State,
     load_optimizer,
@@ -79,7 +80,7 @@ class TrainingRun:
         if config.init_from is not None and config.resume is None:
             self._start_from(model, Path(config.init_from))
         self._resolved = without_secrets(OmegaConf.to_container(config, resolve=True))
-        self.cache, self.vae = open_latents(config, str(self.device))
+        self.cache, self.vae, *_ = open_latents(config, str(self.device))
         self._keep_statistics()
         self.train_records, self.held_out = split_records(self.cache.records, config.data.validation_fraction)
         self.order = data_order(self.train_records, self.cache.shape_ids, trainer.batch_size, config.seed)
@@ -323,7 +324,18 @@ class TrainingRun:
         model = next(iter(self._models().values()))
         save_weights(folder / "model.safetensors", model, self._weights_metadata(self.progress.step))
         write_config(folder, kept)
-        write_card(folder, model_card(self._resolved, count_parameters(model), self.progress.step, self.folder))
+        samples = sorted((self.folder / "samples").glob("step-????????.png"))
+        if samples:
+            shutil.copyfile(samples[-1], folder / SAMPLES)
+        card = model_card(
+            self._resolved,
+            parameters=count_parameters(model),
+            metrics=read_metrics(self.folder / METRICS),
+            device=_describe_device(self.device),
+            prompt=self.cache.records[int(self.train_records[0])].prompt,
+            has_samples=bool(samples),
+        )
+        write_card(folder, card)
 
     def _weights_metadata(self, step: int) -> dict[str, str]:
         return {"format": "pt", "step": str(step), "model": json.dumps(self._resolved["model"])}
@@ -372,6 +384,8 @@ class TrainingRun:
             len(self.held_out),
             _describe_device(self.device),
         )
+        if self.config.data.attribution:
+            logger.info("%s", self.config.data.attribution)
         if self.table is None:
             logger.info("No records are held out (data.validation_fraction=0): no validation loss.")
         logger.info("Run folder: %s", _display_path(self.folder))

@@ -122,7 +122,7 @@ def _encode_all(
     if horizontal_flip:
         jobs += [(index, True) for index in range(len(source)) if source[index].split != "validation"]
     problems: list[str] = []
-    encoded = cut_prompts = 0
+    encoded = cut_prompts = empty_prompts = 0
     moments = Moments() if isinstance(vae, NormalisesLatents) and vae.statistics is None else None
     empty, _ = text_encoder.encode([""])
     writer.write_empty_prompt(empty)
@@ -148,6 +148,7 @@ def _encode_all(
             cut_prompts += sum(length > text_encoder.max_length for length in lengths)
             writer.write(records, latents, prompt_embeds)
             encoded += len(records)
+            empty_prompts += sum(not record.prompt.strip() for record in records)
     if problems and not skip_unreadable:
         listed = "\n  ".join(problems[:LISTED_PROBLEMS])
         more = f"\n  ... and {len(problems) - LISTED_PROBLEMS} more" if len(problems) > LISTED_PROBLEMS else ""
@@ -168,6 +169,8 @@ def _encode_all(
             encoded,
             text_encoder.max_length,
         )
+    if empty_prompts:
+        logger.warning("%d of %d records have an empty prompt.", empty_prompts, encoded)
     if moments is not None:
         writer.statistics = moments.statistics()
     return CacheBuild(encoded, len(problems), cut_prompts, time.monotonic() - began)

@@ -2,9 +2,12 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from PIL import Image
 
 from tests.e2e.conftest import Command, Finished
@@ -72,7 +75,7 @@ def test_run_folders_checkpoints_and_model_folders_are_all_models(
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["height=30"], "height=30: must be a multiple of 4 pixels"),
+        (["height=0"], "height=0: must be at least 1"),
         (["steps=0"], "steps=0: must be at least 1"),
         (["denoising_strength=0.5"], "denoising_strength below 1 needs a picture"),
         (["input_image=nowhere.png"], "input_image=nowhere.png: there is no such file"),
@@ -86,6 +89,39 @@ def test_what_cannot_be_drawn_is_said(
 ) -> None:
     model = [] if arguments[0].startswith("model=") else [f"model={small_run[0]}"]
     assert expected in command("aaa.sample", *model, PROMPT, *arguments).error
+
+
+def test_sizes_are_rounded_up_as_diffsynth_does_and_said(command: Command, small_run: SmallRun, tmp_path: Path) -> None:
+    done = command("aaa.sample", f"model={small_run[0]}", PROMPT, "steps=1", "num_images=1", "height=21", "width=2")
+    assert done.code == 0, done.err
+    assert "height=21 is not a multiple of 4 and was rounded up to 24" in done.err
+    assert Image.open(tmp_path / "samples" / "seed-0.png").size == (4, 24)
+
+
+def test_a_model_of_other_channels_than_its_encoder_is_refused(
+    command: Command, small_run: SmallRun, tmp_path: Path
+) -> None:
+    shutil.copytree(small_run[0] / "model", tmp_path / "model")
+    config = json.loads((tmp_path / "model/config.json").read_text())
+    config["encoder"] |= {"downscale_factor": 8, "latent_channels": 192}
+    config["encoder"]["vae"]["downscale_factor"] = 8
+    (tmp_path / "model/config.json").write_text(json.dumps(config))
+    error = command("aaa.sample", "model=model", PROMPT).error
+    assert "the model has 48 channels, the latents of its encoder 192" in error
+
+
+def test_the_model_card_tells_what_matters_and_its_snippet_runs(small_run: SmallRun, tmp_path: Path) -> None:
+    shutil.copytree(small_run[0] / "model", tmp_path / "model")
+    card = (tmp_path / "model" / "README.md").read_text()
+    for part in ("license: other", "12 steps, 96 samples", "validation loss", "images a second", "samples.png", "cpu"):
+        assert part in card
+    assert Image.open(tmp_path / "model" / "samples.png").width > 300
+    assert yaml.safe_load(card.split("---")[1])["pipeline_tag"] == "text-to-image"
+    snippet = card.split("```python\n")[1].split("```")[0]
+    assert len(snippet.strip().splitlines()) == 5
+    done = subprocess.run([sys.executable, "-c", snippet], cwd=tmp_path / "model", capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert Image.open(tmp_path / "model" / "picture.png").size == (16, 16)
 
 
 @pytest.mark.parametrize("target", ["os.system", "aaa.encoders.flux2.Path", "aaa.data.cache.shutil.rmtree"])

@@ -38,6 +38,7 @@ def test_a_run_folder_holds_everything(small_run: SmallRun) -> None:
         "model/config.json",
         "model/model.safetensors",
         "model/README.md",
+        "model/samples.png",
     ):
         assert (run / name).exists(), name
     assert f"model={run.relative_to(run.parents[2])}" in done.err

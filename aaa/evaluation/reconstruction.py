@@ -1,0 +1,54 @@
+"""What a VAE keeps of the pictures: cached latents decoded and put beside the originals."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from aaa.data.build_cache import Fit
+from aaa.data.cache import LatentCache
+from aaa.data.pictures import crop_and_resize, to_pictures, to_tensor
+from aaa.data.records import Source
+from aaa.encoders.protocols import VAE
+
+
+@dataclass(frozen=True)
+class Reconstructions:
+    """Pictures before and after.
+
+    Attributes:
+        prompts: of each picture.
+        originals: as they were encoded.
+        decoded: from their cached latents.
+        psnr: peak signal-to-noise ratio of each, in dB over 8-bit pixels; infinite where none differs.
+    """
+
+    prompts: Sequence[str]
+    originals: Sequence[Image.Image]
+    decoded: Sequence[Image.Image]
+    psnr: Tensor
+
+
+def reconstruct(cache: LatentCache, vae: VAE, source: Source, fit: Fit, count: int) -> Reconstructions:
+    """Decode the first `count` records of the cache, and read their originals again."""
+    wanted = {record.key: index for index, record in enumerate(cache.records) if not record.flipped}
+    records = ((source[index], wanted.get(source[index].key)) for index in range(len(source)))
+    chosen = [(record, cached) for record, cached in records if cached is not None][:count]
+    originals, decoded = [], []
+    for record, cached in chosen:
+        picture = record.load()
+        originals.append(crop_and_resize(picture, *fit(picture.width, picture.height)))
+        latents, _ = cache.gather(torch.tensor([cached]))
+        decoded += to_pictures(vae.decode(latents))
+    return Reconstructions(
+        [record.prompt for record, _ in chosen],
+        originals,
+        decoded,
+        torch.stack([_psnr(to_tensor(one), to_tensor(other)) for one, other in zip(originals, decoded, strict=True)]),
+    )
+
+
+def _psnr(one: Tensor, other: Tensor) -> Tensor:
+    return -10 * ((one - other) / 2).square().mean().log10()
