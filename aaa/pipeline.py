@@ -195,7 +195,7 @@ class InputImageEmbedder(PipelineUnit):
         clean = pipe.vae.encode(pipe.preprocess_image(input_image))
         if pipe.scheduler.training:
             return {"latents": noise, "input_latents": clean}
-        return {"latents": add_noise(clean, noise, pipe.scheduler.sigmas[:1].to(clean)), "input_latents": clean}
+        return {"latents": add_noise(clean, noise, pipe.scheduler.sigmas[:1].to(clean.device)), "input_latents": clean}
 
 
 def dit_model_fn(dit: AAADiT, latents: Tensor, prompt_embeds: Tensor, timestep: Tensor, **_: Any) -> Tensor:

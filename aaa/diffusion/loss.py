@@ -11,9 +11,9 @@ Model = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def add_noise(latents: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
-    """The point at `sigma` (`B`) on the line from each of the `latents` to its `noise`, both `B C H W`."""
+    """The point at `sigma` (`B` float32) on the line from each of the `latents` to its `noise`, both `B C H W`."""
     sigma = sigma.view(-1, 1, 1, 1)
-    return (1 - sigma) * latents + sigma * noise
+    return ((1 - sigma) * latents + sigma * noise).to(latents.dtype)
 
 
 def flow_matching_loss(
@@ -32,7 +32,7 @@ def flow_matching_loss(
     Returns:
         Losses, `B` float32.
     """
-    noised = add_noise(latents, noise, sigma.to(latents.dtype))
+    noised = add_noise(latents, noise, sigma)
     velocity = noise - latents  # rectified flow target
     predicted = model(noised, prompt_embeds, timestep)
     return (predicted.float() - velocity.float()).square().mean(dim=(1, 2, 3))

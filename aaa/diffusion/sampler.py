@@ -37,7 +37,8 @@ def euler_sample(
     levels = [float(sigma) for sigma in sigmas]
     both_embeds = torch.cat([prompt_embeds, negative_prompt_embeds])
     for sigma, next_sigma in progress(list(pairwise(levels))):
-        timestep = torch.tensor([sigma * TRAIN_TIMESTEPS], device=latents.device)
+        # In bf16 the model is told rounded timesteps, as DiffSynth's pipelines do and as its training has them.
+        timestep = torch.tensor([sigma * TRAIN_TIMESTEPS], device=latents.device, dtype=latents.dtype)
         if guidance == 1:
             velocity = model(latents, prompt_embeds, timestep)
         else:
