@@ -95,6 +95,7 @@ class TrainerConfig:
     batch_size: int = MISSING
     gradient_accumulation_steps: int = 1
     precision: str = "float32"
+    compile: bool = False
     device: str = "auto"
     max_grad_norm: float = 1.0
     ema_decay: float = 0.999
@@ -147,6 +148,13 @@ class TrainConfig:
 
 
 @dataclass
+class BenchConfig(TrainConfig):
+    """Everything a benchmark can be told: what a training run can, and which benchmark."""
+
+    bench: Any = MISSING
+
+
+@dataclass
 class SampleConfig:
     """Everything sampling can be told; an empty value means the model's own default."""
 
@@ -171,6 +179,7 @@ class SampleConfig:
 
 SCHEMAS: dict[str, type] = {
     "train": TrainConfig,
+    "bench": BenchConfig,
     "sample": SampleConfig,
     "data": DataConfig,
     "imagefolder": ImageFolderConfig,
@@ -215,7 +224,9 @@ def _hidden_size(path: str) -> int:
 
 def group_options() -> dict[str, list[str]]:
     """The config groups of a training run with their options."""
-    folders = (path for path in sorted(CONF.iterdir()) if path.is_dir() and path.name not in ("hydra", "sample"))
+    folders = (
+        path for path in sorted(CONF.iterdir()) if path.is_dir() and path.name not in ("hydra", "sample", "bench")
+    )
     return {folder.name: sorted(path.stem for path in folder.glob("*.yaml")) for folder in folders}
 
 

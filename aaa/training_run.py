@@ -42,6 +42,7 @@ from aaa.training.checkpoint import (
     save_checkpoint,
     save_weights,
 )
+from aaa.training.compiling import compile_model
 from aaa.training.ema import averaged_model
 from aaa.training.loop import Progress, Watch, train_steps
 from aaa.training.precision import precision
@@ -92,6 +93,8 @@ class TrainingRun:
         self.evaluation = build(config, "evaluation")
         model = model.to(self.device, self.dtype)
         self.ema = averaged_model(model, trainer.ema_decay) if trainer.ema_decay else None
+        if trainer.compile:
+            compile_model(model, self.device)
         optimizer = build_optimizer(config, model)
         self.progress = self._restore(model, optimizer)
         self.raw_model = model

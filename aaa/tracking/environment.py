@@ -16,24 +16,27 @@ HIDDEN = "<hidden>"
 
 
 def write_environment(path: Path, device: str, data: dict[str, str | None]) -> None:
-    """Write `environment.json`: command, versions, machine, device, data, git commit and uncommitted changes.
+    """Write `environment.json`.
 
     Args:
         path: of the file.
         device: what the run computes on.
         data: fingerprints of what it trains on and is validated on.
     """
-    content = {
+    path.write_text(json.dumps(describe_environment(device) | {"data": data}, indent=2), encoding="utf-8")
+
+
+def describe_environment(device: str) -> dict[str, Any]:
+    """Command, versions, machine, device, git commit and uncommitted changes."""
+    return {
         "command": [HIDDEN if SECRET.search(part.partition("=")[0]) else part for part in sys.argv],
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
         "machine": platform.platform(),
         "cpus": os.cpu_count(),
         "device": device,
-        "data": data,
         "git": _git_state(),
     }
-    path.write_text(json.dumps(content, indent=2), encoding="utf-8")
 
 
 def without_secrets(config: Any) -> Any:

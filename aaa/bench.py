@@ -1,0 +1,39 @@
+"""Measure speed: `python -m aaa.bench [bench=NAME] model=... [overrides]`."""
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aaa.cli import run
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+logger = logging.getLogger(__name__)
+
+
+def bench(config: "DictConfig") -> None:
+    """Run one benchmark; print its table, write results.json and plot.png."""
+    import torch
+
+    from aaa.assemble import build, pick_device
+    from aaa.config import check_config
+    from aaa.tracking.console import console
+    from aaa.tracking.environment import describe_environment
+
+    check_config(config)
+    device = pick_device(config.trainer.device)
+    report = build(config, "bench").run(config, device)
+    name = torch.cuda.get_device_name() if device == "cuda" else f"cpu ({torch.get_num_threads()} threads)"
+    report.save(Path(config.output_dir), describe_environment(name))
+    console.print(report.table())
+    logger.info("Wrote results.json and plot.png to %s", config.output_dir)
+
+
+def main() -> None:
+    """Entry point of `aaa-bench`."""
+    run(bench, "bench")
+
+
+if __name__ == "__main__":
+    main()

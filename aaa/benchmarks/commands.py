@@ -1,0 +1,50 @@
+"""Our own commands as measured: run in a process of their own, with the time and the memory they took."""
+
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from aaa.errors import UserError
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A finished process.
+
+    Attributes:
+        seconds: from its start to its end.
+        peak_gib: the most memory it held.
+        output: what it wrote to the terminal.
+    """
+
+    seconds: float
+    peak_gib: float
+    output: str
+
+
+def measure(folder: Path, *arguments: str) -> Measured:
+    """Run `python ...` in a folder.
+
+    Raises:
+        UserError: with what it said, if it fails.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / "output.txt"
+    began = time.monotonic()
+    with log.open("w", encoding="utf-8") as output:
+        process = subprocess.Popen(
+            [sys.executable, *arguments],
+            cwd=folder,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=os.environ | {"WANDB_MODE": "disabled"},
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+    taken = time.monotonic() - began
+    text = log.read_text(encoding="utf-8")
+    if status:
+        raise UserError(f"python {' '.join(arguments)} failed:\n{text}")
+    return Measured(taken, usage.ru_maxrss / 2**20, text)

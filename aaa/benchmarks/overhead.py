@@ -1,0 +1,80 @@
+"""The trainer's step against a bare one: what logging, progress, signals and watches cost."""
+
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from omegaconf import DictConfig
+
+from aaa.benchmarks.report import Report
+from aaa.benchmarks.speed import _step
+from aaa.benchmarks.subject import Subject, make_subject
+from aaa.benchmarks.timing import synchronize
+from aaa.tracking.tracker import NoLogger, RunInfo, Tracker
+from aaa.training.loop import Progress, Watch, train_steps
+
+
+class Overhead:
+    """Alternates rounds of bare steps and of the trainer's, with logging, EMA and progress on.
+
+    Args:
+        rounds: of each.
+        steps: of a round.
+    """
+
+    def __init__(self, rounds: int, steps: int) -> None:
+        self.rounds, self.steps = rounds, steps
+
+    def run(self, config: DictConfig, device: str) -> Report:
+        """Measure."""
+        subject = make_subject(config, device, precision=config.trainer.precision, compiled=config.trainer.compile)
+        times: dict[str, list[float]] = {"bare loop": [], "trainer": []}
+        with tempfile.TemporaryDirectory() as folder:
+            tracker = Tracker(RunInfo(Path(folder), "bench", {}, [], None, 0), NoLogger())
+            self._trainer_seconds(subject, config, tracker)  # warm-up
+            for _ in range(self.rounds):
+                times["bare loop"].append(self._bare_seconds(subject, config))
+                times["trainer"].append(self._trainer_seconds(subject, config, tracker))
+        subject.close()
+        bare, ours = (median(values) / self.steps for values in times.values())
+        rows: list[dict[str, Any]] = [
+            {"loop": name, "step ms": 1000 * median(values) / self.steps, "least ms": 1000 * min(values) / self.steps}
+            for name, values in times.items()
+        ]
+        note = f"overhead: {100 * (ours / bare - 1):.1f}% of a step of {config.trainer.batch_size} pictures"
+        return Report(f"{config.model.name}: the trainer beside a bare loop", rows, ("loop", "step ms"), [note])
+
+    def _bare_seconds(self, subject: Subject, config: DictConfig) -> float:
+        synchronize(subject.accelerator.device)
+        began = time.perf_counter()
+        for number in range(self.steps):
+            _step(subject, config.trainer.batch_size, number)
+        synchronize(subject.accelerator.device)
+        return time.perf_counter() - began
+
+    def _trainer_seconds(self, subject: Subject, config: DictConfig, tracker: Tracker) -> float:
+        trainer = config.trainer
+        synchronize(subject.accelerator.device)
+        began = time.perf_counter()
+        train_steps(
+            subject.accelerator,
+            subject.model,
+            subject.optimizer,
+            subject.ema,
+            subject.loss,
+            subject.batches,
+            lambda _: 1.0,
+            [Watch(every, lambda _: None) for every in (trainer.save_every_steps, trainer.validate_every_steps)],
+            tracker.log,
+            Progress(),
+            seed=config.seed,
+            max_steps=self.steps,
+            batch_size=trainer.batch_size,
+            gradient_accumulation_steps=1,
+            max_grad_norm=trainer.max_grad_norm,
+            log_every_steps=trainer.log_every_steps,
+        )
+        synchronize(subject.accelerator.device)
+        return time.perf_counter() - began

@@ -1,0 +1,169 @@
+"""A training step for sizes of batch, precisions, compiled or not: how fast, what it spends its time on, what fits."""
+
+import logging
+from collections.abc import Sequence
+from functools import partial
+from itertools import product
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from torch import nn
+
+from aaa.benchmarks.report import Report
+from aaa.benchmarks.subject import Subject, make_subject
+from aaa.benchmarks.timing import matmul_rate, quantiles, seconds
+from aaa.randomness import generator
+from aaa.training.memory import available_memory_gib, peak_memory_gib, reset_peak_memory
+
+logger = logging.getLogger(__name__)
+
+WARM_UP_STEPS = 2
+
+
+class Speed:
+    """Measures steps of the config's model.
+
+    Args:
+        batch_sizes: rising.
+        precisions: `float32`, `bf16` (autocast), `bf16_weights`.
+        compiled: whether by torch.compile: any of false and true.
+        steps: measured for each combination.
+    """
+
+    def __init__(
+        self, batch_sizes: Sequence[int], precisions: Sequence[str], compiled: Sequence[bool], steps: int
+    ) -> None:
+        self.batch_sizes, self.precisions, self.compiled, self.steps = batch_sizes, precisions, compiled, steps
+
+    def run(self, config: DictConfig, device: str) -> Report:
+        """Measure."""
+        rows: list[dict[str, Any]] = []
+        rates: dict[torch.dtype, float] = {}
+        for precision, compiled in product(self.precisions, self.compiled):
+            subject = make_subject(config, device, precision=precision, compiled=compiled)
+            dtype = subject.compute_dtype
+            if dtype not in rates:
+                rates[dtype] = matmul_rate(subject.accelerator.device, dtype)
+            fitting: list[tuple[int, float]] = []  # batch sizes and their peak memory
+            for batch_size in self.batch_sizes:
+                row: dict[str, Any] = {
+                    "precision": precision,
+                    "compiled": "yes" if compiled else "no",
+                    "batch": batch_size,
+                }
+                if (needed := _predicted_gib(fitting, batch_size)) > available_memory_gib(subject.accelerator.device):
+                    rows.append(row | {"note": f"does not fit: about {needed:.1f} GiB"})
+                    break
+                try:
+                    row |= self._measure(subject, batch_size, rates[dtype])
+                except torch.OutOfMemoryError:
+                    rows.append(row | {"note": "does not fit"})
+                    break
+                fitting.append((batch_size, row["peak GiB"]))
+                rows.append(row)
+                logger.info("%s", "  ".join(f"{key} {_short(value)}" for key, value in row.items()))
+            subject.close()
+        return Report(
+            f"{config.model.name}: steps of training", rows, ("batch", "images/s"), _notes(rows, rates, device)
+        )
+
+    def _measure(self, subject: Subject, batch_size: int, rate: float) -> dict[str, Any]:
+        device = subject.accelerator.device
+        reset_peak_memory(device)
+        for number in range(WARM_UP_STEPS):
+            seconds(partial(_step, subject, batch_size, number), device)
+        steps = range(WARM_UP_STEPS, WARM_UP_STEPS + self.steps)
+        times = [seconds(partial(_step, subject, batch_size, number), device) for number in steps]
+        parts: dict[str, list[float]] = {}
+        for number in steps:
+            for name, taken in _parts(subject, batch_size, number).items():
+                parts.setdefault(name, []).append(taken)
+        middle, low, high = quantiles(times)
+        return {
+            "images/s": batch_size / middle,
+            "step ms": 1000 * middle,
+            "p5": 1000 * low,
+            "p95": 1000 * high,
+            **{f"{name} ms": 1000 * quantiles(taken)[0] for name, taken in parts.items()},
+            "tokens/s": batch_size * subject.tokens / middle,
+            "TFLOP/s": batch_size * subject.flops / middle / 1e12,
+            "MFU": batch_size * subject.flops / middle / rate,
+            "peak GiB": peak_memory_gib(device),
+        }
+
+
+def _step(subject: Subject, batch_size: int, number: int) -> None:
+    """A step of training, bare: nothing is waited for or read back."""
+    device = subject.accelerator.device
+    latents, prompt_embeds = (
+        tensor.to(device) for tensor in subject.batches(range(number * batch_size, (number + 1) * batch_size))
+    )
+    loss = subject.loss(subject.model, latents, prompt_embeds, generator("bench", number, device=device)).mean()
+    subject.accelerator.backward(loss)
+    nn.utils.clip_grad_norm_(subject.model.parameters(), 1.0)
+    subject.optimizer.step()
+    subject.optimizer.zero_grad()
+    if subject.ema is not None:
+        subject.ema.update_parameters(subject.accelerator.unwrap_model(subject.model))
+
+
+def _parts(subject: Subject, batch_size: int, number: int) -> dict[str, float]:
+    """The same step, waiting for the device after each part."""
+    device = subject.accelerator.device
+    held: dict[str, Any] = {}
+
+    def data() -> None:
+        positions = range(number * batch_size, (number + 1) * batch_size)
+        held["batch"] = [tensor.to(device) for tensor in subject.batches(positions)]
+
+    def forward() -> None:
+        draws = generator("bench", number, device=device)
+        latents, prompt_embeds = held["batch"]
+        held["loss"] = subject.loss(subject.model, latents, prompt_embeds, draws).mean()
+
+    def optimizer() -> None:
+        nn.utils.clip_grad_norm_(subject.model.parameters(), 1.0)
+        subject.optimizer.step()
+        subject.optimizer.zero_grad()
+
+    def ema() -> None:
+        if subject.ema is not None:
+            subject.ema.update_parameters(subject.accelerator.unwrap_model(subject.model))
+
+    return {
+        "data": seconds(data, device),
+        "forward": seconds(forward, device),
+        "backward": seconds(lambda: subject.accelerator.backward(held["loss"]), device),
+        "optimizer": seconds(optimizer, device),
+        "EMA": seconds(ema, device),
+    }
+
+
+def _predicted_gib(fitting: list[tuple[int, float]], batch_size: int) -> float:
+    """Memory of a batch, by how it grew with the last two; 0 where nothing is known yet."""
+    if len(fitting) < 2:
+        return 0.0
+    (smaller, low), (larger, high) = fitting[-2:]
+    return high + (high - low) / (larger - smaller) * (batch_size - larger)
+
+
+def _notes(rows: list[dict[str, Any]], rates: dict[torch.dtype, float], device: str) -> list[str]:
+    notes = [
+        f"{device}: multiplies {str(dtype).removeprefix('torch.')} matrices at {rate / 1e12:.2f} TFLOP/s; MFU is the "
+        "share of that"
+        for dtype, rate in rates.items()
+    ]
+    measured = [row for row in rows if "images/s" in row]
+    if measured:
+        best = max(measured, key=lambda row: row["images/s"])
+        compiled = "compiled" if best["compiled"] == "yes" else "not compiled"
+        notes.append(
+            f"fastest: trainer.batch_size={best['batch']} trainer.precision={best['precision']}, {compiled}: "
+            f"{best['images/s']:.3g} images/s"
+        )
+    return notes
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,52 @@
+"""How long one waits for an answer: the config, the first step, the end of ten steps."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from aaa.benchmarks.commands import measure
+from aaa.benchmarks.report import Report
+
+QUIET = ("logger=none", "trainer.validate_every_steps=0", "trainer.sample_every_steps=0", "trainer.save_every_steps=0")
+
+
+class Startup:
+    """Runs the commands as a user types them, each in a process of its own, with the overrides of the benchmark.
+
+    Args:
+        repeats: of each; the fastest counts, so that a busy machine tells little.
+    """
+
+    def __init__(self, repeats: int) -> None:
+        self.repeats = repeats
+
+    def run(self, config: DictConfig, device: str) -> Report:  # noqa: ARG002
+        """Measure."""
+        chosen = [text for text in HydraConfig.get().overrides.task if not text.startswith("bench")]
+        train = ["-m", "aaa.train", *chosen, *QUIET, "evaluation=none"]
+        commands = {
+            "python -c 'import torch, accelerate'": ["-c", "import torch, accelerate"],
+            "python -c 'import torch, diffsynth'": ["-c", "import torch, diffsynth"],
+            "train --help": ["-m", "aaa.train", "--help"],
+            "train --cfg job": ["-m", "aaa.train", *chosen, "--cfg", "job"],
+            "train, 1 step, building the cache": [*train, "trainer.max_steps=1"],
+            "train, 1 step, cached": [*train, "trainer.max_steps=1"],
+            "train, 10 steps, cached": [*train, "trainer.max_steps=10"],
+        }
+        rows: list[dict[str, Any]] = []
+        with tempfile.TemporaryDirectory() as folder:
+            for name, arguments in commands.items():
+                repeats = 1 if "building" in name else self.repeats
+                rows.append(
+                    {
+                        "command": name,
+                        "seconds": min(measure(Path(folder), *arguments).seconds for _ in range(repeats)),
+                    }
+                )
+        seconds = {row["command"]: row["seconds"] for row in rows}
+        beyond = seconds["train, 1 step, cached"] - seconds["python -c 'import torch, accelerate'"]
+        note = f"a cached run of one step takes {beyond:.2f} s more than importing torch and accelerate"
+        return Report("From the command to its answer", rows, ("command", "seconds"), [note])

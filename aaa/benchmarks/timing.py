@@ -1,0 +1,41 @@
+"""Clocks: of the device's own time, of what it multiplies matrices at, and of memory."""
+
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from statistics import median
+
+import torch
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has done what it was told."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def seconds(action: Callable[[], object], device: torch.device) -> float:
+    """How long this takes on the device."""
+    synchronize(device)
+    began = time.perf_counter()
+    action()
+    synchronize(device)
+    return time.perf_counter() - began
+
+
+def quantiles(values: Sequence[float]) -> tuple[float, float, float]:
+    """Median, 5th and 95th percentile."""
+    ordered = sorted(values)
+    last = len(ordered) - 1
+    return median(ordered), ordered[round(0.05 * last)], ordered[round(0.95 * last)]
+
+
+def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """Floating-point operations a second of a big matrix product, the best of several sizes and tries."""
+    best = 0.0
+    for size in (4096, 8192) if device.type == "cuda" else (1024, 2048):
+        one, other = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+        tries = 20 if device.type == "cuda" else 5
+        times = [seconds(partial(torch.mm, one, other), device) for _ in range(1 + tries)]
+        best = max(best, 2 * size**3 / min(times[1:]))
+    return best

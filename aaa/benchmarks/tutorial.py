@@ -1,0 +1,208 @@
+"""The tutorial's own loop beside ours: DiffSynth's training task, encoders and all, on the same device."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from PIL import Image
+from torch import Tensor, nn
+
+from aaa.benchmarks.report import Report
+from aaa.benchmarks.subject import make_subject
+from aaa.benchmarks.timing import synchronize
+from aaa.tracking.tracker import NoLogger
+from aaa.training.loop import Progress, train_steps
+
+SIDE, PROMPT_TOKENS, VOCABULARY = 256, 128, 151_936
+
+
+class Tutorial:
+    """Images a second of both, encoding included and from what both have cached.
+
+    The encoders have their true sizes and random weights. DiffSynth encodes picture and prompt in every step; ours
+    once, which is spread over the epochs.
+
+    Args:
+        steps: measured of DiffSynth's loop, after one to warm up.
+        our_steps: of ours.
+        batch_size: of ours; DiffSynth's model takes one picture at a time.
+        epochs: over which encoding once is spread.
+    """
+
+    def __init__(self, steps: int, our_steps: int, batch_size: int, epochs: int) -> None:
+        self.steps, self.our_steps, self.batch_size, self.epochs = steps, our_steps, batch_size, epochs
+
+    def run(self, config: DictConfig, device: str) -> Report:
+        """Measure."""
+        encoders = _Encoders(device)
+        theirs = _diffsynth_seconds(device, self.steps, encoders)
+        theirs_cached = _diffsynth_seconds(device, self.steps, None)
+        batch = 8
+        encoding = _median([encoders.seconds(batch) for _ in range(3)]) / batch
+        del encoders
+        ours_cached = self._our_seconds(config, device)
+        ours = ours_cached + encoding / self.epochs
+        rows: list[dict[str, Any]] = [
+            {
+                "loop": "DiffSynth, encoding every step",
+                "images/s": 1 / theirs,
+                "ours over it": theirs_over(ours, theirs),
+            },
+            {"loop": "ours, encoding once", "images/s": 1 / ours},
+            {
+                "loop": "DiffSynth, from cached latents",
+                "images/s": 1 / theirs_cached,
+                "ours over it": theirs_over(ours_cached, theirs_cached),
+            },
+            {"loop": "ours, from cached latents", "images/s": 1 / ours_cached},
+        ]
+        notes = [
+            f"ours: batches of {self.batch_size}, trainer.precision={config.trainer.precision}, encoding spread over "
+            f"{self.epochs} epochs ({1 / encoding:.3g} pictures/s)",
+        ]
+        return Report(f"{config.model.name} beside the tutorial's loop, on {device}", rows, ("loop", "images/s"), notes)
+
+    def _our_seconds(self, config: DictConfig, device: str) -> float:
+        """Seconds a picture of the trainer's loop, the first step left out."""
+        subject = make_subject(config, device, precision=config.trainer.precision, compiled=config.trainer.compile)
+        logger = NoLogger()
+        progress = Progress()
+        took = []
+        for steps in (1, 1 + self.our_steps):
+            synchronize(subject.accelerator.device)
+            began = time.perf_counter()
+            train_steps(
+                subject.accelerator,
+                subject.model,
+                subject.optimizer,
+                subject.ema,
+                subject.loss,
+                subject.batches,
+                lambda _: 1.0,
+                [],
+                logger.log,
+                progress,
+                seed=config.seed,
+                max_steps=steps,
+                batch_size=self.batch_size,
+                gradient_accumulation_steps=1,
+                max_grad_norm=config.trainer.max_grad_norm,
+                log_every_steps=config.trainer.log_every_steps,
+            )
+            synchronize(subject.accelerator.device)
+            took.append(time.perf_counter() - began)
+        subject.close()
+        return took[1] / self.our_steps / self.batch_size
+
+
+def theirs_over(ours: float, theirs: float) -> str:
+    """How many times faster."""
+    return f"{theirs / ours:.1f} x"
+
+
+class _Encoders:
+    """Qwen3-0.6B and FLUX.2's VAE in bf16, of their true sizes, randomly initialised."""
+
+    def __init__(self, device: str) -> None:
+        from diffsynth.models.flux2_vae import Flux2VAE
+        from diffsynth.models.z_image_text_encoder import ZImageTextEncoder
+
+        self.device = device
+        with torch.device(device):
+            self.text_encoder = ZImageTextEncoder("0.6B").bfloat16().eval()
+            self.vae = Flux2VAE().bfloat16().eval()
+
+    @torch.no_grad()
+    def encode(self, images: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Images `B 3 H W` and token ids `B L` to latents and prompt_embeds."""
+        mask = torch.ones_like(tokens)
+        states = self.text_encoder(
+            input_ids=tokens, attention_mask=mask, output_hidden_states=True, use_cache=False
+        ).hidden_states
+        return self.vae.encode(images.to(self.device, torch.bfloat16)), states[-1]
+
+    def seconds(self, batch: int) -> float:
+        """Of encoding so many pictures at once."""
+        images, tokens = torch.zeros(batch, 3, SIDE, SIDE), _tokens(batch, self.device)
+        synchronize(torch.device(self.device))
+        began = time.perf_counter()
+        self.encode(images, tokens)
+        synchronize(torch.device(self.device))
+        return time.perf_counter() - began
+
+
+def _tokens(batch: int, device: str) -> Tensor:
+    return torch.randint(VOCABULARY, (batch, PROMPT_TOKENS), generator=torch.Generator().manual_seed(0)).to(device)
+
+
+def _diffsynth_seconds(device: str, steps: int, encoders: _Encoders | None) -> float:
+    """Seconds a picture of DiffSynth's `launch_training_task`, its first step left out."""
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+    from diffsynth.diffusion import FlowMatchSFTLoss
+    from diffsynth.diffusion.runner import launch_training_task
+    from diffsynth.diffusion.training_module import DiffusionTrainingModule
+
+    from aaa.models.dit import AAADiT
+    from aaa.pipeline import AAAImagePipeline
+
+    times: list[float] = []
+
+    class Pictures(torch.utils.data.Dataset[Any]):
+        load_from_cache = False
+
+        def __len__(self) -> int:
+            return steps + 1
+
+        def __getitem__(self, index: int) -> Any:
+            return Image.new("RGB", (SIDE, SIDE), (index % 256, 90, 90))
+
+    class Training(DiffusionTrainingModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.pipe = AAAImagePipeline(device=device, torch_dtype=torch.bfloat16)
+            self.pipe.dit = AAADiT().to(device, torch.bfloat16)
+            self.pipe.scheduler.set_timesteps(1000, training=True)
+            self.cached = None if encoders is not None else _cached(device)
+
+        def trainable_modules(self) -> Iterator[nn.Parameter]:
+            return self.pipe.dit.parameters()
+
+        def forward(self, picture: Image.Image) -> Tensor:
+            if self.cached is not None:
+                latents, prompt_embeds = self.cached
+            else:
+                assert encoders is not None
+                latents, prompt_embeds = encoders.encode(self.pipe.preprocess_image(picture), _tokens(1, device))
+            return FlowMatchSFTLoss(self.pipe, input_latents=latents, prompt_embeds=prompt_embeds)
+
+    class Clock:
+        def on_step_end(self, *_: Any, loss: Tensor) -> None:  # noqa: ARG002
+            synchronize(torch.device(device))
+            times.append(time.perf_counter())
+
+        def on_training_end(self, *_: Any) -> None:
+            """Nothing to save."""
+
+    launch_training_task(
+        Accelerator(cpu=device == "cpu"),
+        Pictures(),
+        Training(),
+        Clock(),
+        learning_rate=2e-4,
+        num_workers=0,
+        save_steps=1,
+    )
+    AcceleratorState._reset_state(reset_partial_state=True)
+    return (times[-1] - times[0]) / steps
+
+
+def _cached(device: str) -> tuple[Tensor, Tensor]:
+    latents, prompt_embeds = torch.randn(1, 128, SIDE // 16, SIDE // 16), torch.randn(1, PROMPT_TOKENS, 1024)
+    return latents.to(device, torch.bfloat16), prompt_embeds.to(device, torch.bfloat16)
+
+
+def _median(values: list[float]) -> float:
+    return sorted(values)[len(values) // 2]

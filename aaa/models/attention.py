@@ -1,0 +1,60 @@
+"""Softmax attention by the fastest routine for the device and the dtype.
+
+On a GPU that is torch's choice (FlashAttention and its like). Training in bf16 on a CPU, torch's fused backward takes
+several times as long as the same matrix products one after the other, done a few heads at a time so that their scores
+stay in the cache. Forward and backward in ms on 2 cores with AMX (torch 2.15), samples x heads x tokens x head width:
+
+| | torch's fused | plain products | in blocks |
+| --- | --- | --- | --- |
+| 32 x 2 x 80 x 64 | 7.7 | 1.7 | 2.6 |
+| 8 x 32 x 384 x 32 | 103 | 125 | 64 |
+| 4 x 16 x 1152 x 64 | 204 | 300 | 167 |
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# A block has about this many scores; up to twice as many in all are not worth splitting.
+CACHED_SCORES = 4 * 2**20
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Softmax attention without mask or dropout, `B heads N head_dim` each."""
+    if q.device.type == "cpu" and q.dtype == torch.bfloat16 and q.requires_grad:
+        batch, heads, tokens, width = q.shape
+        if batch * heads * tokens**2 <= 2 * CACHED_SCORES:
+            scores = (q * width**-0.5) @ k.transpose(-1, -2)  # B heads N N
+            return scores.softmax(dim=-1) @ v
+        return _BlockwiseBackward.apply(q, k, v)
+    return F.scaled_dot_product_attention(q, k, v)
+
+
+class _BlockwiseBackward(torch.autograd.Function):
+    """torch's fused forward, which is fast and keeps no scores, and a backward that makes them again block by block."""
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        ctx.save_for_backward(q, k, v)
+        return F.scaled_dot_product_attention(q, k, v)
+
+    @staticmethod
+    def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        shape = ctx.saved_tensors[0].shape
+        tokens, width = shape[-2:]
+        scale = width**-0.5
+        q, k, v, grad_out = (x.reshape(-1, tokens, width) for x in (*ctx.saved_tensors, grad_out))  # B*heads N head_dim
+        q = q * scale
+        grad_q, grad_k, grad_v = (torch.empty_like(x) for x in (q, k, v))
+        block = max(1, CACHED_SCORES // tokens**2)
+        for start in range(0, len(q), block):
+            b = slice(start, start + block)
+            weights = torch.bmm(q[b], k[b].mT).softmax(dim=-1)  # block N N
+            torch.bmm(weights.mT, grad_out[b], out=grad_v[b])
+            grad_weights = torch.bmm(grad_out[b], v[b].mT)
+            grad_scores = torch._softmax_backward_data(grad_weights, weights, -1, weights.dtype)
+            torch.bmm(grad_scores, k[b], out=grad_q[b])
+            torch.bmm(grad_scores.mT, q[b], out=grad_k[b])
+        return (grad_q * scale).view(shape), grad_k.view(shape), grad_v.view(shape)

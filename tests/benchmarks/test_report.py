@@ -1,0 +1,29 @@
+import json
+from pathlib import Path
+
+from PIL import Image
+from rich.console import Console
+
+from aaa.benchmarks.report import Report
+
+
+def test_a_report_is_a_table_a_file_and_a_plot(tmp_path: Path) -> None:
+    rows = [
+        {"precision": "bf16", "batch": 1, "images/s": 2.5},
+        {"precision": "bf16", "batch": 4, "images/s": 3.25},
+        {"precision": "bf16", "batch": 99, "note": "does not fit"},
+    ]
+    report = Report("steps", rows, ("batch", "images/s"), ["fastest: 4"])
+    console = Console(record=True, width=120)
+    console.print(report.table())
+    text = console.export_text()
+    assert "3.25" in text
+    assert "does not fit" in text
+    assert "fastest: 4" in text
+    report.save(tmp_path / "out", {"device": "cpu"})
+    saved = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert saved["rows"] == rows
+    assert saved["environment"] == {"device": "cpu"}
+    assert Image.open(tmp_path / "out" / "plot.png").width > 300
+    Report("bars", [{"loop": "ours", "ms": 1.0}], ("loop", "ms")).save(tmp_path / "bars", {})
+    assert (tmp_path / "bars" / "plot.png").is_file()

@@ -1,0 +1,46 @@
+import time
+
+import pytest
+import torch
+
+from aaa.benchmarks.speed import _predicted_gib
+from aaa.benchmarks.timing import matmul_rate, quantiles, seconds
+from aaa.training.memory import available_memory_gib, peak_memory_gib, reset_peak_memory
+
+CPU = torch.device("cpu")
+
+
+def test_seconds_are_those_of_the_action() -> None:
+    assert seconds(lambda: time.sleep(0.05), CPU) >= 0.05
+
+
+def test_quantiles_of_known_numbers() -> None:
+    assert quantiles([float(value) for value in range(101)]) == (50.0, 5.0, 95.0)
+    assert quantiles([3.0]) == (3.0, 3.0, 3.0)
+
+
+def test_a_machine_multiplies_matrices() -> None:
+    assert matmul_rate(CPU, torch.float32) > 1e8
+
+
+def test_the_memory_of_a_bigger_batch_is_foreseen_from_two_smaller() -> None:
+    assert _predicted_gib([(1, 2.0)], 4) == 0
+    assert _predicted_gib([(1, 2.0), (4, 3.5)], 16) == pytest.approx(9.5)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_memory_of_a_gpu_is_counted() -> None:
+    device = torch.device("cuda")
+    reset_peak_memory(device)
+    held = torch.empty(2**28, device=device)
+    assert peak_memory_gib(device) >= held.nbytes / 2**30
+    assert available_memory_gib(device) > 0
+
+
+def test_the_peak_of_this_process_can_be_reset() -> None:
+    held = torch.ones(2**27)  # 0.5 GiB
+    high = peak_memory_gib(CPU)
+    del held
+    reset_peak_memory(CPU)
+    assert peak_memory_gib(CPU) < high - 0.3
+    assert available_memory_gib(CPU) > peak_memory_gib(CPU)

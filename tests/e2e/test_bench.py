@@ -1,0 +1,65 @@
+"""Benchmarks as a user types them, cut down to seconds: that they run and say what they found, not how fast."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import Command
+
+TINY = ["model.dim=32", "model.depth=1", "model.heads=2", "data.resolution=16", "trainer.batch_size=2"]
+
+
+def results(folder: Path) -> dict[str, Any]:
+    (found,) = folder.glob("outputs/bench/*/results.json")
+    assert (found.parent / "plot.png").is_file()
+    return json.loads(found.read_text())
+
+
+def test_speed_measures_every_combination(command: Command, tmp_path: Path) -> None:
+    done = command(
+        "aaa.bench", *TINY, "bench.batch_sizes=[1,2]", "bench.precisions=[float32,bf16]", "bench.steps=2", "+bench.x=1"
+    )
+    assert "bench: aaa.benchmarks.speed.Speed cannot be made" in done.error
+    done = command("aaa.bench", *TINY, "bench.batch_sizes=[1,2]", "bench.precisions=[float32,bf16]", "bench.steps=2")
+    assert done.code == 0, done.err
+    found = results(tmp_path)
+    assert [(row["precision"], row["batch"]) for row in found["rows"]] == [
+        ("float32", 1),
+        ("float32", 2),
+        ("bf16", 1),
+        ("bf16", 2),
+    ]
+    for row in found["rows"]:
+        assert row["images/s"] == pytest.approx(1000 * row["batch"] / row["step ms"])
+        assert 0 < row["MFU"] < 1
+        assert row["p5"] <= row["step ms"] <= row["p95"]
+        for part in ("data", "forward", "backward", "optimizer", "EMA"):
+            assert row[f"{part} ms"] >= 0
+    assert any(note.startswith("fastest: trainer.batch_size=") for note in found["notes"])
+    assert "images/s" in done.out + done.err
+
+
+def test_overhead_compares_the_trainer_with_a_bare_loop(command: Command, tmp_path: Path) -> None:
+    done = command("aaa.bench", "bench=overhead", *TINY, "bench.rounds=2", "bench.steps=3")
+    assert done.code == 0, done.err
+    found = results(tmp_path)
+    assert [row["loop"] for row in found["rows"]] == ["bare loop", "trainer"]
+    assert found["notes"][0].startswith("overhead: ")
+
+
+def test_encode_builds_opens_and_reads(command: Command, tmp_path: Path) -> None:
+    done = command("aaa.bench", "bench=encode", *TINY, "bench.records=[20,40]", "bench.opened_records=2000")
+    assert done.code == 0, done.err
+    rows = results(tmp_path)["rows"]
+    assert [row["records"] for row in rows] == [20, 40, 2000, 2000]
+    assert all(row["pictures/s"] > 0 and row["peak GiB"] > 0 for row in rows[:2])
+
+
+def test_startup_times_the_commands(command: Command, tmp_path: Path) -> None:
+    done = command("aaa.bench", "bench=startup", *TINY, "data.source.num_records=20", "bench.repeats=1")
+    assert done.code == 0, done.err
+    found = results(tmp_path)
+    assert all(row["seconds"] > 0 for row in found["rows"])
+    assert "more than importing torch" in found["notes"][0]

@@ -1,0 +1,37 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from aaa.models import attention
+from aaa.models.attention import attend
+
+
+@pytest.mark.parametrize(("tokens", "cached_scores"), [(5, 2**22), (70, 1), (70, 3 * 70**2), (1500, 2**22)])
+def test_every_routine_agrees_in_bf16_with_gradients(
+    monkeypatch: pytest.MonkeyPatch, tokens: int, cached_scores: int
+) -> None:
+    monkeypatch.setattr(attention, "CACHED_SCORES", cached_scores)
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(2, 2, tokens, 32, dtype=torch.bfloat16, requires_grad=True) for _ in range(3))
+    out = attend(q, k, v)
+    out.float().square().sum().backward()
+    exact = [tensor.detach().float().requires_grad_() for tensor in (q, k, v)]
+    expected = attend(*exact)
+    expected.square().sum().backward()
+    torch.testing.assert_close(out.float(), expected, atol=2e-2, rtol=2e-2)
+    for found, wanted in zip((q, k, v), exact, strict=True):
+        assert found.grad is not None
+        assert wanted.grad is not None
+        torch.testing.assert_close(found.grad.float(), wanted.grad, atol=5e-2, rtol=5e-2)
+
+
+@pytest.mark.parametrize("cached_scores", [1, 2 * 7**2, 10**6])
+def test_the_backward_in_blocks_is_exact(monkeypatch: pytest.MonkeyPatch, cached_scores: int) -> None:
+    monkeypatch.setattr(attention, "CACHED_SCORES", cached_scores)
+    draws = torch.Generator().manual_seed(0)
+    arguments = [
+        torch.randn(2, 7, 3, 4, generator=draws, dtype=torch.float64).transpose(1, 2).requires_grad_() for _ in range(3)
+    ]
+    q, k, v = arguments
+    torch.testing.assert_close(attention._BlockwiseBackward.apply(q, k, v), F.scaled_dot_product_attention(q, k, v))
+    assert torch.autograd.gradcheck(attention._BlockwiseBackward.apply, arguments)
