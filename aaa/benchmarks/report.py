@@ -18,16 +18,18 @@ class Report:
         rows: a dictionary a measurement, its keys the columns.
         plot: columns to draw: x and y, or a label and y for bars.
         notes: what the rows mean together, a sentence each.
+        columns: those that the terminal shows; all of them if there are none.
     """
 
     title: str
     rows: Sequence[dict[str, Any]]
     plot: tuple[str, str]
     notes: Sequence[str] = field(default_factory=list)
+    columns: Sequence[str] = ()
 
     def table(self) -> Table:
         """The rows for the terminal."""
-        columns = list(dict.fromkeys(key for row in self.rows for key in row))
+        columns = self.columns or list(dict.fromkeys(key for row in self.rows for key in row))
         table = Table(title=self.title, caption="\n".join(self.notes), caption_justify="left")
         for column in columns:
             numeric = any(isinstance(row.get(column), int | float) for row in self.rows)

@@ -19,6 +19,8 @@ from aaa.training.memory import available_memory_gib, peak_memory_gib, reset_pea
 logger = logging.getLogger(__name__)
 
 WARM_UP_STEPS = 2
+PARTS = ("data", "forward", "backward", "optimizer", "EMA")
+COLUMNS = ("precision", "compiled", "batch", "images/s", "step ms", "MFU", "peak GiB", "note")
 
 
 class Speed:
@@ -64,9 +66,8 @@ class Speed:
                 rows.append(row)
                 logger.info("%s", "  ".join(f"{key} {_short(value)}" for key, value in row.items()))
             subject.close()
-        return Report(
-            f"{config.model.name}: steps of training", rows, ("batch", "images/s"), _notes(rows, rates, device)
-        )
+        title = f"{config.model.name}: steps of training"
+        return Report(title, rows, ("batch", "images/s"), _notes(rows, rates, device), COLUMNS)
 
     def _measure(self, subject: Subject, batch_size: int, rate: float) -> dict[str, Any]:
         device = subject.accelerator.device
@@ -162,6 +163,8 @@ def _notes(rows: list[dict[str, Any]], rates: dict[torch.dtype, float], device: 
             f"fastest: trainer.batch_size={best['batch']} trainer.precision={best['precision']}, {compiled}: "
             f"{best['images/s']:.3g} images/s"
         )
+        whole = sum(best[f"{part} ms"] for part in PARTS)
+        notes.append("of its step: " + ", ".join(f"{part} {100 * best[f'{part} ms'] / whole:.0f}%" for part in PARTS))
     return notes
 
 
