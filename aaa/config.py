@@ -96,6 +96,7 @@ class TrainerConfig:
     gradient_accumulation_steps: int = 1
     precision: str = "float32"
     compile: bool = False
+    trim_prompts: bool = True
     device: str = "auto"
     max_grad_norm: float = 1.0
     ema_decay: float = 0.999

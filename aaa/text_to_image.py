@@ -46,6 +46,8 @@ class TextToImage:
         self.scheduler = build(config, "scheduler")
         self.defaults = config.sampling
         self.resolution: int = config.data.resolution
+        # A run that trimmed its prompts says to how many tokens.
+        self.prompt_tokens: int = config.encoder.get("prompt_tokens", self.text_encoder.max_length)
         self._refuse_other_channels(config.model.in_channels, saved.weights)
         self.model = build_dit(**{key: value for key, value in config.model.items() if key != "name"})
         load_weights(saved.weights, self.model)
@@ -119,12 +121,10 @@ class TextToImage:
         if input_image is not None:
             clean = self.vae.encode(self._read(input_image, height, width)[None]).to(latents)
             latents = add_noise(clean, latents, sigmas[:1].to(self.device))
-        (positive, negative), lengths = self.text_encoder.encode([prompt, negative_prompt])
-        if max(lengths) > self.text_encoder.max_length:
-            logger.warning(
-                "The prompt has %d tokens; the model sees the first %d.", max(lengths), self.text_encoder.max_length
-            )
-        positive, negative = (embeds.to(latents).expand(num_images, -1, -1) for embeds in (positive, negative))
+        embeds, lengths = self.text_encoder.encode([prompt, negative_prompt])
+        if max(lengths) > self.prompt_tokens:
+            logger.warning("The prompt has %d tokens; the model sees the first %d.", max(lengths), self.prompt_tokens)
+        positive, negative = (embed[: self.prompt_tokens].to(latents).expand(num_images, -1, -1) for embed in embeds)
         latents = euler_sample(self.model, latents, positive, negative, sigmas.tolist(), guidance)
         return to_pictures(self.decoder.decode(latents))
 

@@ -83,6 +83,9 @@ class TrainingRun:
         self._resolved = without_secrets(OmegaConf.to_container(config, resolve=True))
         self.cache, self.vae, *_ = open_latents(config, str(self.device))
         self._keep_statistics()
+        if trainer.trim_prompts:
+            self.cache.trim_prompts()
+        self._resolved["encoder"]["prompt_tokens"] = self.cache.prompt_shape[0]
         self.train_records, self.held_out = split_records(self.cache.records, config.data.validation_fraction)
         self.order = data_order(self.train_records, self.cache.shape_ids, trainer.batch_size, config.seed)
         self.table = validation_table(

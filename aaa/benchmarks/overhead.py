@@ -9,11 +9,10 @@ from typing import Any
 from omegaconf import DictConfig
 
 from aaa.benchmarks.report import Report
-from aaa.benchmarks.speed import _step
 from aaa.benchmarks.subject import Subject, make_subject
 from aaa.benchmarks.timing import synchronize
 from aaa.tracking.tracker import NoLogger, RunInfo, Tracker
-from aaa.training.loop import Progress, Watch, train_steps
+from aaa.training.loop import Progress
 
 
 class Overhead:
@@ -50,31 +49,13 @@ class Overhead:
         synchronize(subject.accelerator.device)
         began = time.perf_counter()
         for number in range(self.steps):
-            _step(subject, config.trainer.batch_size, number)
+            subject.bare_step(config.trainer.batch_size, number)
         synchronize(subject.accelerator.device)
         return time.perf_counter() - began
 
     def _trainer_seconds(self, subject: Subject, config: DictConfig, tracker: Tracker) -> float:
-        trainer = config.trainer
         synchronize(subject.accelerator.device)
         began = time.perf_counter()
-        train_steps(
-            subject.accelerator,
-            subject.model,
-            subject.optimizer,
-            subject.ema,
-            subject.loss,
-            subject.batches,
-            lambda _: 1.0,
-            [Watch(every, lambda _: None) for every in (trainer.save_every_steps, trainer.validate_every_steps)],
-            tracker.log,
-            Progress(),
-            seed=config.seed,
-            max_steps=self.steps,
-            batch_size=trainer.batch_size,
-            gradient_accumulation_steps=1,
-            max_grad_norm=trainer.max_grad_norm,
-            log_every_steps=trainer.log_every_steps,
-        )
+        subject.train(config, Progress(), self.steps, config.trainer.batch_size, tracker.log)
         synchronize(subject.accelerator.device)
         return time.perf_counter() - began

@@ -73,9 +73,9 @@ class Speed:
         device = subject.accelerator.device
         reset_peak_memory(device)
         for number in range(WARM_UP_STEPS):
-            seconds(partial(_step, subject, batch_size, number), device)
+            seconds(partial(subject.bare_step, batch_size, number), device)
         steps = range(WARM_UP_STEPS, WARM_UP_STEPS + self.steps)
-        times = [seconds(partial(_step, subject, batch_size, number), device) for number in steps]
+        times = [seconds(partial(subject.bare_step, batch_size, number), device) for number in steps]
         parts: dict[str, list[float]] = {}
         for number in steps:
             for name, taken in _parts(subject, batch_size, number).items():
@@ -92,21 +92,6 @@ class Speed:
             "MFU": batch_size * subject.flops / middle / rate,
             "peak GiB": peak_memory_gib(device),
         }
-
-
-def _step(subject: Subject, batch_size: int, number: int) -> None:
-    """A step of training, bare: nothing is waited for or read back."""
-    device = subject.accelerator.device
-    latents, prompt_embeds = (
-        tensor.to(device) for tensor in subject.batches(range(number * batch_size, (number + 1) * batch_size))
-    )
-    loss = subject.loss(subject.model, latents, prompt_embeds, generator("bench", number, device=device)).mean()
-    subject.accelerator.backward(loss)
-    nn.utils.clip_grad_norm_(subject.model.parameters(), 1.0)
-    subject.optimizer.step()
-    subject.optimizer.zero_grad()
-    if subject.ema is not None:
-        subject.ema.update_parameters(subject.accelerator.unwrap_model(subject.model))
 
 
 def _parts(subject: Subject, batch_size: int, number: int) -> dict[str, float]:

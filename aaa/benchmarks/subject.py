@@ -14,9 +14,14 @@ from torch.optim.swa_utils import AveragedModel
 from aaa.assemble import build, build_optimizer
 from aaa.diffusion.loss import training_loss
 from aaa.models.factory import build_dit, forward_flops
+from aaa.randomness import generator
 from aaa.training.compiling import compile_model
 from aaa.training.ema import averaged_model
+from aaa.training.loop import Progress, Watch, train_steps
 from aaa.training.precision import precision as precision_of
+
+RECORDS = 256  # made-up ones
+Log = Callable[[int, dict[str, float]], None]
 
 
 @dataclass
@@ -44,13 +49,50 @@ class Subject:
     tokens: int
     compute_dtype: torch.dtype
 
+    def bare_step(self, batch_size: int, number: int) -> None:
+        """A step of training and nothing else: nothing is waited for, read back, shown or logged."""
+        device = self.accelerator.device
+        positions = range(number * batch_size, (number + 1) * batch_size)
+        latents, prompt_embeds = (tensor.to(device) for tensor in self.batches(positions))
+        loss = self.loss(self.model, latents, prompt_embeds, generator("bench", number, device=device)).mean()
+        self.accelerator.backward(loss)
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        if self.ema is not None:
+            self.ema.update_parameters(self.accelerator.unwrap_model(self.model))
+
+    def train(self, config: DictConfig, progress: Progress, max_steps: int, batch_size: int, log: Log) -> None:
+        """The trainer's own steps, with progress, EMA and logging as the config has them."""
+        trainer = config.trainer
+        train_steps(
+            self.accelerator,
+            self.model,
+            self.optimizer,
+            self.ema,
+            self.loss,
+            self.batches,
+            lambda _: 1.0,
+            [Watch(every, lambda _: None) for every in (trainer.save_every_steps, trainer.validate_every_steps)],
+            log,
+            progress,
+            seed=config.seed,
+            max_steps=max_steps,
+            batch_size=batch_size,
+            gradient_accumulation_steps=1,
+            max_grad_norm=trainer.max_grad_norm,
+            log_every_steps=trainer.log_every_steps,
+        )
+
     def close(self) -> None:
         """Make room for another precision."""
         self.accelerator.free_memory()
         AcceleratorState._reset_state(reset_partial_state=True)
 
 
-def make_subject(config: DictConfig, device: str, *, precision: str, compiled: bool, records: int = 256) -> Subject:
+def make_subject(
+    config: DictConfig, device: str, *, precision: str, compiled: bool, prompt_tokens: int | None = None
+) -> Subject:
     """The config's model as the trainer would train it.
 
     Args:
@@ -58,7 +100,7 @@ def make_subject(config: DictConfig, device: str, *, precision: str, compiled: b
         device: `cpu` or `cuda`.
         precision: instead of the config's.
         compiled: by torch.compile.
-        records: made-up ones.
+        prompt_tokens: of each prompt; None for all that the encoder pads to.
     """
     mixed, dtype = precision_of(precision)
     accelerator = Accelerator(mixed_precision=mixed, cpu=device == "cpu")
@@ -69,10 +111,10 @@ def make_subject(config: DictConfig, device: str, *, precision: str, compiled: b
     if compiled:
         compile_model(model, accelerator.device)
     side = config.data.resolution // config.encoder.downscale_factor
-    text_tokens, text_dim = config.encoder.max_prompt_tokens, config.model.text_dim
+    text_tokens, text_dim = prompt_tokens or config.encoder.max_prompt_tokens, config.model.text_dim
     draws = torch.Generator().manual_seed(0)
-    latents = torch.randn(records, config.model.in_channels, side, side, generator=draws)
-    prompt_embeds = torch.randn(records, text_tokens, text_dim, generator=draws)
+    latents = torch.randn(RECORDS, config.model.in_channels, side, side, generator=draws)
+    prompt_embeds = torch.randn(RECORDS, text_tokens, text_dim, generator=draws)
     scheduler = build(config, "scheduler")
     empty = prompt_embeds[0].to(accelerator.device, dtype)
 
@@ -88,7 +130,7 @@ def make_subject(config: DictConfig, device: str, *, precision: str, compiled: b
         )
 
     def batches(positions: range) -> tuple[Tensor, Tensor]:
-        chosen = torch.arange(positions.start, positions.stop) % records
+        chosen = torch.arange(positions.start, positions.stop) % RECORDS
         return latents[chosen], prompt_embeds[chosen]
 
     flops = 3 * forward_flops(model, side, side, text_tokens)

@@ -13,7 +13,7 @@ from aaa.benchmarks.report import Report
 from aaa.benchmarks.subject import make_subject
 from aaa.benchmarks.timing import synchronize
 from aaa.tracking.tracker import NoLogger
-from aaa.training.loop import Progress, train_steps
+from aaa.training.loop import Progress
 
 SIDE, PROMPT_TOKENS, VOCABULARY = 256, 128, 151_936
 
@@ -29,10 +29,15 @@ class Tutorial:
         our_steps: of ours.
         batch_size: of ours; DiffSynth's model takes one picture at a time.
         epochs: over which encoding once is spread.
+        prompt_tokens: to which ours are trimmed, as `trainer.trim_prompts` does; the tutorial pads to 128. None: 128
+            too.
     """
 
-    def __init__(self, steps: int, our_steps: int, batch_size: int, epochs: int) -> None:
+    def __init__(
+        self, steps: int, our_steps: int, batch_size: int, epochs: int, prompt_tokens: int | None = None
+    ) -> None:
         self.steps, self.our_steps, self.batch_size, self.epochs = steps, our_steps, batch_size, epochs
+        self.prompt_tokens = prompt_tokens
 
     def run(self, config: DictConfig, device: str) -> Report:
         """Measure."""
@@ -48,57 +53,46 @@ class Tutorial:
             {
                 "loop": "DiffSynth, encoding every step",
                 "images/s": 1 / theirs,
-                "ours over it": theirs_over(ours, theirs),
+                "ours over it": _over(ours, theirs),
             },
             {"loop": "ours, encoding once", "images/s": 1 / ours},
             {
                 "loop": "DiffSynth, from cached latents",
                 "images/s": 1 / theirs_cached,
-                "ours over it": theirs_over(ours_cached, theirs_cached),
+                "ours over it": _over(ours_cached, theirs_cached),
             },
             {"loop": "ours, from cached latents", "images/s": 1 / ours_cached},
         ]
         notes = [
-            f"ours: batches of {self.batch_size}, trainer.precision={config.trainer.precision}, encoding spread over "
+            f"ours: batches of {self.batch_size}, prompts of {self.prompt_tokens or PROMPT_TOKENS} tokens, "
+            f"trainer.precision={config.trainer.precision}, encoding spread over "
             f"{self.epochs} epochs ({1 / encoding:.3g} pictures/s)",
         ]
         return Report(f"{config.model.name} beside the tutorial's loop, on {device}", rows, ("loop", "images/s"), notes)
 
     def _our_seconds(self, config: DictConfig, device: str) -> float:
         """Seconds a picture of the trainer's loop, the first step left out."""
-        subject = make_subject(config, device, precision=config.trainer.precision, compiled=config.trainer.compile)
+        subject = make_subject(
+            config,
+            device,
+            precision=config.trainer.precision,
+            compiled=config.trainer.compile,
+            prompt_tokens=self.prompt_tokens,
+        )
         logger = NoLogger()
         progress = Progress()
         took = []
         for steps in (1, 1 + self.our_steps):
             synchronize(subject.accelerator.device)
             began = time.perf_counter()
-            train_steps(
-                subject.accelerator,
-                subject.model,
-                subject.optimizer,
-                subject.ema,
-                subject.loss,
-                subject.batches,
-                lambda _: 1.0,
-                [],
-                logger.log,
-                progress,
-                seed=config.seed,
-                max_steps=steps,
-                batch_size=self.batch_size,
-                gradient_accumulation_steps=1,
-                max_grad_norm=config.trainer.max_grad_norm,
-                log_every_steps=config.trainer.log_every_steps,
-            )
+            subject.train(config, progress, steps, self.batch_size, logger.log)
             synchronize(subject.accelerator.device)
             took.append(time.perf_counter() - began)
         subject.close()
         return took[1] / self.our_steps / self.batch_size
 
 
-def theirs_over(ours: float, theirs: float) -> str:
-    """How many times faster."""
+def _over(ours: float, theirs: float) -> str:
     return f"{theirs / ours:.1f} x"
 
 

@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 SHARD_BYTES = 256 * 2**20
 LISTED_PROBLEMS = 20
-FORMAT = 2
+FORMAT = 3
 
 Fit = Callable[[int, int], tuple[int, int]]  # width and height of a picture -> height and width to cut it to
 Loaded = tuple[CachedRecord, Tensor]
@@ -124,8 +124,9 @@ def _encode_all(
     problems: list[str] = []
     encoded = cut_prompts = empty_prompts = 0
     moments = Moments() if isinstance(vae, NormalisesLatents) and vae.statistics is None else None
-    empty, _ = text_encoder.encode([""])
+    empty, lengths = text_encoder.encode([""])
     writer.write_empty_prompt(empty)
+    writer.longest_prompt = max(lengths)
 
     def readable() -> Iterator[Loaded]:
         for done, (record, image) in enumerate(_read_ahead(source, jobs, fit, batch_size), start=1):
@@ -145,6 +146,7 @@ def _encode_all(
                 moments.add(latents)
             prompts = [prompt for record in records for prompt in record.prompts]
             prompt_embeds, lengths = text_encoder.encode(prompts)
+            writer.longest_prompt = max(writer.longest_prompt, *lengths)
             cut_prompts += sum(length > text_encoder.max_length for length in lengths)
             writer.write(records, latents, prompt_embeds)
             encoded += len(records)
@@ -231,6 +233,7 @@ class _Writer:
     def __init__(self, path: Path, dtype: torch.dtype) -> None:
         self.path, self.dtype = path, dtype
         self.statistics: LatentStatistics | None = None
+        self.longest_prompt = 0
         self._waiting: dict[torch.Size, _Shard] = {}
         self._shards: list[str] = []
         self._prompt_shape: list[int] = []
@@ -257,6 +260,7 @@ class _Writer:
             "format": FORMAT,
             **index,
             "prompt_shape": self._prompt_shape,
+            "longest_prompt": self.longest_prompt,
             "statistics": None if self.statistics is None else asdict(self.statistics),
             "shards": self._shards,
         }

@@ -17,6 +17,8 @@ from aaa.data.records import Split
 from aaa.encoders.statistics import LatentStatistics
 from aaa.errors import UserError
 
+TOKENS_MULTIPLE = 8  # GPUs multiply matrices of such sizes faster
+
 
 @dataclass(frozen=True)
 class CachedRecord:
@@ -42,7 +44,7 @@ class LatentCache:
         records: what is known of each record, in order.
         shapes: `C H W` of latents, those that there are.
         shape_ids: which of `shapes` each record has, `N`.
-        prompt_shape: `L D` of each prompt's embeddings.
+        prompt_shape: `L D` of each prompt's embeddings, as they are read.
         empty_prompt_embeds: of the empty prompt, `L D`.
         statistics: what latents are normalised by when they are read, or None if they are kept as they are used.
     """
@@ -62,6 +64,7 @@ class LatentCache:
         index = json.loads((self.path / "index.json").read_text(encoding="utf-8"))
         self.fingerprint: str = index["fingerprint"]
         self.prompt_shape: tuple[int, int] = tuple(index["prompt_shape"])
+        self._longest_prompt: int = index["longest_prompt"]
         statistics = index["statistics"]
         if statistics is not None:
             self.statistics = LatentStatistics(tuple(statistics["mean"]), tuple(statistics["std"]))
@@ -96,6 +99,7 @@ class LatentCache:
         shards = torch.searchsorted(self._ends, indices, right=True)
         latents = torch.empty(len(indices), *self.shapes[int(self.shape_ids[indices[0]])])
         prompt_embeds = torch.empty(len(indices), *self.prompt_shape)
+        tokens = self.prompt_shape[0]
         for shard in shards.unique().tolist():
             rows = (shards == shard).nonzero()[:, 0]
             chosen, start = indices[rows], self._starts[shard]
@@ -103,8 +107,17 @@ class LatentCache:
             prompts = self._first_prompts[chosen] - self._first_prompts[start]
             if captions is not None:
                 prompts += captions[rows]
-            prompt_embeds[rows] = self._prompt_embeds[shard][prompts].float()
+            prompt_embeds[rows] = self._prompt_embeds[shard][:, :tokens][prompts].float()
         return latents if self.statistics is None else self.statistics.normalise(latents), prompt_embeds
+
+    def trim_prompts(self) -> None:
+        """From now on read no more tokens of each prompt than the longest has, to the next multiple of 8.
+
+        What is left out is padding of every prompt, which costs as much as words do.
+        """
+        tokens = min(self.prompt_shape[0], -(-self._longest_prompt // TOKENS_MULTIPLE) * TOKENS_MULTIPLE)
+        self.prompt_shape = (tokens, self.prompt_shape[1])
+        self.empty_prompt_embeds = self.empty_prompt_embeds[:tokens]
 
     def draw_captions(self, indices: Tensor, generator: torch.Generator) -> Tensor | None:
         """One of each record's prompts, `B`, as often as its weight says; None if all have but one."""

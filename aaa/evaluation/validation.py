@@ -69,7 +69,13 @@ def validation_table(
     strata = torch.arange(timesteps_per_record)
     sigmas = ((strata + offsets[:, None]) / timesteps_per_record).flatten()
     normalised_by = None if cache.statistics is None else asdict(cache.statistics)
-    content = [cache.fingerprint, normalised_by, [cache.records[i].key for i in records.tolist()], sigmas.tolist()]
+    content = [
+        cache.fingerprint,
+        normalised_by,
+        cache.prompt_shape,
+        [cache.records[i].key for i in records.tolist()],
+        sigmas.tolist(),
+    ]
     digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
     moments = Moments()
     for shape in cache.shape_ids[chosen].unique():

@@ -1,6 +1,7 @@
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -230,3 +231,20 @@ def test_a_damaged_cache_is_named(tmp_path: Path, damage: str) -> None:
     file.write_bytes(file.read_bytes()[:-20])
     with pytest.raises(UserError, match=r"cache: the latent cache is damaged .*Delete the folder"):
         LatentCache(tmp_path / "cache")
+
+
+def test_prompts_are_trimmed_to_the_longest(tmp_path: Path) -> None:
+    def encoders() -> tuple[PixelVAE, WordEmbedding]:
+        return PixelVAE(4), WordEmbedding(32, 40)
+
+    settings: dict[str, Any] = {"fit": square(16), "horizontal_flip": False, "skip_unreadable": False, "origin": {}}
+    settings |= {"fingerprint": "x", "storage_dtype": torch.float32, "batch_size": 4}
+    cache = open_or_build(tmp_path / "cache", ShapesSource(16, 6, 1), encoders, **settings)
+    whole = cache.gather(torch.arange(7))[1]
+    longest = max(len(WordEmbedding(32, 40).tokenize(record.prompt)) for record in cache.records)
+    assert 8 < longest <= 16
+    cache.trim_prompts()
+    assert cache.prompt_shape == (16, 32)
+    assert cache.empty_prompt_embeds.shape == (16, 32)
+    assert torch.equal(cache.gather(torch.arange(7))[1], whole[:, :16])
+    assert whole[:, 16:].abs().max() == 0

@@ -63,3 +63,13 @@ def test_startup_times_the_commands(command: Command, tmp_path: Path) -> None:
     found = results(tmp_path)
     assert all(row["seconds"] > 0 for row in found["rows"])
     assert "more than importing torch" in found["notes"][0]
+
+
+@pytest.mark.slow
+def test_the_tutorials_loop_runs_beside_ours(command: Command, tmp_path: Path) -> None:
+    few = ["bench.steps=1", "bench.our_steps=1", "bench.batch_size=2"]
+    done = command("aaa.bench", "bench=tutorial", "model=dit_0.1b", "data=pokemon", *few)
+    assert done.code == 0, done.err
+    rows = {row["loop"]: row["images/s"] for row in results(tmp_path)["rows"]}
+    assert len(rows) == 4
+    assert rows["DiffSynth, from cached latents"] > rows["DiffSynth, encoding every step"] > 0

@@ -23,7 +23,7 @@ TINY = [
 def test_a_model_takes_its_latents_statistics_along(command: Command, tmp_path: Path) -> None:
     make_taef2(tmp_path / "taef2")
     make_model(tmp_path / "bert", "bert")
-    text = ["text_encoder=huggingface", "encoder.text_encoder.path=bert"]
+    text = ["text_encoder=huggingface", "encoder.text_encoder.path=bert", "encoder.max_prompt_tokens=160"]
     done = command("aaa.train", *TINY, *text)
     assert done.code == 0, done.err
     run = only_run(tmp_path)
@@ -32,6 +32,9 @@ def test_a_model_takes_its_latents_statistics_along(command: Command, tmp_path: 
     assert cache.statistics is not None
     saved = json.loads((run / "model" / "config.json").read_text())
     assert saved["model"]["text_dim"] == saved["encoder"]["prompt_dim"] == 16
+    # Trimmed to what the longest prompt has, when training and when sampling.
+    assert saved["encoder"]["prompt_tokens"] < saved["encoder"]["max_prompt_tokens"] == 160
+    assert "the model sees the first" in command("aaa.sample", f"model={run}", f"prompt={'red ' * 80}", "steps=1").err
     assert tuple(saved["encoder"]["vae"]["latent_mean"]) == cache.statistics.mean
     assert tuple(saved["encoder"]["vae"]["latent_std"]) == cache.statistics.std
 
