@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from aaa.data.buckets import bucket_sizes, nearest_bucket, square
 from aaa.data.build_cache import Fit, open_or_build
 from aaa.data.cache import LatentCache
 from aaa.data.fingerprint import FileDigests, code_fingerprint, fingerprint, records_fingerprint
-from aaa.data.records import Source
+from aaa.data.records import Record, Source
 from aaa.encoders.flux2 import Flux2Encoder
 from aaa.encoders.flux2_tiny import Flux2TinyVAE
 from aaa.encoders.protocols import VAE, HasWeights, NormalisesLatents, TextEncoder
@@ -159,22 +160,23 @@ def open_latents(config: DictConfig, device: str) -> Latents:
     }
     encoder_arguments = {"vae": _plain(encoder.vae), "text_encoder": _plain(encoder.text_encoder)}
     targets = [source_arguments["_target_"], *(part["_target_"] for part in encoder_arguments.values())]
-    origin = {
-        "source": source_arguments,
+    recipe = {
         "encoder": encoder_arguments,
         "resolution": data.resolution,
         "buckets": data.buckets and data.max_aspect_ratio,
-        "horizontal_flip": data.horizontal_flip,
-        "skip_unreadable": data.skip_unreadable,
         "storage_dtype": encoder.storage_dtype,
-    }
-    hashes = {
-        "records": records_fingerprint(source, digests),
         "weights": [digests.digest(path) for part in weighty for path in part.weight_files],
         "code": code_fingerprint([*targets, "aaa.data.build_cache.open_or_build"]),
     }
-    key = fingerprint(origin | hashes)
+    origin = recipe | {
+        "source": source_arguments,
+        "horizontal_flip": data.horizontal_flip,
+        "skip_unreadable": data.skip_unreadable,
+        "records": records_fingerprint(source, digests),
+    }
+    key = fingerprint(origin)
     path = Path(data.cache_dir) / f"{data.name}-{encoder.name}-{data.resolution}-{key[:16]}"
+    identify = partial(_identity, digests=digests, shared=_shared_by_records(source, source_arguments, digests))
 
     fit = square(data.resolution)
     if data.buckets:
@@ -191,6 +193,8 @@ def open_latents(config: DictConfig, device: str) -> Latents:
         source,
         on_device,
         fingerprint=key,
+        recipe=fingerprint(recipe),
+        identify=identify,
         fit=fit,
         horizontal_flip=data.horizontal_flip,
         skip_unreadable=data.skip_unreadable,
@@ -203,6 +207,18 @@ def open_latents(config: DictConfig, device: str) -> Latents:
     if isinstance(vae, NormalisesLatents) and cache.statistics is not None:
         vae.statistics = cache.statistics
     return Latents(cache, vae, source, fit)
+
+
+def _shared_by_records(source: Source, arguments: dict[str, Any], digests: FileDigests) -> str:
+    """What tells the pictures of one source from those of another, whatever their captions are."""
+    kept = {key: value for key, value in arguments.items() if not key.endswith("_column")}
+    files = [digests.digest(path) for path in getattr(source, "files", ())]
+    return fingerprint({"source": kept, "files": files})
+
+
+def _identity(record: Record, digests: FileDigests, shared: str) -> str:
+    # A picture with a file of its own is that file's content, whatever its name.
+    return f"{shared} {digests.digest(record.path) if record.path else record.key}"
 
 
 def _check_resolution(resolution: int, factor: int) -> None:

@@ -18,10 +18,13 @@ def bench(config: "DictConfig") -> None:
 
     from aaa.assemble import build, pick_device
     from aaa.config import check_config
+    from aaa.errors import UserError
     from aaa.tracking.console import console
     from aaa.tracking.environment import describe_environment
 
     check_config(config)
+    if config.trainer.batch_size == "auto":
+        raise UserError("trainer.batch_size=auto: a benchmark measures a number.")
     device = pick_device(config.trainer.device)
     report = build(config, "bench").run(config, device)
     name = torch.cuda.get_device_name() if device == "cuda" else f"cpu ({torch.get_num_threads()} threads)"

@@ -92,10 +92,12 @@ class TrainerConfig:
     """conf/trainer: how long, how much at once, how precisely, and how often to look."""
 
     max_steps: int = MISSING
-    batch_size: int = MISSING
+    batch_size: int | str = MISSING
     gradient_accumulation_steps: int = 1
     precision: str = "float32"
     compile: bool = False
+    gradient_checkpointing: bool = False
+    gradient_checkpointing_offload: bool = False
     trim_prompts: bool = True
     device: str = "auto"
     max_grad_norm: float = 1.0
@@ -246,10 +248,12 @@ def check_config(config: DictConfig) -> None:
     else:  # a resumed run's, which was read from a file and carries no types
         _check_types(config)
     trainer, sampling = config.trainer, config.sampling
+    if isinstance(trainer.batch_size, str) and trainer.batch_size != "auto":
+        raise UserError(f"trainer.batch_size={trainer.batch_size}: must be a whole number, or auto: as many as fit.")
     for key, value, least in (
         ("seed", config.seed, 0),
         ("trainer.max_steps", trainer.max_steps, 1),
-        ("trainer.batch_size", trainer.batch_size, 1),
+        ("trainer.batch_size", 1 if trainer.batch_size == "auto" else trainer.batch_size, 1),
         ("trainer.gradient_accumulation_steps", trainer.gradient_accumulation_steps, 1),
         ("trainer.log_every_steps", trainer.log_every_steps, 1),
         ("trainer.validate_every_steps", trainer.validate_every_steps, 0),

@@ -5,6 +5,7 @@ import logging
 import math
 import shutil
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 
 from aaa.assemble import build, build_optimizer, build_preview, open_latents, pick_device
 from aaa.config import check_config
+from aaa.data.prefetch import Prefetch
 from aaa.data.split import data_order, split_records
 from aaa.diffusion.loss import training_loss
 from aaa.encoders.protocols import NormalisesLatents
@@ -43,11 +45,16 @@ from aaa.training.checkpoint import (
     save_weights,
 )
 from aaa.training.compiling import compile_model
-from aaa.training.ema import averaged_model
-from aaa.training.loop import Progress, Watch, train_steps
+from aaa.training.ema import EMA
+from aaa.training.fitting import largest_batch, measure_footprint, require_fit
+from aaa.training.loop import Batches, Progress, Watch, train_steps
+from aaa.training.memory import available_memory
 from aaa.training.precision import precision
+from aaa.training.recomputing import recompute_activations
 
 logger = logging.getLogger(__name__)
+
+RESIDENT_SHARE = 0.2  # of a GPU's memory that latents may take up
 
 
 class TrainingRun:
@@ -87,22 +94,27 @@ class TrainingRun:
             self.cache.trim_prompts()
         self._resolved["encoder"]["prompt_tokens"] = self.cache.prompt_shape[0]
         self.train_records, self.held_out = split_records(self.cache.records, config.data.validation_fraction)
-        self.order = data_order(self.train_records, self.cache.shape_ids, trainer.batch_size, config.seed)
         self.table = validation_table(
             self.cache, self.held_out, config.validation.num_records, config.validation.timesteps_per_record
         )
         self.scheduler = build(config, "scheduler")
         self.schedule = build(config, "lr_scheduler", max_steps=trainer.max_steps)
         self.evaluation = build(config, "evaluation")
+        self.empty_prompt_embeds = self.cache.empty_prompt_embeds.to(self.device, self.dtype)
         model = model.to(self.device, self.dtype)
-        self.ema = averaged_model(model, trainer.ema_decay) if trainer.ema_decay else None
+        self.ema = EMA(model, trainer.ema_decay) if trainer.ema_decay else None
+        if trainer.gradient_checkpointing or trainer.gradient_checkpointing_offload:
+            recompute_activations(model, offload=trainer.gradient_checkpointing_offload)
+        self.batch_size = self._fitting_batch_size(model)
+        self._resolved["trainer"]["batch_size"] = self.batch_size
+        self.order = data_order(self.train_records, self.cache.shape_ids, self.batch_size, config.seed)
+        self.batches = self._batches_for_device()
         if trainer.compile:
             compile_model(model, self.device)
         optimizer = build_optimizer(config, model)
         self.progress = self._restore(model, optimizer)
         self.raw_model = model
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
-        self.empty_prompt_embeds = self.cache.empty_prompt_embeds.to(self.device, self.dtype)
         preview = config.sampling.preview
         self.painter = Painter(
             self.cache,
@@ -134,14 +146,14 @@ class TrainingRun:
             self.optimizer,
             self.ema,
             self._loss,
-            self._batch,
+            self.batches,
             self.schedule,
             watches,
             self._log,
             self.progress,
             seed=self.config.seed,
             max_steps=trainer.max_steps,
-            batch_size=trainer.batch_size,
+            batch_size=self.batch_size,
             gradient_accumulation_steps=trainer.gradient_accumulation_steps,
             max_grad_norm=trainer.max_grad_norm,
             log_every_steps=trainer.log_every_steps,
@@ -182,6 +194,47 @@ class TrainingRun:
         records = self.order[positions]
         draws = generator(self.config.seed, "captions", positions.start)
         return self.cache.gather(records, self.cache.draw_captions(records, draws))
+
+    def _fitting_batch_size(self, model: nn.Module) -> int:
+        """The configured batch size once it is known to fit, or the largest that does for `auto`."""
+        trainer = self.config.trainer
+        parts = self.accelerator.num_processes, trainer.gradient_accumulation_steps
+        batch_size = self._batch_size_so_far() if trainer.batch_size == "auto" else trainer.batch_size
+        footprint = measure_footprint(partial(self._trial_loss, model), model, self.device)
+        if batch_size is None:
+            chosen = [largest_batch(footprint, *parts, len(self.train_records), self.device)]
+            if self.accelerator.num_processes > 1:
+                broadcast_object_list(chosen)
+            logger.info("trainer.batch_size=auto: %d", chosen[0])
+            return chosen[0]
+        require_fit(footprint, batch_size, *parts, self.device)
+        return int(batch_size)
+
+    def _batch_size_so_far(self) -> int | None:
+        """What `auto` was when the run that is resumed began."""
+        file = self.folder / "config.yaml"
+        if self.config.resume is None or not file.is_file():
+            return None
+        return int(OmegaConf.load(file).trainer.batch_size)
+
+    def _trial_loss(self, model: nn.Module, samples: int) -> Tensor:
+        """Of a batch of the largest pictures there are."""
+        sizes = torch.tensor([math.prod(shape) for shape in self.cache.shapes])
+        record = int(sizes[self.cache.shape_ids].argmax())
+        latents, prompt_embeds = self.cache.gather(torch.full((samples,), record))
+        with self.accelerator.autocast():
+            draws = generator("trial", device=self.device)
+            return self._loss(model, latents.to(self.device), prompt_embeds.to(self.device), draws).mean()
+
+    def _batches_for_device(self) -> Batches:
+        """Batches from where the device gets them fastest: a GPU's own memory, or a thread that reads ahead."""
+        if self.device.type != "cuda":
+            return self._batch
+        if self.cache.nbytes <= RESIDENT_SHARE * available_memory(self.device):
+            self.cache.move_to(self.device)
+            return self._batch
+        stride = self.batch_size // self.config.trainer.gradient_accumulation_steps
+        return Prefetch(self._batch, stride, pin=True)
 
     def _log(self, step: int, metrics: dict[str, float]) -> None:
         assert self.tracker is not None

@@ -13,8 +13,8 @@ from omegaconf import DictConfig
 from aaa.benchmarks.commands import measure
 from aaa.benchmarks.report import Report
 from aaa.benchmarks.timing import seconds
-from aaa.data.build_cache import _Writer
 from aaa.data.cache import CachedRecord, LatentCache
+from aaa.data.cache_writer import CacheWriter
 
 BATCH = 1000
 READ_BATCH = 64
@@ -70,10 +70,10 @@ class Encode:
 
 def _write_small_latents(path: Path, count: int) -> None:
     path.mkdir()
-    writer = _Writer(path, torch.float16)
-    writer.write_empty_prompt(torch.zeros(1, 2, 8))
+    writer = CacheWriter(path, torch.float16, "bench")
+    writer.write_empty_prompt(torch.zeros(1, 2, 8), tokens=0)
     latents, prompt_embeds = torch.randn(BATCH, 4, 4, 4), torch.randn(BATCH, 2, 8)
     for start in range(0, count, BATCH):
         records = [CachedRecord(f"{index:08d}", [f"picture {index}"], None) for index in range(start, start + BATCH)]
-        writer.write(records, latents, prompt_embeds)
+        writer.write(records, latents, prompt_embeds, [2] * BATCH, [bytes(16)] * BATCH)
     writer.close(fingerprint="bench")

@@ -14,7 +14,8 @@ from aaa.benchmarks.report import Report
 from aaa.benchmarks.subject import Subject, make_subject
 from aaa.benchmarks.timing import matmul_rate, quantiles, seconds
 from aaa.randomness import generator
-from aaa.training.memory import available_memory_gib, peak_memory_gib, reset_peak_memory
+from aaa.training.fitting import measure_footprint
+from aaa.training.memory import available_memory, peak_memory_gib, reset_peak_memory
 
 logger = logging.getLogger(__name__)
 
@@ -31,12 +32,19 @@ class Speed:
         precisions: `float32`, `bf16` (autocast), `bf16_weights`.
         compiled: whether by torch.compile: any of false and true.
         steps: measured for each combination.
+        max_step_seconds: batches whose steps would take longer are left out.
     """
 
     def __init__(
-        self, batch_sizes: Sequence[int], precisions: Sequence[str], compiled: Sequence[bool], steps: int
+        self,
+        batch_sizes: Sequence[int],
+        precisions: Sequence[str],
+        compiled: Sequence[bool],
+        steps: int,
+        max_step_seconds: float,
     ) -> None:
         self.batch_sizes, self.precisions, self.compiled, self.steps = batch_sizes, precisions, compiled, steps
+        self.max_step_seconds = max_step_seconds
 
     def run(self, config: DictConfig, device: str) -> Report:
         """Measure."""
@@ -47,22 +55,28 @@ class Speed:
             dtype = subject.compute_dtype
             if dtype not in rates:
                 rates[dtype] = matmul_rate(subject.accelerator.device, dtype)
-            fitting: list[tuple[int, float]] = []  # batch sizes and their peak memory
+            footprint = measure_footprint(subject.trial_loss, subject.model, subject.accelerator.device)
+            fits = footprint.largest(available_memory(subject.accelerator.device))
+            slowest = 0.0  # seconds a sample
             for batch_size in self.batch_sizes:
                 row: dict[str, Any] = {
                     "precision": precision,
                     "compiled": "yes" if compiled else "no",
                     "batch": batch_size,
                 }
-                if (needed := _predicted_gib(fitting, batch_size)) > available_memory_gib(subject.accelerator.device):
-                    rows.append(row | {"note": f"does not fit: about {needed:.1f} GiB"})
+                if batch_size > fits:
+                    needed = footprint.of(batch_size) / 2**30
+                    rows.append(row | {"note": f"does not fit: about {needed:.1f} GiB; {fits} would"})
+                    break
+                if (expected := batch_size * slowest) > self.max_step_seconds:
+                    rows.append(row | {"note": f"left out: about {expected:.0f} s a step"})
                     break
                 try:
                     row |= self._measure(subject, batch_size, rates[dtype])
                 except torch.OutOfMemoryError:
                     rows.append(row | {"note": "does not fit"})
                     break
-                fitting.append((batch_size, row["peak GiB"]))
+                slowest = 1 / row["images/s"]
                 rows.append(row)
                 logger.info("%s", "  ".join(f"{key} {_short(value)}" for key, value in row.items()))
             subject.close()
@@ -124,14 +138,6 @@ def _parts(subject: Subject, batch_size: int, number: int) -> dict[str, float]:
         "optimizer": seconds(optimizer, device),
         "EMA": seconds(ema, device),
     }
-
-
-def _predicted_gib(fitting: list[tuple[int, float]], batch_size: int) -> float:
-    """Memory of a batch, by how it grew with the last two; 0 where nothing is known yet."""
-    if len(fitting) < 2:
-        return 0.0
-    (smaller, low), (larger, high) = fitting[-2:]
-    return high + (high - low) / (larger - smaller) * (batch_size - larger)
 
 
 def _notes(rows: list[dict[str, Any]], rates: dict[torch.dtype, float], device: str) -> list[str]:

@@ -9,14 +9,13 @@ from accelerate.state import AcceleratorState
 from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.swa_utils import AveragedModel
 
 from aaa.assemble import build, build_optimizer
 from aaa.diffusion.loss import training_loss
 from aaa.models.factory import build_dit, forward_flops
 from aaa.randomness import generator
 from aaa.training.compiling import compile_model
-from aaa.training.ema import averaged_model
+from aaa.training.ema import EMA
 from aaa.training.loop import Progress, Watch, train_steps
 from aaa.training.precision import precision as precision_of
 
@@ -42,7 +41,7 @@ class Subject:
     accelerator: Accelerator
     model: nn.Module
     optimizer: Optimizer
-    ema: AveragedModel | None
+    ema: EMA | None
     loss: Callable[[nn.Module, Tensor, Tensor, torch.Generator], Tensor]
     batches: Callable[[range], tuple[Tensor, Tensor]]
     flops: int
@@ -61,6 +60,12 @@ class Subject:
         self.optimizer.zero_grad()
         if self.ema is not None:
             self.ema.update_parameters(self.accelerator.unwrap_model(self.model))
+
+    def trial_loss(self, samples: int) -> Tensor:
+        """Of a batch of so many."""
+        device = self.accelerator.device
+        latents, prompt_embeds = (tensor.to(device) for tensor in self.batches(range(samples)))
+        return self.loss(self.model, latents, prompt_embeds, generator("trial", device=device)).mean()
 
     def train(self, config: DictConfig, progress: Progress, max_steps: int, batch_size: int, log: Log) -> None:
         """The trainer's own steps, with progress, EMA and logging as the config has them."""
@@ -107,7 +112,7 @@ def make_subject(
     torch.manual_seed(config.seed)
     model = build_dit(**{key: value for key, value in config.model.items() if key != "name"})
     model = model.to(accelerator.device, dtype)
-    ema = averaged_model(model, config.trainer.ema_decay) if config.trainer.ema_decay else None
+    ema = EMA(model, config.trainer.ema_decay) if config.trainer.ema_decay else None
     if compiled:
         compile_model(model, accelerator.device)
     side = config.data.resolution // config.encoder.downscale_factor
@@ -115,6 +120,8 @@ def make_subject(
     draws = torch.Generator().manual_seed(0)
     latents = torch.randn(RECORDS, config.model.in_channels, side, side, generator=draws)
     prompt_embeds = torch.randn(RECORDS, text_tokens, text_dim, generator=draws)
+    if accelerator.device.type == "cuda":  # as the trainer does
+        latents, prompt_embeds = latents.to(accelerator.device), prompt_embeds.to(accelerator.device)
     scheduler = build(config, "scheduler")
     empty = prompt_embeds[0].to(accelerator.device, dtype)
 
@@ -130,7 +137,7 @@ def make_subject(
         )
 
     def batches(positions: range) -> tuple[Tensor, Tensor]:
-        chosen = torch.arange(positions.start, positions.stop) % RECORDS
+        chosen = torch.arange(positions.start, positions.stop, device=latents.device) % RECORDS
         return latents[chosen], prompt_embeds[chosen]
 
     flops = 3 * forward_flops(model, side, side, text_tokens)

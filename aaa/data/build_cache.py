@@ -1,8 +1,10 @@
 """Building a latent cache: every record read, fitted, encoded and written down, once.
 
-It is built aside and renamed when whole, so what has a cache's name is a whole cache.
+It is built aside and renamed when whole, so what has a cache's name is a whole cache. What other caches of the same
+encoders hold already, unfinished and damaged ones too, is taken over.
 """
 
+import hashlib
 import json
 import logging
 import os
@@ -10,39 +12,49 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
 from PIL import ImageOps
-from safetensors.torch import save_file
+from safetensors import SafetensorError
 from torch import Tensor
 
 from aaa.data.cache import CachedRecord, LatentCache
+from aaa.data.cache_writer import CacheWriter
 from aaa.data.pictures import crop_and_resize, to_tensor
-from aaa.data.records import Source
+from aaa.data.records import Record, Source
+from aaa.data.reuse import EarlierRows, Stored
 from aaa.encoders.protocols import VAE, NormalisesLatents, TextEncoder
-from aaa.encoders.statistics import LatentStatistics, Moments
+from aaa.encoders.statistics import Moments
 from aaa.errors import UserError
 from aaa.tracking.console import display
 
 logger = logging.getLogger(__name__)
 
-SHARD_BYTES = 256 * 2**20
 LISTED_PROBLEMS = 20
-FORMAT = 3
 
 Fit = Callable[[int, int], tuple[int, int]]  # width and height of a picture -> height and width to cut it to
-Loaded = tuple[CachedRecord, Tensor]
+
+
+@dataclass(frozen=True)
+class _Item:
+    """A record on its way into the cache, with its image (`3 H W` in -1..1) or with what an earlier cache holds."""
+
+    record: CachedRecord
+    content: bytes
+    found: Tensor | Stored
 
 
 @dataclass(frozen=True)
 class CacheBuild:
-    """Counts and times of building a cache."""
+    """Counts and times of building a cache; `reused` of its records were taken over from earlier ones."""
 
     records: int
+    reused: int
     skipped: int
     cut_prompts: int
     seconds: float
@@ -54,6 +66,8 @@ def open_or_build(
     encoders: Callable[[], tuple[VAE, TextEncoder]],
     *,
     fingerprint: str,
+    recipe: str,
+    identify: Callable[[Record], str],
     fit: Fit,
     horizontal_flip: bool,
     skip_unreadable: bool,
@@ -61,7 +75,7 @@ def open_or_build(
     batch_size: int,
     origin: dict[str, Any],
 ) -> LatentCache:
-    """Open the cache at `path`, building it first if it is not there.
+    """Open the cache at `path`, building it first if it is not there or damaged.
 
     Of several processes one builds while the others wait; if it dies, another takes over.
 
@@ -70,6 +84,8 @@ def open_or_build(
         source: the records.
         encoders: gives the VAE and the text encoder; called only if there is something to build.
         fingerprint: hash of everything that shapes the cache, kept in its index.
+        recipe: hash of everything but the records that shapes it: caches of one recipe share rows.
+        identify: tells pictures apart: the same text for the same picture.
         fit: which size a picture is cut to, by its own.
         horizontal_flip: also cache each training picture mirrored.
         skip_unreadable: leave out records that cannot be read, instead of failing.
@@ -81,8 +97,8 @@ def open_or_build(
         UserError: if records cannot be read (all are named at once), or none are left.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    if (path / "index.json").is_file():
-        return LatentCache(path)
+    if (cache := _open(path, logging.DEBUG)) is not None:
+        return cache
     lock = FileLock(f"{path}.lock")
     try:
         lock.acquire(timeout=0)
@@ -90,27 +106,74 @@ def open_or_build(
         logger.info("Another process is building the latent cache %s; waiting for it.", path)
         lock.acquire()
     try:
-        if not (path / "index.json").is_file():
-            building = path.with_name(f"{path.name}.building")
-            shutil.rmtree(building, ignore_errors=True)
-            building.mkdir()
-            try:
-                writer = _Writer(building, storage_dtype)
-                build = _encode_all(writer, source, *encoders(), fit, horizontal_flip, skip_unreadable, batch_size)
-                writer.close(fingerprint=fingerprint, build=asdict(build), origin=origin)
-                building.rename(path)
-            finally:
-                shutil.rmtree(building, ignore_errors=True)
+        if (cache := _open(path, logging.WARNING)) is not None:
+            return cache
+        # What a killed build left behind, and what is damaged.
+        for number, leftover in enumerate((path.with_name(f"{path.name}.building"), path)):
+            if leftover.is_dir():
+                leftover.rename(path.with_name(f"{path.name}.earlier-{time.time_ns()}-{number}"))
+        building = path.with_name(f"{path.name}.building")
+        building.mkdir()
+        writer = CacheWriter(building, storage_dtype, recipe)
+        earlier = EarlierRows(_folders_of(recipe, path.parent))
+        try:
+            build = _encode_all(
+                writer, source, *encoders(), earlier, identify, fit, horizontal_flip, skip_unreadable, batch_size
+            )
+        except BaseException:
+            with suppress(OSError, SafetensorError):  # a full disk may be what went wrong
+                writer.keep_what_is_done()
+            raise
+        writer.close(fingerprint=fingerprint, build=asdict(build), origin=origin)
+        building.rename(path)
+        for folder in path.parent.glob(f"{path.name}.earlier-*"):
+            shutil.rmtree(folder)
+        for folder in _folders_of(recipe, path.parent):
+            _remove_unfinished(folder)
     finally:
         lock.release()
     return LatentCache(path)
 
 
+def _open(path: Path, level: int) -> LatentCache | None:
+    """The cache, if it is there and whole; what is wrong with it is logged at this level."""
+    if not path.is_dir():
+        return None
+    try:
+        return LatentCache(path)
+    except UserError as error:
+        logger.log(level, "%s", error)
+        return None
+
+
+def _folders_of(recipe: str, parent: Path) -> list[Path]:
+    """Folders with rows of this recipe, whole caches or not."""
+    return sorted(file.parent for file in parent.glob("*/recipe") if file.read_text(encoding="utf-8") == recipe)
+
+
+def _remove_unfinished(folder: Path) -> None:
+    """Remove what is left of a build, unless somebody is at it: all that it holds is in a whole cache now."""
+    cache, _, unfinished = folder.name.partition(".")
+    if not unfinished:
+        return
+    lock = FileLock(folder.with_name(f"{cache}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return
+    try:
+        shutil.rmtree(folder)
+    finally:
+        lock.release()
+
+
 def _encode_all(
-    writer: "_Writer",
+    writer: CacheWriter,
     source: Source,
     vae: VAE,
     text_encoder: TextEncoder,
+    earlier: EarlierRows,
+    identify: Callable[[Record], str],
     fit: Fit,
     horizontal_flip: bool,
     skip_unreadable: bool,
@@ -122,34 +185,39 @@ def _encode_all(
     if horizontal_flip:
         jobs += [(index, True) for index in range(len(source)) if source[index].split != "validation"]
     problems: list[str] = []
-    encoded = cut_prompts = empty_prompts = 0
+    encoded = reused = cut_prompts = empty_prompts = 0
     moments = Moments() if isinstance(vae, NormalisesLatents) and vae.statistics is None else None
     empty, lengths = text_encoder.encode([""])
-    writer.write_empty_prompt(empty)
-    writer.longest_prompt = max(lengths)
+    writer.write_empty_prompt(empty, max(lengths))
 
-    def readable() -> Iterator[Loaded]:
-        for done, (record, image) in enumerate(_read_ahead(source, jobs, fit, batch_size), start=1):
-            if isinstance(image, UserError):
-                problems.append(str(image))
+    def readable() -> Iterator[_Item]:
+        for done, item in enumerate(_read_ahead(source, jobs, earlier, identify, fit, batch_size), start=1):
+            if isinstance(item, UserError):
+                problems.append(str(item))
             # After the first unreadable record the run is going to fail: the rest is only looked through.
             elif skip_unreadable or not problems:
-                yield record, image
+                yield item
             if done % batch_size == 0 or done == len(jobs):
                 progress.update(done, **{"pictures/s": done / max(time.monotonic() - began, 1e-6)})
 
     with display("Encoding", len(jobs)) as progress:
-        for batch in _batches_of_one_shape(readable(), batch_size):
-            records = [record for record, _ in batch]
-            latents = vae.encode(torch.stack([image for _, image in batch]))
+        for batch in _batches_of_one_shape(readable(), batch_size, vae.downscale_factor):
+            rows = _encode(batch, vae, text_encoder, writer.dtype)
+            records = [item.record for item in batch]
+            latents = torch.stack([row.latents for row in rows])
+            prompt_tokens = [tokens for row in rows for tokens in row.prompt_tokens]
+            writer.write(
+                records,
+                latents,
+                torch.cat([row.prompt_embeds for row in rows]),
+                prompt_tokens,
+                [item.content for item in batch],
+            )
             if moments is not None:
                 moments.add(latents)
-            prompts = [prompt for record in records for prompt in record.prompts]
-            prompt_embeds, lengths = text_encoder.encode(prompts)
-            writer.longest_prompt = max(writer.longest_prompt, *lengths)
-            cut_prompts += sum(length > text_encoder.max_length for length in lengths)
-            writer.write(records, latents, prompt_embeds)
-            encoded += len(records)
+            encoded += len(batch)
+            reused += sum(isinstance(item.found, Stored) for item in batch)
+            cut_prompts += sum(tokens > text_encoder.max_length for tokens in prompt_tokens)
             empty_prompts += sum(not record.prompt.strip() for record in records)
     if problems and not skip_unreadable:
         listed = "\n  ".join(problems[:LISTED_PROBLEMS])
@@ -164,6 +232,8 @@ def _encode_all(
         )
     if not encoded:
         raise UserError("The data set is empty: there is no record that can be read, and training needs at least one.")
+    if reused:
+        logger.info("Of %d records %d were encoded already and taken over.", encoded, reused)
     if cut_prompts:
         logger.warning(
             "%d of %d prompts are longer than %d tokens and were cut; encoder.max_prompt_tokens=N keeps more.",
@@ -175,38 +245,71 @@ def _encode_all(
         logger.warning("%d of %d records have an empty prompt.", empty_prompts, encoded)
     if moments is not None:
         writer.statistics = moments.statistics()
-    return CacheBuild(encoded, len(problems), cut_prompts, time.monotonic() - began)
+    return CacheBuild(encoded, reused, len(problems), cut_prompts, time.monotonic() - began)
 
 
-def _batches_of_one_shape(pictures: Iterable[Loaded], batch_size: int) -> Iterator[list[Loaded]]:
-    waiting: dict[torch.Size, list[Loaded]] = {}
-    for record, image in pictures:
-        batch = waiting.setdefault(image.shape, [])
-        batch.append((record, image))
+def _encode(batch: Sequence[_Item], vae: VAE, text_encoder: TextEncoder, dtype: torch.dtype) -> list[Stored]:
+    """What the cache is to hold of each record, those that an earlier one holds left as they are."""
+    images = [item.found for item in batch if isinstance(item.found, Tensor)]
+    if not images:
+        return [item.found for item in batch if isinstance(item.found, Stored)]
+    latents = iter(vae.encode(torch.stack(images)).detach().to("cpu", dtype))
+    new = [item.record for item in batch if isinstance(item.found, Tensor)]
+    prompt_embeds, lengths = text_encoder.encode([prompt for record in new for prompt in record.prompts])
+    prompt_embeds = prompt_embeds.detach().to("cpu", dtype)
+    rows = []
+    first = 0
+    for item in batch:
+        if isinstance(item.found, Stored):
+            rows.append(item.found)
+            continue
+        prompts = slice(first, first + len(item.record.prompts))
+        rows.append(Stored(next(latents), prompt_embeds[prompts], lengths[prompts]))
+        first = prompts.stop
+    return rows
+
+
+def _batches_of_one_shape(items: Iterable[_Item], batch_size: int, downscale_factor: int) -> Iterator[list[_Item]]:
+    waiting: dict[tuple[int, int], list[_Item]] = {}
+    for item in items:
+        if isinstance(item.found, Stored):
+            height, width = (downscale_factor * side for side in item.found.latents.shape[1:])
+        else:
+            height, width = item.found.shape[1:]
+        batch = waiting.setdefault((height, width), [])
+        batch.append(item)
         if len(batch) == batch_size:
-            yield waiting.pop(image.shape)
+            yield waiting.pop((height, width))
     yield from waiting.values()
 
 
 def _read_ahead(
-    source: Source, jobs: list[tuple[int, bool]], fit: Fit, batch_size: int
-) -> Iterator[tuple[CachedRecord, Tensor | UserError]]:
-    """Records with their images, `3 H W` in -1..1, or what is wrong with them."""
+    source: Source,
+    jobs: list[tuple[int, bool]],
+    earlier: EarlierRows,
+    identify: Callable[[Record], str],
+    fit: Fit,
+    batch_size: int,
+) -> Iterator[_Item | UserError]:
+    """Records with their images, or with what an earlier cache holds, or what is wrong with them."""
 
-    def read(job: tuple[int, bool]) -> tuple[CachedRecord, Tensor | UserError]:
+    def read(job: tuple[int, bool]) -> _Item | UserError:
         index, flip = job
         record = source[index]
         prompts = {record.prompt: 1.0} if record.prompts is None else record.prompts
         kept = CachedRecord(record.key, list(prompts), record.split, flip, list(prompts.values()))
+        content = hashlib.sha256(json.dumps([identify(record), kept.prompts, flip]).encode()).digest()[:16]
+        if (stored := earlier.find(content)) is not None:
+            return _Item(kept, content, stored)
         try:
             loaded = record.load()
         except UserError as error:
-            return kept, error
+            return error
         try:
             picture = crop_and_resize(loaded, *fit(loaded.width, loaded.height))
         except UserError as error:
-            return kept, UserError(f"record {record.key!r} {error}")
-        return kept, to_tensor(ImageOps.mirror(picture) if flip else picture)
+            return UserError(f"record {record.key!r} {error}")
+        return _Item(kept, content, to_tensor(ImageOps.mirror(picture) if flip else picture))
 
     batches = [jobs[start : start + batch_size] for start in range(0, len(jobs), batch_size)]
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
@@ -215,64 +318,3 @@ def _read_ahead(
             current, waiting = waiting, [pool.submit(read, job) for job in following]
             for future in current:
                 yield future.result()
-
-
-@dataclass
-class _Shard:
-    """Records with latents of one shape, waiting to be written."""
-
-    records: list[CachedRecord] = field(default_factory=list)
-    latents: list[Tensor] = field(default_factory=list)
-    prompt_embeds: list[Tensor] = field(default_factory=list)
-    bytes: int = 0
-
-
-class _Writer:
-    """Writes shards of up to `SHARD_BYTES`, so that memory stays flat whatever the number of records."""
-
-    def __init__(self, path: Path, dtype: torch.dtype) -> None:
-        self.path, self.dtype = path, dtype
-        self.statistics: LatentStatistics | None = None
-        self.longest_prompt = 0
-        self._waiting: dict[torch.Size, _Shard] = {}
-        self._shards: list[str] = []
-        self._prompt_shape: list[int] = []
-        self._records = (path / "records.jsonl").open("w", encoding="utf-8")
-
-    def write_empty_prompt(self, prompt_embeds: Tensor) -> None:
-        save_file({"prompt_embeds": self._stored(prompt_embeds)}, self.path / "empty_prompt.safetensors")
-        self._prompt_shape = list(prompt_embeds.shape[1:])
-
-    def write(self, records: Sequence[CachedRecord], latents: Tensor, prompt_embeds: Tensor) -> None:
-        shard = self._waiting.setdefault(latents.shape[1:], _Shard())
-        shard.records += records
-        shard.latents.append(self._stored(latents))
-        shard.prompt_embeds.append(self._stored(prompt_embeds))
-        shard.bytes += shard.latents[-1].nbytes + shard.prompt_embeds[-1].nbytes
-        if sum(shard.bytes for shard in self._waiting.values()) >= SHARD_BYTES:
-            self._flush(max(self._waiting, key=lambda shape: self._waiting[shape].bytes))
-
-    def close(self, **index: Any) -> None:
-        for shape in list(self._waiting):
-            self._flush(shape)
-        self._records.close()
-        content = {
-            "format": FORMAT,
-            **index,
-            "prompt_shape": self._prompt_shape,
-            "longest_prompt": self.longest_prompt,
-            "statistics": None if self.statistics is None else asdict(self.statistics),
-            "shards": self._shards,
-        }
-        (self.path / "index.json").write_text(json.dumps(content, indent=2), encoding="utf-8")
-
-    def _flush(self, shape: torch.Size) -> None:
-        shard = self._waiting.pop(shape)
-        name = f"shard-{len(self._shards):05d}.safetensors"
-        tensors = {"latents": torch.cat(shard.latents), "prompt_embeds": torch.cat(shard.prompt_embeds)}
-        save_file(tensors, self.path / name)
-        self._records.writelines(json.dumps(asdict(record)) + "\n" for record in shard.records)
-        self._shards.append(name)
-
-    def _stored(self, tensor: Tensor) -> Tensor:
-        return tensor.detach().to("cpu", self.dtype).contiguous()

@@ -47,17 +47,19 @@ class LatentCache:
         prompt_shape: `L D` of each prompt's embeddings, as they are read.
         empty_prompt_embeds: of the empty prompt, `L D`.
         statistics: what latents are normalised by when they are read, or None if they are kept as they are used.
+        device: where latents and prompt_embeds are kept, and gathered.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.device = torch.device("cpu")
         self.statistics: LatentStatistics | None = None
         try:
             self._open()
         except (OSError, ValueError, KeyError, TypeError, IndexError, SafetensorError) as error:
             raise UserError(
                 f"{path}: the latent cache is damaged ({type(error).__name__}: {error}). "
-                "Delete the folder; it is built again by itself."
+                "What is missing is encoded again when a run needs it."
             ) from error
 
     def _open(self) -> None:
@@ -83,7 +85,7 @@ class LatentCache:
         shapes = [tuple(latents.shape[1:]) for latents in self._latents]
         self.shapes: list[tuple[int, int, int]] = sorted(set(shapes))
         self.shape_ids = torch.tensor([self.shapes.index(shape) for shape in shapes]).repeat_interleave(counts)
-        self._prompt_counts = torch.tensor([len(record.prompts) for record in self.records])
+        self._prompt_counts = torch.cat([shard.get_tensor("prompt_counts") for shard in shards])
         self._first_prompts = self._prompt_counts.cumsum(0) - self._prompt_counts
 
     def __len__(self) -> int:
@@ -97,18 +99,37 @@ class LatentCache:
             captions: which of its prompts each comes with, `B`; None for the first.
         """
         shards = torch.searchsorted(self._ends, indices, right=True)
-        latents = torch.empty(len(indices), *self.shapes[int(self.shape_ids[indices[0]])])
-        prompt_embeds = torch.empty(len(indices), *self.prompt_shape)
+        latents = torch.empty(len(indices), *self.shapes[int(self.shape_ids[indices[0]])], device=self.device)
+        prompt_embeds = torch.empty(len(indices), *self.prompt_shape, device=self.device)
         tokens = self.prompt_shape[0]
         for shard in shards.unique().tolist():
             rows = (shards == shard).nonzero()[:, 0]
             chosen, start = indices[rows], self._starts[shard]
-            latents[rows] = self._latents[shard][chosen - start].float()
             prompts = self._first_prompts[chosen] - self._first_prompts[start]
             if captions is not None:
                 prompts += captions[rows]
+            rows, chosen, prompts = (self._index(places) for places in (rows, chosen - start, prompts))
+            latents[rows] = self._latents[shard][chosen].float()
             prompt_embeds[rows] = self._prompt_embeds[shard][:, :tokens][prompts].float()
         return latents if self.statistics is None else self.statistics.normalise(latents), prompt_embeds
+
+    @property
+    def nbytes(self) -> int:
+        """Size of all latents and of the prompt_embeds as they are read."""
+        tokens = self.prompt_shape[0]
+        prompts = sum(embeds[:, :tokens].numel() * embeds.element_size() for embeds in self._prompt_embeds)
+        return prompts + sum(latents.nbytes for latents in self._latents)
+
+    def move_to(self, device: torch.device) -> None:
+        """Hold everything in this device's memory: batches are gathered there, and nothing is copied to it any more."""
+        tokens = self.prompt_shape[0]
+        self._latents = [latents.to(device) for latents in self._latents]
+        self._prompt_embeds = [embeds[:, :tokens].contiguous().to(device) for embeds in self._prompt_embeds]
+        self.device = device
+
+    def _index(self, places: Tensor) -> Tensor:
+        # From page-locked memory the copy waits for nothing that the GPU is still busy with.
+        return places if self.device.type == "cpu" else places.pin_memory().to(self.device, non_blocking=True)
 
     def trim_prompts(self) -> None:
         """From now on read no more tokens of each prompt than the longest has, to the next multiple of 8.

@@ -4,6 +4,7 @@ import hashlib
 import importlib
 import inspect
 import json
+import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -30,10 +31,12 @@ class FileDigests:
                 self._known[path] = entry
 
     def digest(self, path: Path) -> str:
-        """Hex SHA-256 of the file's content; `missing` if there is none."""
+        """Hex SHA-256 of the file's content; `missing` if there is no such file."""
         try:
             status = path.stat()
         except (OSError, ValueError):
+            return "missing"
+        if not stat.S_ISREG(status.st_mode):  # a device or a pipe may never end
             return "missing"
         state = [status.st_size, status.st_mtime_ns]
         name = str(path.absolute())

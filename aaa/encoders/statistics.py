@@ -1,7 +1,7 @@
 """Mean and standard deviation of each latent channel: how the latents of a data set are brought to unit variance."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -58,5 +58,10 @@ class Moments:
         return LatentStatistics(tuple(self.mean().tolist()), tuple((self.variance() + EPSILON).sqrt().tolist()))
 
 
-def _by_channel(values: Sequence[float], like: Tensor) -> Tensor:
-    return torch.tensor(values, dtype=like.dtype, device=like.device)[:, None, None]
+def _by_channel(values: tuple[float, ...], like: Tensor) -> Tensor:
+    return _as_tensor(values, like.dtype, like.device)
+
+
+@lru_cache(maxsize=8)  # a GPU would be waited for each time that numbers are sent to it
+def _as_tensor(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.tensor(values, dtype=dtype, device=device)[:, None, None]

@@ -16,11 +16,11 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.swa_utils import AveragedModel
 
 from aaa.errors import UserError
 from aaa.randomness import generator
 from aaa.tracking.console import display
+from aaa.training.ema import EMA
 from aaa.training.lr_schedules import Schedule
 from aaa.training.memory import peak_memory_gib
 
@@ -70,7 +70,7 @@ def train_steps(
     accelerator: Accelerator,
     model: nn.Module,
     optimizer: Optimizer,
-    ema: AveragedModel | None,
+    ema: EMA | None,
     loss: Loss,
     batches: Batches,
     schedule: Schedule,
@@ -93,7 +93,7 @@ def train_steps(
         optimizer: its step is one step of the run, however many micro-batches and processes share it.
         ema: moving average to update after each step, or None.
         loss: of each sample of a batch, given the model, latents, prompt_embeds and a generator.
-        batches: the samples at these positions of the data order, on the CPU.
+        batches: the samples at these positions of the data order, on the CPU or on the device.
         schedule: factor on the optimizer's learning rates at each step.
         watches: what to do every so often.
         log: takes step and metrics; called on the main process.
@@ -131,7 +131,9 @@ def train_steps(
             busy = 0.0
             for micro in range(gradient_accumulation_steps):
                 first = step * batch_size + (micro * accelerator.num_processes + accelerator.process_index) * share
-                latents, prompt_embeds = (tensor.to(device) for tensor in batches(range(first, first + share)))
+                latents, prompt_embeds = (
+                    tensor.to(device, non_blocking=True) for tensor in batches(range(first, first + share))
+                )
                 draws = generator(seed, "step", step, micro, accelerator.process_index, device=device)
                 last = micro == gradient_accumulation_steps - 1
                 with nullcontext() if last else accelerator.no_sync(model):

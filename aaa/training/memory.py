@@ -4,9 +4,11 @@ import resource
 import sys
 from pathlib import Path
 
+import psutil
 import torch
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+CGROUP = Path("/sys/fs/cgroup")
 
 
 def peak_memory_gib(device: torch.device) -> float:
@@ -28,14 +30,25 @@ def reset_peak_memory(device: torch.device) -> None:
         CLEAR.write_text("5")  # Linux: reset the peak resident set size
 
 
-def available_memory_gib(device: torch.device) -> float:
-    """How much this process may hold in all, in GiB, without anything being pushed out."""
+def held_memory(device: torch.device) -> int:
+    """Bytes held now: of the GPU by tensors, else of this process."""
+    return torch.cuda.memory_allocated(device) if device.type == "cuda" else psutil.Process().memory_info().rss
+
+
+def available_memory(device: torch.device) -> int:
+    """Bytes that this process may hold in all, what it holds already included, without anything being pushed out."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
-        return (free + torch.cuda.memory_reserved(device)) / 2**30
-    meminfo = Path("/proc/meminfo")
-    if not meminfo.is_file():
-        return float("inf")
-    (available,) = (line for line in meminfo.read_text().splitlines() if line.startswith("MemAvailable:"))
-    (held,) = (line for line in STATUS.read_text().splitlines() if line.startswith("VmRSS:"))
-    return (int(available.split()[1]) + int(held.split()[1])) / 2**20
+        return free + torch.cuda.memory_reserved(device)
+    return min(psutil.virtual_memory().available, _free_in_container(CGROUP)) + held_memory(device)
+
+
+def _free_in_container(cgroup: Path) -> int:
+    """What a container (Docker, SLURM, Kubernetes) has left of its limit, cached files not counted (cgroup v2)."""
+    try:
+        limit = int((cgroup / "memory.max").read_text())
+        used = int((cgroup / "memory.current").read_text())
+        stat = dict(line.split() for line in (cgroup / "memory.stat").read_text().splitlines())
+    except (OSError, ValueError):  # no limit ("max"), or no such file
+        return sys.maxsize
+    return max(0, limit - used + int(stat["file"]))

@@ -1,7 +1,6 @@
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -9,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from aaa.data import build_cache as cache_module
+from aaa.data import cache_writer as cache_module
 from aaa.data.buckets import bucket_sizes, nearest_bucket, square
 from aaa.data.build_cache import open_or_build
 from aaa.data.cache import CachedRecord, LatentCache
+from aaa.data.cache_writer import CacheWriter
 from aaa.data.fingerprint import FileDigests
 from aaa.data.imagefolder import ImageFolderSource
 from aaa.data.pictures import crop_and_resize, to_tensor
@@ -23,20 +23,25 @@ from aaa.encoders.words import WordEmbedding
 from aaa.errors import UserError
 from aaa.randomness import generator
 
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
 MakeFolder = Callable[..., Path]
 
 
 def build(path: Path, source: Source, **changed: object) -> LatentCache:
     settings = {
         "fingerprint": "abc",
+        "recipe": "def",
+        "identify": lambda record: record.key,
         "fit": square(16),
         "horizontal_flip": False,
         "skip_unreadable": False,
         "storage_dtype": torch.float16,
         "batch_size": 4,
         "origin": {},
+        "encoders": lambda: (PixelVAE(4), WordEmbedding(32, 6)),
     } | changed
-    return open_or_build(path, source, lambda: (PixelVAE(4), WordEmbedding(32, 6)), **settings)  # type: ignore[arg-type]
+    return open_or_build(path, source, **settings)  # type: ignore[arg-type]
 
 
 def test_what_is_cached_is_what_the_encoders_gave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,7 +101,7 @@ def test_all_unreadable_records_are_named_at_once(tmp_path: Path, picture_folder
     assert "... and 5 more" in message
     assert message.count("metadata.csv") == 20
     assert "data.skip_unreadable=true" in message
-    assert not list(tmp_path.glob("cache*/"))
+    assert not (tmp_path / "cache").exists()
 
 
 def test_unreadable_records_can_be_left_out(
@@ -160,8 +165,8 @@ def test_any_shards_give_any_records_back(
     path = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cache_module, "SHARD_BYTES", shard_bytes)
-        writer = cache_module._Writer(path, torch.float32)
-        writer.write_empty_prompt(torch.zeros(1, 2, 3))
+        writer = CacheWriter(path, torch.float32, "recipe")
+        writer.write_empty_prompt(torch.zeros(1, 2, 3), tokens=0)
         written: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
         for count, height in batches:
             latents = torch.randn(count, 4, height, 2)
@@ -171,7 +176,8 @@ def test_any_shards_give_any_records_back(
                 CachedRecord(str(len(written) + i), [f"caption {c}" for c in range(captions[i])], None)
                 for i in range(count)
             ]
-            writer.write(records, latents, prompt_embeds)
+            tokens = [2] * len(prompt_embeds)
+            writer.write(records, latents, prompt_embeds, tokens, [bytes(16)] * count)
             for record, latent, embeds in zip(records, latents, prompt_embeds.split(captions), strict=True):
                 written[record.key] = latent, embeds
         writer.close(fingerprint="x")
@@ -229,7 +235,7 @@ def test_a_damaged_cache_is_named(tmp_path: Path, damage: str) -> None:
     build(tmp_path / "cache", ShapesSource(16, 5, 1))
     (file,) = (tmp_path / "cache").glob(f"{damage}*")
     file.write_bytes(file.read_bytes()[:-20])
-    with pytest.raises(UserError, match=r"cache: the latent cache is damaged .*Delete the folder"):
+    with pytest.raises(UserError, match=r"cache: the latent cache is damaged .*is encoded again"):
         LatentCache(tmp_path / "cache")
 
 
@@ -237,9 +243,7 @@ def test_prompts_are_trimmed_to_the_longest(tmp_path: Path) -> None:
     def encoders() -> tuple[PixelVAE, WordEmbedding]:
         return PixelVAE(4), WordEmbedding(32, 40)
 
-    settings: dict[str, Any] = {"fit": square(16), "horizontal_flip": False, "skip_unreadable": False, "origin": {}}
-    settings |= {"fingerprint": "x", "storage_dtype": torch.float32, "batch_size": 4}
-    cache = open_or_build(tmp_path / "cache", ShapesSource(16, 6, 1), encoders, **settings)
+    cache = build(tmp_path / "cache", ShapesSource(16, 6, 1), encoders=encoders, storage_dtype=torch.float32)
     whole = cache.gather(torch.arange(7))[1]
     longest = max(len(WordEmbedding(32, 40).tokenize(record.prompt)) for record in cache.records)
     assert 8 < longest <= 16
@@ -248,3 +252,16 @@ def test_prompts_are_trimmed_to_the_longest(tmp_path: Path) -> None:
     assert cache.empty_prompt_embeds.shape == (16, 32)
     assert torch.equal(cache.gather(torch.arange(7))[1], whole[:, :16])
     assert whole[:, 16:].abs().max() == 0
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=needs_gpu)])
+def test_a_cache_in_a_devices_memory_gives_the_same(tmp_path: Path, device: str) -> None:
+    cache = build(tmp_path / "cache", Captioned())
+    cache.trim_prompts()
+    records, captions = torch.tensor([1, 1, 1]), torch.tensor([0, 1, 0])
+    before, size = cache.gather(records, captions), cache.nbytes
+    cache.move_to(torch.device(device))
+    after = cache.gather(records, captions)
+    assert cache.nbytes == size
+    assert all(tensor.device.type == device for tensor in after)
+    assert all(torch.equal(one, other.cpu()) for one, other in zip(before, after, strict=True))

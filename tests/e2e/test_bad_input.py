@@ -23,6 +23,9 @@ SmallRun = tuple[Path, Finished]
         (["data=imagefolder", "data.root=nowhere"], "data.root=nowhere: there is no such folder"),
         (["trainer.precision=fp8"], "trainer.precision=fp8: must be one of float32, bf16, bf16_weights"),
         (["trainer.batch_size=0"], "trainer.batch_size=0: must be at least 1"),
+        (["trainer.batch_size=1.5"], "trainer.batch_size=1.5"),
+        (["trainer.batch_size=all"], "trainer.batch_size=all: must be a whole number, or auto"),
+        (["trainer.batch_size=1000000"], "The largest that fits is trainer.batch_size="),
         (["trainer.gradient_accumulation_steps=5"], "trainer.batch_size=32 must be a multiple of"),
         (["trainer.device=tpu"], "device=tpu: torch cannot use it"),
         (["resume=nowhere"], "resume=nowhere: there is no run in that folder"),
@@ -102,7 +105,10 @@ def test_a_checkpoint_that_does_not_fit_is_named_and_kept(tmp_path: Path, small_
     error = run_in(tmp_path, "aaa.train", *more, "model.dim=32").error
     assert "model.safetensors: its weights do not fit the configured model" in error
     assert "trained on other latents" in run_in(tmp_path, "aaa.train", *more, "data.resolution=32").error
-    assert "trainer.batch_size: Value 'many'" in run_in(tmp_path, "aaa.train", *more, "trainer.batch_size=many").error
+    assert (
+        "trainer.batch_size=many: must be a whole number, or auto"
+        in run_in(tmp_path, "aaa.train", *more, "trainer.batch_size=many").error
+    )
     assert "a resumed run keeps its config" in run_in(tmp_path, "aaa.train", *more, "model=dit_10m").error
     assert content() == before
     assert run_in(tmp_path, "aaa.train", *more).code == 0

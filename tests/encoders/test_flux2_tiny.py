@@ -60,6 +60,8 @@ def test_a_cache_normalises_by_the_statistics_of_its_data(
         source,
         lambda: (vae, WordEmbedding(32, 6)),
         fingerprint="x",
+        recipe="y",
+        identify=lambda record: record.key,
         fit=square(64),
         horizontal_flip=False,
         skip_unreadable=False,

@@ -10,6 +10,7 @@ import torch
 from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
+import aaa.config  # noqa: F401  (makes its resolvers known)
 from aaa.encoders.huggingface import HuggingFaceTextEncoder
 from aaa.errors import UserError
 from tests.pretrained import make_tokenizer

@@ -1,12 +1,12 @@
 import torch
 from torch import nn
 
-from aaa.training.ema import averaged_model
+from aaa.training.ema import EMA
 
 
 def test_the_average_warms_up_and_then_decays_as_configured() -> None:
     model = nn.Linear(1, 1, bias=False)
-    ema = averaged_model(model, decay=0.6)
+    ema = EMA(model, decay=0.6)
     expected = model.weight.item()
     average = ema.module
     assert isinstance(average, nn.Linear)
@@ -23,7 +23,7 @@ def test_the_average_warms_up_and_then_decays_as_configured() -> None:
 
 def test_the_model_itself_is_left_alone() -> None:
     model = nn.Linear(3, 3)
-    ema = averaged_model(model, decay=0.9)
+    ema = EMA(model, decay=0.9)
     before = model.weight.clone()
     ema.update_parameters(model)
     ema.update_parameters(model)

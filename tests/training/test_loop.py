@@ -9,7 +9,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from aaa.errors import UserError
-from aaa.training.ema import averaged_model
+from aaa.training.ema import EMA
 from aaa.training.loop import NotFiniteError, Progress, Watch, train_steps
 from aaa.training.lr_schedules import warmup_stable_decay
 
@@ -34,7 +34,7 @@ class Run:
         torch.manual_seed(0)
         self.accelerator = Accelerator(cpu=True)
         self.raw = nn.Linear(4, 4)
-        self.ema = averaged_model(self.raw, 0.9)
+        self.ema = EMA(self.raw, 0.9)
         optimizer = torch.optim.AdamW(self.raw.parameters(), lr=1e-2)
         self.model, self.optimizer = self.accelerator.prepare(self.raw, optimizer)
         self.progress = Progress()

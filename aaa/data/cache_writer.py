@@ -1,0 +1,140 @@
+"""Writing a latent cache: shards of tensors, each written by a thread of its own while the next is encoded."""
+
+import json
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from aaa.data.cache import CachedRecord
+from aaa.encoders.statistics import LatentStatistics
+
+SHARD_BYTES = 256 * 2**20
+
+
+@dataclass
+class _Shard:
+    """Records with latents of one shape, waiting to be written."""
+
+    records: list[CachedRecord] = field(default_factory=list)
+    latents: list[Tensor] = field(default_factory=list)
+    prompt_embeds: list[Tensor] = field(default_factory=list)
+    prompt_tokens: list[int] = field(default_factory=list)
+    contents: list[bytes] = field(default_factory=list)
+    bytes: int = 0
+
+
+class CacheWriter:
+    """Writes shards of up to `SHARD_BYTES`, so that memory stays flat whatever the number of records.
+
+    A shard says itself what its rows were made from (`content`), so that a later build can take them over from a
+    folder that was never finished.
+
+    Args:
+        path: a folder that exists.
+        dtype: of latents and prompt_embeds on disk.
+        recipe: hash of everything but the records that shapes a cache.
+    """
+
+    def __init__(self, path: Path, dtype: torch.dtype, recipe: str) -> None:
+        self.path, self.dtype = path, dtype
+        self.statistics: LatentStatistics | None = None
+        self.longest_prompt = 0
+        self._waiting: dict[torch.Size, _Shard] = {}
+        self._shards: list[str] = []
+        self._prompt_shape: list[int] = []
+        self._records = (path / "records.jsonl").open("w", encoding="utf-8")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="cache")
+        self._being_written: Future[None] | None = None
+        (path / "recipe").write_text(recipe, encoding="utf-8")
+
+    def write_empty_prompt(self, prompt_embeds: Tensor, tokens: int) -> None:
+        """Keep the embeddings of the empty prompt, `1 L D`, which has so many tokens."""
+        save_file({"prompt_embeds": self._stored(prompt_embeds)}, self.path / "empty_prompt.safetensors")
+        self._prompt_shape = list(prompt_embeds.shape[1:])
+        self.longest_prompt = max(self.longest_prompt, tokens)
+
+    def write(
+        self,
+        records: Sequence[CachedRecord],
+        latents: Tensor,
+        prompt_embeds: Tensor,
+        prompt_tokens: Sequence[int],
+        contents: Sequence[bytes],
+    ) -> None:
+        """Add records.
+
+        Args:
+            records: what is kept of each.
+            latents: `B C H W`.
+            prompt_embeds: of every prompt of the first record, then of the second, ..., `P L D`.
+            prompt_tokens: of each of these prompts, those that were cut off included.
+            contents: 16 bytes that tell what each record was made from.
+        """
+        shard = self._waiting.setdefault(latents.shape[1:], _Shard())
+        shard.records += records
+        shard.latents.append(self._stored(latents))
+        shard.prompt_embeds.append(self._stored(prompt_embeds))
+        shard.prompt_tokens += prompt_tokens
+        shard.contents += contents
+        shard.bytes += shard.latents[-1].nbytes + shard.prompt_embeds[-1].nbytes
+        self.longest_prompt = max(self.longest_prompt, *prompt_tokens)
+        if sum(shard.bytes for shard in self._waiting.values()) >= SHARD_BYTES:
+            self._flush(max(self._waiting, key=lambda shape: self._waiting[shape].bytes))
+
+    def close(self, **index: Any) -> None:
+        """Write what is left, and the index that makes the folder a cache."""
+        self.keep_what_is_done()
+        content = {
+            **index,
+            "prompt_shape": self._prompt_shape,
+            "longest_prompt": self.longest_prompt,
+            "statistics": None if self.statistics is None else asdict(self.statistics),
+            "shards": self._shards,
+        }
+        (self.path / "index.json").write_text(json.dumps(content, indent=2), encoding="utf-8")
+
+    def keep_what_is_done(self) -> None:
+        """Write what is left, so that a later build need not encode it again."""
+        try:
+            for shape in list(self._waiting):
+                self._flush(shape)
+            self._wait()
+        finally:
+            self._thread.shutdown()
+            self._records.close()
+
+    def _flush(self, shape: torch.Size) -> None:
+        self._wait()  # one shard being filled, one being written: no more are held
+        shard = self._waiting.pop(shape)
+        name = f"shard-{len(self._shards):05d}.safetensors"
+        self._shards.append(name)
+        self._being_written = self._thread.submit(self._save, name, shard)
+
+    def _wait(self) -> None:
+        if self._being_written is not None:
+            self._being_written.result()
+
+    def _save(self, name: str, shard: _Shard) -> None:
+        tensors = {
+            "latents": torch.cat(shard.latents),
+            "prompt_embeds": torch.cat(shard.prompt_embeds),
+            "prompt_counts": torch.tensor([len(record.prompts) for record in shard.records]),
+            "prompt_tokens": torch.tensor(shard.prompt_tokens),
+            "content": torch.frombuffer(bytearray(b"".join(shard.contents)), dtype=torch.uint8).view(-1, 16),
+        }
+        aside = self.path / f"{name}.tmp"
+        try:
+            save_file(tensors, aside)
+            aside.replace(self.path / name)
+        finally:
+            aside.unlink(missing_ok=True)
+        self._records.writelines(json.dumps(asdict(record)) + "\n" for record in shard.records)
+
+    def _stored(self, tensor: Tensor) -> Tensor:
+        return tensor.detach().to("cpu", self.dtype).contiguous()

@@ -1,0 +1,82 @@
+"""What earlier caches already hold: rows that were made from the same picture and prompts by the same encoders.
+
+A picture was added, a caption mended, a build killed, a shard damaged: only what is missing is encoded again.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A record as a cache holds it.
+
+    Attributes:
+        latents: `C H W`.
+        prompt_embeds: of each of its prompts, `P L D`.
+        prompt_tokens: of each.
+    """
+
+    latents: Tensor
+    prompt_embeds: Tensor
+    prompt_tokens: Sequence[int]
+
+
+class EarlierRows:
+    """The rows of all readable shards of some folders, found by what they were made from.
+
+    Args:
+        folders: caches, damaged or unfinished ones too, all of one recipe.
+    """
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self._shards: list[_Shard] = []
+        contents = []
+        for file in (file for folder in folders for file in sorted(folder.glob("shard-*.safetensors"))):
+            try:
+                shard = _Shard(file)
+            except (OSError, ValueError, SafetensorError) as error:
+                logger.warning("%s is damaged (%s); what it held is encoded again.", file, error)
+                continue
+            self._shards.append(shard)
+            contents.append(shard.content)
+        self._contents = torch.cat(contents) if contents else torch.empty(0, 16, dtype=torch.uint8)
+        # Sorted by their first eight bytes: a dictionary of millions of rows would take gigabytes.
+        self._keys, self._order = self._contents[:, :8].contiguous().view(torch.int64).flatten().sort()
+        self._ends = torch.tensor([len(shard.content) for shard in self._shards], dtype=torch.long).cumsum(0)
+
+    def __len__(self) -> int:
+        return len(self._contents)
+
+    def find(self, content: bytes) -> Stored | None:
+        """The row made from this content, 16 bytes, if there is one."""
+        wanted = torch.frombuffer(bytearray(content), dtype=torch.uint8)
+        place = int(torch.searchsorted(self._keys, wanted[:8].view(torch.int64)))
+        if place == len(self._keys):
+            return None
+        row = int(self._order[place])
+        if not torch.equal(self._contents[row], wanted):
+            return None
+        shard = int(torch.searchsorted(self._ends, row, right=True))
+        return self._shards[shard].row(row - int(self._ends[shard]) + len(self._shards[shard].content))
+
+
+class _Shard:
+    def __init__(self, file: Path) -> None:
+        shard = safe_open(file, "pt")
+        self.content = shard.get_tensor("content")
+        self._latents, self._prompt_embeds = shard.get_tensor("latents"), shard.get_tensor("prompt_embeds")
+        self._prompt_tokens: list[int] = shard.get_tensor("prompt_tokens").tolist()
+        self._ends: list[int] = shard.get_tensor("prompt_counts").cumsum(0).tolist()
+
+    def row(self, row: int) -> Stored:
+        prompts = slice(self._ends[row - 1] if row else 0, self._ends[row])
+        return Stored(self._latents[row], self._prompt_embeds[prompts], self._prompt_tokens[prompts])

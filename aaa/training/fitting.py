@@ -1,0 +1,121 @@
+"""Whether a batch fits into memory, told from what one sample keeps for its backward pass before any step is taken."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from aaa.errors import UserError
+from aaa.training.memory import available_memory, held_memory
+
+# Gradients on their way through a block, and what an allocator cannot hand out again, come on top of what is kept.
+SLACK = 1.15
+# `auto` leaves this share of the memory to other programs and to steps that need a little more.
+USED_SHARE = 0.85
+MOST_SAMPLES = 1024  # of a micro-batch: more make no device faster, and few trainings better
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What training holds, in bytes.
+
+    Attributes:
+        fixed: whatever the batch: what is held now, gradients, optimizer state.
+        per_sample: of a batch, from forward to backward pass.
+    """
+
+    fixed: int
+    per_sample: int
+
+    def of(self, batch_size: int) -> int:
+        """Bytes of a step of so many samples."""
+        return self.fixed + round(SLACK * self.per_sample * batch_size)
+
+    def largest(self, available: float) -> int:
+        """The biggest power of two that fits; 0 if not even one sample does."""
+        samples = (available - self.fixed) / (SLACK * self.per_sample)
+        return 1 << (int(samples).bit_length() - 1) if samples >= 1 else 0
+
+
+def measure_footprint(forward: Callable[[int], Tensor], model: nn.Module, device: torch.device) -> Footprint:
+    """Run batches of one, two and four samples forward, and count what they keep for the backward pass.
+
+    Args:
+        forward: of so many samples.
+        model: what is trained.
+        device: of the model, whose optimizer has still to make its moments, two of each weight.
+    """
+    weights = sum(parameter.nbytes for parameter in model.parameters() if parameter.requires_grad)
+    one, two, four = (_kept(forward, samples, model.parameters()) for samples in (1, 2, 4))
+    # `attend` keeps less of a sample in a big batch than in a small one: where it changes its way, one step misleads.
+    per_sample = max(1, two - one, (four - two) // 2)
+    fixed = held_memory(device) + weights + 2 * weights + max(0, four - 4 * per_sample)
+    return Footprint(fixed, per_sample)
+
+
+def largest_batch(footprint: Footprint, processes: int, accumulation: int, most: int, device: torch.device) -> int:
+    """What `trainer.batch_size=auto` stands for: as many samples as fit and leave some memory free.
+
+    Args:
+        footprint: of training on this device.
+        processes: that share a batch.
+        accumulation: micro-batches that share what a process has of it.
+        most: samples at most, e.g. as many as there are.
+        device: that holds one micro-batch.
+
+    Returns:
+        A power of two times `processes * accumulation`.
+
+    Raises:
+        UserError: if not even one sample fits.
+    """
+    parts = processes * accumulation
+    largest = footprint.largest(USED_SHARE * available_memory(device))
+    if not largest:
+        require_fit(footprint, parts, processes, accumulation, device)
+    records = max(1, most // parts)
+    return parts * min(largest or 1, 1 << (records.bit_length() - 1), MOST_SAMPLES)
+
+
+def require_fit(footprint: Footprint, batch_size: int, processes: int, accumulation: int, device: torch.device) -> None:
+    """Refuse a batch that the memory cannot hold, before the system kills the run for it.
+
+    Raises:
+        UserError: with the largest batch that fits, and how to take this one in parts.
+    """
+    parts = processes * accumulation
+    share, available = max(1, batch_size // parts), available_memory(device)
+    if (needed := footprint.of(share)) <= available:
+        return
+    largest = footprint.largest(USED_SHARE * available)
+    if largest:
+        times = next(n for n in range(-(-share // largest), share + 1) if share % n == 0)
+        advice = (
+            f"The largest that fits is trainer.batch_size={largest * parts}. The same steps in smaller parts: "
+            f"trainer.gradient_accumulation_steps={times * accumulation}."
+        )
+    else:
+        advice = "Not even one sample fits: trainer.gradient_checkpointing=true, or a smaller model, needs less."
+    raise UserError(
+        f"trainer.batch_size={batch_size} does not fit: a step would need about {needed / GIB:.1f} GiB, and "
+        f"{device.type} has {available / GIB:.1f}. {advice}"
+    )
+
+
+def _kept(forward: Callable[[int], Tensor], samples: int, parameters: Iterable[Tensor]) -> int:
+    """Bytes of the tensors that autograd keeps of a forward pass, each storage once, weights left out."""
+    weights = {parameter.untyped_storage().data_ptr() for parameter in parameters}
+    kept: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        loss = forward(samples)
+    assert loss.requires_grad  # which also keeps the graph, and so every address, until here
+    return sum(kept.values())

@@ -1,0 +1,20 @@
+"""Memory for time: what a block computes is thrown away after the forward pass and computed again in the backward."""
+
+from torch import Tensor, nn
+
+from aaa.models.dit import AAADiT
+
+
+def recompute_activations(model: AAADiT, *, offload: bool) -> None:
+    """Keep only the input of each block for the backward pass (Chen et al. 2016), by DiffSynth's routine.
+
+    Args:
+        model: to change; what it computes stays the same.
+        offload: keep those inputs in the CPU's memory.
+    """
+    from diffsynth.core.gradient import gradient_checkpoint_forward  # takes seconds to import
+
+    def run_block(block: nn.Module, *tensors: Tensor) -> Tensor:
+        return gradient_checkpoint_forward(block, True, offload, *tensors)
+
+    model.run_block = run_block

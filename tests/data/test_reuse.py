@@ -1,0 +1,171 @@
+"""What an earlier cache holds is not encoded again, and the cache is the same as if it had been."""
+
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from aaa.data import cache_writer
+from aaa.data.buckets import nearest_bucket, square
+from aaa.data.build_cache import open_or_build
+from aaa.data.cache import LatentCache
+from aaa.data.records import Record
+from aaa.encoders.pixel import PixelVAE
+from aaa.encoders.words import WordEmbedding
+from aaa.errors import UserError
+
+
+class CountingVAE(PixelVAE):
+    """Counts what it encodes."""
+
+    encoded = 0
+
+    def encode(self, image: Tensor) -> Tensor:
+        self.encoded += len(image)
+        return super().encode(image)
+
+
+class Pictures:
+    """Coloured pictures, one size or two, of which one can be broken, dropped or captioned anew."""
+
+    def __init__(self, count: int, *, broken: int = -1, captions: dict[int, str] | None = None, sizes: int = 1) -> None:
+        self.count, self.broken, self.captions, self.sizes = count, broken, captions or {}, sizes
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Record:
+        def load() -> Image.Image:
+            if index == self.broken:
+                raise UserError(f"picture {index} is broken")
+            return Image.new("RGB", (16, 16) if index % self.sizes == 0 else (16, 32), (index * 9, 10, 200))
+
+        prompts = {"red": 1.0, "a red one": 1.0} if index % 3 == 1 else None
+        return Record(str(index), self.captions.get(index, "red"), load, prompts=prompts)
+
+
+@pytest.fixture(autouse=True)
+def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache_writer, "SHARD_BYTES", 4_000)
+
+
+def build(path: Path, source: Pictures, recipe: str = "recipe", **changed: object) -> tuple[LatentCache, int]:
+    """The cache, and how many pictures were encoded for it."""
+    vae = CountingVAE(4)
+    settings = {
+        "fingerprint": path.name,
+        "recipe": recipe,
+        "identify": lambda record: record.key,
+        "fit": square(16),
+        "horizontal_flip": False,
+        "skip_unreadable": False,
+        "storage_dtype": torch.float16,
+        "batch_size": 4,
+        "origin": {},
+    } | changed
+    cache = open_or_build(path, source, lambda: (vae, WordEmbedding(32, 6)), **settings)  # type: ignore[arg-type]
+    return cache, vae.encoded
+
+
+def assert_alike(one: LatentCache, other: LatentCache) -> None:
+    assert one.records == other.records
+    assert one.shapes == other.shapes
+    for index in range(len(one)):
+        for mine, its in zip(one.gather(torch.tensor([index])), other.gather(torch.tensor([index])), strict=True):
+            assert torch.equal(mine, its)
+
+
+def test_only_a_new_picture_and_a_new_caption_are_encoded(tmp_path: Path) -> None:
+    build(tmp_path / "one", Pictures(20))
+    grown = Pictures(22, captions={6: "blue"})
+    cache, encoded = build(tmp_path / "two", grown)
+    assert encoded == 3
+    fresh, all_encoded = build(tmp_path / "fresh", grown, recipe="another")
+    assert all_encoded == 22
+    assert_alike(cache, fresh)
+
+
+def test_buckets_come_back_in_the_same_order(tmp_path: Path) -> None:
+    sizes = nearest_bucket([(16, 16), (32, 16)])
+    build(tmp_path / "one", Pictures(20, sizes=2), fit=sizes)
+    cache, encoded = build(tmp_path / "two", Pictures(23, sizes=2), fit=sizes)
+    assert encoded == 3
+    assert_alike(cache, build(tmp_path / "fresh", Pictures(23, sizes=2), recipe="another", fit=sizes)[0])
+
+
+def test_mirrored_pictures_are_taken_over_mirrored(tmp_path: Path) -> None:
+    build(tmp_path / "one", Pictures(8), horizontal_flip=True)
+    cache, encoded = build(tmp_path / "two", Pictures(9), horizontal_flip=True)
+    assert encoded == 2
+    assert_alike(cache, build(tmp_path / "fresh", Pictures(9), recipe="another", horizontal_flip=True)[0])
+
+
+def test_other_encoders_share_nothing(tmp_path: Path) -> None:
+    build(tmp_path / "one", Pictures(5))
+    assert build(tmp_path / "two", Pictures(5), recipe="another")[1] == 5
+
+
+@pytest.mark.parametrize("damage", ["shard-00001", "index", "records", "empty_prompt"])
+def test_of_a_damaged_cache_what_is_whole_is_kept(
+    tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    build(tmp_path / "cache", Pictures(24))
+    fresh, _ = build(tmp_path / "fresh", Pictures(24), recipe="another")
+    (file,) = (tmp_path / "cache").glob(f"{damage}*")
+    file.write_bytes(file.read_bytes()[:-20])
+    with caplog.at_level(logging.WARNING):
+        cache, encoded = build(tmp_path / "cache", Pictures(24))
+    assert "the latent cache is damaged" in caplog.text
+    assert 0 < encoded < 24 if damage == "shard-00001" else encoded == 0
+    assert ("shard-00001.safetensors is damaged" in caplog.text) == (damage == "shard-00001")
+    assert_alike(cache, fresh)
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["cache", "fresh"]
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit, OSError])
+def test_a_build_that_was_stopped_goes_on_where_it_was(tmp_path: Path, stop: type[BaseException]) -> None:
+    class Stopping(Pictures):
+        def __getitem__(self, index: int) -> Record:
+            record = super().__getitem__(index)
+            if index < 13:
+                return record
+
+            def load() -> Image.Image:
+                raise stop
+
+            return Record(record.key, record.prompt, load, prompts=record.prompts)
+
+    with pytest.raises(stop):
+        build(tmp_path / "cache", Stopping(20))
+    assert not (tmp_path / "cache").exists()
+    cache, encoded = build(tmp_path / "cache", Pictures(20))
+    assert encoded <= 8 + 4  # what was not encoded, and the batch that was on its way
+    assert_alike(cache, build(tmp_path / "fresh", Pictures(20), recipe="another")[0])
+
+
+def test_after_one_bad_picture_the_others_are_not_encoded_again(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="picture 15 is broken"):
+        build(tmp_path / "broken", Pictures(20, broken=15))
+    _, encoded = build(tmp_path / "mended", Pictures(20))
+    assert encoded <= 8
+    assert not list(tmp_path.glob("*.building"))
+
+
+def test_an_unfinished_build_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
+    from filelock import FileLock
+
+    with pytest.raises(UserError):
+        build(tmp_path / "broken", Pictures(9, broken=8))
+    with FileLock(tmp_path / "broken.lock"):
+        build(tmp_path / "mended", Pictures(9))
+        assert (tmp_path / "broken.building").is_dir()
+
+
+def test_a_shards_file_that_is_not_one_is_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    build(tmp_path / "one", Pictures(6))
+    (tmp_path / "one" / "shard-00099.safetensors").write_bytes(b"\xff" * 64)
+    assert build(tmp_path / "two", Pictures(6))[1] == 0
+    assert "shard-00099.safetensors is damaged" in caplog.text

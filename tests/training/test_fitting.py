@@ -1,0 +1,111 @@
+import pytest
+import torch
+from torch import Tensor, nn
+
+from aaa.errors import UserError
+from aaa.models.factory import build_dit
+from aaa.training import fitting, memory
+from aaa.training.fitting import GIB, Footprint, largest_batch, measure_footprint, require_fit
+
+CPU = torch.device("cpu")
+# 1 GiB whatever the batch, and 100 MiB a sample with its slack.
+FOOTPRINT = Footprint(fixed=GIB, per_sample=round(100 * 2**20 / fitting.SLACK))
+
+
+@pytest.fixture
+def three_gib(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fitting, "available_memory", lambda _: 3 * GIB)
+
+
+def test_what_a_sample_keeps_is_counted_once_without_the_weights() -> None:
+    model = nn.Sequential(nn.Linear(1000, 1000, bias=False), nn.ReLU())
+
+    def forward(samples: int) -> Tensor:
+        inputs = torch.ones(samples, 1000)  # kept for the gradient of the weights
+        outputs: Tensor = model(inputs)  # kept by ReLU and by square, one storage
+        return outputs.square().sum()
+
+    footprint = measure_footprint(forward, model, CPU)
+    assert footprint.per_sample == 2 * 4 * 1000
+    assert footprint.fixed - memory.held_memory(CPU) == pytest.approx(3 * 4 * 1000**2, abs=2**25)
+
+
+def test_a_bigger_model_and_more_tokens_keep_more() -> None:
+    def kept(depth: int, side: int) -> int:
+        model = build_dit(dim=32, depth=depth, heads=2, in_channels=4, text_dim=8)
+
+        def forward(samples: int) -> Tensor:
+            latents = torch.zeros(samples, 4, side, side)
+            velocity: Tensor = model(latents, torch.zeros(samples, 3, 8), torch.zeros(samples))
+            return velocity.sum()
+
+        return measure_footprint(forward, model, CPU).per_sample
+
+    small = kept(2, 4)
+    assert 1.8 * small < kept(4, 4) < 2 * small
+    assert kept(2, 8) > 3 * small
+
+
+@pytest.mark.parametrize(
+    ("processes", "accumulation", "most", "expected"),
+    [(1, 1, 10**6, 8), (2, 1, 10**6, 16), (1, 4, 10**6, 32), (1, 1, 5, 4), (1, 1, 1, 1)],
+)
+def test_auto_is_the_largest_power_of_two_that_leaves_some_room(
+    three_gib: None, processes: int, accumulation: int, most: int, expected: int
+) -> None:
+    assert largest_batch(FOOTPRINT, processes, accumulation, most, CPU) == expected
+
+
+def test_auto_stops_where_more_is_of_no_use(three_gib: None) -> None:
+    assert largest_batch(Footprint(GIB, 10), 1, 1, 10**6, CPU) == 1024
+
+
+def test_a_batch_that_fits_is_taken(three_gib: None) -> None:
+    require_fit(FOOTPRINT, 20, 1, 1, CPU)
+    require_fit(FOOTPRINT, 160, 2, 4, CPU)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "accumulation", "advice"),
+    [
+        (100, 1, "trainer.batch_size=8. .*trainer.gradient_accumulation_steps=20"),
+        (96, 2, "trainer.batch_size=16. .*trainer.gradient_accumulation_steps=12"),
+    ],
+)
+def test_a_batch_too_large_is_refused_with_what_fits(
+    three_gib: None, batch_size: int, accumulation: int, advice: str
+) -> None:
+    with pytest.raises(UserError, match=rf"trainer.batch_size={batch_size} does not fit: .* GiB, and cpu has 3.0. The"):
+        require_fit(FOOTPRINT, batch_size, 1, accumulation, CPU)
+    with pytest.raises(UserError, match=advice):
+        require_fit(FOOTPRINT, batch_size, 1, accumulation, CPU)
+
+
+def test_a_model_of_which_no_sample_fits_is_refused(three_gib: None) -> None:
+    with pytest.raises(UserError, match="Not even one sample fits"):
+        largest_batch(Footprint(4 * GIB, 10), 1, 1, 100, CPU)
+
+
+def test_the_limit_of_a_container_counts(tmp_path_factory: pytest.TempPathFactory) -> None:
+    cgroup = tmp_path_factory.mktemp("cgroup")
+    (cgroup / "memory.max").write_text("1000\n")
+    (cgroup / "memory.current").write_text("700\n")
+    (cgroup / "memory.stat").write_text("anon 500\nfile 200\n")
+    assert memory._free_in_container(cgroup) == 500
+    (cgroup / "memory.max").write_text("max\n")
+    assert memory._free_in_container(cgroup) > 2**60
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_the_largest_batch_trains_on_a_gpu() -> None:
+    device = torch.device("cuda")
+    model = build_dit(dim=256, depth=4, heads=4, in_channels=16, text_dim=64).to(device)
+
+    def forward(samples: int) -> Tensor:
+        latents = torch.zeros(samples, 16, 16, 16, device=device)
+        prompt_embeds = torch.zeros(samples, 8, 64, device=device)
+        velocity: Tensor = model(latents, prompt_embeds, torch.zeros(samples, device=device))
+        return velocity.sum()
+
+    batch_size = largest_batch(measure_footprint(forward, model, device), 1, 1, 10**6, device)
+    forward(batch_size).backward()
