@@ -48,7 +48,7 @@ from aaa.training.compiling import compile_model
 from aaa.training.ema import EMA
 from aaa.training.fitting import largest_batch, measure_footprint, require_fit
 from aaa.training.loop import Batches, Progress, Watch, train_steps
-from aaa.training.memory import available_memory
+from aaa.training.memory import available_memory, keep_freed_memory
 from aaa.training.precision import precision
 from aaa.training.recomputing import recompute_activations
 
@@ -77,6 +77,8 @@ class TrainingRun:
                 f"trainer.device={trainer.device}: each process takes a GPU of its own. To choose which there are: "
                 "CUDA_VISIBLE_DEVICES=1 python -m aaa.train ..."
             )
+        if device == "cpu":
+            keep_freed_memory()
         self.accelerator = Accelerator(mixed_precision=mixed_precision, cpu=device == "cpu")
         self.device = self.accelerator.device
         self.is_main = self.accelerator.is_main_process
@@ -172,6 +174,8 @@ class TrainingRun:
             self.tracker.finish(exit_code)
         if exit_code == 0:
             self.accelerator.end_training()
+        if isinstance(self.batches, Prefetch):
+            self.batches.close()
         self.accelerator.free_memory()
         if self.lock is not None:
             self.lock.release()

@@ -17,7 +17,9 @@ from aaa.randomness import generator
 from aaa.training.compiling import compile_model
 from aaa.training.ema import EMA
 from aaa.training.loop import Progress, Watch, train_steps
+from aaa.training.memory import keep_freed_memory
 from aaa.training.precision import precision as precision_of
+from aaa.training.recomputing import recompute_activations
 
 RECORDS = 256  # made-up ones
 Log = Callable[[int, dict[str, float]], None]
@@ -48,8 +50,8 @@ class Subject:
     tokens: int
     compute_dtype: torch.dtype
 
-    def bare_step(self, batch_size: int, number: int) -> None:
-        """A step of training and nothing else: nothing is waited for, read back, shown or logged."""
+    def bare_step(self, batch_size: int, number: int) -> Tensor:
+        """A step of training and nothing else: nothing is waited for, read back, shown or logged. Returns the loss."""
         device = self.accelerator.device
         positions = range(number * batch_size, (number + 1) * batch_size)
         latents, prompt_embeds = (tensor.to(device) for tensor in self.batches(positions))
@@ -60,6 +62,7 @@ class Subject:
         self.optimizer.zero_grad()
         if self.ema is not None:
             self.ema.update_parameters(self.accelerator.unwrap_model(self.model))
+        return loss.detach()
 
     def trial_loss(self, samples: int) -> Tensor:
         """Of a batch of so many."""
@@ -96,7 +99,13 @@ class Subject:
 
 
 def make_subject(
-    config: DictConfig, device: str, *, precision: str, compiled: bool, prompt_tokens: int | None = None
+    config: DictConfig,
+    device: str,
+    *,
+    precision: str,
+    compiled: bool,
+    prompt_tokens: int | None = None,
+    keep_memory: bool = True,
 ) -> Subject:
     """The config's model as the trainer would train it.
 
@@ -106,13 +115,18 @@ def make_subject(
         precision: instead of the config's.
         compiled: by torch.compile.
         prompt_tokens: of each prompt; None for all that the encoder pads to.
+        keep_memory: as the trainer does on a CPU.
     """
+    if keep_memory and device == "cpu":
+        keep_freed_memory()
     mixed, dtype = precision_of(precision)
     accelerator = Accelerator(mixed_precision=mixed, cpu=device == "cpu")
     torch.manual_seed(config.seed)
     model = build_dit(**{key: value for key, value in config.model.items() if key != "name"})
     model = model.to(accelerator.device, dtype)
     ema = EMA(model, config.trainer.ema_decay) if config.trainer.ema_decay else None
+    if config.trainer.gradient_checkpointing or config.trainer.gradient_checkpointing_offload:
+        recompute_activations(model, offload=config.trainer.gradient_checkpointing_offload)
     if compiled:
         compile_model(model, accelerator.device)
     side = config.data.resolution // config.encoder.downscale_factor

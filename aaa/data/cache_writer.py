@@ -104,19 +104,20 @@ class CacheWriter:
         try:
             for shape in list(self._waiting):
                 self._flush(shape)
-            self._wait()
+            self.wait()
         finally:
             self._thread.shutdown()
             self._records.close()
 
     def _flush(self, shape: torch.Size) -> None:
-        self._wait()  # one shard being filled, one being written: no more are held
+        self.wait()  # one shard being filled, one being written: no more are held
         shard = self._waiting.pop(shape)
         name = f"shard-{len(self._shards):05d}.safetensors"
         self._shards.append(name)
         self._being_written = self._thread.submit(self._save, name, shard)
 
-    def _wait(self) -> None:
+    def wait(self) -> None:
+        """Wait until what is being written is on disk."""
         if self._being_written is not None:
             self._being_written.result()
 

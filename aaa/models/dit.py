@@ -79,12 +79,16 @@ class DiTBlock(nn.Module):
         self.ff = nn.Sequential(nn.Linear(dim, hidden), nn.SiLU(), nn.Linear(hidden, dim))
         self.to_gate = nn.Linear(dim, dim * 2)
 
-    def attention(self, x: Tensor) -> Tensor:
-        """Attention over normalised tokens, `B N D`."""
+    def project(self, x: Tensor) -> Tensor:
+        """Queries, keys and values of tokens, `B N D`, as `3 B heads N head_dim`."""
         # One product instead of three: x is read, and under autocast rounded, once. The keys of checkpoints stay.
         projections = (self.to_q, self.to_k, self.to_v)
         weight, bias = (torch.cat([getattr(layer, name) for layer in projections]) for name in ("weight", "bias"))
-        q, k, v = F.linear(x, weight, bias).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        return F.linear(x, weight, bias).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+
+    def attention(self, x: Tensor) -> Tensor:
+        """Attention over normalised tokens, `B N D`."""
+        q, k, v = self.project(x)
         out = attend(q, k, v)  # B heads N head_dim
         return self.to_out(out.transpose(1, 2).flatten(2))  # B N D
 

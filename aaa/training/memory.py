@@ -1,5 +1,7 @@
 """How much memory a run has needed at most, and how much there is."""
 
+import ctypes
+import platform
 import resource
 import sys
 from pathlib import Path
@@ -9,6 +11,7 @@ import torch
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 CGROUP = Path("/sys/fs/cgroup")
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
 
 def peak_memory_gib(device: torch.device) -> float:
@@ -52,3 +55,16 @@ def _free_in_container(cgroup: Path) -> int:
     except (OSError, ValueError):  # no limit ("max"), or no such file
         return sys.maxsize
     return max(0, limit - used + int(stat["file"]))
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep memory that tensors have freed, instead of giving it back to the system after each use.
+
+    glibc maps every tensor of 32 MiB or more anew, and the system clears each page of it before it is written: on a
+    CPU that took a third of the time of a big batch. Does nothing where the C library is another.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return
+    libc = ctypes.CDLL(None)
+    libc.mallopt(_M_MMAP_MAX, 0)
+    libc.mallopt(_M_TRIM_THRESHOLD, -1)

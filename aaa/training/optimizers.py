@@ -3,6 +3,7 @@
 Any `torch.optim` class works too: `_target_: torch.optim.SGD`, `lr: 0.1`.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -57,22 +58,32 @@ def orthogonalise(
 ) -> list[Tensor]:
     """The nearest orthogonal matrix to each, roughly, by Newton-Schulz iterations in bf16 (Jordan et al. 2024).
 
-    Matrices of one shape, or of its transpose, are stacked and share their matrix products.
+    Matrices of one shape, or of its transpose, are stacked and share their matrix products: all of them on a GPU, on a
+    CPU no more than its cache holds.
     """
     by_shape: dict[tuple[int, int], list[int]] = {}
     for index, matrix in enumerate(matrices):
         by_shape.setdefault((min(matrix.shape), max(matrix.shape)), []).append(index)
     results: list[Tensor] = list(matrices)
     a, b, c = coefficients
-    for indices in by_shape.values():
+    stacked = (2**28 if matrices[0].is_cuda else 2**20) if matrices else 1  # numbers
+    stacks = [
+        indices[start : start + max(1, stacked // math.prod(shape))]
+        for shape, indices in by_shape.items()
+        for start in range(0, len(indices), max(1, stacked // math.prod(shape)))
+    ]
+    for indices in stacks:
         tall = [matrices[index].shape[0] > matrices[index].shape[1] for index in indices]
         x = torch.stack([matrices[i].T if t else matrices[i] for i, t in zip(indices, tall, strict=True)])
         x = x.bfloat16()  # n rows columns, rows <= columns
         x /= x.norm(dim=(1, 2), keepdim=True).clamp(min=eps)
+        # A product of stacks of one matrix is slower on a CPU than a product of matrices.
+        x, multiply_add = (x[0], torch.addmm) if len(x) == 1 else (x, torch.baddbmm)
         for _ in range(steps):
             gram = x @ x.mT
-            gram = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
-            x = torch.baddbmm(x, gram, x, beta=a)
+            gram = multiply_add(gram, gram, gram, beta=b, alpha=c)
+            x = multiply_add(x, gram, x, beta=a)
+        x = x.view(len(indices), *x.shape[-2:])
         for position, (index, transposed) in enumerate(zip(indices, tall, strict=True)):
             results[index] = x[position].T if transposed else x[position]
     return results

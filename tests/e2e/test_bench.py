@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import Command
+from tests.e2e.conftest import SMALL, Command
 
 TINY = ["model.dim=32", "model.depth=1", "model.heads=2", "data.resolution=16", "trainer.batch_size=2"]
 
@@ -62,7 +62,7 @@ def test_startup_times_the_commands(command: Command, tmp_path: Path) -> None:
     assert done.code == 0, done.err
     found = results(tmp_path)
     assert all(row["seconds"] > 0 for row in found["rows"])
-    assert "more than importing torch" in found["notes"][0]
+    assert "beside python -c 'import torch, diffsynth'" in found["notes"][1]
 
 
 @pytest.mark.slow
@@ -73,3 +73,22 @@ def test_the_tutorials_loop_runs_beside_ours(command: Command, tmp_path: Path) -
     rows = {row["loop"]: row["images/s"] for row in results(tmp_path)["rows"]}
     assert len(rows) == 4
     assert rows["DiffSynth, from cached latents"] > rows["DiffSynth, encoding every step"] > 0
+
+
+def test_quality_trains_both_regimes_and_compares_them(command: Command, tmp_path: Path) -> None:
+    small = [option for option in SMALL if not option.startswith(("trainer.", "evaluation."))]
+    done = command("aaa.bench", "bench=quality", *small, "trainer.max_steps=6", "bench.steps.tutorial=8")
+    assert done.code == 0, done.err
+    rows = results(tmp_path)["rows"]
+    assert max(row["samples"] for row in rows if row["regime"] == "tutorial") == 8
+    assert max(row["samples"] for row in rows if row["regime"] == "ours") == 6 * 32
+    assert results(tmp_path)["notes"][0].startswith("tutorial: best validation loss")
+
+
+def test_ways_are_measured_with_the_configs_model(command: Command, tmp_path: Path) -> None:
+    few = ["bench.repeats=1", "bench.prompt_tokens=8"]
+    done = command("aaa.bench", "bench=ways", *SMALL[:6], "trainer.batch_size=2", *few)
+    assert done.code == 0, done.err
+    rows = results(tmp_path)["rows"]
+    assert len(rows) == 10
+    assert all(row["without ms"] > 0 and row["with ms"] > 0 for row in rows)

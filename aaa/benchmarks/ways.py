@@ -1,0 +1,211 @@
+"""What each thing done for speed is worth: the same work without it and with it, side by side in one process."""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from omegaconf import DictConfig
+from torch import Tensor, nn
+from torch.optim import AdamW, Muon
+from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn
+
+from aaa.benchmarks.report import Report
+from aaa.benchmarks.subject import make_subject
+from aaa.benchmarks.timing import seconds
+from aaa.data import cache_writer
+from aaa.data.cache import CachedRecord
+from aaa.data.cache_writer import CacheWriter
+from aaa.models.attention import attend
+from aaa.models.dit import AAADiT, DiTBlock
+from aaa.models.factory import build_dit
+from aaa.training.ema import EMA
+from aaa.training.memory import keep_freed_memory
+from aaa.training.optimizers import BatchedMuon, adamw
+
+Action = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Way:
+    """Two routines that do the same.
+
+    Attributes:
+        name: what the second does that the first does not.
+        without: the first.
+        used: the second.
+    """
+
+    name: str
+    without: Action
+    used: Action
+
+
+class Ways:
+    """Measures each way with the config's model, batch and precision.
+
+    Args:
+        repeats: of each; the two of a way take turns.
+        prompt_tokens: to which prompts are trimmed in the way of that name.
+    """
+
+    def __init__(self, repeats: int, prompt_tokens: int) -> None:
+        self.repeats, self.prompt_tokens = repeats, prompt_tokens
+
+    def run(self, config: DictConfig, device: str) -> Report:
+        """Measure."""
+        rows = [self._row(way, torch.device(device)) for way in _of_parts(config, torch.device(device))]
+        rows += self._of_whole_steps(config, device)
+        return Report(f"{config.model.name}, batches of {config.trainer.batch_size}", rows, ("way", "gain"))
+
+    def _row(self, way: Way, device: torch.device) -> dict[str, Any]:
+        for action in (way.without, way.used):
+            action()
+        times = [(seconds(way.without, device), seconds(way.used, device)) for _ in range(self.repeats)]
+        return _as_row(way.name, *(median(column) for column in zip(*times, strict=True)))
+
+    def _of_whole_steps(self, config: DictConfig, device: str) -> list[dict[str, Any]]:
+        batch_size = config.trainer.batch_size
+        make = partial(
+            make_subject, config, device, precision=config.trainer.precision, compiled=False, keep_memory=False
+        )
+        numbers = iter(range(10**9))
+        subject = make()
+        whole = partial(subject.bare_step, batch_size)
+        place = subject.accelerator.device
+        rows = []
+
+        losses = Way("losses stay on the device", lambda: whole(next(numbers)).item(), lambda: whole(next(numbers)))
+        rows.append(self._row(losses, place))
+        without = median([seconds(lambda: whole(next(numbers)), place) for _ in range(1 + self.repeats)][1:])
+        if device == "cpu":
+            keep_freed_memory()
+            used = median([seconds(lambda: whole(next(numbers)), place) for _ in range(1 + self.repeats)][1:])
+            rows.append(_as_row("memory that tensors free is kept", without, used))
+            without = used
+        subject.close()
+        if self.prompt_tokens >= config.encoder.max_prompt_tokens:
+            return rows
+        trimmed = make(prompt_tokens=self.prompt_tokens)
+        times = [seconds(lambda: trimmed.bare_step(batch_size, next(numbers)), place) for _ in range(1 + self.repeats)]
+        trimmed.close()
+        name = f"prompts of {self.prompt_tokens} tokens instead of {config.encoder.max_prompt_tokens}"
+        rows.append(_as_row(name, without, median(times[1:])))
+        return rows
+
+
+def _as_row(name: str, without: float, used: float) -> dict[str, Any]:
+    return {"way": name, "without ms": 1000 * without, "with ms": 1000 * used, "gain": without / used}
+
+
+def _of_parts(config: DictConfig, device: torch.device) -> Iterator[Way]:
+    model = build_dit(**{key: value for key, value in config.model.items() if key != "name"}).to(device)
+    yield _attention(config, device)
+    yield _one_product(model.blocks[0], config, device)  # type: ignore[arg-type]
+    yield _gates(model, config, device)
+    for parameter in model.parameters():
+        parameter.grad = torch.randn_like(parameter)
+    yield _muon(model)
+    yield _adamw(model)
+    yield _ema(model)
+    yield _writing()
+
+
+def _tokens(config: DictConfig) -> int:
+    side: int = config.data.resolution // config.encoder.downscale_factor
+    return side**2 + int(config.encoder.max_prompt_tokens)
+
+
+def _attention(config: DictConfig, device: torch.device) -> Way:
+    """Forward and backward of attention in bf16."""
+    heads, dim = config.model.heads, config.model.dim
+    shape = (config.trainer.batch_size, heads, _tokens(config), dim // heads)
+    q, k, v = (torch.randn(shape, device=device, dtype=torch.bfloat16, requires_grad=True) for _ in range(3))
+
+    def both(routine: Callable[..., Tensor]) -> None:
+        routine(q, k, v).sum().backward()
+
+    return Way("attention in blocks", partial(both, F.scaled_dot_product_attention), partial(both, attend))
+
+
+def _one_product(block: DiTBlock, config: DictConfig, device: torch.device) -> Way:
+    """Projections to q, k and v under bf16 autocast, forward and backward."""
+    x = torch.randn(config.trainer.batch_size, _tokens(config), config.model.dim, device=device, requires_grad=True)
+
+    def separately() -> None:
+        with torch.autocast(device.type, torch.bfloat16):
+            projected = [layer(x) for layer in (block.to_q, block.to_k, block.to_v)]
+        sum(out.sum() for out in projected).backward()
+
+    def together() -> None:
+        with torch.autocast(device.type, torch.bfloat16):
+            projected = block.project(x)
+        projected.sum().backward()
+
+    return Way("q, k and v in one product", separately, together)
+
+
+def _gates(model: AAADiT, config: DictConfig, device: torch.device) -> Way:
+    """Gates of all blocks under bf16 autocast, forward and backward. Not done: see experiments/speed.md."""
+    layers = [block.to_gate for block in model.blocks if isinstance(block, DiTBlock)]
+    timestep_emb = torch.randn(config.trainer.batch_size, config.model.dim, device=device)
+
+    def one_by_one() -> None:
+        with torch.autocast(device.type, torch.bfloat16):
+            gates = [layer(timestep_emb) for layer in layers]
+        sum(gate.sum() for gate in gates).backward()
+
+    def at_once() -> None:
+        weight, bias = (torch.cat([getattr(layer, name) for layer in layers]) for name in ("weight", "bias"))
+        with torch.autocast(device.type, torch.bfloat16):
+            gates = F.linear(timestep_emb, weight, bias)
+        gates.sum().backward()
+
+    return Way("gates of all blocks in one product (not used)", one_by_one, at_once)
+
+
+def _muon(model: nn.Module) -> Way:
+    matrices = [weight for name, weight in model.named_parameters() if "blocks." in name and weight.ndim == 2]
+    settings: dict[str, Any] = {"lr": 1e-9, "weight_decay": 0.0, "momentum": 0.95}
+    return Way(
+        "Muon: matrices of one shape together", Muon(matrices, **settings).step, BatchedMuon(matrices, **settings).step
+    )
+
+
+def _adamw(model: nn.Module) -> Way:
+    plain = AdamW(model.parameters(), lr=1e-9)
+    fused = adamw(model.named_parameters(), learning_rate=1e-9, weight_decay=0.01, betas=(0.9, 0.999))
+    return Way("AdamW in one kernel", plain.step, fused.step)
+
+
+def _ema(model: nn.Module) -> Way:
+    plain, ours = AveragedModel(model, avg_fn=get_ema_avg_fn(0.999)), EMA(model, 0.999)
+    return Way(
+        "EMA: all weights in one call", partial(plain.update_parameters, model), partial(ours.update_parameters, model)
+    )
+
+
+def _writing() -> Way:
+    """Three shards of a cache, with as much to compute for each as it takes to write one."""
+    matrix = torch.randn(1024, 1024)
+    latents = torch.randn(64, 2**18 // 64, 8, 8)
+
+    def write(*, waiting: bool) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            writer = CacheWriter(Path(folder), torch.float32, "bench")
+            writer.write_empty_prompt(torch.zeros(1, 1, 1), tokens=0)
+            records = [CachedRecord("key", ["prompt"], None) for _ in latents]
+            for _ in range(3 * cache_writer.SHARD_BYTES // latents.nbytes):
+                for _ in range(20):
+                    torch.mm(matrix, matrix)
+                writer.write(records, latents, torch.zeros(64, 1, 1), [1] * 64, [bytes(16)] * 64)
+                if waiting:
+                    writer.wait()
+            writer.close()
+
+    return Way("a cache's shards written by a thread", partial(write, waiting=True), partial(write, waiting=False))
