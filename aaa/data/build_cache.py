@@ -8,6 +8,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -36,6 +37,8 @@ from aaa.tracking.console import display
 logger = logging.getLogger(__name__)
 
 LISTED_PROBLEMS = 20
+# Names of folders that are no caches: what is being built, and what was left of earlier builds.
+UNFINISHED = re.compile(r"(.*)\.(building|earlier-\d+-\d)")
 
 Fit = Callable[[int, int], tuple[int, int]]  # width and height of a picture -> height and width to cut it to
 
@@ -148,15 +151,20 @@ def _open(path: Path, level: int) -> LatentCache | None:
 
 def _folders_of(recipe: str, parent: Path) -> list[Path]:
     """Folders with rows of this recipe, whole caches or not."""
-    return sorted(file.parent for file in parent.glob("*/recipe") if file.read_text(encoding="utf-8") == recipe)
+    folders = []
+    for file in sorted(parent.glob("*/recipe")):
+        with suppress(FileNotFoundError):  # another process has just finished with it
+            if file.read_text(encoding="utf-8") == recipe:
+                folders.append(file.parent)
+    return folders
 
 
 def _remove_unfinished(folder: Path) -> None:
     """Remove what is left of a build, unless somebody is at it: all that it holds is in a whole cache now."""
-    cache, _, unfinished = folder.name.partition(".")
-    if not unfinished:
+    unfinished = UNFINISHED.fullmatch(folder.name)
+    if unfinished is None:
         return
-    lock = FileLock(folder.with_name(f"{cache}.lock"))
+    lock = FileLock(folder.with_name(f"{unfinished[1]}.lock"))
     try:
         lock.acquire(timeout=0)
     except Timeout:

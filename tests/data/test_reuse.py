@@ -169,3 +169,9 @@ def test_a_shards_file_that_is_not_one_is_passed_over(tmp_path: Path, caplog: py
     (tmp_path / "one" / "shard-00099.safetensors").write_bytes(b"\xff" * 64)
     assert build(tmp_path / "two", Pictures(6))[1] == 0
     assert "shard-00099.safetensors is damaged" in caplog.text
+
+
+def test_a_cache_with_a_dot_in_its_name_is_no_leftover(tmp_path: Path) -> None:
+    build(tmp_path / "v1.2-pixel", Pictures(6))
+    build(tmp_path / "v1.3-pixel", Pictures(7))
+    assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == {"v1.2-pixel", "v1.3-pixel"}
