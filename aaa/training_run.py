@@ -48,9 +48,10 @@ from aaa.training.compiling import compile_model
 from aaa.training.ema import EMA
 from aaa.training.fitting import largest_batch, measure_footprint, require_fit
 from aaa.training.loop import Batches, Progress, Watch, train_steps
-from aaa.training.memory import available_memory, keep_freed_memory
+from aaa.training.memory import available_memory
 from aaa.training.precision import precision
 from aaa.training.recomputing import recompute_activations
+from aaa.training.tuning import tune_for
 
 logger = logging.getLogger(__name__)
 
@@ -77,8 +78,7 @@ class TrainingRun:
                 f"trainer.device={trainer.device}: each process takes a GPU of its own. To choose which there are: "
                 "CUDA_VISIBLE_DEVICES=1 python -m aaa.train ..."
             )
-        if device == "cpu":
-            keep_freed_memory()
+        tune_for(device)
         self.accelerator = Accelerator(mixed_precision=mixed_precision, cpu=device == "cpu")
         self.device = self.accelerator.device
         self.is_main = self.accelerator.is_main_process

@@ -1,9 +1,11 @@
 """A training step for sizes of batch, precisions, compiled or not: how fast, what it spends its time on, what fits."""
 
 import logging
+import tempfile
 from collections.abc import Sequence
 from functools import partial
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,13 +16,14 @@ from aaa.benchmarks.report import Report
 from aaa.benchmarks.subject import Subject, make_subject
 from aaa.benchmarks.timing import matmul_rate, quantiles, seconds
 from aaa.randomness import generator
+from aaa.tracking.tracker import NoLogger, RunInfo, Tracker
 from aaa.training.fitting import measure_footprint
 from aaa.training.memory import available_memory, peak_memory_gib, reset_peak_memory
 
 logger = logging.getLogger(__name__)
 
 WARM_UP_STEPS = 2
-PARTS = ("data", "forward", "backward", "optimizer", "EMA")
+PARTS = ("data", "forward", "backward", "optimizer", "EMA", "logging")
 COLUMNS = ("precision", "compiled", "batch", "images/s", "step ms", "MFU", "peak GiB", "note")
 
 
@@ -91,9 +94,11 @@ class Speed:
         steps = range(WARM_UP_STEPS, WARM_UP_STEPS + self.steps)
         times = [seconds(partial(subject.bare_step, batch_size, number), device) for number in steps]
         parts: dict[str, list[float]] = {}
-        for number in steps:
-            for name, taken in _parts(subject, batch_size, number).items():
-                parts.setdefault(name, []).append(taken)
+        with tempfile.TemporaryDirectory() as folder:
+            tracker = Tracker(RunInfo(Path(folder), "bench", {}, [], None, 0), NoLogger())
+            for number in steps:
+                for name, taken in _parts(subject, tracker, batch_size, number).items():
+                    parts.setdefault(name, []).append(taken)
         middle, low, high = quantiles(times)
         return {
             "images/s": batch_size / middle,
@@ -108,8 +113,8 @@ class Speed:
         }
 
 
-def _parts(subject: Subject, batch_size: int, number: int) -> dict[str, float]:
-    """The same step, waiting for the device after each part."""
+def _parts(subject: Subject, tracker: Tracker, batch_size: int, number: int) -> dict[str, float]:
+    """The same step, waiting for the device after each part, and logged, which the trainer does every so many steps."""
     device = subject.accelerator.device
     held: dict[str, Any] = {}
 
@@ -137,6 +142,7 @@ def _parts(subject: Subject, batch_size: int, number: int) -> dict[str, float]:
         "backward": seconds(lambda: subject.accelerator.backward(held["loss"]), device),
         "optimizer": seconds(optimizer, device),
         "EMA": seconds(ema, device),
+        "logging": seconds(lambda: tracker.log(number, {"train/loss": held["loss"].item()}), device),
     }
 
 

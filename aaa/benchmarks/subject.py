@@ -17,9 +17,9 @@ from aaa.randomness import generator
 from aaa.training.compiling import compile_model
 from aaa.training.ema import EMA
 from aaa.training.loop import Progress, Watch, train_steps
-from aaa.training.memory import keep_freed_memory
 from aaa.training.precision import precision as precision_of
 from aaa.training.recomputing import recompute_activations
+from aaa.training.tuning import tune_for
 
 RECORDS = 256  # made-up ones
 Log = Callable[[int, dict[str, float]], None]
@@ -105,7 +105,7 @@ def make_subject(
     precision: str,
     compiled: bool,
     prompt_tokens: int | None = None,
-    keep_memory: bool = True,
+    tuned: bool = True,
 ) -> Subject:
     """The config's model as the trainer would train it.
 
@@ -115,10 +115,10 @@ def make_subject(
         precision: instead of the config's.
         compiled: by torch.compile.
         prompt_tokens: of each prompt; None for all that the encoder pads to.
-        keep_memory: as the trainer does on a CPU.
+        tuned: set what the trainer sets.
     """
-    if keep_memory and device == "cpu":
-        keep_freed_memory()
+    if tuned:
+        tune_for(device)
     mixed, dtype = precision_of(precision)
     accelerator = Accelerator(mixed_precision=mixed, cpu=device == "cpu")
     torch.manual_seed(config.seed)

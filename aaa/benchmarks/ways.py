@@ -71,9 +71,7 @@ class Ways:
 
     def _of_whole_steps(self, config: DictConfig, device: str) -> list[dict[str, Any]]:
         batch_size = config.trainer.batch_size
-        make = partial(
-            make_subject, config, device, precision=config.trainer.precision, compiled=False, keep_memory=False
-        )
+        make = partial(make_subject, config, device, precision=config.trainer.precision, compiled=False, tuned=False)
         numbers = iter(range(10**9))
         subject = make()
         whole = partial(subject.bare_step, batch_size)

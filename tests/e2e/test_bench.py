@@ -35,7 +35,7 @@ def test_speed_measures_every_combination(command: Command, tmp_path: Path) -> N
         assert row["images/s"] == pytest.approx(1000 * row["batch"] / row["step ms"])
         assert 0 < row["MFU"] < 1
         assert row["p5"] <= row["step ms"] <= row["p95"]
-        for part in ("data", "forward", "backward", "optimizer", "EMA"):
+        for part in ("data", "forward", "backward", "optimizer", "EMA", "logging"):
             assert row[f"{part} ms"] >= 0
     assert any(note.startswith("fastest: trainer.batch_size=") for note in found["notes"])
     assert "images/s" in done.out + done.err
