@@ -19,12 +19,17 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from aaa.config import CONF, group_options
+from aaa.earlier_run import EarlierRun, earlier_run
 from aaa.errors import UserError
+from aaa.requeue import requeue_on_signal
+from aaa.tracking.files import replace_text
+from aaa.tracking.redaction import hide_argument, hide_from_now_on, redact
 
 logger = logging.getLogger(__name__)
+
+NEW_FOLDER = "${unused_folder:outputs/${name}/${now:%Y-%m-%d_%H-%M-%S}}"
 
 Task = Callable[[DictConfig], object]
 
@@ -45,11 +50,12 @@ def run(task: Task, config_name: str, config_dir: Path = CONF, texts: tuple[str,
     # Hydra prints errors its own way unless told to raise them.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     signal.signal(signal.SIGTERM, _exit_on_signal)
+    requeue_on_signal()
 
     def report(error: Exception) -> None:
         if wants_traceback:
             traceback.print_exception(error)
-        print(f"error: {explain(error, config_name, config_dir, arguments)}", file=sys.stderr)
+        print(f"error: {redact(explain(error, config_name, config_dir, arguments))}", file=sys.stderr)
 
     try:
         sys.argv[1:] = _for_hydra(arguments)
@@ -68,37 +74,6 @@ def run(task: Task, config_name: str, config_dir: Path = CONF, texts: tuple[str,
     sys.exit(0)
 
 
-def _resumed_folder(arguments: list[str]) -> Path | None:
-    """The run folder that `resume=` names, if any.
-
-    Raises:
-        UserError: if it is none, or the arguments ask for what a resumed run cannot do.
-    """
-    value = next((a.removeprefix("resume=") for a in arguments if a.startswith("resume=")), "null").strip("'\"")
-    if value in ("null", ""):
-        return None
-    if "-m" in arguments or "--multirun" in arguments:
-        raise UserError("resume=... goes on with one run; it cannot be swept over with -m.")
-    folder = Path(value).absolute()
-    if not (folder / ".hydra" / "config.yaml").is_file():
-        raise UserError(
-            f"resume={value}: there is no run in that folder (no .hydra/config.yaml in {folder}). "
-            "Give the folder that training named when it started, outputs/NAME/TIMESTAMP."
-        )
-    try:
-        saved = OmegaConf.load(folder / ".hydra" / "config.yaml")
-    except (OSError, ValueError, YAMLError):
-        saved = None
-    if not isinstance(saved, DictConfig) or "trainer" not in saved:
-        raise UserError(f"resume={value}: {folder / '.hydra' / 'config.yaml'} is damaged, or not the config of a run.")
-    if chosen := [a for a in arguments if a.partition("=")[0] in list(group_options())]:
-        raise UserError(
-            f"{chosen[0]}: a resumed run keeps its config. Its groups cannot be swapped; single keys can be "
-            "changed, e.g. trainer.max_steps=4800."
-        )
-    return folder
-
-
 def _quoted(argument: str, texts: tuple[str, ...]) -> str:
     """A text's argument in quotes, so that Hydra reads no lists, sweeps or interpolations into it."""
     key, equals, value = argument.partition("=")
@@ -108,29 +83,34 @@ def _quoted(argument: str, texts: tuple[str, ...]) -> str:
     return f"{key}='{escaped}'"
 
 
-def _run_overrides(resumed: Path | None) -> list[str]:
+def _run_overrides(earlier: EarlierRun | None) -> list[str]:
     """Further overrides for Hydra.
 
-    A resumed run takes its own config instead of conf/ and goes on in its own folder. The helpers in a launch of
-    several processes leave run folder, config and log to the first process.
+    A resumed run takes its own config instead of conf/ and goes on in its own folder; one that is repeated gets a new
+    one. The helpers in a launch of several processes leave run folder, config and log to the first process.
     """
     helper = int(os.environ.get("RANK", "0")) > 0
+    resumed = earlier is not None and earlier.how == "resume"
     overrides = ["hydra.run.dir=."] if helper else []
-    if helper or resumed is not None:
+    if helper or resumed:
         overrides.append("hydra.output_subdir=null")
-    if resumed is not None:
+    if earlier is not None:
         overrides += ["hydra.job.name=train", "hydra/hydra_logging=none"]
         if not helper:
-            overrides.append(f"hydra.run.dir='{resumed}'")
-    if helper or resumed is not None:
+            overrides.append(f"hydra.run.dir='{earlier.folder}'" if resumed else f"hydra.run.dir={NEW_FOLDER}")
+            overrides += [f"hydra.sweep.dir={NEW_FOLDER}", "hydra.sweep.subdir=${hydra.job.num}"]
+    if helper or earlier is not None:
         overrides.append(f"hydra/job_logging={'aaa_console' if helper else 'aaa'}")
     return overrides
 
 
 def _for_hydra(arguments: list[str]) -> list[str]:
-    resumed = _resumed_folder(arguments)
-    flags = [] if resumed is None else [f"--config-dir={resumed / '.hydra'}", "--config-name=config"]
-    return [*flags, *_with_overrides(arguments, _run_overrides(resumed))]
+    earlier = earlier_run(arguments)
+    flags = [] if earlier is None else [f"--config-dir={earlier.folder / '.hydra'}", "--config-name=config"]
+    return [
+        *flags,
+        *_with_overrides(arguments if earlier is None else earlier.arguments, _run_overrides(earlier)),
+    ]
 
 
 def _with_overrides(arguments: list[str], overrides: list[str]) -> list[str]:
@@ -151,6 +131,7 @@ def _reported(task: Task, report: Callable[[Exception], None]) -> Task:
 
     def wrapped(config: DictConfig) -> object:
         try:
+            _hide_secrets(config)
             return task(config)
         except Exception as error:
             logger.debug("failed", exc_info=True)
@@ -162,6 +143,20 @@ def _reported(task: Task, report: Callable[[Exception], None]) -> Task:
     # Hydra finds the job's name through the task's module.
     wrapped.__module__ = task.__module__
     return wrapped
+
+
+def _hide_secrets(config: DictConfig) -> None:
+    """Take secrets out of what Hydra has written down, and out of the command line that others may write down."""
+    hide_from_now_on(OmegaConf.to_container(config, resolve=False))
+    sys.argv[1:] = [hide_argument(argument) for argument in sys.argv[1:]]
+    hydra_config = HydraConfig.get()
+    folder = Path(hydra_config.runtime.output_dir)
+    written = [folder / ".hydra" / name for name in ("config.yaml", "overrides.yaml", "hydra.yaml")]
+    if hydra_config.mode is RunMode.MULTIRUN:
+        written.append(Path(hydra_config.sweep.dir) / "multirun.yaml")
+    for path in written:
+        if path.is_file() and (redacted := redact(text := path.read_text(encoding="utf-8"))) != text:
+            replace_text(path, redacted)
 
 
 def explain(error: Exception, config_name: str, config_dir: Path, arguments: list[str]) -> str:

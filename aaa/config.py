@@ -5,7 +5,9 @@ once, before torch is loaded.
 """
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, is_dataclass
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +109,21 @@ class TrainerConfig:
     validate_every_steps: int = MISSING
     sample_every_steps: int = MISSING
     save_every_steps: int = MISSING
+    on_nonfinite: str = "stop"
+    max_skipped_steps: int = 20
+    deterministic: bool = False
+
+
+@dataclass
+class CheckpointConfig:
+    """Which checkpoints are kept, and how they are written; how often is `trainer.save_every_steps`."""
+
+    keep_last: int | None = 3
+    keep_best: int = 1
+    metric: str = "val/loss"
+    higher_is_better: bool = False
+    keep_every_steps: int = 0
+    in_background: bool = True
 
 
 @dataclass
@@ -135,6 +152,7 @@ class TrainConfig:
     name: str = MISSING
     seed: int = 0
     resume: str | None = None
+    repeat: str | None = None
     init_from: str | None = None
     output_dir: str = MISSING
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -144,6 +162,7 @@ class TrainConfig:
     optimizer: Any = MISSING
     lr_scheduler: Any = MISSING
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     evaluation: Any = None
@@ -201,10 +220,21 @@ def register() -> None:
     OmegaConf.register_new_resolver("weights_dtype", _weights_dtype, replace=True)
     OmegaConf.register_new_resolver("hidden_size", _hidden_size, replace=True)
     OmegaConf.register_new_resolver("config_groups", _list_groups, replace=True)
+    OmegaConf.register_new_resolver("unused_folder", _unused_folder, replace=True, use_cache=True)
 
 
 def _weights_dtype(precision: str) -> str:
     return "bfloat16" if precision == "bf16_weights" else "float32"
+
+
+def _unused_folder(path: str) -> str:
+    """Make the folder, or one with a number added to its name if another run has been given it in the same second."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    for name in chain([path], (f"{path}-{number}" for number in count(2))):
+        with suppress(FileExistsError):
+            Path(name).mkdir()
+            return name
+    raise AssertionError("numbers do not end")
 
 
 def _hidden_size(path: str) -> int:
@@ -247,7 +277,7 @@ def check_config(config: DictConfig) -> None:
         _refuse_unread(config, "", OmegaConf.get_type(config))
     else:  # a resumed run's, which was read from a file and carries no types
         _check_types(config)
-    trainer, sampling = config.trainer, config.sampling
+    trainer, sampling, checkpoint = config.trainer, config.sampling, config.checkpoint
     if isinstance(trainer.batch_size, str) and trainer.batch_size != "auto":
         raise UserError(f"trainer.batch_size={trainer.batch_size}: must be a whole number, or auto: as many as fit.")
     for key, value, least in (
@@ -260,6 +290,10 @@ def check_config(config: DictConfig) -> None:
         ("trainer.sample_every_steps", trainer.sample_every_steps, 0),
         ("trainer.save_every_steps", trainer.save_every_steps, 0),
         ("trainer.max_grad_norm", trainer.max_grad_norm, 0),
+        ("trainer.max_skipped_steps", trainer.max_skipped_steps, 0),
+        ("checkpoint.keep_last", 1 if checkpoint.keep_last is None else checkpoint.keep_last, 1),
+        ("checkpoint.keep_best", checkpoint.keep_best, 0),
+        ("checkpoint.keep_every_steps", checkpoint.keep_every_steps, 0),
         ("sampling.steps", sampling.steps, 1),
         ("sampling.num_images", sampling.num_images, 1),
         ("sampling.guidance", sampling.guidance, 0),
@@ -277,6 +311,8 @@ def check_config(config: DictConfig) -> None:
     for key, share in (("trainer.ema_decay", trainer.ema_decay), ("trainer.prompt_dropout", trainer.prompt_dropout)):
         if not 0 <= share < 1:
             raise UserError(f"{key}={share}: must be at least 0 and less than 1.")
+    if trainer.on_nonfinite not in ("stop", "skip"):
+        raise UserError(f"trainer.on_nonfinite={trainer.on_nonfinite}: must be stop or skip.")
     if not config.name or ".." in Path(config.name).parts or Path(config.name).is_absolute():
         raise UserError(f"name={config.name!r}: must be the name of a folder under outputs/.")
     if not config.data.cache_dir:
@@ -297,7 +333,7 @@ def _refuse_unread(node: DictConfig, prefix: str, schema: Any) -> None:
 def _check_types(config: DictConfig) -> None:
     schemas = {"model": ModelConfig, "encoder": EncoderConfig, "trainer": TrainerConfig, "sampling": SamplingConfig}
     located = {"root": ImageFolderConfig, "path": LocatedConfig}
-    schemas |= {"validation": ValidationConfig}
+    schemas |= {"validation": ValidationConfig, "checkpoint": CheckpointConfig}
     schemas |= {"data": next((schema for key, schema in located.items() if key in config.data), DataConfig)}
     for key, schema in schemas.items():
         try:

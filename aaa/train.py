@@ -1,5 +1,6 @@
 """Train a text-to-image diffusion transformer from scratch: `python -m aaa.train [overrides]`."""
 
+import signal
 import sys
 from typing import TYPE_CHECKING
 
@@ -11,16 +12,21 @@ if TYPE_CHECKING:
 
 def train(config: "DictConfig") -> float | None:
     """Run one training run; returns its last validation loss, for sweepers that search for the lowest."""
-    from aaa.training_run import TrainingRun  # torch is only loaded once the config is accepted
+    from aaa.run.training_run import TrainingRun  # torch is only loaded once the config is accepted
+    from aaa.training.signals import HANDED_ON
 
     training = TrainingRun(config)
     exit_code = 1
+    signum = None
     try:
         signum = training.train()
-        exit_code = 0 if signum is None else 128 + signum
+        exit_code = 0 if signum is None or signum in HANDED_ON else 128 + signum
     finally:
         training.close(exit_code)
-    if exit_code:
+    if signum in HANDED_ON:
+        # The state is saved: now whoever would have answered had the run not asked for time to save.
+        signal.raise_signal(signum)
+    if signum is not None:
         sys.exit(exit_code)
     return training.last_validation_loss
 

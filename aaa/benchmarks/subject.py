@@ -19,6 +19,7 @@ from aaa.training.ema import EMA
 from aaa.training.loop import Progress, Watch, train_steps
 from aaa.training.precision import precision as precision_of
 from aaa.training.recomputing import recompute_activations
+from aaa.training.signals import StopSignals
 from aaa.training.tuning import tune_for
 
 RECORDS = 256  # made-up ones
@@ -81,15 +82,19 @@ class Subject:
             self.loss,
             self.batches,
             lambda _: 1.0,
-            [Watch(every, lambda _: None) for every in (trainer.save_every_steps, trainer.validate_every_steps)],
+            [Watch("validate", trainer.validate_every_steps, lambda _: None)],
+            lambda _step, _last: None,
             log,
+            lambda odd: f"step {odd.step}",
             progress,
+            StopSignals(),
             seed=config.seed,
             max_steps=max_steps,
             batch_size=batch_size,
             gradient_accumulation_steps=1,
             max_grad_norm=trainer.max_grad_norm,
             log_every_steps=trainer.log_every_steps,
+            save_every_steps=trainer.save_every_steps,
         )
 
     def close(self) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from aaa.diffusion.schedulers import NoiseScheduler
+from aaa.diffusion.schedulers import NoiseLevels, NoiseScheduler
 
 Model = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -62,10 +62,18 @@ def training_loss(
     Returns:
         Weighted loss of each sample, `B` float32.
     """
-    size, device = len(latents), latents.device
+    dropped, (sigma, timestep, weight) = draw_dropout_and_levels(scheduler, len(latents), prompt_dropout, generator)
     if prompt_dropout:
-        dropped = torch.rand(size, generator=generator, device=device) < prompt_dropout
         prompt_embeds = torch.where(dropped[:, None, None], empty_prompt_embeds, prompt_embeds)
-    sigma, timestep, weight = scheduler.draw(size, generator)
-    noise = torch.randn(latents.shape, generator=generator, device=device, dtype=latents.dtype)
+    noise = torch.randn(latents.shape, generator=generator, device=latents.device, dtype=latents.dtype)
     return weight * flow_matching_loss(model, latents, prompt_embeds, noise, sigma, timestep)
+
+
+def draw_dropout_and_levels(
+    scheduler: NoiseScheduler, size: int, prompt_dropout: float, generator: torch.Generator
+) -> tuple[Tensor, NoiseLevels]:
+    """What is drawn first for a batch: whose prompts are dropped, `B` bool, and the noise levels."""
+    dropped = torch.zeros(size, dtype=torch.bool, device=generator.device)
+    if prompt_dropout:
+        dropped = torch.rand(size, generator=generator, device=generator.device) < prompt_dropout
+    return dropped, scheduler.draw(size, generator)

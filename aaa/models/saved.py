@@ -10,6 +10,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from aaa.checkpoint_folders import damage, newest_whole
 from aaa.config import CONF, SamplingConfig
 from aaa.encoders.statistics import LatentStatistics
 from aaa.errors import UserError
@@ -72,11 +73,10 @@ def find_saved(path: Path, weights: str, trust_config: bool, heads: int | None =
         saved = _from_checkpoint(path, weights)
     elif (path / RUN_CONFIG).is_file():
         finished = path / "model"
-        checkpoints = sorted((path / "checkpoints").glob("step-*/state.json"))
         if (finished / CONFIG).is_file() and weights == "ema":
             saved = SavedModel(finished / WEIGHTS, _read_json(finished / CONFIG))
-        elif checkpoints:
-            saved = _from_checkpoint(checkpoints[-1].parent, weights)
+        elif (checkpoint := newest_whole(path, hashed=("ema.safetensors", WEIGHTS))) is not None:
+            saved = _from_checkpoint(checkpoint, weights)
         else:
             raise UserError(f"model={path}: this run has not saved a checkpoint yet.")
     else:
@@ -142,6 +142,8 @@ def _from_checkpoint(checkpoint: Path, weights: str) -> SavedModel:
     run = checkpoint.parent.parent
     if not (run / RUN_CONFIG).is_file():
         raise UserError(f"model={checkpoint}: the config.yaml of its run is not in {run}.")
+    if (problem := damage(checkpoint, hashed=("ema.safetensors", WEIGHTS))) is not None:
+        raise UserError(f"model={checkpoint}: the checkpoint is damaged: {problem}.")
     config = _read_run_config(run / RUN_CONFIG)
     ema = checkpoint / "ema.safetensors"
     chosen = ema if weights == "ema" and ema.is_file() else checkpoint / WEIGHTS

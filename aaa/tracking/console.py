@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from aaa.tracking.redaction import redact
+
 console = Console(stderr=True, highlight=False)
 logger = logging.getLogger(__name__)
 
@@ -19,7 +21,7 @@ class ConsoleHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one message."""
-        message = self.format(record)
+        message = redact(self.format(record))
         if record.levelno >= logging.WARNING:
             message = f"{record.levelname.lower()}: {message}"
         style = "red" if record.levelno >= logging.ERROR else "yellow" if record.levelno >= logging.WARNING else ""

@@ -3,33 +3,41 @@
 import json
 import os
 import platform
-import re
 import subprocess
 import sys
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from aaa.tracking.files import replace_text
+from aaa.tracking.redaction import hide_argument, without_secrets
+
 PACKAGES = ("aaa", "accelerate", "diffsynth", "hydra-core", "numpy", "torch", "transformers", "wandb")
-SECRET = re.compile(r"(api_?key|token|password|passwd|secret|credentials?)$", re.IGNORECASE)
-HIDDEN = "<hidden>"
 
 
-def write_environment(path: Path, device: str, data: dict[str, str | None]) -> None:
-    """Write `environment.json`.
+def write_environment(path: Path, device: str, records: dict[str, Any]) -> dict[str, Any]:
+    """Write `environment.json`; returns what it says.
 
     Args:
         path: of the file.
         device: what the run computes on.
-        data: fingerprints of what it trains on and is validated on.
+        records: what else to write, such as fingerprints of the data.
+
+    Raises:
+        UserError: if it cannot be written.
     """
-    path.write_text(json.dumps(describe_environment(device) | {"data": data}, indent=2), encoding="utf-8")
+    environment: dict[str, Any] = without_secrets(describe_environment(device) | records)
+    replace_text(path, json.dumps(environment, indent=2))
+    return environment
 
 
 def describe_environment(device: str) -> dict[str, Any]:
     """Command, versions, machine, device, git commit and uncommitted changes."""
     return {
-        "command": [HIDDEN if SECRET.search(part.partition("=")[0]) else part for part in sys.argv],
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": [hide_argument(part) for part in sys.argv],
+        "folder": str(Path.cwd()),
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
         "machine": platform.platform(),
@@ -37,18 +45,6 @@ def describe_environment(device: str) -> dict[str, Any]:
         "device": device,
         "git": _git_state(),
     }
-
-
-def without_secrets(config: Any) -> Any:
-    """The config with the values of keys such as `api_key` or `password` hidden."""
-    if isinstance(config, dict):
-        return {
-            key: HIDDEN if value is not None and SECRET.search(str(key)) else without_secrets(value)
-            for key, value in config.items()
-        }
-    if isinstance(config, list):
-        return [without_secrets(value) for value in config]
-    return config
 
 
 def _version(package: str) -> str | None:

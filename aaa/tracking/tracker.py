@@ -2,13 +2,15 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from PIL import Image
 
-METRICS = "metrics.jsonl"
+from aaa.tracking.files import append_line, replace_text
+
+METRICS, ODD_STEPS = "metrics.jsonl", "odd_steps.jsonl"
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,8 @@ class RunInfo:
         config: resolved, nested, without secrets.
         overrides: what the command line changed.
         group: of the sweep the run belongs to, or None.
-        seconds, step: where the run starts, above 0 when it is resumed.
+        step: where the run starts, above 0 when it is resumed.
+        environment: what environment.json says.
     """
 
     folder: Path
@@ -30,6 +33,7 @@ class RunInfo:
     overrides: Sequence[str]
     group: str | None
     step: int
+    environment: dict[str, Any] = field(default_factory=dict)
 
 
 class Logger(Protocol):
@@ -79,14 +83,20 @@ class Tracker:
     def __init__(self, run: RunInfo, logger: Logger) -> None:
         self.run, self.logger = run, logger
         self.metrics = run.folder / METRICS
-        forget_after(self.metrics, run.step)
+        self._newest: tuple[int, dict[str, float]] = (run.step, {})
+        for rows in (self.metrics, run.folder / ODD_STEPS):
+            forget_after(rows, run.step)
         logger.start(run)
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Log some numbers of a step."""
-        with self.metrics.open("a", encoding="utf-8") as lines:
-            lines.write(json.dumps({"step": step, **metrics}) + "\n")
+        append_line(self.metrics, json.dumps({"step": step, **metrics}))
+        self._newest = (step, {**self.metrics_at(step), **metrics})
         self.logger.log(step, metrics)
+
+    def metrics_at(self, step: int) -> dict[str, float]:
+        """What was logged of this step, if it is the newest."""
+        return self._newest[1] if self._newest[0] == step else {}
 
     def log_images(self, step: int, name: str, images: Sequence[Image.Image], captions: Sequence[str]) -> None:
         """Log some pictures of a step with their prompts."""
@@ -115,6 +125,4 @@ def forget_after(path: Path, step: int) -> None:
     rows = read_metrics(path)
     kept = [row for row in rows if row["step"] <= step]
     if path.is_file() and len(kept) != len(rows):
-        aside = path.with_suffix(".tmp")
-        aside.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
-        aside.replace(path)
+        replace_text(path, "".join(json.dumps(row) + "\n" for row in kept))

@@ -2,25 +2,25 @@
 
 import json
 import os
-import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from aaa.checkpoint_folders import write_manifest
 from aaa.errors import UserError
 from aaa.models.weights_file import read_dit_tensors
 
-FOLDER = re.compile(r"step-(\d{8,})")
 STATE = "state.json"
-MODEL, EMA, OPTIMIZER = "model.safetensors", "ema.safetensors", "optimizer.pt"
+MODEL, AVERAGE, OPTIMIZER = "model.safetensors", "ema.safetensors", "optimizer.pt"
 
 
 @dataclass(frozen=True)
@@ -32,52 +32,134 @@ class State:
         seconds: time spent training, over all resumes.
         cache_fingerprint: of the latent cache trained on.
         ema_updates: updates of the moving average, 0 without one.
+        skipped_steps: steps left out because their gradient was not finite.
+        metrics: what was measured at this step.
+        unlogged: of the steps since the last row of metrics: see `Progress.unlogged`.
+        unlooked: names of what was still to be looked at after this step when a signal ended the run.
     """
 
     step: int
     seconds: float
     cache_fingerprint: str
     ema_updates: int
+    skipped_steps: int = 0
+    metrics: dict[str, float] = field(default_factory=dict)
+    unlogged: dict[str, Any] = field(default_factory=dict)
+    unlooked: list[str] = field(default_factory=list)
 
 
-def save_checkpoint(
-    folder: Path,
-    state: State,
-    model: nn.Module,
-    ema: nn.Module | None,
-    optimizer: Optimizer,
-    metadata: Mapping[str, str],
-) -> Path:
-    """Write `folder/step-00000500` for a run at step 500, aside first and renamed when whole.
+@dataclass(frozen=True)
+class Snapshot:
+    """What goes into a checkpoint: the state, and tensors that nobody changes until it is written.
+
+    Attributes:
+        state: where the run stands.
+        model: the weights.
+        ema: their moving average, or None.
+        optimizer: its `state_dict`.
+        metadata: for the headers of the weights.
+    """
+
+    state: State
+    model: Mapping[str, Tensor]
+    ema: Mapping[str, Tensor] | None
+    optimizer: Mapping[str, Any]
+    metadata: Mapping[str, str]
+
+    @property
+    def nbytes(self) -> int:
+        """Size of all tensors."""
+        return tensor_bytes([self.model, self.ema, self.optimizer])
+
+    def on_cpu(self) -> "Snapshot":
+        """A copy in the CPU's memory, which training may go on beside."""
+        model, ema, optimizer = (_copied(part) for part in (self.model, self.ema, self.optimizer))
+        return Snapshot(self.state, model, ema, optimizer, self.metadata)
+
+
+def take_snapshot(
+    state: State, model: nn.Module, ema: nn.Module | None, optimizer: Optimizer, metadata: Mapping[str, str]
+) -> Snapshot:
+    """What a checkpoint of these is to hold: their own tensors, not copies."""
+    return Snapshot(
+        state, model.state_dict(), None if ema is None else ema.state_dict(), optimizer.state_dict(), metadata
+    )
+
+
+def write_checkpoint(folder: Path, snapshot: Snapshot) -> Path:
+    """Write `folder/step-00000500` for a run at step 500, aside first and renamed when it is whole and on disk.
 
     Args:
         folder: the run's `checkpoints/`.
-        state: where the run stands.
-        model, ema: their weights are saved as safetensors.
-        optimizer: its state is saved by torch, to be read with `weights_only=True`.
-        metadata: written into the headers of the weights.
+        snapshot: what to write; the optimizer's part is for `torch.load(..., weights_only=True)`.
+
+    Raises:
+        UserError: if it cannot be written. Nothing is left of it then, and what was there before is untouched.
     """
-    final = folder / f"step-{state.step:08d}"
-    aside = folder / f".step-{state.step:08d}"
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    save_weights(aside / MODEL, model, metadata)
-    if ema is not None:
-        save_weights(aside / EMA, ema, metadata)
-    torch.save(optimizer.state_dict(), aside / OPTIMIZER)
-    (aside / STATE).write_text(json.dumps(vars(state), indent=2), encoding="utf-8")
-    for file in aside.iterdir():
-        _flush_to_disk(file)
-    shutil.rmtree(final, ignore_errors=True)
-    aside.rename(final)
-    _flush_to_disk(folder)
+    step = snapshot.state.step
+    final, aside = folder / f"step-{step:08d}", folder / f".step-{step:08d}"
+    try:
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        save_file(_plain(snapshot.model), aside / MODEL, metadata=dict(snapshot.metadata))
+        if snapshot.ema is not None:
+            save_file(_plain(snapshot.ema), aside / AVERAGE, metadata=dict(snapshot.metadata))
+        torch.save(snapshot.optimizer, aside / OPTIMIZER)
+        (aside / STATE).write_text(json.dumps(asdict(snapshot.state), indent=2), encoding="utf-8")
+        write_manifest(aside)
+        for path in [*aside.iterdir(), aside]:
+            _flush_to_disk(path)
+        remove_checkpoint(final)
+        aside.rename(final)
+        _flush_to_disk(folder)
+    except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors have errors of their own
+        shutil.rmtree(aside, ignore_errors=True)
+        raise UserError(
+            f"{final}: cannot be written ({str(error).splitlines()[0]}). It takes {snapshot.nbytes / 2**30:.2f} GiB; "
+            f"{_free_space(folder)}. Nothing is left of it, and earlier checkpoints are untouched: make room, "
+            f"then go on with python -m aaa.train resume={folder.parent}"
+        ) from error
     return final
+
+
+def remove_checkpoint(checkpoint: Path) -> None:
+    """Delete a checkpoint, so that whatever happens no half of it is left under its name."""
+    if checkpoint.is_dir():
+        aside = checkpoint.with_name(f".removed-{checkpoint.name}")
+        shutil.rmtree(aside, ignore_errors=True)
+        checkpoint.rename(aside)
+        shutil.rmtree(aside)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Delete what a process that died left of checkpoints it was writing or deleting."""
+    for path in [*folder.glob(".step-*"), *folder.glob(".removed-*")]:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def tensor_bytes(tree: Any) -> int:
+    """Bytes of all tensors in nested dictionaries and lists."""
+    if isinstance(tree, Tensor):
+        return tree.nbytes
+    values = tree.values() if isinstance(tree, Mapping) else tree if isinstance(tree, list | tuple) else ()
+    return sum(tensor_bytes(value) for value in values)
+
+
+def _copied(tree: Any) -> Any:
+    if isinstance(tree, Tensor):
+        return tree.detach().to("cpu", copy=True)
+    if isinstance(tree, Mapping):
+        return {key: _copied(value) for key, value in tree.items()}
+    return [_copied(value) for value in tree] if isinstance(tree, list) else tree
+
+
+def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
 
 def save_weights(path: Path, model: nn.Module, metadata: Mapping[str, str]) -> None:
     """Save a model's weights as safetensors."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    save_file(tensors, path, metadata=dict(metadata))
+    save_file(_plain(model.state_dict()), path, metadata=dict(metadata))
 
 
 def load_weights(path: Path, model: nn.Module) -> None:
@@ -121,8 +203,8 @@ def load_state(checkpoint: Path) -> State:
         return State(**content)
     except (OSError, ValueError, TypeError) as error:
         raise UserError(
-            f"{checkpoint / STATE}: damaged ({error}). Delete {checkpoint.name}, and the run goes on from the "
-            "checkpoint before it."
+            f"{checkpoint / STATE}: not the state of a run of this version ({error}). Delete {checkpoint.name}, and "
+            "the run goes on from the checkpoint before it."
         ) from error
 
 
@@ -145,19 +227,16 @@ def load_optimizer(checkpoint: Path, optimizer: Optimizer) -> None:
         group.update(options)
 
 
-def newest_checkpoint(run: Path) -> Path | None:
-    """The checkpoint of a run folder with the most steps, or None."""
-    found = [
-        path
-        for path in (run / "checkpoints").glob("step-*")
-        if FOLDER.fullmatch(path.name) and (path / STATE).is_file()
-    ]
-    return max(found, key=lambda path: int(path.name.removeprefix("step-")), default=None)
-
-
 def _flush_to_disk(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _free_space(folder: Path) -> str:
+    try:
+        return f"the disk has {shutil.disk_usage(folder).free / 2**30:.2f} GiB free"
+    except OSError as error:
+        return f"how much is free cannot be told ({error.strerror})"

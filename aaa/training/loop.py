@@ -3,14 +3,12 @@
 It knows nothing of diffusion: the loss is a function it is given, and so is whatever happens every N steps.
 """
 
-import logging
 import math
-import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
-from types import FrameType
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
@@ -23,43 +21,90 @@ from aaa.tracking.console import display
 from aaa.training.ema import EMA
 from aaa.training.lr_schedules import Schedule
 from aaa.training.memory import peak_memory_gib
-
-logger = logging.getLogger(__name__)
+from aaa.training.oddities import OddStep, Spikes
+from aaa.training.signals import Interrupted, StopSignals
 
 Loss = Callable[[nn.Module, Tensor, Tensor, torch.Generator], Tensor]
 Batches = Callable[[range], tuple[Tensor, Tensor]]
+OnNonfinite = Literal["stop", "skip"]
 
 
 @dataclass(frozen=True)
 class Watch:
-    """Something to do every so many steps, and after the last one.
+    """Something to look at every so many steps, and after the last one.
 
     Attributes:
+        name: tells it from the others.
         every_steps: 0 for never.
         action: called with the number of steps taken, by every process.
-        when_stopped: also do it when a signal ends the run early.
     """
 
+    name: str
     every_steps: int
     action: Callable[[int], None]
-    when_stopped: bool = False
+
+
+@dataclass
+class Unlogged:
+    """What was measured since metrics were last logged; tensors stay on the device until then.
+
+    Attributes:
+        steps: those that were taken.
+        losses, grad_norms: a number of each step.
+        sample_losses: of each step, those of this process's samples; empty for steps of an earlier process.
+        count: of steps, those that were skipped included.
+        seconds, busy_seconds: of all these steps, and of that in the model and the optimizer.
+    """
+
+    steps: list[int] = field(default_factory=list)
+    losses: list[Tensor] = field(default_factory=list)
+    grad_norms: list[Tensor] = field(default_factory=list)
+    sample_losses: list[Tensor] = field(default_factory=list)
+    count: int = 0
+    seconds: float = 0.0
+    busy_seconds: float = 0.0
 
 
 @dataclass
 class Progress:
-    """How far a run is, and what it has measured since it last logged.
+    """How far a run is.
 
     Attributes:
-        step: optimizer steps taken.
+        step: optimizer steps taken, or skipped.
         seconds: spent training, over all resumes, without validation, pictures and checkpoints.
+        skipped_steps: left out because their gradient was not finite.
+        unlooked: names of watches that were due at this step and have not had their turn.
+        unlogged: measured since the last row of metrics.
     """
 
     step: int = 0
     seconds: float = 0.0
-    losses: list[Tensor] = field(default_factory=list)
-    grad_norms: list[Tensor] = field(default_factory=list)
-    busy_seconds: float = 0.0
-    window_seconds: float = 0.0
+    skipped_steps: int = 0
+    unlooked: list[str] = field(default_factory=list)
+    unlogged: Unlogged = field(default_factory=Unlogged)
+
+    def unlogged_numbers(self) -> dict[str, Any]:
+        """What a resumed run needs to log the very row that this one would have logged, as JSON takes it."""
+        window = self.unlogged
+        if not window.count:
+            return {}
+        return {
+            "steps": window.steps,
+            "losses": [loss.item() for loss in window.losses],
+            "grad_norms": [norm.item() for norm in window.grad_norms],
+            "count": window.count,
+            "seconds": window.seconds,
+            "busy_seconds": window.busy_seconds,
+        }
+
+    def take_up(self, numbers: dict[str, Any], device: torch.device) -> None:
+        """Go on with what `unlogged_numbers` gave."""
+        if numbers:
+            on_device = {
+                key: [torch.tensor(value, device=device) for value in numbers[key]] for key in ("losses", "grad_norms")
+            }
+            unknown = [torch.empty(0, device=device) for _ in numbers["steps"]]
+            self.unlogged = Unlogged(**(numbers | on_device), sample_losses=unknown)
 
 
 class NotFiniteError(UserError):
@@ -75,8 +120,11 @@ def train_steps(
     batches: Batches,
     schedule: Schedule,
     watches: Sequence[Watch],
+    save: Callable[[int, bool], None],
     log: Callable[[int, dict[str, float]], None],
+    tell: Callable[[OddStep], str],
     progress: Progress,
+    signals: StopSignals,
     *,
     seed: int,
     max_steps: int,
@@ -84,6 +132,9 @@ def train_steps(
     gradient_accumulation_steps: int,
     max_grad_norm: float,
     log_every_steps: int,
+    save_every_steps: int,
+    on_nonfinite: OnNonfinite = "stop",
+    max_skipped_steps: int = 0,
 ) -> int | None:
     """Train until `max_steps` optimizer steps are taken, or until a signal asks to stop.
 
@@ -95,15 +146,22 @@ def train_steps(
         loss: of each sample of a batch, given the model, latents, prompt_embeds and a generator.
         batches: the samples at these positions of the data order, on the CPU or on the device.
         schedule: factor on the optimizer's learning rates at each step.
-        watches: what to do every so often.
+        watches: what to do every so often; before saving, so that a checkpoint's step is wholly done.
+        save: takes the step, and whether this is the last time; called by every process, after a signal too.
         log: takes step and metrics; called on the main process.
+        tell: makes a step that went wrong or stands out known, and describes it; called on the main process.
         progress: where to start; kept up to date.
+        signals: where signals to stop arrive.
         seed: of all random draws, together with step, micro-batch and process.
         max_steps: when to end.
         batch_size: samples of a step, over all processes and micro-batches.
         gradient_accumulation_steps: micro-batches of a step.
         max_grad_norm: gradients are scaled down to this norm; 0 leaves them.
         log_every_steps: how often losses are read back from the device.
+        save_every_steps: 0 for only when a signal comes.
+        on_nonfinite: what a NaN or infinite gradient does: stop the run, or have its step left out. The latter looks
+            at every step's gradient norm, for which a GPU is waited for.
+        max_skipped_steps: how many steps may be left out before the run stops after all.
 
     Returns:
         None at the end, or the number of the signal that ended it early, after the step it came in.
@@ -112,106 +170,191 @@ def train_steps(
         NotFiniteError: if a loss or gradient norm is NaN or infinite.
     """
     device = accelerator.device
-    share, remainder = divmod(batch_size, accelerator.num_processes * gradient_accumulation_steps)
-    if remainder or not share:
+    if batch_size % (accelerator.num_processes * gradient_accumulation_steps):
         raise UserError(
             f"trainer.batch_size={batch_size} must be a multiple of {accelerator.num_processes} processes x "
             f"trainer.gradient_accumulation_steps={gradient_accumulation_steps}."
         )
     base_rates = [group["lr"] for group in optimizer.param_groups]
     parameters = list(model.parameters())
+    spikes = Spikes()
     model.train()
-    with _signals() as received, _display(accelerator, max_steps, progress.step) as shown:
-        while progress.step < max_steps:
+    with signals, _display(accelerator, max_steps, progress.step) as shown:
+        _look(watches, progress, model)
+        signum = _any_signal(accelerator, signals, progress.step, log_every_steps)
+        while progress.step < max_steps and signum is None:
             step = progress.step
             began = time.perf_counter()
             for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
                 group["lr"] = rate * schedule(step)
-            step_loss = torch.zeros((), device=device)
-            busy = 0.0
-            for micro in range(gradient_accumulation_steps):
-                first = step * batch_size + (micro * accelerator.num_processes + accelerator.process_index) * share
-                latents, prompt_embeds = (
-                    tensor.to(device, non_blocking=True) for tensor in batches(range(first, first + share))
-                )
-                draws = generator(seed, "step", step, micro, accelerator.process_index, device=device)
-                last = micro == gradient_accumulation_steps - 1
-                with nullcontext() if last else accelerator.no_sync(model):
-                    started = time.perf_counter()
-                    micro_loss = loss(model, latents, prompt_embeds, draws).mean() / gradient_accumulation_steps
-                    accelerator.backward(micro_loss)
-                    busy += time.perf_counter() - started
-                step_loss += micro_loss.detach()
+            step_loss, sample_losses, busy = _accumulate_gradients(
+                accelerator, model, loss, batches, seed, step, batch_size, gradient_accumulation_steps
+            )
             started = time.perf_counter()
             grad_norm = nn.utils.clip_grad_norm_(parameters, max_grad_norm or math.inf)
-            optimizer.step()
+            taken = on_nonfinite == "stop" or math.isfinite(grad_norm.item())
+            if taken:
+                optimizer.step()
             optimizer.zero_grad()
             busy += time.perf_counter() - started
-            if ema is not None:
-                ema.update_parameters(accelerator.unwrap_model(model))
             progress.step += 1
-            progress.losses.append(step_loss)
-            progress.grad_norms.append(grad_norm)
-            signum = _any_signal(accelerator, received, progress.step, log_every_steps)
-            due = [watch for watch in watches if _is_due(watch, progress.step, max_steps, stopping=signum is not None)]
+            window = progress.unlogged
+            if taken:
+                if ema is not None:
+                    ema.update_parameters(accelerator.unwrap_model(model))
+                window.steps.append(progress.step)
+                window.losses.append(step_loss)
+                window.grad_norms.append(grad_norm)
+                window.sample_losses.append(sample_losses)
+            else:
+                progress.skipped_steps += 1
+                skipped = OddStep("skipped", progress.step, step_loss.item(), grad_norm.item(), [])
+                described = _describe(accelerator, skipped, sample_losses, tell)
+                if progress.skipped_steps > max_skipped_steps:
+                    raise NotFiniteError(
+                        f"{described}\nNo more than trainer.max_skipped_steps={max_skipped_steps} steps may be left "
+                        "out. The last checkpoint is good."
+                    )
+            due = [watch.name for watch in watches if _is_due(watch.every_steps, progress.step, max_steps)]
+            saving = _is_due(save_every_steps, progress.step, max_steps)
             metrics = None
-            if progress.step % log_every_steps == 0 or due or progress.step == max_steps or signum is not None:
-                metrics = _read_back(accelerator, progress)
+            if progress.step % log_every_steps == 0 or due or saving or progress.step == max_steps:
+                steps = _read_back(accelerator, progress, tell)
+                metrics = _means(steps)
+                for odd, sample_losses_of_it in zip(steps, window.sample_losses, strict=True):
+                    if spikes.is_spike(odd.loss):
+                        _describe(accelerator, odd, sample_losses_of_it, tell)
             elapsed = time.perf_counter() - began
             progress.seconds += elapsed
-            progress.window_seconds += elapsed
-            progress.busy_seconds += busy
+            window.count += 1
+            window.seconds += elapsed
+            window.busy_seconds += busy
             if metrics is not None:
-                steps = len(progress.losses)
-                metrics |= {
-                    "samples": progress.step * batch_size,
-                    "seconds": round(progress.seconds, 3),
-                    "train/lr": optimizer.param_groups[0]["lr"],
-                    "perf/images_per_second": steps * batch_size / progress.window_seconds,
-                    "perf/step_seconds": progress.window_seconds / steps,
-                    "perf/peak_memory_gib": peak_memory_gib(device),
-                }
-                if device.type == "cpu":  # on a GPU these calls return before the work is done
-                    metrics["perf/outside_model_share"] = 1 - progress.busy_seconds / progress.window_seconds
-                progress.losses, progress.grad_norms = [], []
-                progress.window_seconds = progress.busy_seconds = 0.0
+                metrics |= _standing(progress, batch_size, optimizer.param_groups[0]["lr"], device)
+                progress.unlogged = Unlogged()
                 if accelerator.is_main_process:
                     log(progress.step, metrics)
-                shown(progress.step, metrics)
-            else:
-                shown(progress.step, None)
-            for watch in due:
+            shown(progress.step, metrics)
+            progress.unlooked = due
+            _look(watches, progress, model)
+            signum = _any_signal(accelerator, signals, progress.step, log_every_steps)
+            if saving or signum is not None:
+                if signum is not None:
+                    _read_back(accelerator, progress, tell)  # nothing that is not finite may be saved
+                save(progress.step, signum is not None or progress.step == max_steps)
+        return signum
+
+
+def _accumulate_gradients(
+    accelerator: Accelerator,
+    model: nn.Module,
+    loss: Loss,
+    batches: Batches,
+    seed: int,
+    step: int,
+    batch_size: int,
+    micro_batches: int,
+) -> tuple[Tensor, Tensor, float]:
+    """Forward and backward of a step: its mean loss, the losses of its samples, and the seconds in the model."""
+    device, rank = accelerator.device, accelerator.process_index
+    share = batch_size // (accelerator.num_processes * micro_batches)
+    step_loss = torch.zeros((), device=device)
+    sample_losses = []
+    busy = 0.0
+    for micro in range(micro_batches):
+        first = step * batch_size + (micro * accelerator.num_processes + rank) * share
+        latents, prompt_embeds = (
+            tensor.to(device, non_blocking=True) for tensor in batches(range(first, first + share))
+        )
+        draws = generator(seed, "step", step, micro, rank, device=device)
+        with nullcontext() if micro == micro_batches - 1 else accelerator.no_sync(model):
+            started = time.perf_counter()
+            losses = loss(model, latents, prompt_embeds, draws)
+            micro_loss = losses.mean() / micro_batches
+            accelerator.backward(micro_loss)
+            busy += time.perf_counter() - started
+        step_loss += micro_loss.detach()
+        sample_losses.append(losses.detach())
+    return step_loss, torch.cat(sample_losses), busy
+
+
+def _standing(progress: Progress, batch_size: int, learning_rate: float, device: torch.device) -> dict[str, float]:
+    """The part of a row of metrics that says how far and how fast the run is."""
+    window = progress.unlogged
+    metrics = {
+        "samples": progress.step * batch_size,
+        "seconds": round(progress.seconds, 3),
+        "train/lr": learning_rate,
+        "perf/images_per_second": window.count * batch_size / window.seconds,
+        "perf/step_seconds": window.seconds / window.count,
+        "perf/peak_memory_gib": peak_memory_gib(device),
+    }
+    if progress.skipped_steps:
+        metrics["train/skipped_steps"] = progress.skipped_steps
+    if device.type == "cpu":  # on a GPU these calls return before the work is done
+        metrics["perf/outside_model_share"] = 1 - window.busy_seconds / window.seconds
+    return metrics
+
+
+def _look(watches: Sequence[Watch], progress: Progress, model: nn.Module) -> None:
+    """Give the watches that are due their turns, until a signal ends one of them."""
+    for watch in watches:
+        if watch.name in progress.unlooked:
+            try:
                 watch.action(progress.step)
+            except Interrupted:
+                break
+            finally:
                 model.train()
-            if signum is not None:
-                return signum
-    return None
+            progress.unlooked.remove(watch.name)
 
 
-def _is_due(watch: Watch, step: int, max_steps: int, stopping: bool) -> bool:
-    if not watch.every_steps:
-        return False
-    if stopping:
-        return watch.when_stopped
-    return step % watch.every_steps == 0 or step == max_steps
+def _means(steps: Sequence[OddStep]) -> dict[str, float]:
+    if not steps:  # all were skipped
+        return {}
+    return {
+        "train/loss": sum(step.loss for step in steps) / len(steps),
+        "train/grad_norm": sum(step.grad_norm for step in steps) / len(steps),
+    }
 
 
-def _read_back(accelerator: Accelerator, progress: Progress) -> dict[str, float]:
-    """Mean loss and gradient norm since the last call, over all processes.
+def _is_due(every_steps: int, step: int, max_steps: int) -> bool:
+    return every_steps > 0 and (step % every_steps == 0 or step == max_steps)
+
+
+def _read_back(accelerator: Accelerator, progress: Progress, tell: Callable[[OddStep], str]) -> list[OddStep]:
+    """The steps since metrics were last logged, losses being means over all processes.
 
     Losses are kept on the device until here: reading one makes the CPU wait for the GPU.
+
+    Raises:
+        NotFiniteError: if a loss or gradient norm is NaN or infinite.
     """
-    losses: Tensor = accelerator.reduce(torch.stack(progress.losses), reduction="mean")
-    values, norms = losses.tolist(), torch.stack(progress.grad_norms).tolist()
-    first_step = progress.step - len(values) + 1
-    for offset, (value, norm) in enumerate(zip(values, norms, strict=True)):
-        if not (math.isfinite(value) and math.isfinite(norm)):
+    window = progress.unlogged
+    if not window.losses:
+        return []
+    losses: Tensor = accelerator.reduce(torch.stack(window.losses), reduction="mean")
+    window.losses = list(losses)
+    norms = torch.stack(window.grad_norms).tolist()
+    steps = [OddStep("spike", *numbers, []) for numbers in zip(window.steps, losses.tolist(), norms, strict=True)]
+    for number, step in enumerate(steps):
+        if not (math.isfinite(step.loss) and math.isfinite(step.grad_norm)):
+            described = _describe(accelerator, replace(step, kind="not finite"), window.sample_losses[number], tell)
             raise NotFiniteError(
-                f"The loss became {value} (gradient norm {norm}) at step {first_step + offset}. Nothing was saved "
-                "since; the last checkpoint is good. A lower optimizer.learning_rate, a longer warm-up or "
-                "trainer.precision=float32 may help."
+                f"{described}\nNothing was saved since; the last checkpoint is good. A lower optimizer.learning_rate, "
+                "a longer warm-up or trainer.precision=float32 may help; trainer.on_nonfinite=skip leaves such "
+                "steps out."
             )
-    return {"train/loss": sum(values) / len(values), "train/grad_norm": sum(norms) / len(norms)}
+    return steps
+
+
+def _describe(accelerator: Accelerator, step: OddStep, sample_losses: Tensor, tell: Callable[[OddStep], str]) -> str:
+    """Make an odd step known, with the losses of its samples from all processes."""
+    gathered: Tensor = accelerator.gather(sample_losses)
+    if not accelerator.is_main_process:
+        return f"Step {step.step}: see the first process."
+    by_process = gathered.view(accelerator.num_processes, -1).tolist() if len(gathered) else []
+    return tell(replace(step, sample_losses=by_process))
 
 
 @contextmanager
@@ -224,41 +367,18 @@ def _display(
     with display("Training", max_steps, start) as bar:
 
         def show(step: int, metrics: dict[str, float] | None) -> None:
-            figures = (
-                {}
-                if metrics is None
-                else {"loss": metrics["train/loss"], "images/s": metrics["perf/images_per_second"]}
-            )
-            bar.update(step, **figures)
+            named = {"train/loss": "loss", "perf/images_per_second": "images/s"}
+            bar.update(step, **{name: metrics[key] for key, name in named.items() if metrics and key in metrics})
 
         yield show
 
 
-@contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM instead of dying of them; a second one ends the process at once."""
-    received: list[int] = []
-
-    def note(signum: int, _frame: FrameType | None) -> None:
-        if received:
-            raise SystemExit(128 + signum)
-        received.append(signum)
-        logger.warning("%s: finishing this step and saving. Once more ends at once.", signal.Signals(signum).name)
-
-    previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
-def _any_signal(accelerator: Accelerator, received: list[int], step: int, every_steps: int) -> int | None:
+def _any_signal(accelerator: Accelerator, signals: StopSignals, step: int, every_steps: int) -> int | None:
     """The signal that this process, or with several processes any of them, has received."""
     if accelerator.num_processes == 1:
-        return received[0] if received else None
+        return signals.received
     if step % every_steps:
         return None  # asking the others costs a synchronisation
-    signum = torch.tensor(received[0] if received else 0, device=accelerator.device)
+    signum = torch.tensor(signals.received or 0, device=accelerator.device)
     highest = int(accelerator.gather(signum[None]).max())
     return highest or None

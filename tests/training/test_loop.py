@@ -1,5 +1,7 @@
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +14,8 @@ from aaa.errors import UserError
 from aaa.training.ema import EMA
 from aaa.training.loop import NotFiniteError, Progress, Watch, train_steps
 from aaa.training.lr_schedules import warmup_stable_decay
+from aaa.training.oddities import OddStep
+from aaa.training.signals import StopSignals
 
 DATA = torch.randn(64, 4, generator=torch.Generator().manual_seed(0))
 
@@ -29,7 +33,12 @@ class Run:
     """A run of the loop on a toy model, with everything it logged."""
 
     def __init__(
-        self, loss: Callable[..., Tensor] = noisy_loss, watches: list[Watch] | None = None, **changed: Any
+        self,
+        loss: Callable[..., Tensor] = noisy_loss,
+        watches: list[Watch] | None = None,
+        signals: StopSignals | None = None,
+        progress: Progress | None = None,
+        **changed: Any,
     ) -> None:
         torch.manual_seed(0)
         self.accelerator = Accelerator(cpu=True)
@@ -37,8 +46,10 @@ class Run:
         self.ema = EMA(self.raw, 0.9)
         optimizer = torch.optim.AdamW(self.raw.parameters(), lr=1e-2)
         self.model, self.optimizer = self.accelerator.prepare(self.raw, optimizer)
-        self.progress = Progress()
+        self.progress = progress or Progress()
         self.logged: list[dict[str, float]] = []
+        self.told: list[OddStep] = []
+        self.saved: list[int] = []
         numbers: dict[str, Any] = {
             "seed": 0,
             "max_steps": 20,
@@ -46,6 +57,7 @@ class Run:
             "gradient_accumulation_steps": 1,
             "max_grad_norm": 1.0,
             "log_every_steps": 1,
+            "save_every_steps": 0,
         }
         self.signum = train_steps(
             self.accelerator,
@@ -56,10 +68,17 @@ class Run:
             lambda positions: (DATA[torch.tensor(positions) % 64], DATA[:1]),
             warmup_stable_decay(20, 5, 0.3, 0.0),
             watches or [],
+            lambda step, _last: self.saved.append(step),
             lambda step, metrics: self.logged.append({"step": step, **metrics}),
+            self._tell,
             self.progress,
+            signals or StopSignals(),
             **(numbers | changed),
         )
+
+    def _tell(self, odd: OddStep) -> str:
+        self.told.append(odd)
+        return f"{odd.kind} at step {odd.step}, losses {odd.sample_losses}"
 
     @property
     def losses(self) -> list[float]:
@@ -98,16 +117,16 @@ def test_watching_a_run_does_not_change_it() -> None:
     def look(step: int) -> None:
         torch.randn(100)  # global randomness, as sampling code that is careless would use it
 
-    assert Run(watches=[Watch(3, look)]).losses == Run().losses
+    assert Run(watches=[Watch("look", 3, look)]).losses == Run().losses
 
 
 def test_watches_come_when_due_and_at_the_end() -> None:
     seen: list[tuple[str, int]] = []
     Run(
         watches=[
-            Watch(7, lambda step: seen.append(("a", step))),
-            Watch(0, lambda step: seen.append(("never", step))),
-            Watch(20, lambda step: seen.append(("b", step))),
+            Watch("a", 7, lambda step: seen.append(("a", step))),
+            Watch("never", 0, lambda step: seen.append(("never", step))),
+            Watch("b", 20, lambda step: seen.append(("b", step))),
         ]
     )
     assert seen == [("a", 7), ("a", 14), ("a", 20), ("b", 20)]
@@ -118,38 +137,120 @@ def test_a_batch_that_cannot_be_shared_out_is_refused() -> None:
         Run(gradient_accumulation_steps=3)
 
 
-def test_nan_stops_the_run_before_anything_is_saved() -> None:
-    saved: list[int] = []
+def broken_at(*steps: int) -> Callable[..., Tensor]:
+    """A loss that is NaN for the third sample of these steps."""
+    count = [0]
 
     def loss(model: nn.Module, latents: Tensor, prompt_embeds: Tensor, generator: torch.Generator) -> Tensor:
-        value = plain_loss(model, latents, prompt_embeds, generator)
-        return value * float("nan") if len(saved) == 1 else value
+        count[0] += 1
+        factor = torch.ones(len(latents))
+        if count[0] in steps:
+            factor[2] = float("nan")
+        return plain_loss(model, latents, prompt_embeds, generator) * factor
 
-    with pytest.raises(NotFiniteError, match=r"The loss became nan .* at step 6"):
-        Run(loss, watches=[Watch(5, saved.append)], log_every_steps=100)
+    return loss
+
+
+def test_nan_stops_the_run_before_anything_is_saved_and_names_its_sample() -> None:
+    saved: list[int] = []
+    with pytest.raises(NotFiniteError, match=r"not finite at step 6, losses \[\[\d\.\d+, \d\.\d+, nan, ") as raised:
+        Run(broken_at(6), watches=[Watch("look", 5, saved.append)], log_every_steps=100)
+    assert "trainer.on_nonfinite=skip" in str(raised.value)
     assert saved == [5]
+
+
+def test_steps_that_are_not_finite_can_be_left_out() -> None:
+    run = Run(broken_at(3, 4), on_nonfinite="skip", max_skipped_steps=2)
+    assert [(odd.kind, odd.step) for odd in run.told] == [("skipped", 3), ("skipped", 4)]
+    assert all(parameter.isfinite().all() for parameter in run.raw.parameters())
+    assert [row["step"] for row in run.logged if "train/loss" not in row] == [3, 4]
+    assert run.logged[-1]["train/skipped_steps"] == 2
+    assert int(run.ema.n_averaged) == 18
+    with pytest.raises(NotFiniteError, match=r"No more than trainer\.max_skipped_steps=1 steps"):
+        Run(broken_at(3, 4), on_nonfinite="skip", max_skipped_steps=1)
+
+
+def test_a_loss_that_stands_out_is_told_with_the_losses_of_its_samples() -> None:
+    count = [0]
+
+    def loss(model: nn.Module, latents: Tensor, prompt_embeds: Tensor, generator: torch.Generator) -> Tensor:
+        count[0] += 1
+        return plain_loss(model, latents, prompt_embeds, generator) * (100 if count[0] == 60 else 1)
+
+    run = Run(loss, max_steps=70, log_every_steps=7)
+    assert [(odd.kind, odd.step, len(odd.sample_losses[0])) for odd in run.told] == [("spike", 60, 8)]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_run_after_its_step_and_saves(number: signal.Signals) -> None:
-    saved: list[int] = []
     looked: list[int] = []
+    before = signal.getsignal(number)
+    run = Run(killing(number, 3), watches=[Watch("look", 50, looked.append)], log_every_steps=10)
+    assert run.signum == number
+    assert run.progress.step == 3
+    assert run.saved == [3]
+    assert looked == []
+    assert run.logged == []
+    assert signal.getsignal(number) is before
+
+
+def killing(number: signal.Signals, step: int) -> Callable[..., Tensor]:
+    count = [0]
 
     def loss(model: nn.Module, latents: Tensor, prompt_embeds: Tensor, generator: torch.Generator) -> Tensor:
-        if len(looked) == 0 and not saved and run_steps() == 3:
+        count[0] += 1
+        if count[0] == step:
             os.kill(os.getpid(), number)
         return plain_loss(model, latents, prompt_embeds, generator)
 
-    steps = [0]
+    return loss
 
-    def run_steps() -> int:
-        steps[0] += 1
-        return steps[0]
 
-    before = signal.getsignal(number)
-    run = Run(loss, watches=[Watch(50, saved.append, when_stopped=True), Watch(50, looked.append)])
-    assert run.signum == number
-    assert run.progress.step == 3
-    assert saved == [3]
-    assert looked == []
-    assert signal.getsignal(number) is before
+def test_what_was_measured_before_a_signal_is_logged_by_the_run_that_goes_on() -> None:
+    whole = Run(plain_loss, log_every_steps=10)
+    first = Run(killing(signal.SIGTERM, 7), log_every_steps=10)
+    numbers = first.progress.unlogged_numbers()
+    progress = Progress(step=7, seconds=first.progress.seconds)
+    progress.take_up(numbers, torch.device("cpu"))
+    assert len(progress.unlogged.losses) == 7
+    assert progress.unlogged_numbers() == numbers
+    mean_of_seven = sum(loss.item() for loss in progress.unlogged.losses) / 7
+    assert mean_of_seven == pytest.approx(sum(Run(plain_loss, max_steps=7).losses) / 7)
+    assert whole.logged[0]["step"] == 10
+
+
+def test_a_look_is_left_when_a_signal_comes_and_done_by_the_run_that_goes_on() -> None:
+    signals = StopSignals()
+    seen: list[str] = []
+
+    def short(step: int) -> None:
+        seen.append(f"short {step}")
+
+    def long(step: int) -> None:
+        with signals.interruptible():
+            os.kill(os.getpid(), signal.SIGTERM)
+            seen.append("too late")
+
+    run = Run(watches=[Watch("short", 5, short), Watch("long", 5, long), Watch("last", 5, short)], signals=signals)
+    assert (run.signum, run.progress.step, run.saved, seen) == (signal.SIGTERM, 5, [5], ["short 5"])
+    assert run.progress.unlooked == ["long", "last"]
+    again = Run(
+        watches=[Watch("short", 5, short), Watch("long", 5, lambda step: seen.append(f"long {step}"))],
+        progress=Progress(step=5, unlooked=["long"]),
+        max_steps=6,
+    )
+    assert again.signum is None
+    assert seen == ["short 5", "long 5", "short 6", "long 6"]
+
+
+def test_a_second_signal_ends_the_process_at_once() -> None:
+    code = """if True:
+        import os, signal, sys, time
+        from aaa.training.signals import StopSignals
+        with StopSignals() as signals:
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert signals.received == signal.SIGTERM
+            os.kill(os.getpid(), signal.SIGINT)
+        sys.exit(7)
+    """
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 128 + signal.SIGINT

@@ -1,0 +1,96 @@
+"""Checkpoint folders on disk: which there are, and whether what they hold is what was written.
+
+A checkpoint is whole if its manifest is there and every file has the size and the SHA-256 that it says. The manifest
+is written last and the folder is renamed into place after that, so a process that dies leaves none that looks whole.
+"""
+
+import hashlib
+import json
+import logging
+import re
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from aaa.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+FOLDER = re.compile(r"step-(\d{8,})")
+MANIFEST = "manifest.json"
+
+
+def write_manifest(folder: Path) -> None:
+    """Write down size and SHA-256 of every file in a folder."""
+    files = {
+        path.name: {"bytes": path.stat().st_size, "sha256": _digest(path)}
+        for path in sorted(folder.iterdir())
+        if path.name != MANIFEST
+    }
+    (folder / MANIFEST).write_text(json.dumps({"files": files}, indent=2), encoding="utf-8")
+
+
+def damage(folder: Path, hashed: Collection[str] | None = None) -> str | None:
+    """What is wrong with a checkpoint, or None if it is whole.
+
+    Args:
+        folder: the checkpoint.
+        hashed: names of the files whose content is compared; None for all. The sizes of all are.
+    """
+    try:
+        files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+        expected = {str(name): (int(entry["bytes"]), str(entry["sha256"])) for name, entry in files.items()}
+    except FileNotFoundError:
+        return f"{MANIFEST} is missing"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return f"{MANIFEST} is damaged"
+    for name, (size, digest) in expected.items():
+        path = folder / name
+        if path.parent != folder or not path.is_file():
+            return f"{name} is missing"
+        if path.stat().st_size != size:
+            return f"{name} has {path.stat().st_size} bytes instead of {size}"
+        if (hashed is None or name in hashed) and _digest(path) != digest:
+            return f"{name} is not what was written (its SHA-256 differs)"
+    return None
+
+
+def checkpoints(run: Path) -> list[Path]:
+    """The checkpoints of a run folder, whole or not, newest first."""
+    found = [path for path in (run / "checkpoints").glob("step-*") if FOLDER.fullmatch(path.name) and path.is_dir()]
+    return sorted(found, key=step_of, reverse=True)
+
+
+def step_of(checkpoint: Path) -> int:
+    """The number of steps in a checkpoint's name."""
+    return int(checkpoint.name.removeprefix("step-"))
+
+
+def newest_whole(run: Path, hashed: Collection[str] | None = None) -> Path | None:
+    """The newest checkpoint of a run folder that is whole, damaged ones being named; None if there is none at all.
+
+    Raises:
+        UserError: if there are checkpoints, but none that is whole.
+    """
+    found = checkpoints(run)
+    for checkpoint in _whole(found, hashed):
+        return checkpoint
+    if found:
+        raise UserError(
+            f"{run / 'checkpoints'}: none of its {len(found)} checkpoints is whole; the warnings above say what is "
+            "wrong with each. Bring one back from a copy, or move them away to start again at step 0."
+        )
+    return None
+
+
+def _whole(found: list[Path], hashed: Collection[str] | None) -> Iterator[Path]:
+    for checkpoint in found:
+        problem = damage(checkpoint, hashed)
+        if problem is None:
+            yield checkpoint
+        else:
+            logger.warning("%s is damaged: %s. Taking the one before it.", checkpoint, problem)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,146 @@
+"""The run that a command goes on with or repeats: found before Hydra composes anything, so that its config is taken."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from yaml import YAMLError
+
+from aaa.config import group_options
+from aaa.errors import UserError
+from aaa.tracking.redaction import HIDDEN, hide_argument
+
+COMPOSED, OVERRIDES = ".hydra/config.yaml", ".hydra/overrides.yaml"
+RUN_DIR = "hydra.run.dir"
+
+
+@dataclass(frozen=True)
+class EarlierRun:
+    """A run folder to take the config from.
+
+    Attributes:
+        how: `resume` goes on in the folder, `repeat` does it again in a new one.
+        folder: absolute.
+        arguments: of the command, as they are to be given to Hydra.
+    """
+
+    how: str
+    folder: Path
+    arguments: list[str]
+
+
+def earlier_run(arguments: list[str]) -> EarlierRun | None:
+    """The run that the arguments name by `resume=` or `repeat=`, or that `resume=auto` finds.
+
+    Raises:
+        UserError: if it is none, or the arguments ask for what such a run cannot do.
+    """
+    named = {how: _value(arguments, how) for how in ("resume", "repeat")}
+    if named["resume"] and named["repeat"]:
+        raise UserError("resume= goes on with a run and repeat= does one again: only one of them can be meant.")
+    how = "repeat" if named["repeat"] else "resume"
+    value = named[how]
+    sweep = "-m" in arguments or "--multirun" in arguments
+    if value is None or (value == "auto" and sweep):  # each job of a sweep looks into its own folder
+        return None
+    if value == "auto":
+        return _same_command(arguments)
+    if sweep and how == "resume":
+        raise UserError("resume=... goes on with one run; it cannot be swept over with -m.")
+    folder = Path(value).absolute()
+    if not (folder / COMPOSED).is_file():
+        raise UserError(
+            f"{how}={value}: there is no run in that folder (no {COMPOSED} in {folder}). "
+            "Give the folder that training named when it started, outputs/NAME/TIMESTAMP."
+        )
+    saved = _saved_config(folder, f"{how}={value}")
+    if chosen := [a for a in arguments if a.partition("=")[0] in list(group_options())]:
+        raise UserError(
+            f"{chosen[0]}: a {how}{'d' if how == 'resume' else 'ed'} run keeps its config. Its groups cannot be "
+            "swapped; single keys can be changed, e.g. trainer.max_steps=4800."
+        )
+    given = {argument.partition("=")[0] for argument in arguments}
+    if missing := [key for key in _hidden_keys(saved) if key not in given]:
+        raise UserError(
+            f"{how}={value}: {missing[0]} is a secret, which no run keeps. Give it again: {missing[0]}=VALUE. "
+            f"(Or keep it in the environment and let the config name it: {missing[0]}='${{oc.env:MY_SECRET}}'.)"
+        )
+    return EarlierRun(how, folder, arguments)
+
+
+def _value(arguments: list[str], key: str) -> str | None:
+    value = next((a.removeprefix(f"{key}=") for a in arguments if a.startswith(f"{key}=")), "").strip("'\"")
+    return None if value in ("", "null") else value
+
+
+def _saved_config(folder: Path, asked: str) -> DictConfig:
+    try:
+        saved = OmegaConf.load(folder / COMPOSED)
+    except (OSError, ValueError, YAMLError, RecursionError):
+        saved = None
+    if not isinstance(saved, DictConfig) or "trainer" not in saved:
+        raise UserError(f"{asked}: {folder / COMPOSED} is damaged, or not the config of a run.")
+    return saved
+
+
+def _same_command(arguments: list[str]) -> EarlierRun | None:
+    """The newest run that a command with the very same overrides began, or None if there is none yet."""
+    wanted = _overrides(arguments)
+    chosen = _value(arguments, RUN_DIR)
+    for folder in _runs() if chosen is None else [Path(chosen)]:
+        if not (folder / OVERRIDES).is_file() or not (folder / COMPOSED).is_file():
+            continue
+        if _recorded_overrides(folder) != wanted:
+            if chosen is not None:
+                raise UserError(
+                    f"{RUN_DIR}={chosen} resume=auto: that folder holds a run of another command. Its overrides were: "
+                    f"{' '.join(_recorded_overrides(folder)) or 'none'}. To go on with it anyway: resume={chosen}"
+                )
+            continue
+        saved = _saved_config(folder, "resume=auto")
+        hidden = _hidden_keys(saved)
+        secrets = [argument for argument in arguments if argument.partition("=")[0].lstrip("+") in hidden]
+        absolute = folder.resolve()
+        return EarlierRun("resume", absolute, [f"resume='{absolute}'", *secrets])
+    return None
+
+
+def _runs() -> list[Path]:
+    """Folders of runs under outputs/ that belong to no sweep, newest first."""
+    found = [path.parent.parent for path in Path("outputs").glob(f"**/{OVERRIDES}")]
+    alone = [folder for folder in found if not (folder.parent / "multirun.yaml").exists()]
+    return sorted(alone, key=lambda folder: (folder / OVERRIDES).stat().st_mtime, reverse=True)
+
+
+def _overrides(arguments: list[str]) -> list[str]:
+    flagless = [argument for argument in arguments if not argument.startswith("-")]
+    return [a for a in flagless if not re.match(r"[+~]*(hydra[./]|resume=)", a) and not _is_hidden(a)]
+
+
+def _recorded_overrides(folder: Path) -> list[str]:
+    try:
+        recorded: Any = OmegaConf.to_container(OmegaConf.load(folder / OVERRIDES))
+    except (OSError, ValueError, YAMLError, RecursionError):
+        recorded = None
+    return _overrides([str(override) for override in recorded]) if isinstance(recorded, list) else ["(damaged)"]
+
+
+def _is_hidden(argument: str) -> bool:
+    return hide_argument(argument) != argument or argument.endswith(f"={HIDDEN}")
+
+
+def _hidden_keys(config: DictConfig) -> list[str]:
+    """Dotted keys whose values were secrets."""
+    found = []
+
+    def walk(node: Any, prefix: str) -> None:
+        if isinstance(node, dict):
+            for key, value in node.items():
+                walk(value, f"{prefix}{key}.")
+        elif node == HIDDEN:
+            found.append(prefix[:-1])
+
+    walk(OmegaConf.to_container(config, resolve=False), "")
+    return found

@@ -1,0 +1,56 @@
+"""The folder model/ of a finished run: what is needed to use the model, and nothing of how it was trained."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from torch import nn
+
+from aaa.models.card import SAMPLES
+from aaa.models.saved import CONFIG, WEIGHTS, sampling_config, write_card, write_config
+from aaa.tracking.files import cannot_write
+from aaa.training.checkpoint import save_weights
+
+
+def export_model(run: Path, model: nn.Module, config: dict[str, Any], metadata: dict[str, str], card: str) -> None:
+    """Write model/, aside first and renamed when whole.
+
+    Args:
+        run: the run's folder, which has the sample grids.
+        model: its weights are exported.
+        config: resolved, of the whole run.
+        metadata: for the header of the weights.
+        card: the model card.
+    """
+    final, aside = run / "model", run / ".model"
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        aside.mkdir()
+        write_card(aside, card)
+        if (samples := newest_samples(run)) is not None:
+            shutil.copyfile(samples, aside / SAMPLES)
+        write_config(aside, sampling_config(config))
+        save_weights(aside / WEIGHTS, model, metadata)
+        shutil.rmtree(final, ignore_errors=True)
+        aside.rename(final)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise cannot_write(final, error if isinstance(error, OSError) else OSError(0, str(error))) from error
+
+
+def newest_samples(run: Path) -> Path | None:
+    """The sample grid of the most steps, drawn with the averaged weights where there are any."""
+    return max((run / "samples").glob("step-????????.png"), default=None)
+
+
+def exported_step(run: Path) -> int | None:
+    """How many steps the exported model was trained for, or None if none was exported."""
+    weights = run / "model" / WEIGHTS
+    if not weights.is_file() or not (run / "model" / CONFIG).is_file():
+        return None
+    try:
+        with safe_open(weights, "pt") as file:
+            return int((file.metadata() or {})["step"])
+    except (SafetensorError, OSError, KeyError, ValueError):
+        return None

@@ -1,0 +1,63 @@
+"""What a run feeds its model with: batches of cached latents in order, from where the device gets them fastest."""
+
+import torch
+from torch import Tensor
+
+from aaa.data.cache import LatentCache
+from aaa.data.prefetch import Prefetch
+from aaa.data.split import data_order
+from aaa.randomness import generator
+from aaa.training.loop import Batches
+from aaa.training.memory import available_memory
+
+RESIDENT_SHARE = 0.2  # of a GPU's memory that latents may take up
+
+
+class Feed:
+    """Batches of the training records, in an order that the seed decides.
+
+    Args:
+        cache: of latents and prompt_embeds; moved to a GPU if it fits there.
+        records: indices of those to train on.
+        batch_size: samples of an optimizer step.
+        gradient_accumulation_steps: micro-batches of a step.
+        seed: of order and captions.
+        device: that trains.
+
+    Attributes:
+        batches: the samples at positions of the order, on the CPU or on the device.
+    """
+
+    def __init__(
+        self,
+        cache: LatentCache,
+        records: Tensor,
+        batch_size: int,
+        gradient_accumulation_steps: int,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self.cache, self.seed = cache, seed
+        self.order = data_order(records, cache.shape_ids, batch_size, seed)
+        self._prefetch: Prefetch | None = None
+        self.batches: Batches = self._gather
+        if device.type == "cuda":
+            if cache.nbytes <= RESIDENT_SHARE * available_memory(device):
+                cache.move_to(device)
+            else:
+                self._prefetch = Prefetch(self._gather, batch_size // gradient_accumulation_steps, pin=True)
+                self.batches = self._prefetch
+
+    def records_at(self, positions: range) -> list[int]:
+        """Indices of the records at these positions of the order, which lie within one micro-batch."""
+        return [int(index) for index in self.order[positions]]
+
+    def close(self) -> None:
+        """Read no more."""
+        if self._prefetch is not None:
+            self._prefetch.close()
+
+    def _gather(self, positions: range) -> tuple[Tensor, Tensor]:
+        records = self.order[positions]
+        draws = generator(self.seed, "captions", positions.start)
+        return self.cache.gather(records, self.cache.draw_captions(records, draws))

@@ -1,0 +1,84 @@
+"""The folder of a run: who may write in it, and the record of what shaped the run."""
+
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+from filelock import FileLock, Timeout
+from omegaconf import DictConfig, OmegaConf
+
+from aaa.errors import UserError
+from aaa.tracking.environment import write_environment
+from aaa.tracking.files import replace_text
+from aaa.tracking.redaction import redact, without_secrets
+
+CONFIG, COMPOSED, ENVIRONMENT = "config.yaml", ".hydra/config.yaml", "environment.json"
+
+
+class RunFolder:
+    """The folder that one run has for itself while its process lives.
+
+    Args:
+        path: of the folder; made if it is not there.
+        accelerator: with several processes the folder is the first one's, as each has composed a config of its own.
+
+    Raises:
+        UserError: if another run is training in it.
+    """
+
+    def __init__(self, path: Path, accelerator: Accelerator) -> None:
+        self.path = Path(_of_first_process(str(path), accelerator))
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = None
+        if accelerator.is_main_process:
+            self._lock = FileLock(self.path / ".lock")
+            try:
+                self._lock.acquire(timeout=0)
+            except Timeout:
+                raise UserError(f"{self.shown}: another run is training in this folder right now.") from None
+
+    @property
+    def shown(self) -> Path:
+        """The path as messages show it: relative where that is shorter."""
+        return self.path.relative_to(Path.cwd()) if self.path.is_relative_to(Path.cwd()) else self.path
+
+    def release(self) -> None:
+        """Let others have the folder."""
+        if self._lock is not None:
+            self._lock.release()
+
+    def write_records(
+        self, resolved: dict[str, Any], composed: DictConfig | None, device: str, records: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Write what shaped the run: only now that nothing stands against it any more.
+
+        A resumed run's changes must not outlive an attempt that fails, so Hydra is told not to write its copy.
+
+        Args:
+            resolved: the config with all values, without secrets.
+            composed: the config with its interpolations, if Hydra has not written it.
+            device: what the run computes on.
+            records: more for environment.json.
+
+        Returns:
+            What environment.json says.
+        """
+        replace_text(self.path / CONFIG, OmegaConf.to_yaml(OmegaConf.create(resolved)))
+        if composed is not None:
+            plain = without_secrets(OmegaConf.to_container(composed, resolve=False))
+            replace_text(self.path / COMPOSED, redact(OmegaConf.to_yaml(OmegaConf.create(plain))))
+        return write_environment(self.path / ENVIRONMENT, device, records)
+
+
+def _of_first_process(value: str, accelerator: Accelerator) -> str:
+    values = [value]
+    if accelerator.num_processes > 1:
+        broadcast_object_list(values)
+    return values[0]
+
+
+def batch_size_of(run: Path) -> int | None:
+    """What `trainer.batch_size=auto` was in the run of this folder, None if it has not come that far."""
+    file = run / CONFIG
+    return int(OmegaConf.load(file).trainer.batch_size) if file.is_file() else None

@@ -1,0 +1,116 @@
+"""What a run looks at on its way: validation loss, sample grids, and how good the pictures are."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from PIL import Image
+from torch import Tensor, nn
+
+from aaa.evaluation.grid import make_grid
+from aaa.evaluation.painter import Painter
+from aaa.evaluation.protocol import Evaluation
+from aaa.evaluation.validation import ValidationTable, validate
+from aaa.tracking.files import cannot_write
+from aaa.tracking.tracker import Tracker
+from aaa.training.signals import StopSignals
+
+logger = logging.getLogger(__name__)
+
+
+class Looks:
+    """Looks at the models of a run: the average, if there is one, and the raw weights.
+
+    Whatever takes long may be left when a signal comes, and is done again by the run that goes on; numbers and pictures
+    are only given away once they are complete.
+
+    Args:
+        models: by the suffix that their metrics have.
+        accelerator: for the precision that the models run in.
+        table: what to validate on, or None.
+        painter: draws.
+        evaluation: judges pictures.
+        train_records, held_out: to draw.
+        num_images: of a sample grid.
+        folder: of the run.
+        tracker: takes what is seen.
+        signals: that may end a look.
+        dtype: of the models' inputs.
+    """
+
+    def __init__(
+        self,
+        models: dict[str, nn.Module],
+        accelerator: Accelerator,
+        table: ValidationTable | None,
+        painter: Painter,
+        evaluation: Evaluation,
+        train_records: Tensor,
+        held_out: Tensor,
+        *,
+        num_images: int,
+        folder: Path,
+        tracker: Tracker,
+        signals: StopSignals,
+        dtype: torch.dtype,
+    ) -> None:
+        self.models, self.accelerator, self.dtype = models, accelerator, dtype
+        self.table, self.painter, self.evaluation = table, painter, evaluation
+        self.records = {"train": train_records, "held_out": held_out}
+        self.num_images, self.folder = num_images, folder
+        self.tracker, self.signals = tracker, signals
+        self.last_validation_loss: float | None = None
+
+    def validate(self, step: int) -> None:
+        """Log the validation losses."""
+        if self.table is None:
+            return
+        metrics: dict[str, float] = {}
+        with self.signals.interruptible():
+            for suffix, model in self.models.items():
+                with self.accelerator.autocast():
+                    losses = validate(model.eval(), self.table, self.accelerator.device, self.dtype)
+                metrics |= {name + suffix: value for name, value in losses.items()}
+        self.last_validation_loss = metrics["val/loss"]
+        logger.info(
+            "Step %d: validation loss %.4f, %.1f%% of what seeing no structure gives",
+            step,
+            metrics["val/loss"],
+            100 * metrics["val/loss_relative"],
+        )
+        self.tracker.log(step, metrics)
+
+    def sample(self, step: int) -> None:
+        """Draw and save a grid of pictures with each model."""
+        held_out = self.records["held_out"][: self.num_images // 2]
+        records = torch.cat([self.records["train"][: self.num_images - len(held_out)], held_out])
+        for suffix, model in self.models.items():
+            with self.signals.interruptible():
+                prompts, pictures = self.painter.draw(model.eval(), records)
+            self._save_grid(f"step-{step:08d}{suffix.replace('_', '-')}.png", make_grid(pictures, prompts))
+            self.tracker.log_images(step, f"samples{suffix}", pictures, prompts)
+
+    def evaluate(self, step: int) -> None:
+        """Log how good pictures are."""
+        model = next(iter(self.models.values())).eval()
+
+        def draw(split: str, count: int) -> tuple[Sequence[str], Sequence[Image.Image]]:
+            return self.painter.draw(model, self.records["train" if split == "train" else "held_out"][:count])
+
+        with self.signals.interruptible():
+            metrics = self.evaluation.evaluate(draw)
+        if metrics:
+            self.tracker.log(step, metrics)
+
+    def _save_grid(self, name: str, grid: Image.Image) -> None:
+        folder = self.folder / "samples"
+        aside = folder / f".{name}"
+        try:
+            folder.mkdir(exist_ok=True)
+            grid.save(aside)
+            aside.replace(folder / name)
+        except OSError as error:
+            aside.unlink(missing_ok=True)
+            raise cannot_write(folder / name, error) from None

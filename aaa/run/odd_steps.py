@@ -1,0 +1,117 @@
+"""Tracing a step that went wrong, or whose loss stands out, to its records and noise levels."""
+
+import json
+import logging
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from aaa.data.cache import LatentCache
+from aaa.diffusion.loss import draw_dropout_and_levels
+from aaa.diffusion.schedulers import NoiseScheduler
+from aaa.randomness import generator
+from aaa.run.feed import Feed
+from aaa.tracking.files import append_line
+from aaa.tracking.tracker import ODD_STEPS
+from aaa.training.oddities import OddStep
+
+logger = logging.getLogger(__name__)
+
+NAMED = 5  # samples in a message
+LARGEST = 3  # parameters in a message
+
+
+@dataclass(frozen=True)
+class OddSteps:
+    """Writes odd steps to `odd_steps.jsonl`, with the record, the timestep and the loss of each of their samples.
+
+    Nothing of this is kept while training: which records and noise levels a step has follows from the seed.
+
+    Args:
+        folder: of the run.
+        feed: the data order.
+        cache: names the records.
+        scheduler: drew the noise levels.
+        model: its parameters are measured.
+        seed, prompt_dropout, batch_size, micro_batches: of the run.
+        device: that drew them.
+    """
+
+    folder: Path
+    feed: Feed
+    cache: LatentCache
+    scheduler: NoiseScheduler
+    model: nn.Module
+    seed: int
+    prompt_dropout: float
+    batch_size: int
+    micro_batches: int
+    device: torch.device
+
+    def tell(self, step: OddStep) -> str:
+        """Write a step down, warn of it if it was skipped, and describe it."""
+        samples = self.samples_of(step)
+        norms = _largest_norms(self.model)
+        row = {
+            "step": step.step,
+            "kind": step.kind,
+            "loss": step.loss,
+            "grad_norm": step.grad_norm,
+            "samples": samples,
+            "parameter_norms": norms,
+        }
+        append_line(self.folder / ODD_STEPS, json.dumps(_finite_json(row)))
+        suspects = [sample for sample in samples if not math.isfinite(sample["loss"])] or samples[:1]
+        named = ", ".join(f"{sample['record']!r} at timestep {sample['timestep']:.1f}" for sample in suspects[:NAMED])
+        more = f" and {len(suspects) - NAMED} more" if len(suspects) > NAMED else ""
+        weights = ", ".join(f"{name} {norm:.3g}" for name, norm in norms.items())
+        went = "went wrong with" if step.kind != "spike" else "was highest for"
+        described = (
+            f"The loss became {step.loss:.4g} (gradient norm {step.grad_norm:.4g}) at step {step.step}; it {went} "
+            f"{named or 'samples of an earlier process'}{more}. Largest parameter norms: {weights}. "
+            f"All its samples are in {ODD_STEPS}."
+        )
+        if step.kind == "skipped":
+            logger.warning("Step %d is left out. %s", step.step, described)
+        return described
+
+    def samples_of(self, step: OddStep) -> list[dict[str, Any]]:
+        """Record, prompt, timestep and loss of each sample of a step, highest loss first."""
+        processes = len(step.sample_losses)
+        share = self.batch_size // (max(processes, 1) * self.micro_batches)
+        samples = []
+        for rank, losses in enumerate(step.sample_losses):
+            for micro in range(self.micro_batches):
+                first = (step.step - 1) * self.batch_size + (micro * processes + rank) * share
+                draws = generator(self.seed, "step", step.step - 1, micro, rank, device=self.device)
+                dropped, levels = draw_dropout_and_levels(self.scheduler, share, self.prompt_dropout, draws)
+                for place, index in enumerate(self.feed.records_at(range(first, first + share))):
+                    record = self.cache.records[index]
+                    samples.append(
+                        {
+                            "record": record.key,
+                            "prompt": "" if bool(dropped[place]) else record.prompt,
+                            "timestep": round(levels.timestep[place].item(), 3),
+                            "loss": losses[micro * share + place],
+                        }
+                    )
+        return sorted(samples, key=lambda sample: -sample["loss"] if math.isfinite(sample["loss"]) else -math.inf)
+
+
+def _largest_norms(model: nn.Module) -> dict[str, float]:
+    norms: dict[str, float] = {name: weight.detach().norm().item() for name, weight in model.named_parameters()}
+    largest = sorted(norms, key=lambda name: norms[name] if math.isfinite(norms[name]) else math.inf, reverse=True)
+    return {name: norms[name] for name in largest[:LARGEST]}
+
+
+def _finite_json(value: Any) -> Any:
+    """JSON knows no NaN: those are written as text."""
+    if isinstance(value, dict):
+        return {key: _finite_json(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_finite_json(inner) for inner in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

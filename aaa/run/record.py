@@ -1,0 +1,69 @@
+"""The record of where a run comes from: what it went on with or repeats, and whether that ran on the same things."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from aaa.checkpoint_folders import step_of
+from aaa.run.folder import ENVIRONMENT
+
+logger = logging.getLogger(__name__)
+
+COMPARED = ("python", "packages", "device", "git", "data")
+
+
+def parent_run(folder: Path, config: DictConfig, checkpoint: Path | None) -> dict[str, Any]:
+    """What environment.json says of the run before this one: `parent`, and of a resumed run its `earlier` sessions.
+
+    Args:
+        folder: of this run.
+        config: says whether it was resumed, repeats another or starts from its weights.
+        checkpoint: that it goes on from, or None.
+    """
+    if checkpoint is not None:
+        before = _read(folder / ENVIRONMENT)
+        earlier = before.pop("earlier", [])
+        parent = {"how": "resume", "run": str(folder), "step": step_of(checkpoint)}
+        return {"parent": parent, "earlier": [*earlier, before]}
+    for how in ("repeat", "init_from"):
+        if config[how] is not None:
+            return {"parent": {"how": how, "run": str(config[how])}, "earlier": []}
+    return {"parent": None, "earlier": []}
+
+
+def warn_of_differences(environment: dict[str, Any]) -> None:
+    """Say in one warning what is not as it was where this run comes from: its numbers may differ for that."""
+    parent = environment["parent"]
+    if parent is None or parent["how"] == "init_from":
+        return
+    before = environment["earlier"][-1] if parent["how"] == "resume" else _read(Path(parent["run"]) / ENVIRONMENT)
+    if differences := _differences(before, environment):
+        logger.warning(
+            "%s ran with something else, so that numbers may differ: %s.", parent["run"], "; ".join(differences)
+        )
+
+
+def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    found = []
+    for key in COMPARED:
+        old, new = before.get(key), now.get(key)
+        if key == "git":
+            old, new = ((state or {}).get("commit") for state in (old, new))
+            if old is not None and old == new and before["git"].get("diff") != now["git"].get("diff"):
+                found.append("uncommitted changes differ")
+        if isinstance(old, dict) and isinstance(new, dict):
+            found += [f"{name} {old.get(name)} -> {new[name]}" for name in new if old.get(name) != new[name]]
+        elif old is not None and old != new:
+            found.append(f"{key} {old} -> {new}")
+    return found
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # a run that died before it wrote it
+        return {}
+    return content if isinstance(content, dict) else {}

@@ -1,0 +1,53 @@
+"""Writing small files so that a process that dies, or a disk that is full, leaves the old one or the new one."""
+
+import os
+from pathlib import Path
+
+from aaa.errors import UserError
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a file aside and rename it into place.
+
+    Raises:
+        UserError: if it cannot be written; what was there before stays.
+    """
+    aside = path.with_name(f"{path.name}.tmp")
+    try:
+        with aside.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except OSError as error:
+        _discard(aside)
+        raise cannot_write(path, error) from None
+
+
+def append_line(path: Path, line: str) -> None:
+    """Add a line to a file, the whole line or nothing of it.
+
+    Raises:
+        UserError: if it cannot be written; the file is as it was.
+    """
+    size = path.stat().st_size if path.exists() else 0
+    try:
+        with path.open("a", encoding="utf-8") as lines:
+            lines.write(line + "\n")
+    except OSError as error:
+        if path.exists():
+            os.truncate(path, size)
+        raise cannot_write(path, error) from None
+
+
+def cannot_write(path: Path, error: OSError) -> UserError:
+    """What to say of a file that the system will not have."""
+    return UserError(
+        f"{path}: cannot be written ({error.strerror}). Earlier checkpoints are untouched: make room there, or see to "
+        "the permissions of the folder, and go on with resume=RUN_FOLDER."
+    )
+
+
+def _discard(path: Path) -> None:
+    if path.exists():
+        path.unlink()

@@ -1,0 +1,88 @@
+"""Keeping keys, tokens and passwords out of everything that is written."""
+
+import logging
+import os
+import re
+from collections.abc import Iterator
+from typing import Any
+
+HIDDEN = "<hidden>"
+SECRET_NAME = re.compile(
+    r"(api_?key|access_?key(_?id)?|auth|token|password|passwd|passphrase|secret|credentials?|private_?key)$", re.I
+)
+LEAST_LENGTH = 6  # shorter values stand in ordinary text by chance
+
+# What the services that a run talks to give out, and a password within an address.
+_KNOWN = re.compile(
+    r"\bhf_[A-Za-z0-9]{20,}|\bgh[pousr]_[A-Za-z0-9]{20,}|\bsk-[A-Za-z0-9_-]{20,}|\bAKIA[0-9A-Z]{16}\b"
+    r"|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"
+)
+# api_key = "..." in code or JSON, --password ... and wandb_token=... on a command line
+_QUOTED = re.compile(
+    r"((?:api_?key|token|password|passwd|secret)[\"']?\s*[:=]\s*)([\"'])(?!<hidden>)[^\"'\s]{6,}\2", re.I
+)
+
+
+def without_secrets(config: Any) -> Any:
+    """The config with the values of keys such as `api_key` or `password` hidden, and known secrets within others.
+
+    Interpolations such as `${oc.env:MY_TOKEN}` stay: they name a secret and do not hold it.
+    """
+    if isinstance(config, dict):
+        return {key: HIDDEN if _is_secret(str(key), value) else without_secrets(value) for key, value in config.items()}
+    if isinstance(config, list):
+        return [without_secrets(value) for value in config]
+    return redact(config) if isinstance(config, str) else config
+
+
+def hide_argument(argument: str) -> str:
+    """A command-line argument, its value hidden if its key says that it is a secret."""
+    key, equals, value = argument.partition("=")
+    return f"{key}={HIDDEN}" if equals and _is_secret(key.rpartition(".")[2], value) else redact(argument)
+
+
+def redact(text: str) -> str:
+    """A text without the values of secret environment variables, or anything else that looks like a key."""
+    for value in _known_secrets():
+        text = text.replace(value, HIDDEN)
+    return _QUOTED.sub(rf"\1\2{HIDDEN}\2", _KNOWN.sub(HIDDEN, text))
+
+
+class RedactingFormatter(logging.Formatter):
+    """Formats messages, tracebacks included, and then hides secrets in them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The message as it may be written."""
+        return redact(super().format(record))
+
+
+def _is_secret(key: str, value: object) -> bool:
+    if value is None or isinstance(value, bool | int | float | dict | list):
+        return False
+    return SECRET_NAME.search(key) is not None and not str(value).startswith("${") and str(value) != ""
+
+
+def hide_from_now_on(config: Any) -> None:
+    """Have `redact` hide the secrets of this config, whatever text they turn up in."""
+    _of_configs.update(value for value in _secrets_in(config) if len(value) >= LEAST_LENGTH)
+
+
+_of_configs: set[str] = set()
+
+
+def _secrets_in(config: Any, key: str = "") -> Iterator[str]:
+    if isinstance(config, dict):
+        for name, value in config.items():
+            yield from _secrets_in(value, str(name))
+    elif isinstance(config, list):
+        for value in config:
+            yield from _secrets_in(value)
+    elif _is_secret(key, config) and config != HIDDEN:
+        yield str(config)
+
+
+def _known_secrets() -> list[str]:
+    of_environment = {
+        value for name, value in os.environ.items() if SECRET_NAME.search(name) and len(value) >= LEAST_LENGTH
+    }
+    return sorted(of_environment | _of_configs, key=len, reverse=True)

@@ -1,0 +1,74 @@
+"""Signals that ask a run to stop: it finishes its step, saves and goes; a second one ends the process at once."""
+
+import logging
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType, TracebackType
+from typing import Self
+
+logger = logging.getLogger(__name__)
+
+ALWAYS = (signal.SIGINT, signal.SIGTERM)
+
+# What a cluster sends before it takes the machine away: who installed a handler for it (aaa.requeue, submitit) sees to
+# it that the job is started again, once the run has saved.
+HANDED_ON = frozenset({signal.SIGUSR1, signal.SIGUSR2})
+
+
+class Interrupted(BaseException):
+    """A signal came while something was under way that can be left and done again later.
+
+    Like KeyboardInterrupt it is no Exception, so that no library takes it for an error of its own.
+    """
+
+
+class StopSignals:
+    """Collects the signals that ask to stop while it is entered.
+
+    Args:
+        interrupts: end what is `interruptible` at once; where processes must keep in step, none may.
+
+    Attributes:
+        received: the first of them, or None.
+    """
+
+    def __init__(self, *, interrupts: bool = True) -> None:
+        self.interrupts = interrupts
+        self.received: int | None = None
+        self._interruptible = False
+        self._previous: dict[signal.Signals, object] = {}
+
+    def __enter__(self) -> Self:
+        handled = [number for number in HANDED_ON if callable(signal.getsignal(number))]
+        self._previous = {number: signal.signal(number, self._note) for number in (*ALWAYS, *handled)}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """A block that a signal may end at once, by Interrupted, instead of being waited for."""
+        if self.received is not None and self.interrupts:
+            raise Interrupted
+        self._interruptible = self.interrupts
+        try:
+            yield
+        finally:
+            self._interruptible = False
+
+    def _note(self, signum: int, _frame: FrameType | None) -> None:
+        if self.received is not None:
+            # Not by an exception: whatever is being closed or written down could hold that up for minutes.
+            logging.shutdown()
+            os._exit(128 + signum)
+        self.received = signum
+        logger.warning("%s: finishing this step and saving. Once more ends at once.", signal.Signals(signum).name)
+        if self._interruptible:
+            self._interruptible = False
+            raise Interrupted
