@@ -24,8 +24,8 @@ class OfflineRun:
 
 
 def read_offline_run(run_folder: Path) -> OfflineRun:
-    """The newest offline run under a folder."""
-    path = max(run_folder.glob("wandb/offline-run-*/*.wandb"))
+    """The newest W&B run under a folder."""
+    path = max(run_folder.glob("wandb/*run-*/*.wandb"), key=lambda file: file.stat().st_mtime)
     return _parse(path)
 
 

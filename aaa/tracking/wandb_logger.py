@@ -4,58 +4,109 @@ import logging
 import netrc
 import os
 import secrets
+import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
+import psutil
 from PIL import Image
 
+from aaa.tracking.files import replace_text
+from aaa.tracking.redaction import hide_argument
 from aaa.tracking.tracker import RunInfo
 
 logger = logging.getLogger(__name__)
 
+ENVIRONMENT = "environment.json"  # in the run folder
+FLUSH_SECONDS = 2.0  # after which what was logged is in the run folder, whatever happens to W&B's process
 MAX_TAG_LENGTH = 64  # W&B refuses longer ones
 
 
 class WandbLogger:
     """Logs to W&B: online where credentials are found, else offline. `WANDB_MODE` and the like are respected.
 
-    The id of the W&B run is kept in the run folder, so that a resumed run continues it.
+    The id of the W&B run is kept in the run folder, so that a resumed run continues it. A server that cannot be reached
+    stops nothing: W&B writes everything into the run folder first, from where `wandb sync` completes the picture.
 
     Args:
         project: W&B project; `WANDB_PROJECT` wins.
         entity: W&B user or team, or None for the account's own; `WANDB_ENTITY` wins.
+        init_timeout_seconds: for the server to answer at the start; the run is logged offline if it does not.
+        finish_timeout_seconds: for the server to take what it still lacks at the end.
     """
 
-    def __init__(self, project: str, entity: str | None = None) -> None:
+    def __init__(
+        self,
+        project: str,
+        entity: str | None = None,
+        init_timeout_seconds: float = 30,
+        finish_timeout_seconds: float = 60,
+    ) -> None:
         self.project = os.environ.get("WANDB_PROJECT", project)
         self.entity = os.environ.get("WANDB_ENTITY", entity)
+        self.init_timeout_seconds, self.finish_timeout_seconds = init_timeout_seconds, finish_timeout_seconds
         self._run: Any = None
 
     def start(self, run: RunInfo) -> None:
         """Start or continue the W&B run of this run folder."""
         import wandb
 
+        # W&B's reports of its own errors: where the server hangs they hold up the end of the process.
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         mode = os.environ.get("WANDB_MODE") or ("online" if _has_credentials() else "offline")
         id_file = run.folder / "wandb_id.txt"
         if not id_file.is_file():
-            id_file.write_text(secrets.token_hex(4), encoding="utf-8")
-        self._run = wandb.init(
+            replace_text(id_file, secrets.token_hex(4))
+        try:
+            self._run = self._init(run, id_file.read_text(encoding="utf-8").strip(), mode)
+        except wandb.Error as error:
+            if mode != "online":
+                raise
+            logger.warning("W&B cannot be reached, logging offline (%s).", str(error).splitlines()[0])
+            _abandon_service()
+            self._run = self._init(run, id_file.read_text(encoding="utf-8").strip(), "offline")
+        if mode == "offline":
+            logger.info("W&B: no account, logging offline.")
+        if self._run.settings.mode == "offline":
+            logger.info("To upload the run later: wandb sync %s", self._folder())
+        self._run.save(str(run.folder / ENVIRONMENT), base_path=str(run.folder), policy="now")
+
+    def _init(self, run: RunInfo, run_id: str, mode: str) -> Any:
+        import wandb
+
+        wandb.setup(settings=wandb.Settings(silent=True))
+        git = run.environment.get("git") or {}
+        newer = {"x_transaction_log_flush_interval": FLUSH_SECONDS}
+        newer = {key: value for key, value in newer.items() if key in wandb.Settings.model_fields}
+        about = {key: value for key, value in run.environment.items() if key not in ("git", "earlier")}
+        return wandb.init(
             project=self.project,
             entity=self.entity,
-            id=id_file.read_text(encoding="utf-8").strip(),
+            id=run_id,
             resume="allow",
             mode=mode,  # type: ignore[arg-type]
             dir=os.environ.get("WANDB_DIR", str(run.folder)),
             name=run.name,
             group=run.group,
             job_type="train",
-            tags=[override[:MAX_TAG_LENGTH] for override in run.overrides],
-            config=run.config,
-            settings=wandb.Settings(silent=True, console="off"),
+            tags=[hide_argument(override)[:MAX_TAG_LENGTH] for override in run.overrides],
+            config=run.config | {"environment": about | {"git_commit": git.get("commit")}},
+            settings=wandb.Settings(
+                silent=True,
+                console="off",
+                # Of git we record more, and with secrets taken out: environment.json goes along.
+                disable_git=True,
+                save_code=False,
+                init_timeout=self.init_timeout_seconds,
+                **newer,
+            ),
         )
-        if mode == "offline":
-            logger.info("W&B: no account, logging offline. To upload the run later: wandb sync %s", self._run.dir[:-6])
+
+    def _folder(self) -> str:
+        return str(Path(self._run.dir).parent)
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Log numbers at a step."""
@@ -69,8 +120,43 @@ class WandbLogger:
         self._run.log({name: pictures}, step=step)
 
     def finish(self, exit_code: int) -> None:
-        """Close the W&B run as finished (0) or failed."""
-        self._run.finish(exit_code=exit_code)
+        """Close the W&B run as finished (0) or failed; a server that does not answer is given up after a while."""
+        folder = self._folder()
+        failures: list[Exception] = []
+
+        def close() -> None:
+            try:
+                self._run.finish(exit_code=exit_code)
+            except Exception as error:  # of many kinds, once its service is gone
+                failures.append(error)
+
+        closing = threading.Thread(target=close, daemon=True, name="wandb-finish")
+        closing.start()
+        # After a signal the machine may be taken away any moment.
+        closing.join(self.finish_timeout_seconds if exit_code < 128 else min(self.finish_timeout_seconds, 10))
+        if closing.is_alive():
+            logger.warning(
+                "W&B has not taken everything. It is all here; to upload it: wandb sync --include-online %s", folder
+            )
+            _abandon_service()
+            closing.join(10)
+        elif failures:
+            logger.warning(
+                "W&B could not close the run (%s). To upload it: wandb sync --include-online %s", failures[0], folder
+            )
+
+
+def _abandon_service() -> None:
+    """End W&B's process without waiting for what it wants to send. The next run of this process gets a new one."""
+    import wandb
+
+    services = [child for child in psutil.Process().children(recursive=True) if child.name().startswith("wandb-core")]
+    for service in services:
+        service.terminate()  # it writes down what it holds
+    for service in psutil.wait_procs(services, timeout=5)[1]:
+        service.kill()
+    with suppress(OSError, SystemExit):  # nobody is there any more to be told, or its end was no good one
+        wandb.teardown()
 
 
 def _has_credentials() -> bool:
