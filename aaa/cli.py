@@ -97,8 +97,8 @@ def _run_overrides(earlier: EarlierRun | None) -> list[str]:
     if earlier is not None:
         overrides += ["hydra.job.name=train", "hydra/hydra_logging=none"]
         if not helper:
-            overrides.append(f"hydra.run.dir='{earlier.folder}'" if resumed else f"hydra.run.dir={NEW_FOLDER}")
-            overrides += [f"hydra.sweep.dir={NEW_FOLDER}", "hydra.sweep.subdir=${hydra.job.num}"]
+            overrides.append(f"hydra.run.dir='{earlier.folder}'" if resumed else f"hydra.run.dir='{NEW_FOLDER}'")
+            overrides += [f"hydra.sweep.dir='{NEW_FOLDER}'", "hydra.sweep.subdir=${hydra.job.num}"]
     if helper or earlier is not None:
         overrides.append(f"hydra/job_logging={'aaa_console' if helper else 'aaa'}")
     return overrides

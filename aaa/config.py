@@ -154,6 +154,7 @@ class TrainConfig:
     resume: str | None = None
     repeat: str | None = None
     init_from: str | None = None
+    trust_config: bool = False
     output_dir: str = MISSING
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
-from yaml import YAMLError
 
-from aaa.config import group_options
+from aaa.config import CONF, group_options
 from aaa.errors import UserError
 from aaa.tracking.redaction import HIDDEN, hide_argument
+from aaa.trust import is_own_class, read_yaml_config, targets, targets_in
 
 COMPOSED, OVERRIDES = ".hydra/config.yaml", ".hydra/overrides.yaml"
 RUN_DIR = "hydra.run.dir"
@@ -61,6 +62,7 @@ def earlier_run(arguments: list[str]) -> EarlierRun | None:
             f"{chosen[0]}: a {how}{'d' if how == 'resume' else 'ed'} run keeps its config. Its groups cannot be "
             "swapped; single keys can be changed, e.g. trainer.max_steps=4800."
         )
+    _refuse_foreign_code(saved, arguments, f"{how}={value}")
     given = {argument.partition("=")[0] for argument in arguments}
     if missing := [key for key in _hidden_keys(saved) if key not in given]:
         raise UserError(
@@ -77,12 +79,25 @@ def _value(arguments: list[str], key: str) -> str | None:
 
 def _saved_config(folder: Path, asked: str) -> DictConfig:
     try:
-        saved = OmegaConf.load(folder / COMPOSED)
-    except (OSError, ValueError, YAMLError, RecursionError):
-        saved = None
-    if not isinstance(saved, DictConfig) or "trainer" not in saved:
+        saved = read_yaml_config(folder / COMPOSED)
+    except UserError as error:
+        raise UserError(f"{asked}: its config is damaged: {error}") from None
+    if "trainer" not in saved:
         raise UserError(f"{asked}: {folder / COMPOSED} is damaged, or not the config of a run.")
     return saved
+
+
+def _refuse_foreign_code(saved: DictConfig, arguments: list[str], asked: str) -> None:
+    """A config runs what its `_target_`s name; one that came from elsewhere may name anything."""
+    if _value(arguments, "trust_config") == "true":
+        return
+    known = targets_in(CONF)
+    wanted = targets(OmegaConf.to_container(saved, resolve=False))
+    if foreign := [target for target in wanted if target not in known and not is_own_class(target)]:
+        raise UserError(
+            f"{asked}: its config wants to run {foreign[0]!r}, which conf/ does not name. If the run is yours, or you "
+            "know where it comes from: trust_config=true"
+        )
 
 
 def _same_command(arguments: list[str]) -> EarlierRun | None:
@@ -121,8 +136,8 @@ def _overrides(arguments: list[str]) -> list[str]:
 
 def _recorded_overrides(folder: Path) -> list[str]:
     try:
-        recorded: Any = OmegaConf.to_container(OmegaConf.load(folder / OVERRIDES))
-    except (OSError, ValueError, YAMLError, RecursionError):
+        recorded: Any = yaml.safe_load((folder / OVERRIDES).read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError, RecursionError):
         recorded = None
     return _overrides([str(override) for override in recorded]) if isinstance(recorded, list) else ["(damaged)"]
 

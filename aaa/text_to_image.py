@@ -16,6 +16,7 @@ from aaa.encoders.protocols import HasWeights
 from aaa.errors import UserError
 from aaa.models.factory import build_dit
 from aaa.models.saved import SavedModel, find_saved
+from aaa.models.weights_file import require_numbers
 from aaa.training.checkpoint import load_weights
 
 logger = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ class TextToImage:
         # A run that trimmed its prompts says to how many tokens.
         self.prompt_tokens: int = config.encoder.get("prompt_tokens", self.text_encoder.max_length)
         self._refuse_other_channels(config.model.in_channels, saved.weights)
+        require_numbers(saved.weights, saved.config["model"])
         self.model = build_dit(**{key: value for key, value in config.model.items() if key != "name"})
         load_weights(saved.weights, self.model)
         self.model.to(self.device).eval()

@@ -11,6 +11,7 @@ from torch import Tensor
 from aaa.errors import UserError
 
 MAX_PIXELS = 89_478_485  # Pillow's own bound, above which a small file may be a decompression bomb
+MAX_BYTES = 2**30  # of a file; uncompressed 16 bits of RGB take half of that at most
 
 
 def read_picture(path: Path, background_color: str) -> Image.Image:
@@ -20,6 +21,10 @@ def read_picture(path: Path, background_color: str) -> Image.Image:
         UserError: if there is no such file, or no whole picture of a reasonable size in it.
     """
     try:
+        if not path.is_file():  # a pipe or a device would be read for ever
+            raise UserError("is not a file")
+        if path.stat().st_size > MAX_BYTES:
+            raise UserError(f"is {path.stat().st_size} bytes, far too large for a picture")
         return decode_picture(path.read_bytes(), background_color)
     except OSError as error:
         raise UserError(f"cannot be read ({_first_line(error)})") from None

@@ -12,7 +12,7 @@ from PIL import Image
 
 from aaa.data.captions import Captions, Columns
 from aaa.data.imagefolder import PICTURE_SUFFIXES, require_color
-from aaa.data.pictures import decode_picture
+from aaa.data.pictures import MAX_BYTES, decode_picture
 from aaa.data.records import Record
 from aaa.errors import UserError
 
@@ -123,6 +123,8 @@ def _samples(shard: Path) -> Iterator[_Sample]:
 
 def _add(sample: _Sample, extension: str, member: tarfile.TarInfo, tar: tarfile.TarFile) -> None:
     if f".{extension}" in PICTURE_SUFFIXES:
+        if member.size > MAX_BYTES:
+            sample.problem = f"has a .{extension} of {member.size} bytes, far too large for a picture"
         sample.picture = (member.offset_data, member.size)
         return
     if extension not in ("txt", "json", "caption", "text"):

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 
+import psutil
 import torch
 from torch import nn
 
@@ -32,6 +33,14 @@ def build_dit(
     for name, value in (("dim", dim), ("depth", depth), ("heads", heads), ("position_grid", position_grid)):
         if value < 1:
             raise UserError(f"model.{name}={value}: must be at least 1.")
+    # Attention and MLP of each block, in float32, before there is any gradient.
+    needed = 4.0 * depth * (5 * dim**2 + 2 * mlp_ratio * dim**2)
+    available = psutil.virtual_memory().total
+    if needed > available:
+        raise UserError(
+            f"model.dim={dim} model.depth={depth}: its weights alone take {needed / 2**30:.0f} GiB; this machine has "
+            f"{available / 2**30:.0f}."
+        )
     if dim % heads:
         fitting = [n for n in range(1, dim + 1) if dim % n == 0]
         nearest = min(fitting, key=lambda n: abs(n - heads))

@@ -1,25 +1,24 @@
 """Trained models on disk: what a run folder, a checkpoint or a model/ folder holds, found and written."""
 
-import importlib
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from aaa.checkpoint_folders import damage, newest_whole
 from aaa.config import CONF, SamplingConfig
 from aaa.encoders.statistics import LatentStatistics
 from aaa.errors import UserError
 from aaa.models.weights_file import DiTNumbers, read_dit_numbers
+from aaa.trust import is_own_class, read_json_config, read_yaml_config, targets
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 RUN_CONFIG = "config.yaml"
 KEPT = ("model", "encoder", "scheduler", "sampling", "data")  # of a run's config, what sampling needs
-OWN_CLASS = re.compile(r"(aaa\.(?:encoders|diffusion)\.\w+)\.(\w+)")
 
 
 @dataclass(frozen=True)
@@ -68,13 +67,13 @@ def find_saved(path: Path, weights: str, trust_config: bool, heads: int | None =
             "model/ folder. (Pickled weights, .pth or .ckpt, can run code when they are loaded and are not read.)"
         )
     if (path / CONFIG).is_file():
-        saved = SavedModel(path / WEIGHTS, _read_json(path / CONFIG))
+        saved = SavedModel(path / WEIGHTS, read_json_config(path / CONFIG))
     elif (path / "state.json").is_file():
         saved = _from_checkpoint(path, weights)
     elif (path / RUN_CONFIG).is_file():
         finished = path / "model"
         if (finished / CONFIG).is_file() and weights == "ema":
-            saved = SavedModel(finished / WEIGHTS, _read_json(finished / CONFIG))
+            saved = SavedModel(finished / WEIGHTS, read_json_config(finished / CONFIG))
         elif (checkpoint := newest_whole(path, hashed=("ema.safetensors", WEIGHTS))) is not None:
             saved = _from_checkpoint(checkpoint, weights)
         else:
@@ -151,43 +150,19 @@ def _from_checkpoint(checkpoint: Path, weights: str) -> SavedModel:
 
 
 def _read_run_config(path: Path) -> dict[str, Any]:
-    config = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
-    if not isinstance(config, dict):
-        raise UserError(f"{path}: not the config of a run.")
-    return {str(key): value for key, value in config.items()}
-
-
-def _read_json(path: Path) -> dict[str, Any]:
+    config = read_yaml_config(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not JSON ({error}).") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: not a JSON object.")
-    return content
+        resolved = OmegaConf.to_container(config, resolve=True)
+    except OmegaConfBaseException as error:
+        raise UserError(f"{path}: {str(error).splitlines()[0]}") from None
+    assert isinstance(resolved, dict)
+    return {str(key): value for key, value in resolved.items()}
 
 
 def _refuse_foreign_code(config: Any, path: Path) -> None:
-    if isinstance(config, dict):
-        target = config.get("_target_")
-        if target is not None and not _is_own_class(str(target)):
+    for target in targets(config):
+        if not is_own_class(target):
             raise UserError(
                 f"model={path}: its config wants to run {target!r}, which is not part of aaa. "
                 "If you know where it comes from: trust_config=true"
             )
-        config = list(config.values())
-    if isinstance(config, list):
-        for value in config:
-            _refuse_foreign_code(value, path)
-
-
-def _is_own_class(target: str) -> bool:
-    """Whether it names a class that one of our modules defines, rather than one it merely imports."""
-    match = OWN_CLASS.fullmatch(target)
-    if match is None:
-        return False
-    try:
-        found = getattr(importlib.import_module(match[1]), match[2], None)
-    except ImportError:
-        return False
-    return isinstance(found, type) and found.__module__ == match[1]

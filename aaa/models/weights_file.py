@@ -7,8 +7,10 @@ header.
 
 import json
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
@@ -56,13 +58,13 @@ def read_dit_numbers(path: Path, heads: int | None = None) -> DiTNumbers:
         in_channels, dim = shapes["proj_out.weight"]
         widths = {
             "dim": dim,
-            "depth": 1 + max(int(match[1]) for name in shapes if (match := BLOCK.fullmatch(name))),
+            "depth": _count(int(match[1]) for name in shapes if (match := BLOCK.fullmatch(name))),
             "in_channels": in_channels,
             "text_dim": shapes["text_embedder.0.weight"][1],
         }
         mlp_ratio = shapes["blocks.0.ff.0.weight"][0] / dim
         position_grid = shapes["pos_embedder.image_emb"][-1]
-    except (KeyError, ValueError, IndexError):
+    except (KeyError, ValueError, IndexError, ZeroDivisionError):
         raise UserError(
             f"{path}: not the weights of a DiT, ours or the tutorial's (it has {', '.join(list(shapes)[:3])}, ...)."
         ) from None
@@ -96,6 +98,31 @@ def read_dit_tensors(path: Path) -> dict[str, Tensor]:
 def model_header(numbers: DiTNumbers) -> str:
     """What `read_dit_numbers` finds heads in: the value of `model` in a file's metadata."""
     return json.dumps(asdict(numbers))
+
+
+def require_numbers(path: Path, numbers: Mapping[str, Any]) -> None:
+    """Refuse a file whose weights are not those of a model with these numbers, before such a model is made.
+
+    Args:
+        path: the file.
+        numbers: as `build_dit` takes them.
+
+    Raises:
+        UserError: naming what differs.
+    """
+    found = asdict(read_dit_numbers(path, numbers.get("heads")))
+    other = {key: value for key, value in found.items() if key in numbers and value != numbers[key]}
+    if other:
+        listed = ", ".join(f"model.{key} is {value}, its config says {numbers[key]}" for key, value in other.items())
+        raise UserError(f"{path}: its weights are those of another model: {listed}.")
+
+
+def _count(numbers: Iterable[int]) -> int:
+    """How many blocks there are, if they are numbered 0, 1, 2, ..."""
+    found = sorted(numbers)
+    if not found or found != list(range(len(found))):
+        raise ValueError("blocks are missing")
+    return len(found)
 
 
 def _heads_in_header(metadata: dict[str, str]) -> int | None:

@@ -12,6 +12,7 @@ from aaa.errors import UserError
 from aaa.tracking.environment import write_environment
 from aaa.tracking.files import replace_text
 from aaa.tracking.redaction import redact, without_secrets
+from aaa.trust import read_yaml_config
 
 CONFIG, COMPOSED, ENVIRONMENT = "config.yaml", ".hydra/config.yaml", "environment.json"
 
@@ -81,4 +82,9 @@ def _of_first_process(value: str, accelerator: Accelerator) -> str:
 def batch_size_of(run: Path) -> int | None:
     """What `trainer.batch_size=auto` was in the run of this folder, None if it has not come that far."""
     file = run / CONFIG
-    return int(OmegaConf.load(file).trainer.batch_size) if file.is_file() else None
+    if not file.is_file():
+        return None
+    batch_size = OmegaConf.select(read_yaml_config(file), "trainer.batch_size")
+    if not isinstance(batch_size, int):
+        raise UserError(f"{file}: trainer.batch_size={batch_size} is not a whole number. Say it: trainer.batch_size=N")
+    return batch_size

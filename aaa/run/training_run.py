@@ -203,7 +203,7 @@ class TrainingRun:
             max_skipped_steps=trainer.max_skipped_steps,
         )
         self.keeper.wait()
-        if signum is None and self.is_main:
+        if signum is None and self.is_main and exported_step(self.folder.path) != self.progress.step:
             self._export()
         self.accelerator.wait_for_everyone()
         if self.is_main:
@@ -324,7 +324,9 @@ class TrainingRun:
             )
         max_steps = self.config.trainer.max_steps
         finished = state.step >= max_steps and not state.unlooked and exported_step(self.folder.path) == state.step
-        if finished and self.config.resume != "auto":
+        if finished and self.config.resume == "auto":
+            logger.info("%s is finished: there is nothing left to do.", self.folder.shown)
+        elif finished:
             raise UserError(
                 f"{self.folder.shown} has already taken {state.step} of trainer.max_steps={max_steps} steps. "
                 f"To go on: trainer.max_steps={2 * state.step}"

@@ -1,0 +1,89 @@
+"""Configs that others may have written: read without running anything, and asked which code they want to run."""
+
+import importlib
+import json
+import re
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+from aaa.errors import UserError
+
+MAX_BYTES = 64 * 2**20
+OWN_CLASS = re.compile(r"(aaa\.(?:encoders|diffusion)\.\w+)\.(\w+)")
+
+
+def read_yaml_config(path: Path) -> DictConfig:
+    """A YAML file as a config.
+
+    Raises:
+        UserError: if it is damaged, no mapping, of absurd size, or uses anchors, with which a few lines can stand for
+            billions of values.
+    """
+    try:
+        text = _read(path)
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+            raise UserError(f"{path}: uses YAML anchors, which no config of a run does.")
+        config = OmegaConf.create(text)
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        raise UserError(f"{path}: not a config in YAML ({_first_line(error)}).") from None
+    if not isinstance(config, DictConfig):
+        raise UserError(f"{path}: not a config, which has keys and values.")
+    return config
+
+
+def read_json_config(path: Path) -> dict[str, Any]:
+    """A JSON file with an object in it.
+
+    Raises:
+        UserError: if it is anything else.
+    """
+    try:
+        content = json.loads(_read(path))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not JSON ({_first_line(error)}).") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: not a JSON object.")
+    return content
+
+
+def targets(config: Any) -> Iterator[str]:
+    """All that a config wants to run: values of `_target_`, wherever they are."""
+    if isinstance(config, dict):
+        if "_target_" in config:
+            yield str(config["_target_"])
+        config = list(config.values())
+    if isinstance(config, list):
+        for value in config:
+            yield from targets(value)
+
+
+def is_own_class(target: str) -> bool:
+    """Whether it names a class that one of our modules defines, rather than one it merely imports."""
+    match = OWN_CLASS.fullmatch(target)
+    if match is None:
+        return False
+    try:
+        found = getattr(importlib.import_module(match[1]), match[2], None)
+    except ImportError:
+        return False
+    return isinstance(found, type) and found.__module__ == match[1]
+
+
+def targets_in(folder: Path) -> Collection[str]:
+    """Every `_target_` that the YAML files of our own conf/ name."""
+    pattern = re.compile(r"_target_:\s*([\w.]+)")
+    return {target for path in folder.rglob("*.yaml") for target in pattern.findall(path.read_text(encoding="utf-8"))}
+
+
+def _read(path: Path) -> str:
+    if path.is_file() and path.stat().st_size > MAX_BYTES:
+        raise UserError(f"{path}: {path.stat().st_size} bytes, more than any config has.")
+    return path.read_text(encoding="utf-8")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
