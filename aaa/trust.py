@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from aaa.errors import UserError
 
-MAX_BYTES = 64 * 2**20
+MAX_BYTES, MAX_DEPTH = 64 * 2**20, 100
 OWN_CLASS = re.compile(r"(aaa\.(?:encoders|diffusion)\.\w+)\.(\w+)")
 
 
@@ -25,8 +25,7 @@ def read_yaml_config(path: Path) -> DictConfig:
     """
     try:
         text = _read(path)
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
-            raise UserError(f"{path}: uses YAML anchors, which no config of a run does.")
+        _refuse_blown_up(text, path)
         config = OmegaConf.create(text)
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         raise UserError(f"{path}: not a config in YAML ({_first_line(error)}).") from None
@@ -77,6 +76,16 @@ def targets_in(folder: Path) -> Collection[str]:
     """Every `_target_` that the YAML files of our own conf/ name."""
     pattern = re.compile(r"_target_:\s*([\w.]+)")
     return {target for path in folder.rglob("*.yaml") for target in pattern.findall(path.read_text(encoding="utf-8"))}
+
+
+def _refuse_blown_up(text: str, path: Path) -> None:
+    depth = 0
+    for event in yaml.parse(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+        if isinstance(event, yaml.AliasEvent):
+            raise UserError(f"{path}: uses YAML anchors, which no config of a run does.")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            raise UserError(f"{path}: not a config in YAML (more than {MAX_DEPTH} values within each other).")
 
 
 def _read(path: Path) -> str:

@@ -5,6 +5,7 @@ Each is a process of its own that can be killed; only the seconds that Python ta
 
 import multiprocessing
 import os
+import resource
 import runpy
 import sys
 import time
@@ -76,7 +77,11 @@ def _run(
     for path, descriptor in ((out, 1), (err, 2)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
     sys.argv = list(arguments)
-    runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
+    try:
+        runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
+    finally:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        (folder / "peak_gib").write_text(str(peak))
 
 
 def _slowly(function: Callable[..., Any], seconds: float, *arguments: Any, **named: Any) -> Any:

@@ -56,7 +56,7 @@ class LatentCache:
         self.statistics: LatentStatistics | None = None
         try:
             self._open()
-        except (OSError, ValueError, KeyError, TypeError, IndexError, SafetensorError) as error:
+        except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError, SafetensorError) as error:
             raise UserError(
                 f"{path}: the latent cache is damaged ({type(error).__name__}: {error}). "
                 "What is missing is encoded again when a run needs it."

@@ -1,5 +1,6 @@
 """Data sets of Hugging Face's `datasets` on disk: what `save_to_disk` writes, or a folder of Parquet files."""
 
+import logging
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -97,8 +98,10 @@ def _load(root: Path) -> dict[str, Any]:
     """Splits by name; a data set without splits is one called `data`."""
     try:
         from datasets import DatasetDict, load_dataset, load_from_disk
+        from datasets.utils.logging import set_verbosity
     except ImportError:
         raise UserError('data=huggingface needs the datasets package: pip install -e ".[datasets]"') from None
+    set_verbosity(logging.CRITICAL)  # what is wrong is raised as well
     try:
         if next(root.rglob("*.arrow"), None) is not None:
             loaded = load_from_disk(str(root))

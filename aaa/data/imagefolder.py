@@ -99,7 +99,7 @@ class ImageFolderSource:
             raise UserError(f"{place}: {picture.problem}")
         try:
             inside, exists = path.resolve().is_relative_to(self.pictures.resolve()), path.is_file()
-        except (OSError, ValueError):  # a name with a NUL, or longer than the file system allows
+        except (OSError, ValueError, RuntimeError):  # with a NUL, longer than the file system allows, a loop of links
             raise UserError(f"{place}: image {image[:200]!r} is not a file name") from None
         if not inside:
             raise UserError(f"{place}: image {image!r} points outside {self.pictures}")

@@ -61,7 +61,7 @@ def _jsonl(table: Path) -> Iterator[Row]:
                     yield Row(place, _object(place, json.loads(line)))
     except UnicodeDecodeError as error:
         raise UserError(f"{table}: not UTF-8 ({error}).") from None
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{place}: not JSON ({error}).") from None
 
 

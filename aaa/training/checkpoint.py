@@ -10,6 +10,8 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -23,7 +25,26 @@ STATE = "state.json"
 MODEL, AVERAGE, OPTIMIZER = "model.safetensors", "ema.safetensors", "optimizer.pt"
 
 
-@dataclass(frozen=True)
+@dataclass  # not frozen: OmegaConf would not fill it
+class UnloggedNumbers:
+    """What was measured of the steps since the last row of metrics, so that the run that goes on can log that row.
+
+    Attributes:
+        steps: those that were taken.
+        losses, grad_norms: a number of each.
+        count: of steps, skipped ones included.
+        seconds, busy_seconds: of all these steps, and of that in the model and the optimizer.
+    """
+
+    steps: list[int] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+    grad_norms: list[float] = field(default_factory=list)
+    count: int = 0
+    seconds: float = 0.0
+    busy_seconds: float = 0.0
+
+
+@dataclass  # not frozen: OmegaConf would not fill it
 class State:
     """Where a run stands.
 
@@ -34,7 +55,7 @@ class State:
         ema_updates: updates of the moving average, 0 without one.
         skipped_steps: steps left out because their gradient was not finite.
         metrics: what was measured at this step.
-        unlogged: of the steps since the last row of metrics: see `Progress.unlogged`.
+        unlogged: of the steps since the last row of metrics.
         unlooked: names of what was still to be looked at after this step when a signal ended the run.
     """
 
@@ -44,7 +65,7 @@ class State:
     ema_updates: int
     skipped_steps: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
-    unlogged: dict[str, Any] = field(default_factory=dict)
+    unlogged: UnloggedNumbers = field(default_factory=UnloggedNumbers)
     unlooked: list[str] = field(default_factory=list)
 
 
@@ -199,11 +220,19 @@ def load_state(checkpoint: Path) -> State:
         UserError: if the file is missing or damaged.
     """
     try:
-        content: dict[str, Any] = json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
-        return State(**content)
-    except (OSError, ValueError, TypeError) as error:
+        content = json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
+        checked = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(State), content))
+        assert isinstance(checked, State)
+        numbers = checked.unlogged
+        if min(checked.step, checked.ema_updates, checked.skipped_steps, numbers.count) < 0 or not (
+            len(numbers.steps) == len(numbers.losses) == len(numbers.grad_norms) <= numbers.count
+        ):
+            raise ValueError("numbers that no run has")
+        return checked
+    except (OSError, ValueError, TypeError, RecursionError, OmegaConfBaseException) as error:
+        reason = str(error).splitlines()[0]
         raise UserError(
-            f"{checkpoint / STATE}: not the state of a run of this version ({error}). Delete {checkpoint.name}, and "
+            f"{checkpoint / STATE}: not the state of a run of this version ({reason}). Delete {checkpoint.name}, and "
             "the run goes on from the checkpoint before it."
         ) from error
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from accelerate import Accelerator
@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 from aaa.errors import UserError
 from aaa.randomness import generator
 from aaa.tracking.console import display
+from aaa.training.checkpoint import UnloggedNumbers
 from aaa.training.ema import EMA
 from aaa.training.lr_schedules import Schedule
 from aaa.training.memory import peak_memory_gib
@@ -83,28 +84,33 @@ class Progress:
     unlooked: list[str] = field(default_factory=list)
     unlogged: Unlogged = field(default_factory=Unlogged)
 
-    def unlogged_numbers(self) -> dict[str, Any]:
-        """What a resumed run needs to log the very row that this one would have logged, as JSON takes it."""
+    def unlogged_numbers(self) -> UnloggedNumbers:
+        """What a resumed run needs to log the very row that this one would have logged."""
         window = self.unlogged
-        if not window.count:
-            return {}
-        return {
-            "steps": window.steps,
-            "losses": [loss.item() for loss in window.losses],
-            "grad_norms": [norm.item() for norm in window.grad_norms],
-            "count": window.count,
-            "seconds": window.seconds,
-            "busy_seconds": window.busy_seconds,
-        }
+        return UnloggedNumbers(
+            window.steps,
+            [loss.item() for loss in window.losses],
+            [norm.item() for norm in window.grad_norms],
+            window.count,
+            window.seconds,
+            window.busy_seconds,
+        )
 
-    def take_up(self, numbers: dict[str, Any], device: torch.device) -> None:
+    def take_up(self, numbers: UnloggedNumbers, device: torch.device) -> None:
         """Go on with what `unlogged_numbers` gave."""
-        if numbers:
-            on_device = {
-                key: [torch.tensor(value, device=device) for value in numbers[key]] for key in ("losses", "grad_norms")
-            }
-            unknown = [torch.empty(0, device=device) for _ in numbers["steps"]]
-            self.unlogged = Unlogged(**(numbers | on_device), sample_losses=unknown)
+        losses, grad_norms = (
+            [torch.tensor(value, device=device) for value in values] for values in (numbers.losses, numbers.grad_norms)
+        )
+        unknown = [torch.empty(0, device=device) for _ in numbers.steps]
+        self.unlogged = Unlogged(
+            list(numbers.steps),
+            losses,
+            grad_norms,
+            unknown,
+            numbers.count,
+            numbers.seconds,
+            numbers.busy_seconds,
+        )
 
 
 class NotFiniteError(UserError):
