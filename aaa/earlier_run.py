@@ -117,8 +117,7 @@ def _same_command(arguments: list[str]) -> EarlierRun | None:
         saved = _saved_config(folder, "resume=auto")
         hidden = _hidden_keys(saved)
         secrets = [argument for argument in arguments if argument.partition("=")[0].lstrip("+") in hidden]
-        absolute = folder.resolve()
-        return EarlierRun("resume", absolute, [f"resume='{absolute}'", *secrets])
+        return EarlierRun("resume", folder.resolve(), ["resume=auto", *secrets])
     return None
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from aaa.errors import UserError
+from aaa.errors import UserError, reason
 
 MAX_BYTES, MAX_DEPTH = 64 * 2**20, 100
 OWN_CLASS = re.compile(r"(aaa\.(?:encoders|diffusion)\.\w+)\.(\w+)")
@@ -28,7 +28,7 @@ def read_yaml_config(path: Path) -> DictConfig:
         _refuse_blown_up(text, path)
         config = OmegaConf.create(text)
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
-        raise UserError(f"{path}: not a config in YAML ({_first_line(error)}).") from None
+        raise UserError(f"{path}: not a config in YAML ({reason(error)}).") from None
     if not isinstance(config, DictConfig):
         raise UserError(f"{path}: not a config, which has keys and values.")
     return config
@@ -43,7 +43,7 @@ def read_json_config(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(_read(path))
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not JSON ({_first_line(error)}).") from None
+        raise UserError(f"{path}: not JSON ({reason(error)}).") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: not a JSON object.")
     return content
@@ -92,7 +92,3 @@ def _read(path: Path) -> str:
     if path.is_file() and path.stat().st_size > MAX_BYTES:
         raise UserError(f"{path}: {path.stat().st_size} bytes, more than any config has.")
     return path.read_text(encoding="utf-8")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

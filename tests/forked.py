@@ -52,12 +52,14 @@ class Forked:
         self.process.join()
 
 
-def start(folder: Path, *arguments: str, disk_seconds: float = 0.0, **environment: str) -> Forked:
+def start(
+    folder: Path, *arguments: str, disk_seconds: float = 0.0, environment: Mapping[str, str] | None = None
+) -> Forked:
     """Start `python -m ARGUMENTS` in a folder, on a disk that takes so long to flush a file or rename one."""
     number = len(list(folder.glob(".out-*")))
     out, err = folder / f".out-{number}", folder / f".err-{number}"
     out.touch()
-    process = _context.Process(target=_run, args=(folder, arguments, environment, out, err, disk_seconds))
+    process = _context.Process(target=_run, args=(folder, arguments, environment or {}, out, err, disk_seconds))
     process.start()
     return Forked(process, out, err)
 
@@ -77,6 +79,8 @@ def _run(
     for path, descriptor in ((out, 1), (err, 2)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
     sys.argv = list(arguments)
+    # This module of many was imported ahead; as a command it is to run once more.
+    sys.modules.pop(arguments[0], None)
     try:
         runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
     finally:

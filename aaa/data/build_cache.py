@@ -21,7 +21,6 @@ from typing import Any
 import torch
 from filelock import FileLock, Timeout
 from PIL import ImageOps
-from safetensors import SafetensorError
 from torch import Tensor
 
 from aaa.data.cache import CachedRecord, LatentCache
@@ -124,7 +123,7 @@ def open_or_build(
                 writer, source, *encoders(), earlier, identify, fit, horizontal_flip, skip_unreadable, batch_size
             )
         except BaseException:
-            with suppress(OSError, SafetensorError):  # a full disk may be what went wrong
+            with suppress(OSError, UserError):  # a full disk may be what went wrong
                 writer.keep_what_is_done()
             raise
         writer.close(fingerprint=fingerprint, build=asdict(build), origin=origin)

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
 from aaa.data.cache import CachedRecord
 from aaa.encoders.statistics import LatentStatistics
+from aaa.errors import UserError, reason
 
 SHARD_BYTES = 256 * 2**20
 
@@ -133,9 +135,15 @@ class CacheWriter:
         try:
             save_file(tensors, aside)
             aside.replace(self.path / name)
+            self._records.writelines(json.dumps(asdict(record)) + "\n" for record in shard.records)
+            self._records.flush()
+        except (OSError, SafetensorError) as error:
+            raise UserError(
+                f"{self.path}: the latent cache cannot be written ({reason(error)}). Make room there, or let "
+                "it be elsewhere with data.cache_dir=FOLDER. What is written already is not encoded again."
+            ) from None
         finally:
             aside.unlink(missing_ok=True)
-        self._records.writelines(json.dumps(asdict(record)) + "\n" for record in shard.records)
 
     def _stored(self, tensor: Tensor) -> Tensor:
         return tensor.detach().to("cpu", self.dtype).contiguous()

@@ -8,7 +8,7 @@ import torch
 from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from aaa.errors import UserError
+from aaa.errors import UserError, reason
 
 MAX_PIXELS = 89_478_485  # Pillow's own bound, above which a small file may be a decompression bomb
 MAX_BYTES = 2**30  # of a file; uncompressed 16 bits of RGB take half of that at most
@@ -27,7 +27,7 @@ def read_picture(path: Path, background_color: str) -> Image.Image:
             raise UserError(f"is {path.stat().st_size} bytes, far too large for a picture")
         return decode_picture(path.read_bytes(), background_color)
     except OSError as error:
-        raise UserError(f"cannot be read ({_first_line(error)})") from None
+        raise UserError(f"cannot be read ({reason(error)})") from None
 
 
 def decode_picture(content: bytes, background_color: str) -> Image.Image:
@@ -45,7 +45,7 @@ def decode_picture(content: bytes, background_color: str) -> Image.Image:
     except UnidentifiedImageError:
         raise UserError("is not a picture that Pillow can read") from None
     except (OSError, ValueError, SyntaxError) as error:
-        raise UserError(f"cannot be read ({_first_line(error)})") from None
+        raise UserError(f"cannot be read ({reason(error)})") from None
 
 
 def _to_rgb(picture: Image.Image, background_color: str) -> Image.Image:
@@ -57,10 +57,6 @@ def _to_rgb(picture: Image.Image, background_color: str) -> Image.Image:
         backdrop = Image.new("RGBA", picture.size, (*ImageColor.getrgb(background_color)[:3], 255))
         return Image.alpha_composite(backdrop, picture).convert("RGB")
     return picture.convert("RGB")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def crop_and_resize(picture: Image.Image, height: int, width: int) -> Image.Image:

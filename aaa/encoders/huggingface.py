@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from aaa.encoders.hidden_states import as_chats, hidden_states, require_chat_template
-from aaa.errors import UserError
+from aaa.errors import UserError, reason
 
 CHAT = "chat"
 PADDINGS = ("tokens", "zeros")
@@ -100,7 +100,7 @@ class HuggingFaceTextEncoder:
         try:
             tokenizer = AutoTokenizer.from_pretrained(self.path, local_files_only=True)
         except Exception as error:
-            raise UserError(f"{self.path}: its tokenizer cannot be loaded ({_first_line(error)}).") from error
+            raise UserError(f"{self.path}: its tokenizer cannot be loaded ({reason(error)}).") from error
         if self.template == CHAT:
             require_chat_template(tokenizer)
         if tokenizer.pad_token is None:
@@ -114,12 +114,8 @@ class HuggingFaceTextEncoder:
         try:
             model = AutoModel.from_pretrained(self.path, dtype=self.dtype, local_files_only=True, use_safetensors=True)
         except Exception as error:
-            raise UserError(f"{self.path}: transformers cannot load it ({_first_line(error)}).") from error
+            raise UserError(f"{self.path}: transformers cannot load it ({reason(error)}).") from error
         if model.config.is_encoder_decoder:
             model = model.get_encoder()
         model = getattr(model, "text_model", model)  # of CLIP and its like
         return model.to(self.device).eval()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

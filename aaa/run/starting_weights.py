@@ -12,7 +12,6 @@ from aaa.encoders.statistics import LatentStatistics
 from aaa.errors import UserError
 from aaa.models.saved import find_saved, saved_statistics
 from aaa.models.weights_file import read_dit_numbers
-from aaa.run.folder import CONFIG
 from aaa.training.checkpoint import load_weights
 
 logger = logging.getLogger(__name__)
@@ -42,7 +41,7 @@ def start_from(path: Path, model: nn.Module, numbers: Mapping[str, Any]) -> None
 def inherited_statistics(resumed: Path | None, init_from: Path | None) -> LatentStatistics | None:
     """What the weights that are taken up were trained to have latents normalised by, if their place says so."""
     place = init_from if resumed is None else resumed
-    if place is None or not place.is_dir() or (resumed is not None and not (resumed / CONFIG).is_file()):
+    if place is None or not place.is_dir():  # a file of weights says nothing of it
         return None
     statistics = saved_statistics(place)
     if statistics is not None:

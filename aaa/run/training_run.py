@@ -348,7 +348,7 @@ class TrainingRun:
         if not isinstance(self.vae, NormalisesLatents):
             return
         init_from = None if self.config.init_from is None else Path(self.config.init_from)
-        inherited = inherited_statistics(None if self.config.resume is None else self.folder.path, init_from)
+        inherited = inherited_statistics(None if self.checkpoint is None else self.folder.path, init_from)
         if inherited is not None and inherited != self.cache.statistics:
             logger.info("Latents are normalised by the statistics that the earlier weights were trained with.")
             self.cache.statistics = self.vae.statistics = inherited

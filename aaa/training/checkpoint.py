@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from aaa.checkpoint_folders import write_manifest
-from aaa.errors import UserError
+from aaa.errors import UserError, reason
 from aaa.models.weights_file import read_dit_tensors
 
 STATE = "state.json"
@@ -136,7 +136,7 @@ def write_checkpoint(folder: Path, snapshot: Snapshot) -> Path:
     except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors have errors of their own
         shutil.rmtree(aside, ignore_errors=True)
         raise UserError(
-            f"{final}: cannot be written ({str(error).splitlines()[0]}). It takes {snapshot.nbytes / 2**30:.2f} GiB; "
+            f"{final}: cannot be written ({reason(error)}). It takes {snapshot.nbytes / 2**30:.2f} GiB; "
             f"{_free_space(folder)}. Nothing is left of it, and earlier checkpoints are untouched: make room, "
             f"then go on with python -m aaa.train resume={folder.parent}"
         ) from error
@@ -230,10 +230,9 @@ def load_state(checkpoint: Path) -> State:
             raise ValueError("numbers that no run has")
         return checked
     except (OSError, ValueError, TypeError, RecursionError, OmegaConfBaseException) as error:
-        reason = str(error).splitlines()[0]
         raise UserError(
-            f"{checkpoint / STATE}: not the state of a run of this version ({reason}). Delete {checkpoint.name}, and "
-            "the run goes on from the checkpoint before it."
+            f"{checkpoint / STATE}: not the state of a run of this version ({reason(error)}). Delete "
+            f"{checkpoint.name}, and the run goes on from the checkpoint before it."
         ) from error
 
 
@@ -250,8 +249,7 @@ def load_optimizer(checkpoint: Path, optimizer: Optimizer) -> None:
     try:
         optimizer.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     except (ValueError, KeyError, RuntimeError, OSError, UnpicklingError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path}: not the state of the configured optimizer ({reason})") from error
+        raise UserError(f"{path}: not the state of the configured optimizer ({reason(error)})") from error
     for group, options in zip(optimizer.param_groups, configured, strict=True):
         group.update(options)
 

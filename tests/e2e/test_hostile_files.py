@@ -39,7 +39,7 @@ def test_a_hostile_input_does_no_harm(tmp_path: Path, small_run: tuple[Path, Fin
     hostile.make(folder)
     before = listing(tmp_path)
 
-    command = start(folder, *hostile.arguments, WANDB_MODE="disabled")
+    command = start(folder, *hostile.arguments, environment={"WANDB_MODE": "disabled"})
     code = command.wait(SECONDS)
     err = command.err.read_text(errors="replace")
 
