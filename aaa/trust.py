@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from aaa.errors import UserError, reason
 
@@ -27,7 +28,8 @@ def read_yaml_config(path: Path) -> DictConfig:
         text = _read(path)
         _refuse_blown_up(text, path)
         config = OmegaConf.create(text)
-    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+    # OmegaConf asserts what it expects of a text.
+    except (OSError, ValueError, yaml.YAMLError, RecursionError, OmegaConfBaseException, AssertionError) as error:
         raise UserError(f"{path}: not a config in YAML ({reason(error)}).") from None
     if not isinstance(config, DictConfig):
         raise UserError(f"{path}: not a config, which has keys and values.")

@@ -44,6 +44,24 @@ def split_records(records: Sequence[CachedRecord], validation_fraction: float) -
     return torch.tensor(train), torch.tensor(sorted(held_out), dtype=torch.long)
 
 
+def micro_batch(step: int, micro: int, rank: int, *, batch_size: int, micro_batches: int, processes: int) -> range:
+    """Positions in the data order of one process's micro-batch.
+
+    A step takes up `batch_size` positions, whoever shares them, so that a run may go on with other processes.
+
+    Args:
+        step: optimizer step, from 0.
+        micro: number of the micro-batch within the step.
+        rank: of the process.
+        batch_size: samples of the whole step.
+        micro_batches: of a step.
+        processes: that share it.
+    """
+    share = batch_size // (processes * micro_batches)
+    first = step * batch_size + (micro * processes + rank) * share
+    return range(first, first + share)
+
+
 class DataOrder(Protocol):
     """The endless sequence of records that training visits, epoch after epoch."""
 

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from aaa.data.cache import LatentCache
+from aaa.data.split import micro_batch
 from aaa.diffusion.loss import draw_dropout_and_levels
 from aaa.diffusion.schedulers import NoiseScheduler
 from aaa.randomness import generator
@@ -81,15 +82,21 @@ class OddSteps:
 
     def samples_of(self, step: OddStep) -> list[dict[str, Any]]:
         """Record, prompt, timestep and loss of each sample of a step, highest loss first."""
-        processes = len(step.sample_losses)
-        share = self.batch_size // (max(processes, 1) * self.micro_batches)
         samples = []
         for rank, losses in enumerate(step.sample_losses):
             for micro in range(self.micro_batches):
-                first = (step.step - 1) * self.batch_size + (micro * processes + rank) * share
+                positions = micro_batch(
+                    step.step - 1,
+                    micro,
+                    rank,
+                    batch_size=self.batch_size,
+                    micro_batches=self.micro_batches,
+                    processes=len(step.sample_losses),
+                )
+                share = len(positions)
                 draws = generator(self.seed, "step", step.step - 1, micro, rank, device=self.device)
                 dropped, levels = draw_dropout_and_levels(self.scheduler, share, self.prompt_dropout, draws)
-                for place, index in enumerate(self.feed.records_at(range(first, first + share))):
+                for place, index in enumerate(self.feed.records_at(positions)):
                     record = self.cache.records[index]
                     samples.append(
                         {

@@ -15,6 +15,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from aaa.data.split import micro_batch
 from aaa.errors import UserError
 from aaa.randomness import generator
 from aaa.tracking.console import display
@@ -262,16 +263,15 @@ def _accumulate_gradients(
     micro_batches: int,
 ) -> tuple[Tensor, Tensor, float]:
     """Forward and backward of a step: its mean loss, the losses of its samples, and the seconds in the model."""
-    device, rank = accelerator.device, accelerator.process_index
-    share = batch_size // (accelerator.num_processes * micro_batches)
+    device, rank, processes = accelerator.device, accelerator.process_index, accelerator.num_processes
     step_loss = torch.zeros((), device=device)
     sample_losses = []
     busy = 0.0
     for micro in range(micro_batches):
-        first = step * batch_size + (micro * accelerator.num_processes + rank) * share
-        latents, prompt_embeds = (
-            tensor.to(device, non_blocking=True) for tensor in batches(range(first, first + share))
+        positions = micro_batch(
+            step, micro, rank, batch_size=batch_size, micro_batches=micro_batches, processes=processes
         )
+        latents, prompt_embeds = (tensor.to(device, non_blocking=True) for tensor in batches(positions))
         draws = generator(seed, "step", step, micro, rank, device=device)
         with nullcontext() if micro == micro_batches - 1 else accelerator.no_sync(model):
             started = time.perf_counter()

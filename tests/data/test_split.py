@@ -1,10 +1,12 @@
+import math
+
 import pytest
 import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from aaa.data.cache import CachedRecord
-from aaa.data.split import ShuffledOrder, split_records
+from aaa.data.split import ShuffledOrder, micro_batch, split_records
 from aaa.errors import UserError
 
 
@@ -27,6 +29,28 @@ def test_every_record_comes_once_an_epoch_wherever_one_starts(
     start = min(start, epochs * count - 1)
     again = ShuffledOrder(torch.arange(count) * 3, seed)
     assert torch.equal(again[range(start, epochs * count)], visited[start:])
+
+
+@given(
+    share=st.integers(1, 5),
+    before=st.tuples(st.integers(1, 4), st.integers(1, 3)),
+    after=st.tuples(st.integers(1, 4), st.integers(1, 3)),
+    resumed_at=st.integers(0, 4),
+)
+def test_every_position_comes_once_whoever_shares_the_steps_and_wherever_that_changes(
+    share: int, before: tuple[int, int], after: tuple[int, int], resumed_at: int
+) -> None:
+    batch_size = share * math.lcm(math.prod(before), math.prod(after))
+    visited: list[int] = []
+    for step in range(5):
+        processes, micro_batches = before if step < resumed_at else after
+        for micro in range(micro_batches):
+            for rank in range(processes):
+                visited += micro_batch(
+                    step, micro, rank, batch_size=batch_size, micro_batches=micro_batches, processes=processes
+                )
+    assert sorted(visited) == list(range(5 * batch_size))
+    assert visited == sorted(visited)
 
 
 def test_epochs_and_seeds_are_shuffled_differently() -> None:
