@@ -86,6 +86,10 @@ class Ways:
             used = median([seconds(lambda: whole(next(numbers)), place) for _ in range(1 + self.repeats)][1:])
             rows.append(_as_row("memory that tensors free is kept", without, used))
             without = used
+        torch.use_deterministic_algorithms(True)
+        used = median([seconds(lambda: whole(next(numbers)), place) for _ in range(1 + self.repeats)][1:])
+        torch.use_deterministic_algorithms(False)
+        rows.append(_as_row("trainer.deterministic=true, which costs", without, used))
         subject.close()
         if self.prompt_tokens >= config.encoder.max_prompt_tokens:
             return rows

@@ -85,6 +85,11 @@ class CheckpointKeeper:
             return
         self._being_written = self._thread.submit(self._write, snapshot.on_cpu())
 
+    @property
+    def is_writing(self) -> bool:
+        """Whether a checkpoint is being written in the background."""
+        return self._being_written is not None and not self._being_written.done()
+
     def raise_failure(self) -> None:
         """Raise what went wrong in the background, if anything has."""
         if self._being_written is not None and self._being_written.done():

@@ -17,6 +17,16 @@ def results(folder: Path) -> dict[str, Any]:
     return json.loads(found.read_text())
 
 
+def test_checkpoints_are_measured(command: Command, tmp_path: Path) -> None:
+    done = command("aaa.bench", *TINY, "bench=checkpoint", "bench.repeats=1")
+    assert done.code == 0, done.err
+    seconds = {row["what"]: row["seconds"] for row in results(tmp_path)["rows"]}
+    assert len(seconds) == 7
+    copy, disk = ("saved in the background: " + what for what in ("the step waits for a copy", "until it is on disk"))
+    assert 0 < seconds[copy] < seconds[disk]
+    assert seconds["resuming: loading"] > 0
+
+
 def test_speed_measures_every_combination(command: Command, tmp_path: Path) -> None:
     done = command(
         "aaa.bench", *TINY, "bench.batch_sizes=[1,2]", "bench.precisions=[float32,bf16]", "bench.steps=2", "+bench.x=1"

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from aaa.checkpoint_folders import checkpoints, damage
@@ -163,3 +164,43 @@ def test_the_record_says_how_to_do_a_run_again(tmp_path: Path, small_run: SmallR
     assert losses(again) == losses(tmp_path / "run")
     assert '"how": "repeat"' in (again / "environment.json").read_text()
     assert "numbers may differ" not in done.stderr
+
+
+@pytest.mark.slow
+def test_a_job_of_submitit_is_preempted_and_goes_on(tmp_path: Path, small_run: SmallRun) -> None:
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    shutil.copytree(small_run[0].parents[2] / ".cache", tmp_path / ".cache")
+    sweep = ["-m", "hydra/launcher=submitit_local", *COMMAND[1:], "model.depth=1"]
+
+    def steps() -> list[int]:
+        return [
+            step for run in tmp_path.glob("outputs/*/*/0") if (run / "metrics.jsonl").exists() for step in losses(run)
+        ]
+
+    def wait_for(count: int) -> None:
+        deadline = time.monotonic() + 90
+        while len(steps()) < count:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+    with subprocess.Popen(
+        [sys.executable, "-m", "aaa.train", *sweep], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    ) as sweeper:
+        try:
+            wait_for(20)
+            job = next(
+                child
+                for child in psutil.Process(sweeper.pid).children(recursive=True)
+                if "submitit.core._submit" in child.cmdline()
+            )
+            job.send_signal(signal.SIGUSR2)
+            job.wait(30)
+            taken = len(steps())
+            wait_for(taken + 20)
+        finally:
+            for child in psutil.Process(sweeper.pid).children(recursive=True):
+                child.kill()
+            sweeper.kill()
+    assert steps() == list(range(1, len(steps()) + 1))
+    (log,) = tmp_path.glob("outputs/*/*/0/train.log")
+    assert f"Going on from step {taken}" in log.read_text()

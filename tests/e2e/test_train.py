@@ -85,6 +85,11 @@ def test_wandb_gets_config_losses_and_pictures(small_run: SmallRun) -> None:
     assert found.config["optimizer"]["learning_rate"] == 5e-3
     assert "model.depth=2" in found.tags
     assert found.project == "aaa"
+    record = json.loads((run / "environment.json").read_text())
+    assert found.config["environment"]["git_commit"] == record["git"]["commit"]
+    assert found.config["environment"]["data"] == record["data"]
+    (sent,) = run.glob("wandb/offline-run-*/files/environment.json")
+    assert json.loads(sent.read_text()) == record
     assert found.exit_code == 0
     ours = losses(run)
     theirs = {int(row["_step"]): row["train/loss"] for row in found.history if "train/loss" in row}
@@ -233,6 +238,33 @@ def test_two_processes_share_a_run(tmp_path: Path, small_run: SmallRun, accumula
     assert rates[0] == pytest.approx(alone[0])
     assert (run / "model" / "model.safetensors").is_file()
     assert done.err.count("Done: ") == 1
+
+
+@pytest.mark.slow
+def test_a_run_may_go_on_with_another_number_of_processes(tmp_path: Path, small_run: SmallRun) -> None:
+    shutil.copytree(small_run[0].parents[2] / ".cache", tmp_path / ".cache")
+    launch = ["accelerate.commands.launch", "--cpu", "--mixed_precision=no", "--num_machines=1", "--dynamo_backend=no"]
+    quick = [*SMALL, "trainer.max_steps=8", "trainer.save_every_steps=4", "logger=none", "checkpoint.keep_last=null"]
+    two = run_in(tmp_path, *launch, "--num_processes=2", "-m", "aaa.train", *quick, OMP_NUM_THREADS="1")
+    assert two.code == 0, two.err
+    run = only_run(tmp_path)
+    one = run_in(tmp_path, "aaa.train", f"resume={run}", "trainer.max_steps=12")
+    assert one.code == 0, one.err
+    assert "Going on from step 8" in one.err
+    assert list(losses(run)) == list(range(1, 13))
+    again = run_in(
+        tmp_path,
+        *launch,
+        "--num_processes=2",
+        "-m",
+        "aaa.train",
+        f"resume={run}",
+        "trainer.max_steps=16",
+        OMP_NUM_THREADS="1",
+    )
+    assert again.code == 0, again.err
+    assert list(losses(run)) == list(range(1, 17))
+    assert max(row.get("samples", 0) for row in metrics(run)) == 16 * 8
 
 
 def test_the_tutorials_regime_keeps_everything_in_bf16_and_no_average(tmp_path: Path, small_run: SmallRun) -> None:

@@ -1,0 +1,112 @@
+"""A step is traced to the very records and noise levels that it had."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from aaa.data.shapes import ShapesSource
+from aaa.diffusion.loss import training_loss
+from aaa.diffusion.schedulers import LinearScheduler, NoiseLevels
+from aaa.run.feed import Feed
+from aaa.run.odd_steps import OddSteps
+from aaa.training.loop import Progress, train_steps
+from aaa.training.lr_schedules import constant
+from aaa.training.oddities import OddStep
+from aaa.training.signals import StopSignals
+from tests.data.test_cache import build
+
+
+class RecordingScheduler(LinearScheduler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.drawn: list[NoiseLevels] = []
+
+    def draw(self, batch_size: int, generator: torch.Generator) -> NoiseLevels:
+        self.drawn.append(super().draw(batch_size, generator))
+        return self.drawn[-1]
+
+
+class Velocity(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, latents: Tensor, _prompt_embeds: Tensor, _timestep: Tensor) -> Tensor:
+        return self.scale * latents
+
+
+def test_a_step_is_traced_to_its_records_and_noise_levels(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    cache = build(tmp_path / "cache", ShapesSource(num_records=10, num_validation=0, resolution=16))
+    feed = Feed(cache, torch.arange(len(cache)), 4, 2, seed=3, device=torch.device("cpu"))
+    scheduler, model = RecordingScheduler(), Velocity()
+    seen: list[list[str]] = []
+    told: list[OddStep] = []
+
+    def batches(positions: range) -> tuple[Tensor, Tensor]:
+        seen.append([cache.records[index].key for index in feed.records_at(positions)])
+        return feed.batches(positions)
+
+    def loss(model: nn.Module, latents: Tensor, prompt_embeds: Tensor, draws: torch.Generator) -> Tensor:
+        losses = training_loss(
+            model,
+            latents,
+            prompt_embeds,
+            scheduler=scheduler,
+            empty_prompt_embeds=cache.empty_prompt_embeds.float(),
+            prompt_dropout=0.5,
+            generator=draws,
+        )
+        return losses * torch.tensor([1.0, math.nan]) if len(seen) == 4 else losses
+
+    odd_steps = OddSteps(tmp_path, feed, cache, scheduler, model, 3, 0.5, 4, 2, torch.device("cpu"))
+    accelerator = Accelerator(cpu=True)
+    prepared, optimizer = accelerator.prepare(model, torch.optim.SGD(model.parameters(), lr=1e-3))
+
+    def tell(odd: OddStep) -> str:
+        told.append(odd)
+        return odd_steps.tell(odd)
+
+    train_steps(
+        accelerator,
+        prepared,
+        optimizer,
+        None,
+        loss,
+        batches,
+        constant(4),
+        [],
+        lambda _step, _last: None,
+        lambda _step, _metrics: None,
+        tell,
+        Progress(),
+        StopSignals(),
+        seed=3,
+        max_steps=4,
+        batch_size=4,
+        gradient_accumulation_steps=2,
+        max_grad_norm=0,
+        log_every_steps=1,
+        save_every_steps=0,
+        on_nonfinite="skip",
+        max_skipped_steps=1,
+    )
+    (odd,) = told
+    assert (odd.kind, odd.step) == ("skipped", 2)
+    drawn = [round(level, 3) for levels in scheduler.drawn[2:4] for level in levels.timestep.tolist()]
+    traced = odd_steps.samples_of(odd)
+    assert sorted((sample["record"], sample["timestep"]) for sample in traced) == sorted(
+        zip(seen[2] + seen[3], drawn, strict=True)
+    )
+    guilty = traced[0]
+    assert math.isnan(guilty["loss"])
+    assert (guilty["record"], guilty["timestep"]) == (seen[3][1], drawn[3])
+    row = json.loads((tmp_path / "odd_steps.jsonl").read_text())
+    assert row["samples"][0]["record"] == guilty["record"]
+    assert row["samples"][0]["loss"] == "nan"
+    assert row["parameter_norms"]
+    assert f"it went wrong with {guilty['record']!r} at timestep {guilty['timestep']:.1f}" in caplog.text
