@@ -1,33 +1,84 @@
 """Compare runs without any server: `python -m aaa.compare RUN_OR_FOLDER...`."""
 
 import argparse
+import json
 import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aaa.errors import UserError
+
+if TYPE_CHECKING:
+    from aaa.reports.runs import Run
+
+WATCH_SECONDS = 2.0
 
 
 def main() -> None:
     """Entry point of `aaa-compare`."""
     parser = argparse.ArgumentParser(prog="python -m aaa.compare", description=__doc__)
     parser.add_argument("runs", nargs="+", type=Path, help="run folders, or folders of them such as outputs/NAME")
+    parser.add_argument("--html", type=Path, default=Path("compare.html"), help="where to write the page")
     parser.add_argument("--curves", type=Path, default=Path("curves.png"), help="where to draw the loss curves")
+    parser.add_argument("--csv", type=Path, help="also write the table as CSV")
+    parser.add_argument("--json", type=Path, help="also write the table as JSON")
+    parser.add_argument("--watch", action="store_true", help="only show the table, again and again while runs go on")
     arguments = parser.parse_args()
-    from rich.console import Console
-
-    from aaa.reports.curves import draw_curves
-    from aaa.reports.runs import read_runs
-    from aaa.reports.table import comparison
-
     try:
-        runs = read_runs(arguments.runs)
-        console = Console(width=None if sys.stdout.isatty() else 200)
-        console.print(comparison(runs))
-        draw_curves(runs, arguments.curves)
-        console.print(f"Loss curves: {arguments.curves}")
+        watch(arguments.runs) if arguments.watch else compare(arguments)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def compare(arguments: argparse.Namespace) -> None:
+    """Print the table, draw the curves, write the page and what else is asked for."""
+    from rich.console import Console
+
+    from aaa.reports.curves import draw_curves
+    from aaa.reports.page import write_page
+    from aaa.reports.runs import read_runs
+    from aaa.reports.table import as_rows, comparison
+
+    runs = read_runs(arguments.runs)
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    console.print(comparison(runs))
+    draw_curves(runs, arguments.curves)
+    write_page(runs, arguments.html)
+    if arguments.csv is not None:
+        _write_csv(runs, arguments.csv)
+    if arguments.json is not None:
+        arguments.json.write_text(json.dumps(as_rows(runs), indent=2), encoding="utf-8")
+    console.print(f"Loss curves: {arguments.curves}\nPage: {arguments.html}")
+
+
+def watch(paths: Sequence[Path]) -> None:
+    """Show the table until it is left with Ctrl-C."""
+    from rich.live import Live
+
+    from aaa.reports.runs import read_runs
+    from aaa.reports.table import comparison
+
+    with Live(comparison(read_runs(paths)), refresh_per_second=4) as live:
+        while True:
+            time.sleep(WATCH_SECONDS)
+            live.update(comparison(read_runs(paths)))
+
+
+def _write_csv(runs: "list[Run]", path: Path) -> None:
+    import csv
+
+    from aaa.reports.table import as_rows
+
+    rows = as_rows(runs)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)))
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Run folders, read for comparison."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +9,10 @@ from omegaconf import OmegaConf
 
 from aaa.errors import UserError
 from aaa.tracking.tracker import METRICS, read_metrics
+from aaa.trust import read_json_config, read_yaml_config
 
-IGNORED = frozenset({"output_dir", "resume", "encoder.vae.latent_mean", "encoder.vae.latent_std"})
+ENVIRONMENT = "environment.json"
+IGNORED = frozenset({"output_dir", "resume", "repeat", "encoder.vae.latent_mean", "encoder.vae.latent_std"})
 
 
 @dataclass(frozen=True)
@@ -21,12 +23,14 @@ class Run:
         name: its path below what the compared runs have in common.
         config: leaf values by dotted key.
         metrics: rows of metrics.jsonl, oldest first.
+        environment: what environment.json says.
     """
 
     folder: Path
     name: str
     config: dict[str, Any]
     metrics: list[dict[str, Any]]
+    environment: dict[str, Any] = field(default_factory=dict)
 
     def last(self, metric: str) -> float | None:
         """The newest value of a metric."""
@@ -36,8 +40,14 @@ class Run:
         """The lowest value of a metric."""
         return min((row[metric] for row in self.metrics if metric in row), default=None)
 
+    def best_with_step(self, metric: str) -> tuple[int | None, float | None]:
+        """The lowest value of a metric, after the step that it was measured at."""
+        measured = [row for row in self.metrics if isinstance(row.get(metric), int | float)]
+        best = min(measured, key=lambda row: row[metric], default=None)
+        return (None, None) if best is None else (best["step"], best[metric])
+
     def curve(self, x: str, y: str) -> tuple[list[float], list[float]]:
-        """Values of `y` against `x` (`step`, `samples` or `seconds`), where rows without x take the last one's."""
+        """Values of `y` against `x`: `step`, `samples`, `seconds` or `flops`. Rows without x take the last one's."""
         xs, ys, at = [], [], 0.0
         for row in self.metrics:
             at = row.get(x, at)
@@ -79,10 +89,11 @@ def differing_keys(runs: list[Run]) -> list[str]:
 
 def _read(folder: Path, name: str) -> Run:
     try:
-        config = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
-    except Exception as error:
-        raise UserError(f"{folder / 'config.yaml'}: not a run's config ({error}).") from error
-    return Run(folder, name, dict(_leaves(config)), read_metrics(folder / METRICS))
+        environment = read_json_config(folder / ENVIRONMENT)
+    except UserError:  # a run that died before it wrote it
+        environment = {}
+    config = OmegaConf.to_container(read_yaml_config(folder / "config.yaml"))
+    return Run(folder, name, dict(_leaves(config)), read_metrics(folder / METRICS), environment)
 
 
 def _leaves(value: Any, prefix: str = "") -> Iterable[tuple[str, Any]]:

@@ -1,5 +1,7 @@
 """Runs side by side in the terminal."""
 
+from typing import Any
+
 from rich.table import Table
 
 from aaa.reports.runs import Run, differing_keys
@@ -33,6 +35,18 @@ def comparison(runs: list[Run]) -> Table:
         values = [_setting(key, run.config.get(key)) for key in keys] + [_short(run.last(metric)) for metric in metrics]
         table.add_row(run.name, *values, _short(run.best("val/loss")))
     return table
+
+
+def as_rows(runs: list[Run]) -> list[dict[str, Any]]:
+    """What the table says, for other programs: values as they are, lowest validation loss first."""
+    keys = differing_keys(runs)
+    rows = []
+    for run in sorted(runs, key=_by_loss):
+        best_step, best = run.best_with_step("val/loss")
+        outcome = {metric: run.last(metric) for metric in SHOWN}
+        settings = {key: run.config.get(key) for key in keys}
+        rows.append({"run": run.name, **settings, **outcome, "best val/loss": best, "best step": best_step})
+    return rows
 
 
 def _by_loss(run: Run) -> float:

@@ -43,7 +43,4 @@ def inherited_statistics(resumed: Path | None, init_from: Path | None) -> Latent
     place = init_from if resumed is None else resumed
     if place is None or not place.is_dir():  # a file of weights says nothing of it
         return None
-    statistics = saved_statistics(place)
-    if statistics is not None:
-        logger.debug("Latents are normalised by the statistics that the weights in %s were trained with.", place)
-    return statistics
+    return saved_statistics(place)

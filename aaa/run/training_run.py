@@ -10,13 +10,11 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import broadcast_object_list
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from aaa.assemble import build, build_optimizer, build_preview, open_latents, pick_device
-from aaa.checkpoint_folders import newest_whole
 from aaa.config import check_config
 from aaa.data.split import split_records
 from aaa.diffusion.loss import training_loss
@@ -27,29 +25,26 @@ from aaa.evaluation.validation import validation_table
 from aaa.models.card import model_card
 from aaa.models.factory import build_dit, count_parameters, forward_flops
 from aaa.randomness import generator
+from aaa.run.batch_size import fitting_batch_size
 from aaa.run.export import export_model, exported_step, newest_samples
 from aaa.run.feed import Feed
-from aaa.run.folder import RunFolder, batch_size_of
+from aaa.run.folder import RunFolder
 from aaa.run.looks import Looks
+from aaa.run.messages import announce, describe_device, say_what_next
 from aaa.run.odd_steps import OddSteps
 from aaa.run.record import parent_run, warn_of_differences
+from aaa.run.resuming import checkpoint_to_go_on_from, restore
 from aaa.run.starting_weights import inherited_statistics, start_from
 from aaa.tracking.redaction import without_secrets
 from aaa.tracking.tracker import METRICS, RunInfo, Tracker, read_metrics
 from aaa.training.checkpoint import (
-    AVERAGE,
-    MODEL,
     State,
-    load_optimizer,
-    load_state,
-    load_weights,
     remove_unfinished,
     take_snapshot,
 )
 from aaa.training.checkpoint_keeper import CheckpointKeeper, Keep, require_space
 from aaa.training.compiling import compile_model
 from aaa.training.ema import EMA
-from aaa.training.fitting import largest_batch, measure_footprint, require_fit
 from aaa.training.loop import Progress, Watch, train_steps
 from aaa.training.precision import precision
 from aaa.training.recomputing import recompute_activations
@@ -86,7 +81,7 @@ class TrainingRun:
         self.is_main = self.accelerator.is_main_process
         self.signals = StopSignals(interrupts=self.accelerator.num_processes == 1)
         self.folder = RunFolder(Path(config.output_dir), self.accelerator)
-        self.checkpoint = self._checkpoint_to_go_on_from()
+        self.checkpoint = checkpoint_to_go_on_from(self.folder, config.resume, self.accelerator)
         torch.manual_seed(config.seed)
         model = build_dit(**{key: value for key, value in config.model.items() if key != "name"})
         if config.init_from is not None and self.checkpoint is None:
@@ -109,15 +104,39 @@ class TrainingRun:
         self.ema = EMA(model, trainer.ema_decay) if trainer.ema_decay else None
         if trainer.gradient_checkpointing or trainer.gradient_checkpointing_offload:
             recompute_activations(model, offload=trainer.gradient_checkpointing_offload)
-        self.batch_size = self._fitting_batch_size(model)
-        self._resolved["trainer"]["batch_size"] = self.batch_size
         accumulation = trainer.gradient_accumulation_steps
+        earlier = config.repeat if config.resume is None else self.folder.path
+        self.batch_size = fitting_batch_size(
+            trainer.batch_size,
+            None if earlier is None else Path(earlier),
+            partial(self._trial_loss, model),
+            model,
+            self.accelerator,
+            micro_batches=accumulation,
+            records=len(self.train_records),
+        )
+        self._resolved["trainer"]["batch_size"] = self.batch_size
         self.feed = Feed(self.cache, self.train_records, self.batch_size, accumulation, config.seed, self.device)
         if trainer.compile:
             compile_model(model, self.device)
         optimizer = build_optimizer(config, model)
-        self.progress = self._restore(model, optimizer)
+        self.progress = Progress()
+        if self.checkpoint is not None:
+            self.progress = restore(
+                self.checkpoint,
+                model,
+                self.ema,
+                optimizer,
+                self.cache,
+                self.folder,
+                max_steps=trainer.max_steps,
+                finished_is_fine=config.resume == "auto",
+                device=self.device,
+            )
         self.raw_model = model
+        _, height, width = max(self.cache.shapes, key=math.prod)
+        # Forward once and backward, which costs twice as much.
+        self.flops_per_sample = 3 * forward_flops(model, height, width, self.cache.prompt_shape[0])
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
         self.odd_steps = OddSteps(
             self.folder.path,
@@ -168,7 +187,10 @@ class TrainingRun:
                 signals=self.signals,
                 dtype=self.dtype,
             )
-            self._announce()
+            counts = len(self.train_records), len(self.held_out)
+            announce(self.folder.shown, config.model.name, model, self.cache, *counts, self.device)
+            if config.data.attribution:
+                logger.info("%s", config.data.attribution)
 
     @property
     def last_validation_loss(self) -> float | None:
@@ -207,7 +229,8 @@ class TrainingRun:
             self._export()
         self.accelerator.wait_for_everyone()
         if self.is_main:
-            self._say_what_next(stopped=signum is not None)
+            prompt = self.cache.records[int(self.train_records[0])].prompt
+            say_what_next(self.folder.shown, prompt, steps=self.progress.step, stopped=signum is not None)
         return signum
 
     def close(self, exit_code: int) -> None:
@@ -245,24 +268,6 @@ class TrainingRun:
             generator=draws,
         )
 
-    def _fitting_batch_size(self, model: nn.Module) -> int:
-        """The configured batch size once it is known to fit, or the largest that does for `auto`."""
-        trainer = self.config.trainer
-        parts = self.accelerator.num_processes, trainer.gradient_accumulation_steps
-        batch_size = trainer.batch_size
-        if batch_size == "auto":
-            earlier = self.config.repeat if self.config.resume is None else self.folder.path
-            batch_size = None if earlier is None else batch_size_of(Path(earlier))
-        footprint = measure_footprint(partial(self._trial_loss, model), model, self.device)
-        if batch_size is None:
-            chosen = [largest_batch(footprint, *parts, len(self.train_records), self.device)]
-            if self.accelerator.num_processes > 1:
-                broadcast_object_list(chosen)
-            logger.info("trainer.batch_size=auto: %d", chosen[0])
-            return chosen[0]
-        require_fit(footprint, batch_size, *parts, self.device)
-        return int(batch_size)
-
     def _trial_loss(self, model: nn.Module, samples: int) -> Tensor:
         """Of a batch of the largest pictures there are."""
         sizes = torch.tensor([math.prod(shape) for shape in self.cache.shapes])
@@ -275,7 +280,7 @@ class TrainingRun:
     def _log(self, step: int, metrics: dict[str, float]) -> None:
         assert self.tracker is not None
         self.keeper.raise_failure()
-        self.tracker.log(step, metrics)
+        self.tracker.log(step, metrics | {"flops": metrics["samples"] * self.flops_per_sample})
 
     def _models(self) -> dict[str, nn.Module]:
         """What to validate and to draw with: the average, if there is one, and the raw weights."""
@@ -303,46 +308,6 @@ class TrainingRun:
         optimizer = getattr(self.optimizer, "optimizer", self.optimizer)
         return take_snapshot(state, self.raw_model, ema, optimizer, self._weights_metadata(state.step))
 
-    def _checkpoint_to_go_on_from(self) -> Path | None:
-        """The newest whole checkpoint, if this run is a resumed one and has any; the same for all processes."""
-        found = [None if self.config.resume is None or not self.is_main else newest_whole(self.folder.path)]
-        if self.accelerator.num_processes > 1:
-            broadcast_object_list(found)
-        return found[0]
-
-    def _restore(self, model: nn.Module, optimizer: Any) -> Progress:
-        """Take up the checkpoint, if there is one to go on from."""
-        if self.checkpoint is None:
-            if self.config.resume not in (None, "auto"):
-                logger.info("There is no checkpoint in %s yet: starting at step 0.", self.folder.shown)
-            return Progress()
-        state = load_state(self.checkpoint)
-        if state.cache_fingerprint != self.cache.fingerprint:
-            raise UserError(
-                f"{self.checkpoint}: the run was trained on other latents than {self.cache.path} holds. Were the "
-                "pictures, prompts, data or encoder changed since? Set them back, or train a new run."
-            )
-        max_steps = self.config.trainer.max_steps
-        finished = state.step >= max_steps and not state.unlooked and exported_step(self.folder.path) == state.step
-        if finished and self.config.resume == "auto":
-            logger.info("%s is finished: there is nothing left to do.", self.folder.shown)
-        elif finished:
-            raise UserError(
-                f"{self.folder.shown} has already taken {state.step} of trainer.max_steps={max_steps} steps. "
-                f"To go on: trainer.max_steps={2 * state.step}"
-            )
-        load_weights(self.checkpoint / MODEL, model)
-        load_optimizer(self.checkpoint, optimizer)
-        if self.ema is not None:
-            if not (self.checkpoint / AVERAGE).is_file():
-                raise UserError(f"{self.checkpoint} has no {AVERAGE}, but trainer.ema_decay is not 0.")
-            load_weights(self.checkpoint / AVERAGE, self.ema.module)
-            self.ema.n_averaged.fill_(state.ema_updates)
-        logger.info("Going on from step %d (%s)", state.step, self.checkpoint)
-        progress = Progress(state.step, state.seconds, state.skipped_steps, list(state.unlooked))
-        progress.take_up(state.unlogged, self.device)
-        return progress
-
     def _keep_statistics(self) -> None:
         """Normalise latents as the weights that are taken up have learned them, and let the model's config say how."""
         if not isinstance(self.vae, NormalisesLatents):
@@ -350,7 +315,8 @@ class TrainingRun:
         init_from = None if self.config.init_from is None else Path(self.config.init_from)
         inherited = inherited_statistics(None if self.checkpoint is None else self.folder.path, init_from)
         if inherited is not None and inherited != self.cache.statistics:
-            logger.info("Latents are normalised by the statistics that the earlier weights were trained with.")
+            place = init_from if self.checkpoint is None else self.folder.shown
+            logger.info("Latents are normalised by the statistics that the weights in %s were trained with.", place)
             self.cache.statistics = self.vae.statistics = inherited
         assert self.vae.statistics is not None
         self._resolved["encoder"]["vae"] |= {
@@ -370,7 +336,7 @@ class TrainingRun:
             self._resolved,
             parameters=count_parameters(model),
             metrics=read_metrics(self.folder.path / METRICS),
-            device=_describe_device(self.device),
+            device=describe_device(self.device),
             prompt=self.cache.records[int(self.train_records[0])].prompt,
             has_samples=newest_samples(self.folder.path) is not None,
         )
@@ -386,9 +352,10 @@ class TrainingRun:
             "validation_table": None if self.table is None else self.table.digest,
         }
         resumed = self.config.resume is not None
-        records = {"data": data} | parent_run(self.folder.path, self.config, self.checkpoint)
+        about = {"parameters": count_parameters(self.raw_model), "flops_per_sample": self.flops_per_sample}
+        records = {"data": data, "model": about} | parent_run(self.folder.path, self.config, self.checkpoint)
         environment = self.folder.write_records(
-            self._resolved, self.config if resumed else None, _describe_device(self.device), records
+            self._resolved, self.config if resumed else None, describe_device(self.device), records
         )
         warn_of_differences(environment)
         return environment
@@ -407,48 +374,6 @@ class TrainingRun:
             environment=environment,
         )
 
-    def _announce(self) -> None:
-        _, height, width = max(self.cache.shapes, key=math.prod)
-        logger.info(
-            "%s: %s parameters, %.2f GFLOP forward a picture; %d records to train on, %d held out; on %s",
-            self.config.model.name,
-            f"{count_parameters(self.raw_model):,}",
-            forward_flops(self.raw_model, height, width, self.cache.prompt_shape[0]) / 1e9,
-            len(self.train_records),
-            len(self.held_out),
-            _describe_device(self.device),
-        )
-        if self.config.data.attribution:
-            logger.info("%s", self.config.data.attribution)
-        if self.table is None:
-            logger.info("No records are held out (data.validation_fraction=0): no validation loss.")
-        logger.info("Run folder: %s", self.folder.shown)
-
-    def _say_what_next(self, stopped: bool) -> None:
-        folder = self.folder.shown
-        if stopped:
-            logger.info("Stopped at step %d. To go on: python -m aaa.train resume=%s", self.progress.step, folder)
-            return
-        prompt = self.cache.records[int(self.train_records[0])].prompt
-        logger.info(
-            "Done: %s\n"
-            '  sample:  python -m aaa.sample model=%s prompt="%s"\n'
-            "  resume:  python -m aaa.train resume=%s trainer.max_steps=%d\n"
-            "  compare: python -m aaa.compare %s",
-            folder,
-            folder,
-            prompt.replace('"', "'"),
-            folder,
-            2 * self.config.trainer.max_steps,
-            folder.parent,
-        )
-
 
 def _wait(_step: int) -> None:
     """What other processes do while the first one looks: their next step waits for it."""
-
-
-def _describe_device(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{device.type} ({torch.get_num_threads()} threads)"

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from tests.e2e.conftest import SMALL, Command, Finished, losses, run_in
+from tests.forked import start
 
 SmallRun = tuple[Path, Finished]
 
@@ -40,8 +41,9 @@ SmallRun = tuple[Path, Finished]
         (["data.source=null"], "data.source=None: must name a class or function with _target_"),
     ],
 )
-def test_a_run_that_cannot_be_is_refused(command: Command, arguments: list[str], expected: str) -> None:
-    assert expected in command("aaa.train", *arguments, "logger=none").error
+def test_a_run_that_cannot_be_is_refused(tmp_path: Path, arguments: list[str], expected: str) -> None:
+    run = start(tmp_path, "aaa.train", *arguments, "logger=none")
+    assert expected in Finished(run.wait(100), run.out.read_text(), run.err.read_text()).error
 
 
 def test_missing_weights_and_data_are_named_at_once(command: Command) -> None:

@@ -59,7 +59,8 @@ def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return only_run(folder)
 
 
-@pytest.mark.parametrize("kills", [4, pytest.param(40, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [40])
 def test_a_run_that_is_killed_at_any_moment_is_exact_when_it_goes_on(
     tmp_path: Path, whole_run: Path, kills: int
 ) -> None:

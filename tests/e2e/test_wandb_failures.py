@@ -19,7 +19,7 @@ QUICK = ["logger.init_timeout_seconds=4", "logger.finish_timeout_seconds=5", "tr
 CANNOT, NOT_ALL = "W&B cannot be reached", "W&B has not taken everything"
 
 
-@pytest.mark.parametrize("failing", ["refuse", "hang"])
+@pytest.mark.parametrize("failing", ["refuse", pytest.param("hang", marks=pytest.mark.slow)])
 def test_a_server_that_is_not_there_at_the_start(tmp_path: Path, small_run: SmallRun, failing: str) -> None:
     shutil.copytree(small_run[0].parents[2] / ".cache", tmp_path / ".cache")
     with wandb_server() as server:
@@ -38,7 +38,7 @@ def test_a_server_that_is_not_there_at_the_start(tmp_path: Path, small_run: Smal
     assert found.exit_code == 0
 
 
-@pytest.mark.parametrize("failing", ["error", "hang"])
+@pytest.mark.parametrize("failing", ["error", pytest.param("hang", marks=pytest.mark.slow)])
 def test_a_server_that_fails_in_mid_run(tmp_path: Path, small_run: SmallRun, failing: str) -> None:
     shutil.copytree(small_run[0].parents[2] / ".cache", tmp_path / ".cache")
     arguments = [

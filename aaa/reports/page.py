@@ -1,0 +1,110 @@
+"""The comparison as one HTML page that needs no server and no network."""
+
+import base64
+import io
+import json
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from aaa.errors import UserError
+from aaa.reports.runs import Run, differing_keys
+
+TEMPLATE = Path(__file__).with_name("page.html")
+POINTS = 400  # of a curve; more than a screen can show
+STRIP_RUNS, STRIP_PICTURES, STRIP_WIDTH = 24, 6, 360
+AXES = ("step", "samples", "seconds", "flops")
+
+
+def write_page(runs: list[Run], path: Path) -> None:
+    """Write the page.
+
+    Args:
+        runs: to compare.
+        path: of the HTML file.
+
+    Raises:
+        UserError: if it cannot be written.
+    """
+    # Within a script element nothing may look like the end of one.
+    data = json.dumps(_content(runs), separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(TEMPLATE.read_text(encoding="utf-8").replace("__DATA__", data), encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror}).") from None
+
+
+def _content(runs: list[Run]) -> dict[str, Any]:
+    keys = differing_keys(runs)
+    metrics = dict.fromkeys(
+        name for run in runs for row in run.metrics for name in row if "/" in name and name != "perf/peak_memory_gib"
+    )
+    return {
+        "keys": [key.removesuffix("._target_") for key in keys],
+        "metrics": list(metrics),
+        "runs": [_run(run, keys, metrics, with_pictures=number < STRIP_RUNS) for number, run in enumerate(runs)],
+    }
+
+
+def _run(run: Run, keys: list[str], metrics: Iterable[str], *, with_pictures: bool) -> dict[str, Any]:
+    settings = {key.removesuffix("._target_"): _setting(key, run.config.get(key)) for key in keys}
+    last = {name: value for name in metrics if (value := _number(run.last(name))) is not None}
+    best_step, best = run.best_with_step("val/loss")
+    return {
+        "name": run.name,
+        "settings": settings,
+        "last": last | {axis: _number(run.last(axis)) for axis in AXES},
+        "best": _number(best),
+        "bestStep": best_step,
+        "parameters": run.environment.get("model", {}).get("parameters"),
+        "curves": {name: curve for name in metrics if (curve := _curve(run, name))["y"]},
+        "pictures": _pictures(run) if with_pictures else [],
+    }
+
+
+def _curve(run: Run, metric: str) -> dict[str, list[float | None]]:
+    """A curve thinned out to what can be seen: means of stretches of equal numbers of points."""
+    columns: dict[str, list[float]] = {axis: run.curve(axis, metric)[0] for axis in AXES}
+    ys = [value if (value := _number(y)) is not None else math.nan for y in run.curve("step", metric)[1]]
+    stretch = max(1, math.ceil(len(ys) / POINTS))
+    pieces = [slice(start, start + stretch) for start in range(0, len(ys), stretch)]
+    thinned: dict[str, list[float | None]] = {
+        axis: [_rounded(values[piece][-1]) for piece in pieces] for axis, values in columns.items()
+    }
+    return thinned | {"y": [_rounded(sum(ys[piece]) / len(ys[piece])) for piece in pieces]}
+
+
+def _pictures(run: Run) -> list[dict[str, Any]]:
+    """Sample grids over training time, small."""
+    files = sorted((run.folder / "samples").glob("step-????????.png"))
+    chosen = [files[round(i * (len(files) - 1) / max(STRIP_PICTURES - 1, 1))] for i in range(STRIP_PICTURES)]
+    strip = []
+    for file in dict.fromkeys(chosen if len(files) > STRIP_PICTURES else files):
+        try:
+            with Image.open(file) as picture:
+                picture.thumbnail((STRIP_WIDTH, STRIP_WIDTH * 4))
+                buffer = io.BytesIO()
+                picture.convert("RGB").save(buffer, "WEBP", quality=80)
+        except (OSError, ValueError):
+            continue  # a picture more or less: the numbers are what is compared
+        source = base64.b64encode(buffer.getvalue()).decode()
+        strip.append({"step": int(file.stem.removeprefix("step-")), "src": f"data:image/webp;base64,{source}"})
+    return strip
+
+
+def _setting(key: str, value: Any) -> Any:
+    if key.endswith("_target_") and value:
+        return str(value).rpartition(".")[2]
+    return value if isinstance(value, int | float | str | bool) or value is None else json.dumps(value)
+
+
+def _number(value: Any) -> float | None:
+    return value if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def _rounded(value: float) -> float | None:
+    return float(f"{value:.6g}") if math.isfinite(value) else None

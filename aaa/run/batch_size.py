@@ -1,0 +1,53 @@
+"""How many samples a step has: what is configured, once it is known to fit, or as many as do."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+from torch import Tensor, nn
+
+from aaa.run.folder import batch_size_of
+from aaa.training.fitting import largest_batch, measure_footprint, require_fit
+
+logger = logging.getLogger(__name__)
+
+
+def fitting_batch_size(
+    configured: int | str,
+    earlier: Path | None,
+    trial_loss: Callable[[int], Tensor],
+    model: nn.Module,
+    accelerator: Accelerator,
+    *,
+    micro_batches: int,
+    records: int,
+) -> int:
+    """The batch size of all processes and micro-batches together.
+
+    Args:
+        configured: a number, or `auto`.
+        earlier: run folder whose choice `auto` takes over, if it has come to one.
+        trial_loss: the loss of so many samples, to measure what they take.
+        model: takes them.
+        accelerator: says on which device, and how many processes share the batch.
+        micro_batches: of a step.
+        records: to train on.
+
+    Raises:
+        UserError: if it does not fit, with the largest that does.
+    """
+    parts = accelerator.num_processes, micro_batches
+    footprint = measure_footprint(trial_loss, model, accelerator.device)
+    batch_size = configured
+    if configured == "auto":
+        batch_size = "auto" if earlier is None else batch_size_of(earlier) or "auto"
+    if batch_size == "auto":
+        chosen = [largest_batch(footprint, *parts, records, accelerator.device)]
+        if accelerator.num_processes > 1:
+            broadcast_object_list(chosen)
+        logger.info("trainer.batch_size=auto: %d", chosen[0])
+        return chosen[0]
+    require_fit(footprint, int(batch_size), *parts, accelerator.device)
+    return int(batch_size)

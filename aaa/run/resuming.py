@@ -1,0 +1,94 @@
+"""Taking up a run where it stopped: the newest whole checkpoint, and everything that is in it."""
+
+import logging
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+from torch import nn
+from torch.optim import Optimizer
+
+from aaa.checkpoint_folders import newest_whole
+from aaa.data.cache import LatentCache
+from aaa.errors import UserError
+from aaa.run.export import exported_step
+from aaa.run.folder import RunFolder
+from aaa.training.checkpoint import AVERAGE, MODEL, load_optimizer, load_state, load_weights
+from aaa.training.ema import EMA
+from aaa.training.loop import Progress
+
+logger = logging.getLogger(__name__)
+
+
+def checkpoint_to_go_on_from(folder: RunFolder, resume: str | None, accelerator: Accelerator) -> Path | None:
+    """The newest whole checkpoint of a run that is resumed, if it has any; the same for all processes.
+
+    Args:
+        folder: of the run.
+        resume: the run folder, `auto`, or None.
+        accelerator: tells the first process, which looks, from the others.
+    """
+    found = [newest_whole(folder.path) if resume is not None and accelerator.is_main_process else None]
+    if accelerator.num_processes > 1:
+        broadcast_object_list(found)
+    if found[0] is None and resume not in (None, "auto"):
+        logger.info("There is no checkpoint in %s yet: starting at step 0.", folder.shown)
+    return found[0]
+
+
+def restore(
+    checkpoint: Path,
+    model: nn.Module,
+    ema: EMA | None,
+    optimizer: Optimizer,
+    cache: LatentCache,
+    folder: RunFolder,
+    *,
+    max_steps: int,
+    finished_is_fine: bool,
+    device: torch.device,
+) -> Progress:
+    """Take up a checkpoint.
+
+    Args:
+        checkpoint: the folder.
+        model, ema, optimizer: take their states.
+        cache: what is trained on; must be what the run was trained on.
+        folder: of the run.
+        max_steps: that the run is to take in all.
+        finished_is_fine: whether a run that has taken them and exported its model may be taken up.
+        device: of the model.
+
+    Returns:
+        How far the run is.
+
+    Raises:
+        UserError: if the checkpoint is not one of this run as it is configured, or nothing is left to do.
+    """
+    state = load_state(checkpoint)
+    if state.cache_fingerprint != cache.fingerprint:
+        raise UserError(
+            f"{checkpoint}: the run was trained on other latents than {cache.path} holds. Were the pictures, prompts, "
+            "data or encoder changed since? Set them back, or train a new run."
+        )
+    finished = state.step >= max_steps and not state.unlooked and exported_step(folder.path) == state.step
+    if finished and not finished_is_fine:
+        raise UserError(
+            f"{folder.shown} has already taken {state.step} of trainer.max_steps={max_steps} steps. "
+            f"To go on: trainer.max_steps={2 * state.step}"
+        )
+    load_weights(checkpoint / MODEL, model)
+    load_optimizer(checkpoint, optimizer)
+    if ema is not None:
+        if not (checkpoint / AVERAGE).is_file():
+            raise UserError(f"{checkpoint} has no {AVERAGE}, but trainer.ema_decay is not 0.")
+        load_weights(checkpoint / AVERAGE, ema.module)
+        ema.n_averaged.fill_(state.ema_updates)
+    if finished:
+        logger.info("%s is finished: there is nothing left to do.", folder.shown)
+    else:
+        logger.info("Going on from step %d (%s)", state.step, checkpoint)
+    progress = Progress(state.step, state.seconds, state.skipped_steps, list(state.unlooked))
+    progress.take_up(state.unlogged, device)
+    return progress
