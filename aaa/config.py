@@ -123,7 +123,7 @@ class CheckpointConfig:
     metric: str = "val/loss"
     higher_is_better: bool = False
     keep_every_steps: int = 0
-    in_background: bool = True
+    in_background: bool | None = None  # None: where a GPU trains; a CPU has no time to spare
 
 
 @dataclass

@@ -154,7 +154,7 @@ class TrainingRun:
         self.keeper = CheckpointKeeper(
             self.folder.path / "checkpoints",
             Keep(keep.keep_last, keep.keep_best, keep.metric, keep.higher_is_better, keep.keep_every_steps),
-            in_background=keep.in_background,
+            in_background=self.device.type != "cpu" if keep.in_background is None else keep.in_background,
         )
         preview = config.sampling.preview
         painter = Painter(
