@@ -22,6 +22,7 @@ def main() -> None:
     parser.add_argument("runs", nargs="+", type=Path, help="run folders, or folders of them such as outputs/NAME")
     parser.add_argument("--html", type=Path, default=Path("compare.html"), help="where to write the page")
     parser.add_argument("--curves", type=Path, default=Path("curves.png"), help="where to draw the loss curves")
+    parser.add_argument("--map", type=Path, default=Path("map.png"), help="where to draw loss by two settings, if any")
     parser.add_argument("--csv", type=Path, help="also write the table as CSV")
     parser.add_argument("--json", type=Path, help="also write the table as JSON")
     parser.add_argument("--watch", action="store_true", help="only show the table, again and again while runs go on")
@@ -40,6 +41,7 @@ def compare(arguments: argparse.Namespace) -> None:
     from rich.console import Console
 
     from aaa.reports.curves import draw_curves
+    from aaa.reports.heat_map import draw_heat_map
     from aaa.reports.page import write_page
     from aaa.reports.runs import read_runs
     from aaa.reports.table import as_rows, comparison
@@ -48,12 +50,14 @@ def compare(arguments: argparse.Namespace) -> None:
     console = Console(width=None if sys.stdout.isatty() else 200)
     console.print(comparison(runs))
     draw_curves(runs, arguments.curves)
+    mapped = draw_heat_map(runs, arguments.map)
     write_page(runs, arguments.html)
     if arguments.csv is not None:
         _write_csv(runs, arguments.csv)
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(as_rows(runs), indent=2), encoding="utf-8")
-    console.print(f"Loss curves: {arguments.curves}\nPage: {arguments.html}")
+    console.print(f"Loss curves: {arguments.curves}" + (f"\nBy two settings: {arguments.map}" if mapped else ""))
+    console.print(f"Page: {arguments.html}")
 
 
 def watch(paths: Sequence[Path]) -> None:

@@ -191,11 +191,15 @@ def test_a_sweep_gives_a_folder_and_a_wandb_run_for_each_job(tmp_path: Path, sma
     assert {(run.config["optimizer"]["learning_rate"], run.config["model"]["depth"]) for run in found} == {
         (rate, depth) for rate in (1e-4, 3e-4, 1e-3) for depth in (1, 2)
     }
-    table = run_in(tmp_path, "aaa.compare", str(runs[0].parent), "--curves", "curves.png")
+    table = run_in(tmp_path, "aaa.compare", str(runs[0].parent), "--csv", "table.csv", "--json", "table.json")
     assert table.code == 0, table.err
     assert "optimizer.learning_rate" in table.out
     assert "6 runs" in table.out
     assert Image.open(tmp_path / "curves.png").width > 500
+    assert Image.open(tmp_path / "map.png").width > 300
+    assert "loss by noise level" in (tmp_path / "compare.html").read_text()
+    assert len((tmp_path / "table.csv").read_text().splitlines()) == 7
+    assert {row["model.depth"] for row in json.loads((tmp_path / "table.json").read_text())} == {1, 2}
 
 
 def test_a_failed_job_ends_as_failed_and_the_sweep_goes_on(tmp_path: Path, small_run: SmallRun) -> None:

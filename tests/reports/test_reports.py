@@ -7,8 +7,10 @@ from rich.console import Console
 
 from aaa.errors import UserError
 from aaa.reports.curves import draw_curves
+from aaa.reports.heat_map import draw_heat_map, two_settings
 from aaa.reports.runs import differing_keys, read_runs
-from aaa.reports.table import comparison
+from aaa.reports.table import as_rows, comparison
+from tests.reports.made_up_runs import make_runs
 
 
 def make_run(folder: Path, rate: float, losses: list[float]) -> Path:
@@ -69,5 +71,22 @@ def test_folders_without_runs_are_named(tmp_path: Path, sweep: Path) -> None:
     with pytest.raises(UserError, match="no run in it"):
         read_runs([tmp_path / "empty"])
     (sweep / "0" / "config.yaml").write_text("{")
-    with pytest.raises(UserError, match="not a run's config"):
+    with pytest.raises(UserError, match="not a config in YAML"):
         read_runs([sweep])
+
+
+def test_loss_is_drawn_by_two_settings_if_there_are_two(tmp_path: Path, sweep: Path) -> None:
+    make_runs(tmp_path / "runs", [1e-3, 5e-3], [2, 4], [1, 2], rows=20)
+    assert two_settings(read_runs([tmp_path / "runs"])) == ("model.depth", "optimizer.learning_rate")
+    assert draw_heat_map(read_runs([tmp_path / "runs"]), tmp_path / "map.png")
+    assert Image.open(tmp_path / "map.png").width > 200
+    assert not draw_heat_map(read_runs([sweep]), tmp_path / "none.png")
+    assert not (tmp_path / "none.png").exists()
+
+
+def test_rows_are_for_other_programs(sweep: Path) -> None:
+    rows = as_rows(read_runs([sweep]))
+    assert [row["run"] for row in rows] == ["1", "0"]
+    assert rows[1]["best val/loss"] == 0.6
+    assert rows[1]["best step"] == 2
+    assert rows[0]["optimizer.learning_rate"] == 2.0

@@ -1,0 +1,53 @@
+"""Validation loss by two settings, as a picture."""
+
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from aaa.reports.runs import Run, differing_keys
+
+
+def two_settings(runs: list[Run]) -> tuple[str, str] | None:
+    """The first two keys that differ and are numbers in every run, seeds apart; None if there are not two."""
+    keys = [
+        key
+        for key in differing_keys(runs)
+        if key != "seed" and all(isinstance(run.config.get(key), int | float) for run in runs)
+    ]
+    return (keys[0], keys[1]) if len(keys) > 1 else None
+
+
+def draw_heat_map(runs: list[Run], path: Path) -> bool:
+    """Draw the last validation loss over two settings, repeats being averaged; False if there are not two.
+
+    Args:
+        runs: to compare.
+        path: of the PNG.
+    """
+    keys = two_settings(runs)
+    cells: dict[tuple[Any, Any], list[float]] = {}
+    for run in runs if keys is not None else []:
+        if (loss := run.last("val/loss")) is not None:
+            cells.setdefault((run.config[keys[0]], run.config[keys[1]]), []).append(loss)  # type: ignore[index]
+    if keys is None or not cells:
+        return False
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+    from matplotlib.colors import LogNorm
+
+    xs, ys = (sorted({cell[axis] for cell in cells}) for axis in (0, 1))
+    table = [[mean(cells[x, y]) if (x, y) in cells else float("nan") for x in xs] for y in ys]
+    size = 1.5 + 1.1 * len(xs), 1.2 + 0.6 * len(ys)
+    figure, axis = plt.subplots(figsize=size, constrained_layout=True)
+    axis.imshow(table, cmap="viridis_r", aspect="auto", norm=LogNorm())
+    for row, values in enumerate(table):
+        for column, value in enumerate(values):
+            axis.text(column, row, f"{value:.3g}", ha="center", va="center", bbox={"color": "white", "alpha": 0.7})
+    axis.set_xticks(range(len(xs)), [f"{x:g}" for x in xs])
+    axis.set_yticks(range(len(ys)), [f"{y:g}" for y in ys])
+    axis.set(xlabel=keys[0], ylabel=keys[1], title="validation loss")
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+    return True

@@ -1,0 +1,120 @@
+"""The page of a comparison, in a real browser where there is one."""
+
+import json
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aaa.reports.page import write_page
+from aaa.reports.runs import read_runs
+from tests.reports.made_up_runs import make_runs
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    api = pytest.importorskip("playwright.sync_api")
+    if CHROMIUM is None:
+        pytest.skip("no Chromium here")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("page")
+    make_runs(folder / "runs", [1e-3, 5e-3, 2e-2], [2, 4, 8], [1, 2], rows=200)
+    write_page(read_runs([folder / "runs"]), folder / "compare.html")
+    return folder / "compare.html"
+
+
+def test_the_page_holds_everything_itself(page_file: Path) -> None:
+    text = page_file.read_text()
+    addresses = set(re.findall(r"https?://[^\s\"')]+", text))
+    assert addresses == {"http://www.w3.org/2000/svg"}  # the name of a namespace, which nobody fetches
+    found = re.search(r'<script id="data" type="application/json">(.*?)</script>', text, re.S)
+    assert found is not None
+    data = json.loads(found[1])
+    assert len(data["runs"]) == 18
+    assert set(data["keys"]) == {"optimizer.learning_rate", "model.depth", "seed"}
+    curve = data["runs"][0]["curves"]["train/loss"]
+    assert len(curve["y"]) == len(curve["flops"]) == 200
+    assert data["runs"][0]["pictures"][0]["src"].startswith("data:image/webp;base64,")
+
+
+def test_names_that_look_like_html_stay_text(tmp_path: Path) -> None:
+    make_runs(tmp_path / "runs", [1e-3], [2, 4], [1], rows=20)
+    evil = tmp_path / "runs" / "<script>alert(1)<"
+    shutil.copytree(tmp_path / "runs" / "0.001-2-1", evil)
+    write_page(read_runs([tmp_path / "runs"]), tmp_path / "compare.html")
+    assert "<script>alert" not in (tmp_path / "compare.html").read_text()
+
+
+def test_the_page_in_a_browser(browser: Any, page_file: Path, tmp_path: Path) -> None:
+    problems: list[str] = []
+    for scheme in ("light", "dark"):
+        page = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme=scheme)
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("request", lambda request: problems.append(request.url) if request.url.startswith("http") else None)
+        page.goto(page_file.as_uri())
+        page.wait_for_selector("body[data-ready]")
+        page.screenshot(path=tmp_path / f"{scheme}.png", full_page=True)
+    rows = page.locator("#rows tr")
+    assert rows.count() == 18
+    titles = [title.removesuffix(" ↑") for title in page.locator("#head th").all_inner_texts()]
+    losses = column_of(page, titles.index("val loss"))
+    assert losses == sorted(losses)
+    page.get_by_role("button", name="model.depth").click()
+    depths = column_of(page, titles.index("model.depth"))
+    assert depths == sorted(depths)
+    assert depths != losses
+    assert page.locator('th[aria-sort="ascending"]').count() == 1
+    page.fill("#filter", "depth=4")
+    assert rows.count() == 6
+    page.fill("#filter", "")
+    page.keyboard.press("Tab")
+    first = page.locator("#rows .swatch").first
+    first.focus()
+    page.keyboard.press("Enter")
+    assert page.locator("#rows tr.hidden").count() == 1
+    assert "17 shown" in page.locator("#summary").inner_text()
+    page.get_by_role("button", name="Hide all").click()
+    assert page.locator("#rows tr.hidden").count() == 18
+    page.get_by_role("button", name="Show all").click()
+    for title in ("by two settings", "a line a run", "Seeds folded", "by noise level", "Loss against parameters"):
+        assert page.get_by_role("heading", name=title).count() == 1, title
+    page.select_option("#axis", "flops")
+    page.locator("#chart").hover(position={"x": 400, "y": 200})
+    assert page.locator(".strip figure").count() == 36
+    page.emulate_media(media="print")
+    assert not page.locator(".controls").first.is_visible()
+    assert problems == []
+
+
+def column_of(page: Any, number: int) -> list[float]:
+    return [float(text) for text in page.locator(f"#rows td:nth-child({number + 1})").all_inner_texts()]
+
+
+@pytest.mark.slow
+def test_two_hundred_runs_of_ten_thousand_points_open_at_once(browser: Any, tmp_path: Path) -> None:
+    rates = [1e-3 * 1.3**n for n in range(10)]
+    make_runs(tmp_path / "runs", rates, [2, 4, 6, 8], [1, 2, 3, 4, 5], rows=10_000, pictures=1)
+    began = time.monotonic()
+    write_page(read_runs([tmp_path / "runs"]), tmp_path / "compare.html")
+    written = time.monotonic() - began
+    page = browser.new_page()
+    began = time.monotonic()
+    page.goto((tmp_path / "compare.html").as_uri())
+    page.wait_for_selector("body[data-ready]")
+    opened = time.monotonic() - began
+    size = (tmp_path / "compare.html").stat().st_size / 2**20
+    print(f"200 runs x 10,000 points: written in {written:.1f} s, {size:.1f} MiB, open after {opened:.2f} s")
+    assert page.locator("#rows tr").count() == 200
