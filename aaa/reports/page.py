@@ -81,9 +81,10 @@ def _curve(run: Run, metric: str) -> dict[str, list[float | None]]:
 def _pictures(run: Run) -> list[dict[str, Any]]:
     """Sample grids over training time, small."""
     files = sorted((run.folder / "samples").glob("step-????????.png"))
-    chosen = [files[round(i * (len(files) - 1) / max(STRIP_PICTURES - 1, 1))] for i in range(STRIP_PICTURES)]
+    if len(files) > STRIP_PICTURES:
+        files = [files[round(i * (len(files) - 1) / (STRIP_PICTURES - 1))] for i in range(STRIP_PICTURES)]
     strip = []
-    for file in dict.fromkeys(chosen if len(files) > STRIP_PICTURES else files):
+    for file in files:
         try:
             with Image.open(file) as picture:
                 picture.thumbnail((STRIP_WIDTH, STRIP_WIDTH * 4))

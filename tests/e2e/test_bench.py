@@ -100,5 +100,5 @@ def test_ways_are_measured_with_the_configs_model(command: Command, tmp_path: Pa
     done = command("aaa.bench", "bench=ways", *SMALL[:6], "trainer.batch_size=2", *few)
     assert done.code == 0, done.err
     rows = results(tmp_path)["rows"]
-    assert len(rows) == 10
+    assert len(rows) == 11
     assert all(row["without ms"] > 0 and row["with ms"] > 0 for row in rows)

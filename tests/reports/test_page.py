@@ -50,6 +50,13 @@ def test_the_page_holds_everything_itself(page_file: Path) -> None:
     assert data["runs"][0]["pictures"][0]["src"].startswith("data:image/webp;base64,")
 
 
+@pytest.mark.parametrize("pictures", [0, 40])
+def test_however_many_pictures_a_run_has(tmp_path: Path, pictures: int) -> None:
+    make_runs(tmp_path / "runs", [1e-3], [2, 4], [1], rows=40, pictures=pictures)
+    write_page(read_runs([tmp_path / "runs"]), tmp_path / "compare.html")
+    assert (tmp_path / "compare.html").read_text().count("data:image/webp") == 2 * min(pictures, 6)
+
+
 def test_names_that_look_like_html_stay_text(tmp_path: Path) -> None:
     make_runs(tmp_path / "runs", [1e-3], [2, 4], [1], rows=20)
     evil = tmp_path / "runs" / "<script>alert(1)<"
