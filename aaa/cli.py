@@ -96,6 +96,8 @@ def _run_overrides(earlier: EarlierRun | None) -> list[str]:
         overrides.append("hydra.output_subdir=null")
     if earlier is not None:
         overrides += ["hydra.job.name=train", "hydra/hydra_logging=none"]
+        if not resumed:
+            overrides.append("resume=null")  # the run to repeat may have been resumed itself
         if not helper:
             overrides.append(f"hydra.run.dir='{earlier.folder}'" if resumed else f"hydra.run.dir='{NEW_FOLDER}'")
             overrides += [f"hydra.sweep.dir='{NEW_FOLDER}'", "hydra.sweep.subdir=${hydra.job.num}"]

@@ -11,7 +11,7 @@ import torch
 
 from aaa.checkpoint_folders import checkpoints, damage, step_of
 from aaa.errors import UserError
-from aaa.training.checkpoint import Snapshot, load_state, remove_checkpoint, write_checkpoint
+from aaa.training.checkpoint import STATE, Snapshot, load_state, remove_checkpoint, write_checkpoint
 from aaa.training.memory import available_memory, held_memory
 
 logger = logging.getLogger(__name__)
@@ -115,7 +115,8 @@ class CheckpointKeeper:
 
     def _write(self, snapshot: Snapshot) -> None:
         written = write_checkpoint(self.folder, snapshot)
-        whole = [path for path in checkpoints(self.folder.parent) if path == written or damage(path, hashed=()) is None]
+        found = checkpoints(self.folder.parent)
+        whole = [path for path in found if path == written or damage(path, hashed=(STATE,)) is None]
         metrics = {step_of(path): load_state(path).metrics for path in whole}
         doomed = self.keep.to_delete(metrics)
         for path in whole:

@@ -204,3 +204,17 @@ def test_a_job_of_submitit_is_preempted_and_goes_on(tmp_path: Path, small_run: S
     assert steps() == list(range(1, len(steps()) + 1))
     (log,) = tmp_path.glob("outputs/*/*/0/train.log")
     assert f"Going on from step {taken}" in log.read_text()
+
+
+def test_a_run_that_was_resumed_can_be_repeated_by_a_sweep(tmp_path: Path, small_run: SmallRun) -> None:
+    shutil.copytree(small_run[0].parents[2] / ".cache", tmp_path / ".cache")
+    shutil.copytree(small_run[0], tmp_path / "run", symlinks=True)
+    resumed = start(tmp_path, "aaa.train", "resume=run", "trainer.max_steps=14", environment={"WANDB_MODE": "disabled"})
+    assert resumed.wait(60) == 0, resumed.err.read_text()
+    few = ["trainer.max_steps=3", "trainer.sample_every_steps=0", "evaluation.num_images=1"]
+    sweep = start(tmp_path, "aaa.train", "-m", "repeat=run", "seed=0,1", *few, environment={"WANDB_MODE": "disabled"})
+    assert sweep.wait(60) == 0, sweep.err.read_text()
+    first, second = sorted(path.parent for path in tmp_path.glob("outputs/*/*/*/metrics.jsonl"))
+    assert losses(first)[1] == losses(tmp_path / "run")[1]
+    assert losses(second)[1] != losses(first)[1]
+    assert list(losses(first)) == [1, 2, 3]
