@@ -265,7 +265,8 @@ def group_options() -> dict[str, list[str]]:
 
 
 def _list_groups() -> str:
-    return "\n".join(f"  {group + '=':15}{', '.join(options)}" for group, options in group_options().items())
+    groups = {"+experiment" if name == "experiment" else name: options for name, options in group_options().items()}
+    return "\n".join(f"  {group + '=':15}{', '.join(options)}" for group, options in groups.items())
 
 
 def check_config(config: DictConfig) -> None:

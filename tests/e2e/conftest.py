@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.forked import start
+
 # A run that takes seconds: few small pictures, few steps.
 SMALL = [
     "data.resolution=16",
@@ -63,10 +65,18 @@ def run_in(folder: Path, *arguments: str, **environment: str) -> Finished:
     return Finished(done.returncode, done.stdout, done.stderr)
 
 
+def fork_in(folder: Path, *arguments: str, **environment: str) -> Finished:
+    """The same in a process that has torch imported already, which most errors are found in time without."""
+    forked = start(folder, *arguments, environment=environment)
+    code = forked.wait(400)
+    return Finished(code, forked.out.read_text(), forked.err.read_text())
+
+
 @pytest.fixture
-def command(tmp_path: Path) -> Command:
-    """Run `python -m ...` in a fresh folder."""
-    return lambda *arguments, **environment: run_in(tmp_path, *arguments, **environment)
+def command(tmp_path: Path, request: pytest.FixtureRequest) -> Command:
+    """Run `python -m ...` in a fresh folder; forked in modules that say so with `FORKED = True`."""
+    run = fork_in if getattr(request.module, "FORKED", False) else run_in
+    return lambda *arguments, **environment: run(tmp_path, *arguments, **environment)
 
 
 @pytest.fixture(scope="session")

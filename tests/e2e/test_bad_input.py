@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.e2e.conftest import SMALL, Command, Finished, losses, run_in
-from tests.forked import start
+from tests.e2e.conftest import SMALL, Command, Finished, fork_in, losses, run_in
+
+FORKED = True
 
 SmallRun = tuple[Path, Finished]
 
@@ -42,8 +43,7 @@ SmallRun = tuple[Path, Finished]
     ],
 )
 def test_a_run_that_cannot_be_is_refused(tmp_path: Path, arguments: list[str], expected: str) -> None:
-    run = start(tmp_path, "aaa.train", *arguments, "logger=none")
-    assert expected in Finished(run.wait(100), run.out.read_text(), run.err.read_text()).error
+    assert expected in fork_in(tmp_path, "aaa.train", *arguments, "logger=none").error
 
 
 def test_missing_weights_and_data_are_named_at_once(command: Command) -> None:
@@ -104,16 +104,16 @@ def test_a_checkpoint_that_does_not_fit_is_named_and_kept(tmp_path: Path, small_
 
     before = content()
     more = ["resume=outputs/x/y", "trainer.max_steps=20"]
-    error = run_in(tmp_path, "aaa.train", *more, "model.dim=32").error
+    error = fork_in(tmp_path, "aaa.train", *more, "model.dim=32").error
     assert "model.safetensors: its weights do not fit the configured model" in error
-    assert "trained on other latents" in run_in(tmp_path, "aaa.train", *more, "data.resolution=32").error
+    assert "trained on other latents" in fork_in(tmp_path, "aaa.train", *more, "data.resolution=32").error
     assert (
         "trainer.batch_size=many: must be a whole number, or auto"
-        in run_in(tmp_path, "aaa.train", *more, "trainer.batch_size=many").error
+        in fork_in(tmp_path, "aaa.train", *more, "trainer.batch_size=many").error
     )
-    assert "a resumed run keeps its config" in run_in(tmp_path, "aaa.train", *more, "model=dit_10m").error
+    assert "a resumed run keeps its config" in fork_in(tmp_path, "aaa.train", *more, "model=dit_10m").error
     assert content() == before
-    assert run_in(tmp_path, "aaa.train", *more).code == 0
+    assert fork_in(tmp_path, "aaa.train", *more).code == 0
     assert "max_steps: 20" in (run / ".hydra" / "config.yaml").read_text()
 
 

@@ -67,6 +67,7 @@ def test_encode_builds_opens_and_reads(command: Command, tmp_path: Path) -> None
     assert all(row["pictures/s"] > 0 and row["peak GiB"] > 0 for row in rows[:2])
 
 
+@pytest.mark.slow
 def test_startup_times_the_commands(command: Command, tmp_path: Path) -> None:
     done = command("aaa.bench", "bench=startup", *TINY, "data.source.num_records=20", "bench.repeats=1")
     assert done.code == 0, done.err

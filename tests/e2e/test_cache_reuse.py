@@ -6,6 +6,8 @@ from pathlib import Path
 
 from tests.e2e.conftest import Command
 
+FORKED = True
+
 ENCODE = ["aaa.encode", "data=imagefolder", "data.root=pictures", "data.resolution=16", "encoder=pixel"]
 
 

@@ -12,6 +12,8 @@ from tests.data.test_huggingface import dataset
 from tests.data.test_webdataset import png, shard
 from tests.e2e.conftest import SMALL, Command, losses, only_run
 
+FORKED = True
+
 SHORT = [
     *(override for override in SMALL if not override.startswith(("data.source", "evaluation"))),
     "trainer.max_steps=2",

@@ -11,6 +11,8 @@ from tests.e2e.conftest import SMALL, Command, losses, only_run
 from tests.encoders.test_huggingface import make_model
 from tests.pretrained import make_taef2
 
+FORKED = True
+
 TINY = [
     *(override for override in SMALL if not override.startswith("data.resolution")),
     "data.resolution=32",

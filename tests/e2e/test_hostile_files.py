@@ -13,7 +13,7 @@ from tests.hostile_files import CORPUS, Hostile, noise_picture
 
 SECONDS = 60
 MOST_GIB = 2.0
-MAY_WRITE = ("run", "outputs", ".cache", "drawn", ".out-", ".err-", "curves.png")
+MAY_WRITE = ("run", "outputs", ".cache", "drawn", ".out-", ".err-", "curves.png", "compare.html")
 
 
 def test_the_corpus_is_large_and_of_many_kinds() -> None:

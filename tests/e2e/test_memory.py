@@ -6,6 +6,8 @@ import pytest
 
 from tests.e2e.conftest import SMALL, Command, losses, metrics, only_run
 
+FORKED = True
+
 SHORT = [*SMALL, "logger=none", "trainer.max_steps=4", "trainer.precision=float32"]
 
 

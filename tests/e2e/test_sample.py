@@ -12,6 +12,8 @@ from PIL import Image
 
 from tests.e2e.conftest import Command, Finished
 
+FORKED = True
+
 SmallRun = tuple[Path, Finished]
 PROMPT = "prompt=a large blue circle at the center on a white background"
 
