@@ -72,6 +72,8 @@ class WandbLogger:
             logger.info("W&B: no account, logging offline.")
         if self._run.settings.mode == "offline":
             logger.info("To upload the run later: wandb sync %s", self._folder())
+        elif self._run.url is not None:
+            logger.info("W&B: %s", self._run.url)
         self._run.save(str(run.folder / ENVIRONMENT), base_path=str(run.folder), policy="now")
 
     def _init(self, run: RunInfo, run_id: str, mode: str) -> Any:
