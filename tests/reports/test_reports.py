@@ -1,4 +1,9 @@
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -90,3 +95,20 @@ def test_rows_are_for_other_programs(sweep: Path) -> None:
     assert rows[1]["best val/loss"] == 0.6
     assert rows[1]["best step"] == 2
     assert rows[0]["optimizer.learning_rate"] == 2.0
+
+
+def test_runs_that_go_on_can_be_watched(sweep: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "aaa.compare", str(sweep), "--watch"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"COLUMNS": "200", "FORCE_COLOR": "1"},
+    ) as process:
+        time.sleep(3)
+        make_run(sweep / "2", 3.0, [0.2])
+        time.sleep(3)
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "2 runs" in out
+    assert "3 runs" in out
