@@ -19,6 +19,7 @@ def bench(config: "DictConfig") -> None:
     from aaa.assemble import build, pick_device
     from aaa.config import check_config
     from aaa.errors import UserError
+    from aaa.run.messages import describe_device
     from aaa.tracking.console import console
     from aaa.tracking.environment import describe_environment
 
@@ -27,8 +28,7 @@ def bench(config: "DictConfig") -> None:
         raise UserError("trainer.batch_size=auto: a benchmark measures a number.")
     device = pick_device(config.trainer.device)
     report = build(config, "bench").run(config, device)
-    name = torch.cuda.get_device_name() if device == "cuda" else f"cpu ({torch.get_num_threads()} threads)"
-    report.save(Path(config.output_dir), describe_environment(name))
+    report.save(Path(config.output_dir), describe_environment(describe_device(torch.device(device))))
     console.print(report.table())
     logger.info("Wrote results.json and plot.png to %s", config.output_dir)
 

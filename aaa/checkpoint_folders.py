@@ -8,7 +8,7 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from pathlib import Path
 
 from aaa.errors import UserError
@@ -16,7 +16,8 @@ from aaa.errors import UserError
 logger = logging.getLogger(__name__)
 
 FOLDER = re.compile(r"step-(\d{8,})")
-MANIFEST = "manifest.json"
+MANIFEST, STATE = "manifest.json", "state.json"
+MODEL, AVERAGE, OPTIMIZER = "model.safetensors", "ema.safetensors", "optimizer.pt"
 
 
 def write_manifest(folder: Path) -> None:
@@ -72,23 +73,17 @@ def newest_whole(run: Path, hashed: Collection[str] | None = None) -> Path | Non
         UserError: if there are checkpoints, but none that is whole.
     """
     found = checkpoints(run)
-    for checkpoint in _whole(found, hashed):
-        return checkpoint
+    for checkpoint in found:
+        problem = damage(checkpoint, hashed)
+        if problem is None:
+            return checkpoint
+        logger.warning("%s is damaged: %s. Taking the one before it.", checkpoint, problem)
     if found:
         raise UserError(
             f"{run / 'checkpoints'}: none of its {len(found)} checkpoints is whole; the warnings above say what is "
             "wrong with each. Bring one back from a copy, or move them away to start again at step 0."
         )
     return None
-
-
-def _whole(found: list[Path], hashed: Collection[str] | None) -> Iterator[Path]:
-    for checkpoint in found:
-        problem = damage(checkpoint, hashed)
-        if problem is None:
-            yield checkpoint
-        else:
-            logger.warning("%s is damaged: %s. Taking the one before it.", checkpoint, problem)
 
 
 def _digest(path: Path) -> str:

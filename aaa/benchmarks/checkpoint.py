@@ -14,10 +14,8 @@ from torch.optim import Optimizer
 from aaa.benchmarks.report import Report
 from aaa.benchmarks.subject import Subject, make_subject
 from aaa.benchmarks.timing import seconds
-from aaa.checkpoint_folders import newest_whole
+from aaa.checkpoint_folders import AVERAGE, MODEL, newest_whole
 from aaa.training.checkpoint import (
-    AVERAGE,
-    MODEL,
     Snapshot,
     State,
     load_optimizer,

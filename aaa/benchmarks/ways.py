@@ -16,7 +16,7 @@ from torch.optim import AdamW, Muon
 from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn
 
 from aaa.benchmarks.report import Report
-from aaa.benchmarks.subject import make_subject
+from aaa.benchmarks.subject import Subject, make_subject
 from aaa.benchmarks.timing import seconds
 from aaa.data import cache_writer
 from aaa.data.cache import CachedRecord
@@ -78,26 +78,31 @@ class Ways:
         place = subject.accelerator.device
         rows = []
 
+        def step_seconds(subject: Subject) -> float:
+            """The median of whole steps, after one to warm up."""
+            step = partial(subject.bare_step, batch_size)
+            return median([seconds(lambda: step(next(numbers)), place) for _ in range(1 + self.repeats)][1:])
+
         losses = Way("losses stay on the device", lambda: whole(next(numbers)).item(), lambda: whole(next(numbers)))
         rows.append(self._row(losses, place))
-        without = median([seconds(lambda: whole(next(numbers)), place) for _ in range(1 + self.repeats)][1:])
+        without = step_seconds(subject)
         if device == "cpu":
             keep_freed_memory()
-            used = median([seconds(lambda: whole(next(numbers)), place) for _ in range(1 + self.repeats)][1:])
+            used = step_seconds(subject)
             rows.append(_as_row("memory that tensors free is kept", without, used))
             without = used
         torch.use_deterministic_algorithms(True)
-        used = median([seconds(lambda: whole(next(numbers)), place) for _ in range(1 + self.repeats)][1:])
+        used = step_seconds(subject)
         torch.use_deterministic_algorithms(False)
         rows.append(_as_row("trainer.deterministic=true, which costs", without, used))
         subject.close()
         if self.prompt_tokens >= config.encoder.max_prompt_tokens:
             return rows
         trimmed = make(prompt_tokens=self.prompt_tokens)
-        times = [seconds(lambda: trimmed.bare_step(batch_size, next(numbers)), place) for _ in range(1 + self.repeats)]
+        used = step_seconds(trimmed)
         trimmed.close()
         name = f"prompts of {self.prompt_tokens} tokens instead of {config.encoder.max_prompt_tokens}"
-        rows.append(_as_row(name, without, median(times[1:])))
+        rows.append(_as_row(name, without, used))
         return rows
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from aaa.checkpoint_folders import damage, newest_whole
+from aaa.checkpoint_folders import AVERAGE, MODEL, STATE, damage, newest_whole
 from aaa.config import CONF, SamplingConfig
 from aaa.encoders.statistics import LatentStatistics
 from aaa.errors import UserError
@@ -18,6 +18,7 @@ from aaa.trust import is_own_class, read_json_config, read_yaml_config, targets
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 RUN_CONFIG = "config.yaml"
+DRAWN_WITH = (MODEL, AVERAGE)  # of a checkpoint
 KEPT = ("model", "encoder", "scheduler", "sampling", "data")  # of a run's config, what sampling needs
 
 
@@ -68,13 +69,15 @@ def find_saved(path: Path, weights: str, trust_config: bool, heads: int | None =
         )
     if (path / CONFIG).is_file():
         saved = SavedModel(path / WEIGHTS, read_json_config(path / CONFIG))
-    elif (path / "state.json").is_file():
+    elif (path / STATE).is_file():
+        if (problem := damage(path, DRAWN_WITH)) is not None:
+            raise UserError(f"model={path}: the checkpoint is damaged: {problem}.")
         saved = _from_checkpoint(path, weights)
     elif (path / RUN_CONFIG).is_file():
         finished = path / "model"
         if (finished / CONFIG).is_file() and weights == "ema":
             saved = SavedModel(finished / WEIGHTS, read_json_config(finished / CONFIG))
-        elif (checkpoint := newest_whole(path, hashed=("ema.safetensors", WEIGHTS))) is not None:
+        elif (checkpoint := newest_whole(path, DRAWN_WITH)) is not None:
             saved = _from_checkpoint(checkpoint, weights)
         else:
             raise UserError(f"model={path}: this run has not saved a checkpoint yet.")
@@ -141,11 +144,9 @@ def _from_checkpoint(checkpoint: Path, weights: str) -> SavedModel:
     run = checkpoint.parent.parent
     if not (run / RUN_CONFIG).is_file():
         raise UserError(f"model={checkpoint}: the config.yaml of its run is not in {run}.")
-    if (problem := damage(checkpoint, hashed=("ema.safetensors", WEIGHTS))) is not None:
-        raise UserError(f"model={checkpoint}: the checkpoint is damaged: {problem}.")
     config = _read_run_config(run / RUN_CONFIG)
-    ema = checkpoint / "ema.safetensors"
-    chosen = ema if weights == "ema" and ema.is_file() else checkpoint / WEIGHTS
+    ema = checkpoint / AVERAGE
+    chosen = ema if weights == "ema" and ema.is_file() else checkpoint / MODEL
     return SavedModel(chosen, sampling_config(config))
 
 

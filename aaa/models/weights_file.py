@@ -100,6 +100,16 @@ def model_header(numbers: DiTNumbers) -> str:
     return json.dumps(asdict(numbers))
 
 
+def other_numbers(path: Path, numbers: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers of the model in a file that are not these, as `build_dit` takes them.
+
+    Raises:
+        UserError: if the file is damaged or holds no DiT.
+    """
+    found = asdict(read_dit_numbers(path, numbers.get("heads")))
+    return {key: value for key, value in found.items() if key in numbers and value != numbers[key]}
+
+
 def require_numbers(path: Path, numbers: Mapping[str, Any]) -> None:
     """Refuse a file whose weights are not those of a model with these numbers, before such a model is made.
 
@@ -110,9 +120,7 @@ def require_numbers(path: Path, numbers: Mapping[str, Any]) -> None:
     Raises:
         UserError: naming what differs.
     """
-    found = asdict(read_dit_numbers(path, numbers.get("heads")))
-    other = {key: value for key, value in found.items() if key in numbers and value != numbers[key]}
-    if other:
+    if other := other_numbers(path, numbers):
         listed = ", ".join(f"model.{key} is {value}, its config says {numbers[key]}" for key, value in other.items())
         raise UserError(f"{path}: its weights are those of another model: {listed}.")
 

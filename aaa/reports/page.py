@@ -4,7 +4,6 @@ import base64
 import io
 import json
 import math
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -50,31 +49,40 @@ def _content(runs: list[Run]) -> dict[str, Any]:
     }
 
 
-def _run(run: Run, keys: list[str], metrics: Iterable[str], *, with_pictures: bool) -> dict[str, Any]:
-    settings = {key.removesuffix("._target_"): _setting(key, run.config.get(key)) for key in keys}
+def _run(run: Run, keys: list[str], metrics: dict[str, None], *, with_pictures: bool) -> dict[str, Any]:
+    settings = {key.removesuffix("._target_"): _plain(run.setting(key)) for key in keys}
     last = {name: value for name in metrics if (value := _number(run.last(name))) is not None}
-    best_step, best = run.best_with_step("val/loss")
     return {
         "name": run.name,
         "settings": settings,
         "last": last | {axis: _number(run.last(axis)) for axis in AXES},
-        "best": _number(best),
-        "bestStep": best_step,
+        "best": _number(run.best("val/loss")),
         "parameters": run.environment.get("model", {}).get("parameters"),
-        "curves": {name: curve for name in metrics if (curve := _curve(run, name))["y"]},
+        "curves": _curves(run, metrics),
         "pictures": _pictures(run) if with_pictures else [],
     }
 
 
-def _curve(run: Run, metric: str) -> dict[str, list[float | None]]:
-    """A curve thinned out to what can be seen: means of stretches of equal numbers of points."""
-    columns: dict[str, list[float]] = {axis: run.curve(axis, metric)[0] for axis in AXES}
-    ys = [value if (value := _number(y)) is not None else math.nan for y in run.curve("step", metric)[1]]
+def _curves(run: Run, metrics: dict[str, None]) -> dict[str, dict[str, list[float | None]]]:
+    """A curve of each metric, against each axis; rows without an axis take the last one's."""
+    columns: dict[str, dict[str, list[float]]] = {}
+    at = dict.fromkeys(AXES, 0.0)
+    for row in run.metrics:
+        at |= {axis: row[axis] for axis in AXES if axis in row}
+        for name in row.keys() & metrics.keys():
+            column = columns.setdefault(name, {axis: [] for axis in (*AXES, "y")})
+            value = _number(row[name])
+            for axis, place in (at | {"y": math.nan if value is None else value}).items():
+                column[axis].append(place)
+    return {name: _thinned(columns[name]) for name in metrics if name in columns}
+
+
+def _thinned(curve: dict[str, list[float]]) -> dict[str, list[float | None]]:
+    """What can be seen of a curve: means of stretches of equal numbers of points, at the end of each."""
+    ys = curve["y"]
     stretch = max(1, math.ceil(len(ys) / POINTS))
     pieces = [slice(start, start + stretch) for start in range(0, len(ys), stretch)]
-    thinned: dict[str, list[float | None]] = {
-        axis: [_rounded(values[piece][-1]) for piece in pieces] for axis, values in columns.items()
-    }
+    thinned = {axis: [_rounded(curve[axis][piece][-1]) for piece in pieces] for axis in AXES}
     return thinned | {"y": [_rounded(sum(ys[piece]) / len(ys[piece])) for piece in pieces]}
 
 
@@ -97,9 +105,7 @@ def _pictures(run: Run) -> list[dict[str, Any]]:
     return strip
 
 
-def _setting(key: str, value: Any) -> Any:
-    if key.endswith("_target_") and value:
-        return str(value).rpartition(".")[2]
+def _plain(value: Any) -> Any:
     return value if isinstance(value, int | float | str | bool) or value is None else json.dumps(value)
 
 

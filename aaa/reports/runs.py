@@ -8,10 +8,10 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from aaa.errors import UserError
+from aaa.tracking.environment import read_environment
 from aaa.tracking.tracker import METRICS, read_metrics
-from aaa.trust import read_json_config, read_yaml_config
+from aaa.trust import read_yaml_config
 
-ENVIRONMENT = "environment.json"
 IGNORED = frozenset({"output_dir", "resume", "repeat", "encoder.vae.latent_mean", "encoder.vae.latent_std"})
 
 
@@ -32,13 +32,18 @@ class Run:
     metrics: list[dict[str, Any]]
     environment: dict[str, Any] = field(default_factory=dict)
 
+    def setting(self, key: str) -> Any:
+        """The value of a config key; of a class or function its name alone."""
+        value = self.config.get(key)
+        return str(value).rpartition(".")[2] if key.endswith("_target_") and value else value
+
     def last(self, metric: str) -> float | None:
         """The newest value of a metric."""
         return next((row[metric] for row in reversed(self.metrics) if metric in row), None)
 
     def best(self, metric: str) -> float | None:
         """The lowest value of a metric."""
-        return min((row[metric] for row in self.metrics if metric in row), default=None)
+        return self.best_with_step(metric)[1]
 
     def best_with_step(self, metric: str) -> tuple[int | None, float | None]:
         """The lowest value of a metric, after the step that it was measured at."""
@@ -88,12 +93,8 @@ def differing_keys(runs: list[Run]) -> list[str]:
 
 
 def _read(folder: Path, name: str) -> Run:
-    try:
-        environment = read_json_config(folder / ENVIRONMENT)
-    except UserError:  # a run that died before it wrote it
-        environment = {}
     config = OmegaConf.to_container(read_yaml_config(folder / "config.yaml"))
-    return Run(folder, name, dict(_leaves(config)), read_metrics(folder / METRICS), environment)
+    return Run(folder, name, dict(_leaves(config)), read_metrics(folder / METRICS), read_environment(folder))
 
 
 def _leaves(value: Any, prefix: str = "") -> Iterable[tuple[str, Any]]:

@@ -32,7 +32,7 @@ def comparison(runs: list[Run]) -> Table:
         table.add_column(SHOWN[metric], justify="right")
     table.add_column("best", justify="right")
     for run in sorted(runs, key=_by_loss):
-        values = [_setting(key, run.config.get(key)) for key in keys] + [_short(run.last(metric)) for metric in metrics]
+        values = [_short(run.setting(key)) for key in keys] + [_short(run.last(metric)) for metric in metrics]
         table.add_row(run.name, *values, _short(run.best("val/loss")))
     return table
 
@@ -52,10 +52,6 @@ def as_rows(runs: list[Run]) -> list[dict[str, Any]]:
 def _by_loss(run: Run) -> float:
     loss = run.last("val/loss")
     return float("inf") if loss is None or loss != loss else loss
-
-
-def _setting(key: str, value: object) -> str:
-    return str(value).rpartition(".")[2] if key.endswith("_target_") and value else _short(value)
 
 
 def _short(value: object) -> str:

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 
 from aaa.run.folder import batch_size_of
+from aaa.run.processes import of_first_process
 from aaa.training.fitting import largest_batch, measure_footprint, require_fit
 
 logger = logging.getLogger(__name__)
@@ -44,10 +44,8 @@ def fitting_batch_size(
     if configured == "auto":
         batch_size = "auto" if earlier is None else batch_size_of(earlier) or "auto"
     if batch_size == "auto":
-        chosen = [largest_batch(footprint, *parts, records, accelerator.device)]
-        if accelerator.num_processes > 1:
-            broadcast_object_list(chosen)
-        logger.info("trainer.batch_size=auto: %d", chosen[0])
-        return chosen[0]
+        chosen = of_first_process(largest_batch(footprint, *parts, records, accelerator.device), accelerator)
+        logger.info("trainer.batch_size=auto: %d", chosen)
+        return chosen
     require_fit(footprint, int(batch_size), *parts, accelerator.device)
     return int(batch_size)

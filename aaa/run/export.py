@@ -36,7 +36,7 @@ def export_model(run: Path, model: nn.Module, config: dict[str, Any], metadata: 
         aside.rename(final)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(aside, ignore_errors=True)
-        raise cannot_write(final, error if isinstance(error, OSError) else OSError(0, str(error))) from error
+        raise cannot_write(final, error) from error
 
 
 def newest_samples(run: Path) -> Path | None:

@@ -4,17 +4,18 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
+from aaa.earlier_run import COMPOSED
 from aaa.errors import UserError
-from aaa.tracking.environment import write_environment
+from aaa.run.processes import of_first_process
+from aaa.tracking.environment import ENVIRONMENT, write_environment
 from aaa.tracking.files import replace_text
 from aaa.tracking.redaction import redact, without_secrets
 from aaa.trust import read_yaml_config
 
-CONFIG, COMPOSED, ENVIRONMENT = "config.yaml", ".hydra/config.yaml", "environment.json"
+CONFIG = "config.yaml"
 
 
 class RunFolder:
@@ -29,7 +30,7 @@ class RunFolder:
     """
 
     def __init__(self, path: Path, accelerator: Accelerator) -> None:
-        self.path = Path(_of_first_process(str(path), accelerator))
+        self.path = Path(of_first_process(str(path), accelerator))
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock = None
         if accelerator.is_main_process:
@@ -70,13 +71,6 @@ class RunFolder:
             plain = without_secrets(OmegaConf.to_container(composed, resolve=False))
             replace_text(self.path / COMPOSED, redact(OmegaConf.to_yaml(OmegaConf.create(plain))))
         return write_environment(self.path / ENVIRONMENT, device, records)
-
-
-def _of_first_process(value: str, accelerator: Accelerator) -> str:
-    values = [value]
-    if accelerator.num_processes > 1:
-        broadcast_object_list(values)
-    return values[0]
 
 
 def batch_size_of(run: Path) -> int | None:

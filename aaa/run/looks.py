@@ -9,6 +9,7 @@ from accelerate import Accelerator
 from PIL import Image
 from torch import Tensor, nn
 
+from aaa.data.records import Split
 from aaa.evaluation.grid import make_grid
 from aaa.evaluation.painter import Painter
 from aaa.evaluation.protocol import Evaluation
@@ -58,7 +59,7 @@ class Looks:
     ) -> None:
         self.models, self.accelerator, self.dtype = models, accelerator, dtype
         self.table, self.painter, self.evaluation = table, painter, evaluation
-        self.records = {"train": train_records, "held_out": held_out}
+        self.records = {"train": train_records, "validation": held_out}
         self.num_images, self.folder = num_images, folder
         self.tracker, self.signals = tracker, signals
         self.last_validation_loss: float | None = None
@@ -84,7 +85,7 @@ class Looks:
 
     def sample(self, step: int) -> None:
         """Draw and save a grid of pictures with each model."""
-        held_out = self.records["held_out"][: self.num_images // 2]
+        held_out = self.records["validation"][: self.num_images // 2]
         records = torch.cat([self.records["train"][: self.num_images - len(held_out)], held_out])
         for suffix, model in self.models.items():
             with self.signals.interruptible():
@@ -96,8 +97,8 @@ class Looks:
         """Log how good pictures are."""
         model = next(iter(self.models.values())).eval()
 
-        def draw(split: str, count: int) -> tuple[Sequence[str], Sequence[Image.Image]]:
-            return self.painter.draw(model, self.records["train" if split == "train" else "held_out"][:count])
+        def draw(split: Split, count: int) -> tuple[Sequence[str], Sequence[Image.Image]]:
+            return self.painter.draw(model, self.records[split][:count])
 
         with self.signals.interruptible():
             metrics = self.evaluation.evaluate(draw)

@@ -1,37 +1,31 @@
 """What a run says of itself when it starts and when it ends."""
 
 import logging
-import math
 from pathlib import Path
 
 import torch
-
-from aaa.data.cache import LatentCache
-from aaa.models.dit import AAADiT
-from aaa.models.factory import count_parameters, forward_flops
 
 logger = logging.getLogger(__name__)
 
 
 def announce(
-    folder: Path, name: str, model: AAADiT, cache: LatentCache, train: int, held_out: int, device: torch.device
+    folder: Path, name: str, parameters: int, flops: float, train: int, held_out: int, device: torch.device
 ) -> None:
     """Model, data, device and folder.
 
     Args:
         folder: of the run, as it is shown.
         name: of the model's config.
-        model: its parameters are counted.
-        cache: what it is trained on.
+        parameters: of the model.
+        flops: of its forward pass, for one picture.
         train, held_out: records of either kind.
         device: that trains.
     """
-    _, height, width = max(cache.shapes, key=math.prod)
     logger.info(
         "%s: %s parameters, %.2f GFLOP forward a picture; %d records to train on, %d held out; on %s",
         name,
-        f"{count_parameters(model):,}",
-        forward_flops(model, height, width, cache.prompt_shape[0]) / 1e9,
+        f"{parameters:,}",
+        flops / 1e9,
         train,
         held_out,
         describe_device(device),

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from aaa.data.cache import LatentCache
 from aaa.data.split import micro_batch
 from aaa.diffusion.loss import draw_dropout_and_levels
 from aaa.diffusion.schedulers import NoiseScheduler
@@ -34,20 +33,17 @@ class OddSteps:
 
     Args:
         folder: of the run.
-        feed: the data order.
-        cache: names the records.
+        feed: the data order, and the records.
         scheduler: drew the noise levels.
         model: its parameters are measured.
-        seed, prompt_dropout, batch_size, micro_batches: of the run.
+        prompt_dropout, batch_size, micro_batches: of the run.
         device: that drew them.
     """
 
     folder: Path
     feed: Feed
-    cache: LatentCache
     scheduler: NoiseScheduler
     model: nn.Module
-    seed: int
     prompt_dropout: float
     batch_size: int
     micro_batches: int
@@ -94,10 +90,10 @@ class OddSteps:
                     processes=len(step.sample_losses),
                 )
                 share = len(positions)
-                draws = generator(self.seed, "step", step.step - 1, micro, rank, device=self.device)
+                draws = generator(self.feed.seed, "step", step.step - 1, micro, rank, device=self.device)
                 dropped, levels = draw_dropout_and_levels(self.scheduler, share, self.prompt_dropout, draws)
                 for place, index in enumerate(self.feed.records_at(positions)):
-                    record = self.cache.records[index]
+                    record = self.feed.cache.records[index]
                     samples.append(
                         {
                             "record": record.key,

@@ -1,6 +1,5 @@
 """The record of where a run comes from: what it went on with or repeats, and whether that ran on the same things."""
 
-import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from aaa.checkpoint_folders import step_of
-from aaa.run.folder import ENVIRONMENT
+from aaa.tracking.environment import read_environment
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +23,7 @@ def parent_run(folder: Path, config: DictConfig, checkpoint: Path | None) -> dic
         checkpoint: that it goes on from, or None.
     """
     if checkpoint is not None:
-        before = _read(folder / ENVIRONMENT)
+        before = read_environment(folder)
         earlier = before.pop("earlier", [])
         parent = {"how": "resume", "run": str(folder), "step": step_of(checkpoint)}
         return {"parent": parent, "earlier": [*earlier, before]}
@@ -39,7 +38,7 @@ def warn_of_differences(environment: dict[str, Any]) -> None:
     parent = environment["parent"]
     if parent is None or parent["how"] == "init_from":
         return
-    before = environment["earlier"][-1] if parent["how"] == "resume" else _read(Path(parent["run"]) / ENVIRONMENT)
+    before = environment["earlier"][-1] if parent["how"] == "resume" else read_environment(Path(parent["run"]))
     if differences := _differences(before, environment):
         logger.warning(
             "%s ran with something else, so that numbers may differ: %s.", parent["run"], "; ".join(differences)
@@ -59,11 +58,3 @@ def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
         elif old is not None and old != new:
             found.append(f"{key} {old} -> {new}")
     return found
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # a run that died before it wrote it
-        return {}
-    return content if isinstance(content, dict) else {}

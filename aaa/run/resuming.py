@@ -5,16 +5,16 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
 from torch import nn
 from torch.optim import Optimizer
 
-from aaa.checkpoint_folders import newest_whole
+from aaa.checkpoint_folders import AVERAGE, MODEL, newest_whole
 from aaa.data.cache import LatentCache
 from aaa.errors import UserError
 from aaa.run.export import exported_step
 from aaa.run.folder import RunFolder
-from aaa.training.checkpoint import AVERAGE, MODEL, load_optimizer, load_state, load_weights
+from aaa.run.processes import of_first_process
+from aaa.training.checkpoint import load_optimizer, load_state, load_weights
 from aaa.training.ema import EMA
 from aaa.training.loop import Progress
 
@@ -29,12 +29,11 @@ def checkpoint_to_go_on_from(folder: RunFolder, resume: str | None, accelerator:
         resume: the run folder, `auto`, or None.
         accelerator: tells the first process, which looks, from the others.
     """
-    found = [newest_whole(folder.path) if resume is not None and accelerator.is_main_process else None]
-    if accelerator.num_processes > 1:
-        broadcast_object_list(found)
-    if found[0] is None and resume not in (None, "auto"):
+    found = newest_whole(folder.path) if resume is not None and accelerator.is_main_process else None
+    found = of_first_process(found, accelerator)
+    if found is None and resume not in (None, "auto"):
         logger.info("There is no checkpoint in %s yet: starting at step 0.", folder.shown)
-    return found[0]
+    return found
 
 
 def restore(

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from torch import nn
 from aaa.encoders.statistics import LatentStatistics
 from aaa.errors import UserError
 from aaa.models.saved import find_saved, saved_statistics
-from aaa.models.weights_file import read_dit_numbers
+from aaa.models.weights_file import other_numbers
 from aaa.training.checkpoint import load_weights
 
 logger = logging.getLogger(__name__)
@@ -29,18 +28,13 @@ def start_from(path: Path, model: nn.Module, numbers: Mapping[str, Any]) -> None
         UserError: if they are those of a model of another size.
     """
     file = path if path.is_file() else find_saved(path, weights="ema", trust_config=False).weights
-    configured = {key: value for key, value in numbers.items() if key not in ("name", "init")}
-    found = asdict(read_dit_numbers(file, numbers["heads"]))
-    if other := {key: value for key, value in found.items() if value != configured[key]}:
+    if other := other_numbers(file, numbers):
         fitting = " ".join(f"model.{key}={value}" for key, value in other.items())
         raise UserError(f"init_from={path}: holds a model of another size. To train that one: {fitting}")
     load_weights(file, model)
     logger.info("Starting from the weights in %s", file)
 
 
-def inherited_statistics(resumed: Path | None, init_from: Path | None) -> LatentStatistics | None:
-    """What the weights that are taken up were trained to have latents normalised by, if their place says so."""
-    place = init_from if resumed is None else resumed
-    if place is None or not place.is_dir():  # a file of weights says nothing of it
-        return None
-    return saved_statistics(place)
+def inherited_statistics(place: Path) -> LatentStatistics | None:
+    """What the weights that are taken up from there were trained to have latents normalised by, if they say so."""
+    return saved_statistics(place) if place.is_dir() else None  # a file of weights does not

@@ -37,11 +37,7 @@ from aaa.run.resuming import checkpoint_to_go_on_from, restore
 from aaa.run.starting_weights import inherited_statistics, start_from
 from aaa.tracking.redaction import without_secrets
 from aaa.tracking.tracker import METRICS, RunInfo, Tracker, read_metrics
-from aaa.training.checkpoint import (
-    State,
-    remove_unfinished,
-    take_snapshot,
-)
+from aaa.training.checkpoint import Snapshot, State, remove_unfinished, take_snapshot
 from aaa.training.checkpoint_keeper import CheckpointKeeper, Keep, require_space
 from aaa.training.compiling import compile_model
 from aaa.training.ema import EMA
@@ -52,6 +48,8 @@ from aaa.training.signals import StopSignals
 from aaa.training.tuning import tune_for
 
 logger = logging.getLogger(__name__)
+
+TRAINING_FLOPS = 3  # of a forward pass: itself, and the backward pass, which costs twice as much
 
 
 class TrainingRun:
@@ -135,16 +133,14 @@ class TrainingRun:
             )
         self.raw_model = model
         _, height, width = max(self.cache.shapes, key=math.prod)
-        # Forward once and backward, which costs twice as much.
-        self.flops_per_sample = 3 * forward_flops(model, height, width, self.cache.prompt_shape[0])
+        self.parameters = count_parameters(model)
+        self.flops_per_sample = TRAINING_FLOPS * forward_flops(model, height, width, self.cache.prompt_shape[0])
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
         self.odd_steps = OddSteps(
             self.folder.path,
             self.feed,
-            self.cache,
             self.scheduler,
             model,
-            config.seed,
             trainer.prompt_dropout,
             self.batch_size,
             accumulation,
@@ -188,7 +184,8 @@ class TrainingRun:
                 dtype=self.dtype,
             )
             counts = len(self.train_records), len(self.held_out)
-            announce(self.folder.shown, config.model.name, model, self.cache, *counts, self.device)
+            flops = self.flops_per_sample / TRAINING_FLOPS
+            announce(self.folder.shown, config.model.name, self.parameters, flops, *counts, self.device)
             if config.data.attribution:
                 logger.info("%s", config.data.attribution)
 
@@ -303,7 +300,7 @@ class TrainingRun:
             self.keeper.save(self._snapshot(state), wait=last)
         self.accelerator.wait_for_everyone()
 
-    def _snapshot(self, state: State) -> Any:
+    def _snapshot(self, state: State) -> Snapshot:
         ema = None if self.ema is None else self.ema.module
         optimizer = getattr(self.optimizer, "optimizer", self.optimizer)
         return take_snapshot(state, self.raw_model, ema, optimizer, self._weights_metadata(state.step))
@@ -312,10 +309,9 @@ class TrainingRun:
         """Normalise latents as the weights that are taken up have learned them, and let the model's config say how."""
         if not isinstance(self.vae, NormalisesLatents):
             return
-        init_from = None if self.config.init_from is None else Path(self.config.init_from)
-        inherited = inherited_statistics(None if self.checkpoint is None else self.folder.path, init_from)
+        place = self.config.init_from if self.checkpoint is None else self.folder.shown
+        inherited = None if place is None else inherited_statistics(Path(place))
         if inherited is not None and inherited != self.cache.statistics:
-            place = init_from if self.checkpoint is None else self.folder.shown
             logger.info("Latents are normalised by the statistics that the weights in %s were trained with.", place)
             self.cache.statistics = self.vae.statistics = inherited
         assert self.vae.statistics is not None
@@ -334,7 +330,7 @@ class TrainingRun:
         model = next(iter(self._models().values()))
         card = model_card(
             self._resolved,
-            parameters=count_parameters(model),
+            parameters=self.parameters,
             metrics=read_metrics(self.folder.path / METRICS),
             device=describe_device(self.device),
             prompt=self.cache.records[int(self.train_records[0])].prompt,
@@ -352,7 +348,7 @@ class TrainingRun:
             "validation_table": None if self.table is None else self.table.digest,
         }
         resumed = self.config.resume is not None
-        about = {"parameters": count_parameters(self.raw_model), "flops_per_sample": self.flops_per_sample}
+        about = {"parameters": self.parameters, "flops_per_sample": self.flops_per_sample}
         records = {"data": data, "model": about} | parent_run(self.folder.path, self.config, self.checkpoint)
         environment = self.folder.write_records(
             self._resolved, self.config if resumed else None, describe_device(self.device), records

@@ -10,9 +10,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from aaa.errors import UserError
 from aaa.tracking.files import replace_text
 from aaa.tracking.redaction import hide_argument, without_secrets
+from aaa.trust import read_json_config
 
+ENVIRONMENT = "environment.json"  # in a run folder
 PACKAGES = ("aaa", "accelerate", "diffsynth", "hydra-core", "numpy", "torch", "transformers", "wandb")
 
 
@@ -30,6 +33,14 @@ def write_environment(path: Path, device: str, records: dict[str, Any]) -> dict[
     environment: dict[str, Any] = without_secrets(describe_environment(device) | records)
     replace_text(path, json.dumps(environment, indent=2))
     return environment
+
+
+def read_environment(run: Path) -> dict[str, Any]:
+    """What environment.json of a run folder says; nothing for a run that died before it wrote it."""
+    try:
+        return read_json_config(run / ENVIRONMENT)
+    except UserError:
+        return {}
 
 
 def describe_environment(device: str) -> dict[str, Any]:

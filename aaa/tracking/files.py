@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from aaa.errors import UserError
+from aaa.errors import UserError, reason
 
 
 def replace_text(path: Path, text: str) -> None:
@@ -40,10 +40,10 @@ def append_line(path: Path, line: str) -> None:
         raise cannot_write(path, error) from None
 
 
-def cannot_write(path: Path, error: OSError) -> UserError:
+def cannot_write(path: Path, error: Exception) -> UserError:
     """What to say of a file that the system will not have."""
     return UserError(
-        f"{path}: cannot be written ({error.strerror}). Earlier checkpoints are untouched: make room there, or see to "
+        f"{path}: cannot be written ({reason(error)}). Earlier checkpoints are untouched: make room there, or see to "
         "the permissions of the folder, and go on with resume=RUN_FOLDER."
     )
 

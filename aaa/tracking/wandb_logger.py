@@ -14,13 +14,13 @@ from urllib.parse import urlparse
 import psutil
 from PIL import Image
 
+from aaa.tracking.environment import ENVIRONMENT
 from aaa.tracking.files import replace_text
 from aaa.tracking.redaction import hide_argument
 from aaa.tracking.tracker import RunInfo
 
 logger = logging.getLogger(__name__)
 
-ENVIRONMENT = "environment.json"  # in the run folder
 FLUSH_SECONDS = 2.0  # after which what was logged is in the run folder, whatever happens to W&B's process
 MAX_TAG_LENGTH = 64  # W&B refuses longer ones
 
@@ -60,14 +60,15 @@ class WandbLogger:
         id_file = run.folder / "wandb_id.txt"
         if not id_file.is_file():
             replace_text(id_file, secrets.token_hex(4))
+        run_id = id_file.read_text(encoding="utf-8").strip()
         try:
-            self._run = self._init(run, id_file.read_text(encoding="utf-8").strip(), mode)
+            self._run = self._init(run, run_id, mode)
         except wandb.Error as error:
             if mode != "online":
                 raise
             logger.warning("W&B cannot be reached, logging offline (%s).", str(error).splitlines()[0])
             _abandon_service()
-            self._run = self._init(run, id_file.read_text(encoding="utf-8").strip(), "offline")
+            self._run = self._init(run, run_id, "offline")
         if mode == "offline":
             logger.info("W&B: no account, logging offline.")
         if self._run.settings.mode == "offline":
@@ -81,8 +82,8 @@ class WandbLogger:
 
         wandb.setup(settings=wandb.Settings(silent=True))
         git = run.environment.get("git") or {}
-        newer = {"x_transaction_log_flush_interval": FLUSH_SECONDS}
-        newer = {key: value for key, value in newer.items() if key in wandb.Settings.model_fields}
+        flush = "x_transaction_log_flush_interval"  # not in every version
+        newer = {flush: FLUSH_SECONDS} if flush in wandb.Settings.model_fields else {}
         about = {key: value for key, value in run.environment.items() if key not in ("git", "earlier")}
         return wandb.init(
             project=self.project,

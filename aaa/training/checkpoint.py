@@ -17,12 +17,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from aaa.checkpoint_folders import write_manifest
+from aaa.checkpoint_folders import AVERAGE, MODEL, OPTIMIZER, STATE, write_manifest
 from aaa.errors import UserError, reason
 from aaa.models.weights_file import read_dit_tensors
-
-STATE = "state.json"
-MODEL, AVERAGE, OPTIMIZER = "model.safetensors", "ema.safetensors", "optimizer.pt"
 
 
 @dataclass  # not frozen: OmegaConf would not fill it
@@ -94,7 +91,12 @@ class Snapshot:
 
     def on_cpu(self) -> "Snapshot":
         """A copy in the CPU's memory, which training may go on beside."""
-        model, ema, optimizer = (_copied(part) for part in (self.model, self.ema, self.optimizer))
+        from accelerate.utils import recursively_apply  # takes a second, which drawing pictures need not wait for
+
+        model, ema, optimizer = (
+            recursively_apply(lambda tensor: tensor.detach().to("cpu", copy=True), part)
+            for part in (self.model, self.ema, self.optimizer)
+        )
         return Snapshot(self.state, model, ema, optimizer, self.metadata)
 
 
@@ -164,14 +166,6 @@ def tensor_bytes(tree: Any) -> int:
         return tree.nbytes
     values = tree.values() if isinstance(tree, Mapping) else tree if isinstance(tree, list | tuple) else ()
     return sum(tensor_bytes(value) for value in values)
-
-
-def _copied(tree: Any) -> Any:
-    if isinstance(tree, Tensor):
-        return tree.detach().to("cpu", copy=True)
-    if isinstance(tree, Mapping):
-        return {key: _copied(value) for key, value in tree.items()}
-    return [_copied(value) for value in tree] if isinstance(tree, list) else tree
 
 
 def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import torch
 
-from aaa.checkpoint_folders import checkpoints, damage, step_of
+from aaa.checkpoint_folders import STATE, checkpoints, damage, step_of
 from aaa.errors import UserError
-from aaa.training.checkpoint import STATE, Snapshot, load_state, remove_checkpoint, write_checkpoint
+from aaa.training.checkpoint import Snapshot, load_state, remove_checkpoint, write_checkpoint
 from aaa.training.memory import available_memory, held_memory
 
 logger = logging.getLogger(__name__)

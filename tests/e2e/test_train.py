@@ -213,25 +213,16 @@ def test_a_failed_job_ends_as_failed_and_the_sweep_goes_on(tmp_path: Path, small
     assert "The loss became" in done.err
 
 
+def train_with_two_processes(folder: Path, *arguments: str) -> Finished:
+    launch = ["accelerate.commands.launch", "--cpu", "--mixed_precision=no", "--num_machines=1", "--dynamo_backend=no"]
+    return run_in(folder, *launch, "--num_processes=2", "-m", "aaa.train", *arguments, OMP_NUM_THREADS="1")
+
+
 @pytest.mark.parametrize("accumulation", [1, 2])
 def test_two_processes_share_a_run(tmp_path: Path, small_run: SmallRun, accumulation: int) -> None:
     shutil.copytree(small_run[0].parents[2] / ".cache", tmp_path / ".cache")
-    done = run_in(
-        tmp_path,
-        "accelerate.commands.launch",
-        "--cpu",
-        "--num_processes=2",
-        "--mixed_precision=no",
-        "--num_machines=1",
-        "--dynamo_backend=no",
-        "-m",
-        "aaa.train",
-        *SMALL,
-        "trainer.max_steps=4",
-        f"trainer.gradient_accumulation_steps={accumulation}",
-        "trainer.save_every_steps=4",
-        OMP_NUM_THREADS="1",
-    )
+    few = ["trainer.max_steps=4", "trainer.save_every_steps=4"]
+    done = train_with_two_processes(tmp_path, *SMALL, *few, f"trainer.gradient_accumulation_steps={accumulation}")
     assert done.code == 0, done.err
     run = only_run(tmp_path)
     assert list(losses(run)) == [1, 2, 3, 4]
@@ -247,25 +238,15 @@ def test_two_processes_share_a_run(tmp_path: Path, small_run: SmallRun, accumula
 @pytest.mark.slow
 def test_a_run_may_go_on_with_another_number_of_processes(tmp_path: Path, small_run: SmallRun) -> None:
     shutil.copytree(small_run[0].parents[2] / ".cache", tmp_path / ".cache")
-    launch = ["accelerate.commands.launch", "--cpu", "--mixed_precision=no", "--num_machines=1", "--dynamo_backend=no"]
     quick = [*SMALL, "trainer.max_steps=8", "trainer.save_every_steps=4", "logger=none", "checkpoint.keep_last=null"]
-    two = run_in(tmp_path, *launch, "--num_processes=2", "-m", "aaa.train", *quick, OMP_NUM_THREADS="1")
+    two = train_with_two_processes(tmp_path, *quick)
     assert two.code == 0, two.err
     run = only_run(tmp_path)
     one = run_in(tmp_path, "aaa.train", f"resume={run}", "trainer.max_steps=12")
     assert one.code == 0, one.err
     assert "Going on from step 8" in one.err
     assert list(losses(run)) == list(range(1, 13))
-    again = run_in(
-        tmp_path,
-        *launch,
-        "--num_processes=2",
-        "-m",
-        "aaa.train",
-        f"resume={run}",
-        "trainer.max_steps=16",
-        OMP_NUM_THREADS="1",
-    )
+    again = train_with_two_processes(tmp_path, f"resume={run}", "trainer.max_steps=16")
     assert again.code == 0, again.err
     assert list(losses(run)) == list(range(1, 17))
     assert max(row.get("samples", 0) for row in metrics(run)) == 16 * 8
