@@ -84,34 +84,56 @@ def validation_table(
 
 
 @torch.no_grad()
-def validate(model: Model, table: ValidationTable, device: torch.device, dtype: torch.dtype) -> dict[str, float]:
-    """Unweighted losses over the table.
-
-    Returns:
-        `val/loss`; its standard error; `val/loss_relative`, the share that is left of the loss of the best
-        predictor that sees no structure (see `structureless_loss`); and `val/loss_sigma_0.2_0.4` and the like,
-        the mean over each band of noise levels.
-    """
-    loss = torch.empty(len(table.records))
+def row_losses(model: Model, table: ValidationTable, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """The unweighted loss of each row of the table, `R`."""
+    losses = torch.empty(len(table.records))
     for rows in table.batches():
         latents, prompt_embeds = table.cache.gather(table.records[rows])
         latents, prompt_embeds, noise = (
             tensor.to(device, dtype) for tensor in (latents, prompt_embeds, table.noise(rows))
         )
         sigma = table.sigmas[rows].to(device)
-        loss[rows] = flow_matching_loss(model, latents, prompt_embeds, noise, sigma, sigma * TRAIN_TIMESTEPS).cpu()
+        losses[rows] = flow_matching_loss(model, latents, prompt_embeds, noise, sigma, sigma * TRAIN_TIMESTEPS).cpu()
+    return losses
+
+
+def summarise(losses: Tensor, table: ValidationTable) -> dict[str, float]:
+    """Numbers that say how the rows of the table went.
+
+    The standard error is that of the mean over records: rows of one record are alike, and count as one.
+
+    Args:
+        losses: of each row, `R`.
+        table: the rows.
+
+    Returns:
+        `val/loss`; its standard error; `val/loss_relative`, the share that is left of the loss of the best
+        predictor that sees no structure (see `structureless_loss`); and `val/loss_sigma_0.2_0.4` and the like,
+        the mean over each band of noise levels, each with its standard error.
+    """
     structureless = structureless_loss(table.sigmas, table.latent_variance)
     metrics = {
-        "val/loss": loss.mean().item(),
-        "val/loss_standard_error": loss.std().item() / math.sqrt(len(loss)) if len(loss) > 1 else 0.0,
-        "val/loss_relative": (loss.mean() / structureless.mean()).item(),
+        "val/loss": losses.mean().item(),
+        "val/loss_standard_error": _standard_error(losses, table.records),
+        "val/loss_relative": (losses.mean() / structureless.mean()).item(),
     }
     for band in range(BANDS):
         low, high = band / BANDS, (band + 1) / BANDS
         inside = (table.sigmas >= low) & (table.sigmas < high)
         if inside.any():
-            metrics[f"val/loss_sigma_{low:.1f}_{high:.1f}"] = loss[inside].mean().item()
+            name = f"val/loss_sigma_{low:.1f}_{high:.1f}"
+            metrics[name] = losses[inside].mean().item()
+            metrics[f"{name}_standard_error"] = _standard_error(losses[inside], table.records[inside])
     return metrics
+
+
+def _standard_error(losses: Tensor, records: Tensor) -> float:
+    _, place = records.unique(return_inverse=True)
+    counts = torch.bincount(place)
+    if len(counts) < 2:
+        return 0.0
+    means = torch.zeros(len(counts)).index_add_(0, place, losses) / counts
+    return means.std().item() / math.sqrt(len(counts))
 
 
 def structureless_loss(sigma: Tensor, variance: Tensor) -> Tensor:

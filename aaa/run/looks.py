@@ -13,8 +13,9 @@ from aaa.data.records import Split
 from aaa.evaluation.grid import make_grid
 from aaa.evaluation.painter import Painter
 from aaa.evaluation.protocol import Evaluation
-from aaa.evaluation.validation import ValidationTable, validate
+from aaa.evaluation.validation import ValidationTable, row_losses, summarise
 from aaa.tracking.files import cannot_write
+from aaa.tracking.validation_rows import ValidationRows, write_rows
 from aaa.tracking.tracker import Tracker
 from aaa.training.signals import StopSignals
 
@@ -68,12 +69,21 @@ class Looks:
         """Log the validation losses."""
         if self.table is None:
             return
-        metrics: dict[str, float] = {}
+        losses: dict[str, Tensor] = {}
         with self.signals.interruptible():
             for suffix, model in self.models.items():
                 with self.accelerator.autocast():
-                    losses = validate(model.eval(), self.table, self.accelerator.device, self.dtype)
-                metrics |= {name + suffix: value for name, value in losses.items()}
+                    losses[suffix] = row_losses(model.eval(), self.table, self.accelerator.device, self.dtype)
+        metrics = {
+            name + suffix: value
+            for suffix, of_model in losses.items()
+            for name, value in summarise(of_model, self.table).items()
+        }
+        keys = [self.table.cache.records[record].key for record in self.table.records.tolist()]
+        rows = ValidationRows(
+            step, self.table.digest, keys, self.table.sigmas.tolist(), next(iter(losses.values())).tolist()
+        )
+        write_rows(self.folder, rows)
         self.last_validation_loss = metrics["val/loss"]
         logger.info(
             "Step %d: validation loss %.4f, %.1f%% of what seeing no structure gives",

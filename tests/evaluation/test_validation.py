@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -6,7 +7,7 @@ from torch import Tensor
 
 from aaa.data.cache import LatentCache
 from aaa.data.shapes import ShapesSource
-from aaa.evaluation.validation import structureless_loss, validate, validation_table
+from aaa.evaluation.validation import row_losses, structureless_loss, summarise, validation_table
 from tests.data.test_cache import build
 
 CPU = torch.device("cpu")
@@ -54,7 +55,7 @@ def test_a_model_that_knows_the_answer_has_no_loss_and_a_blind_one_the_structure
         clean, _ = cache.gather(table.records[indices])
         return table.noise(torch.tensor(indices)) - clean
 
-    assert validate(knowing, table, CPU, torch.float32)["val/loss"] == pytest.approx(0, abs=1e-9)
+    assert row_losses(knowing, table, CPU, torch.float32).max().item() == pytest.approx(0, abs=1e-9)
 
     variance = table.latent_variance.view(-1, 1, 1)
     mean = cache.gather(table.records.unique())[0].mean(dim=(0, 2, 3)).view(-1, 1, 1)
@@ -64,9 +65,9 @@ def test_a_model_that_knows_the_answer_has_no_loss_and_a_blind_one_the_structure
         slope = (s - (1 - s) * variance) / ((1 - s).square() * variance + s.square())
         return slope * (latents - (1 - s) * mean) - mean
 
-    metrics = validate(blind, table, CPU, torch.float32)
+    metrics = summarise(row_losses(blind, table, CPU, torch.float32), table)
     assert metrics["val/loss_relative"] == pytest.approx(1, abs=0.05)
-    bands = [value for name, value in metrics.items() if name.startswith("val/loss_sigma_")]
+    bands = [value for name, value in metrics.items() if re.fullmatch(r"val/loss_sigma_[\d._]+", name)]
     assert len(bands) == 5
     assert sum(bands) / 5 == pytest.approx(metrics["val/loss"], rel=1e-5)
 
@@ -76,3 +77,12 @@ def test_the_structureless_loss_at_its_ends() -> None:
     clean, noise = structureless_loss(torch.tensor([0.0, 1.0]), variance)
     assert clean == pytest.approx(1.0)  # the noise cannot be guessed from a clean latent
     assert noise == pytest.approx(0.25)  # nor the latent from noise
+
+
+def test_rows_of_one_record_count_once_in_the_standard_error(cache: LatentCache) -> None:
+    table = validation_table(cache, HELD_OUT, num_records=8, timesteps_per_record=5)
+    assert table is not None
+    by_record = torch.arange(8.0).repeat_interleave(5)
+    metrics = summarise(by_record, table)
+    assert metrics["val/loss_standard_error"] == pytest.approx(torch.arange(8.0).std().item() / 8**0.5)
+    assert metrics["val/loss_sigma_0.2_0.4_standard_error"] == pytest.approx(metrics["val/loss_standard_error"])
