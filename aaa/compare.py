@@ -23,6 +23,7 @@ def main() -> None:
     parser.add_argument("--html", type=Path, default=Path("compare.html"), help="where to write the page")
     parser.add_argument("--curves", type=Path, default=Path("curves.png"), help="where to draw the loss curves")
     parser.add_argument("--map", type=Path, default=Path("map.png"), help="where to draw loss by two settings, if any")
+    parser.add_argument("--baseline", help="run or setting to measure differences from; else the best")
     parser.add_argument("--csv", type=Path, help="also write the table as CSV")
     parser.add_argument("--json", type=Path, help="also write the table as JSON")
     parser.add_argument("--watch", action="store_true", help="only show the table, again and again while runs go on")
@@ -44,11 +45,13 @@ def compare(arguments: argparse.Namespace) -> None:
     from aaa.reports.heat_map import draw_heat_map
     from aaa.reports.page import write_page
     from aaa.reports.runs import read_runs
-    from aaa.reports.table import as_rows, comparison
+    from aaa.reports.table import as_rows, comparison, verdicts
 
     runs = read_runs(arguments.runs)
     console = Console(width=None if sys.stdout.isatty() else 200)
     console.print(comparison(runs))
+    if (judged := verdicts(runs, arguments.baseline)) is not None:
+        console.print(judged)
     draw_curves(runs, arguments.curves)
     mapped = draw_heat_map(runs, arguments.map)
     write_page(runs, arguments.html)

@@ -4,6 +4,8 @@ from typing import Any
 
 from rich.table import Table
 
+from aaa.errors import UserError
+from aaa.reports.paired import difference, find_setting, fold_seeds
 from aaa.reports.runs import Run, differing_keys
 
 SHOWN = {
@@ -47,6 +49,45 @@ def as_rows(runs: list[Run]) -> list[dict[str, Any]]:
         settings = {key: run.config.get(key) for key in keys}
         rows.append({"run": run.name, **settings, **outcome, "best val/loss": best, "best step": best_step})
     return rows
+
+
+def verdicts(runs: list[Run], baseline: str | None = None) -> Table | None:
+    """A row a setting: its validation loss over seeds, and whether it is better or worse than the baseline.
+
+    Args:
+        runs: to compare.
+        baseline: name of a run or setting; None for the setting with the lowest loss.
+
+    Returns:
+        The table, or None if there are no two settings that have validated.
+
+    Raises:
+        UserError: if there is no such baseline.
+    """
+    settings = fold_seeds(runs)
+    if len(settings) < 2 and baseline is None:
+        return None
+    against = settings[0] if baseline is None else find_setting(settings, baseline)
+    table = Table(
+        title=f"Validation loss less that of {'the best, ' if baseline is None else ''}{against.name}",
+        caption="[ ]: 95% interval, of each row by itself. Over pictures: of these very models, not of other seeds.",
+    )
+    for column in ("setting", "val loss", "difference", "over", "is it better?"):
+        table.add_column(column, overflow="fold", justify="right" if column in ("val loss", "difference") else "left")
+    for setting in settings:
+        loss = sum(setting.losses) / len(setting.losses)
+        folded = f"{loss:.4f}" + (f" ± {setting.deviation:.4f}" if setting.deviation is not None else "")
+        if setting is against:
+            table.add_row(setting.name, folded, "", "", "the baseline")
+            continue
+        try:
+            found = difference(setting, against)
+        except UserError as error:
+            table.add_row(setting.name, folded, "-", "-", str(error))
+            continue
+        verdict = ("worse" if found.mean > 0 else "better") if found.is_clear else "cannot be told"
+        table.add_row(setting.name, folded, str(found), f"{found.count} {found.over}", verdict)
+    return table
 
 
 def _by_loss(run: Run) -> float:

@@ -15,8 +15,8 @@ from aaa.evaluation.painter import Painter
 from aaa.evaluation.protocol import Evaluation
 from aaa.evaluation.validation import ValidationTable, row_losses, summarise
 from aaa.tracking.files import cannot_write
-from aaa.tracking.validation_rows import ValidationRows, write_rows
 from aaa.tracking.tracker import Tracker
+from aaa.tracking.validation_rows import ValidationRows, write_rows
 from aaa.training.signals import StopSignals
 
 logger = logging.getLogger(__name__)

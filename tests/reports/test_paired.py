@@ -1,0 +1,117 @@
+import json
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+
+from aaa.errors import UserError
+from aaa.reports.paired import Setting, difference, find_setting, fold_seeds
+from aaa.reports.runs import Run, read_runs
+from aaa.reports.table import verdicts
+from aaa.tracking.validation_rows import ValidationRows, newest_rows, write_rows
+
+PICTURES = 40
+
+
+def make_run(folder: Path, rate: float, seed: int, shift: float, table: str = "a", spread: float = 0.01) -> None:
+    """A run whose losses are those of its pictures, which differ much, plus a shift, which differs little."""
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(f"seed: {seed}\noptimizer: {{learning_rate: {rate}}}\n")
+    draws = random.Random(f"{rate} {seed}")
+    losses = [0.1 * (record + 1) + shift + draws.gauss(0, spread) for record in range(PICTURES) for _ in range(2)]
+    records = [f"{record}" for record in range(PICTURES) for _ in range(2)]
+    write_rows(folder, ValidationRows(10, table, records, [0.25, 0.75] * PICTURES, losses))
+    metrics = {"step": 10, "val/loss": sum(losses) / len(losses)}
+    (folder / "metrics.jsonl").write_text(json.dumps(metrics) + "\n")
+
+
+def shown(runs: list[Run], path: Path, baseline: str | None = None) -> str:
+    console = Console(width=200, record=True, file=(path / "out").open("w"))
+    console.print(verdicts(runs, baseline))
+    return console.export_text()
+
+
+def test_a_small_difference_is_seen_on_the_same_pictures(tmp_path: Path) -> None:
+    make_run(tmp_path / "a", 1e-3, 0, shift=0)
+    make_run(tmp_path / "b", 2e-3, 0, shift=0.02)
+    better, worse = fold_seeds(read_runs([tmp_path]))
+    found = difference(worse, better)
+    # The pictures' own losses go from 0.1 to 4: only pairing can see 0.02.
+    assert (found.over, found.count) == ("pictures", PICTURES)
+    assert found.low < 0.02 < found.high
+    assert found.high - found.low < 0.012
+    assert found.is_clear
+    assert difference(better, worse).mean == pytest.approx(-found.mean)
+    text = shown(read_runs([tmp_path]), tmp_path)
+    assert "the baseline" in text
+    assert "worse" in text
+    assert "better" in shown(read_runs([tmp_path]), tmp_path, baseline="b").rpartition("is it better?")[2]
+
+
+def test_seeds_fold_and_their_spread_is_what_counts(tmp_path: Path) -> None:
+    for seed, shift in ((1, 0.0), (2, 0.05), (3, -0.05)):
+        make_run(tmp_path / f"a{seed}", 1e-3, seed, shift)
+        make_run(tmp_path / f"b{seed}", 2e-3, seed, shift + 0.01)
+        make_run(tmp_path / f"c{seed}", 5e-3, seed + 10, 0.02 - shift)
+    a, b, c = fold_seeds(read_runs([tmp_path]))
+    assert [setting.name for setting in (a, b, c)] == [f"learning_rate={rate}" for rate in ("0.001", "0.002", "0.005")]
+    assert a.deviation == pytest.approx(0.05, abs=0.005)
+    paired = difference(b, a)  # seeds agree: what they have in common falls out
+    assert (paired.over, paired.count) == ("seeds", 3)
+    assert paired.is_clear
+    apart = difference(c, a)  # they do not: three and three say little
+    assert (apart.over, apart.count) == ("seeds", 6)
+    assert not apart.is_clear
+    assert "cannot be told" in shown(read_runs([tmp_path]), tmp_path)
+
+
+def test_other_validation_tables_are_refused(tmp_path: Path) -> None:
+    make_run(tmp_path / "a", 1e-3, 0, 0)
+    make_run(tmp_path / "b", 2e-3, 0, 0.1, table="b")
+    a, b = fold_seeds(read_runs([tmp_path]))
+    with pytest.raises(UserError, match="not validated on the same pictures"):
+        difference(a, b)
+    assert "cannot be compared" in shown(read_runs([tmp_path]), tmp_path)
+
+
+def test_a_baseline_that_is_not_there_is_named(tmp_path: Path) -> None:
+    make_run(tmp_path / "a", 1e-3, 0, 0)
+    make_run(tmp_path / "b", 2e-3, 0, 0)
+    settings = fold_seeds(read_runs([tmp_path]))
+    assert find_setting(settings, "b").name == "b"
+    with pytest.raises(UserError, match=r"--baseline x: no such run or setting. There is: "):
+        find_setting(settings, "x")
+
+
+def test_damaged_and_later_rows_are_passed_over(tmp_path: Path) -> None:
+    make_run(tmp_path / "a", 1e-3, 0, 0)
+    folder = tmp_path / "a" / "validation"
+    (folder / "step-00000020.json").write_text('{"step": 20')
+    (folder / "step-00000015.json").write_text('{"step": 15, "table": "a", "records": [], "sigmas": [], "losses": []}')
+    rows = newest_rows(tmp_path / "a", up_to_step=20)
+    assert rows is not None
+    assert rows.step == 10
+    assert newest_rows(tmp_path / "a", up_to_step=9) is None
+    assert newest_rows(tmp_path, up_to_step=9) is None
+    (folder / "step-00000010.json").unlink()
+    assert fold_seeds(read_runs([tmp_path])) == []
+    assert verdicts(read_runs([tmp_path])) is None
+
+
+losses = st.lists(st.floats(0, 10), min_size=2, max_size=20)
+
+
+@settings(max_examples=60, deadline=None)
+@given(losses, st.floats(-5, 5))
+def test_the_interval_holds_a_shift_that_all_pictures_share(values: list[float], shift: float) -> None:
+    def setting(name: str, numbers: list[float]) -> Setting:
+        keys = [str(index) for index in range(len(numbers))]
+        run = Run(Path(name), name, {}, [])
+        return Setting(name, [run], [ValidationRows(1, "t", keys, [0.5] * len(keys), numbers)])
+
+    found = difference(setting("b", [value + shift for value in values]), setting("a", values))
+    assert found.mean == pytest.approx(shift, abs=1e-9)
+    assert found.low - 1e-6 <= shift <= found.high + 1e-6
