@@ -22,14 +22,21 @@ from omegaconf.errors import OmegaConfBaseException
 
 from aaa.config import CONF, group_options
 from aaa.earlier_run import EarlierRun, earlier_run
+from aaa.earlier_sweep import MULTIRUN, earlier_sweep
 from aaa.errors import UserError
 from aaa.requeue import requeue_on_signal
+from aaa.resolvers import geomspace
 from aaa.tracking.files import replace_text
 from aaa.tracking.redaction import hide_argument, hide_from_now_on, redact
 
 logger = logging.getLogger(__name__)
 
 NEW_FOLDER = "${unused_folder:outputs/${name}/${now:%Y-%m-%d_%H-%M-%S}}"
+
+# The extra that has a launcher or sweeper.
+PLUGINS = {"joblib": "sweeps", "optuna": "sweeps"} | dict.fromkeys(
+    ("submitit_slurm", "submitit_local", "ray"), "cluster"
+)
 
 Task = Callable[[DictConfig], object]
 
@@ -58,7 +65,7 @@ def run(task: Task, config_name: str, config_dir: Path = CONF, texts: tuple[str,
         print(f"error: {redact(explain(error, config_name, config_dir, arguments))}", file=sys.stderr)
 
     try:
-        sys.argv[1:] = _for_hydra(arguments)
+        sys.argv[1:] = _for_hydra([_spread_out(argument) for argument in arguments])
         job = _reported(task, report)
         hydra.main(version_base="1.3", config_path=str(config_dir), config_name=config_name)(job)()
     except KeyboardInterrupt:
@@ -81,6 +88,12 @@ def _quoted(argument: str, texts: tuple[str, ...]) -> str:
         return argument
     escaped = re.sub(r"\\+(?='|$)", lambda match: match[0] * 2, value).replace("'", "\\'").replace("${", "\\${")
     return f"{key}='{escaped}'"
+
+
+def _spread_out(argument: str) -> str:
+    """`key=geomspace(1e-3,1e-1,3)`, which Hydra does not know, as the values that it stands for."""
+    match = re.fullmatch(r"([^=]+)=geomspace\(([^(),]+),([^(),]+),([^(),]+)\)", argument)
+    return argument if match is None else f"{match[1]}={geomspace(*match.groups()[1:])}"
 
 
 def _run_overrides(earlier: EarlierRun | None) -> list[str]:
@@ -108,6 +121,8 @@ def _run_overrides(earlier: EarlierRun | None) -> list[str]:
 
 def _for_hydra(arguments: list[str]) -> list[str]:
     earlier = earlier_run(arguments)
+    if (sweep := earlier_sweep(arguments)) is not None:
+        arguments = _with_overrides(arguments, ["resume=auto", f"hydra.sweep.dir='{sweep}'"])
     flags = [] if earlier is None else [f"--config-dir={earlier.folder / '.hydra'}", "--config-name=config"]
     return [
         *flags,
@@ -155,7 +170,7 @@ def _hide_secrets(config: DictConfig) -> None:
     folder = Path(hydra_config.runtime.output_dir)
     written = [folder / ".hydra" / name for name in ("config.yaml", "overrides.yaml", "hydra.yaml")]
     if hydra_config.mode is RunMode.MULTIRUN:
-        written.append(Path(hydra_config.sweep.dir) / "multirun.yaml")
+        written.append(Path(hydra_config.sweep.dir) / MULTIRUN)
     for path in written:
         if path.is_file() and (redacted := redact(text := path.read_text(encoding="utf-8"))) != text:
             replace_text(path, redacted)
@@ -196,6 +211,8 @@ def explain(error: Exception, config_name: str, config_dir: Path, arguments: lis
 
 
 def _unknown_option(group: str, option: str) -> str:
+    if group in ("hydra/launcher", "hydra/sweeper") and (extra := PLUGINS.get(option)) is not None:
+        return f'{group}={option}: is a plug-in of Hydra that is not installed: pip install -e ".[{extra}]"'
     options = group_options().get(group)
     if options is None:
         return f"{group}={option}: there is no config group '{group}'{_nearest(group, list(group_options()))}."

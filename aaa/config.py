@@ -4,10 +4,7 @@ Only hydra and omegaconf are imported here, so that `--help`, `--cfg job` and a 
 once, before torch is loaded.
 """
 
-import json
-from contextlib import suppress
 from dataclasses import dataclass, field, fields, is_dataclass
-from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +13,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from aaa.errors import UserError
+from aaa.resolvers import register_resolvers
 
 PACKAGE = Path(__file__).resolve().parent
 # A wheel carries conf/ inside the package; a checkout has it beside the package.
@@ -146,6 +144,15 @@ class ValidationConfig:
 
 
 @dataclass
+class SweepConfig:
+    """What the runs of a sweep have to do with each other."""
+
+    resume: bool = False
+    prune_after_steps: int | None = None  # None: every run goes on to its end
+    prune_min_runs: int = 4
+
+
+@dataclass
 class TrainConfig:
     """Everything a training run can be told."""
 
@@ -166,6 +173,7 @@ class TrainConfig:
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
+    sweep: SweepConfig = field(default_factory=SweepConfig)
     evaluation: Any = None
     logger: Any = None
 
@@ -217,43 +225,8 @@ def register() -> None:
     """Make the schemas and the resolvers of conf/ known to Hydra."""
     for name, schema in SCHEMAS.items():
         ConfigStore.instance().store(name=f"schema_{name}", node=schema)
-    OmegaConf.register_new_resolver("pixel_unshuffle_channels", lambda factor: 3 * factor**2, replace=True)
-    OmegaConf.register_new_resolver("weights_dtype", _weights_dtype, replace=True)
-    OmegaConf.register_new_resolver("hidden_size", _hidden_size, replace=True)
+    register_resolvers()
     OmegaConf.register_new_resolver("config_groups", _list_groups, replace=True)
-    OmegaConf.register_new_resolver("unused_folder", _unused_folder, replace=True, use_cache=True)
-
-
-def _weights_dtype(precision: str) -> str:
-    return "bfloat16" if precision == "bf16_weights" else "float32"
-
-
-def _unused_folder(path: str) -> str:
-    """Make the folder, or one with a number added to its name if another run has been given it in the same second."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    for name in chain([path], (f"{path}-{number}" for number in count(2))):
-        with suppress(FileExistsError):
-            Path(name).mkdir()
-            return name
-    raise AssertionError("numbers do not end")
-
-
-def _hidden_size(path: str) -> int:
-    """Width of the hidden states of the text model in a Hugging Face folder."""
-    config = Path(path) / "config.json"
-    try:
-        numbers = json.loads(config.read_text(encoding="utf-8"))
-        numbers |= numbers.get("text_config", {})
-        return next(int(numbers[key]) for key in ("hidden_size", "d_model", "n_embd") if key in numbers)
-    except OSError:
-        raise UserError(
-            f"encoder.text_encoder.path={path}: no config.json there (looked in {config.parent.absolute()}). "
-            "Give the folder of a Hugging Face text model."
-        ) from None
-    except (ValueError, TypeError, AttributeError, StopIteration):
-        raise UserError(
-            f"{config}: does not say the width of a text model. Say it with encoder.prompt_dim=N."
-        ) from None
 
 
 def group_options() -> dict[str, list[str]]:
@@ -302,6 +275,8 @@ def check_config(config: DictConfig) -> None:
         ("sampling.seed", sampling.seed, 0),
         ("validation.num_records", config.validation.num_records, 1),
         ("validation.timesteps_per_record", config.validation.timesteps_per_record, 1),
+        ("sweep.prune_after_steps", config.sweep.prune_after_steps or 0, 0),
+        ("sweep.prune_min_runs", config.sweep.prune_min_runs, 1),
         ("encoder.batch_size", config.encoder.batch_size, 1),
         ("encoder.downscale_factor", config.encoder.downscale_factor, 1),
         ("encoder.max_prompt_tokens", config.encoder.max_prompt_tokens, 1),
@@ -335,7 +310,7 @@ def _refuse_unread(node: DictConfig, prefix: str, schema: Any) -> None:
 def _check_types(config: DictConfig) -> None:
     schemas = {"model": ModelConfig, "encoder": EncoderConfig, "trainer": TrainerConfig, "sampling": SamplingConfig}
     located = {"root": ImageFolderConfig, "path": LocatedConfig}
-    schemas |= {"validation": ValidationConfig, "checkpoint": CheckpointConfig}
+    schemas |= {"validation": ValidationConfig, "checkpoint": CheckpointConfig, "sweep": SweepConfig}
     schemas |= {"data": next((schema for key, schema in located.items() if key in config.data), DataConfig)}
     for key, schema in schemas.items():
         try:

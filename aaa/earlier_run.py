@@ -102,7 +102,7 @@ def _refuse_foreign_code(saved: DictConfig, arguments: list[str], asked: str) ->
 
 def _same_command(arguments: list[str]) -> EarlierRun | None:
     """The newest run that a command with the very same overrides began, or None if there is none yet."""
-    wanted = _overrides(arguments)
+    wanted = own_overrides(arguments)
     chosen = _value(arguments, RUN_DIR)
     for folder in _runs() if chosen is None else [Path(chosen)]:
         if not (folder / OVERRIDES).is_file() or not (folder / COMPOSED).is_file():
@@ -128,9 +128,10 @@ def _runs() -> list[Path]:
     return sorted(alone, key=lambda folder: (folder / OVERRIDES).stat().st_mtime, reverse=True)
 
 
-def _overrides(arguments: list[str]) -> list[str]:
+def own_overrides(arguments: list[str]) -> list[str]:
+    """What a command is told to run, without flags, secrets, and words on where and with which earlier run."""
     flagless = [argument for argument in arguments if not argument.startswith("-")]
-    return [a for a in flagless if not re.match(r"[+~]*(hydra[./]|resume=)", a) and not _is_hidden(a)]
+    return [a for a in flagless if not re.match(r"[+~]*(hydra[./]|resume=|sweep\.resume=)", a) and not _is_hidden(a)]
 
 
 def _recorded_overrides(folder: Path) -> list[str]:
@@ -138,7 +139,7 @@ def _recorded_overrides(folder: Path) -> list[str]:
         recorded: Any = yaml.safe_load((folder / OVERRIDES).read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError, RecursionError):
         recorded = None
-    return _overrides([str(override) for override in recorded]) if isinstance(recorded, list) else ["(damaged)"]
+    return own_overrides([str(override) for override in recorded]) if isinstance(recorded, list) else ["(damaged)"]
 
 
 def _is_hidden(argument: str) -> bool:

@@ -51,7 +51,7 @@ def decode_picture(content: bytes, background_color: str) -> Image.Image:
 def _to_rgb(picture: Image.Image, background_color: str) -> Image.Image:
     if picture.mode.startswith("I") or picture.mode == "F":  # 16 bits a pixel, which convert() would clip
         values = np.asarray(picture, dtype=np.float64)
-        picture = Image.fromarray(np.uint8(np.clip(values / 257, 0, 255).round()))
+        picture = Image.fromarray(np.clip(values / 257, 0, 255).round().astype(np.uint8))
     if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
         picture = picture.convert("RGBA")
         backdrop = Image.new("RGBA", picture.size, (*ImageColor.getrgb(background_color)[:3], 255))

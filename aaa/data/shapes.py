@@ -94,7 +94,7 @@ def draw(scene: Scene, resolution: int, offset: tuple[float, float] = (0.0, 0.0)
     x, y = POSITIONS[scene.position]
     alpha = coverage(scene.shape, x + offset[0], y + offset[1], SIZES[scene.size], resolution)[..., None]
     color, background = np.array(COLORS[scene.color]), np.array(BACKGROUNDS[scene.background])
-    return Image.fromarray(np.uint8(np.rint(alpha * color + (1 - alpha) * background)))
+    return Image.fromarray(np.rint(alpha * color + (1 - alpha) * background).astype(np.uint8))
 
 
 def scenes(pool: tuple[Scene, ...], count: int, name: str) -> list[Scene]:

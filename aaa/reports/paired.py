@@ -118,11 +118,11 @@ def difference(setting: Setting, baseline: Setting) -> Difference:
         ours, theirs = _by_seed(setting), _by_seed(baseline)
         if ours.keys() == theirs.keys() and len(ours) == len(setting.rows) == len(baseline.rows):
             return _paired([ours[seed] for seed in ours], [theirs[seed] for seed in ours], "seeds")
-        interval = stats.ttest_ind(setting.losses, baseline.losses, equal_var=False).confidence_interval(CONFIDENCE)
+        low, high = stats.ttest_ind(setting.losses, baseline.losses, equal_var=False).confidence_interval(CONFIDENCE)
         distance = mean(setting.losses) - mean(baseline.losses)
-        return Difference(distance, *map(float, interval), "seeds", len(setting.rows) + len(baseline.rows))
-    ours, theirs = _mean_by_record(setting), _mean_by_record(baseline)
-    return _paired([ours[record] for record in ours], [theirs[record] for record in ours], "pictures")
+        return Difference(distance, float(low), float(high), "seeds", len(setting.rows) + len(baseline.rows))
+    of_record, of_baseline = _mean_by_record(setting), _mean_by_record(baseline)
+    return _paired(list(of_record.values()), [of_baseline[record] for record in of_record], "pictures")
 
 
 def _paired(ours: Sequence[float], theirs: Sequence[float], over: str) -> Difference:

@@ -10,10 +10,12 @@ from PIL import Image
 from torch import Tensor, nn
 
 from aaa.data.records import Split
+from aaa.earlier_sweep import PRUNED
 from aaa.evaluation.grid import make_grid
 from aaa.evaluation.painter import Painter
 from aaa.evaluation.protocol import Evaluation
 from aaa.evaluation.validation import ValidationTable, row_losses, summarise
+from aaa.run.pruning import why_hopeless
 from aaa.tracking.files import cannot_write
 from aaa.tracking.tracker import Tracker
 from aaa.tracking.validation_rows import ValidationRows, write_rows
@@ -40,6 +42,7 @@ class Looks:
         tracker: takes what is seen.
         signals: that may end a look.
         dtype: of the models' inputs.
+        prune_after_steps, prune_min_runs: when the run of a sweep may be given up, see `why_hopeless`; None: never.
     """
 
     def __init__(
@@ -57,12 +60,15 @@ class Looks:
         tracker: Tracker,
         signals: StopSignals,
         dtype: torch.dtype,
+        prune_after_steps: int | None,
+        prune_min_runs: int,
     ) -> None:
         self.models, self.accelerator, self.dtype = models, accelerator, dtype
         self.table, self.painter, self.evaluation = table, painter, evaluation
         self.records = {"train": train_records, "validation": held_out}
         self.num_images, self.folder = num_images, folder
         self.tracker, self.signals = tracker, signals
+        self.prune_after_steps, self.prune_min_runs = prune_after_steps, prune_min_runs
         self.last_validation_loss: float | None = None
 
     def validate(self, step: int) -> None:
@@ -92,6 +98,12 @@ class Looks:
             100 * metrics["val/loss_relative"],
         )
         self.tracker.log(step, metrics)
+        if self.prune_after_steps is not None:
+            reason = why_hopeless(self.folder, step, after_steps=self.prune_after_steps, min_runs=self.prune_min_runs)
+            if reason is not None:
+                logger.info("%s", reason)
+                self.tracker.log(step, {PRUNED: 1.0})
+                self.signals.stop()
 
     def sample(self, step: int) -> None:
         """Draw and save a grid of pictures with each model."""

@@ -11,6 +11,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
@@ -18,6 +19,7 @@ from aaa.assemble import build, build_optimizer, build_preview, open_latents, pi
 from aaa.config import check_config
 from aaa.data.split import split_records
 from aaa.diffusion.loss import training_loss
+from aaa.earlier_sweep import MULTIRUN
 from aaa.encoders.protocols import NormalisesLatents
 from aaa.errors import UserError
 from aaa.evaluation.painter import Painter
@@ -182,6 +184,8 @@ class TrainingRun:
                 tracker=self.tracker,
                 signals=self.signals,
                 dtype=self.dtype,
+                prune_after_steps=config.sweep.prune_after_steps if self._is_of_sweep() else None,
+                prune_min_runs=config.sweep.prune_min_runs,
             )
             counts = len(self.train_records), len(self.held_out)
             flops = self.flops_per_sample / TRAINING_FLOPS
@@ -356,10 +360,13 @@ class TrainingRun:
         warn_of_differences(environment)
         return environment
 
+    def _is_of_sweep(self) -> bool:
+        return HydraConfig.get().mode is RunMode.MULTIRUN
+
     def _run_info(self, environment: dict[str, Any]) -> RunInfo:
-        # Hydra leaves multirun.yaml in a sweep's folder, which a resumed job finds there too.
         path = self.folder.path
-        sweep = path.parent if (path.parent / "multirun.yaml").is_file() else None
+        # A job of a sweep that is resumed by itself is still one of the sweep.
+        sweep = path.parent if self._is_of_sweep() or (path.parent / MULTIRUN).is_file() else None
         return RunInfo(
             folder=path,
             name="/".join(path.parts[-2 if sweep is None else -3 :]),

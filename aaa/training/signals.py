@@ -16,6 +16,8 @@ ALWAYS = (signal.SIGINT, signal.SIGTERM)
 # it that the job is started again, once the run has saved.
 HANDED_ON = frozenset({signal.SIGUSR1, signal.SIGUSR2})
 
+ENOUGH = 10_000  # no signal: the run has asked itself to stop
+
 
 class Interrupted(BaseException):
     """A signal came while something was under way that can be left and done again later.
@@ -31,7 +33,7 @@ class StopSignals:
         interrupts: end what is `interruptible` at once; where processes must keep in step, none may.
 
     Attributes:
-        received: the first of them, or None.
+        received: the first of them, or `ENOUGH`, or None.
     """
 
     def __init__(self, *, interrupts: bool = True) -> None:
@@ -62,8 +64,12 @@ class StopSignals:
         finally:
             self._interruptible = False
 
+    def stop(self) -> None:
+        """Stop as if a signal had come."""
+        self.received = self.received or ENOUGH
+
     def _note(self, signum: int, _frame: FrameType | None) -> None:
-        if self.received is not None:
+        if self.received not in (None, ENOUGH):
             # Not by an exception: whatever is being closed or written down could hold that up for minutes.
             logging.shutdown()
             os._exit(128 + signum)

@@ -20,7 +20,7 @@ def test_the_reader_is_right_on_noisy_pictures_and_unsure_of_noise() -> None:
 
     scene = Scene("triangle", "purple", "large", "top left", "white")
     noisy = np.asarray(draw(scene, 32), dtype=float) + rng.normal(0, 12, (32, 32, 3))
-    found = read(Image.fromarray(np.uint8(noisy.clip(0, 255))))
+    found = read(Image.fromarray(noisy.clip(0, 255).astype(np.uint8)))
     assert (found.shape, found.color, found.background) == ("triangle", "purple", "white")
     noise = read(Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)))
     assert noise.shape == UNCLEAR

@@ -1,0 +1,57 @@
+"""The sweep that a command goes on with, and which of its runs are finished: found before torch is loaded."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from aaa.earlier_run import own_overrides
+
+MULTIRUN = "multirun.yaml"  # Hydra leaves it in a sweep's folder
+PRUNED = "sweep/pruned"  # the metric of a run that was given up
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run with nothing left to do.
+
+    Attributes:
+        validation_loss: the last, or None if it had none.
+        was_pruned: whether it was given up on its way.
+    """
+
+    validation_loss: float | None
+    was_pruned: bool
+
+
+def earlier_sweep(arguments: list[str]) -> Path | None:
+    """The newest folder of a sweep with the very same overrides, or None if there is none, or it is not wanted."""
+    if not {"-m", "--multirun"} & set(arguments) or "sweep.resume=true" not in [a.lower() for a in arguments]:
+        return None
+    wanted = own_overrides(arguments)
+    found = sorted(Path("outputs").glob(f"**/{MULTIRUN}"), key=lambda path: path.stat().st_mtime, reverse=True)
+    return next((path.parent.absolute() for path in found if _recorded(path) == wanted), None)
+
+
+def finished_run(folder: Path, max_steps: int) -> FinishedRun | None:
+    """What came out of the run in this folder, or None if it has not taken all its steps."""
+    from aaa.tracking.tracker import METRICS, read_metrics
+
+    rows = read_metrics(folder / METRICS)
+    if not rows:
+        return None
+    was_pruned = any(PRUNED in row for row in rows)
+    whole = max(row["step"] for row in rows) >= max_steps and (folder / "model" / "config.json").is_file()
+    if not whole and not was_pruned:
+        return None
+    loss = next((row["val/loss"] for row in reversed(rows) if "val/loss" in row), None)
+    return FinishedRun(loss, was_pruned)
+
+
+def _recorded(multirun: Path) -> list[str]:
+    try:
+        recorded: Any = yaml.safe_load(multirun.read_text(encoding="utf-8"))
+        return own_overrides([str(override) for override in recorded["hydra"]["overrides"]["task"]])
+    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError, RecursionError):
+        return ["(damaged)"]

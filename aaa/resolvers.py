@@ -1,0 +1,77 @@
+"""What conf/ can compute: `${hidden_size:PATH}` and the like."""
+
+import json
+import math
+from contextlib import suppress
+from itertools import chain
+from itertools import count as numbers_from
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from aaa.errors import UserError
+
+
+def register_resolvers() -> None:
+    """Make the resolvers of conf/ known to OmegaConf."""
+    OmegaConf.register_new_resolver("pixel_unshuffle_channels", lambda factor: 3 * factor**2, replace=True)
+    OmegaConf.register_new_resolver("weights_dtype", _weights_dtype, replace=True)
+    OmegaConf.register_new_resolver("hidden_size", _hidden_size, replace=True)
+    OmegaConf.register_new_resolver("unused_folder", _unused_folder, replace=True, use_cache=True)
+    OmegaConf.register_new_resolver("study_in", _study_in, replace=True)
+    OmegaConf.register_new_resolver("geomspace", geomspace, replace=True)
+
+
+def geomspace(start: float | str, stop: float | str, number: int | str) -> str:
+    """Numbers that each are the same multiple of the one before, as Hydra sweeps over them: `0.001,0.01,0.1`.
+
+    Raises:
+        UserError: if there are no such numbers.
+    """
+    try:
+        first, last, count = float(start), float(stop), int(number)
+    except ValueError:
+        first, last, count = math.nan, math.nan, 0
+    if not (0 < first < math.inf and 0 < last < math.inf and 2 <= count <= 10_000):
+        raise UserError(
+            f"geomspace({start},{stop},{number}): takes two numbers above 0 and how many there are to be, at least 2."
+        )
+    return ",".join(f"{first * (last / first) ** (place / (count - 1)):.6g}" for place in range(count))
+
+
+def _study_in(folder: str) -> str:
+    """The address of Optuna's study in this folder, which is made."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    return f"sqlite:///{folder}/study.db"
+
+
+def _weights_dtype(precision: str) -> str:
+    return "bfloat16" if precision == "bf16_weights" else "float32"
+
+
+def _unused_folder(path: str) -> str:
+    """Make the folder, or one with a number added to its name if another run has been given it in the same second."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    for name in chain([path], (f"{path}-{number}" for number in numbers_from(2))):
+        with suppress(FileExistsError):
+            Path(name).mkdir()
+            return name
+    raise AssertionError("numbers do not end")
+
+
+def _hidden_size(path: str) -> int:
+    """Width of the hidden states of the text model in a Hugging Face folder."""
+    config = Path(path) / "config.json"
+    try:
+        numbers = json.loads(config.read_text(encoding="utf-8"))
+        numbers |= numbers.get("text_config", {})
+        return next(int(numbers[key]) for key in ("hidden_size", "d_model", "n_embd") if key in numbers)
+    except OSError:
+        raise UserError(
+            f"encoder.text_encoder.path={path}: no config.json there (looked in {config.parent.absolute()}). "
+            "Give the folder of a Hugging Face text model."
+        ) from None
+    except (ValueError, TypeError, AttributeError, StopIteration):
+        raise UserError(
+            f"{config}: does not say the width of a text model. Say it with encoder.prompt_dim=N."
+        ) from None

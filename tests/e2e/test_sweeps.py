@@ -1,0 +1,113 @@
+"""Sweeps as a user types them, with each sweeper and launcher."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import SMALL, Finished, metrics, run_in
+
+TINY = [
+    *SMALL,
+    "model.depth=1",
+    "trainer.max_steps=6",
+    "trainer.validate_every_steps=2",
+    "trainer.sample_every_steps=0",
+    "logger=none",
+    "evaluation=none",
+    "name=swept",
+]
+TINY = [argument for argument in TINY if argument != "evaluation.num_images=8"]
+
+
+def sweep(folder: Path, *arguments: str) -> Finished:
+    return run_in(folder, "aaa.train", "-m", *TINY, *arguments)
+
+
+def runs(folder: Path) -> list[Path]:
+    return sorted(path.parent for path in folder.glob("outputs/swept/*/*/config.yaml"))
+
+
+def test_a_sweep_goes_on_after_a_failure_and_again_with_what_is_missing(tmp_path: Path) -> None:
+    rates = "optimizer.learning_rate=1e30,1e-3,2e-3"
+    first = sweep(tmp_path, rates)
+    assert first.code == 1
+    assert "The loss became nan" in first.err
+    assert [(run / "model").is_dir() for run in runs(tmp_path)] == [False, True, True]
+    before = (runs(tmp_path)[1] / "metrics.jsonl").read_bytes()
+    again = sweep(tmp_path, rates, "sweep.resume=true")
+    assert again.err.count("is finished: skipped") == 2
+    assert again.code == 1
+    assert len(runs(tmp_path)) == 3, "in the same folder"
+    assert (runs(tmp_path)[1] / "metrics.jsonl").read_bytes() == before
+
+
+def test_values_can_be_spread_over_a_log_range(tmp_path: Path) -> None:
+    done = sweep(tmp_path, "optimizer.learning_rate=geomspace(1e-4,1e-2,3)", "trainer.max_steps=1", "--cfg", "job")
+    assert done.code == 1, "Hydra shows one config, not those of a sweep"
+    done = run_in(tmp_path, "aaa.train", *TINY, "optimizer.learning_rate=geomspace(0,1,3)")
+    assert "takes two numbers above 0 and how many" in done.error
+
+
+def test_hopeless_runs_are_given_up_and_not_taken_up_again(tmp_path: Path) -> None:
+    rates = "optimizer.learning_rate=2e-3,3e-3,1e-7"
+    pruning = ["sweep.prune_after_steps=4", "sweep.prune_min_runs=2"]
+    done = sweep(tmp_path, rates, *pruning)
+    assert done.code == 0, done.err
+    assert done.err.count("Pruned at step 4: its best validation loss") == 1
+    good, also_good, hopeless = runs(tmp_path)
+    assert [metrics(run)[-1]["step"] for run in (good, also_good, hopeless)] == [6, 6, 4]
+    assert metrics(hopeless)[-1]["sweep/pruned"] == 1
+    assert (hopeless / "checkpoints" / "step-00000004").is_dir()
+    again = sweep(tmp_path, rates, *pruning, "sweep.resume=true")
+    assert again.code == 0, again.err
+    assert again.err.count("is finished: skipped") == 2
+    assert again.err.count("is finished (pruned): skipped") == 1
+    # By itself it may go on: it is the sweep that had no use for it.
+    alone = run_in(tmp_path, "aaa.train", f"resume={hopeless}")
+    assert alone.code == 0, alone.err
+    assert metrics(hopeless)[-1]["step"] == 6
+
+
+def test_a_plug_in_that_is_not_installed_is_named(tmp_path: Path) -> None:
+    hidden = tmp_path / "hidden"
+    (hidden / "hydra_plugins").mkdir(parents=True)
+    (hidden / "hydra_plugins" / "__init__.py").write_text("")  # takes the place of those that are installed
+    done = run_in(tmp_path, "aaa.train", "-m", "sweep=optuna", PYTHONPATH=str(hidden))
+    assert 'is not installed: pip install -e ".[sweeps]"' in done.error
+    done = run_in(tmp_path, "aaa.train", "-m", "sweep=slurm", PYTHONPATH=str(hidden))
+    assert 'is not installed: pip install -e ".[cluster]"' in done.error
+
+
+@pytest.mark.slow
+def test_joblib_runs_several_at_once_and_shares_threads_out(tmp_path: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    done = sweep(tmp_path, "sweep=joblib", "seed=0,1")
+    assert done.code == 0, done.err
+    devices = [json.loads((run / "environment.json").read_text())["device"] for run in runs(tmp_path)]
+    cpus = json.loads((runs(tmp_path)[0] / "environment.json").read_text())["cpus"]
+    assert devices == [f"cpu ({max(cpus // 2, 1)} threads)"] * 2
+
+
+@pytest.mark.slow
+def test_optuna_searches_and_goes_on_with_its_study(tmp_path: Path) -> None:
+    optuna = pytest.importorskip("optuna")
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    space = ["optimizer.learning_rate=tag(log,interval(1e-4,1e30))", "model.mlp_ratio=choice(1,3)"]
+    for sampler in ("optuna", "random"):
+        done = sweep(tmp_path, f"sweep={sampler}", "hydra.sweeper.n_trials=3", *space)
+        assert done.code == 0, done.err
+    study = optuna.load_study(study_name="swept", storage=f"sqlite:///{tmp_path}/outputs/swept/study.db")
+    assert len(study.trials) == 6
+    finished = [trial for trial in study.trials if trial.value is not None]
+    losses = [metrics(run)[-1]["val/loss"] for run in runs(tmp_path) if (run / "model").is_dir()]
+    assert sorted(trial.value for trial in finished) == pytest.approx(sorted(losses))
+    assert all(1e-4 <= trial.params["optimizer.learning_rate"] <= 1e30 for trial in study.trials)
+
+
+@pytest.mark.slow
+def test_ray_runs_a_sweep_on_a_cluster_of_this_machine(tmp_path: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_ray_launcher")
+    done = sweep(tmp_path, "sweep=ray", "seed=0,1")
+    assert done.code == 0, done.err
+    assert [(run / "model").is_dir() for run in runs(tmp_path)] == [True, True]
