@@ -42,6 +42,7 @@ def test_every_group_and_option_says_what_it_is_for() -> None:
         "logger",
         "evaluation",
         "experiment",
+        "sweep",
     } == set(groups)
     for path in CONF.rglob("*.yaml"):
         assert path.read_text().startswith("# "), path

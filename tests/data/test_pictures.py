@@ -51,7 +51,8 @@ def test_every_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
         if mode == "I;16"
         else Image.new("RGB", (4, 4), "white").convert(mode)
     )
-    source.save(tmp_path / f"a.{suffix}")
+    # Pillow 12 cuts YCbCr short where it is not compressed.
+    source.save(tmp_path / f"a.{suffix}", **({"compression": "jpeg"} if mode == "YCbCr" else {}))
     read = read_picture(tmp_path / f"a.{suffix}", "white")
     assert read.mode == "RGB"
     expected = round(40_000 / 257) if mode == "I;16" else 255
