@@ -7,7 +7,7 @@ import re
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -41,7 +41,13 @@ PLUGINS = {"joblib": "sweeps", "optuna": "sweeps"} | dict.fromkeys(
 Task = Callable[[DictConfig], object]
 
 
-def run(task: Task, config_name: str, config_dir: Path = CONF, texts: tuple[str, ...] = ()) -> NoReturn:
+def run(
+    task: Task,
+    config_name: str,
+    config_dir: Path = CONF,
+    texts: tuple[str, ...] = (),
+    called: Mapping[str, str] | None = None,
+) -> NoReturn:
     """Run a command on this process's arguments and exit.
 
     The exit code is 0 on success, 1 after an error, 130 or 143 after Ctrl-C or SIGTERM.
@@ -51,8 +57,9 @@ def run(task: Task, config_name: str, config_dir: Path = CONF, texts: tuple[str,
         config_name: its primary config, a file of `config_dir` without `.yaml`.
         config_dir: where its configs are.
         texts: keys whose values are taken as they are typed, commas and all.
+        called: keys that the user calls by another name than the config.
     """
-    arguments = [_quoted(argument, texts) for argument in sys.argv[1:]]
+    arguments = [_quoted(_renamed(argument, called or {}), texts) for argument in sys.argv[1:]]
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     # Hydra prints errors its own way unless told to raise them.
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -79,6 +86,11 @@ def run(task: Task, config_name: str, config_dir: Path = CONF, texts: tuple[str,
         report(error)
         sys.exit(1)
     sys.exit(0)
+
+
+def _renamed(argument: str, called: Mapping[str, str]) -> str:
+    key, equals, value = argument.partition("=")
+    return f"{called[key]}={value}" if equals and key in called else argument
 
 
 def _quoted(argument: str, texts: tuple[str, ...]) -> str:

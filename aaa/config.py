@@ -107,6 +107,7 @@ class TrainerConfig:
     validate_every_steps: int = MISSING
     sample_every_steps: int = MISSING
     save_every_steps: int = MISSING
+    evaluate_every_steps: int = 0  # 0: only at the end
     on_nonfinite: str = "stop"
     max_skipped_steps: int = 20
     deterministic: bool = False
@@ -208,10 +209,26 @@ class SampleConfig:
     out: str = MISSING
 
 
+@dataclass
+class EvaluateConfig:
+    """Everything judging a saved model can be told; an empty value means the run's own."""
+
+    saved_model: str = MISSING
+    evaluation: Any = MISSING
+    weights: str = "ema"
+    seed: int | None = None
+    steps: int | None = None
+    guidance: float | None = None
+    device: str = "auto"
+    trust_config: bool = False
+    out: str | None = None
+
+
 SCHEMAS: dict[str, type] = {
     "train": TrainConfig,
     "bench": BenchConfig,
     "sample": SampleConfig,
+    "evaluate": EvaluateConfig,
     "data": DataConfig,
     "imagefolder": ImageFolderConfig,
     "located": LocatedConfig,
@@ -264,6 +281,7 @@ def check_config(config: DictConfig) -> None:
         ("trainer.validate_every_steps", trainer.validate_every_steps, 0),
         ("trainer.sample_every_steps", trainer.sample_every_steps, 0),
         ("trainer.save_every_steps", trainer.save_every_steps, 0),
+        ("trainer.evaluate_every_steps", trainer.evaluate_every_steps, 0),
         ("trainer.max_grad_norm", trainer.max_grad_norm, 0),
         ("trainer.max_skipped_steps", trainer.max_skipped_steps, 0),
         ("checkpoint.keep_last", 1 if checkpoint.keep_last is None else checkpoint.keep_last, 1),

@@ -1,12 +1,12 @@
-"""No judgement of drawn pictures."""
+"""No judgement of a model."""
 
-from aaa.evaluation.protocol import DrawRecords
+from aaa.evaluation.studio import Studio
 
 
 class NoEvaluation:
     """Measures nothing."""
 
-    def evaluate(self, draw: DrawRecords) -> dict[str, float]:
+    def evaluate(self, studio: Studio) -> dict[str, float]:
         """No metrics."""
-        del draw
+        del studio
         return {}

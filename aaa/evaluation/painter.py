@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 
 import torch
 from PIL import Image
@@ -14,6 +15,32 @@ from aaa.diffusion.schedulers import NoiseScheduler
 from aaa.encoders.protocols import VAE
 
 BATCH_SIZE = 64
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Pictures that a model drew.
+
+    Attributes:
+        records: whose prompts they were drawn for, indices into the cache.
+        prompts: of each.
+        images: the pictures.
+        latents: that they were decoded from, `C H W` each.
+    """
+
+    records: Tensor
+    prompts: Sequence[str]
+    images: Sequence[Image.Image]
+    latents: Sequence[Tensor]
+
+    def part(self, start: int, end: int) -> "Drawn":
+        """Some of them."""
+        rows = slice(start, end)
+        return Drawn(self.records[rows], self.prompts[rows], self.images[rows], self.latents[rows])
+
+    def first(self, count: int) -> "Drawn":
+        """The first ones."""
+        return self.part(0, count)
 
 
 class Painter:
@@ -51,23 +78,43 @@ class Painter:
             scheduler.sampling_sigmas(steps, tokens=height * width).tolist() for _, height, width in cache.shapes
         ]
 
-    def draw(self, model: nn.Module, records: Tensor) -> tuple[Sequence[str], Sequence[Image.Image]]:
-        """Prompts of these records (indices into the cache), and a picture drawn for each."""
+    def draw(
+        self,
+        model: nn.Module,
+        records: Tensor,
+        seeds: Sequence[int] | None = None,
+        on_drawn: Callable[[int, int], None] = lambda _done, _total: None,
+    ) -> Drawn:
+        """Draw a picture for each of these records.
+
+        Args:
+            model: in evaluation mode.
+            records: indices into the cache.
+            seeds: of each picture's noise; None for `seed`, `seed + 1`, ...
+            on_drawn: told, now and then, how many of them are drawn, and how many there are.
+        """
+        seeds = range(self.seed, self.seed + len(records)) if seeds is None else seeds
+        latents: dict[int, Tensor] = {}
         pictures: dict[int, Image.Image] = {}
         shapes = self.cache.shape_ids[records]
         for shape in shapes.unique().tolist():
             for places in (shapes == shape).nonzero()[:, 0].split(BATCH_SIZE):
-                drawn = self._draw(model, records[places], [self.seed + place for place in places.tolist()], shape)
-                pictures |= dict(zip(places.tolist(), drawn, strict=True))
-        return [self.cache.records[index].prompt for index in records.tolist()], [
-            pictures[place] for place in range(len(records))
-        ]
+                drawn = self._draw(model, records[places], [seeds[place] for place in places.tolist()], shape)
+                latents |= dict(zip(places.tolist(), drawn.cpu(), strict=True))
+                pictures |= dict(zip(places.tolist(), to_pictures(self.vae.decode(drawn)), strict=True))
+                on_drawn(len(pictures), len(records))
+        return Drawn(
+            records,
+            [self.cache.records[index].prompt for index in records.tolist()],
+            [pictures[place] for place in range(len(records))],
+            [latents[place] for place in range(len(records))],
+        )
 
-    def _draw(self, model: nn.Module, records: Tensor, seeds: list[int], shape: int) -> list[Image.Image]:
+    def _draw(self, model: nn.Module, records: Tensor, seeds: list[int], shape: int) -> Tensor:
         noise = initial_noise(seeds, self.cache.shapes[shape]).to(self.device, self.dtype)
         _, prompt_embeds = self.cache.gather(records)
         prompt_embeds = prompt_embeds.to(self.device, self.dtype)
         empty = self.cache.empty_prompt_embeds.to(self.device, self.dtype).expand_as(prompt_embeds)
         with self.autocast():
             latents = euler_sample(model, noise, prompt_embeds, empty, self.sigmas[shape], self.guidance)
-        return to_pictures(self.vae.decode(latents.float()))
+        return latents.float()

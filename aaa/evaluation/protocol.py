@@ -1,24 +1,21 @@
-"""What an evaluation is: it asks for pictures of records' prompts and gives numbers."""
+"""What an evaluation is: it looks at what a model draws, beside the data, and gives numbers."""
 
-from collections.abc import Sequence
 from typing import Protocol
 
-from PIL import Image
-
-from aaa.data.records import Split
-
-
-class DrawRecords(Protocol):
-    """Draws pictures with the model as it is sampled by default."""
-
-    def __call__(self, split: Split, count: int) -> tuple[Sequence[str], Sequence[Image.Image]]:
-        """Prompts of up to `count` records of the split, and a picture drawn for each."""
-        ...
+from aaa.evaluation.studio import Studio
 
 
 class Evaluation(Protocol):
-    """A judgement of drawn pictures; named by `_target_` in conf/evaluation."""
+    """A judgement of a model; named by `_target_` in conf/evaluation."""
 
-    def evaluate(self, draw: DrawRecords) -> dict[str, float]:
-        """Metrics by name."""
+    def evaluate(self, studio: Studio) -> dict[str, float]:
+        """Metrics by name.
+
+        Raises:
+            NotApplicable: if there is nothing here that it could judge.
+        """
         ...
+
+
+class NotApplicable(Exception):  # noqa: N818 - no error: the data is just of another kind
+    """Why an evaluation has nothing to say of this model and data."""

@@ -9,8 +9,9 @@ from PIL import Image
 from aaa.data.records import Split
 from aaa.data.shapes import BACKGROUNDS, COLORS, SHAPES
 from aaa.errors import UserError
-from aaa.evaluation.protocol import DrawRecords
+from aaa.evaluation.protocol import NotApplicable
 from aaa.evaluation.shapes_reader import read
+from aaa.evaluation.studio import Studio
 
 logger = logging.getLogger(__name__)
 
@@ -30,15 +31,20 @@ class ShapesAgreement:
             raise UserError(f"evaluation.num_images={num_images}: must be at least 1.")
         self.num_images = num_images
 
-    def evaluate(self, draw: DrawRecords) -> dict[str, float]:
+    def evaluate(self, studio: Studio) -> dict[str, float]:
         """`quality/seen`, `quality/held_out`: the share with shape, colour and background all right; and each alone."""
         metrics: dict[str, float] = {}
         for name, split in SPLITS.items():
-            prompts, images = draw(split, self.num_images)
-            metrics |= {f"quality/{name}{part}": share for part, share in agreement(prompts, images).items()}
+            drawn = studio.draw(split, self.num_images)
+            if not drawn.images:
+                continue
+            if _said(drawn.prompts[0], SHAPES) is None:
+                raise NotApplicable(f"The prompts ({drawn.prompts[0]!r}) are not those of data=shapes.")
+            shares = agreement(drawn.prompts, drawn.images)
+            metrics |= {f"quality/{name}{part}": share for part, share in shares.items()}
             logger.info(
                 "Of %d pictures for %s pairs of shape and colour, %.1f%% show the right shape and colours.",
-                len(images),
+                len(drawn.images),
                 name.replace("_", "-"),
                 100 * metrics[f"quality/{name}"],
             )

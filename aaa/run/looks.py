@@ -1,7 +1,6 @@
 """What a run looks at on its way: validation loss, sample grids, and how good the pictures are."""
 
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -14,6 +13,7 @@ from aaa.earlier_sweep import PRUNED
 from aaa.evaluation.grid import make_grid
 from aaa.evaluation.painter import Painter
 from aaa.evaluation.protocol import Evaluation
+from aaa.evaluation.studio import Studio
 from aaa.evaluation.validation import ValidationTable, row_losses, summarise
 from aaa.run.pruning import why_hopeless
 from aaa.tracking.files import cannot_write
@@ -65,7 +65,7 @@ class Looks:
     ) -> None:
         self.models, self.accelerator, self.dtype = models, accelerator, dtype
         self.table, self.painter, self.evaluation = table, painter, evaluation
-        self.records = {"train": train_records, "validation": held_out}
+        self.records: dict[Split, Tensor] = {"train": train_records, "validation": held_out}
         self.num_images, self.folder = num_images, folder
         self.tracker, self.signals = tracker, signals
         self.prune_after_steps, self.prune_min_runs = prune_after_steps, prune_min_runs
@@ -111,29 +111,28 @@ class Looks:
         records = torch.cat([self.records["train"][: self.num_images - len(held_out)], held_out])
         for suffix, model in self.models.items():
             with self.signals.interruptible():
-                prompts, pictures = self.painter.draw(model.eval(), records)
-            self._save_grid(f"step-{step:08d}{suffix.replace('_', '-')}.png", make_grid(pictures, prompts))
-            self.tracker.log_images(step, f"samples{suffix}", pictures, prompts)
+                drawn = self.painter.draw(model.eval(), records)
+            grid = make_grid(drawn.images, drawn.prompts)
+            self._save(self.folder / "samples" / f"step-{step:08d}{suffix.replace('_', '-')}.png", grid)
+            self.tracker.log_images(step, f"samples{suffix}", drawn.images, drawn.prompts)
 
     def evaluate(self, step: int) -> None:
-        """Log how good pictures are."""
-        model = next(iter(self.models.values())).eval()
-
-        def draw(split: Split, count: int) -> tuple[Sequence[str], Sequence[Image.Image]]:
-            return self.painter.draw(model, self.records[split][:count])
-
+        """Log how good pictures are, and keep what there is to look at."""
+        studio = Studio(next(iter(self.models.values())).eval(), self.painter, self.records)
         with self.signals.interruptible():
-            metrics = self.evaluation.evaluate(draw)
+            metrics = self.evaluation.evaluate(studio)
+        for name, picture in studio.kept.items():
+            self._save(self.folder / "evaluation" / f"step-{step:08d}-{name}.png", picture)
+            self.tracker.log_images(step, f"evaluation/{name}", [picture], [f"step {step}"])
         if metrics:
             self.tracker.log(step, metrics)
 
-    def _save_grid(self, name: str, grid: Image.Image) -> None:
-        folder = self.folder / "samples"
-        aside = folder / f".{name}"
+    def _save(self, path: Path, picture: Image.Image) -> None:
+        aside = path.with_name(f".{path.name}")
         try:
-            folder.mkdir(exist_ok=True)
-            grid.save(aside)
-            aside.replace(folder / name)
+            path.parent.mkdir(exist_ok=True)
+            picture.save(aside)
+            aside.replace(path)
         except OSError as error:
             aside.unlink(missing_ok=True)
-            raise cannot_write(folder / name, error) from None
+            raise cannot_write(path, error) from None

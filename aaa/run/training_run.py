@@ -254,7 +254,7 @@ class TrainingRun:
         every_steps = {
             "validate": trainer.validate_every_steps,
             "sample": trainer.sample_every_steps,
-            "evaluate": trainer.max_steps,
+            "evaluate": trainer.evaluate_every_steps or trainer.max_steps,
         }
         return [Watch(name, every, getattr(looks, name, _wait)) for name, every in every_steps.items()]
 

@@ -1,0 +1,67 @@
+"""Judge a saved model: `python -m aaa.evaluate model=RUN [evaluation=NAME]`."""
+
+import json
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aaa.cli import run
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+logger = logging.getLogger(__name__)
+
+
+def evaluate(config: "DictConfig") -> None:
+    """Print the metrics, write them as JSON, and the pictures beside them."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from aaa.assemble import build
+    from aaa.run.saved_evaluation import judge, run_of
+    from aaa.tracking.files import cannot_write, replace_text
+
+    model = Path(config.saved_model)
+    judged = judge(
+        model,
+        build(config, "evaluation"),
+        weights=config.weights,
+        device=config.device,
+        seed=config.seed,
+        steps=config.steps,
+        guidance=config.guidance,
+        trust_config=config.trust_config,
+    )
+    out = run_of(model) / "evaluation" if config.out is None else Path(config.out)
+    # A checkpoint is told by its step, the exported model by its folder.
+    name = f"{judged.weights.parent.name}-{judged.weights.stem}"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for picture, image in judged.pictures.items():
+            image.save(out / f"{name}-{picture}.png")
+    except OSError as error:
+        raise cannot_write(out, error) from None
+    content = {"weights": str(judged.weights), "table": judged.table, "metrics": dict(judged.metrics)}
+    replace_text(out / f"{name}.json", json.dumps(content, indent=2))
+    table = Table(title=str(judged.weights))
+    table.add_column("metric")
+    table.add_column("value", justify="right")
+    table.add_column("standard error", justify="right")
+    for metric, value in judged.metrics.items():
+        if not metric.endswith("_standard_error"):
+            error_of_it = judged.metrics.get(f"{metric}_standard_error")
+            table.add_row(metric, f"{value:.4g}", "" if error_of_it is None else f"{error_of_it:.2g}")
+    Console().print(table)
+    logger.info("Wrote %s", out / f"{name}.json")
+    for picture in judged.pictures:
+        logger.info("Look at %s", out / f"{name}-{picture}.png")
+
+
+def main() -> None:
+    """Entry point of `aaa-evaluate`."""
+    run(evaluate, "evaluate", texts=("saved_model", "out"), called={"model": "saved_model"})
+
+
+if __name__ == "__main__":
+    main()

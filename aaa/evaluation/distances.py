@@ -1,0 +1,64 @@
+"""How far two sets of vectors are apart as distributions, and how sure that is."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+BLOCKS = 10  # of the jackknife
+
+
+def frechet_distance(one: Tensor, other: Tensor) -> float:
+    """Squared Wasserstein-2 distance of the normal distributions with these means and covariances.
+
+    As in the Frechet inception distance (Heusel et al. 2017, arXiv 1706.08500), over any features. It falls with the
+    number of vectors even where nothing else changes: only compare distances of equally many.
+
+    Args:
+        one, other: vectors, `N D` and `M D`, more of each than D.
+    """
+    one, other = one.double(), other.double()
+    difference = (one.mean(0) - other.mean(0)).square().sum()
+    covariances = [torch.atleast_2d(torch.cov(vectors.T)) for vectors in (one, other)]
+    values, vectors = torch.linalg.eigh(covariances[0])
+    root = vectors * values.clamp(min=0).sqrt() @ vectors.T
+    cross = torch.linalg.eigvalsh(root @ covariances[1] @ root).clamp(min=0).sqrt().sum()
+    return (difference + sum(covariance.trace() for covariance in covariances) - 2 * cross).item()
+
+
+def kernel_distance(one: Tensor, other: Tensor) -> float:
+    """Unbiased squared maximum mean discrepancy under the kernel `(x y / D + 1)^3`.
+
+    As in the kernel inception distance (Binkowski et al. 2018, arXiv 1801.01401), over any features: its expectation
+    does not depend on the number of vectors, and is 0 for equal distributions.
+
+    Args:
+        one, other: vectors, `N D` and `M D`, at least two of each.
+    """
+    one, other = one.double(), other.double()
+    within = []
+    for vectors in (one, other):
+        kernel = _cubic(vectors, vectors)
+        count = len(vectors)
+        within.append((kernel.sum() - kernel.trace()) / (count * (count - 1)))
+    return (within[0] + within[1] - 2 * _cubic(one, other).mean()).item()
+
+
+def jackknife_error(distance: Callable[[Tensor, Tensor], float], one: Tensor, other: Tensor) -> float:
+    """Standard error of a distance from leaving out a block of the first set at a time (Tukey's jackknife).
+
+    Args:
+        distance: of two sets of vectors.
+        one: the set whose choice is the uncertainty, `N D`, in any order that is no order.
+        other: what it is compared with, `M D`.
+    """
+    blocks = min(BLOCKS, len(one))
+    rows = torch.arange(len(one))
+    left_out = [distance(one[rows % blocks != block], other) for block in range(blocks)]
+    mean = sum(left_out) / blocks
+    return math.sqrt((blocks - 1) / blocks * sum((value - mean) ** 2 for value in left_out))
+
+
+def _cubic(one: Tensor, other: Tensor) -> Tensor:
+    return (one @ other.T / one.shape[1] + 1) ** 3

@@ -1,0 +1,59 @@
+"""How different are the pictures of one prompt?"""
+
+import logging
+
+import torch
+from torch import Tensor
+
+from aaa.data.records import Split
+from aaa.errors import UserError
+from aaa.evaluation.grid import make_grid
+from aaa.evaluation.protocol import NotApplicable
+from aaa.evaluation.studio import Studio
+
+logger = logging.getLogger(__name__)
+
+REAL = 64  # training pictures, whose differences are the measure
+
+
+class Diversity:
+    """Mean distance between pictures of one prompt by different seeds, as a share of that between training pictures.
+
+    0 means that the seed does not matter; where a prompt leaves nothing open, as in data=shapes, that is right.
+
+    Args:
+        num_prompts: of records that are held out, or trained on if none are.
+        num_seeds: pictures of each.
+    """
+
+    def __init__(self, num_prompts: int = 8, num_seeds: int = 8) -> None:
+        if num_prompts < 1 or num_seeds < 2:
+            raise UserError("evaluation: Diversity needs num_prompts of at least 1 and num_seeds of at least 2.")
+        self.num_prompts, self.num_seeds = num_prompts, num_seeds
+
+    def evaluate(self, studio: Studio) -> dict[str, float]:
+        """`quality/diversity` and its standard error over prompts; keeps `seeds`, a row a prompt."""
+        split: Split = "validation" if len(studio.records["validation"]) else "train"
+        drawn = studio.draw_repeats(split, self.num_prompts, self.num_seeds)
+        real = studio.real("train", REAL).latents
+        alike = torch.stack([latent for latent in real if latent.shape == real[0].shape])
+        if len(alike) < 2 or (usual := _mean_distance(alike)) == 0:
+            raise NotApplicable("There are no two different training pictures.")
+        shares = torch.tensor([_mean_distance(torch.stack(list(of_one.latents))) / usual for of_one in drawn])
+        metrics = {"quality/diversity": shares.mean().item()}
+        if len(shares) > 1:
+            metrics["quality/diversity_standard_error"] = shares.std().item() / len(shares) ** 0.5
+        logger.info(
+            "Pictures of one prompt differ by %.1f%% of what training pictures do.", 100 * metrics["quality/diversity"]
+        )
+        pictures = [picture for of_one in drawn for picture in of_one.images]
+        captions = [prompt for of_one in drawn for prompt in of_one.prompts]
+        studio.keep("seeds", make_grid(pictures, captions, columns=self.num_seeds))
+        return metrics
+
+
+def _mean_distance(latents: Tensor) -> float:
+    """Between any two, root mean square over their numbers."""
+    vectors = latents.flatten(1).float()
+    distances: Tensor = torch.nn.functional.pdist(vectors) / vectors.shape[1] ** 0.5
+    return distances.mean().item()

@@ -1,0 +1,114 @@
+"""Does the model draw, or recall? The nearest training picture of each one it draws."""
+
+import logging
+from collections.abc import Sequence
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from aaa.errors import UserError
+from aaa.evaluation.grid import make_grid
+from aaa.evaluation.protocol import NotApplicable
+from aaa.evaluation.studio import Real, Studio
+
+logger = logging.getLogger(__name__)
+
+PAIRS = 8  # of drawn and training pictures to look at
+BATCH_SIZE = 256
+QUANTILE = 0.05
+
+
+class NearestTraining:
+    """Distance of each drawn picture to the nearest training picture, beside that of real held-out pictures.
+
+    Distances are root mean squares over the numbers of normalised latents. A drawn picture counts as a copy if it is
+    nearer to a training picture than all but 5% of the held-out ones are: a model that makes up new pictures has a
+    share of about 5%, one that recalls has more. The held-out prompts are drawn, so that nothing is asked for by name.
+
+    Args:
+        num_images: to draw, at most as many as records are held out.
+        num_train: training pictures to search.
+    """
+
+    def __init__(self, num_images: int = 256, num_train: int = 20_000) -> None:
+        if num_images < 1 or num_train < 1:
+            raise UserError("evaluation: num_images and num_train of NearestTraining must be at least 1.")
+        self.num_images, self.num_train = num_images, num_train
+
+    def evaluate(self, studio: Studio) -> dict[str, float]:
+        """`memorisation/...`: medians of the distances, and the share of copies; keeps `nearest` and `distances`."""
+        drawn = studio.draw("validation", self.num_images)
+        if len(drawn.images) < 2:
+            raise NotApplicable("Fewer than two records are held out, so nothing says how near is too near.")
+        train = studio.real("train", self.num_train)
+        held_out = studio.real("validation", self.num_images)
+        distance, nearest = nearest_of(drawn.latents, train.latents)
+        usual, _ = nearest_of(held_out.latents, train.latents)
+        threshold = usual.quantile(QUANTILE).item()
+        metrics = {
+            "memorisation/distance_median": distance.median().item(),
+            "memorisation/held_out_distance_median": usual.median().item(),
+            "memorisation/copies": (distance < threshold).float().mean().item(),
+        }
+        logger.info(
+            "%.1f%% of %d drawn pictures are nearer to a training picture than %.0f%% of the held-out ones are; "
+            "median distance %.3f, of held-out pictures %.3f",
+            100 * metrics["memorisation/copies"],
+            len(distance),
+            100 * (1 - QUANTILE),
+            metrics["memorisation/distance_median"],
+            metrics["memorisation/held_out_distance_median"],
+        )
+        closest = distance.argsort()[:PAIRS].tolist()
+        pictures, captions = [], []
+        for place in closest:
+            index = int(nearest[place])
+            pictures += [drawn.images[place], studio.decode(train.latents[index])]
+            captions += [f"drawn: {drawn.prompts[place]}", f"{distance[place]:.3f}: {_prompt(studio, train, index)}"]
+        studio.keep("nearest", make_grid(pictures, captions))
+        studio.keep("distances", _histogram(distance, usual, threshold))
+        return metrics
+
+
+def nearest_of(latents: Sequence[Tensor], train: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Distance of each to its nearest in `train`, and which that is; only those of equal size are compared."""
+    distances = torch.full((len(latents),), torch.inf)
+    nearest = torch.zeros(len(latents), dtype=torch.long)
+    for shape in {latent.shape for latent in latents}:
+        ours = torch.tensor([place for place, latent in enumerate(latents) if latent.shape == shape])
+        theirs = [place for place, latent in enumerate(train) if latent.shape == shape]
+        vectors = torch.stack([latents[place].flatten() for place in ours.tolist()]).float()
+        for start in range(0, len(theirs), BATCH_SIZE):
+            places = theirs[start : start + BATCH_SIZE]
+            block = torch.stack([train[place].flatten() for place in places]).float()
+            found, column = (torch.cdist(vectors, block) / block.shape[1] ** 0.5).min(dim=1)
+            nearer = found < distances[ours]
+            distances[ours[nearer]] = found[nearer]
+            nearest[ours[nearer]] = torch.tensor(places)[column[nearer]]
+    return distances, nearest
+
+
+def _prompt(studio: Studio, train: Real, index: int) -> str:
+    return studio.prompt(int(train.records[index]))
+
+
+def _histogram(drawn: Tensor, usual: Tensor, threshold: float) -> Image.Image:
+    import io
+
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axis = plt.subplots(figsize=(7, 4), constrained_layout=True)
+    finite = [values[values.isfinite()].numpy() for values in (drawn, usual)]
+    axis.hist(finite, bins=30, label=["drawn", "real, held out"], color=["C1", "C0"])
+    axis.axvline(threshold, color="black", linestyle="--", label="nearer: counts as a copy")
+    axis.set(xlabel="distance to the nearest training picture", ylabel="pictures")
+    axis.legend()
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=110)
+    plt.close(figure)
+    buffer.seek(0)
+    return Image.open(buffer).convert("RGB")

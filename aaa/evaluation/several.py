@@ -1,0 +1,32 @@
+"""Several evaluations of the same pictures."""
+
+import logging
+from collections.abc import Mapping
+
+from aaa.evaluation.protocol import Evaluation, NotApplicable
+from aaa.evaluation.studio import Studio
+
+logger = logging.getLogger(__name__)
+
+
+class Several:
+    """Runs one evaluation after another; those that have nothing to say of the data are left out, and say why.
+
+    Args:
+        parts: by a name for messages; null takes one out.
+        num_images: what the parts' own defaults in conf/ refer to.
+    """
+
+    def __init__(self, parts: Mapping[str, Evaluation | None], num_images: int | None = None) -> None:
+        del num_images
+        self.parts = {name: part for name, part in parts.items() if part is not None}
+
+    def evaluate(self, studio: Studio) -> dict[str, float]:
+        """The metrics of all of them."""
+        metrics: dict[str, float] = {}
+        for name, part in self.parts.items():
+            try:
+                metrics |= part.evaluate(studio)
+            except NotApplicable as why:
+                logger.info("%s is left out: %s", name, why)
+        return metrics

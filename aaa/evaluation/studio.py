@@ -1,0 +1,104 @@
+"""Where an evaluation gets its pictures from: the model draws on demand, the data set is at hand."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from aaa.data.pictures import to_pictures
+from aaa.data.records import Split
+from aaa.evaluation.painter import Drawn, Painter
+
+
+@dataclass(frozen=True)
+class Real:
+    """Pictures of the data set.
+
+    Attributes:
+        records: indices into the latent cache.
+        latents: of each record, normalised as the model learns them, `C H W`.
+    """
+
+    records: Tensor
+    latents: Sequence[Tensor]
+
+
+class Studio:
+    """Draws with one model, as it is sampled by default, and has the data's latents.
+
+    Args:
+        model: in evaluation mode.
+        painter: draws for records of the latent cache.
+        records: of each split, as indices into the cache.
+        on_drawn: told how many pictures were drawn, of how many.
+
+    Attributes:
+        kept: pictures that evaluations leave for people to look at, by name.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        painter: Painter,
+        records: dict[Split, Tensor],
+        on_drawn: Callable[[int, int], None] = lambda _done, _total: None,
+    ) -> None:
+        self.model, self.painter, self.records, self.on_drawn = model, painter, records, on_drawn
+        self.kept: dict[str, Image.Image] = {}
+        self._drawn: dict[Split, Drawn] = {}
+
+    def draw(self, split: Split, count: int) -> Drawn:
+        """A picture for each of the first `count` records of a split, or of all if there are fewer.
+
+        Those that were drawn before are given again: evaluations that look at the same pictures share them.
+        """
+        wanted = self.records[split][:count]
+        drawn = self._drawn.get(split)
+        if drawn is None or len(drawn.images) < len(wanted):
+            drawn = self._drawn[split] = self.painter.draw(self.model, wanted, on_drawn=self.on_drawn)
+        return drawn.first(len(wanted))
+
+    def draw_repeats(self, split: Split, prompts: int, seeds: int) -> list[Drawn]:
+        """For each of some records of a split, of different prompts, as many pictures as seeds."""
+        first: dict[str, int] = {}
+        for index in self.records[split].tolist():
+            first.setdefault(self.painter.cache.records[index].prompt, index)
+            if len(first) == prompts:
+                break
+        repeated = torch.tensor(list(first.values())).repeat_interleave(seeds)
+        numbers = list(range(self.painter.seed, self.painter.seed + seeds)) * len(first)
+        drawn = self.painter.draw(self.model, repeated, numbers, on_drawn=self.on_drawn)
+        return [drawn.part(start, start + seeds) for start in range(0, len(repeated), seeds)]
+
+    def real(self, split: Split, count: int) -> Real:
+        """Up to `count` records of a split, the same ones at every call: those with the smallest hashes of their keys.
+
+        Their order has nothing to do with that of the records that are drawn.
+        """
+        records = self.painter.cache.records
+        chosen = self.records[split].tolist()
+        if len(chosen) > count:
+            chosen = sorted(chosen, key=lambda index: hashlib.sha256(records[index].key.encode()).digest())[:count]
+        indices = torch.tensor(chosen, dtype=torch.long)
+        latents: dict[int, Tensor] = {}
+        shapes = self.painter.cache.shape_ids[indices]
+        for shape in shapes.unique():
+            rows = (shapes == shape).nonzero()[:, 0]
+            gathered, _ = self.painter.cache.gather(indices[rows])
+            latents |= dict(zip(rows.tolist(), gathered.cpu(), strict=True))
+        return Real(indices, [latents[row] for row in range(len(indices))])
+
+    def decode(self, latents: Tensor) -> Image.Image:
+        """The picture of some latents, `C H W`."""
+        return to_pictures(self.painter.vae.decode(latents[None].to(self.painter.device)))[0]
+
+    def prompt(self, record: int) -> str:
+        """That a record of the cache comes with."""
+        return self.painter.cache.records[record].prompt
+
+    def keep(self, name: str, picture: Image.Image) -> None:
+        """Leave a picture to be looked at."""
+        self.kept[name] = picture

@@ -1,0 +1,159 @@
+"""Judging a saved model on the data it was trained on."""
+
+import logging
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from PIL import Image
+
+from aaa.assemble import build, open_latents, pick_device
+from aaa.config import CONF
+from aaa.data.records import Split
+from aaa.data.split import split_records
+from aaa.errors import UserError
+from aaa.evaluation.painter import Painter
+from aaa.evaluation.protocol import Evaluation
+from aaa.evaluation.studio import Studio
+from aaa.evaluation.validation import row_losses, summarise, validation_table
+from aaa.models.factory import build_dit
+from aaa.models.saved import RUN_CONFIG, find_saved
+from aaa.models.weights_file import require_numbers
+from aaa.tracking.console import display
+from aaa.training.checkpoint import load_weights
+from aaa.training.precision import precision
+from aaa.trust import is_own_class, read_yaml_config, targets, targets_in
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What came out.
+
+    Attributes:
+        metrics: by name.
+        pictures: to look at, by name.
+        weights: the file that was judged.
+        table: digest of the validation table, None if nothing is held out.
+    """
+
+    metrics: Mapping[str, float]
+    weights: Path
+    table: str | None
+    pictures: Mapping[str, Image.Image] = field(default_factory=dict)
+
+
+def run_of(model: Path) -> Path:
+    """The run folder that a run folder, a checkpoint or an exported model belongs to.
+
+    Raises:
+        UserError: if it belongs to none.
+    """
+    for folder in (model, model.parent, model.parent.parent):
+        if (folder / RUN_CONFIG).is_file():
+            return folder
+    raise UserError(
+        f"model={model}: neither a run folder (with {RUN_CONFIG}) nor inside one. A model is judged on the data of "
+        "its run: give the run folder, one of its checkpoints or its model/ folder."
+    )
+
+
+def judge(
+    model: Path,
+    evaluation: Evaluation,
+    *,
+    weights: str,
+    device: str,
+    seed: int | None,
+    steps: int | None,
+    guidance: float | None,
+    trust_config: bool,
+) -> Judged:
+    """Validate a saved model, and let an evaluation look at what it draws.
+
+    Args:
+        model: run folder, checkpoint, or the model/ folder of a run.
+        evaluation: judges pictures.
+        weights: `ema` or `raw`, for checkpoints that have both.
+        device: `auto`, `cpu` or `cuda`.
+        seed, steps, guidance: of sampling; None for the run's own.
+        trust_config: let the run's config name classes that conf/ does not.
+
+    Raises:
+        UserError: if there is no such model, or its data is gone.
+    """
+    run = run_of(model)
+    config = read_yaml_config(run / RUN_CONFIG)
+    if not trust_config:
+        _refuse_foreign_code(config, run)
+    saved = find_saved(model, weights, trust_config)
+    mixed, dtype = precision(config.trainer.precision)
+    place = torch.device(pick_device(device))
+    cache, vae, *_ = open_latents(config, str(place))
+    if config.trainer.trim_prompts:
+        cache.trim_prompts()
+    train, held_out = split_records(cache.records, config.data.validation_fraction)
+    require_numbers(saved.weights, saved.config["model"])
+    dit = build_dit(**{key: value for key, value in config.model.items() if key != "name"})
+    load_weights(saved.weights, dit)
+    dit.to(place, dtype).eval()
+    autocast = partial(_autocast, place, enabled=mixed == "bf16")
+    table = validation_table(cache, held_out, config.validation.num_records, config.validation.timesteps_per_record)
+    metrics: dict[str, float] = {}
+    if table is not None:
+        with autocast():
+            metrics |= summarise(row_losses(dit, table, place, dtype), table)
+        logger.info("Validation loss %.4f +- %.4f", metrics["val/loss"], metrics["val/loss_standard_error"])
+    sampling = config.sampling
+    painter = Painter(
+        cache,
+        vae,
+        build(config, "scheduler"),
+        steps=sampling.steps if steps is None else steps,
+        guidance=sampling.guidance if guidance is None else guidance,
+        seed=sampling.seed if seed is None else seed,
+        autocast=autocast,
+        device=place,
+        dtype=dtype,
+    )
+    records: dict[Split, torch.Tensor] = {"train": train, "validation": held_out}
+    studio = Studio(dit, painter, records, _Shown())
+    metrics |= evaluation.evaluate(studio)
+    return Judged(metrics, saved.weights, None if table is None else table.digest, studio.kept)
+
+
+class _Shown:
+    """Shows how many pictures of a batch of them are drawn."""
+
+    def __init__(self) -> None:
+        self._stack: Any = None
+        self._bar: Any = None
+
+    def __call__(self, done: int, total: int) -> None:
+        if self._bar is None:
+            self._stack = display("Drawing", total)
+            self._bar = self._stack.__enter__()
+        self._bar.update(done)
+        if done == total:
+            self._stack.__exit__(None, None, None)
+            self._bar = None
+
+
+def _autocast(device: torch.device, *, enabled: bool) -> AbstractContextManager[object]:
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
+
+
+def _refuse_foreign_code(config: DictConfig, run: Path) -> None:
+    known = targets_in(CONF)
+    for target in targets(OmegaConf.to_container(config, resolve=False)):
+        if target not in known and not is_own_class(target):
+            raise UserError(
+                f"model={run}: its config wants to run {target!r}, which conf/ does not name. If the run is yours, or "
+                "you know where it comes from: trust_config=true"
+            )

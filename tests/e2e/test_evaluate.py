@@ -1,0 +1,57 @@
+"""Judging saved models as a user types it."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.e2e.conftest import SMALL, Finished, fork_in, metrics, only_run
+
+SmallRun = tuple[Path, Finished]
+
+
+def test_a_run_is_judged_and_agrees_with_its_own_validation(session_folder: Path, small_run: SmallRun) -> None:
+    run, _ = small_run
+    shown = run.relative_to(session_folder)
+    arguments = ["evaluation.num_images=8", "evaluation.parts.diversity.num_prompts=2"]
+    done = fork_in(session_folder, "aaa.evaluate", f"model={shown}", *arguments)
+    assert done.code == 0, done.err
+    written = json.loads((run / "evaluation" / "model-model.json").read_text())
+    logged = {key: value for row in metrics(run) for key, value in row.items()}
+    assert written["metrics"]["val/loss"] == pytest.approx(logged["val/loss"], rel=1e-4)
+    assert written["metrics"]["quality/seen"] == logged["quality/seen"]
+    assert "memorisation/copies" in written["metrics"]
+    assert "quality/latent_frechet" in done.out
+    assert Image.open(run / "evaluation" / "model-model-nearest.png").width > 100
+    validated = json.loads((run / "validation" / "step-00000012.json").read_text())
+    assert written["table"] == validated["table"]
+    # A checkpoint on its way, by its raw weights, with one metric alone.
+    checkpoint = shown / "checkpoints" / "step-00000006"
+    raw = ["weights=raw", "evaluation=shapes", "evaluation.num_images=4", "out=judged"]
+    done = fork_in(session_folder, "aaa.evaluate", f"model={checkpoint}", *raw)
+    assert done.code == 0, done.err
+    other = json.loads((session_folder / "judged" / "step-00000006-model.json").read_text())["metrics"]
+    assert other["val/loss"] != written["metrics"]["val/loss"]
+    assert "memorisation/copies" not in other
+
+
+def test_what_cannot_be_judged_is_said(session_folder: Path, small_run: SmallRun, tmp_path: Path) -> None:
+    run, _ = small_run
+    assert "neither a run folder" in fork_in(tmp_path, "aaa.evaluate", "model=nowhere").error
+    found = fork_in(tmp_path, "aaa.evaluate", f"model={run}", "evaluation=pretrained").error
+    assert "no CLIP model there" in found
+    assert "hf download" in found
+    found = fork_in(tmp_path, "aaa.evaluate", f"model={run}", "evaluation=nothing").error
+    assert "evaluation=nothing: no such option" in found
+    assert "model" in fork_in(tmp_path, "aaa.evaluate").error
+
+
+def test_a_run_is_judged_on_its_way(tmp_path: Path) -> None:
+    arguments = [argument for argument in SMALL if not argument.startswith("evaluation.")]
+    judged = ["trainer.evaluate_every_steps=6", "evaluation=full", "evaluation.num_images=8", "logger=none"]
+    done = fork_in(tmp_path, "aaa.train", *arguments, *judged)
+    assert done.code == 0, done.err
+    run = only_run(tmp_path)
+    assert [row["step"] for row in metrics(run) if "memorisation/copies" in row] == [6, 12]
+    assert (run / "evaluation" / "step-00000006-seeds.png").is_file()

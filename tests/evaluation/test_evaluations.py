@@ -1,0 +1,149 @@
+"""Evaluations with models that are known: one that draws the very pictures, one that draws noise, one that recalls."""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from aaa.data.cache import LatentCache
+from aaa.data.records import Split
+from aaa.data.shapes import ShapesSource
+from aaa.data.split import split_records
+from aaa.diffusion.schedulers import LinearScheduler
+from aaa.encoders.pixel import PixelVAE
+from aaa.errors import UserError
+from aaa.evaluation.diversity import Diversity
+from aaa.evaluation.latent_distance import LatentDistance
+from aaa.evaluation.memorisation import NearestTraining
+from aaa.evaluation.painter import Painter
+from aaa.evaluation.pretrained import InceptionDistance
+from aaa.evaluation.protocol import NotApplicable
+from aaa.evaluation.several import Several
+from aaa.evaluation.shapes import ShapesAgreement
+from aaa.evaluation.studio import Studio
+from tests.data.test_cache import build
+
+DRAWN = 48
+Answer = Callable[[Tensor], Tensor]  # records -> their latents as this model draws them
+
+
+class Knowing(nn.Module):
+    """Has been told which records it is asked for, and leads straight to the answer."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__()
+        self.answer, self.asked = answer, torch.empty(0)
+
+    def forward(self, latents: Tensor, _embeds: Tensor, timestep: Tensor) -> Tensor:
+        return (latents - self.answer(self.asked)) / (timestep / 1000).view(-1, 1, 1, 1)
+
+
+class TellingPainter(Painter):
+    """Lets the model know which records are drawn."""
+
+    def _draw(self, model: nn.Module, records: Tensor, seeds: list[int], shape: int) -> Tensor:
+        assert isinstance(model, Knowing)
+        model.asked = records
+        return super()._draw(model, records, seeds, shape)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> LatentCache:
+    return build(tmp_path_factory.mktemp("c") / "cache", ShapesSource(16, num_records=400, num_validation=DRAWN))
+
+
+def studio(cache: LatentCache, answer: Answer) -> Studio:
+    painter = TellingPainter(
+        cache,
+        PixelVAE(4),
+        LinearScheduler(),
+        steps=2,
+        guidance=1,
+        seed=0,
+        autocast=nullcontext,
+        device=torch.device("cpu"),
+        dtype=torch.float32,
+    )
+    train, held_out = split_records(cache.records, 0)
+    records: dict[Split, Tensor] = {"train": train, "validation": held_out}
+    return Studio(Knowing(answer), painter, records)
+
+
+def test_a_model_that_draws_the_data_is_found_perfect_and_one_that_draws_noise_is_not(cache: LatentCache) -> None:
+    perfect = studio(cache, lambda records: cache.gather(records)[0])
+    noise = studio(cache, lambda records: torch.randn(len(records), *cache.shapes[0]))
+    of_perfect, of_noise = (LatentDistance(DRAWN, components=8).evaluate(of) for of in (perfect, noise))
+    for name in ("quality/latent_frechet", "quality/latent_kernel"):
+        assert of_perfect[name] < of_noise[name] / 3
+        error = of_perfect[f"{name}_standard_error"] + of_noise[f"{name}_standard_error"]
+        assert of_noise[name] - of_perfect[name] > error
+        assert abs(of_perfect[name] - of_perfect[f"{name}_floor"]) < of_noise[name] / 3
+    shares = ShapesAgreement(DRAWN).evaluate(perfect)
+    assert (shares["quality/seen"], shares["quality/held_out"]) == (1, 1)
+    assert ShapesAgreement(DRAWN).evaluate(noise)["quality/seen"] < 0.3
+
+
+def test_pictures_are_shared_and_drawn_once(cache: LatentCache) -> None:
+    asked: list[int] = []
+
+    def answer(records: Tensor) -> Tensor:
+        asked.extend(records.tolist())
+        return cache.gather(records)[0]
+
+    one = studio(cache, answer)
+    first = one.draw("train", 8)
+    assert len(asked) == 8 * 2, "two steps"
+    again = one.draw("train", 5)
+    assert len(asked) == 8 * 2
+    assert torch.equal(torch.stack(list(first.latents[:5])), torch.stack(list(again.latents)))
+    real = one.real("train", 8)
+    assert real.records.tolist() != first.records.tolist()
+    assert torch.equal(real.records, one.real("train", 8).records)
+
+
+def test_a_model_that_recalls_is_told_from_one_that_draws(cache: LatentCache) -> None:
+    train = torch.arange(400)
+    honest = studio(cache, lambda records: cache.gather(records)[0])
+    recalling = studio(cache, lambda records: cache.gather(train[records % 400])[0])
+    of_honest, of_recalling = (NearestTraining(DRAWN).evaluate(of) for of in (honest, recalling))
+    assert of_honest["memorisation/copies"] < 0.1
+    assert of_recalling["memorisation/copies"] > 0.9
+    assert of_recalling["memorisation/distance_median"] == pytest.approx(0, abs=1e-3)
+    assert of_honest["memorisation/distance_median"] == of_honest["memorisation/held_out_distance_median"]
+    assert {"nearest", "distances"} <= recalling.kept.keys()
+
+
+def test_diversity_is_none_of_a_model_that_heeds_no_seed_and_whole_of_one_that_heeds_no_prompt(
+    cache: LatentCache,
+) -> None:
+    deaf = studio(cache, lambda records: cache.gather(records)[0])
+    assert Diversity(3, 4).evaluate(deaf)["quality/diversity"] == pytest.approx(0, abs=1e-3)
+    draws = torch.Generator().manual_seed(0)
+    any_picture = studio(cache, lambda records: cache.gather(torch.randint(400, (len(records),), generator=draws))[0])
+    any_picture.painter.sigmas = [[1.0, 0.0]]  # one step: one picture
+    metrics = Diversity(6, 8).evaluate(any_picture)
+    assert metrics["quality/diversity"] == pytest.approx(1, abs=0.2)
+    assert any_picture.kept["seeds"].width > 8 * 16
+
+
+def test_evaluations_that_do_not_apply_are_left_out(cache: LatentCache) -> None:
+    one = studio(cache, lambda records: cache.gather(records)[0])
+    one.records["validation"] = torch.tensor([], dtype=torch.long)
+    with pytest.raises(NotApplicable, match="Fewer than two records are held out"):
+        NearestTraining(8).evaluate(one)
+    one.records["train"] = torch.arange(4)
+    metrics = Several(
+        {"latents": LatentDistance(8), "nearest": NearestTraining(8), "agreement": ShapesAgreement(4), "none": None}
+    ).evaluate(one)
+    assert metrics["quality/seen"] == 1
+    assert not any(name.startswith(("quality/latent", "memorisation", "quality/held_out")) for name in metrics)
+
+
+def test_weights_that_are_not_there_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"weights-inception.* of\s+the releases"):
+        InceptionDistance(str(tmp_path / "no.pth"))
+    with pytest.raises(UserError, match="must be at least"):
+        LatentDistance(4)

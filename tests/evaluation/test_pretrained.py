@@ -1,0 +1,68 @@
+"""Scores by pretrained networks, on randomly initialised ones in the true file layout."""
+
+import json
+import string
+from pathlib import Path
+
+import pytest
+import torch
+
+from aaa.data.cache import LatentCache
+from aaa.evaluation.pretrained import ClipScore, InceptionDistance
+from tests.evaluation.test_evaluations import cache, studio
+
+__all__ = ["cache"]
+
+pytest.importorskip("torchmetrics")
+
+
+def save_clip(folder: Path) -> None:
+    from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor, CLIPTokenizer
+
+    letters = [*string.ascii_lowercase, *(letter + "</w>" for letter in string.ascii_lowercase)]
+    words = {word: place for place, word in enumerate([*letters, "<|startoftext|>", "<|endoftext|>"])}
+    folder.mkdir()
+    (folder / "vocab.json").write_text(json.dumps(words))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    tokenizer = CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=77)
+    size = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    ends = {"bos_token_id": words["<|startoftext|>"], "eos_token_id": words["<|endoftext|>"]}
+    config = CLIPConfig(
+        text_config=size | ends | {"vocab_size": len(words)},
+        vision_config=size | {"image_size": 32, "patch_size": 16},
+        projection_dim=8,
+    )
+    torch.manual_seed(0)
+    CLIPModel(config).save_pretrained(folder)
+    images = CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
+    CLIPProcessor(images, tokenizer).save_pretrained(folder)
+
+
+@pytest.mark.slow
+def test_the_clip_score_of_the_data_is_that_of_a_model_that_draws_it(cache: LatentCache, tmp_path: Path) -> None:
+    save_clip(tmp_path / "clip")
+    perfect = studio(cache, lambda records: cache.gather(records)[0])
+    metrics = ClipScore(str(tmp_path / "clip"), num_images=48).evaluate(perfect)
+    assert metrics["quality/clip_score"] == pytest.approx(metrics["quality/clip_score_real"], abs=0.1)
+
+
+@pytest.mark.slow
+def test_fid_and_kid_are_those_of_a_network_on_disk(cache: LatentCache, tmp_path: Path) -> None:
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+    class Untrained(FeatureExtractorInceptionV3):
+        def load_state_dict(self, *_: object, **__: object) -> None: ...
+
+    torch.manual_seed(0)
+    weights = tmp_path / "inception.pth"
+    torch.save({}, weights)  # something to load, and to leave
+    network = Untrained("untrained", ["2048"], feature_extractor_weights_path=str(weights))
+    for module in network.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(module.weight)  # else nothing reaches the end
+    torch.save(network.state_dict(), weights)
+    perfect = studio(cache, lambda records: cache.gather(records)[0])
+    noise = studio(cache, lambda records: torch.randn(len(records), *cache.shapes[0]))
+    of_perfect, of_noise = (InceptionDistance(str(weights), 24, 24).evaluate(of) for of in (perfect, noise))
+    assert of_perfect["quality/fid"] < of_noise["quality/fid"]
+    assert of_perfect["quality/kid"] < of_noise["quality/kid"]
