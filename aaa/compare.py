@@ -26,6 +26,7 @@ def main() -> None:
     parser.add_argument("--baseline", help="run or setting to measure differences from; else the best")
     parser.add_argument("--csv", type=Path, help="also write the table as CSV")
     parser.add_argument("--json", type=Path, help="also write the table as JSON")
+    parser.add_argument("--wandb", action="store_true", help="also save a view of these runs on W&B's site")
     parser.add_argument("--watch", action="store_true", help="only show the table, again and again while runs go on")
     arguments = parser.parse_args()
     try:
@@ -61,6 +62,10 @@ def compare(arguments: argparse.Namespace) -> None:
         arguments.json.write_text(json.dumps(as_rows(runs), indent=2), encoding="utf-8")
     console.print(f"Loss curves: {arguments.curves}" + (f"\nBy two settings: {arguments.map}" if mapped else ""))
     console.print(f"Page: {arguments.html}")
+    if arguments.wandb:
+        from aaa.reports.wandb_view import save_view
+
+        console.print(save_view(runs, arguments.html.with_name("wandb_view.json")))
 
 
 def watch(paths: Sequence[Path]) -> None:

@@ -21,6 +21,10 @@ class OfflineRun:
     config: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     exit_code: int | None = None
+    notes: str = ""
+    summary: dict[str, Any] = field(default_factory=dict)
+    lowest: list[str] = field(default_factory=list)  # metrics whose lowest value the summary has
+    artifacts: list[Any] = field(default_factory=list)
 
 
 def read_offline_run(run_folder: Path) -> OfflineRun:
@@ -45,11 +49,20 @@ def _parse(path: Path) -> OfflineRun:
                 run.display_name,
                 run.project,
             )
-            found.tags = list(run.tags)
+            found.tags, found.notes = list(run.tags), run.notes
             found.config |= {update.key: json.loads(update.value_json) for update in run.config.update}
         elif kind == "history":
             row = {item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in record.history.item}
             found.history.append(row)
+        elif kind == "summary":
+            found.summary |= {
+                item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in record.summary.update
+            }
+        elif kind == "metric":
+            if record.metric.summary.min:
+                found.lowest.append(record.metric.name)
+        elif kind == "artifact":
+            found.artifacts.append(record.artifact)
         elif kind == "exit":
             found.exit_code = record.exit.exit_code
     return found

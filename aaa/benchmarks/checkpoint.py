@@ -13,7 +13,6 @@ from torch.optim import Optimizer
 
 from aaa.benchmarks.report import Report
 from aaa.benchmarks.subject import Subject, make_subject
-from aaa.benchmarks.timing import seconds
 from aaa.checkpoint_folders import AVERAGE, MODEL, newest_whole
 from aaa.training.checkpoint import (
     Snapshot,
@@ -24,6 +23,7 @@ from aaa.training.checkpoint import (
     take_snapshot,
 )
 from aaa.training.checkpoint_keeper import CheckpointKeeper, Keep
+from aaa.training.timing import seconds
 
 
 class Checkpointing:

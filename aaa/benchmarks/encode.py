@@ -12,9 +12,9 @@ from omegaconf import DictConfig
 
 from aaa.benchmarks.commands import measure
 from aaa.benchmarks.report import Report
-from aaa.benchmarks.timing import seconds
 from aaa.data.cache import CachedRecord, LatentCache
 from aaa.data.cache_writer import CacheWriter
+from aaa.training.timing import seconds
 
 BATCH = 1000
 READ_BATCH = 64

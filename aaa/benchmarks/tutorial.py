@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from aaa.benchmarks.report import Report
 from aaa.benchmarks.subject import make_subject
-from aaa.benchmarks.timing import synchronize
 from aaa.tracking.tracker import NoLogger
 from aaa.training.loop import Progress
+from aaa.training.timing import synchronize
 
 SIDE, PROMPT_TOKENS, VOCABULARY = 256, 128, 151_936
 

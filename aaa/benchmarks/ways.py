@@ -17,7 +17,6 @@ from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn
 
 from aaa.benchmarks.report import Report
 from aaa.benchmarks.subject import Subject, make_subject
-from aaa.benchmarks.timing import seconds
 from aaa.data import cache_writer
 from aaa.data.cache import CachedRecord
 from aaa.data.cache_writer import CacheWriter
@@ -27,6 +26,7 @@ from aaa.models.factory import build_dit
 from aaa.training.ema import EMA
 from aaa.training.memory import keep_freed_memory
 from aaa.training.optimizers import BatchedMuon, adamw
+from aaa.training.timing import seconds
 
 Action = Callable[[], object]
 

@@ -16,6 +16,7 @@ from aaa.encoders.statistics import Moments
 from aaa.randomness import generator
 
 BANDS = 5
+BARS = 20  # of the histogram of losses
 BATCH_SIZE = 64
 
 
@@ -134,6 +135,17 @@ def _standard_error(losses: Tensor, records: Tensor) -> float:
         return 0.0
     means = torch.zeros(len(counts)).index_add_(0, place, losses) / counts
     return means.std().item() / math.sqrt(len(counts))
+
+
+def loss_by_sigma(sigmas: Tensor, losses: Tensor) -> tuple[list[float], list[float]]:
+    """Mean loss in each of `BARS` equal intervals of noise levels, 0 where there is no row, and the intervals' edges.
+
+    Args:
+        sigmas, losses: of the rows, `R`.
+    """
+    bar = (sigmas * BARS).long().clamp(max=BARS - 1)
+    sums = torch.zeros(BARS).index_add_(0, bar, losses)
+    return (sums / torch.bincount(bar, minlength=BARS).clamp(min=1)).tolist(), torch.linspace(0, 1, BARS + 1).tolist()
 
 
 def structureless_loss(sigma: Tensor, variance: Tensor) -> Tensor:

@@ -39,14 +39,17 @@ def write_page(runs: list[Run], path: Path) -> None:
 
 def _content(runs: list[Run]) -> dict[str, Any]:
     keys = differing_keys(runs)
-    metrics = dict.fromkeys(
-        name for run in runs for row in run.metrics for name in row if "/" in name and name != "perf/peak_memory_gib"
-    )
+    metrics = dict.fromkeys(name for run in runs for row in run.metrics for name in row if _is_shown(name))
     return {
         "keys": [key.removesuffix("._target_") for key in keys],
         "metrics": list(metrics),
         "runs": [_run(run, keys, metrics, with_pictures=number < STRIP_RUNS) for number, run in enumerate(runs)],
     }
+
+
+def _is_shown(metric: str) -> bool:
+    """Whether the page has curves of it: not of what would make it large and hardly be looked at."""
+    return "/" in metric and not metric.startswith(("grad_norm/", "weight_norm/")) and not metric.endswith("_error")
 
 
 def _run(run: Run, keys: list[str], metrics: dict[str, None], *, with_pictures: bool) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from aaa.evaluation.grid import make_grid
 from aaa.evaluation.painter import Painter
 from aaa.evaluation.protocol import Evaluation
 from aaa.evaluation.studio import Studio
-from aaa.evaluation.validation import ValidationTable, row_losses, summarise
+from aaa.evaluation.validation import ValidationTable, loss_by_sigma, row_losses, summarise
 from aaa.run.pruning import why_hopeless
 from aaa.tracking.files import cannot_write
 from aaa.tracking.tracker import Tracker
@@ -98,6 +98,8 @@ class Looks:
             100 * metrics["val/loss_relative"],
         )
         self.tracker.log(step, metrics)
+        for_model = next(iter(losses.values()))
+        self.tracker.log_histogram(step, "val/loss_by_sigma", *loss_by_sigma(self.table.sigmas, for_model))
         if self.prune_after_steps is not None:
             reason = why_hopeless(self.folder, step, after_steps=self.prune_after_steps, min_runs=self.prune_min_runs)
             if reason is not None:
@@ -114,7 +116,7 @@ class Looks:
                 drawn = self.painter.draw(model.eval(), records)
             grid = make_grid(drawn.images, drawn.prompts)
             self._save(self.folder / "samples" / f"step-{step:08d}{suffix.replace('_', '-')}.png", grid)
-            self.tracker.log_images(step, f"samples{suffix}", drawn.images, drawn.prompts)
+            self.tracker.log_images(step, f"pictures{suffix}", drawn.images, drawn.prompts)
 
     def evaluate(self, step: int) -> None:
         """Log how good pictures are, and keep what there is to look at."""

@@ -33,6 +33,7 @@ from aaa.run.feed import Feed
 from aaa.run.folder import RunFolder
 from aaa.run.looks import Looks
 from aaa.run.messages import announce, describe_device, say_what_next
+from aaa.run.naming import run_name
 from aaa.run.odd_steps import OddSteps
 from aaa.run.record import parent_run, warn_of_differences
 from aaa.run.resuming import checkpoint_to_go_on_from, restore
@@ -47,6 +48,7 @@ from aaa.training.loop import Progress, Watch, train_steps
 from aaa.training.precision import precision
 from aaa.training.recomputing import recompute_activations
 from aaa.training.signals import StopSignals
+from aaa.training.timing import matmul_rate
 from aaa.training.tuning import tune_for
 
 logger = logging.getLogger(__name__)
@@ -137,6 +139,9 @@ class TrainingRun:
         _, height, width = max(self.cache.shapes, key=math.prod)
         self.parameters = count_parameters(model)
         self.flops_per_sample = TRAINING_FLOPS * forward_flops(model, height, width, self.cache.prompt_shape[0])
+        # On a CPU it would add to every start, and other programs would spoil it; `aaa.bench` measures it there.
+        multiplied = torch.bfloat16 if mixed_precision == "bf16" else self.dtype
+        self.peak_flops = matmul_rate(self.device, multiplied) if self.device.type == "cuda" else None
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
         self.odd_steps = OddSteps(
             self.folder.path,
@@ -228,6 +233,8 @@ class TrainingRun:
         self.keeper.wait()
         if signum is None and self.is_main and exported_step(self.folder.path) != self.progress.step:
             self._export()
+            assert self.tracker is not None
+            self.tracker.log_model(self.folder.path / "model")
         self.accelerator.wait_for_everyone()
         if self.is_main:
             prompt = self.cache.records[int(self.train_records[0])].prompt
@@ -281,7 +288,11 @@ class TrainingRun:
     def _log(self, step: int, metrics: dict[str, float]) -> None:
         assert self.tracker is not None
         self.keeper.raise_failure()
-        self.tracker.log(step, metrics | {"flops": metrics["samples"] * self.flops_per_sample})
+        rate = metrics["perf/images_per_second"] * self.flops_per_sample
+        metrics |= {"flops": metrics["samples"] * self.flops_per_sample, "perf/flops_per_second": rate}
+        if self.peak_flops is not None:
+            metrics["perf/mfu"] = rate / (self.peak_flops * self.accelerator.num_processes)
+        self.tracker.log(step, metrics)
 
     def _models(self) -> dict[str, nn.Module]:
         """What to validate and to draw with: the average, if there is one, and the raw weights."""
@@ -369,7 +380,7 @@ class TrainingRun:
         sweep = path.parent if self._is_of_sweep() or (path.parent / MULTIRUN).is_file() else None
         return RunInfo(
             folder=path,
-            name="/".join(path.parts[-2 if sweep is None else -3 :]),
+            name=run_name(self.config.name, HydraConfig.get().overrides.task, sweep),
             config=self._without_statistics(),
             overrides=list(HydraConfig.get().overrides.task),
             group=None if sweep is None else "/".join(sweep.parts[-2:]),

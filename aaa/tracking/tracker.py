@@ -11,6 +11,7 @@ from PIL import Image
 from aaa.tracking.files import append_line, replace_text
 
 METRICS, ODD_STEPS = "metrics.jsonl", "odd_steps.jsonl"
+AXES = ("samples", "seconds", "flops")  # what a run can be drawn over, besides its steps
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,14 @@ class Logger(Protocol):
         """Take some pictures."""
         ...
 
+    def log_histogram(self, step: int, name: str, heights: Sequence[float], edges: Sequence[float]) -> None:
+        """Take bars over intervals, of which there is one edge more."""
+        ...
+
+    def log_model(self, folder: Path) -> None:
+        """Take the exported model of a finished run."""
+        ...
+
     def finish(self, exit_code: int) -> None:
         """End, with the exit code of the command."""
         ...
@@ -68,6 +77,12 @@ class NoLogger:
     def log_images(self, step: int, name: str, images: Sequence[Image.Image], captions: Sequence[str]) -> None:
         """Do nothing."""
 
+    def log_histogram(self, step: int, name: str, heights: Sequence[float], edges: Sequence[float]) -> None:
+        """Do nothing."""
+
+    def log_model(self, folder: Path) -> None:
+        """Do nothing."""
+
     def finish(self, exit_code: int) -> None:
         """Do nothing."""
 
@@ -83,6 +98,8 @@ class Tracker:
     def __init__(self, run: RunInfo, logger: Logger) -> None:
         self.run, self.logger = run, logger
         self.metrics = run.folder / METRICS
+        # Trackers draw a metric over what was logged along with it.
+        self._axes: dict[str, float] = {}
         self._newest: tuple[int, dict[str, float]] = (run.step, {})
         for rows in (self.metrics, run.folder / ODD_STEPS):
             forget_after(rows, run.step)
@@ -92,7 +109,8 @@ class Tracker:
         """Log some numbers of a step."""
         append_line(self.metrics, json.dumps({"step": step, **metrics}))
         self._newest = (step, {**self.metrics_at(step), **metrics})
-        self.logger.log(step, metrics)
+        self._axes |= {axis: metrics[axis] for axis in AXES if axis in metrics}
+        self.logger.log(step, self._axes | dict(metrics))
 
     def metrics_at(self, step: int) -> dict[str, float]:
         """What was logged of this step, if it is the newest."""
@@ -101,6 +119,14 @@ class Tracker:
     def log_images(self, step: int, name: str, images: Sequence[Image.Image], captions: Sequence[str]) -> None:
         """Log some pictures of a step with their prompts."""
         self.logger.log_images(step, name, images, captions)
+
+    def log_histogram(self, step: int, name: str, heights: Sequence[float], edges: Sequence[float]) -> None:
+        """Log some bars of a step."""
+        self.logger.log_histogram(step, name, heights, edges)
+
+    def log_model(self, folder: Path) -> None:
+        """Log the exported model."""
+        self.logger.log_model(folder)
 
     def finish(self, exit_code: int) -> None:
         """End the logger's run."""

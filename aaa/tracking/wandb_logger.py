@@ -1,6 +1,7 @@
 """Weights & Biases as a logger."""
 
 import logging
+import math
 import netrc
 import os
 import secrets
@@ -17,11 +18,12 @@ from PIL import Image
 from aaa.tracking.environment import ENVIRONMENT
 from aaa.tracking.files import replace_text
 from aaa.tracking.redaction import hide_argument
-from aaa.tracking.tracker import RunInfo
+from aaa.tracking.tracker import AXES, RunInfo
 
 logger = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 2.0  # after which what was logged is in the run folder, whatever happens to W&B's process
+BEST = "val/loss"  # the metric whose lowest value goes into the summary, with its step
 MAX_TAG_LENGTH = 64  # W&B refuses longer ones
 
 
@@ -36,6 +38,9 @@ class WandbLogger:
         entity: W&B user or team, or None for the account's own; `WANDB_ENTITY` wins.
         init_timeout_seconds: for the server to answer at the start; the run is logged offline if it does not.
         finish_timeout_seconds: for the server to take what it still lacks at the end.
+        notes: on the run, in Markdown; `WANDB_NOTES` wins.
+        tags: further ones; each override is one by itself.
+        log_model: whether the finished model goes to W&B too, as an artifact with its data and code named.
     """
 
     def __init__(
@@ -44,19 +49,26 @@ class WandbLogger:
         entity: str | None = None,
         init_timeout_seconds: float = 30,
         finish_timeout_seconds: float = 60,
+        notes: str | None = None,
+        tags: Sequence[str] = (),
+        log_model: bool = False,
     ) -> None:
         self.project = os.environ.get("WANDB_PROJECT", project)
         self.entity = os.environ.get("WANDB_ENTITY", entity)
         self.init_timeout_seconds, self.finish_timeout_seconds = init_timeout_seconds, finish_timeout_seconds
+        self.notes, self.tags, self.log_models = os.environ.get("WANDB_NOTES", notes), tuple(tags), log_model
         self._run: Any = None
+        self._about: RunInfo | None = None
+        self._best = math.inf
 
     def start(self, run: RunInfo) -> None:
         """Start or continue the W&B run of this run folder."""
         import wandb
 
+        self._about = run
         # W&B's reports of its own errors: where the server hangs they hold up the end of the process.
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-        mode = os.environ.get("WANDB_MODE") or ("online" if _has_credentials() else "offline")
+        mode = os.environ.get("WANDB_MODE") or ("online" if has_credentials() else "offline")
         id_file = run.folder / "wandb_id.txt"
         if not id_file.is_file():
             replace_text(id_file, secrets.token_hex(4))
@@ -69,6 +81,9 @@ class WandbLogger:
             logger.warning("W&B cannot be reached, logging offline (%s).", str(error).splitlines()[0])
             _abandon_service()
             self._run = self._init(run, run_id, "offline")
+        for axis in AXES:
+            self._run.define_metric(axis, hidden=True)
+        self._run.define_metric(BEST, summary="min,last")
         if mode == "offline":
             logger.info("W&B: no account, logging offline.")
         if self._run.settings.mode == "offline":
@@ -95,7 +110,8 @@ class WandbLogger:
             name=run.name,
             group=run.group,
             job_type="train",
-            tags=[hide_argument(override)[:MAX_TAG_LENGTH] for override in run.overrides],
+            tags=[*self.tags, *(hide_argument(override)[:MAX_TAG_LENGTH] for override in run.overrides)],
+            notes=self.notes,
             config=run.config | {"environment": about | {"git_commit": git.get("commit")}},
             settings=wandb.Settings(
                 silent=True,
@@ -114,6 +130,36 @@ class WandbLogger:
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Log numbers at a step."""
         self._run.log(dict(metrics), step=step)
+        if (loss := metrics.get(BEST)) is not None and loss < self._best:
+            self._best = loss
+            self._run.summary.update({f"best/{BEST}": loss, "best/step": step})
+
+    def log_histogram(self, step: int, name: str, heights: Sequence[float], edges: Sequence[float]) -> None:
+        """Log bars at a step."""
+        import wandb
+
+        self._run.log({name: wandb.Histogram(np_histogram=(list(heights), list(edges)))}, step=step)
+
+    def log_model(self, folder: Path) -> None:
+        """Log the model as an artifact that was made from the data set and by the code that it names."""
+        import wandb
+
+        if not self.log_models or self._about is None:
+            return
+        environment = self._about.environment
+        data = environment.get("data") or {}
+        dataset = wandb.Artifact(f"{self._about.config['data']['name']}-latents", type="dataset", metadata=data)
+        # Offline nothing can be used, only logged: there the two share the run and the fingerprint.
+        (self._run.log_artifact if self._run.settings.mode == "offline" else self._run.use_artifact)(dataset)
+        metadata = {
+            "data": data,
+            "git_commit": (environment.get("git") or {}).get("commit"),
+            "packages": environment.get("packages"),
+            "model": environment.get("model"),
+        }
+        model = wandb.Artifact(f"{self._about.config['name']}-model", type="model", metadata=metadata)
+        model.add_dir(str(folder))
+        self._run.log_artifact(model)
 
     def log_images(self, step: int, name: str, images: Sequence[Image.Image], captions: Sequence[str]) -> None:
         """Log pictures at a step, prompts as captions."""
@@ -162,7 +208,7 @@ def _abandon_service() -> None:
         wandb.teardown()
 
 
-def _has_credentials() -> bool:
+def has_credentials() -> bool:
     """Whether `wandb login` has been done, or a key is in the environment."""
     if os.environ.get("WANDB_API_KEY"):
         return True

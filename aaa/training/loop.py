@@ -23,6 +23,7 @@ from aaa.training.checkpoint import UnloggedNumbers
 from aaa.training.ema import EMA
 from aaa.training.lr_schedules import Schedule
 from aaa.training.memory import peak_memory_gib
+from aaa.training.norms import as_numbers, norms_by_part
 from aaa.training.oddities import OddStep, Spikes
 from aaa.training.signals import Interrupted, StopSignals
 
@@ -197,6 +198,10 @@ def train_steps(
             step_loss, sample_losses, busy = _accumulate_gradients(
                 accelerator, model, loss, batches, seed, step, batch_size, gradient_accumulation_steps
             )
+            due = [watch.name for watch in watches if _is_due(watch.every_steps, step + 1, max_steps)]
+            saving = _is_due(save_every_steps, step + 1, max_steps)
+            logging = (step + 1) % log_every_steps == 0 or bool(due) or saving or step + 1 == max_steps
+            norms = norms_by_part(model) if logging else {}
             started = time.perf_counter()
             grad_norm = nn.utils.clip_grad_norm_(parameters, max_grad_norm or math.inf)
             taken = on_nonfinite == "stop" or math.isfinite(grad_norm.item())
@@ -222,10 +227,8 @@ def train_steps(
                         f"{described}\nNo more than trainer.max_skipped_steps={max_skipped_steps} steps may be left "
                         "out. The last checkpoint is good."
                     )
-            due = [watch.name for watch in watches if _is_due(watch.every_steps, progress.step, max_steps)]
-            saving = _is_due(save_every_steps, progress.step, max_steps)
             metrics = None
-            if progress.step % log_every_steps == 0 or due or saving or progress.step == max_steps:
+            if logging:
                 steps = _read_back(accelerator, progress, tell)
                 metrics = _means(steps)
                 for odd, sample_losses_of_it in zip(steps, window.sample_losses, strict=True):
@@ -237,7 +240,7 @@ def train_steps(
             window.seconds += elapsed
             window.busy_seconds += busy
             if metrics is not None:
-                metrics |= _standing(progress, batch_size, optimizer.param_groups[0]["lr"], device)
+                metrics |= _standing(progress, batch_size, optimizer.param_groups[0]["lr"], device) | as_numbers(norms)
                 progress.unlogged = Unlogged()
                 if accelerator.is_main_process:
                     log(progress.step, metrics)

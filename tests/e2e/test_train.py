@@ -94,9 +94,9 @@ def test_wandb_gets_config_losses_and_pictures(small_run: SmallRun) -> None:
     ours = losses(run)
     theirs = {int(row["_step"]): row["train/loss"] for row in found.history if "train/loss" in row}
     assert theirs == ours
-    pictures = [row for row in found.history if row.get("samples._type") == "images/separated" or "samples" in row]
+    pictures = [row for row in found.history if row.get("pictures._type") == "images/separated" or "pictures" in row]
     assert pictures
-    assert len(list(run.glob("wandb/offline-run-*/files/media/images/samples_12_*.png"))) == 4
+    assert len(list(run.glob("wandb/offline-run-*/files/media/images/pictures_12_*.png"))) == 4
     assert "a " in json.dumps(pictures[-1])  # captions: "a small red ..."
     assert "wandb sync" in done.err
 

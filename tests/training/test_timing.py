@@ -3,8 +3,8 @@ import time
 import pytest
 import torch
 
-from aaa.benchmarks.timing import matmul_rate, quantiles, seconds
 from aaa.training.memory import available_memory, held_memory, peak_memory_gib, reset_peak_memory
+from aaa.training.timing import matmul_rate, quantiles, seconds
 
 CPU = torch.device("cpu")
 

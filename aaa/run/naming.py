@@ -1,0 +1,42 @@
+"""What trackers call a run."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from aaa.earlier_sweep import MULTIRUN
+
+MAX_LENGTH = 120
+UNTOLD = re.compile(r"[+~]*(hydra[./]|name=|resume=|repeat=|logger|sweep|trust_config)")
+
+
+def run_name(name: str, overrides: Sequence[str], sweep: Path | None) -> str:
+    """The config's name and what the command changed: `shapes-dit_tiny depth=4 optimizer=adamw`.
+
+    In a sweep only what its runs differ in is said, where the sweep's folder tells.
+
+    Args:
+        name: of the config.
+        overrides: of this run.
+        sweep: the folder of the sweep that it belongs to, or None.
+    """
+    told = [override for override in overrides if not UNTOLD.match(override)]
+    if sweep is not None:
+        common = _common_to(sweep)
+        told = [override for override in told if override not in common]
+    parts = [name]
+    for override in told:
+        key, _, value = override.lstrip("+~").partition("=")
+        parts.append(f"{key.rpartition('.')[2]}={value}")
+    return " ".join(parts)[:MAX_LENGTH]
+
+
+def _common_to(sweep: Path) -> set[str]:
+    """What the command of a sweep said once for all its runs."""
+    try:
+        config = yaml.safe_load((sweep / MULTIRUN).read_text(encoding="utf-8"))
+        return {str(override) for override in config["hydra"]["overrides"]["task"]}
+    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError):
+        return set()

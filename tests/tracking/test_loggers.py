@@ -1,0 +1,105 @@
+"""The same calls, taken by each tracker and read back from what it wrote."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from aaa.run.naming import run_name
+from aaa.tracking.tensorboard_logger import TensorBoardLogger
+from aaa.tracking.tracker import Logger, RunInfo, Tracker
+from aaa.tracking.trackio_logger import TrackioLogger
+from aaa.tracking.wandb_logger import WandbLogger
+from tests.wandb_file import read_offline_run
+
+
+def info(folder: Path, step: int = 0) -> RunInfo:
+    folder.mkdir(exist_ok=True, parents=True)
+    config = {"name": "n", "data": {"name": "shapes"}, "model": {"depth": 2}}
+    environment = {"data": {"fingerprint": "abc"}, "git": {"commit": "c0ffee"}}
+    return RunInfo(folder, "n depth=2", config, ["model.depth=2"], "sweep", step, environment)
+
+
+def play(folder: Path, logger: Logger) -> None:
+    """What a short run would log."""
+    tracker = Tracker(info(folder), logger)
+    for step, loss in ((1, 0.9), (2, 0.5), (3, 0.7)):
+        tracker.log(step, {"train/loss": loss, "samples": 8 * step, "flops": 1e9 * step})
+        tracker.log(step, {"val/loss": loss + 0.1})
+    tracker.log_images(3, "pictures", [Image.new("RGB", (8, 6), "red")], ["a red one"])
+    tracker.log_histogram(3, "val/loss_by_sigma", [0.5, 0.25], [0.0, 0.5, 1.0])
+    model = folder / "model"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    tracker.log_model(model)
+    tracker.finish(0)
+
+
+def test_tensorboard(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    play(tmp_path / "run", TensorBoardLogger())
+    resumed = Tracker(info(tmp_path / "run", step=2), TensorBoardLogger())
+    resumed.log(3, {"train/loss": 0.6})
+    resumed.finish(0)
+    read = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    read.Reload()
+    # What the first process wrote after the step that the second went on from is gone.
+    assert [(e.step, round(e.value, 3)) for e in read.Scalars("train/loss")] == [(1, 0.9), (2, 0.5), (3, 0.6)]
+    assert [e.step for e in read.Scalars("val/loss")] == [1, 2]
+
+
+def test_tensorboard_has_pictures_and_bars(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    play(tmp_path / "run", TensorBoardLogger())
+    read = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    read.Reload()
+    (picture,) = read.Images("pictures/0 a red one")
+    assert (picture.width, picture.height) == (8, 6)
+    (bars,) = read.Histograms("val/loss_by_sigma")
+    assert [value for value in bars.histogram_value.bucket if value] == [0.5, 0.25]
+
+
+def test_trackio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trackio = pytest.importorskip("trackio")
+    from trackio import sqlite_storage
+
+    monkeypatch.setattr(sqlite_storage, "TRACKIO_DIR", tmp_path / "trackio")
+    play(tmp_path / "outputs" / "n" / "1", TrackioLogger("aaa-test"))
+    storage = trackio.SQLiteStorage
+    (name,) = storage.get_runs("aaa-test")
+    assert name.endswith("outputs/n/1")
+    rows = storage.get_logs("aaa-test", name)
+    assert [row["train/loss"] for row in rows if "train/loss" in row] == [0.9, 0.5, 0.7]
+    assert [row["samples"] for row in rows if "val/loss" in row] == [8, 16, 24]
+    assert any("pictures/0" in row for row in rows)
+
+
+def test_wandb_has_the_best_value_its_step_axes_bars_and_the_model(tmp_path: Path) -> None:
+    play(tmp_path / "run", WandbLogger("aaa", notes="why", tags=["mine"], log_model=True))
+    found = read_offline_run(tmp_path / "run")
+    assert (found.name, found.group, found.notes) == ("n depth=2", "sweep", "why")
+    assert {"mine", "model.depth=2"} <= set(found.tags)
+    assert found.summary["best/val/loss"] == pytest.approx(0.6)
+    assert found.summary["best/step"] == 2
+    assert found.lowest == ["val/loss"]
+    by_step = {row["_step"]: row for row in found.history}
+    assert by_step[2]["val/loss"] == pytest.approx(0.6)
+    assert (by_step[2]["samples"], by_step[2]["flops"]) == (16, 2e9), "x-axes of every row"
+    assert by_step[3]["val/loss_by_sigma._type"] == "histogram"
+    made = {artifact.type: artifact for artifact in found.artifacts}
+    assert json.loads(made["model"].metadata)["git_commit"] == "c0ffee"
+    assert json.loads(made["dataset"].metadata)["fingerprint"] == "abc"
+
+
+def test_a_run_is_called_by_what_it_changes(tmp_path: Path) -> None:
+    assert run_name("shapes", [], None) == "shapes"
+    changed = ["model.depth=4", "optimizer=adamw", "hydra.run.dir=x", "logger=none", "name=shapes"]
+    assert run_name("shapes", changed, None) == "shapes depth=4 optimizer=adamw"
+    (tmp_path / "multirun.yaml").write_text("hydra: {overrides: {task: ['model.depth=2,4', optimizer=adamw]}}")
+    assert run_name("shapes", changed, tmp_path) == "shapes depth=4"
+    assert len(run_name("shapes", [f"a.b{n}=1" for n in range(99)], None)) <= 120
