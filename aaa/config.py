@@ -145,12 +145,22 @@ class ValidationConfig:
 
 
 @dataclass
+class BudgetConfig:
+    """What runs have in common where something else is to differ; each sets one number of the run."""
+
+    parameters: float | None = None  # sets model.dim
+    flops: float | None = None  # of training, forward and backward; sets trainer.max_steps
+    seconds: float | None = None  # of training, as measured before it starts; sets trainer.max_steps
+
+
+@dataclass
 class SweepConfig:
     """What the runs of a sweep have to do with each other."""
 
     resume: bool = False
     prune_after_steps: int | None = None  # None: every run goes on to its end
     prune_min_runs: int = 4
+    show_plan: bool = True  # what each run will take, before the first starts
 
 
 @dataclass
@@ -174,6 +184,7 @@ class TrainConfig:
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
+    budget: BudgetConfig = field(default_factory=BudgetConfig)
     sweep: SweepConfig = field(default_factory=SweepConfig)
     evaluation: Any = None
     logger: Any = None
@@ -306,6 +317,11 @@ def check_config(config: DictConfig) -> None:
     for key, share in (("trainer.ema_decay", trainer.ema_decay), ("trainer.prompt_dropout", trainer.prompt_dropout)):
         if not 0 <= share < 1:
             raise UserError(f"{key}={share}: must be at least 0 and less than 1.")
+    for key, value in config.budget.items():
+        if value is not None and not 0 < value < float("inf"):
+            raise UserError(f"budget.{key}={value}: must be above 0 and finite.")
+    if config.budget.flops is not None and config.budget.seconds is not None:
+        raise UserError("budget.flops and budget.seconds both set trainer.max_steps: only one of them can.")
     if trainer.on_nonfinite not in ("stop", "skip"):
         raise UserError(f"trainer.on_nonfinite={trainer.on_nonfinite}: must be stop or skip.")
     if not config.name or ".." in Path(config.name).parts or Path(config.name).is_absolute():
@@ -329,6 +345,7 @@ def _check_types(config: DictConfig) -> None:
     schemas = {"model": ModelConfig, "encoder": EncoderConfig, "trainer": TrainerConfig, "sampling": SamplingConfig}
     located = {"root": ImageFolderConfig, "path": LocatedConfig}
     schemas |= {"validation": ValidationConfig, "checkpoint": CheckpointConfig, "sweep": SweepConfig}
+    schemas |= {"budget": BudgetConfig}
     schemas |= {"data": next((schema for key, schema in located.items() if key in config.data), DataConfig)}
     for key, schema in schemas.items():
         try:

@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from omegaconf import DictConfig
 
 from aaa.earlier_run import own_overrides
+from aaa.trust import read_yaml_config
 
 MULTIRUN = "multirun.yaml"  # Hydra leaves it in a sweep's folder
 PRUNED = "sweep/pruned"  # the metric of a run that was given up
@@ -34,15 +36,25 @@ def earlier_sweep(arguments: list[str]) -> Path | None:
     return next((path.parent.absolute() for path in found if _recorded(path) == wanted), None)
 
 
-def finished_run(folder: Path, max_steps: int) -> FinishedRun | None:
-    """What came out of the run in this folder, or None if it has not taken all its steps."""
+def finished_run(folder: Path, config: DictConfig) -> FinishedRun | None:
+    """What came out of the run in this folder, or None if it has not taken all its steps.
+
+    Args:
+        folder: of the run.
+        config: of the run that is to be there now.
+    """
     from aaa.tracking.tracker import METRICS, read_metrics
 
     rows = read_metrics(folder / METRICS)
     if not rows:
         return None
     was_pruned = any(PRUNED in row for row in rows)
-    whole = max(row["step"] for row in rows) >= max_steps and (folder / "model" / "config.json").is_file()
+    # How many steps a budget allows was found out by the run itself.
+    told = config.budget.flops is None and config.budget.seconds is None
+    recorded = config if told else read_yaml_config(folder / "config.yaml")
+    whole = (
+        max(row["step"] for row in rows) >= recorded.trainer.max_steps and (folder / "model" / "config.json").is_file()
+    )
     if not whole and not was_pruned:
         return None
     loss = next((row["val/loss"] for row in reversed(rows) if "val/loss" in row), None)

@@ -21,11 +21,7 @@ logger = logging.getLogger(__name__)
 def train(config: "DictConfig") -> float | None:
     """Run one training run; returns its last validation loss, for sweepers that search for the lowest."""
     in_sweep = HydraConfig.get().mode is RunMode.MULTIRUN
-    if (
-        in_sweep
-        and config.sweep.resume
-        and (done := finished_run(Path(config.output_dir), config.trainer.max_steps)) is not None
-    ):
+    if in_sweep and config.sweep.resume and (done := finished_run(Path(config.output_dir), config)) is not None:
         logger.info("%s is finished%s: skipped.", config.output_dir, " (pruned)" if done.was_pruned else "")
         return done.validation_loss
     from aaa.run.training_run import TrainingRun  # torch is only loaded once the config is accepted

@@ -7,7 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from aaa.config import CONF, PACKAGE, SCHEMAS, DataConfig, EncoderConfig, ModelConfig, TrainConfig, group_options
+from aaa.config import (
+    CONF,
+    PACKAGE,
+    SCHEMAS,
+    DataConfig,
+    EncoderConfig,
+    EvaluateConfig,
+    ModelConfig,
+    TrainConfig,
+    group_options,
+)
 
 CODE = "\n".join(path.read_text() for path in PACKAGE.rglob("*.py") if path.name != "config.py")
 YAML = "\n".join(path.read_text() for path in CONF.rglob("*.yaml"))
@@ -24,7 +34,9 @@ def test_every_key_of_a_schema_is_read(schema: type, key: str) -> None:
     in_yaml = (
         re.search(rf"\$\{{(data|encoder)\.{key}\}}", YAML) if issubclass(schema, DataConfig | EncoderConfig) else None
     )
-    built_by_name = issubclass(schema, TrainConfig) and f'"{key}"' in CODE  # build(config, "scheduler")
+    built_by_name = (
+        issubclass(schema, TrainConfig | EvaluateConfig) and f'"{key}"' in CODE
+    )  # build(config, "scheduler")
     assert in_code or in_yaml or built_by_name
 
 

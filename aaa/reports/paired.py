@@ -7,7 +7,7 @@ from statistics import mean, stdev
 from scipy import stats
 
 from aaa.errors import UserError
-from aaa.reports.runs import Run, differing_keys
+from aaa.reports.runs import Run, telling_keys
 from aaa.tracking.validation_rows import ValidationRows, newest_rows
 
 CONFIDENCE = 0.95
@@ -18,7 +18,7 @@ class Setting:
     """Runs that differ in nothing but their seed.
 
     Attributes:
-        name: of the only run, or what the setting is.
+        name: what the setting is.
         runs: of it.
         rows: of each run, its last validation.
     """
@@ -67,7 +67,7 @@ class Difference:
 
 def fold_seeds(runs: Sequence[Run]) -> list[Setting]:
     """The settings of these runs, lowest mean validation loss first; without runs that have not validated."""
-    keys = [key for key in differing_keys(list(runs)) if key != "seed"]
+    keys = telling_keys(list(runs))
     folded: dict[str, list[tuple[Run, ValidationRows]]] = {}
     for run in runs:
         last_step = max((row["step"] for row in run.metrics), default=0)
@@ -80,7 +80,7 @@ def fold_seeds(runs: Sequence[Run]) -> list[Setting]:
         described = " ".join(
             f"{key.removesuffix('._target_').rpartition('.')[2]}={_say(of_it[0], key)}" for key in keys
         )
-        name = of_it[0].name if len(of_it) == 1 or not described else described
+        name = described or of_it[0].name
         settings.append(Setting(name, of_it, [rows for _, rows in members]))
     return sorted(settings, key=lambda setting: mean(setting.losses))
 

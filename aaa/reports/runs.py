@@ -92,6 +92,21 @@ def differing_keys(runs: list[Run]) -> list[str]:
     return [key for key in keys if key not in IGNORED and len({repr(run.config.get(key)) for run in runs}) > 1]
 
 
+def telling_keys(runs: list[Run]) -> list[str]:
+    """Those of the differing keys that tell settings apart, classes first; without what follows from them.
+
+    A noise scheduler's own arguments, say, where runs differ in the scheduler alone. Seeds are no settings.
+    """
+    keys = [key for key in differing_keys(runs) if key != "seed"]
+    telling: list[str] = []
+    told = 1
+    for key in sorted(keys, key=lambda key: not key.endswith("_target_")):
+        settings = {repr([run.config.get(other) for other in (*telling, key)]) for run in runs}
+        if len(settings) > told:
+            telling, told = [*telling, key], len(settings)
+    return [key for key in keys if key in telling]
+
+
 def _read(folder: Path, name: str) -> Run:
     config = OmegaConf.to_container(read_yaml_config(folder / "config.yaml"))
     return Run(folder, name, dict(_leaves(config)), read_metrics(folder / METRICS), read_environment(folder))

@@ -75,10 +75,19 @@ class RunFolder:
 
 def batch_size_of(run: Path) -> int | None:
     """What `trainer.batch_size=auto` was in the run of this folder, None if it has not come that far."""
+    return _whole_number(run, "trainer.batch_size")
+
+
+def max_steps_of(run: Path) -> int | None:
+    """How many steps the run of this folder was to take, None if it has not come so far as to know."""
+    return _whole_number(run, "trainer.max_steps")
+
+
+def _whole_number(run: Path, key: str) -> int | None:
     file = run / CONFIG
     if not file.is_file():
         return None
-    batch_size = OmegaConf.select(read_yaml_config(file), "trainer.batch_size")
-    if not isinstance(batch_size, int):
-        raise UserError(f"{file}: trainer.batch_size={batch_size} is not a whole number. Say it: trainer.batch_size=N")
-    return batch_size
+    value = OmegaConf.select(read_yaml_config(file), key)
+    if not isinstance(value, int):
+        raise UserError(f"{file}: {key}={value} is not a whole number. Say it: {key}=N")
+    return value

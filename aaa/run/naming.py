@@ -9,7 +9,7 @@ import yaml
 from aaa.earlier_sweep import MULTIRUN
 
 MAX_LENGTH = 120
-UNTOLD = re.compile(r"[+~]*(hydra[./]|name=|resume=|repeat=|logger|sweep|trust_config)")
+UNTOLD = re.compile(r"[+~]*(hydra[./]|name=|resume=|repeat=|logger|sweep[=.]|trust_config)")
 
 
 def run_name(name: str, overrides: Sequence[str], sweep: Path | None) -> str:

@@ -28,6 +28,7 @@ from aaa.models.card import model_card
 from aaa.models.factory import build_dit, count_parameters, forward_flops
 from aaa.randomness import generator
 from aaa.run.batch_size import fitting_batch_size
+from aaa.run.budget import keep_to_parameters, steps_within
 from aaa.run.export import export_model, exported_step, newest_samples
 from aaa.run.feed import Feed
 from aaa.run.folder import RunFolder
@@ -35,6 +36,7 @@ from aaa.run.looks import Looks
 from aaa.run.messages import announce, describe_device, say_what_next
 from aaa.run.naming import run_name
 from aaa.run.odd_steps import OddSteps
+from aaa.run.processes import of_first_process
 from aaa.run.record import parent_run, warn_of_differences
 from aaa.run.resuming import checkpoint_to_go_on_from, restore
 from aaa.run.starting_weights import inherited_statistics, start_from
@@ -84,6 +86,7 @@ class TrainingRun:
         self.signals = StopSignals(interrupts=self.accelerator.num_processes == 1)
         self.folder = RunFolder(Path(config.output_dir), self.accelerator)
         self.checkpoint = checkpoint_to_go_on_from(self.folder, config.resume, self.accelerator)
+        keep_to_parameters(config)
         torch.manual_seed(config.seed)
         model = build_dit(**{key: value for key, value in config.model.items() if key != "name"})
         if config.init_from is not None and self.checkpoint is None:
@@ -99,7 +102,6 @@ class TrainingRun:
             self.cache, self.held_out, config.validation.num_records, config.validation.timesteps_per_record
         )
         self.scheduler = build(config, "scheduler")
-        self.schedule = build(config, "lr_scheduler", max_steps=trainer.max_steps)
         evaluation = build(config, "evaluation")
         self.empty_prompt_embeds = self.cache.empty_prompt_embeds.to(self.device, self.dtype)
         model = model.to(self.device, self.dtype)
@@ -118,6 +120,19 @@ class TrainingRun:
             records=len(self.train_records),
         )
         self._resolved["trainer"]["batch_size"] = self.batch_size
+        _, height, width = max(self.cache.shapes, key=math.prod)
+        self.parameters = count_parameters(model)
+        self.flops_per_sample = TRAINING_FLOPS * forward_flops(model, height, width, self.cache.prompt_shape[0])
+        self.max_steps = steps_within(
+            config,
+            None if earlier is None else Path(earlier),
+            flops_per_sample=self.flops_per_sample,
+            batch_size=self.batch_size,
+            trial_step=partial(self._trial_step, model),
+        )
+        self.max_steps = of_first_process(self.max_steps, self.accelerator)
+        self._resolved["trainer"]["max_steps"] = self.max_steps
+        self.schedule = build(config, "lr_scheduler", max_steps=self.max_steps)
         self.feed = Feed(self.cache, self.train_records, self.batch_size, accumulation, config.seed, self.device)
         if trainer.compile:
             compile_model(model, self.device)
@@ -131,14 +146,11 @@ class TrainingRun:
                 optimizer,
                 self.cache,
                 self.folder,
-                max_steps=trainer.max_steps,
+                max_steps=self.max_steps,
                 finished_is_fine=config.resume == "auto",
                 device=self.device,
             )
         self.raw_model = model
-        _, height, width = max(self.cache.shapes, key=math.prod)
-        self.parameters = count_parameters(model)
-        self.flops_per_sample = TRAINING_FLOPS * forward_flops(model, height, width, self.cache.prompt_shape[0])
         # On a CPU it would add to every start, and other programs would spoil it; `aaa.bench` measures it there.
         multiplied = torch.bfloat16 if mixed_precision == "bf16" else self.dtype
         self.peak_flops = matmul_rate(self.device, multiplied) if self.device.type == "cuda" else None
@@ -221,7 +233,7 @@ class TrainingRun:
             self.progress,
             self.signals,
             seed=self.config.seed,
-            max_steps=trainer.max_steps,
+            max_steps=self.max_steps,
             batch_size=self.batch_size,
             gradient_accumulation_steps=trainer.gradient_accumulation_steps,
             max_grad_norm=trainer.max_grad_norm,
@@ -261,7 +273,7 @@ class TrainingRun:
         every_steps = {
             "validate": trainer.validate_every_steps,
             "sample": trainer.sample_every_steps,
-            "evaluate": trainer.evaluate_every_steps or trainer.max_steps,
+            "evaluate": trainer.evaluate_every_steps or self.max_steps,
         }
         return [Watch(name, every, getattr(looks, name, _wait)) for name, every in every_steps.items()]
 
@@ -284,6 +296,14 @@ class TrainingRun:
         with self.accelerator.autocast():
             draws = generator("trial", device=self.device)
             return self._loss(model, latents.to(self.device), prompt_embeds.to(self.device), draws).mean()
+
+    def _trial_step(self, model: nn.Module) -> None:
+        """Forward and backward of a whole step, leaving no gradients behind."""
+        micro_batches = self.config.trainer.gradient_accumulation_steps
+        for _ in range(micro_batches):
+            share = self.batch_size // (micro_batches * self.accelerator.num_processes)
+            self._trial_loss(model, max(share, 1)).backward()
+        model.zero_grad()
 
     def _log(self, step: int, metrics: dict[str, float]) -> None:
         assert self.tracker is not None

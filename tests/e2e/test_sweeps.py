@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.e2e.conftest import SMALL, Finished, metrics, run_in
 
@@ -67,6 +68,45 @@ def test_hopeless_runs_are_given_up_and_not_taken_up_again(tmp_path: Path) -> No
     alone = run_in(tmp_path, "aaa.train", f"resume={hopeless}")
     assert alone.code == 0, alone.err
     assert metrics(hopeless)[-1]["step"] == 6
+
+
+def test_depth_trades_against_width_at_constant_parameters_and_flops(tmp_path: Path) -> None:
+    budget = ["budget.parameters=2e5", "budget.flops=2e10", "model.depth=1,3"]
+    done = sweep(tmp_path, *budget)
+    assert done.code == 0, done.err
+    assert "2 runs planned" in done.out
+    configs = [yaml.safe_load((run / "config.yaml").read_text()) for run in runs(tmp_path)]
+    assert configs[0]["model"]["dim"] > configs[1]["model"]["dim"]
+    parameters = [json.loads((run / "environment.json").read_text())["model"]["parameters"] for run in runs(tmp_path)]
+    assert parameters == pytest.approx([2e5, 2e5], rel=0.15)
+    spent = [metrics(run)[-2]["flops"] for run in runs(tmp_path)]
+    assert spent == pytest.approx([2e10, 2e10], rel=0.05)
+    assert [metrics(run)[-1]["step"] for run in runs(tmp_path)] == [c["trainer"]["max_steps"] for c in configs]
+    again = sweep(tmp_path, *budget, "sweep.resume=true")
+    assert again.err.count("is finished: skipped") == 2
+
+
+def test_a_run_of_so_many_seconds_goes_on_to_the_step_it_was_to_have(tmp_path: Path) -> None:
+    timed = [*TINY, "trainer.save_every_steps=2"]
+    done = run_in(tmp_path, "aaa.train", *timed, "budget.seconds=0.5")
+    assert done.code == 0, done.err
+    (run,) = (path.parent for path in tmp_path.glob("outputs/swept/*/config.yaml"))
+    steps = yaml.safe_load((run / "config.yaml").read_text())["trainer"]["max_steps"]
+    assert metrics(run)[-1]["step"] == steps
+    finished = run_in(tmp_path, "aaa.train", f"resume={run}")
+    assert f"has already taken {steps} of trainer.max_steps={steps}" in finished.error
+    both = run_in(tmp_path, "aaa.train", *timed, "budget.seconds=1", "budget.flops=1e9")
+    assert "only one of them can" in both.error
+    little = run_in(tmp_path, "aaa.train", *timed, "budget.parameters=10")
+    assert "even the narrowest model" in little.error
+
+
+def test_a_plan_is_shown_and_nothing_run(tmp_path: Path) -> None:
+    done = run_in(tmp_path, "aaa.plan", "-m", *TINY, "model.heads=2,5")
+    assert done.code == 0, done.err
+    assert "2 runs planned" in done.out
+    assert "model.heads=5 does not divide model.dim=64" in done.out
+    assert not list(tmp_path.iterdir()), "nothing is left behind"
 
 
 def test_a_plug_in_that_is_not_installed_is_named(tmp_path: Path) -> None:

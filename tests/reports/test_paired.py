@@ -81,7 +81,7 @@ def test_a_baseline_that_is_not_there_is_named(tmp_path: Path) -> None:
     make_run(tmp_path / "a", 1e-3, 0, 0)
     make_run(tmp_path / "b", 2e-3, 0, 0)
     settings = fold_seeds(read_runs([tmp_path]))
-    assert find_setting(settings, "b").name == "b"
+    assert find_setting(settings, "b").name == "learning_rate=0.002"
     with pytest.raises(UserError, match=r"--baseline x: no such run or setting. There is: "):
         find_setting(settings, "x")
 
@@ -115,3 +115,13 @@ def test_the_interval_holds_a_shift_that_all_pictures_share(values: list[float],
     found = difference(setting("b", [value + shift for value in values]), setting("a", values))
     assert found.mean == pytest.approx(shift, abs=1e-9)
     assert found.low - 1e-6 <= shift <= found.high + 1e-6
+
+
+def test_what_follows_from_a_class_is_no_setting_of_its_own(tmp_path: Path) -> None:
+    for number, (scheduler, seed) in enumerate([("Linear", 1), ("Linear", 2), ("LogitNormal", 1), ("LogitNormal", 2)]):
+        make_run(tmp_path / str(number), 1e-3, seed, shift=number / 100)
+        std = 1 if scheduler == "LogitNormal" else "null"
+        config = f"seed: {seed}\nscheduler: {{_target_: aaa.{scheduler}, std: {std}}}\n"
+        (tmp_path / str(number) / "config.yaml").write_text(config)
+    names = [setting.name for setting in fold_seeds(read_runs([tmp_path]))]
+    assert names == ["scheduler=Linear", "scheduler=LogitNormal"]

@@ -21,5 +21,12 @@ def test_the_view_that_would_be_saved_has_what_differs_curves_and_pictures(
     sent = json.loads((tmp_path / "view.json").read_text())
     assert sent["entity"] == "someone"
     text = json.dumps(sent)
-    for wanted in ("model.value.depth", "optimizer.value.learning_rate", "val/loss", "flops", "pictures", f"{tmp_path.name}/sweep"):
+    for wanted in (
+        "model.value.depth",
+        "optimizer.value.learning_rate",
+        "val/loss",
+        "flops",
+        "pictures",
+        f"{tmp_path.name}/sweep",
+    ):
         assert wanted in text, wanted

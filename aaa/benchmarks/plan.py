@@ -1,0 +1,131 @@
+"""What the runs of a sweep will take, told before the first of them starts."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from omegaconf import DictConfig
+from rich.table import Table
+
+from aaa.assemble import pick_device
+from aaa.benchmarks.subject import make_subject
+from aaa.config import check_config
+from aaa.errors import UserError
+from aaa.models.factory import count_parameters
+from aaa.run.budget import keep_to_parameters, seconds_of, steps_within
+from aaa.training.fitting import measure_footprint
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Of one run.
+
+    Attributes:
+        overrides: that make it what it is.
+        dim, depth: of the model.
+        parameters: of it.
+        steps, samples: to take.
+        flops: of all its training.
+        memory_gib: about, of a step.
+        seconds: about, of training on this device.
+        problem: why it cannot run, or "".
+    """
+
+    overrides: Sequence[str]
+    dim: int = 0
+    depth: int = 0
+    parameters: int = 0
+    steps: int = 0
+    samples: int = 0
+    flops: float = math.nan
+    memory_gib: float = math.nan
+    seconds: float = math.nan
+    problem: str = ""
+
+
+class Planner:
+    """Plans runs, timing each kind of step once. Prompts are taken to be as long as they can be."""
+
+    def __init__(self) -> None:
+        self._measured: dict[str, tuple[int, int, float, float]] = {}
+
+    def plan(self, config: DictConfig, overrides: Sequence[str]) -> Plan:
+        """What this run will take on this machine; latents and prompts are made up, nothing is read or written."""
+        try:
+            check_config(config)
+            keep_to_parameters(config)
+            batch_size = config.trainer.batch_size
+            if batch_size == "auto":
+                return Plan(overrides, problem="trainer.batch_size=auto: known once it runs")
+            parameters, flops_per_sample, memory, seconds = self._measure(config, int(batch_size))
+            steps = steps_within(
+                config, None, flops_per_sample=flops_per_sample, batch_size=batch_size, trial_step=lambda: None
+            )
+            if config.budget.seconds is not None:
+                steps = max(1, int(config.budget.seconds / seconds))
+        except UserError as error:
+            return Plan(overrides, problem=str(error).splitlines()[0])
+        return Plan(
+            overrides,
+            config.model.dim,
+            config.model.depth,
+            parameters,
+            steps,
+            steps * batch_size,
+            steps * batch_size * flops_per_sample,
+            memory / 2**30,
+            steps * seconds,
+        )
+
+    def _measure(self, config: DictConfig, batch_size: int) -> tuple[int, int, float, float]:
+        """Parameters, FLOPs a sample, bytes and seconds of a step."""
+        key = repr((config.model, config.encoder, config.optimizer, config.trainer.precision, batch_size))
+        if key not in self._measured:
+            device = pick_device(config.trainer.device)
+            subject = make_subject(config, device, precision=config.trainer.precision, compiled=False)
+            try:
+                footprint = measure_footprint(subject.trial_loss, subject.model, torch.device(device))
+                numbers = iter(range(1_000_000))
+                seconds = seconds_of(lambda: subject.bare_step(batch_size, next(numbers)))
+                parameters = count_parameters(subject.model)
+                self._measured[key] = parameters, subject.flops, footprint.of(batch_size), seconds
+            finally:
+                subject.close()
+        return self._measured[key]
+
+
+def as_table(plans: Sequence[Plan]) -> Table:
+    """A row a run, and what they take together."""
+    table = Table(title=f"{len(plans)} runs planned" if len(plans) > 1 else "1 run planned")
+    for column in ("#", "run", "width x depth", "parameters", "steps", "samples", "FLOPs", "GiB", "time"):
+        table.add_column(column, justify="left" if column == "run" else "right", overflow="fold")
+    for number, plan in enumerate(plans):
+        name = " ".join(plan.overrides)
+        if plan.problem:
+            table.add_row(str(number), f"{name}\n{plan.problem}", *["-"] * 7)
+            continue
+        table.add_row(
+            str(number),
+            name,
+            f"{plan.dim} x {plan.depth}",
+            f"{plan.parameters:,}",
+            f"{plan.steps:,}",
+            f"{plan.samples:,}",
+            f"{plan.flops:.3g}",
+            f"{plan.memory_gib:.1f}",
+            _time(plan.seconds),
+        )
+    good = [plan for plan in plans if not plan.problem]
+    flops, seconds = sum(plan.flops for plan in good), sum(plan.seconds for plan in good)
+    table.caption = (
+        f"together {flops:.3g} FLOPs and {_time(seconds)}, one after the other, without validation, pictures and "
+        "checkpoints; prompts as long as they can be"
+    )
+    return table
+
+
+def _time(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s" if minutes else f"{rest} s"

@@ -1,0 +1,93 @@
+"""Say what a run or sweep will take, and run nothing: `python -m aaa.plan [-m] [overrides]`."""
+
+import logging
+import sys
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.experimental.callback import Callback
+
+from aaa.cli import run
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+logger = logging.getLogger(__name__)
+
+BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
+
+
+class ShowPlan(Callback):
+    """Shows the plan of a sweep before its first run starts; named in conf/train.yaml.
+
+    Args:
+        stop: whether that is all.
+    """
+
+    def __init__(self, stop: bool = False) -> None:
+        self.stop = stop
+
+    def on_multirun_start(self, config: "DictConfig", **_kwargs: Any) -> None:
+        """Plan all runs, where it is known beforehand which they are."""
+        from omegaconf import open_dict
+
+        hydra = config.hydra
+        if hydra.sweeper._target_ != BASIC:
+            return  # it finds its runs on the way
+        here = self.stop or hydra.launcher._target_.endswith(("BasicLauncher", "JoblibLauncher"))
+        if not config.sweep.show_plan or not here:
+            return
+        jobs = jobs_of(config)
+        common = set(jobs[0]).intersection(*jobs)
+        shown = []
+        for overrides in jobs:
+            job = GlobalHydra.instance().config_loader().load_sweep_config(config, overrides)
+            with open_dict(job):
+                del job["hydra"]
+            shown.append((job, [part for part in overrides if part not in common]))
+        _show(shown)
+        if self.stop:
+            sys.exit(0)
+
+
+def jobs_of(config: "DictConfig") -> list[list[str]]:
+    """The overrides of each run of a sweep by Hydra's basic sweeper."""
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+
+    params = config.hydra.sweeper.params or {}
+    arguments = [*(f"{key}={value}" for key, value in params.items()), *config.hydra.overrides.task]
+    batches = BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(arguments), None)
+    return [list(overrides) for batch in batches for overrides in batch]
+
+
+def plan(config: "DictConfig") -> None:
+    """Plan one run; the runs of a sweep are planned before the first would start."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    if HydraConfig.get().mode is not RunMode.MULTIRUN:
+        _show([(config, list(HydraConfig.get().overrides.task))])
+
+
+def _show(jobs: "list[tuple[DictConfig, list[str]]]") -> None:
+    from rich.console import Console
+
+    from aaa.benchmarks.plan import Planner, as_table
+
+    planner = Planner()
+    logging.getLogger("aaa.run.budget").setLevel(logging.WARNING)  # the table says what it would
+    try:
+        table = as_table([planner.plan(config, overrides) for config, overrides in jobs])
+    finally:
+        logging.getLogger("aaa.run.budget").setLevel(logging.NOTSET)
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+def main() -> None:
+    """Entry point of `aaa-plan`."""
+    run(plan, "plan")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""What a budget leaves open: the width of a model of so many parameters, the steps that so much work or time allows."""
+
+import logging
+import math
+import time
+from bisect import bisect_left
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+
+from aaa.errors import UserError
+from aaa.models.dit import AAADiT
+from aaa.models.factory import count_parameters
+from aaa.run.folder import max_steps_of
+
+logger = logging.getLogger(__name__)
+
+TIMED_STEPS = 3
+WIDEST = 65_536
+
+
+def keep_to_parameters(config: DictConfig) -> None:
+    """Set `model.dim` so that the model has about `budget.parameters`, at the depth and with the heads it has.
+
+    Raises:
+        UserError: if even the narrowest model has more.
+    """
+    wanted = config.budget.parameters
+    if wanted is None:
+        return
+    numbers = {key: value for key, value in config.model.items() if key not in ("name", "init", "dim")}
+    step = math.lcm(8, int(config.model.heads))
+    widths = range(step, WIDEST + step, step)
+    place = bisect_left(widths, wanted, key=lambda width: _parameters(width, numbers))
+    near = widths[max(place - 1, 0) : place + 1]
+    dim = min(near, key=lambda width: abs(math.log(_parameters(width, numbers) / wanted)))
+    found = _parameters(dim, numbers)
+    if dim == step and found > 2 * wanted:
+        raise UserError(
+            f"budget.parameters={wanted:g}: at model.depth={config.model.depth} model.heads={config.model.heads} even "
+            f"the narrowest model, model.dim={dim}, has {found:,}."
+        )
+    config.model.dim = dim
+    logger.info("budget.parameters=%g: model.dim=%d, which makes %s", wanted, dim, f"{found:,}")
+
+
+def steps_within(
+    config: DictConfig,
+    earlier: Path | None,
+    *,
+    flops_per_sample: int,
+    batch_size: int,
+    trial_step: Callable[[], object],
+) -> int:
+    """`trainer.max_steps`, or as many as the budget allows.
+
+    Args:
+        config: with `budget.flops`, `budget.seconds` or neither.
+        earlier: folder of the run that is resumed or repeated: its steps are taken over where time is the budget.
+        flops_per_sample: of forward and backward pass.
+        batch_size: of a step.
+        trial_step: a step's work, to be timed.
+
+    Raises:
+        UserError: if it does not allow a single step.
+    """
+    budget = config.budget
+    if budget.flops is None and budget.seconds is None:
+        return int(config.trainer.max_steps)
+    if budget.flops is not None:
+        steps = int(budget.flops / (flops_per_sample * batch_size))
+        what = f"budget.flops={budget.flops:g}"
+    else:
+        taken = None if earlier is None else max_steps_of(earlier)
+        steps = taken if taken is not None else int(budget.seconds / seconds_of(trial_step))
+        what = f"budget.seconds={budget.seconds:g}"
+    if steps < 1:
+        raise UserError(f"{what}: not enough for a single step of trainer.batch_size={batch_size}.")
+    logger.info("%s: trainer.max_steps=%d", what, steps)
+    return steps
+
+
+def seconds_of(trial_step: Callable[[], object]) -> float:
+    """How long a step takes, the fastest of a few."""
+    times = []
+    for _ in range(1 + TIMED_STEPS):
+        began = time.perf_counter()
+        trial_step()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - began)
+    return min(times[1:])
+
+
+def _parameters(dim: int, numbers: dict[str, Any]) -> int:
+    with torch.device("meta"):
+        return count_parameters(AAADiT(dim=dim, **numbers))
