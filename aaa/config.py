@@ -221,6 +221,18 @@ class SampleConfig:
 
 
 @dataclass
+class WebConfig:
+    """Everything the web page can be told."""
+
+    model: str = MISSING
+    port: int = 7860
+    preview: str | None = None
+    heads: int | None = None
+    device: str = "auto"
+    trust_config: bool = False
+
+
+@dataclass
 class EvaluateConfig:
     """Everything judging a saved model can be told; an empty value means the run's own."""
 
@@ -240,6 +252,7 @@ SCHEMAS: dict[str, type] = {
     "bench": BenchConfig,
     "sample": SampleConfig,
     "evaluate": EvaluateConfig,
+    "web": WebConfig,
     "data": DataConfig,
     "imagefolder": ImageFolderConfig,
     "located": LocatedConfig,
@@ -260,7 +273,9 @@ def register() -> None:
 def group_options() -> dict[str, list[str]]:
     """The config groups of a training run with their options."""
     folders = (
-        path for path in sorted(CONF.iterdir()) if path.is_dir() and path.name not in ("hydra", "sample", "bench")
+        path
+        for path in sorted(CONF.iterdir())
+        if path.is_dir() and path.name not in ("hydra", "sample", "web", "bench")
     )
     return {folder.name: sorted(path.stem for path in folder.glob("*.yaml")) for folder in folders}
 

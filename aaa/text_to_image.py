@@ -2,6 +2,8 @@
 
 import logging
 import math
+from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -11,7 +13,9 @@ from PIL import Image
 from aaa.assemble import build, build_encoders, build_preview, missing_weights, pick_device
 from aaa.data.pictures import crop_and_resize, read_picture, to_pictures, to_tensor
 from aaa.diffusion.loss import add_noise
-from aaa.diffusion.sampler import euler_sample, initial_noise
+from aaa.diffusion.sampler import Step, euler_steps, initial_noise
+from aaa.encoders.flux2_tiny import Flux2TinyVAE
+from aaa.encoders.pixel import PixelVAE
 from aaa.encoders.protocols import HasWeights
 from aaa.errors import UserError
 from aaa.models.factory import build_dit
@@ -20,6 +24,9 @@ from aaa.models.weights_file import require_numbers
 from aaa.training.checkpoint import load_weights
 
 logger = logging.getLogger(__name__)
+
+CHEAP = (PixelVAE, Flux2TinyVAE)  # decoders that can be asked at every step
+SELDOM = 5
 
 
 class TextToImage:
@@ -80,7 +87,7 @@ class TextToImage:
         guidance: float | None = None,
         height: int | None = None,
         width: int | None = None,
-        input_image: Path | None = None,
+        input_image: Path | Image.Image | None = None,
         denoising_strength: float = 1.0,
     ) -> list[Image.Image]:
         """Draw pictures of a prompt, one for each of the seeds `seed`, `seed + 1`, ...
@@ -99,6 +106,52 @@ class TextToImage:
         Raises:
             UserError: if one of these numbers cannot be, or the picture cannot be read.
         """
+        arguments = num_images, seed, steps, guidance, height, width, input_image, denoising_strength
+        last = deque(self._steps(prompt, negative_prompt, *arguments), maxlen=1).pop()
+        return to_pictures(self.decoder.decode(last.latents))
+
+    def draw_live(
+        self,
+        prompt: str,
+        negative_prompt: str = "",
+        *,
+        num_images: int = 1,
+        seed: int = 0,
+        steps: int | None = None,
+        guidance: float | None = None,
+        height: int | None = None,
+        width: int | None = None,
+        input_image: Path | Image.Image | None = None,
+        denoising_strength: float = 1.0,
+    ) -> Iterator[tuple[int, list[Image.Image]]]:
+        """As `draw`, showing after each step what the model then holds for the pictures; the last are `draw`'s own.
+
+        Yields:
+            The number of steps taken, and the pictures. A decoder that is not cheap is asked every few steps only.
+        """
+        arguments = num_images, seed, steps, guidance, height, width, input_image, denoising_strength
+        every = 1 if isinstance(self.decoder, CHEAP) else SELDOM
+        latents = None
+        for taken, step in enumerate(self._steps(prompt, negative_prompt, *arguments), start=1):
+            latents = step.latents
+            if taken % every == 0:
+                yield taken, to_pictures(self.decoder.decode(step.predicted))
+        assert latents is not None
+        yield taken, to_pictures(self.decoder.decode(latents))
+
+    def _steps(
+        self,
+        prompt: str,
+        negative_prompt: str,
+        num_images: int,
+        seed: int,
+        steps: int | None,
+        guidance: float | None,
+        height: int | None,
+        width: int | None,
+        input_image: Path | Image.Image | None,
+        denoising_strength: float,
+    ) -> Iterator[Step]:
         steps = self.defaults.steps if steps is None else steps
         guidance = self.defaults.guidance if guidance is None else guidance
         height = self.resolution if height is None else height
@@ -127,8 +180,7 @@ class TextToImage:
         if max(lengths) > self.prompt_tokens:
             logger.warning("The prompt has %d tokens; the model sees the first %d.", max(lengths), self.prompt_tokens)
         positive, negative = (embed[: self.prompt_tokens].to(latents).expand(num_images, -1, -1) for embed in embeds)
-        latents = euler_sample(self.model, latents, positive, negative, sigmas.tolist(), guidance)
-        return to_pictures(self.decoder.decode(latents))
+        return euler_steps(self.model, latents, positive, negative, sigmas.tolist(), guidance)
 
     def _rounded_up(self, name: str, pixels: int) -> int:
         factor = self.vae.downscale_factor
@@ -144,7 +196,9 @@ class TextToImage:
                 f"{self.vae.latent_channels}. It was trained with another encoder."
             )
 
-    def _read(self, path: Path, height: int, width: int) -> torch.Tensor:
+    def _read(self, path: Path | Image.Image, height: int, width: int) -> torch.Tensor:
+        if isinstance(path, Image.Image):
+            return to_tensor(crop_and_resize(path.convert("RGB"), height, width))
         if not path.is_file():
             raise UserError(f"input_image={path}: there is no such file.")
         try:

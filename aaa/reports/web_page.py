@@ -1,0 +1,148 @@
+"""The page on which a trained model is tried."""
+
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from PIL import Image
+
+from aaa.assemble import pick_device
+from aaa.checkpoint_folders import AVERAGE, checkpoints, step_of
+from aaa.errors import UserError
+from aaa.models.saved import RUN_CONFIG, find_saved
+from aaa.text_to_image import TextToImage
+
+LOADED = 4  # models that are kept at once
+GALLERY = 60  # pictures of this session that are kept
+FINISHED = "finished model"
+
+Pictures = list[tuple[Image.Image, str]]
+
+
+class Drawers:
+    """The models that a path offers: one, or of a run folder the finished one and those of its checkpoints.
+
+    Args:
+        path: as `aaa.sample` takes it.
+        device: `auto`, `cpu` or `cuda`.
+        preview: folder of TAEF2, or None.
+        heads: of a file of weights that does not say.
+        trust_config: whether the config may name any class.
+
+    Raises:
+        UserError: if there is no model there.
+    """
+
+    def __init__(self, path: Path, *, device: str, preview: str | None, heads: int | None, trust_config: bool) -> None:
+        self.path, self.device, self.preview = path, pick_device(device), preview
+        self._heads, self._trust_config = heads, trust_config
+        self._places: dict[str, tuple[Path, str]] = {}
+        if (path / RUN_CONFIG).is_file():
+            if (path / "model").is_dir():
+                self._places[FINISHED] = path / "model", "ema"
+            for checkpoint in sorted(checkpoints(path), reverse=True):
+                step = step_of(checkpoint)
+                if (checkpoint / AVERAGE).is_file():
+                    self._places[f"step {step}"] = checkpoint, "ema"
+                self._places[f"step {step}, raw weights"] = checkpoint, "raw"
+        if not self._places:
+            self._places[path.name] = path, "ema"
+        self.get = lru_cache(LOADED)(self._load)
+
+    @property
+    def names(self) -> list[str]:
+        """Of the models, the best to begin with first."""
+        return list(self._places)
+
+    def _load(self, name: str) -> TextToImage:
+        place, weights = self._places[name]
+        return TextToImage(find_saved(place, weights, self._trust_config, self._heads), self.device, self.preview)
+
+
+def make_page(drawers: Drawers) -> gr.Blocks:
+    """Prompt and settings to the left, what is drawn to the right, and below what was drawn before."""
+    first = drawers.get(drawers.names[0])
+    factor, resolution = first.vae.downscale_factor, first.resolution
+
+    def draw(
+        prompt: str,
+        negative_prompt: str,
+        models: list[str],
+        num_images: float,
+        seed: float,
+        steps: float,
+        guidance: float,
+        height: float,
+        width: float,
+        input_image: Image.Image | None,
+        denoising_strength: float,
+        before: Pictures,
+    ) -> Iterator[tuple[Pictures, str, Any, Pictures]]:
+        finished: Pictures = []
+        try:
+            for name in models or drawers.names[:1]:
+                yield finished, f"Loading {name} ...", gr.skip(), before
+                live = drawers.get(name).draw_live(
+                    prompt,
+                    negative_prompt,
+                    num_images=int(num_images),
+                    seed=int(seed),
+                    steps=int(steps),
+                    guidance=float(guidance),
+                    height=int(height),
+                    width=int(width),
+                    input_image=input_image,
+                    denoising_strength=1.0 if input_image is None else float(denoising_strength),
+                )
+                shown: Pictures = []
+                for taken, pictures in live:
+                    captions = [f"{name}, seed {int(seed) + place}" for place in range(len(pictures))]
+                    shown = list(zip([_large(picture) for picture in pictures], captions, strict=True))
+                    yield finished + shown, f"{name}: step {taken}", gr.skip(), before
+                finished += shown
+        except UserError as error:
+            raise gr.Error(str(error)) from None
+        told = [(picture, f"{prompt} ({caption})") for picture, caption in finished]
+        kept = (told + before)[:GALLERY]
+        yield finished, f"Drew {len(finished)}", kept, kept
+
+    with gr.Blocks(title=f"aaa: {drawers.path}") as page:
+        gr.Markdown(f"## {drawers.path}")
+        with gr.Row():
+            with gr.Column(scale=1):
+                prompt = gr.Textbox(label="Prompt", lines=2, autofocus=True)
+                negative = gr.Textbox(label="Negative prompt")
+                models = gr.Dropdown(
+                    drawers.names, value=drawers.names[:1], multiselect=True, label="Models, side by side"
+                )
+                with gr.Row():
+                    seed = gr.Number(0, label="Seed", precision=0, minimum=0)
+                    num_images = gr.Slider(1, 8, 2, step=1, label="Pictures")
+                with gr.Row():
+                    steps = gr.Slider(1, 100, first.defaults.steps, step=1, label="Steps")
+                    guidance = gr.Slider(1, 15, first.defaults.guidance, step=0.1, label="Guidance")
+                with gr.Row():
+                    height = gr.Slider(factor, 4 * resolution, resolution, step=factor, label="Height")
+                    width = gr.Slider(factor, 4 * resolution, resolution, step=factor, label="Width")
+                with gr.Accordion("Start from a picture", open=False):
+                    input_image = gr.Image(type="pil", label="Picture")
+                    strength = gr.Slider(0.05, 1, 0.7, step=0.05, label="How much of it to redraw")
+                button = gr.Button("Draw", variant="primary")
+            with gr.Column(scale=2):
+                status = gr.Textbox(label="Status", interactive=False)
+                results = gr.Gallery(label="Pictures", columns=4, height="auto", format="png")
+                gallery = gr.Gallery(label="Drawn before", columns=8, height="auto", format="png")
+        inputs: list[Any] = [prompt, negative, models, num_images, seed, steps, guidance, height, width]
+        before = gr.State([])
+        inputs += [input_image, strength, before]
+        for event in (button.click, prompt.submit):
+            event(draw, inputs, [results, status, gallery, before], concurrency_limit=1)
+    return page
+
+
+def _large(picture: Image.Image, side: int = 256) -> Image.Image:
+    """Small pictures enlarged by whole factors: browsers would blur them."""
+    factor = max(1, side // max(picture.size))
+    return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)

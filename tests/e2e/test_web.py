@@ -1,0 +1,92 @@
+"""The web page, served by the command and used in a real browser."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.browser import chromium
+from tests.e2e.conftest import Finished, fork_in
+
+SmallRun = tuple[Path, Finished]
+
+
+@contextmanager
+def served(run: Path, folder: Path) -> Iterator[str]:
+    """The address of the page."""
+    log = folder / "web.log"
+    with log.open("w") as err:
+        command = [sys.executable, "-m", "aaa.web", f"model={run}", "port=0"]
+        process = subprocess.Popen(command, cwd=folder, stderr=err, env=os.environ | {"COLUMNS": "200"})
+    try:
+        for _ in range(600):
+            if found := re.search(r"Open (http://127\.0\.0\.1:\d+)", log.read_text()):
+                break
+            assert process.poll() is None, log.read_text()
+            time.sleep(0.1)
+        assert found is not None, log.read_text()
+        yield found[1]
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+
+
+def test_what_cannot_be_served_is_said(tmp_path: Path, small_run: SmallRun) -> None:
+    pytest.importorskip("gradio")
+    assert "there is no such folder" in fork_in(tmp_path, "aaa.web", "model=nowhere").error
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert "port=0 takes any" in fork_in(tmp_path, "aaa.web", f"model={small_run[0]}", f"port={port}").error
+
+
+@pytest.mark.slow
+def test_a_model_is_tried_in_a_browser(tmp_path: Path, small_run: SmallRun) -> None:
+    pytest.importorskip("gradio")
+    with chromium() as browser, served(small_run[0], tmp_path) as address:
+        port = int(address.rpartition(":")[2])
+        with socket.socket() as other:  # nobody but this machine is served
+            assert other.connect_ex((socket.gethostbyname(socket.gethostname()), port)) != 0 or (
+                socket.gethostbyname(socket.gethostname()).startswith("127.")
+            )
+        page = browser.new_page(viewport={"width": 1400, "height": 900})
+        page.goto(address)
+        page.get_by_label("Prompt", exact=True).fill("a large red circle at the center on a white background")
+        models = page.get_by_label("Models, side by side")
+        models.click()
+        page.get_by_role("option", name="step 6", exact=True).click()
+        page.keyboard.press("Escape")
+        page.get_by_role("button", name="Draw").click()
+        status = page.get_by_label("Status")
+        seen = set()
+        for _ in range(600):
+            seen.add(value := status.input_value())
+            if value.startswith("Drew"):
+                break
+            time.sleep(0.02)
+        assert value == "Drew 4", "two pictures by two models"
+        assert any(": step " in text for text in seen), "shown while it was drawn"
+        captions = page.get_by_text("finished model, seed 1")
+        captions.first.wait_for()
+        page.get_by_text("step 6, seed 0").first.wait_for()
+        page.screenshot(path=tmp_path / "web.png")
+        assert len(set(Image.open(tmp_path / "web.png").convert("RGB").getdata())) > 500
+        # A picture to start from, and an error that is said on the page.
+        page.get_by_text("Start from a picture").click()
+        Image.new("RGB", (40, 40), "blue").save(tmp_path / "start.png")
+        page.locator("input[type=file]").first.set_input_files(tmp_path / "start.png")
+        page.wait_for_timeout(1000)
+        page.get_by_role("button", name="Draw").click()
+        page.wait_for_timeout(3000)
+        assert status.input_value() == "Drew 4"
+        page.close()
