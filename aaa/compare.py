@@ -23,6 +23,7 @@ def main() -> None:
     parser.add_argument("--html", type=Path, default=Path("compare.html"), help="where to write the page")
     parser.add_argument("--curves", type=Path, default=Path("curves.png"), help="where to draw the loss curves")
     parser.add_argument("--map", type=Path, default=Path("map.png"), help="where to draw loss by two settings, if any")
+    parser.add_argument("--scaling", type=Path, default=Path("scaling.png"), help="where to draw loss by size, if any")
     parser.add_argument("--baseline", help="run or setting to measure differences from; else the best")
     parser.add_argument("--csv", type=Path, help="also write the table as CSV")
     parser.add_argument("--json", type=Path, help="also write the table as JSON")
@@ -46,6 +47,7 @@ def compare(arguments: argparse.Namespace) -> None:
     from aaa.reports.heat_map import draw_heat_map
     from aaa.reports.page import write_page
     from aaa.reports.runs import read_runs
+    from aaa.reports.scaling import draw_scaling
     from aaa.reports.table import as_rows, comparison, verdicts
 
     runs = read_runs(arguments.runs)
@@ -55,12 +57,15 @@ def compare(arguments: argparse.Namespace) -> None:
         console.print(judged)
     draw_curves(runs, arguments.curves)
     mapped = draw_heat_map(runs, arguments.map)
+    laws = draw_scaling(runs, arguments.scaling)
     write_page(runs, arguments.html)
     if arguments.csv is not None:
         _write_csv(runs, arguments.csv)
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(as_rows(runs), indent=2), encoding="utf-8")
     console.print(f"Loss curves: {arguments.curves}" + (f"\nBy two settings: {arguments.map}" if mapped else ""))
+    if laws:
+        console.print(f"By size: {arguments.scaling}", *(f"  {law}" for law in laws), sep="\n", markup=False)
     console.print(f"Page: {arguments.html}")
     if arguments.wandb:
         from aaa.reports.wandb_view import save_view

@@ -14,6 +14,7 @@ from aaa.errors import UserError
 from aaa.reports.curves import draw_curves
 from aaa.reports.heat_map import draw_heat_map, two_settings
 from aaa.reports.runs import differing_keys, read_runs
+from aaa.reports.scaling import draw_scaling, fit_power_law
 from aaa.reports.table import as_rows, comparison
 from tests.reports.made_up_runs import make_runs
 
@@ -112,3 +113,19 @@ def test_runs_that_go_on_can_be_watched(sweep: Path) -> None:
     assert process.returncode == 130
     assert "2 runs" in out
     assert "3 runs" in out
+
+
+def test_a_power_law_is_found_with_its_uncertainty(tmp_path: Path) -> None:
+    sizes = [1e4, 1e5, 1e6, 1e7]
+    law = fit_power_law(
+        sizes, [3 * size**-0.2 * wobble for size, wobble in zip(sizes, (1, 1.02, 0.98, 1), strict=True)]
+    )
+    assert law.low < -0.2 < law.high
+    assert law.exponent == pytest.approx(-0.2, abs=0.01)
+    assert law.r_squared > 0.99
+    make_runs(tmp_path / "runs", [1e-3], [2, 4, 8], [1], rows=20)
+    said = draw_scaling(read_runs([tmp_path / "runs"]), tmp_path / "scaling.png")
+    assert [line.partition(":")[0] for line in said] == ["parameters", "training FLOPs"]
+    assert Image.open(tmp_path / "scaling.png").width > 800
+    assert draw_scaling(read_runs([tmp_path / "runs"])[:2], tmp_path / "none.png") == []
+    assert not (tmp_path / "none.png").exists()
