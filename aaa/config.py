@@ -1,265 +1,37 @@
-"""The typed schema of the config groups: which keys there are, and of which type.
+"""Config groups, and what no run can have.
 
 Only hydra and omegaconf are imported here, so that `--help`, `--cfg job` and a mistyped override answer at
 once, before torch is loaded.
 """
 
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from aaa.errors import UserError
 from aaa.resolvers import register_resolvers
+from aaa.schema import (
+    SCHEMAS,
+    BudgetConfig,
+    CheckpointConfig,
+    DataConfig,
+    EncoderConfig,
+    ImageFolderConfig,
+    LocatedConfig,
+    ModelConfig,
+    SamplingConfig,
+    SweepConfig,
+    TrainerConfig,
+    ValidationConfig,
+)
 
 PACKAGE = Path(__file__).resolve().parent
 # A wheel carries conf/ inside the package; a checkout has it beside the package.
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
-
-
-@dataclass
-class ModelConfig:
-    """conf/model: the numbers that make a DiT."""
-
-    name: str = MISSING
-    dim: int = MISSING
-    depth: int = MISSING
-    heads: int = MISSING
-    mlp_ratio: float = 3.0
-    position_grid: int = 16
-    init: str = "scaled"
-    in_channels: int = MISSING
-    text_dim: int = MISSING
-
-
-@dataclass
-class DataConfig:
-    """conf/data: where pictures and prompts come from, and how they are prepared."""
-
-    name: str = MISSING
-    resolution: int = MISSING
-    validation_fraction: float = 0.05
-    horizontal_flip: bool = False
-    buckets: bool = False
-    max_aspect_ratio: float = 2.0
-    skip_unreadable: bool = False
-    cache_dir: str = ".cache/aaa"
-    license: str | None = None
-    attribution: str | None = None
-    source: Any = MISSING
-
-
-@dataclass
-class ImageFolderConfig(DataConfig):
-    """conf/data/imagefolder and pokemon: a folder of pictures with a table or text files of prompts."""
-
-    root: str = MISSING
-    image_column: str = "image"
-    prompt_column: Any = "prompt"
-    background_color: str = "white"
-
-
-@dataclass
-class LocatedConfig(DataConfig):
-    """conf/data/huggingface and webdataset: files at a path."""
-
-    path: str = MISSING
-    image_column: str = "image"
-    prompt_column: Any = MISSING
-    background_color: str = "white"
-
-
-@dataclass
-class EncoderConfig:
-    """conf/encoder: a VAE (pictures <-> latents) and a text encoder (prompts -> prompt_embeds)."""
-
-    name: str = MISSING
-    downscale_factor: int = MISSING
-    latent_channels: int = MISSING
-    prompt_dim: int = MISSING
-    max_prompt_tokens: int = MISSING
-    storage_dtype: str = MISSING
-    batch_size: int = MISSING
-    vae: Any = MISSING
-    text_encoder: Any = MISSING
-
-
-@dataclass
-class TrainerConfig:
-    """conf/trainer: how long, how much at once, how precisely, and how often to look."""
-
-    max_steps: int = MISSING
-    batch_size: int | str = MISSING
-    gradient_accumulation_steps: int = 1
-    precision: str = "float32"
-    compile: bool = False
-    gradient_checkpointing: bool = False
-    gradient_checkpointing_offload: bool = False
-    trim_prompts: bool = True
-    device: str = "auto"
-    max_grad_norm: float = 1.0
-    ema_decay: float = 0.999
-    prompt_dropout: float = 0.1
-    log_every_steps: int = 10
-    validate_every_steps: int = MISSING
-    sample_every_steps: int = MISSING
-    save_every_steps: int = MISSING
-    evaluate_every_steps: int = 0  # 0: only at the end
-    on_nonfinite: str = "stop"
-    max_skipped_steps: int = 20
-    deterministic: bool = False
-
-
-@dataclass
-class CheckpointConfig:
-    """Which checkpoints are kept, and how they are written; how often is `trainer.save_every_steps`."""
-
-    keep_last: int | None = 3
-    keep_best: int = 1
-    metric: str = "val/loss"
-    higher_is_better: bool = False
-    keep_every_steps: int = 0
-    in_background: bool | None = None  # None: where a GPU trains; a CPU has no time to spare
-
-
-@dataclass
-class SamplingConfig:
-    """How pictures are drawn while training and, unless told otherwise, by `aaa.sample`."""
-
-    steps: int = 30
-    guidance: float = 2.0
-    num_images: int = 16
-    seed: int = 0
-    preview: str | None = None
-
-
-@dataclass
-class ValidationConfig:
-    """The fixed table of records, timesteps and noise on which runs are compared."""
-
-    num_records: int = 64
-    timesteps_per_record: int = 5
-
-
-@dataclass
-class BudgetConfig:
-    """What runs have in common where something else is to differ; each sets one number of the run."""
-
-    parameters: float | None = None  # sets model.dim
-    flops: float | None = None  # of training, forward and backward; sets trainer.max_steps
-    seconds: float | None = None  # of training, as measured before it starts; sets trainer.max_steps
-
-
-@dataclass
-class SweepConfig:
-    """What the runs of a sweep have to do with each other."""
-
-    resume: bool = False
-    prune_after_steps: int | None = None  # None: every run goes on to its end
-    prune_min_runs: int = 4
-    show_plan: bool = True  # what each run will take, before the first starts
-
-
-@dataclass
-class TrainConfig:
-    """Everything a training run can be told."""
-
-    name: str = MISSING
-    seed: int = 0
-    resume: str | None = None
-    repeat: str | None = None
-    init_from: str | None = None
-    trust_config: bool = False
-    output_dir: str = MISSING
-    model: ModelConfig = field(default_factory=ModelConfig)
-    data: DataConfig = field(default_factory=DataConfig)
-    encoder: EncoderConfig = field(default_factory=EncoderConfig)
-    scheduler: Any = MISSING
-    optimizer: Any = MISSING
-    lr_scheduler: Any = MISSING
-    trainer: TrainerConfig = field(default_factory=TrainerConfig)
-    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
-    sampling: SamplingConfig = field(default_factory=SamplingConfig)
-    validation: ValidationConfig = field(default_factory=ValidationConfig)
-    budget: BudgetConfig = field(default_factory=BudgetConfig)
-    sweep: SweepConfig = field(default_factory=SweepConfig)
-    evaluation: Any = None
-    logger: Any = None
-
-
-@dataclass
-class BenchConfig(TrainConfig):
-    """Everything a benchmark can be told: what a training run can, and which benchmark."""
-
-    bench: Any = MISSING
-
-
-@dataclass
-class SampleConfig:
-    """Everything sampling can be told; an empty value means the model's own default."""
-
-    model: str = MISSING
-    prompt: str = MISSING
-    negative_prompt: str = ""
-    steps: int | None = None
-    guidance: float | None = None
-    seed: int = 0
-    num_images: int = 4
-    height: int | None = None
-    width: int | None = None
-    input_image: str | None = None
-    denoising_strength: float = 1.0
-    preview: str | None = None
-    weights: str = "ema"
-    heads: int | None = None
-    device: str = "auto"
-    trust_config: bool = False
-    out: str = MISSING
-
-
-@dataclass
-class WebConfig:
-    """Everything the web page can be told."""
-
-    model: str = MISSING
-    port: int = 7860
-    preview: str | None = None
-    heads: int | None = None
-    device: str = "auto"
-    trust_config: bool = False
-
-
-@dataclass
-class EvaluateConfig:
-    """Everything judging a saved model can be told; an empty value means the run's own."""
-
-    saved_model: str = MISSING
-    evaluation: Any = MISSING
-    weights: str = "ema"
-    seed: int | None = None
-    steps: int | None = None
-    guidance: float | None = None
-    device: str = "auto"
-    trust_config: bool = False
-    out: str | None = None
-
-
-SCHEMAS: dict[str, type] = {
-    "train": TrainConfig,
-    "bench": BenchConfig,
-    "sample": SampleConfig,
-    "evaluate": EvaluateConfig,
-    "web": WebConfig,
-    "data": DataConfig,
-    "imagefolder": ImageFolderConfig,
-    "located": LocatedConfig,
-    "encoder": EncoderConfig,
-    "trainer": TrainerConfig,
-    "model": ModelConfig,
-}
 
 
 def register() -> None:

@@ -7,17 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from aaa.config import (
-    CONF,
-    PACKAGE,
-    SCHEMAS,
-    DataConfig,
-    EncoderConfig,
-    EvaluateConfig,
-    ModelConfig,
-    TrainConfig,
-    group_options,
-)
+from aaa.config import CONF, PACKAGE, group_options
+from aaa.schema import SCHEMAS, DataConfig, EncoderConfig, EvaluateConfig, ModelConfig, TrainConfig
 
 CODE = "\n".join(path.read_text() for path in PACKAGE.rglob("*.py") if path.name != "config.py")
 YAML = "\n".join(path.read_text() for path in CONF.rglob("*.yaml"))

@@ -10,10 +10,11 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from aaa.checkpoint_folders import AVERAGE, MODEL, STATE, damage, newest_whole
-from aaa.config import CONF, SamplingConfig
+from aaa.config import CONF
 from aaa.encoders.statistics import LatentStatistics
 from aaa.errors import UserError
 from aaa.models.weights_file import DiTNumbers, read_dit_numbers
+from aaa.schema import SamplingConfig
 from aaa.trust import is_own_class, read_json_config, read_yaml_config, targets
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"

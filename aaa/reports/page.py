@@ -10,6 +10,7 @@ from typing import Any
 from PIL import Image
 
 from aaa.errors import UserError
+from aaa.reports.paired import against_best
 from aaa.reports.runs import Run, differing_keys
 
 TEMPLATE = Path(__file__).with_name("page.html")
@@ -40,10 +41,14 @@ def write_page(runs: list[Run], path: Path) -> None:
 def _content(runs: list[Run]) -> dict[str, Any]:
     keys = differing_keys(runs)
     metrics = dict.fromkeys(name for run in runs for row in run.metrics for name in row if _is_shown(name))
+    differences = against_best(runs)
     return {
         "keys": [key.removesuffix("._target_") for key in keys],
         "metrics": list(metrics),
-        "runs": [_run(run, keys, metrics, with_pictures=number < STRIP_RUNS) for number, run in enumerate(runs)],
+        "runs": [
+            _run(run, keys, metrics, with_pictures=number < STRIP_RUNS) | {"difference": differences.get(run.name)}
+            for number, run in enumerate(runs)
+        ],
     }
 
 

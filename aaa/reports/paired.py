@@ -125,6 +125,19 @@ def difference(setting: Setting, baseline: Setting) -> Difference:
     return _paired(list(of_record.values()), [of_baseline[record] for record in of_record], "pictures")
 
 
+def against_best(runs: Sequence[Run]) -> dict[str, str]:
+    """By the name of each run, how much more loss its setting has than the best, with the interval; "" for the best."""
+    settings = fold_seeds(runs)
+    told: dict[str, str] = {}
+    for setting in settings[1:]:
+        try:
+            found = str(difference(setting, settings[0]))
+        except UserError:
+            found = "other table"
+        told |= {run.name: found for run in setting.runs}
+    return {run.name: "" for run in settings[0].runs} | told if settings else {}
+
+
 def _paired(ours: Sequence[float], theirs: Sequence[float], over: str) -> Difference:
     distances = [a - b for a, b in zip(ours, theirs, strict=True)]
     if len(distances) < 2 or stdev(distances) == 0:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from aaa.errors import UserError
-from aaa.reports.paired import Setting, difference, find_setting, fold_seeds
+from aaa.reports.paired import Setting, against_best, difference, find_setting, fold_seeds
 from aaa.reports.runs import Run, read_runs
 from aaa.reports.table import verdicts
 from aaa.tracking.validation_rows import ValidationRows, newest_rows, write_rows
@@ -45,6 +45,9 @@ def test_a_small_difference_is_seen_on_the_same_pictures(tmp_path: Path) -> None
     assert found.high - found.low < 0.012
     assert found.is_clear
     assert difference(better, worse).mean == pytest.approx(-found.mean)
+    told = against_best(read_runs([tmp_path]))
+    assert told["a"] == ""
+    assert told["b"] == str(found)
     text = shown(read_runs([tmp_path]), tmp_path)
     assert "the baseline" in text
     assert "worse" in text

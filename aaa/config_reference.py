@@ -1,0 +1,111 @@
+"""Write docs/config.md from the schema and conf/: `python -m aaa.config_reference > docs/config.md`."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import MISSING as NO_DEFAULT
+from dataclasses import Field, fields, is_dataclass
+from pathlib import Path
+
+from omegaconf import MISSING
+
+from aaa.config import CONF, group_options
+from aaa.schema import (
+    BudgetConfig,
+    CheckpointConfig,
+    DataConfig,
+    EncoderConfig,
+    ImageFolderConfig,
+    LocatedConfig,
+    ModelConfig,
+    SamplingConfig,
+    SweepConfig,
+    TrainConfig,
+    TrainerConfig,
+    ValidationConfig,
+)
+
+SECTIONS: dict[str, type] = {
+    "": TrainConfig,
+    "model": ModelConfig,
+    "data": DataConfig,
+    "data (imagefolder, pokemon)": ImageFolderConfig,
+    "data (huggingface, webdataset)": LocatedConfig,
+    "encoder": EncoderConfig,
+    "trainer": TrainerConfig,
+    "checkpoint": CheckpointConfig,
+    "sampling": SamplingConfig,
+    "validation": ValidationConfig,
+    "budget": BudgetConfig,
+    "sweep": SweepConfig,
+}
+HEAD = """# Every key of a run
+
+Made by `python -m aaa.config_reference` from `aaa/schema.py` and `conf/`; a test keeps it true. A group is chosen as
+`group=option` (an experiment as `+experiment=option`), a key set as `group.key=value`. `python -m aaa.train --cfg job`
+shows what comes of it. A default of `(preset)` is in the files of the group.
+"""
+
+
+def reference() -> str:
+    """The whole page, in Markdown."""
+    return "\n".join(
+        [HEAD, *_groups(), *(line for name, schema in SECTIONS.items() for line in _section(name, schema))]
+    )
+
+
+def descriptions(schema: type) -> dict[str, str]:
+    """What the docstring of a schema says of its keys."""
+    _, _, listed = (schema.__doc__ or "").partition("Attributes:\n")
+    return dict(re.findall(r"^ +(\w+): (.*)\.$", listed, re.M))
+
+
+def _groups() -> Iterator[str]:
+    yield "## Groups\n"
+    for group, options in group_options().items():
+        yield f"### {group}\n"
+        yield "| option | |"
+        yield "| --- | --- |"
+        for option in options:
+            yield f"| `{option}` | {_comment(CONF / group / f'{option}.yaml')} |"
+        yield ""
+
+
+def _section(name: str, schema: type) -> Iterator[str]:
+    """The keys of one part; of a schema that extends another, only those that it adds."""
+    inherited = {f.name for base in schema.__mro__[1:] if is_dataclass(base) for f in fields(base)}
+    said = descriptions(schema)
+    own = [f for f in fields(schema) if f.name not in inherited and not is_dataclass(f.type)]
+    yield f"## {f'`{name}`' if name else 'The run itself'}\n"
+    yield (schema.__doc__ or "").splitlines()[0] + "\n"
+    yield "| key | type | default | |"
+    yield "| --- | --- | --- | --- |"
+    prefix = f"{name.partition(' ')[0]}." if name else ""
+    for f in own:
+        yield f"| `{prefix}{f.name}` | {_type(f)} | {_default(f)} | {said.get(f.name, '')} |"
+    yield ""
+
+
+def _type(f: "Field[object]") -> str:
+    name = f.type.__name__ if isinstance(f.type, type) else str(f.type)
+    return {"Any": "`_target_` or any"}.get(name.removeprefix("typing."), name).replace("|", "or")
+
+
+def _default(f: "Field[object]") -> str:
+    if f.default is NO_DEFAULT or f.default == MISSING:
+        return "(preset)"
+    return "null" if f.default is None else f"`{str(f.default).lower() if isinstance(f.default, bool) else f.default}`"
+
+
+def _comment(path: Path) -> str:
+    """The comment at the head of a YAML file, on one line."""
+    lines = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            break
+        if not line.startswith("# @package"):
+            lines.append(line.removeprefix("#").strip())
+    return " ".join(lines).replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    print(reference(), end="")

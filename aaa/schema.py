@@ -1,0 +1,377 @@
+"""The typed schema of the config groups: which keys there are, of which type, and what each is for.
+
+Only omegaconf is imported here, so that a mistyped override is answered at once. docs/config.md is made from it.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
+
+
+@dataclass
+class ModelConfig:
+    """conf/model: the numbers that make a DiT.
+
+    Attributes:
+        name: of the preset; part of the run's name.
+        dim: width of the residual stream, a multiple of 4 and of `heads`.
+        depth: transformer blocks.
+        heads: attention heads.
+        mlp_ratio: width of each MLP over `dim`.
+        position_grid: rows and columns of the position embedding; other sizes interpolate it.
+        init: `scaled` (gates and output start at nothing) or `torch` (as the tutorial starts).
+        in_channels: channels of the latents; follows from the encoder.
+        text_dim: width of the prompt embeddings; follows from the encoder.
+    """
+
+    name: str = MISSING
+    dim: int = MISSING
+    depth: int = MISSING
+    heads: int = MISSING
+    mlp_ratio: float = 3.0
+    position_grid: int = 16
+    init: str = "scaled"
+    in_channels: int = MISSING
+    text_dim: int = MISSING
+
+
+@dataclass
+class DataConfig:
+    """conf/data: where pictures and prompts come from, and how they are prepared.
+
+    Attributes:
+        name: of the data set; part of the names of cache and run.
+        resolution: side in pixels that pictures are cut and scaled to; with buckets, of a square of the same area.
+        validation_fraction: share of the records that is held out, where the source does not say which.
+        horizontal_flip: whether each training picture is there mirrored too.
+        buckets: keep pictures near their own aspect ratio instead of cutting squares.
+        max_aspect_ratio: of a bucket, the longer side over the shorter.
+        skip_unreadable: leave broken pictures out, with a warning, instead of stopping.
+        cache_dir: where latent caches are.
+        license: of the data, for the model card.
+        attribution: whom to name, in the log and on the model card.
+        source: `_target_`: a class that gives records, and its arguments.
+    """
+
+    name: str = MISSING
+    resolution: int = MISSING
+    validation_fraction: float = 0.05
+    horizontal_flip: bool = False
+    buckets: bool = False
+    max_aspect_ratio: float = 2.0
+    skip_unreadable: bool = False
+    cache_dir: str = ".cache/aaa"
+    license: str | None = None
+    attribution: str | None = None
+    source: Any = MISSING
+
+
+@dataclass
+class ImageFolderConfig(DataConfig):
+    """conf/data/imagefolder and pokemon: a folder of pictures with a table or text files of prompts.
+
+    Attributes:
+        root: the folder.
+        image_column: of the table: file names.
+        prompt_column: of the table: prompts; a list, or columns with weights, for several captions.
+        background_color: what transparent pictures are laid on.
+    """
+
+    root: str = MISSING
+    image_column: str = "image"
+    prompt_column: Any = "prompt"
+    background_color: str = "white"
+
+
+@dataclass
+class LocatedConfig(DataConfig):
+    """conf/data/huggingface and webdataset: files at a path.
+
+    Attributes:
+        path: of the data set or the shards.
+        image_column: name of the pictures' column or file ending.
+        prompt_column: the same of the prompts.
+        background_color: what transparent pictures are laid on.
+    """
+
+    path: str = MISSING
+    image_column: str = "image"
+    prompt_column: Any = MISSING
+    background_color: str = "white"
+
+
+@dataclass
+class EncoderConfig:
+    """conf/encoder: a VAE (pictures <-> latents) and a text encoder (prompts -> prompt_embeds).
+
+    Attributes:
+        name: part of the cache's name.
+        downscale_factor: pixels of a latent's side.
+        latent_channels: of the latents.
+        prompt_dim: width of the prompt embeddings.
+        max_prompt_tokens: longer prompts are cut.
+        storage_dtype: of the cache: float16, bfloat16 or float32.
+        batch_size: pictures encoded at once.
+        vae: `_target_` and its arguments.
+        text_encoder: `_target_` and its arguments; conf/text_encoder has some.
+    """
+
+    name: str = MISSING
+    downscale_factor: int = MISSING
+    latent_channels: int = MISSING
+    prompt_dim: int = MISSING
+    max_prompt_tokens: int = MISSING
+    storage_dtype: str = MISSING
+    batch_size: int = MISSING
+    vae: Any = MISSING
+    text_encoder: Any = MISSING
+
+
+@dataclass
+class TrainerConfig:
+    """conf/trainer: how long, how much at once, how precisely, and how often to look.
+
+    Attributes:
+        max_steps: optimizer steps in all.
+        batch_size: samples of a step, over all processes and micro-batches; `auto`: as many as fit.
+        gradient_accumulation_steps: micro-batches of a step.
+        precision: `float32`, `bf16` (float32 weights, bf16 products) or `bf16_weights`.
+        compile: torch.compile; falls back with a warning.
+        gradient_checkpointing: recompute activations in the backward pass: less memory, more time.
+        gradient_checkpointing_offload: keep what is recomputed from in the CPU's memory.
+        trim_prompts: drop padding that all prompts share.
+        device: `auto`, `cpu` or `cuda`.
+        max_grad_norm: gradients are scaled down to it; 0: never.
+        ema_decay: share of the old average of the weights that each step keeps; 0: no average.
+        prompt_dropout: share of samples that are trained without their prompt, for guidance.
+        log_every_steps: how often a row of metrics is written.
+        validate_every_steps: 0: never; else also after the last step, and so below.
+        sample_every_steps: how often a grid of pictures is drawn.
+        save_every_steps: how often a checkpoint is written; 0: only after a signal.
+        evaluate_every_steps: how often the evaluation runs; 0: only at the end.
+        on_nonfinite: what a NaN or infinite gradient does: `stop` the run, or `skip` its step.
+        max_skipped_steps: after so many the run stops after all.
+        deterministic: refuse operations whose result is not the same every time.
+    """
+
+    max_steps: int = MISSING
+    batch_size: int | str = MISSING
+    gradient_accumulation_steps: int = 1
+    precision: str = "float32"
+    compile: bool = False
+    gradient_checkpointing: bool = False
+    gradient_checkpointing_offload: bool = False
+    trim_prompts: bool = True
+    device: str = "auto"
+    max_grad_norm: float = 1.0
+    ema_decay: float = 0.999
+    prompt_dropout: float = 0.1
+    log_every_steps: int = 10
+    validate_every_steps: int = MISSING
+    sample_every_steps: int = MISSING
+    save_every_steps: int = MISSING
+    evaluate_every_steps: int = 0
+    on_nonfinite: str = "stop"
+    max_skipped_steps: int = 20
+    deterministic: bool = False
+
+
+@dataclass
+class CheckpointConfig:
+    """Which checkpoints are kept, and how they are written; how often is `trainer.save_every_steps`.
+
+    Attributes:
+        keep_last: how many of the newest; null: all.
+        keep_best: how many of the best by `metric`.
+        metric: that says which is best.
+        higher_is_better: of that metric.
+        keep_every_steps: keep those of every so many steps for good; 0: none.
+        in_background: write while training goes on; null: where a GPU trains, as a CPU has no time to spare.
+    """
+
+    keep_last: int | None = 3
+    keep_best: int = 1
+    metric: str = "val/loss"
+    higher_is_better: bool = False
+    keep_every_steps: int = 0
+    in_background: bool | None = None
+
+
+@dataclass
+class SamplingConfig:
+    """How pictures are drawn while training and, unless told otherwise, by `aaa.sample`.
+
+    Attributes:
+        steps: Euler steps.
+        guidance: classifier-free guidance scale; 1: none.
+        num_images: of a sample grid, half of them for prompts that are held out.
+        seed: of the first picture.
+        preview: folder of TAEF2, to decode the latents of FLUX.2's VAE cheaply.
+    """
+
+    steps: int = 30
+    guidance: float = 2.0
+    num_images: int = 16
+    seed: int = 0
+    preview: str | None = None
+
+
+@dataclass
+class ValidationConfig:
+    """The fixed table of records, timesteps and noise on which runs are compared.
+
+    Attributes:
+        num_records: held-out records in it, at most.
+        timesteps_per_record: noise levels that each is judged at.
+    """
+
+    num_records: int = 64
+    timesteps_per_record: int = 5
+
+
+@dataclass
+class BudgetConfig:
+    """What runs have in common where something else is to differ; each sets one number of the run.
+
+    Attributes:
+        parameters: about how many; sets `model.dim`.
+        flops: of all training, forward and backward; sets `trainer.max_steps`.
+        seconds: of training, by steps timed before it starts; sets `trainer.max_steps`.
+    """
+
+    parameters: float | None = None
+    flops: float | None = None
+    seconds: float | None = None
+
+
+@dataclass
+class SweepConfig:
+    """What the runs of a sweep have to do with each other.
+
+    Attributes:
+        resume: go on with the sweep that this very command began, skipping runs that are finished.
+        prune_after_steps: from which step on runs worse than the median of the others are given up; null: none is.
+        prune_min_runs: how many others must have come as far.
+        show_plan: what each run will take, before the first starts.
+    """
+
+    resume: bool = False
+    prune_after_steps: int | None = None
+    prune_min_runs: int = 4
+    show_plan: bool = True
+
+
+@dataclass
+class TrainConfig:
+    """Everything a training run can be told.
+
+    Attributes:
+        name: the folder of the run under outputs/.
+        seed: of weights, data order, noise and prompt dropout.
+        resume: a run folder to go on with; `auto`: the run that this very command began before.
+        repeat: a run folder to do again, in a new folder.
+        init_from: weights to start from: a .safetensors file, a run, checkpoint or model/ folder.
+        trust_config: let the config of a run that is resumed or repeated name classes that conf/ does not.
+        output_dir: of the run; set by `hydra.run.dir`.
+        model: see below, as all groups.
+        scheduler: `_target_`: which noise levels are trained on, and which the sampler visits.
+        optimizer: `_target_` and its arguments.
+        lr_scheduler: `_target_`: factor on the learning rate at each step.
+        evaluation: `_target_`: how drawn pictures are judged.
+        logger: `_target_`: where numbers and pictures go besides the run folder.
+    """
+
+    name: str = MISSING
+    seed: int = 0
+    resume: str | None = None
+    repeat: str | None = None
+    init_from: str | None = None
+    trust_config: bool = False
+    output_dir: str = MISSING
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    scheduler: Any = MISSING
+    optimizer: Any = MISSING
+    lr_scheduler: Any = MISSING
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
+    budget: BudgetConfig = field(default_factory=BudgetConfig)
+    sweep: SweepConfig = field(default_factory=SweepConfig)
+    evaluation: Any = None
+    logger: Any = None
+
+
+@dataclass
+class BenchConfig(TrainConfig):
+    """Everything a benchmark can be told: what a training run can, and which benchmark."""
+
+    bench: Any = MISSING
+
+
+@dataclass
+class SampleConfig:
+    """Everything sampling can be told; an empty value means the model's own default."""
+
+    model: str = MISSING
+    prompt: str = MISSING
+    negative_prompt: str = ""
+    steps: int | None = None
+    guidance: float | None = None
+    seed: int = 0
+    num_images: int = 4
+    height: int | None = None
+    width: int | None = None
+    input_image: str | None = None
+    denoising_strength: float = 1.0
+    preview: str | None = None
+    weights: str = "ema"
+    heads: int | None = None
+    device: str = "auto"
+    trust_config: bool = False
+    out: str = MISSING
+
+
+@dataclass
+class WebConfig:
+    """Everything the web page can be told."""
+
+    model: str = MISSING
+    port: int = 7860
+    preview: str | None = None
+    heads: int | None = None
+    device: str = "auto"
+    trust_config: bool = False
+
+
+@dataclass
+class EvaluateConfig:
+    """Everything judging a saved model can be told; an empty value means the run's own."""
+
+    saved_model: str = MISSING
+    evaluation: Any = MISSING
+    weights: str = "ema"
+    seed: int | None = None
+    steps: int | None = None
+    guidance: float | None = None
+    device: str = "auto"
+    trust_config: bool = False
+    out: str | None = None
+
+
+SCHEMAS: dict[str, type] = {
+    "train": TrainConfig,
+    "bench": BenchConfig,
+    "sample": SampleConfig,
+    "evaluate": EvaluateConfig,
+    "web": WebConfig,
+    "data": DataConfig,
+    "imagefolder": ImageFolderConfig,
+    "located": LocatedConfig,
+    "encoder": EncoderConfig,
+    "trainer": TrainerConfig,
+    "model": ModelConfig,
+}

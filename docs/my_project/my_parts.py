@@ -1,0 +1,89 @@
+"""One of each thing that can be plugged in. Copy what you need."""
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+
+import torch
+from PIL import Image, ImageColor
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from aaa.data.records import Record
+from aaa.evaluation.studio import Studio
+
+COLORS = ("red", "lime", "blue", "yellow", "black", "white")
+
+
+class Gradients:
+    """A data set: pictures that go from one colour to another. Any class with `__len__` and `__getitem__` is one.
+
+    Args:
+        resolution: side of the pictures, in pixels.
+    """
+
+    def __init__(self, resolution: int) -> None:
+        self.resolution = resolution
+        self.pairs = [(one, other) for one in COLORS for other in COLORS if one != other]
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> Record:
+        one, other = self.pairs[index]
+        # `load` is called when the picture is needed: a source of a million files opens none of them before.
+        return Record(key=f"{one}-{other}", prompt=f"{one} to {other}", load=partial(self._draw, one, other))
+
+    def _draw(self, one: str, other: str) -> Image.Image:
+        mask = Image.linear_gradient("L").resize((self.resolution, self.resolution))
+        ends = [Image.new("RGB", mask.size, ImageColor.getrgb(color)) for color in (other, one)]
+        return Image.composite(*ends, mask)
+
+
+class HaarVAE:
+    """An encoder of pictures: sums and differences of neighbouring pixels, at half the size and without loss."""
+
+    latent_channels = 12
+    downscale_factor = 2
+
+    def __init__(self) -> None:
+        ends = torch.tensor([[1.0, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]]) / 2
+        self.mix = torch.block_diag(ends, ends, ends)  # its own inverse
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Pictures in -1..1, `B 3 H W`, to latents, `B 12 H/2 W/2`."""
+        return torch.einsum("oi,bihw->bohw", self.mix.to(images), F.pixel_unshuffle(images, 2))
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents, `B 12 h w`, to pictures, `B 3 2h 2w`."""
+        return F.pixel_shuffle(torch.einsum("oi,bihw->bohw", self.mix.to(latents), latents), 2)
+
+
+def nesterov(
+    named_parameters: Iterable[tuple[str, nn.Parameter]], learning_rate: float, momentum: float
+) -> torch.optim.Optimizer:
+    """An optimizer: a function of named parameters (a class of torch.optim needs no function of its own)."""
+    parameters = [parameter for _, parameter in named_parameters]
+    return torch.optim.SGD(parameters, lr=learning_rate, momentum=momentum, nesterov=True)
+
+
+class Brightness:
+    """A metric: how far the mean brightness of drawn pictures is from that of the data, in 0..1.
+
+    Args:
+        num_images: to draw.
+    """
+
+    def __init__(self, num_images: int) -> None:
+        self.num_images = num_images
+
+    def evaluate(self, studio: Studio) -> dict[str, float]:
+        """`quality/brightness_error`; keeps the picture of what was drawn."""
+        drawn = studio.draw("train", self.num_images).images
+        real = [studio.decode(latents) for latents in studio.real("train", self.num_images).latents]
+        studio.keep("first", drawn[0])
+        return {"quality/brightness_error": abs(_brightness(drawn) - _brightness(real))}
+
+
+def _brightness(pictures: Sequence[Image.Image]) -> float:
+    means = [sum(picture.convert("L").resize((1, 1), Image.Resampling.BOX).getdata()) / 255 for picture in pictures]
+    return sum(means) / len(means)

@@ -1,0 +1,60 @@
+"""What the documentation shows is what there is."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from aaa.config_reference import SECTIONS, descriptions, reference
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("experiments/**/*.md"))]
+
+
+def test_the_config_reference_is_made_from_the_schema() -> None:
+    written = (ROOT / "docs" / "config.md").read_text()
+    assert written == reference(), "python -m aaa.config_reference > docs/config.md"
+
+
+@pytest.mark.parametrize("schema", SECTIONS.values())
+def test_every_key_is_described(schema: type) -> None:
+    own = set(schema.__annotations__)
+    assert descriptions(schema).keys() <= own
+    # Groups are described where their own keys are.
+    groups = {"data", "encoder", "trainer", "checkpoint", "sampling", "validation", "budget", "sweep"}
+    assert own - descriptions(schema).keys() <= groups
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), target
+
+
+def test_a_project_of_ones_own_runs(tmp_path: Path) -> None:
+    project = tmp_path / "my_project"
+    shutil.copytree(ROOT / "docs" / "my_project", project)
+    (shown,) = re.findall(
+        r"^PYTHONPATH=\. python (-m aaa\.train --config-dir .*)$", (ROOT / "docs" / "extending.md").read_text(), re.M
+    )
+    few = ["trainer.batch_size=8", "sampling.steps=2", "evaluation.num_images=4"]
+    env = os.environ | {"PYTHONPATH": f".{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    done = subprocess.run(
+        [sys.executable, *shown.split(), *few], cwd=project, env=env, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    (run,) = project.glob("outputs/gradients-dit_flat/*")
+    assert "quality/brightness_error" in (run / "metrics.jsonl").read_text()
+    assert (run / "evaluation" / "step-00000030-first.png").is_file()
+    draw = [sys.executable, "-m", "aaa.sample", f"model={run}", "prompt=red to blue", "num_images=1"]
+    refused = subprocess.run(draw, cwd=project, env=env, capture_output=True, text=True, timeout=300)
+    assert "wants to run 'my_parts.HaarVAE'" in refused.stderr
+    drawn = subprocess.run(
+        [*draw, "trust_config=true"], cwd=project, env=env, capture_output=True, text=True, timeout=300
+    )
+    assert drawn.returncode == 0, drawn.stderr
