@@ -11,7 +11,7 @@ from PIL import Image
 
 from aaa.errors import UserError
 from aaa.reports.paired import against_best
-from aaa.reports.runs import Run, differing_keys
+from aaa.reports.runs import Run, differing_keys, telling_keys
 
 TEMPLATE = Path(__file__).with_name("page.html")
 POINTS = 400  # of a curve; more than a screen can show
@@ -44,6 +44,7 @@ def _content(runs: list[Run]) -> dict[str, Any]:
     differences = against_best(runs)
     return {
         "keys": [key.removesuffix("._target_") for key in keys],
+        "telling": [key.removesuffix("._target_") for key in telling_keys(runs)],
         "metrics": list(metrics),
         "runs": [
             _run(run, keys, metrics, with_pictures=number < STRIP_RUNS) | {"difference": differences.get(run.name)}

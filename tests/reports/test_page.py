@@ -95,6 +95,7 @@ def test_the_page_in_a_browser(browser: Any, page_file: Path, tmp_path: Path) ->
     page.select_option("#axis", "flops")
     page.locator("#chart").hover(position={"x": 400, "y": 200})
     assert page.locator(".strip figure").count() == 36
+    assert page.locator(".side figure").count() == 18
     page.emulate_media(media="print")
     assert not page.locator(".controls").first.is_visible()
     assert problems == []
