@@ -21,6 +21,7 @@ from aaa.encoders.flux2 import Flux2Encoder
 from aaa.encoders.flux2_tiny import Flux2TinyVAE
 from aaa.encoders.protocols import VAE, HasWeights, NormalisesLatents, TextEncoder
 from aaa.errors import UserError
+from aaa.models.factory import build_dit
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +44,24 @@ def build(config: DictConfig, key: str, **arguments: Any) -> Any:
         if known is not None:
             raise known from None
         raise UserError(f"{key}: {node._target_} cannot be made: {_reason(error)}") from error
+
+
+def build_model(config: DictConfig) -> nn.Module:
+    """The configured model, with random weights from torch's global generator.
+
+    Numbers make an `AAADiT`; `model.architecture` may name another class, which gets the same numbers.
+
+    Raises:
+        UserError: if no model has these numbers, or the class will not have them.
+    """
+    numbers = {str(key): value for key, value in config.model.items() if key not in ("name", "architecture")}
+    if config.model.get("architecture") is None:
+        return build_dit(**numbers)
+    del numbers["init"]  # of an AAADiT; others begin as they are made
+    model = build(config, "model.architecture", **numbers)
+    if not isinstance(model, nn.Module):
+        raise UserError(f"model.architecture: {config.model.architecture._target_} makes no torch.nn.Module.")
+    return model
 
 
 def build_optimizer(config: DictConfig, model: nn.Module) -> Optimizer:

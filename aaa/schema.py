@@ -23,6 +23,7 @@ class ModelConfig:
         init: `scaled` (gates and output start at nothing) or `torch` (as the tutorial starts).
         in_channels: channels of the latents; follows from the encoder.
         text_dim: width of the prompt embeddings; follows from the encoder.
+        architecture: `_target_` of a class to make instead of ours, which gets these numbers (without init).
     """
 
     name: str = MISSING
@@ -34,6 +35,7 @@ class ModelConfig:
     init: str = "scaled"
     in_channels: int = MISSING
     text_dim: int = MISSING
+    architecture: Any = None
 
 
 @dataclass

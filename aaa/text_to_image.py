@@ -10,7 +10,7 @@ import torch
 from omegaconf import OmegaConf
 from PIL import Image
 
-from aaa.assemble import build, build_encoders, build_preview, missing_weights, pick_device
+from aaa.assemble import build, build_encoders, build_model, build_preview, missing_weights, pick_device
 from aaa.data.pictures import crop_and_resize, read_picture, to_pictures, to_tensor
 from aaa.diffusion.loss import add_noise
 from aaa.diffusion.sampler import Step, euler_steps, initial_noise
@@ -18,7 +18,6 @@ from aaa.encoders.flux2_tiny import Flux2TinyVAE
 from aaa.encoders.pixel import PixelVAE
 from aaa.encoders.protocols import HasWeights
 from aaa.errors import UserError
-from aaa.models.factory import build_dit
 from aaa.models.saved import SavedModel, find_saved
 from aaa.models.weights_file import require_numbers
 from aaa.training.checkpoint import load_weights
@@ -58,7 +57,7 @@ class TextToImage:
         self.prompt_tokens: int = config.encoder.get("prompt_tokens", self.text_encoder.max_length)
         self._refuse_other_channels(config.model.in_channels, saved.weights)
         require_numbers(saved.weights, saved.config["model"])
-        self.model = build_dit(**{key: value for key, value in config.model.items() if key != "name"})
+        self.model = build_model(config)
         load_weights(saved.weights, self.model)
         self.model.to(self.device).eval()
 

@@ -58,3 +58,32 @@ def test_a_project_of_ones_own_runs(tmp_path: Path) -> None:
         [*draw, "trust_config=true"], cwd=project, env=env, capture_output=True, text=True, timeout=300
     )
     assert drawn.returncode == 0, drawn.stderr
+    conv = [argument.replace("model=dit_flat", "model=conv") for argument in shown.split()]
+    done = subprocess.run(
+        [sys.executable, *conv, *few, "optimizer=adamw", "budget.parameters=3e4"],
+        cwd=project,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    (run,) = project.glob("outputs/gradients-conv/*")
+    again = [sys.executable, "-m", "aaa.train", f"resume={run}", "trainer.max_steps=32"]
+    refused = subprocess.run(again, cwd=project, env=env, capture_output=True, text=True, timeout=300)
+    assert "my_parts." in refused.stderr
+    resumed = subprocess.run(
+        [*again, "trust_config=true"], cwd=project, env=env, capture_output=True, text=True, timeout=300
+    )
+    assert resumed.returncode == 0, resumed.stderr
+    draw = [
+        sys.executable,
+        "-m",
+        "aaa.sample",
+        f"model={run}",
+        "prompt=red to blue",
+        "num_images=1",
+        "trust_config=true",
+    ]
+    drawn = subprocess.run(draw, cwd=project, env=env, capture_output=True, text=True, timeout=300)
+    assert drawn.returncode == 0, drawn.stderr

@@ -10,9 +10,9 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from aaa.assemble import build, build_optimizer
+from aaa.assemble import build, build_model, build_optimizer
 from aaa.diffusion.loss import training_loss
-from aaa.models.factory import build_dit, forward_flops
+from aaa.models.factory import forward_flops
 from aaa.randomness import generator
 from aaa.training.compiling import compile_model
 from aaa.training.ema import EMA
@@ -127,7 +127,7 @@ def make_subject(
     mixed, dtype = precision_of(precision)
     accelerator = Accelerator(mixed_precision=mixed, cpu=device == "cpu")
     torch.manual_seed(config.seed)
-    model = build_dit(**{key: value for key, value in config.model.items() if key != "name"})
+    model = build_model(config)
     model = model.to(accelerator.device, dtype)
     ema = EMA(model, config.trainer.ema_decay) if config.trainer.ema_decay else None
     if config.trainer.gradient_checkpointing or config.trainer.gradient_checkpointing_offload:
@@ -159,7 +159,8 @@ def make_subject(
         chosen = torch.arange(positions.start, positions.stop, device=latents.device) % RECORDS
         return latents[chosen], prompt_embeds[chosen]
 
-    flops = 3 * forward_flops(model, side, side, text_tokens)
+    channels, text_dim = config.model.in_channels, config.model.text_dim
+    flops = 3 * forward_flops(model, side, side, text_tokens, channels=channels, text_dim=text_dim)
     prepared_model, optimizer = accelerator.prepare(model, build_optimizer(config, model))
     return Subject(
         accelerator,

@@ -111,7 +111,9 @@ def _as_row(name: str, without: float, used: float) -> dict[str, Any]:
 
 
 def _of_parts(config: DictConfig, device: torch.device) -> Iterator[Way]:
-    model = build_dit(**{key: value for key, value in config.model.items() if key != "name"}).to(device)
+    model = build_dit(**{key: value for key, value in config.model.items() if key not in ("name", "architecture")}).to(
+        device
+    )
     yield _attention(config, device)
     yield _one_product(model.blocks[0], config, device)  # type: ignore[arg-type]
     yield _gates(model, config, device)

@@ -102,14 +102,16 @@ def count_parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def forward_flops(model: AAADiT, height: int, width: int, text_tokens: int) -> int:
+def forward_flops(model: nn.Module, height: int, width: int, text_tokens: int, *, channels: int, text_dim: int) -> int:
     """Floating-point operations of one forward pass for one picture (a multiply and an add are two).
 
     Args:
-        model: the DiT, on any device.
-        height, width: of the latents.
-        text_tokens: length of the prompt embeddings.
+        model: on any device.
+        height, width, channels: of the latents.
+        text_tokens, text_dim: of the prompt embeddings.
     """
+    if not isinstance(model, AAADiT):
+        return _counted_flops(model, (1, channels, height, width), (1, text_tokens, text_dim))
     image_tokens = height * width
     tokens = image_tokens + text_tokens
     dim, channels = model.proj_out.in_features, model.proj_out.out_features
@@ -119,6 +121,17 @@ def forward_flops(model: AAADiT, height: int, width: int, text_tokens: int) -> i
     attention = len(model.blocks) * 2 * tokens**2 * dim  # scores, and their mix of values
     embed = image_tokens * 2 * dim * channels + text_tokens * matrices["text_embedder.0.weight"]
     return 2 * (tokens * per_token + attention + embed + sum(matrices[name] for name in per_sample))
+
+
+def _counted_flops(model: nn.Module, latents: tuple[int, ...], prompt_embeds: tuple[int, ...]) -> int:
+    """What torch counts in a forward pass of a model that we know nothing of."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    parameter = next(model.parameters())
+    inputs = [torch.zeros(shape, device=parameter.device, dtype=parameter.dtype) for shape in (latents, prompt_embeds)]
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(*inputs, torch.zeros(1, device=parameter.device, dtype=parameter.dtype))
+    return counter.get_total_flops()
 
 
 def _blocks(model: AAADiT) -> list[DiTBlock]:

@@ -5,12 +5,15 @@ import math
 import time
 from bisect import bisect_left
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from omegaconf import DictConfig
+from torch import nn
 
+from aaa.assemble import build
 from aaa.errors import UserError
 from aaa.models.dit import AAADiT
 from aaa.models.factory import count_parameters
@@ -31,13 +34,17 @@ def keep_to_parameters(config: DictConfig) -> None:
     wanted = config.budget.parameters
     if wanted is None:
         return
-    numbers = {key: value for key, value in config.model.items() if key not in ("name", "init", "dim")}
+    numbers = {key: value for key, value in config.model.items() if key not in ("name", "init", "dim", "architecture")}
+    make: Callable[..., nn.Module] = AAADiT
+    if config.model.get("architecture") is not None:
+        make = partial(build, config, "model.architecture")
+    count = partial(_parameters, make, numbers)
     step = math.lcm(8, int(config.model.heads))
     widths = range(step, WIDEST + step, step)
-    place = bisect_left(widths, wanted, key=lambda width: _parameters(width, numbers))
+    place = bisect_left(widths, wanted, key=count)
     near = widths[max(place - 1, 0) : place + 1]
-    dim = min(near, key=lambda width: abs(math.log(_parameters(width, numbers) / wanted)))
-    found = _parameters(dim, numbers)
+    dim = min(near, key=lambda width: abs(math.log(count(width) / wanted)))
+    found = count(dim)
     if dim == step and found > 2 * wanted:
         raise UserError(
             f"budget.parameters={wanted:g}: at model.depth={config.model.depth} model.heads={config.model.heads} even "
@@ -95,6 +102,6 @@ def seconds_of(trial_step: Callable[[], object]) -> float:
     return min(times[1:])
 
 
-def _parameters(dim: int, numbers: dict[str, Any]) -> int:
+def _parameters(make: Callable[..., nn.Module], numbers: dict[str, Any], dim: int) -> int:
     with torch.device("meta"):
-        return count_parameters(AAADiT(dim=dim, **numbers))
+        return count_parameters(make(dim=dim, **numbers))

@@ -12,7 +12,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
-from aaa.assemble import build, open_latents, pick_device
+from aaa.assemble import build, build_model, open_latents, pick_device
 from aaa.config import CONF
 from aaa.data.records import Split
 from aaa.data.split import split_records
@@ -21,7 +21,6 @@ from aaa.evaluation.painter import Painter
 from aaa.evaluation.protocol import Evaluation
 from aaa.evaluation.studio import Studio
 from aaa.evaluation.validation import row_losses, summarise, validation_table
-from aaa.models.factory import build_dit
 from aaa.models.saved import RUN_CONFIG, find_saved
 from aaa.models.weights_file import require_numbers
 from aaa.tracking.console import display
@@ -100,7 +99,7 @@ def judge(
         cache.trim_prompts()
     train, held_out = split_records(cache.records, config.data.validation_fraction)
     require_numbers(saved.weights, saved.config["model"])
-    dit = build_dit(**{key: value for key, value in config.model.items() if key != "name"})
+    dit = build_model(config)
     load_weights(saved.weights, dit)
     dit.to(place, dtype).eval()
     autocast = partial(_autocast, place, enabled=mixed == "bf16")

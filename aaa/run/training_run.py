@@ -15,7 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
-from aaa.assemble import build, build_optimizer, build_preview, open_latents, pick_device
+from aaa.assemble import build, build_model, build_optimizer, build_preview, open_latents, pick_device
 from aaa.config import check_config
 from aaa.data.split import split_records
 from aaa.diffusion.loss import training_loss
@@ -25,7 +25,7 @@ from aaa.errors import UserError
 from aaa.evaluation.painter import Painter
 from aaa.evaluation.validation import validation_table
 from aaa.models.card import model_card
-from aaa.models.factory import build_dit, count_parameters, forward_flops
+from aaa.models.factory import count_parameters, forward_flops
 from aaa.randomness import generator
 from aaa.run.batch_size import fitting_batch_size
 from aaa.run.budget import keep_to_parameters, steps_within
@@ -88,7 +88,7 @@ class TrainingRun:
         self.checkpoint = checkpoint_to_go_on_from(self.folder, config.resume, self.accelerator)
         keep_to_parameters(config)
         torch.manual_seed(config.seed)
-        model = build_dit(**{key: value for key, value in config.model.items() if key != "name"})
+        model = build_model(config)
         if config.init_from is not None and self.checkpoint is None:
             start_from(Path(config.init_from), model, config.model)
         self._resolved = without_secrets(OmegaConf.to_container(config, resolve=True))
@@ -122,7 +122,14 @@ class TrainingRun:
         self._resolved["trainer"]["batch_size"] = self.batch_size
         _, height, width = max(self.cache.shapes, key=math.prod)
         self.parameters = count_parameters(model)
-        self.flops_per_sample = TRAINING_FLOPS * forward_flops(model, height, width, self.cache.prompt_shape[0])
+        self.flops_per_sample = TRAINING_FLOPS * forward_flops(
+            model,
+            height,
+            width,
+            self.cache.prompt_shape[0],
+            channels=config.model.in_channels,
+            text_dim=config.model.text_dim,
+        )
         self.max_steps = steps_within(
             config,
             None if earlier is None else Path(earlier),

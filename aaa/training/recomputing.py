@@ -2,16 +2,22 @@
 
 from torch import Tensor, nn
 
+from aaa.errors import UserError
 from aaa.models.dit import AAADiT
 
 
-def recompute_activations(model: AAADiT, *, offload: bool) -> None:
+def recompute_activations(model: nn.Module, *, offload: bool) -> None:
     """Keep only the input of each block for the backward pass (Chen et al. 2016), by DiffSynth's routine.
 
     Args:
         model: to change; what it computes stays the same.
         offload: keep those inputs in the CPU's memory.
+
+    Raises:
+        UserError: for a model of another class.
     """
+    if not isinstance(model, AAADiT):
+        raise UserError("trainer.gradient_checkpointing is for the DiT; model.architecture names another class.")
     from diffsynth.core.gradient import gradient_checkpoint_forward  # takes seconds to import
 
     def run_block(block: nn.Module, *tensors: Tensor) -> Tensor:

@@ -58,6 +58,40 @@ class HaarVAE:
         return F.pixel_shuffle(torch.einsum("oi,bihw->bohw", self.mix.to(latents), latents), 2)
 
 
+class ConvDenoiser(nn.Module):
+    """A model of another kind: convolutions over the latents, with prompt and timestep added to every place.
+
+    It gets the numbers of the config's `model`, and whatever else stands beside `_target_`.
+
+    Args:
+        dim: channels within.
+        depth: residual blocks.
+        in_channels: of the latents.
+        text_dim: width of the prompt embeddings.
+        kernel_size: of the convolutions.
+        unused: numbers that only a transformer has.
+    """
+
+    def __init__(
+        self, dim: int, depth: int, in_channels: int, text_dim: int, kernel_size: int = 3, **unused: float
+    ) -> None:
+        del unused
+        super().__init__()
+        self.before = nn.Conv2d(in_channels, dim, 1)
+        self.told = nn.Linear(text_dim + 1, dim)
+        self.blocks = nn.ModuleList(nn.Conv2d(dim, dim, kernel_size, padding="same") for _ in range(depth))
+        self.after = nn.Conv2d(dim, in_channels, 1)
+
+    def forward(self, latents: Tensor, prompt_embeds: Tensor, timestep: Tensor) -> Tensor:
+        """Velocity, as the latents `B C H W`, from prompt_embeds `B L D` and timestep `B` (or 1) in 0..1000."""
+        level = (timestep / 1000).expand(len(latents))[:, None].to(latents.dtype)
+        told = self.told(torch.cat([prompt_embeds.mean(dim=1), level], dim=1))
+        x = self.before(latents) + told[:, :, None, None]
+        for block in self.blocks:
+            x = x + block(F.silu(x))
+        return self.after(x)
+
+
 def nesterov(
     named_parameters: Iterable[tuple[str, nn.Parameter]], learning_rate: float, momentum: float
 ) -> torch.optim.Optimizer:

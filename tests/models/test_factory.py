@@ -77,4 +77,13 @@ def test_flops_agree_with_torchs_counter() -> None:
     model = build_dit(64, 3, 2, in_channels=12, text_dim=16)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(torch.randn(1, 12, 8, 8), torch.randn(1, 10, 16), torch.tensor([10.0]))
-    assert forward_flops(model, 8, 8, 10) == pytest.approx(counter.get_total_flops(), rel=0.01)
+    counted = counter.get_total_flops()
+    assert forward_flops(model, 8, 8, 10, channels=12, text_dim=24) == pytest.approx(counted, rel=0.01)
+
+    class Foreign(torch.nn.Conv2d):
+        def forward(self, latents: torch.Tensor, *_: torch.Tensor) -> torch.Tensor:
+            return super().forward(latents)
+
+    foreign = Foreign(12, 12, 3, padding=1)
+    found = forward_flops(foreign, 8, 8, 10, channels=12, text_dim=24)
+    assert found == 2 * 8 * 8 * 12 * 12 * 9, "of a class that is not ours torch counts"
