@@ -9,34 +9,14 @@ from pathlib import Path
 from omegaconf import MISSING
 
 from aaa.config import CONF, group_options
-from aaa.schema import (
-    BudgetConfig,
-    CheckpointConfig,
-    DataConfig,
-    EncoderConfig,
-    ImageFolderConfig,
-    LocatedConfig,
-    ModelConfig,
-    SamplingConfig,
-    SweepConfig,
-    TrainConfig,
-    TrainerConfig,
-    ValidationConfig,
-)
+from aaa.schema import ImageFolderConfig, LocatedConfig, TrainConfig
 
+# The run's own keys, then those of its parts, some of which have more where data is of a kind.
 SECTIONS: dict[str, type] = {
     "": TrainConfig,
-    "model": ModelConfig,
-    "data": DataConfig,
+    **{f.name: f.type for f in fields(TrainConfig) if isinstance(f.type, type) and is_dataclass(f.type)},
     "data (imagefolder, pokemon)": ImageFolderConfig,
     "data (huggingface, webdataset)": LocatedConfig,
-    "encoder": EncoderConfig,
-    "trainer": TrainerConfig,
-    "checkpoint": CheckpointConfig,
-    "sampling": SamplingConfig,
-    "validation": ValidationConfig,
-    "budget": BudgetConfig,
-    "sweep": SweepConfig,
 }
 HEAD = """# Every key of a run
 

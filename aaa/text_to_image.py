@@ -5,6 +5,7 @@ import math
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from omegaconf import OmegaConf
@@ -105,33 +106,35 @@ class TextToImage:
         Raises:
             UserError: if one of these numbers cannot be, or the picture cannot be read.
         """
-        arguments = num_images, seed, steps, guidance, height, width, input_image, denoising_strength
-        last = deque(self._steps(prompt, negative_prompt, *arguments), maxlen=1).pop()
+        steps_taken = self._steps(
+            prompt,
+            negative_prompt,
+            num_images=num_images,
+            seed=seed,
+            steps=steps,
+            guidance=guidance,
+            height=height,
+            width=width,
+            input_image=input_image,
+            denoising_strength=denoising_strength,
+        )
+        last = deque(steps_taken, maxlen=1).pop()
         return to_pictures(self.decoder.decode(last.latents))
 
     def draw_live(
-        self,
-        prompt: str,
-        negative_prompt: str = "",
-        *,
-        num_images: int = 1,
-        seed: int = 0,
-        steps: int | None = None,
-        guidance: float | None = None,
-        height: int | None = None,
-        width: int | None = None,
-        input_image: Path | Image.Image | None = None,
-        denoising_strength: float = 1.0,
+        self, prompt: str, negative_prompt: str = "", **settings: Any
     ) -> Iterator[tuple[int, list[Image.Image]]]:
         """As `draw`, showing after each step what the model then holds for the pictures; the last are `draw`'s own.
+
+        Args:
+            prompt, negative_prompt, settings: as `draw` takes them.
 
         Yields:
             The number of steps taken, and the pictures. A decoder that is not cheap is asked every few steps only.
         """
-        arguments = num_images, seed, steps, guidance, height, width, input_image, denoising_strength
         every = 1 if isinstance(self.decoder, CHEAP) else SELDOM
         latents = None
-        for taken, step in enumerate(self._steps(prompt, negative_prompt, *arguments), start=1):
+        for taken, step in enumerate(self._steps(prompt, negative_prompt, **settings), start=1):
             latents = step.latents
             if taken % every == 0:
                 yield taken, to_pictures(self.decoder.decode(step.predicted))
@@ -142,14 +145,15 @@ class TextToImage:
         self,
         prompt: str,
         negative_prompt: str,
-        num_images: int,
-        seed: int,
-        steps: int | None,
-        guidance: float | None,
-        height: int | None,
-        width: int | None,
-        input_image: Path | Image.Image | None,
-        denoising_strength: float,
+        *,
+        num_images: int = 1,
+        seed: int = 0,
+        steps: int | None = None,
+        guidance: float | None = None,
+        height: int | None = None,
+        width: int | None = None,
+        input_image: Path | Image.Image | None = None,
+        denoising_strength: float = 1.0,
     ) -> Iterator[Step]:
         steps = self.defaults.steps if steps is None else steps
         guidance = self.defaults.guidance if guidance is None else guidance
