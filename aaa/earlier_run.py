@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from aaa.config import CONF, group_options
 from aaa.errors import UserError
 from aaa.tracking.redaction import HIDDEN, hide_argument
-from aaa.trust import is_own_class, read_yaml_config, targets, targets_in
+from aaa.trust import foreign_targets, read_yaml_config
 
 COMPOSED, OVERRIDES = ".hydra/config.yaml", ".hydra/overrides.yaml"
 RUN_DIR = "hydra.run.dir"
@@ -91,9 +91,7 @@ def _refuse_foreign_code(saved: DictConfig, arguments: list[str], asked: str) ->
     """A config runs what its `_target_`s name; one that came from elsewhere may name anything."""
     if _value(arguments, "trust_config") == "true":
         return
-    known = targets_in(CONF)
-    wanted = targets(OmegaConf.to_container(saved, resolve=False))
-    if foreign := [target for target in wanted if target not in known and not is_own_class(target)]:
+    if foreign := foreign_targets(saved, CONF):
         raise UserError(
             f"{asked}: its config wants to run {foreign[0]!r}, which conf/ does not name. If the run is yours, or you "
             "know where it comes from: trust_config=true"

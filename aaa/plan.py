@@ -1,6 +1,7 @@
 """Say what a run or sweep will take, and run nothing: `python -m aaa.plan [-m] [overrides]`."""
 
 import logging
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +37,8 @@ class ShowPlan(Callback):
         if hydra.sweeper._target_ != BASIC:
             return  # it finds its runs on the way
         here = self.stop or hydra.launcher._target_.endswith(("BasicLauncher", "JoblibLauncher"))
-        if not config.sweep.show_plan or not here:
+        helper = int(os.environ.get("RANK", "0")) > 0
+        if not config.sweep.show_plan or not here or helper:
             return
         jobs = jobs_of(config)
         common = set(jobs[0]).intersection(*jobs)

@@ -80,6 +80,13 @@ def targets_in(folder: Path) -> Collection[str]:
     return {target for path in folder.rglob("*.yaml") for target in pattern.findall(path.read_text(encoding="utf-8"))}
 
 
+def foreign_targets(config: DictConfig, conf: Path) -> list[str]:
+    """What a config wants to run that neither our own conf/ names nor our own modules define."""
+    known = targets_in(conf)
+    wanted = targets(OmegaConf.to_container(config, resolve=False))
+    return [target for target in wanted if target not in known and not is_own_class(target)]
+
+
 def _refuse_blown_up(text: str, path: Path) -> None:
     depth = 0
     for event in yaml.parse(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):

@@ -35,7 +35,7 @@ class Diversity:
         """`quality/diversity` and its standard error over prompts; keeps `seeds`, a row a prompt."""
         split: Split = "validation" if len(studio.records["validation"]) else "train"
         drawn = studio.draw_repeats(split, self.num_prompts, self.num_seeds)
-        real = studio.real("train", REAL).latents
+        real = list(studio.real("train", REAL).latents())
         alike = torch.stack([latent for latent in real if latent.shape == real[0].shape])
         if len(alike) < 2 or (usual := _mean_distance(alike)) == 0:
             raise NotApplicable("There are no two different training pictures.")

@@ -1,7 +1,7 @@
 """Are drawn pictures distributed as the data's are? Frechet and kernel distance in the space of latents."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -47,7 +47,7 @@ class LatentDistance:
     def evaluate(self, studio: Studio) -> dict[str, float]:
         """`quality/latent_frechet`, `quality/latent_kernel`; each with `_standard_error` and `_floor`."""
         drawn = _pooled(studio.draw("train", self.num_images).latents)
-        real = _pooled(studio.real("train", self.num_real).latents)
+        real = _pooled(studio.real("train", self.num_real).latents())
         if min(len(drawn), len(real)) < LEAST:
             raise NotApplicable(f"Of {len(real)} pictures no distribution can be told; it takes {LEAST}.")
         apart = min(len(drawn), len(real) // 2)
@@ -85,8 +85,7 @@ class _Principal:
         return (vectors - self.mean) @ self.directions
 
 
-def _pooled(latents: Sequence[Tensor]) -> Tensor:
+def _pooled(latents: Iterable[Tensor]) -> Tensor:
     """Features of latents, `N C*GRID*GRID`."""
-    if not latents:
-        return torch.empty(0, 1)
-    return torch.stack([F.adaptive_avg_pool2d(latent.float(), GRID).flatten() for latent in latents])
+    features = [F.adaptive_avg_pool2d(latent.float(), GRID).flatten() for latent in latents]
+    return torch.stack(features) if features else torch.empty(0, 1)

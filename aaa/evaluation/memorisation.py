@@ -1,7 +1,8 @@
 """Does the model draw, or recall? The nearest training picture of each one it draws."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import islice
 
 import torch
 from PIL import Image
@@ -10,7 +11,7 @@ from torch import Tensor
 from aaa.errors import UserError
 from aaa.evaluation.grid import make_grid
 from aaa.evaluation.protocol import NotApplicable
-from aaa.evaluation.studio import Real, Studio
+from aaa.evaluation.studio import Studio
 
 logger = logging.getLogger(__name__)
 
@@ -43,8 +44,8 @@ class NearestTraining:
             raise NotApplicable("Fewer than two records are held out, so nothing says how near is too near.")
         train = studio.real("train", self.num_train)
         held_out = studio.real("validation", self.num_images)
-        distance, nearest = nearest_of(drawn.latents, train.latents)
-        usual, _ = nearest_of(held_out.latents, train.latents)
+        distance, nearest = nearest_of(drawn.latents, train.latents())
+        usual, _ = nearest_of(list(held_out.latents()), train.latents())
         threshold = usual.quantile(QUANTILE).item()
         metrics = {
             "memorisation/distance_median": distance.median().item(),
@@ -63,34 +64,38 @@ class NearestTraining:
         closest = distance.argsort()[:PAIRS].tolist()
         pictures, captions = [], []
         for place in closest:
-            index = int(nearest[place])
-            pictures += [drawn.images[place], studio.decode(train.latents[index])]
-            captions += [f"drawn: {drawn.prompts[place]}", f"{distance[place]:.3f}: {_prompt(studio, train, index)}"]
+            record = int(train.records[nearest[place]])
+            pictures += [drawn.images[place], studio.picture(record)]
+            captions += [f"drawn: {drawn.prompts[place]}", f"{distance[place]:.3f}: {studio.prompt(record)}"]
         studio.keep("nearest", make_grid(pictures, captions))
         studio.keep("distances", _histogram(distance, usual, threshold))
         return metrics
 
 
-def nearest_of(latents: Sequence[Tensor], train: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+def nearest_of(latents: Sequence[Tensor], train: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
     """Distance of each to its nearest in `train`, and which that is; only those of equal size are compared."""
     distances = torch.full((len(latents),), torch.inf)
     nearest = torch.zeros(len(latents), dtype=torch.long)
-    for shape in {latent.shape for latent in latents}:
-        ours = torch.tensor([place for place, latent in enumerate(latents) if latent.shape == shape])
-        theirs = [place for place, latent in enumerate(train) if latent.shape == shape]
-        vectors = torch.stack([latents[place].flatten() for place in ours.tolist()]).float()
-        for start in range(0, len(theirs), BATCH_SIZE):
-            places = theirs[start : start + BATCH_SIZE]
-            block = torch.stack([train[place].flatten() for place in places]).float()
-            found, column = (torch.cdist(vectors, block) / block.shape[1] ** 0.5).min(dim=1)
-            nearer = found < distances[ours]
-            distances[ours[nearer]] = found[nearer]
-            nearest[ours[nearer]] = torch.tensor(places)[column[nearer]]
+    ours = {shape: [i for i, latent in enumerate(latents) if latent.shape == shape] for shape in _shapes(latents)}
+    vectors = {shape: torch.stack([latents[i].flatten() for i in rows]).float() for shape, rows in ours.items()}
+    remaining = enumerate(train)
+    while block := list(islice(remaining, BATCH_SIZE)):
+        for shape, rows in ours.items():
+            theirs = [(number, latent) for number, latent in block if latent.shape == shape]
+            if not theirs:
+                continue
+            numbers = torch.tensor([number for number, _ in theirs])
+            others = torch.stack([latent.flatten() for _, latent in theirs]).float()
+            found, column = (torch.cdist(vectors[shape], others) / others.shape[1] ** 0.5).min(dim=1)
+            places = torch.tensor(rows)
+            nearer = found < distances[places]
+            distances[places[nearer]] = found[nearer]
+            nearest[places[nearer]] = numbers[column[nearer]]
     return distances, nearest
 
 
-def _prompt(studio: Studio, train: Real, index: int) -> str:
-    return studio.prompt(int(train.records[index]))
+def _shapes(latents: Sequence[Tensor]) -> set[torch.Size]:
+    return {latent.shape for latent in latents}
 
 
 def _histogram(drawn: Tensor, usual: Tensor, threshold: float) -> Image.Image:

@@ -52,7 +52,7 @@ class ClipScore:
         split: Split = "validation" if len(studio.records["validation"]) else "train"
         drawn = studio.draw(split, self.num_images)
         real = studio.real(split, self.num_images)
-        own = [studio.decode(latents) for latents in real.latents]
+        own = [studio.picture(record) for record in real.records.tolist()]
         of_real = [studio.prompt(record) for record in real.records.tolist()]
         device = studio.painter.device
         model, processor = CLIPModel.from_pretrained(self.path), CLIPProcessor.from_pretrained(self.path)
@@ -106,7 +106,7 @@ class InceptionDistance:
         """`quality/fid`, and `quality/kid` with its standard deviation over subsets."""
         image = _torchmetrics_image()
         drawn = studio.draw("train", self.num_images).images
-        real = studio.real("train", self.num_real).latents
+        real = studio.real("train", self.num_real).records.tolist()
         if min(len(drawn), len(real)) < 2:
             raise NotApplicable("One picture has no distribution.")
         fid = image.FrechetInceptionDistance(feature_extractor_weights_path=str(self.weights))
@@ -116,7 +116,7 @@ class InceptionDistance:
         for is_real, count in ((True, len(real)), (False, len(drawn))):
             for start in range(0, count, BATCH_SIZE):
                 end = min(start + BATCH_SIZE, count)
-                pictures = [studio.decode(latents) for latents in real[start:end]] if is_real else drawn[start:end]
+                pictures = [studio.picture(record) for record in real[start:end]] if is_real else drawn[start:end]
                 batch = _bytes(pictures).to(studio.painter.device)
                 fid.update(batch, real=is_real)
                 kid.update(batch, real=is_real)

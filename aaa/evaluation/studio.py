@@ -1,16 +1,17 @@
 """Where an evaluation gets its pictures from: the model draws on demand, the data set is at hand."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from aaa.data.cache import LatentCache
 from aaa.data.pictures import to_pictures
 from aaa.data.records import Split
-from aaa.evaluation.painter import Drawn, Painter
+from aaa.evaluation.painter import BATCH_SIZE, Drawn, Painter
 
 
 @dataclass(frozen=True)
@@ -18,12 +19,26 @@ class Real:
     """Pictures of the data set.
 
     Attributes:
-        records: indices into the latent cache.
-        latents: of each record, normalised as the model learns them, `C H W`.
+        cache: has their latents.
+        records: indices into it.
     """
 
+    cache: LatentCache
     records: Tensor
-    latents: Sequence[Tensor]
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def latents(self) -> Iterator[Tensor]:
+        """Of each record in turn, normalised as the model learns them, `C H W`, on the CPU; a few are held at once."""
+        for indices in self.records.split(BATCH_SIZE):
+            shapes = self.cache.shape_ids[indices]
+            gathered: dict[int, Tensor] = {}
+            for shape in shapes.unique():
+                rows = (shapes == shape).nonzero()[:, 0]
+                latents, _ = self.cache.gather(indices[rows])
+                gathered |= dict(zip(rows.tolist(), latents.cpu(), strict=True))
+            yield from (gathered[row] for row in range(len(indices)))
 
 
 class Studio:
@@ -82,18 +97,16 @@ class Studio:
         chosen = self.records[split].tolist()
         if len(chosen) > count:
             chosen = sorted(chosen, key=lambda index: hashlib.sha256(records[index].key.encode()).digest())[:count]
-        indices = torch.tensor(chosen, dtype=torch.long)
-        latents: dict[int, Tensor] = {}
-        shapes = self.painter.cache.shape_ids[indices]
-        for shape in shapes.unique():
-            rows = (shapes == shape).nonzero()[:, 0]
-            gathered, _ = self.painter.cache.gather(indices[rows])
-            latents |= dict(zip(rows.tolist(), gathered.cpu(), strict=True))
-        return Real(indices, [latents[row] for row in range(len(indices))])
+        return Real(self.painter.cache, torch.tensor(chosen, dtype=torch.long))
 
     def decode(self, latents: Tensor) -> Image.Image:
         """The picture of some latents, `C H W`."""
         return to_pictures(self.painter.vae.decode(latents[None].to(self.painter.device)))[0]
+
+    def picture(self, record: int) -> Image.Image:
+        """Of a record of the cache."""
+        latents, _ = self.painter.cache.gather(torch.tensor([record]))
+        return self.decode(latents[0])
 
     def prompt(self, record: int) -> str:
         """That a record of the cache comes with."""

@@ -12,7 +12,7 @@ from aaa.data.records import Split
 from aaa.earlier_sweep import PRUNED
 from aaa.evaluation.grid import make_grid
 from aaa.evaluation.painter import Painter
-from aaa.evaluation.protocol import Evaluation
+from aaa.evaluation.protocol import Evaluation, NotApplicable
 from aaa.evaluation.studio import Studio
 from aaa.evaluation.validation import ValidationTable, loss_by_sigma, row_losses, summarise
 from aaa.run.pruning import why_hopeless
@@ -121,8 +121,12 @@ class Looks:
     def evaluate(self, step: int) -> None:
         """Log how good pictures are, and keep what there is to look at."""
         studio = Studio(next(iter(self.models.values())).eval(), self.painter, self.records)
-        with self.signals.interruptible():
-            metrics = self.evaluation.evaluate(studio)
+        try:
+            with self.signals.interruptible():
+                metrics = self.evaluation.evaluate(studio)
+        except NotApplicable as why:
+            logger.warning("The evaluation has nothing to say: %s", why)
+            return
         for name, picture in studio.kept.items():
             self._save(self.folder / "evaluation" / f"step-{step:08d}-{name}.png", picture)
             self.tracker.log_images(step, f"evaluation/{name}", [picture], [f"step {step}"])

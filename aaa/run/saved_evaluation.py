@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from PIL import Image
 
 from aaa.assemble import build, build_model, open_latents, pick_device
@@ -18,7 +18,7 @@ from aaa.data.records import Split
 from aaa.data.split import split_records
 from aaa.errors import UserError
 from aaa.evaluation.painter import Painter
-from aaa.evaluation.protocol import Evaluation
+from aaa.evaluation.protocol import Evaluation, NotApplicable
 from aaa.evaluation.studio import Studio
 from aaa.evaluation.validation import row_losses, summarise, validation_table
 from aaa.models.saved import RUN_CONFIG, find_saved
@@ -26,7 +26,7 @@ from aaa.models.weights_file import require_numbers
 from aaa.tracking.console import display
 from aaa.training.checkpoint import load_weights
 from aaa.training.precision import precision
-from aaa.trust import is_own_class, read_yaml_config, targets, targets_in
+from aaa.trust import foreign_targets, read_yaml_config
 
 logger = logging.getLogger(__name__)
 
@@ -123,7 +123,10 @@ def judge(
     )
     records: dict[Split, torch.Tensor] = {"train": train, "validation": held_out}
     studio = Studio(dit, painter, records, _Shown())
-    metrics |= evaluation.evaluate(studio)
+    try:
+        metrics |= evaluation.evaluate(studio)
+    except NotApplicable as why:
+        raise UserError(f"evaluation: it has nothing to say of this model: {why}") from None
     return Judged(metrics, saved.weights, None if table is None else table.digest, studio.kept)
 
 
@@ -149,10 +152,8 @@ def _autocast(device: torch.device, *, enabled: bool) -> AbstractContextManager[
 
 
 def _refuse_foreign_code(config: DictConfig, run: Path) -> None:
-    known = targets_in(CONF)
-    for target in targets(OmegaConf.to_container(config, resolve=False)):
-        if target not in known and not is_own_class(target):
-            raise UserError(
-                f"model={run}: its config wants to run {target!r}, which conf/ does not name. If the run is yours, or "
-                "you know where it comes from: trust_config=true"
-            )
+    if foreign := foreign_targets(config, CONF):
+        raise UserError(
+            f"model={run}: its config wants to run {foreign[0]!r}, which conf/ does not name. If the run is yours, or "
+            "you know where it comes from: trust_config=true"
+        )

@@ -113,7 +113,7 @@ class Brightness:
     def evaluate(self, studio: Studio) -> dict[str, float]:
         """`quality/brightness_error`; keeps the picture of what was drawn."""
         drawn = studio.draw("train", self.num_images).images
-        real = [studio.decode(latents) for latents in studio.real("train", self.num_images).latents]
+        real = [studio.decode(latents) for latents in studio.real("train", self.num_images).latents()]
         studio.keep("first", drawn[0])
         return {"quality/brightness_error": abs(_brightness(drawn) - _brightness(real))}
 

@@ -1,6 +1,7 @@
 """Judging saved models as a user types it."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -55,3 +56,16 @@ def test_a_run_is_judged_on_its_way(tmp_path: Path) -> None:
     run = only_run(tmp_path)
     assert [row["step"] for row in metrics(run) if "memorisation/copies" in row] == [6, 12]
     assert (run / "evaluation" / "step-00000006-seeds.png").is_file()
+
+
+def test_an_evaluation_for_other_data_says_so_and_the_run_goes_on(
+    tmp_path: Path, picture_folder: Callable[..., Path]
+) -> None:
+    own = ["data=imagefolder", f"data.root={picture_folder(8)}", "data.validation_fraction=0.3", "evaluation=shapes"]
+    few = [part for part in SMALL if not part.startswith("data.source")]
+    done = fork_in(tmp_path, "aaa.train", *own, *few, "trainer.batch_size=2", "logger=none")
+    assert done.code == 0, done.err
+    assert "warning: The evaluation has nothing to say: The prompts ('green, number" in done.err
+    assert (only_run(tmp_path) / "model").is_dir()
+    judged = fork_in(tmp_path, "aaa.evaluate", f"model={only_run(tmp_path)}", "evaluation=shapes")
+    assert "it has nothing to say of this model" in judged.error

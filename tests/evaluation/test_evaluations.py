@@ -102,6 +102,9 @@ def test_pictures_are_shared_and_drawn_once(cache: LatentCache) -> None:
     real = one.real("train", 8)
     assert real.records.tolist() != first.records.tolist()
     assert torch.equal(real.records, one.real("train", 8).records)
+    many = one.real("train", 100)  # more than are held at once
+    expected = cache.gather(many.records)[0]
+    assert torch.equal(torch.stack(list(many.latents())), expected)
 
 
 def test_a_model_that_recalls_is_told_from_one_that_draws(cache: LatentCache) -> None:
