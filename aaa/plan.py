@@ -10,6 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 
 from aaa.cli import run
+from aaa.tracking.redaction import hide_argument
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -47,7 +48,7 @@ class ShowPlan(Callback):
             job = GlobalHydra.instance().config_loader().load_sweep_config(config, overrides)
             with open_dict(job):
                 del job["hydra"]
-            shown.append((job, [part for part in overrides if part not in common]))
+            shown.append((job, [hide_argument(part) for part in overrides if part not in common]))
         _show(shown)
         if self.stop:
             sys.exit(0)
@@ -69,7 +70,7 @@ def plan(config: "DictConfig") -> None:
     from hydra.types import RunMode
 
     if HydraConfig.get().mode is not RunMode.MULTIRUN:
-        _show([(config, list(HydraConfig.get().overrides.task))])
+        _show([(config, [hide_argument(part) for part in HydraConfig.get().overrides.task])])
 
 
 def _show(jobs: "list[tuple[DictConfig, list[str]]]") -> None:

@@ -36,6 +36,7 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert (page.parent / target).exists(), target
 
 
+@pytest.mark.slow
 def test_a_project_of_ones_own_runs(tmp_path: Path) -> None:
     project = tmp_path / "my_project"
     shutil.copytree(ROOT / "docs" / "my_project", project)

@@ -22,7 +22,7 @@ class RunInfo:
         folder: of the run.
         name: of the run.
         config: resolved, nested, without secrets.
-        overrides: what the command line changed.
+        overrides: what the command line changed, without secrets.
         group: of the sweep the run belongs to, or None.
         step: where the run starts, above 0 when it is resumed.
         environment: what environment.json says.

@@ -17,7 +17,6 @@ from PIL import Image
 
 from aaa.tracking.environment import ENVIRONMENT
 from aaa.tracking.files import replace_text
-from aaa.tracking.redaction import hide_argument
 from aaa.tracking.tracker import AXES, RunInfo
 
 logger = logging.getLogger(__name__)
@@ -110,7 +109,7 @@ class WandbLogger:
             name=run.name,
             group=run.group,
             job_type="train",
-            tags=[*self.tags, *(hide_argument(override)[:MAX_TAG_LENGTH] for override in run.overrides)],
+            tags=[*self.tags, *(override[:MAX_TAG_LENGTH] for override in run.overrides)],
             notes=self.notes,
             config=run.config | {"environment": about | {"git_commit": git.get("commit")}},
             settings=wandb.Settings(

@@ -48,6 +48,7 @@ def test_what_cannot_be_judged_is_said(session_folder: Path, small_run: SmallRun
     assert "model" in fork_in(tmp_path, "aaa.evaluate").error
 
 
+@pytest.mark.slow
 def test_a_run_is_judged_on_its_way(tmp_path: Path) -> None:
     arguments = [argument for argument in SMALL if not argument.startswith("evaluation.")]
     judged = ["trainer.evaluate_every_steps=6", "evaluation=full", "evaluation.num_images=8", "logger=none"]

@@ -50,6 +50,7 @@ def test_values_can_be_spread_over_a_log_range(tmp_path: Path) -> None:
     assert "takes two numbers above 0 and how many" in done.error
 
 
+@pytest.mark.slow
 def test_hopeless_runs_are_given_up_and_not_taken_up_again(tmp_path: Path) -> None:
     rates = "optimizer.learning_rate=2e-3,3e-3,1e-7"
     pruning = ["sweep.prune_after_steps=4", "sweep.prune_min_runs=2"]
@@ -86,6 +87,7 @@ def test_depth_trades_against_width_at_constant_parameters_and_flops(tmp_path: P
     assert again.err.count("is finished: skipped") == 2
 
 
+@pytest.mark.slow
 def test_a_run_of_so_many_seconds_goes_on_to_the_step_it_was_to_have(tmp_path: Path) -> None:
     timed = [*TINY, "trainer.save_every_steps=2"]
     done = run_in(tmp_path, "aaa.train", *timed, "budget.seconds=0.5")

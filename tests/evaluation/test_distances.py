@@ -38,6 +38,7 @@ def test_the_kernel_distance_is_that_of_torchmetrics() -> None:
     assert kernel_distance(one, other) == pytest.approx(kid.poly_mmd(one, other).item(), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_the_jackknife_sees_how_much_the_choice_matters() -> None:
     reference = normal(300, 5)
     distances = [kernel_distance(normal(100, seed, shift=0.3), reference) for seed in range(60)]
