@@ -9,24 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from aaa.errors import UserError
 from aaa.resolvers import register_resolvers
 from aaa.schema import (
     SCHEMAS,
-    BudgetConfig,
-    CheckpointConfig,
     DataConfig,
-    EncoderConfig,
     ImageFolderConfig,
     LocatedConfig,
-    ModelConfig,
-    SamplingConfig,
-    SweepConfig,
-    TrainerConfig,
-    ValidationConfig,
+    TrainConfig,
 )
 
 PACKAGE = Path(__file__).resolve().parent
@@ -129,16 +122,21 @@ def _refuse_unread(node: DictConfig, prefix: str, schema: Any) -> None:
 
 
 def _check_types(config: DictConfig) -> None:
-    schemas = {"model": ModelConfig, "encoder": EncoderConfig, "trainer": TrainerConfig, "sampling": SamplingConfig}
+    """Check what was read from a file, and give it the defaults of keys that there were not when it was written."""
     located = {"root": ImageFolderConfig, "path": LocatedConfig}
-    schemas |= {"validation": ValidationConfig, "checkpoint": CheckpointConfig, "sweep": SweepConfig}
-    schemas |= {"budget": BudgetConfig}
-    schemas |= {"data": next((schema for key, schema in located.items() if key in config.data), DataConfig)}
+    schemas = {f.name: f.type for f in fields(TrainConfig) if isinstance(f.type, type) and is_dataclass(f.type)}
+    schemas["data"] = next((schema for key, schema in located.items() if key in config.data), DataConfig)
     for key, schema in schemas.items():
         try:
-            OmegaConf.merge(OmegaConf.structured(schema), config[key])
+            whole = OmegaConf.merge(OmegaConf.structured(schema), config.get(key) or {})
         except OmegaConfBaseException as error:
             raise UserError(f"{key}.{error.full_key}: {str(error).splitlines()[0]}") from None
+        assert isinstance(whole, DictConfig)
+        with open_dict(config):
+            config.setdefault(key, {})
+            for name in set(map(str, whole)) - set(map(str, config[key])):
+                if not OmegaConf.is_missing(whole, name):
+                    config[key][name] = whole[name]
 
 
 register()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
+from omegaconf import OmegaConf
 
 from aaa.cli import run
 from aaa.earlier_sweep import finished_run
@@ -21,7 +22,11 @@ logger = logging.getLogger(__name__)
 def train(config: "DictConfig") -> float | None:
     """Run one training run; returns its last validation loss, for sweepers that search for the lowest."""
     in_sweep = HydraConfig.get().mode is RunMode.MULTIRUN
-    if in_sweep and config.sweep.resume and (done := finished_run(Path(config.output_dir), config)) is not None:
+    if (
+        in_sweep
+        and OmegaConf.select(config, "sweep.resume")
+        and (done := finished_run(Path(config.output_dir), config)) is not None
+    ):
         logger.info("%s is finished%s: skipped.", config.output_dir, " (pruned)" if done.was_pruned else "")
         return done.validation_loss
     from aaa.run.training_run import TrainingRun  # torch is only loaded once the config is accepted

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from PIL import Image
 from safetensors.torch import load_file
 
-from tests.e2e.conftest import SMALL, Command, Finished, losses, metrics, only_run, run_in
+from tests.e2e.conftest import SMALL, Command, Finished, fork_in, losses, metrics, only_run, run_in
 from tests.wandb_file import read_offline_run
 
 SmallRun = tuple[Path, Finished]
@@ -118,6 +119,20 @@ def test_looking_at_a_run_does_not_change_it(command: Command, tmp_path: Path, s
     assert done.code == 0, done.err
     assert losses(only_run(tmp_path)) == losses(small_run[0])
     assert not (only_run(tmp_path) / "wandb").exists()
+
+
+def test_a_run_from_before_a_key_was_there_goes_on_with_its_default(tmp_path: Path, small_run: SmallRun) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(small_run[0], run, symlinks=True)
+    for name in ("config.yaml", ".hydra/config.yaml"):
+        config = yaml.safe_load((run / name).read_text())
+        for key in ("sweep", "budget"):
+            del config[key]
+        del config["trainer"]["evaluate_every_steps"]
+        (run / name).write_text(yaml.safe_dump(config))
+    done = fork_in(tmp_path, "aaa.train", "resume=run", "trainer.max_steps=14")
+    assert done.code == 0, done.err
+    assert metrics(run)[-1]["step"] == 14
 
 
 def test_resume_gives_the_same_losses_as_an_uninterrupted_run(tmp_path: Path, small_run: SmallRun) -> None:
