@@ -86,6 +86,7 @@ def test_the_tutorials_loop_runs_beside_ours(command: Command, tmp_path: Path) -
     assert rows["DiffSynth, from cached latents"] > rows["DiffSynth, encoding every step"] > 0
 
 
+@pytest.mark.slow
 def test_quality_trains_both_regimes_and_compares_them(command: Command, tmp_path: Path) -> None:
     small = [option for option in SMALL if not option.startswith(("trainer.", "evaluation."))]
     done = command("aaa.bench", "bench=quality", *small, "trainer.max_steps=6", "bench.steps.tutorial=8")
@@ -96,6 +97,7 @@ def test_quality_trains_both_regimes_and_compares_them(command: Command, tmp_pat
     assert results(tmp_path)["notes"][0].startswith("tutorial: best validation loss")
 
 
+@pytest.mark.slow
 def test_ways_are_measured_with_the_configs_model(command: Command, tmp_path: Path) -> None:
     few = ["bench.repeats=1", "bench.prompt_tokens=8"]
     done = command("aaa.bench", "bench=ways", *SMALL[:6], "trainer.batch_size=2", *few)
