@@ -38,6 +38,9 @@ PLUGINS = {"joblib": "sweeps", "optuna": "sweeps"} | dict.fromkeys(
     ("submitit_slurm", "submitit_local", "ray"), "cluster"
 )
 
+# How Optuna says that all trials of a study have failed, from its database and from memory.
+NOTHING_FINISHED = ("Record does not exist.", "No trials are completed yet.")
+
 Task = Callable[[DictConfig], object]
 
 
@@ -208,6 +211,8 @@ def explain(error: Exception, config_name: str, config_dir: Path, arguments: lis
             line for line in lines if line and not line.startswith(("full_key:", "object_type=", "reference_type="))
         ]
         return "\n  ".join(dict.fromkeys(keep))
+    if isinstance(error, ValueError) and text in NOTHING_FINISHED:
+        return "No run of the search has finished, so there is no best one. What went wrong with each is said above."
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}."
     if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:

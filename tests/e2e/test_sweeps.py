@@ -135,16 +135,24 @@ def test_joblib_runs_several_at_once_and_shares_threads_out(tmp_path: Path) -> N
 def test_optuna_searches_and_goes_on_with_its_study(tmp_path: Path) -> None:
     optuna = pytest.importorskip("optuna")
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
-    space = ["optimizer.learning_rate=tag(log,interval(1e-4,1e30))", "model.mlp_ratio=choice(1,3)"]
+    space = ["optimizer.learning_rate=tag(log,interval(1e-4,1e-2))", "model.mlp_ratio=choice(1,3)"]
     for sampler in ("optuna", "random"):
         done = sweep(tmp_path, f"sweep={sampler}", "hydra.sweeper.n_trials=3", *space)
         assert done.code == 0, done.err
     study = optuna.load_study(study_name="swept", storage=f"sqlite:///{tmp_path}/outputs/swept/study.db")
     assert len(study.trials) == 6
-    finished = [trial for trial in study.trials if trial.value is not None]
-    losses = [metrics(run)[-1]["val/loss"] for run in runs(tmp_path) if (run / "model").is_dir()]
-    assert sorted(trial.value for trial in finished) == pytest.approx(sorted(losses))
-    assert all(1e-4 <= trial.params["optimizer.learning_rate"] <= 1e30 for trial in study.trials)
+    losses = [metrics(run)[-1]["val/loss"] for run in runs(tmp_path)]
+    assert sorted(trial.value for trial in study.trials) == pytest.approx(sorted(losses))
+    assert all(1e-4 <= trial.params["optimizer.learning_rate"] <= 1e-2 for trial in study.trials)
+
+
+@pytest.mark.slow
+def test_a_search_of_which_every_run_fails_says_so(tmp_path: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    done = sweep(tmp_path, "sweep=optuna", "hydra.sweeper.n_trials=2", "optimizer.learning_rate=choice(1e30,1e31)")
+    assert done.code == 1
+    assert len(runs(tmp_path)) == 2, "a failure does not end the search"
+    assert "error: No run of the search has finished" in done.err
 
 
 @pytest.mark.slow
