@@ -6,7 +6,9 @@ from pathlib import Path
 
 import yaml
 
+from aaa.earlier_run import OVERRIDES
 from aaa.earlier_sweep import MULTIRUN
+from aaa.tracking.redaction import hide_argument
 
 MAX_LENGTH = 120
 UNTOLD = re.compile(r"[+~]*(hydra[./]|name=|resume=|repeat=|logger|sweep[=.]|trust_config)")
@@ -31,6 +33,22 @@ def run_name(name: str, overrides: Sequence[str], sweep: Path | None) -> str:
         key, _, value = override.lstrip("+~").partition("=")
         parts.append(f"{key.rpartition('.')[2]}={value}")
     return " ".join(parts)[:MAX_LENGTH]
+
+
+def overrides_of(run: Path, given: Sequence[str]) -> list[str]:
+    """What the command that began a run changed, without secrets.
+
+    A run that is resumed keeps what it was begun with: the command that goes on with it says little.
+
+    Args:
+        run: its folder, where Hydra has left it.
+        given: what this command changes, for where Hydra has not.
+    """
+    try:
+        begun = yaml.safe_load((run / OVERRIDES).read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError, RecursionError):
+        begun = None
+    return [hide_argument(str(override)) for override in (begun if isinstance(begun, list) else given)]
 
 
 def _common_to(sweep: Path) -> set[str]:

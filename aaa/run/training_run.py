@@ -34,13 +34,13 @@ from aaa.run.feed import Feed
 from aaa.run.folder import RunFolder
 from aaa.run.looks import Looks
 from aaa.run.messages import announce, describe_device, say_what_next
-from aaa.run.naming import run_name
+from aaa.run.naming import overrides_of, run_name
 from aaa.run.odd_steps import OddSteps
 from aaa.run.processes import of_first_process
 from aaa.run.record import parent_run, warn_of_differences
 from aaa.run.resuming import checkpoint_to_go_on_from, restore
 from aaa.run.starting_weights import inherited_statistics, start_from
-from aaa.tracking.redaction import hide_argument, without_secrets
+from aaa.tracking.redaction import without_secrets
 from aaa.tracking.tracker import METRICS, RunInfo, Tracker, read_metrics
 from aaa.training.checkpoint import Snapshot, State, remove_unfinished, take_snapshot
 from aaa.training.checkpoint_keeper import CheckpointKeeper, Keep, require_space
@@ -403,7 +403,7 @@ class TrainingRun:
 
     def _run_info(self, environment: dict[str, Any]) -> RunInfo:
         path = self.folder.path
-        overrides = [hide_argument(override) for override in HydraConfig.get().overrides.task]
+        overrides = overrides_of(path, HydraConfig.get().overrides.task)
         # A job of a sweep that is resumed by itself is still one of the sweep.
         sweep = path.parent if self._is_of_sweep() or (path.parent / MULTIRUN).is_file() else None
         return RunInfo(

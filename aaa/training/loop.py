@@ -200,8 +200,8 @@ def train_steps(
             )
             due = [watch.name for watch in watches if _is_due(watch.every_steps, step + 1, max_steps)]
             saving = _is_due(save_every_steps, step + 1, max_steps)
-            logging = (step + 1) % log_every_steps == 0 or bool(due) or saving or step + 1 == max_steps
-            norms = norms_by_part(model) if logging else {}
+            is_logged = (step + 1) % log_every_steps == 0 or bool(due) or saving or step + 1 == max_steps
+            norms = norms_by_part(model) if is_logged else {}
             started = time.perf_counter()
             grad_norm = nn.utils.clip_grad_norm_(parameters, max_grad_norm or math.inf)
             taken = on_nonfinite == "stop" or math.isfinite(grad_norm.item())
@@ -228,7 +228,7 @@ def train_steps(
                         "out. The last checkpoint is good."
                     )
             metrics = None
-            if logging:
+            if is_logged:
                 steps = _read_back(accelerator, progress, tell)
                 metrics = _means(steps)
                 for odd, sample_losses_of_it in zip(steps, window.sample_losses, strict=True):

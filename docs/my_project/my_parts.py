@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 
 import torch
-from PIL import Image, ImageColor
+from PIL import Image, ImageColor, ImageStat
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -119,5 +119,5 @@ class Brightness:
 
 
 def _brightness(pictures: Sequence[Image.Image]) -> float:
-    means = [sum(picture.convert("L").resize((1, 1), Image.Resampling.BOX).getdata()) / 255 for picture in pictures]
+    means = [ImageStat.Stat(picture.convert("L")).mean[0] / 255 for picture in pictures]
     return sum(means) / len(means)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from aaa.run.naming import run_name
+from aaa.run.naming import overrides_of, run_name
 from aaa.tracking.tensorboard_logger import TensorBoardLogger
 from aaa.tracking.tracker import Logger, RunInfo, Tracker
 from aaa.tracking.trackio_logger import TrackioLogger
@@ -103,3 +103,15 @@ def test_a_run_is_called_by_what_it_changes(tmp_path: Path) -> None:
     (tmp_path / "multirun.yaml").write_text("hydra: {overrides: {task: ['model.depth=2,4', optimizer=adamw]}}")
     assert run_name("shapes", changed, tmp_path) == "shapes depth=4"
     assert len(run_name("shapes", [f"a.b{n}=1" for n in range(99)], None)) <= 120
+
+
+def test_a_resumed_run_keeps_the_name_it_began_with(tmp_path: Path) -> None:
+    assert overrides_of(tmp_path, ["model.depth=4", "logger.api_key=abcdefgh"]) == [
+        "model.depth=4",
+        "logger.api_key=<hidden>",
+    ]
+    (tmp_path / ".hydra").mkdir()
+    (tmp_path / ".hydra" / "overrides.yaml").write_text("- model.depth=4\n- optimizer=adamw\n")
+    assert overrides_of(tmp_path, ["resume=x", "trainer.max_steps=9"]) == ["model.depth=4", "optimizer=adamw"]
+    (tmp_path / ".hydra" / "overrides.yaml").write_text("{")
+    assert overrides_of(tmp_path, ["seed=1"]) == ["seed=1"]
