@@ -138,7 +138,7 @@ class TrainerConfig:
         max_steps: optimizer steps in all.
         batch_size: samples of a step, over all processes and micro-batches; `auto`: as many as fit.
         gradient_accumulation_steps: micro-batches of a step.
-        precision: `float32`, `bf16` (float32 weights, bf16 products) or `bf16_weights`.
+        precision: `float32`, `bf16` (float32 weights, bf16 products), `bf16_weights`; `auto`: bf16 if it is quick here.
         compile: torch.compile; falls back with a warning.
         gradient_checkpointing: recompute activations in the backward pass: less memory, more time.
         gradient_checkpointing_offload: keep what is recomputed from in the CPU's memory.

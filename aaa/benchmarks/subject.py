@@ -17,6 +17,7 @@ from aaa.randomness import generator
 from aaa.training.compiling import compile_model
 from aaa.training.ema import EMA
 from aaa.training.loop import Progress, Watch, train_steps
+from aaa.training.precision import choose_precision
 from aaa.training.precision import precision as precision_of
 from aaa.training.recomputing import recompute_activations
 from aaa.training.signals import StopSignals
@@ -124,6 +125,7 @@ def make_subject(
     """
     if tuned:
         tune_for(device)
+    precision = choose_precision(precision, torch.device(device))
     mixed, dtype = precision_of(precision)
     accelerator = Accelerator(mixed_precision=mixed, cpu=device == "cpu")
     torch.manual_seed(config.seed)

@@ -13,6 +13,7 @@ from aaa.run.processes import of_first_process
 from aaa.tracking.environment import ENVIRONMENT, write_environment
 from aaa.tracking.files import replace_text
 from aaa.tracking.redaction import redact, without_secrets
+from aaa.training.precision import PRECISIONS
 from aaa.trust import read_yaml_config
 
 CONFIG = "config.yaml"
@@ -81,6 +82,21 @@ def batch_size_of(run: Path) -> int | None:
 def max_steps_of(run: Path) -> int | None:
     """How many steps the run of this folder was to take, None if it has not come so far as to know."""
     return _whole_number(run, "trainer.max_steps")
+
+
+def recorded_precision(config: DictConfig) -> str | None:
+    """What `trainer.precision=auto` was in the run that is resumed or repeated, None if there is none.
+
+    The machine that goes on may be quick at what the first was not; the arithmetic of a run stays what it was.
+    """
+    if config.trainer.precision != "auto":
+        return None
+    named = next((folder for folder in (config.resume, config.repeat) if folder not in (None, "auto")), None)
+    file = Path(named or config.output_dir) / CONFIG
+    if not file.is_file():
+        return None
+    recorded = OmegaConf.select(read_yaml_config(file), "trainer.precision")
+    return recorded if recorded in PRECISIONS else None
 
 
 def _whole_number(run: Path, key: str) -> int | None:

@@ -31,7 +31,7 @@ from aaa.run.batch_size import fitting_batch_size
 from aaa.run.budget import keep_to_parameters, steps_within
 from aaa.run.export import export_model, exported_step, newest_samples
 from aaa.run.feed import Feed
-from aaa.run.folder import RunFolder
+from aaa.run.folder import RunFolder, recorded_precision
 from aaa.run.looks import Looks
 from aaa.run.messages import announce, describe_device, say_what_next
 from aaa.run.naming import overrides_of, run_name
@@ -47,7 +47,7 @@ from aaa.training.checkpoint_keeper import CheckpointKeeper, Keep, require_space
 from aaa.training.compiling import compile_model
 from aaa.training.ema import EMA
 from aaa.training.loop import Progress, Watch, train_steps
-from aaa.training.precision import precision
+from aaa.training.precision import choose_precision, precision
 from aaa.training.recomputing import recompute_activations
 from aaa.training.signals import StopSignals
 from aaa.training.timing import matmul_rate
@@ -71,13 +71,14 @@ class TrainingRun:
         self.looks: Looks | None = None
         trainer = config.trainer
         check_config(config)
-        mixed_precision, self.dtype = precision(trainer.precision)
         device = pick_device(trainer.device)
         if ":" in device:
             raise UserError(
                 f"trainer.device={trainer.device}: each process takes a GPU of its own. To choose which there are: "
                 "CUDA_VISIBLE_DEVICES=1 python -m aaa.train ..."
             )
+        trainer.precision = recorded_precision(config) or choose_precision(trainer.precision, torch.device(device))
+        mixed_precision, self.dtype = precision(trainer.precision)
         tune_for(device)
         torch.use_deterministic_algorithms(trainer.deterministic)
         self.accelerator = Accelerator(mixed_precision=mixed_precision, cpu=device == "cpu")
