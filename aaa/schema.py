@@ -23,7 +23,8 @@ class ModelConfig:
         init: `scaled` (gates and output start at nothing) or `torch` (as the tutorial starts).
         in_channels: channels of the latents; follows from the encoder.
         text_dim: width of the prompt embeddings; follows from the encoder.
-        architecture: `_target_` of a class to make instead of ours, which gets these numbers (without init).
+        block: `_target_` of a class to make the blocks of instead of ours, which gets dim, heads and mlp_ratio.
+        architecture: `_target_` of a class to make instead of the whole model, which gets these numbers (without init).
     """
 
     name: str = MISSING
@@ -35,6 +36,7 @@ class ModelConfig:
     init: str = "scaled"
     in_channels: int = MISSING
     text_dim: int = MISSING
+    block: Any = None
     architecture: Any = None
 
 

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from aaa.assemble import build, build_model, build_optimizer
 from aaa.diffusion.loss import training_loss
-from aaa.models.factory import forward_flops
+from aaa.models.costs import forward_flops
 from aaa.randomness import generator
 from aaa.training.compiling import compile_model
 from aaa.training.ema import EMA

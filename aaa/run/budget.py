@@ -13,10 +13,10 @@ import torch
 from omegaconf import DictConfig
 from torch import nn
 
-from aaa.assemble import build
+from aaa.assemble import build, model_numbers
 from aaa.errors import UserError
+from aaa.models.costs import count_parameters
 from aaa.models.dit import AAADiT
-from aaa.models.factory import count_parameters
 from aaa.run.folder import max_steps_of
 
 logger = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ def keep_to_parameters(config: DictConfig) -> None:
     wanted = config.budget.parameters
     if wanted is None:
         return
-    numbers = {key: value for key, value in config.model.items() if key not in ("name", "init", "dim", "architecture")}
+    numbers = {key: value for key, value in model_numbers(config).items() if key != "dim"}
     make: Callable[..., nn.Module] = AAADiT
     if config.model.get("architecture") is not None:
         make = partial(build, config, "model.architecture")

@@ -25,7 +25,7 @@ from aaa.errors import UserError
 from aaa.evaluation.painter import Painter
 from aaa.evaluation.validation import validation_table
 from aaa.models.card import model_card
-from aaa.models.factory import count_parameters, forward_flops
+from aaa.models.costs import count_parameters, forward_flops
 from aaa.randomness import generator
 from aaa.run.batch_size import fitting_batch_size
 from aaa.run.budget import keep_to_parameters, steps_within
