@@ -76,8 +76,7 @@ class ImageFolderConfig(DataConfig):
     Attributes:
         root: the folder.
         image_column: of the table: file names; null for the first usual name (image, file_name, ...).
-        prompt_column: of the table: prompts; null for the first usual name (prompt, text, caption, ...); a list, or
-            columns with weights, for several captions.
+        prompt_column: of the table: prompts; null for prompt, text or caption; or several, with weights or without.
         background_color: what transparent pictures are laid on.
     """
 
@@ -94,7 +93,7 @@ class LocatedConfig(DataConfig):
     Attributes:
         path: of the data set or the shards.
         image_column: name of the pictures' column or file ending; null for the first usual one.
-        prompt_column: the same of the prompts; a list, or columns with weights, for several captions.
+        prompt_column: the same of the prompts; or several, with weights or without.
         background_color: what transparent pictures are laid on.
     """
 

@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Iterator
+from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,12 +17,12 @@ class CsvRow(NamedTuple):
 
     Attributes:
         line: where it begins, from 1.
-        values: by column.
+        values: by column; None where the row is cut short.
         problem: what is wrong with it, or None.
     """
 
     line: int
-    values: dict[str, str]
+    values: dict[str, str | None]
     problem: str | None
 
 
@@ -50,7 +51,8 @@ def read_csv(table: Path) -> Iterator[CsvRow]:
                 if columns is None:
                     columns = _columns(row, f"{table}:{line}")
                 elif any(field.strip() for field in row):
-                    yield CsvRow(line, dict(zip(columns, row, strict=False)), _misfit(len(row), len(columns)))
+                    values = dict(zip_longest(columns, row[: len(columns)]))
+                    yield CsvRow(line, values, _misfit(len(row), len(columns)))
     except UnicodeDecodeError as error:
         raise UserError(f"{table}: not a CSV file in UTF-8 ({error}).") from None
     except csv.Error as error:
