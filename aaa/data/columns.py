@@ -9,8 +9,8 @@ from aaa.errors import UserError
 logger = logging.getLogger(__name__)
 
 # In the order in which they are looked for: ours, Hugging Face's, and what other tools write.
-IMAGE_COLUMNS = ("image", "file_name", "filename", "image_path", "image_file", "image_file_name", "image_name")
-IMAGE_COLUMNS += ("file", "file_path", "filepath", "path", "img", "img_path", "picture", "images")
+IMAGE_COLUMNS: tuple[str, ...] = ("image", "file_name", "filename", "image_path", "image_file", "image_file_name")
+IMAGE_COLUMNS += ("image_name", "file", "file_path", "filepath", "path", "img", "img_path", "picture", "images")
 PROMPT_COLUMNS = ("prompt", "text", "caption", "captions", "prompts", "texts", "description", "sentences")
 
 

@@ -96,10 +96,11 @@ def _rows_of(content: dict[str, Any], table: Path) -> list[Any]:
     lists = [value for value in content.values() if _all(value, list, dict)]
     if len(lists) == 1:
         return lists[0]
-    if content and all(isinstance(value, dict) for value in content.values()):
-        if all(set(value) <= {str(number) for number in range(len(value))} for value in content.values()):
+    by_name = {name: value for name, value in content.items() if isinstance(value, dict)}
+    if content and len(by_name) == len(content):
+        if all("0" in value for value in by_name.values()):
             raise UserError(f"{table}: columns of rows, not rows; pandas writes rows with orient='records'.")
-        return [{"file_name": name} | value for name, value in content.items()]  # as kohya's scripts write it
+        return [{"file_name": name} | value for name, value in by_name.items()]  # as kohya's scripts write it
     if content and all(map(is_picture, content)) and all(isinstance(v, str | list) for v in content.values()):
         return [{"file_name": name, "text": captions} for name, captions in content.items()]
     keys = ", ".join(list(content)[:5]) or "none"
