@@ -77,14 +77,14 @@ class ImageFolderConfig(DataConfig):
 
     Attributes:
         root: the folder.
-        image_column: of the table: file names.
-        prompt_column: of the table: prompts; a list, or columns with weights, for several captions.
+        image_column: of the table: file names; null for the first usual name (image, file_name, ...).
+        prompt_column: of the table: prompts; null for prompt, text or caption; or several, with weights or without.
         background_color: what transparent pictures are laid on.
     """
 
     root: str = MISSING
-    image_column: str = "image"
-    prompt_column: Any = "prompt"
+    image_column: str | None = None
+    prompt_column: Any = None
     background_color: str = "white"
 
 
@@ -94,14 +94,14 @@ class LocatedConfig(DataConfig):
 
     Attributes:
         path: of the data set or the shards.
-        image_column: name of the pictures' column or file ending.
-        prompt_column: the same of the prompts.
+        image_column: name of the pictures' column or file ending; null for the first usual one.
+        prompt_column: the same of the prompts; or several, with weights or without.
         background_color: what transparent pictures are laid on.
     """
 
     path: str = MISSING
-    image_column: str = "image"
-    prompt_column: Any = MISSING
+    image_column: str | None = None
+    prompt_column: Any = None
     background_color: str = "white"
 
 
