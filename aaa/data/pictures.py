@@ -120,13 +120,26 @@ def crop_and_resize(picture: Image.Image, height: int, width: int) -> Image.Imag
     The same pixels as DiffSynth's `ImageCropAndResize`.
 
     Raises:
+        UserError: as `cover` does.
+    """
+    return cut_centre(cover(picture, height, width), height, width)
+
+
+def cover(picture: Image.Image, height: int, width: int) -> Image.Image:
+    """Resize bilinearly until the picture covers `height` x `width`.
+
+    Raises:
         UserError: if the picture is so elongated that covering this size takes more than `MAX_PIXELS`.
     """
     scale = max(width / picture.width, height / picture.height)
     size = round(picture.width * scale), round(picture.height * scale)
     if size[0] * size[1] > MAX_PIXELS:
         raise UserError(f"is too elongated: {picture.width} x {picture.height} pixels")
-    picture = picture.resize(size, Image.Resampling.BILINEAR) if size != picture.size else picture
+    return picture.resize(size, Image.Resampling.BILINEAR) if size != picture.size else picture
+
+
+def cut_centre(picture: Image.Image, height: int, width: int) -> Image.Image:
+    """The centre of the picture, `height` x `width`."""
     left, top = round((picture.width - width) / 2), round((picture.height - height) / 2)
     return picture.crop((left, top, left + width, top + height))
 
