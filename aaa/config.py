@@ -35,14 +35,18 @@ def register() -> None:
     OmegaConf.register_new_resolver("config_groups", _list_groups, replace=True)
 
 
-def group_options() -> dict[str, list[str]]:
-    """The config groups of a training run with their options."""
-    folders = (
-        path
-        for path in sorted(CONF.iterdir())
-        if path.is_dir() and path.name not in ("hydra", "sample", "web", "bench")
-    )
-    return {folder.name: sorted(path.stem for path in folder.glob("*.yaml")) for folder in folders}
+def group_options(*roots: Path) -> dict[str, list[str]]:
+    """The config groups of a training run with their options.
+
+    Args:
+        roots: config folders; ours if none are given.
+    """
+    options: dict[str, set[str]] = {}
+    for root in roots or (CONF,):
+        for folder in root.iterdir():
+            if folder.is_dir() and folder.name not in ("hydra", "sample", "web", "bench"):
+                options.setdefault(folder.name, set()).update(path.stem for path in folder.glob("*.yaml"))
+    return {group: sorted(options[group]) for group in sorted(options)}
 
 
 def _list_groups() -> str:

@@ -44,9 +44,7 @@ def sample(config: "DictConfig") -> None:
 
 def main() -> None:
     """Entry point of `aaa-sample`."""
-    run(
-        sample, "sample", CONF / "sample", texts=("model", "prompt", "negative_prompt", "input_image", "preview", "out")
-    )
+    run(sample, "sample", CONF / "sample")
 
 
 if __name__ == "__main__":

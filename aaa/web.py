@@ -51,7 +51,7 @@ def web(config: "DictConfig") -> None:
 
 def main() -> None:
     """Entry point of `aaa-web`."""
-    run(web, "web", CONF / "web", texts=("model", "preview"))
+    run(web, "web", CONF / "web")
 
 
 if __name__ == "__main__":

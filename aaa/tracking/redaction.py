@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from aaa.printed import harmless
+
 HIDDEN = "<hidden>"
 SECRET_NAME = re.compile(
     r"(api_?key|access_?key(_?id)?|auth|token|password|passwd|passphrase|secret|credentials?|private_?key)$", re.I
@@ -52,8 +54,8 @@ class RedactingFormatter(logging.Formatter):
     """Formats messages, tracebacks included, and then hides secrets in them."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The message as it may be written."""
-        return redact(super().format(record))
+        """The message as it may be written, and as a terminal may show it."""
+        return harmless(redact(super().format(record)))
 
 
 def _is_secret(key: str, value: object) -> bool:
