@@ -91,8 +91,10 @@ def watch(paths: Sequence[Path]) -> None:
     from aaa.reports.runs import read_runs
     from aaa.reports.table import comparison
 
-    with Live(comparison(read_runs(paths)), refresh_per_second=4) as live:
+    # No thread draws it: one would be left behind by `| head`, or hold the terminal when Ctrl-C comes.
+    with Live(comparison(read_runs(paths)), auto_refresh=False) as live:
         while True:
+            live.refresh()
             time.sleep(WATCH_SECONDS)
             live.update(comparison(read_runs(paths)))
 

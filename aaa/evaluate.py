@@ -21,9 +21,11 @@ def evaluate(config: "DictConfig") -> None:
 
     from aaa.assemble import build
     from aaa.printed import one_line
+    from aaa.ranges import require_ranges
     from aaa.run.saved_evaluation import judge, run_of
     from aaa.tracking.files import cannot_write, replace_text
 
+    require_ranges(seed=config.seed, steps=config.steps, guidance=config.guidance)
     model = Path(config.saved_model)
     judged = judge(
         model,

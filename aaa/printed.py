@@ -1,11 +1,13 @@
 """What is shown to people: texts that others wrote made harmless, and commands that can be pasted as they stand."""
 
+import io
 import os
 import re
 import shlex
 import sys
 import unicodedata
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from aaa.overrides import Keys, set_to
@@ -19,8 +21,9 @@ CONTROLS = ("Cc", "Cf", "Cs", "Zl", "Zp")
 def print_anything() -> None:
     """Let no letter end a command because the terminal has none like it: it is written as its number instead."""
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
+        if isinstance(stream, io.TextIOWrapper):
+            with suppress(OSError):  # a stream that was exchanged for one of another kind stays as it is
+                stream.reconfigure(errors="backslashreplace")
 
 
 def harmless(text: str, keep: str = "\n\t") -> str:

@@ -25,7 +25,7 @@ from aaa.printed import harmless, print_anything
 from aaa.requeue import requeue_on_signal
 from aaa.schema import SCHEMAS, TrainConfig
 from aaa.tracking.files import replace_text
-from aaa.tracking.redaction import hide_argument, hide_from_now_on, redact
+from aaa.tracking.redaction import hide_argument, hide_from_now_on, redact, without_secrets
 
 logger = logging.getLogger(__name__)
 
@@ -124,5 +124,7 @@ def _hide_secrets(config: DictConfig) -> None:
     if hydra_config.mode is RunMode.MULTIRUN:
         written.append(Path(hydra_config.sweep.dir) / MULTIRUN)
     for path in written:
-        if path.is_file() and (redacted := redact(text := path.read_text(encoding="utf-8"))) != text:
-            replace_text(path, redacted)
+        if path.is_file():
+            content = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+            if (shown := without_secrets(content)) != content:
+                replace_text(path, OmegaConf.to_yaml(OmegaConf.create(shown)))

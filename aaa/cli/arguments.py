@@ -1,6 +1,5 @@
 """The arguments of a command, as Hydra takes them."""
 
-import difflib
 import os
 import re
 import unicodedata
@@ -13,7 +12,7 @@ from hydra._internal.utils import get_args_parser
 
 from aaa.earlier_run import EarlierRun, earlier_run
 from aaa.earlier_sweep import earlier_sweep
-from aaa.errors import UserError
+from aaa.errors import UserError, nearest
 from aaa.overrides import Keys, as_typed, is_key, quoted
 from aaa.resolvers import geomspace
 
@@ -78,15 +77,6 @@ def user_folders(arguments: list[str]) -> list[Path]:
     """The config folders of one's own that the flags name."""
     given = [flag.partition("=")[2] for flag in arguments if flag.startswith("--config-dir=")]
     return [Path(folder).absolute() for folder in given if Path(folder).is_dir()]
-
-
-def nearest(word: str, words: list[str]) -> str:
-    """` (did you mean 'x'?)` for the word that is most alike, comparing last parts when whole keys are not."""
-    matches = difflib.get_close_matches(word, words, n=1, cutoff=0.7)
-    if not matches:
-        last = {name.rpartition(".")[2]: name for name in reversed(words)}
-        matches = [last[m] for m in difflib.get_close_matches(word.rpartition(".")[2], list(last), n=1, cutoff=0.7)]
-    return f" (did you mean '{matches[0]}'?)" if matches else ""
 
 
 def _apart(arguments: list[str]) -> tuple[list[str], list[str]]:

@@ -9,9 +9,9 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import GrammarParseError, OmegaConfBaseException
 
-from aaa.cli.arguments import nearest, user_folders
+from aaa.cli.arguments import user_folders
 from aaa.config import CONF, group_options
-from aaa.errors import UserError
+from aaa.errors import UserError, nearest
 from aaa.overrides import key_of, quoted
 
 # The extra that has a launcher or sweeper.
@@ -68,9 +68,15 @@ def _explain_config(error: Exception, text: str, config_name: str, config_dir: P
         return f"{match[1]}={match[2].strip()}: {reason.replace('$FULL_KEY', match[1])}"
     if match := re.search(r"Additional config directory '(.*)' not found", text):
         return f"--config-dir {match[1]}: there is no such folder."
-    lines = [line.strip() for line in (text + "\n" + str(cause or "")).splitlines()]
+    if isinstance(cause, OSError) and cause.filename is not None:
+        return f"{cause.filename}: {cause.strerror}."
+    # OmegaConf's causes may be sentences with their variables still in them.
+    told = [text, *([] if cause is None or re.search(r"\$[A-Z_]{3,}", str(cause)) else [str(cause)])]
+    lines = [line.strip() for line in "\n".join(told).splitlines()]
     keep = [line for line in lines if line and not line.startswith(("full_key:", "object_type=", "reference_type="))]
-    return "\n  ".join(dict.fromkeys(keep)).replace("$FULL_KEY", str(getattr(error, "full_key", None) or "a key"))
+    message = "\n  ".join(dict.fromkeys(keep))
+    key = getattr(error, "full_key", None)
+    return message.replace("$FULL_KEY", key or "a key") if key is None or key in message else f"{key}: {message}"
 
 
 def _no_option(arguments: list[str]) -> str:

@@ -155,10 +155,10 @@ def _from_file(file: Path, heads: int | None) -> SavedModel:
     """A file of weights with the config of the folder that it lies in; one that lies alone is the tutorial's."""
     if (config := _config_beside(file)) is not None:
         return SavedModel(file, config)
-    numbers = read_dit_numbers(file, heads)
-    tutorial = tutorial_config(numbers)
+    widths = read_dit_numbers(file, heads or 1)  # how many heads there are is not what matters first
+    tutorial = tutorial_config(widths)
     encoded = {"in_channels": tutorial["encoder"]["latent_channels"], "text_dim": tutorial["encoder"]["prompt_dim"]}
-    other = {key: value for key, value in asdict(numbers).items() if encoded.get(key, value) != value}
+    other = {key: value for key, value in asdict(widths).items() if encoded.get(key, value) != value}
     if other:
         told = ", ".join(f"{key} is {value}, the tutorial's {encoded[key]}" for key, value in other.items())
         raise UserError(
@@ -166,14 +166,15 @@ def _from_file(file: Path, heads: int | None) -> SavedModel:
             f"the tutorial's: {told}. Give its run folder, its checkpoint or its model/ folder, or the file in there."
         )
     logger.info("No %s lies beside %s: its encoders are taken to be those of the tutorial.", CONFIG, file)
-    return SavedModel(file, tutorial)
+    return SavedModel(file, tutorial | {"model": asdict(read_dit_numbers(file, heads))})
 
 
 def _config_beside(file: Path) -> dict[str, Any] | None:
     """The config that goes with a file of weights: of the model/ folder or the checkpoint that it is part of."""
-    for folder in dict.fromkeys((file.parent, file.resolve().parent)):  # a link is looked at from both its ends
-        if (folder / STATE).is_file() and file.name in DRAWN_WITH:
-            if (problem := damage(folder, [file.name])) is not None:
+    for place in dict.fromkeys((file, file.resolve())):  # a link is looked at from both its ends
+        folder = place.parent
+        if (folder / STATE).is_file() and place.name in DRAWN_WITH:
+            if (problem := damage(folder, [place.name])) is not None:
                 raise UserError(f"model={file}: the checkpoint is damaged: {problem}.")
             return _config_of_checkpoint(folder)
         # Folders of others have a config.json too.

@@ -28,7 +28,10 @@ def start_from(path: Path, model: nn.Module, numbers: Mapping[str, Any]) -> None
         UserError: if they are those of a model of another size.
     """
     # Nothing that its config names is run for its weights.
-    file = path if path.is_file() else find_saved(path, weights="ema", trust_config=True).weights
+    try:
+        file = path if path.is_file() else find_saved(path, weights="ema", trust_config=True).weights
+    except UserError as error:
+        raise UserError(str(error).replace("model=", "init_from=", 1)) from None
     if other := other_numbers(file, numbers):
         fitting = " ".join(f"model.{key}={value}" for key, value in other.items())
         raise UserError(f"init_from={path}: holds a model of another size. To train that one: {fitting}")
