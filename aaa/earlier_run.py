@@ -10,6 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from aaa.config import CONF, group_options
 from aaa.errors import UserError
+from aaa.overrides import key_of, value_of
+from aaa.printed import command, train_command
 from aaa.tracking.redaction import HIDDEN, hide_argument
 from aaa.trust import foreign_targets, read_yaml_config
 
@@ -43,7 +45,7 @@ def earlier_run(arguments: list[str]) -> EarlierRun | None:
         raise UserError("resume= goes on with a run and repeat= does one again: only one of them can be meant.")
     how = "repeat" if named["repeat"] else "resume"
     value = named[how]
-    sweep = "-m" in arguments or "--multirun" in arguments
+    sweep = bool({"-m", "--multirun"} & set(arguments))
     if value is None or (value == "auto" and sweep):  # each job of a sweep looks into its own folder
         return None
     if value == "auto":
@@ -57,13 +59,13 @@ def earlier_run(arguments: list[str]) -> EarlierRun | None:
             "Give the folder that training named when it started, outputs/NAME/TIMESTAMP."
         )
     saved = _saved_config(folder, f"{how}={value}")
-    if chosen := [a for a in arguments if a.partition("=")[0] in list(group_options())]:
+    if chosen := [a for a in arguments if key_of(a) in group_options()]:
         raise UserError(
             f"{chosen[0]}: a {how}{'d' if how == 'resume' else 'ed'} run keeps its config. Its groups cannot be "
             "swapped; single keys can be changed, e.g. trainer.max_steps=4800."
         )
     _refuse_foreign_code(saved, arguments, f"{how}={value}")
-    given = {argument.partition("=")[0] for argument in arguments}
+    given = {key_of(argument) for argument in arguments}
     if missing := [key for key in _hidden_keys(saved) if key not in given]:
         raise UserError(
             f"{how}={value}: {missing[0]} is a secret, which no run keeps. Give it again: {missing[0]}=VALUE. "
@@ -73,8 +75,8 @@ def earlier_run(arguments: list[str]) -> EarlierRun | None:
 
 
 def _value(arguments: list[str], key: str) -> str | None:
-    value = next((a.removeprefix(f"{key}=") for a in arguments if a.startswith(f"{key}=")), "").strip("'\"")
-    return None if value in ("", "null") else value
+    value = value_of(arguments, key)
+    return None if value in (None, "") else str(value)
 
 
 def _saved_config(folder: Path, asked: str) -> DictConfig:
@@ -89,7 +91,7 @@ def _saved_config(folder: Path, asked: str) -> DictConfig:
 
 def _refuse_foreign_code(saved: DictConfig, arguments: list[str], asked: str) -> None:
     """A config runs what its `_target_`s name; one that came from elsewhere may name anything."""
-    if _value(arguments, "trust_config") == "true":
+    if value_of(arguments, "trust_config") is True:
         return
     if foreign := foreign_targets(saved, CONF):
         raise UserError(
@@ -109,12 +111,13 @@ def _same_command(arguments: list[str]) -> EarlierRun | None:
             if chosen is not None:
                 raise UserError(
                     f"{RUN_DIR}={chosen} resume=auto: that folder holds a run of another command. Its overrides were: "
-                    f"{' '.join(_recorded_overrides(folder)) or 'none'}. To go on with it anyway: resume={chosen}"
+                    f"{command(*_recorded_overrides(folder)) or 'none'}. To go on with it anyway: "
+                    + train_command(resume=Path(chosen))
                 )
             continue
         saved = _saved_config(folder, "resume=auto")
         hidden = _hidden_keys(saved)
-        secrets = [argument for argument in arguments if argument.partition("=")[0].lstrip("+") in hidden]
+        secrets = [argument for argument in arguments if key_of(argument) in hidden]
         return EarlierRun("resume", folder.resolve(), ["resume=auto", *secrets])
     return None
 

@@ -8,6 +8,7 @@ import yaml
 from omegaconf import DictConfig
 
 from aaa.earlier_run import own_overrides
+from aaa.overrides import value_of
 from aaa.trust import read_yaml_config
 
 MULTIRUN = "multirun.yaml"  # Hydra leaves it in a sweep's folder
@@ -29,7 +30,7 @@ class FinishedRun:
 
 def earlier_sweep(arguments: list[str]) -> Path | None:
     """The newest folder of a sweep with the very same overrides, or None if there is none, or it is not wanted."""
-    if not {"-m", "--multirun"} & set(arguments) or "sweep.resume=true" not in [a.lower() for a in arguments]:
+    if not {"-m", "--multirun"} & set(arguments) or value_of(arguments, "sweep.resume") is not True:
         return None
     wanted = own_overrides(arguments)
     found = sorted(Path("outputs").glob(f"**/{MULTIRUN}"), key=lambda path: path.stat().st_mtime, reverse=True)

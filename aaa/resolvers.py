@@ -7,6 +7,7 @@ from itertools import chain
 from itertools import count as numbers_from
 from pathlib import Path
 
+import yaml
 from omegaconf import OmegaConf
 
 from aaa.errors import UserError
@@ -20,6 +21,7 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("unused_folder", _unused_folder, replace=True, use_cache=True)
     OmegaConf.register_new_resolver("study_in", _study_in, replace=True)
     OmegaConf.register_new_resolver("geomspace", geomspace, replace=True)
+    OmegaConf.register_new_resolver("from_yaml", yaml.safe_load, replace=True)
 
 
 def geomspace(start: float | str, stop: float | str, number: int | str) -> str:

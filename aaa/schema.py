@@ -8,6 +8,18 @@ from typing import Any
 
 from omegaconf import MISSING
 
+HOLDS = "holds"  # of a text's metadata: `path`, or `prose` such as a prompt, in which every character is only itself
+
+
+def path_key(default: str | None = MISSING) -> Any:
+    """A key whose text is a path."""
+    return field(default=default, metadata={HOLDS: "path"})
+
+
+def prose_key(default: str | None = MISSING) -> Any:
+    """A key whose text is written for people."""
+    return field(default=default, metadata={HOLDS: "prose"})
+
 
 @dataclass
 class ModelConfig:
@@ -65,9 +77,9 @@ class DataConfig:
     buckets: bool = False
     max_aspect_ratio: float = 2.0
     skip_unreadable: bool = False
-    cache_dir: str = ".cache/aaa"
-    license: str | None = None
-    attribution: str | None = None
+    cache_dir: str = path_key(".cache/aaa")
+    license: str | None = prose_key(None)
+    attribution: str | None = prose_key(None)
     source: Any = MISSING
 
 
@@ -82,7 +94,7 @@ class ImageFolderConfig(DataConfig):
         background_color: what transparent pictures are laid on.
     """
 
-    root: str = MISSING
+    root: str = path_key()
     image_column: str | None = None
     prompt_column: Any = None
     background_color: str = "white"
@@ -99,7 +111,7 @@ class LocatedConfig(DataConfig):
         background_color: what transparent pictures are laid on.
     """
 
-    path: str = MISSING
+    path: str = path_key()
     image_column: str | None = None
     prompt_column: Any = None
     background_color: str = "white"
@@ -218,7 +230,7 @@ class SamplingConfig:
     guidance: float = 2.0
     num_images: int = 16
     seed: int = 0
-    preview: str | None = None
+    preview: str | None = path_key(None)
 
 
 @dataclass
@@ -288,11 +300,11 @@ class TrainConfig:
 
     name: str = MISSING
     seed: int = 0
-    resume: str | None = None
-    repeat: str | None = None
-    init_from: str | None = None
+    resume: str | None = path_key(None)
+    repeat: str | None = path_key(None)
+    init_from: str | None = path_key(None)
     trust_config: bool = False
-    output_dir: str = MISSING
+    output_dir: str = path_key()
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
@@ -320,32 +332,32 @@ class BenchConfig(TrainConfig):
 class SampleConfig:
     """Everything sampling can be told; an empty value means the model's own default."""
 
-    model: str = MISSING
-    prompt: str = MISSING
-    negative_prompt: str = ""
+    model: str = path_key()
+    prompt: str = prose_key()
+    negative_prompt: str = prose_key("")
     steps: int | None = None
     guidance: float | None = None
     seed: int = 0
     num_images: int = 4
     height: int | None = None
     width: int | None = None
-    input_image: str | None = None
+    input_image: str | None = path_key(None)
     denoising_strength: float = 1.0
-    preview: str | None = None
+    preview: str | None = path_key(None)
     weights: str = "ema"
     heads: int | None = None
     device: str = "auto"
     trust_config: bool = False
-    out: str = MISSING
+    out: str = path_key()
 
 
 @dataclass
 class WebConfig:
     """Everything the web page can be told."""
 
-    model: str = MISSING
+    model: str = path_key()
     port: int = 7860
-    preview: str | None = None
+    preview: str | None = path_key(None)
     heads: int | None = None
     device: str = "auto"
     trust_config: bool = False
@@ -355,7 +367,7 @@ class WebConfig:
 class EvaluateConfig:
     """Everything judging a saved model can be told; an empty value means the run's own."""
 
-    saved_model: str = MISSING
+    saved_model: str = path_key()
     evaluation: Any = MISSING
     weights: str = "ema"
     seed: int | None = None
@@ -363,7 +375,7 @@ class EvaluateConfig:
     guidance: float | None = None
     device: str = "auto"
     trust_config: bool = False
-    out: str | None = None
+    out: str | None = path_key(None)
 
 
 SCHEMAS: dict[str, type] = {

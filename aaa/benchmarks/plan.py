@@ -8,12 +8,14 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
+from rich.text import Text
 
 from aaa.assemble import pick_device
 from aaa.benchmarks.subject import make_subject
 from aaa.config import check_config
 from aaa.errors import UserError
 from aaa.models.costs import count_parameters
+from aaa.printed import harmless, one_line
 from aaa.run.budget import keep_to_parameters, seconds_of, steps_within
 from aaa.training.fitting import measure_footprint
 
@@ -120,13 +122,13 @@ def as_table(plans: Sequence[Plan]) -> Table:
     for column in ("#", "run", "width x depth", "parameters", "steps", "samples", "FLOPs", "GiB", "time"):
         table.add_column(column, justify="left" if column == "run" else "right", overflow="fold")
     for number, plan in enumerate(plans):
-        name = " ".join(plan.overrides)
+        name = one_line(" ".join(plan.overrides))
         if plan.problem:
-            table.add_row(str(number), f"{name}\n{plan.problem}", *["-"] * 7)
+            table.add_row(str(number), Text(f"{name}\n{harmless(plan.problem)}"), *["-"] * 7)
             continue
         table.add_row(
             str(number),
-            name,
+            Text(name),
             f"{plan.dim} x {plan.depth}",
             f"{plan.parameters:,}",
             f"{plan.steps:,}",
