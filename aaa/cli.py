@@ -31,6 +31,7 @@ from aaa.tracking.redaction import hide_argument, hide_from_now_on, redact
 
 logger = logging.getLogger(__name__)
 
+OWN_FOLDER = "'${claimed:.hydra,${hydra.runtime.output_dir}}'"
 NEW_FOLDER = "${unused_folder:outputs/${name}/${now:%Y-%m-%d_%H-%M-%S}}"
 
 # The extra that has a launcher or sweeper.
@@ -126,6 +127,9 @@ def _run_overrides(earlier: EarlierRun | None) -> list[str]:
         overrides += ["hydra.job.name=train", "hydra/hydra_logging=none"]
         if not resumed:
             overrides.append("resume=null")  # the run to repeat may have been resumed itself
+            overrides.append("+hydra.callbacks.one_sweep_a_folder._target_=aaa.run.claim.OneSweepAFolder")
+            if not helper:
+                overrides.append(f"hydra.output_subdir={OWN_FOLDER}")
         if not helper:
             overrides.append(f"hydra.run.dir='{earlier.folder}'" if resumed else f"hydra.run.dir='{NEW_FOLDER}'")
             overrides += [f"hydra.sweep.dir='{NEW_FOLDER}'", "hydra.sweep.subdir=${hydra.job.num}"]

@@ -51,6 +51,13 @@ def earlier_run(arguments: list[str]) -> EarlierRun | None:
     if sweep and how == "resume":
         raise UserError("resume=... goes on with one run; it cannot be swept over with -m.")
     folder = Path(value).absolute()
+    if folder.parent.name == "checkpoints" and (folder.parent.parent / COMPOSED).is_file():
+        if how == "resume":
+            raise UserError(
+                f"resume={value}: a run goes on from its newest checkpoint, in its own folder: "
+                f"resume={folder.parents[1]}. To go on from this one in a new folder: repeat={value}"
+            )
+        folder = folder.parent.parent
     if not (folder / COMPOSED).is_file():
         raise UserError(
             f"{how}={value}: there is no run in that folder (no {COMPOSED} in {folder}). "

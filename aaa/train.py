@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 
 from aaa.cli import run
 from aaa.earlier_sweep import finished_run
+from aaa.run.claim import release
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -21,6 +22,13 @@ logger = logging.getLogger(__name__)
 
 def train(config: "DictConfig") -> float | None:
     """Run one training run; returns its last validation loss, for sweepers that search for the lowest."""
+    try:
+        return _train(config)
+    finally:
+        release(Path(config.output_dir))
+
+
+def _train(config: "DictConfig") -> float | None:
     in_sweep = HydraConfig.get().mode is RunMode.MULTIRUN
     if (
         in_sweep

@@ -35,7 +35,7 @@ def announce(
     logger.info("Run folder: %s", folder)
 
 
-def say_what_next(folder: Path, prompt: str, *, steps: int, stopped: bool) -> None:
+def say_what_next(folder: Path, prompt: str, *, steps: int, stopped: bool, longer: str | None = None) -> None:
     """The commands that one wants now.
 
     Args:
@@ -43,6 +43,7 @@ def say_what_next(folder: Path, prompt: str, *, steps: int, stopped: bool) -> No
         prompt: one that the model knows.
         steps: taken so far.
         stopped: whether a signal ended the run early.
+        longer: the command that trains for twice as long, where that is not to resume.
     """
     if stopped:
         logger.info("Stopped at step %d. To go on: python -m aaa.train resume=%s", steps, folder)
@@ -50,13 +51,12 @@ def say_what_next(folder: Path, prompt: str, *, steps: int, stopped: bool) -> No
     logger.info(
         "Done: %s\n"
         '  sample:  python -m aaa.sample model=%s prompt="%s"\n'
-        "  resume:  python -m aaa.train resume=%s trainer.max_steps=%d\n"
+        "  longer:  %s\n"
         "  compare: python -m aaa.compare %s",
         folder,
         folder,
         prompt.replace('"', "'"),
-        folder,
-        2 * steps,
+        longer or f"python -m aaa.train resume={folder} trainer.max_steps={2 * steps}",
         folder.parent,
     )
 
