@@ -58,7 +58,7 @@ def keep_to_parameters(config: DictConfig) -> None:
 def steps_within(
     config: DictConfig,
     earlier: Path | None,
-    before: Before | None,
+    before: Before | None = None,
     *,
     flops_per_sample: int,
     batch_size: int,

@@ -6,6 +6,7 @@ folder has to be looked at before that.
 
 import logging
 import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from omegaconf import OmegaConf
 from aaa.earlier_run import OVERRIDES, own_overrides
 from aaa.earlier_sweep import MULTIRUN
 from aaa.errors import UserError
+from aaa.tracking.redaction import redact
 from aaa.tracking.wandb_identity import WANDB_ID
 
 if TYPE_CHECKING:
@@ -76,16 +78,16 @@ class OneSweepAFolder(Callback):
     """Refuses a sweep in a folder that holds another, or in which its runs would meet; named in conf/train.yaml."""
 
     def on_multirun_start(self, config: "DictConfig", **_kwargs: Any) -> None:
-        """Look before Hydra writes anything.
-
-        Raises:
-            UserError: if the sweep cannot have the folder.
-        """
+        """Look before Hydra writes anything, and end the command if the sweep cannot have the folder."""
         folder = Path(config.hydra.sweep.dir).absolute()
-        _refuse_other_sweep(folder, config)
-        _refuse_shared_subfolders(config)
-        folder.mkdir(parents=True, exist_ok=True)
-        _lock(folder, "another sweep is running in this folder right now.")
+        try:
+            _refuse_other_sweep(folder, config)
+            _refuse_shared_subfolders(config)
+            folder.mkdir(parents=True, exist_ok=True)
+            _lock(folder, "another sweep is running in this folder right now.")
+        except UserError as error:  # which Hydra would make a warning of
+            print(f"error: {redact(str(error))}", file=sys.stderr)
+            sys.exit(1)
 
 
 def _lock(folder: Path, taken: str) -> None:
@@ -151,8 +153,9 @@ def _refuse_shared_subfolders(config: "DictConfig") -> None:
     for overrides in jobs_of(config):
         folder = str(loader.load_sweep_config(config, overrides).hydra.sweep.subdir)
         if folder in given:
+            one, other = set(given[folder]), set(overrides)
             raise UserError(
-                f"hydra.sweep.subdir={_subdir(config)}: gives {' '.join(given[folder])} and {' '.join(overrides)} the "
+                f"hydra.sweep.subdir={_subdir(config)}: gives {' '.join(one - other)} and {' '.join(other - one)} the "
                 f"same folder, {folder!r}. Leave it out: runs are numbered."
             )
         given[folder] = overrides

@@ -1,6 +1,5 @@
 """The folder of a run: who may write in it, and the record of what shaped the run."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +24,17 @@ class RunFolder:
     Args:
         path: of the folder; made if it is not there.
         accelerator: with several processes the folder is the first one's, as each has composed a config of its own.
-        resume: what the run goes on with: a folder, `auto`, or None for a new run.
-        overrides: of the run.
+        going_on: whether it is known that the run goes on with what is in it.
 
     Raises:
         UserError: if another run is training in it, or it holds one that this one does not go on with.
     """
 
-    def __init__(self, path: Path, accelerator: Accelerator, resume: str | None, overrides: Sequence[str]) -> None:
+    def __init__(self, path: Path, accelerator: Accelerator, *, going_on: bool) -> None:
         self.path = Path(of_first_process(str(path), accelerator))
         self.path.mkdir(parents=True, exist_ok=True)
         if accelerator.is_main_process:
-            claim(self.path, resume, overrides)
+            claim(self.path, str(self.path) if going_on else None, [])
 
     @property
     def shown(self) -> Path:

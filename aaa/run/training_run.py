@@ -100,9 +100,7 @@ class TrainingRun:
         self.device = self.accelerator.device
         self.is_main = self.accelerator.is_main_process
         self.signals = StopSignals(interrupts=self.accelerator.num_processes == 1)
-        self.folder = RunFolder(
-            Path(config.output_dir), self.accelerator, config.resume, HydraConfig.get().overrides.task
-        )
+        self.folder = RunFolder(Path(config.output_dir), self.accelerator, going_on=config.resume is not None)
         self.checkpoint = checkpoint_to_go_on_from(self.folder, config.resume, self.accelerator)
         self.branched = self.checkpoint is None and branch_checkpoint(config.repeat) is not None
         if self.branched:
