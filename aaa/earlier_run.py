@@ -11,6 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 from aaa.config import CONF, group_options
 from aaa.errors import UserError
 from aaa.tracking.redaction import HIDDEN, hide_argument
+from aaa.tracking.variables import agents_run
+from aaa.tracking.wandb_identity import kept_id
 from aaa.trust import foreign_targets, read_yaml_config
 
 COMPOSED, OVERRIDES = ".hydra/config.yaml", ".hydra/overrides.yaml"
@@ -112,6 +114,8 @@ def _same_command(arguments: list[str]) -> EarlierRun | None:
     for folder in _runs() if chosen is None else [Path(chosen)]:
         if not (folder / OVERRIDES).is_file() or not (folder / COMPOSED).is_file():
             continue
+        if agents_run() not in (None, kept_id(folder)):
+            continue  # an agent's run is one run, whatever others have had the same overrides
         if _recorded_overrides(folder) != wanted:
             if chosen is not None:
                 raise UserError(

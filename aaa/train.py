@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from aaa.cli import run
 from aaa.earlier_sweep import finished_run
 from aaa.run.claim import release
+from aaa.run.wandb_agent import require_agents_parameters
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -30,6 +31,7 @@ def train(config: "DictConfig") -> float | None:
 
 def _train(config: "DictConfig") -> float | None:
     in_sweep = HydraConfig.get().mode is RunMode.MULTIRUN
+    require_agents_parameters(config, HydraConfig.get().runtime.choices)
     if (
         in_sweep
         and OmegaConf.select(config, "sweep.resume")

@@ -21,6 +21,7 @@ from aaa.earlier_run import OVERRIDES, own_overrides
 from aaa.earlier_sweep import MULTIRUN
 from aaa.errors import UserError
 from aaa.tracking.redaction import redact
+from aaa.tracking.variables import agents_run
 from aaa.tracking.wandb_identity import WANDB_ID
 
 if TYPE_CHECKING:
@@ -81,6 +82,11 @@ class OneSweepAFolder(Callback):
         """Look before Hydra writes anything, and end the command if the sweep cannot have the folder."""
         folder = Path(config.hydra.sweep.dir).absolute()
         try:
+            if agents_run() is not None:
+                raise UserError(
+                    "-m: `wandb agent` starts this command for one run, and -m starts many. Leave -m out of the "
+                    "sweep's command: see docs/wandb_sweep.yaml."
+                )
             _refuse_other_sweep(folder, config)
             _refuse_shared_subfolders(config)
             folder.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,7 @@ import logging
 import math
 import netrc
 import os
+import signal
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -18,6 +19,7 @@ from aaa.errors import UserError
 from aaa.tracking.environment import ENVIRONMENT
 from aaa.tracking.files import replace_text
 from aaa.tracking.tracker import AXES, RunInfo
+from aaa.tracking.variables import agents_run
 from aaa.tracking.wandb_identity import WANDB_ID, Identity, identify, kept_id
 
 logger = logging.getLogger(__name__)
@@ -194,9 +196,12 @@ class WandbLogger:
         """Close the W&B run as finished (0) or failed; a server that does not answer is given up after a while."""
         folder = self._folder()
         failures: list[Exception] = []
+        taken_away = exit_code == 128 + signal.SIGTERM and agents_run() is not None
 
         def close() -> None:
             try:
+                if taken_away:  # W&B gives the run to an agent once more
+                    self._run.mark_preempting()
                 self._run.finish(exit_code=exit_code)
             except Exception as error:  # of many kinds, once its service is gone
                 failures.append(error)
