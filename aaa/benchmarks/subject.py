@@ -14,6 +14,7 @@ from aaa.assemble import build, build_model, build_optimizer
 from aaa.diffusion.loss import training_loss
 from aaa.models.costs import forward_flops
 from aaa.randomness import generator
+from aaa.run.processes import make_accelerator
 from aaa.training.compiling import compile_model
 from aaa.training.ema import EMA
 from aaa.training.loop import Progress, Watch, train_steps
@@ -127,7 +128,7 @@ def make_subject(
         tune_for(device)
     precision = choose_precision(precision, torch.device(device))
     mixed, dtype = precision_of(precision)
-    accelerator = Accelerator(mixed_precision=mixed, cpu=device == "cpu")
+    accelerator = make_accelerator(device, mixed, config.trainer.gradient_accumulation_steps, compiled=compiled)
     torch.manual_seed(config.seed)
     model = build_model(config)
     model = model.to(accelerator.device, dtype)

@@ -6,6 +6,7 @@ the tutorial's, so weights move both ways.
 """
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from einops import rearrange
@@ -97,7 +98,7 @@ class AAADiT(nn.Module):
         return linear_flops(timestep, 1) + embed + sum(block.flops(tokens) for block in self._blocks())
 
     def _blocks(self) -> list[Block]:
-        return list(self.blocks)  # type: ignore[arg-type] - torch knows its list's entries as modules only
+        return cast(list[Block], list(self.blocks))
 
 
 def _run_block(block: nn.Module, x: Tensor, context: BlockContext) -> Tensor:
