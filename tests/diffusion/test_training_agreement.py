@@ -71,7 +71,7 @@ def test_thirty_steps_of_sampling_at_guidance_10_are_the_tutorials(dtype: torch.
     from diffsynth.diffusion import FlowMatchScheduler
 
     torch.manual_seed(0)
-    numbers = {"dim": 128, "depth": 3, "heads": 4, "in_channels": 16, "text_dim": 32}
+    numbers: dict[str, Any] = {"dim": 128, "depth": 3, "heads": 4, "in_channels": 16, "text_dim": 32}
     theirs, ours = ReferenceDiT(**numbers).to(dtype), AAADiT(**numbers).to(dtype)
     ours.load_state_dict(theirs.state_dict())
     noise = torch.randn(1, 16, 16, 16, dtype=dtype)

@@ -1,10 +1,12 @@
+from typing import Any
+
 import pytest
 import torch
 
 from aaa.models.factory import build_dit
 from tests.reference import ReferenceDiT
 
-TUTORIAL = {"dim": 1024, "depth": 10, "heads": 32, "in_channels": 128, "text_dim": 1024}
+TUTORIAL: dict[str, Any] = {"dim": 1024, "depth": 10, "heads": 32, "in_channels": 128, "text_dim": 1024}
 
 
 @pytest.fixture(scope="module")
