@@ -43,6 +43,9 @@ class PictureNames:
             name: as the table has it: relative to the table or to a folder `images` beside it, or absolute.
             folder: of the table, relative to the root.
         """
+        for place in self._folders(folder):  # as nearly all names are
+            if (file := f"{place}/{name}" if place else name) in self.files:
+                return Found(file)
         if "\0" in name or max(map(len, name.split("/"))) > 255 or len(name) > 4000:
             return Found(None, f"{name[:200]!r} is not a file name")
         within = [inside for written in _spellings(name) for inside in self._places(written, folder)]
@@ -68,7 +71,7 @@ class PictureNames:
 
     def _folders(self, folder: str) -> list[str]:
         """Where the names of a table in this folder are looked for, in this order."""
-        images = posixpath.join(folder, "images")
+        images = f"{folder}/images" if folder else "images"
         return [images, folder] if images in self._known_folders else [folder]
 
     def _places(self, name: str, folder: str) -> Iterator[str]:

@@ -4,7 +4,6 @@ The names are those of huggingface.co/docs/hub/datasets-file-names-and-splits.
 """
 
 import logging
-import posixpath
 import re
 from collections.abc import Iterable, Mapping
 from typing import Literal
@@ -55,7 +54,7 @@ def split_folders(files: Iterable[str]) -> dict[str, Named]:
         files: names of pictures with `/`.
     """
     beside: dict[str, dict[str, Named]] = {}
-    for folder in {posixpath.dirname(file) for file in files}:
+    for folder in {file.rpartition("/")[0] for file in files}:
         while folder:
             above, _, name = folder.rpartition("/")
             beside.setdefault(above, {})[folder] = split_of_word(name)
@@ -75,9 +74,9 @@ def split_folders(files: Iterable[str]) -> dict[str, Named]:
 
 def part_of(file: str, folders: Mapping[str, Named]) -> str:
     """The split that a file lies in, the topmost one, or else its first folder; `.` where it lies in none."""
-    parts = posixpath.dirname(file).split("/")
+    parts = file.split("/")[:-1]
     above = ("/".join(parts[:count]) for count in range(1, len(parts) + 1))
-    return next((folder for folder in above if folder in folders), parts[0] or ".")
+    return next((folder for folder in above if folder in folders), parts[0] if parts else ".")
 
 
 def settle_splits(named: Mapping[str, Named], where: object, what: str) -> dict[str, Split | None]:

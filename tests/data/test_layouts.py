@@ -176,6 +176,7 @@ def test_the_cache_of_the_hub_is_read(tmp_path: Path) -> None:
         (["0.png->gone", TABLE + "0.png,a"], r"metadata.csv:2: image '0.png' is a link to 'gone', which is not there"),
         (["0.png=version https://git-lfs.github.com/spec/v1|oid", "0.txt=a"], "'0.png' is a Git LFS pointer"),
         (["0.png", "0.txt=version https://git-lfs.github.com/spec/v1|oid"], "0.txt: is a Git LFS pointer"),
+        (["0.png", "0.txt=a\0b\0"], "0.txt: not UTF-8 .*holds NULs"),
         (["A.JPG", TABLE + "a.jpg,a"], "image 'a.jpg' does not exist .*; there is 'A.JPG'"),
         (["0.png", TABLE + "0.jpg,a"], "image '0.jpg' does not exist .*; there is '0.png'"),
         (["x/0.png", TABLE + "0.png,a"], "image '0.png' does not exist .*; there is 'x/0.png'"),

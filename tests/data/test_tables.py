@@ -142,6 +142,9 @@ def test_tables_that_are_read(tmp_path: Path, table: str, content: str | bytes, 
         pytest.param(
             "csv", "version https://git-lfs.github.com/spec/v1\noid x\n", "metadata.csv: is a Git LFS pointer", id="LFS"
         ),
+        pytest.param(
+            "csv", 'image;prompt\n0.png;"a\n1.png;b"\n', r"looks like another row \('1.png;b\"", id="semicolons"
+        ),
         pytest.param("csv", "image,prompt\n", "no records", id="header alone"),
         pytest.param("jsonl", '{"image": "0.png", "prompt": "a",}', "metadata.jsonl:1: not JSON", id="jsonl: comma"),
         pytest.param(
