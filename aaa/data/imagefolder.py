@@ -205,7 +205,7 @@ def _distinct(pictures: Sequence[FolderPicture]) -> list[str]:
 def _splits(pictures: Sequence[FolderPicture], root: Path) -> list[Split | None]:
     """Where each record belongs: by a column `split`, else by the folder that it lies in."""
     if any(picture.split for picture in pictures):
-        parts = [picture.split or "" for picture in pictures]
+        parts = [picture.split or "(none)" for picture in pictures]
         named = {part: split_of_word(part) for part in dict.fromkeys(parts)}
         what = "the values of the column split"
     else:

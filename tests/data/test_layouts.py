@@ -81,6 +81,11 @@ TABLE = "metadata.csv=image,prompt|"
         pytest.param(["a b.png", TABLE + "a%20b.png,a"], {"a%20b.png": "a"}, id="a URL's escapes"),
         pytest.param(["0.png", TABLE + " 0.png ,a"], {" 0.png ": "a"}, id="blanks"),
         pytest.param(["0.png", TABLE + "0,a"], {"0": "a"}, id="without ending"),
+        pytest.param(
+            ["images/0.png", "images/metadata.csv=image,prompt|images/0.png,a"],
+            {"images/images/0.png": "a"},
+            id="of the root",
+        ),
         pytest.param([".hidden/0.png", TABLE + ".hidden/0.png,a"], {".hidden/0.png": "a"}, id="hidden, but named"),
         pytest.param(["0.png", "METADATA.CSV=image,prompt|0.png,a"], {"0.png": "a"}, id="table in capitals"),
         pytest.param(
@@ -209,6 +214,8 @@ SPLITS = [
     (["images/train2017", "images/val2017"], {"images/val2017"}),
     (["cats/train", "cats/test", "dogs/train", "dogs/test"], {"cats/test", "dogs/test"}),
     (["train", "holdout"], {"holdout"}),
+    (["train_images", "val_images"], {"val_images"}),
+    (["my-train", "my-test"], {"my-test"}),
     (["train", "extra", "test"], {"test"}),
 ]
 
