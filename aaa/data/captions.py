@@ -39,16 +39,16 @@ class Captions:
             )
         self.weights = {str(column): float(weight) for column, weight in columns.items()}
 
-    def require_any(self, present: Sequence[str], where: str) -> None:
-        """Settle which columns are read, and refuse a table that has none of them.
+    def settle(self, present: Sequence[str], where: str) -> None:
+        """Settle which columns are read, and refuse a table that lacks one of them: it would go unread in silence.
 
         Raises:
             UserError: naming the columns that there are.
         """
         if not self.weights:
             self.weights = {column_of(None, present, where, self.key, self.usual): 1.0}
-        if not any(column in present for column in self.weights):
-            raise UserError(missing(" or ".join(map(repr, self.weights)), present, where, self.key))
+        if absent := [column for column in self.weights if column not in present]:
+            raise UserError(missing(" or ".join(map(repr, absent)), present, where, self.key))
 
     def of(self, values: Mapping[str, Any]) -> dict[str, float]:
         """Prompts of a row and how often each is drawn, the first one first. Empty captions give way to others.

@@ -52,7 +52,7 @@ def read_csv(table: Path) -> Iterator[CsvRow]:
                     columns = _columns(row, f"{table}:{line}")
                 elif any(field.strip() for field in row):
                     values = dict(zip_longest(columns, row[: len(columns)]))
-                    yield CsvRow(line, values, _misfit(len(row), len(columns)))
+                    yield CsvRow(line, values, _misfit(row, columns))
     except UnicodeDecodeError as error:
         raise UserError(f"{table}: not a CSV file in UTF-8 ({error}).") from None
     except csv.Error as error:
@@ -84,11 +84,11 @@ def _columns(row: list[str], place: str) -> list[str]:
     return columns
 
 
-def _misfit(fields: int, columns: int) -> str | None:
-    if fields > columns:
+def _misfit(row: list[str], columns: list[str]) -> str | None:
+    if any(field.strip() for field in row[len(columns) :]):
         return "more fields than columns; a caption with a comma in it needs quotes"
-    if fields < columns:
-        return f"{fields} of {columns} fields; the row is cut short"
+    if any(columns[len(row) :]):
+        return f"{len(row)} of {len(columns)} fields; the row is cut short"
     return None
 
 

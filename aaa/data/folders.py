@@ -85,10 +85,14 @@ def why_unreadable(path: Path) -> str | None:
         if not path.is_file():
             return _no_file(path)
         with path.open("rb") as content:
-            beginning = content.read(64)
+            return pointer_to(content.read(64))
     except (OSError, ValueError, RuntimeError) as error:  # longer than the file system allows, a NUL, a loop of links
         return f"cannot be read ({reason(error)})"
-    return next((f"is {what}" for start, what in POINTERS.items() if beginning.startswith(start)), None)
+
+
+def pointer_to(content: bytes) -> str | None:
+    """What a file is, if by its first bytes it only points to what should be there."""
+    return next((f"is {what}" for start, what in POINTERS.items() if content.startswith(start)), None)
 
 
 def _no_file(path: Path) -> str:

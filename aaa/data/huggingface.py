@@ -1,6 +1,7 @@
 """Data sets of Hugging Face's `datasets` on disk: what `save_to_disk` writes, or a folder of Parquet files."""
 
 import logging
+import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -50,14 +51,14 @@ class HuggingFaceSource:
     ) -> None:
         self.background_color = require_color(background_color)
         captions = Captions(prompt_column, usual=TEXTS)
-        root = data_folder(path)
+        self._root = root = data_folder(path)
         self.files = _files(root, path)
         self._records: list[tuple[Any, str, int, dict[str, float], str | None]] = []
         loaded = _load(root, self.files)
         for name, split in loaded.items():
             where = f"data.path={path}"
             self.image_column = image_column = _image_column(split.features, image_column, where)
-            captions.require_any(split.column_names, where)
+            captions.settle(split.column_names, where)
             pictures = _undecoded(split.select_columns([image_column]), image_column, path)
             texts = split.select_columns([column for column in captions.weights if column in split.column_names])
             for index, row in enumerate(texts):
@@ -93,9 +94,21 @@ class HuggingFaceSource:
                 raise UserError("has no picture")
             if value["bytes"] is not None:
                 return decode_picture(value["bytes"], self.background_color)
-            return read_picture(Path(value["path"]), self.background_color)
+            return read_picture(self._named(value["path"]), self.background_color)
         except UserError as error:
             raise UserError(f"{split}[{row}]: {error}") from None
+
+    def _named(self, name: str) -> Path:
+        """A picture that is named instead of being there: relative to the data set, or absolute.
+
+        Raises:
+            UserError: if the name leads out of the data set.
+        """
+        inside = os.path.normpath(name)
+        if inside == ".." or inside.startswith("../"):
+            raise UserError(f"image {name[:200]!r} points outside {self._root}")
+        within = self._root / inside
+        return within if within.exists() else Path(inside)
 
 
 def _files(root: Path, path: str) -> list[Path]:

@@ -92,8 +92,9 @@ class ImageFolderSource:
         names = PictureNames(self.root, files)
         spoken_for: dict[str, list[str]] = {table: [] for table in tables.values()}
         alone: list[str] = []
+        tables_of = {folder: table_above(folder, tables) for folder in {file.rpartition("/")[0] for file in files}}
         for file in files:
-            table = table_above(posixpath.dirname(file), tables)
+            table = tables_of[file.rpartition("/")[0]]
             (alone if table is None else spoken_for[table]).append(file)
             if not is_picture(file) and not is_caption(file) and _base(file) not in TABLES:
                 _count_other(file, left_out)
@@ -204,11 +205,13 @@ def _distinct(pictures: Sequence[FolderPicture]) -> list[str]:
 def _splits(pictures: Sequence[FolderPicture], root: Path) -> list[Split | None]:
     """Where each record belongs: by a column `split`, else by the folder that it lies in."""
     if any(picture.split for picture in pictures):
-        parts = [picture.split or "" for picture in pictures]
+        parts = [picture.split or "(none)" for picture in pictures]
         named = {part: split_of_word(part) for part in dict.fromkeys(parts)}
         what = "the values of the column split"
     else:
         folders = split_folders(picture.file or picture.key for picture in pictures)
+        if not folders:
+            return [None] * len(pictures)
         parts = [part_of(picture.file or picture.key, folders) for picture in pictures]
         named = {part: folders.get(part, "unknown") for part in dict.fromkeys(parts)}
         what = "folders"

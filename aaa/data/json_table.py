@@ -84,7 +84,7 @@ def _as_list(table: Path) -> Iterator[Placed] | None:
         whole = json.loads(table.read_text(encoding=encoding_of_table(table)))
     except (ValueError, RecursionError):
         return None
-    return read_json(table) if isinstance(whole, list) and all(isinstance(row, dict) for row in whole) else None
+    return read_json(table) if _is_list_of_objects(whole) else None
 
 
 def _rows_of(content: dict[str, Any], table: Path) -> list[Any]:
@@ -93,7 +93,7 @@ def _rows_of(content: dict[str, Any], table: Path) -> list[Any]:
     Raises:
         UserError: if it is not clear which they are.
     """
-    lists = [value for value in content.values() if _all(value, list, dict)]
+    lists = [value for value in content.values() if _is_list_of_objects(value)]
     if len(lists) == 1:
         return lists[0]
     by_name = {name: value for name, value in content.items() if isinstance(value, dict)}
@@ -107,8 +107,8 @@ def _rows_of(content: dict[str, Any], table: Path) -> list[Any]:
     raise UserError(f"{table}: not a JSON list of objects, one a picture, but an object with the keys {keys}.")
 
 
-def _all(value: Any, outer: type, inner: type) -> bool:
-    return isinstance(value, outer) and bool(value) and all(isinstance(one, inner) for one in value)
+def _is_list_of_objects(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(one, dict) for one in value)
 
 
 def _object(place: str, row: Any) -> dict[str, Any]:

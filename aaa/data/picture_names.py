@@ -40,9 +40,13 @@ class PictureNames:
         """A picture by its name in a table.
 
         Args:
-            name: as the table has it: relative to the table or to a folder `images` beside it, or absolute.
+            name: as the table has it: relative to a folder `images` beside the table, to the table, or to the data
+                folder, whichever is found first; or absolute.
             folder: of the table, relative to the root.
         """
+        for place in self._folders(folder):  # as nearly all names are
+            if (file := f"{place}/{name}" if place else name) in self.files:
+                return Found(file)
         if "\0" in name or max(map(len, name.split("/"))) > 255 or len(name) > 4000:
             return Found(None, f"{name[:200]!r} is not a file name")
         within = [inside for written in _spellings(name) for inside in self._places(written, folder)]
@@ -68,8 +72,9 @@ class PictureNames:
 
     def _folders(self, folder: str) -> list[str]:
         """Where the names of a table in this folder are looked for, in this order."""
-        images = posixpath.join(folder, "images")
-        return [images, folder] if images in self._known_folders else [folder]
+        images = f"{folder}/images" if folder else "images"
+        places = [images, folder] if images in self._known_folders else [folder]
+        return [*places, ""] if folder else places
 
     def _places(self, name: str, folder: str) -> Iterator[str]:
         """Names relative to the root that this one may stand for, all of them within it."""
@@ -81,7 +86,7 @@ class PictureNames:
             return
         for place in self._folders(folder):
             file = posixpath.normpath(posixpath.join(place, name))
-            bound = f"{place}/" if place != folder else ""  # `..` leads out of images/, not out of a table's folder
+            bound = f"{place}/" if place not in (folder, "") else ""  # `..` may leave a table's folder, not images/
             if file.startswith(bound) and file != ".." and not file.startswith("../"):
                 yield file
 

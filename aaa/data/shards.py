@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from aaa.data.endings import CAPTION_SUFFIXES, is_document, is_hidden, picture_suffixes
+from aaa.data.endings import CAPTION_SUFFIXES, is_document, is_hidden, picture_suffixes, same_letters
 from aaa.data.folders import why_unreadable
 from aaa.data.left_out import LeftOut
 from aaa.data.texts import MAX_CAPTION_BYTES, decode_caption
@@ -53,7 +53,7 @@ def samples_of(shard: Path, called: str, more_texts: Collection[str], left_out: 
         if not parts or not _belongs(member, parts, f"{called}/{member.name}", more_texts, left_out):
             continue
         stem, _, ending = parts[-1].partition(".")
-        name = "/".join([*parts[:-1], stem])
+        name = same_letters("/".join([*parts[:-1], stem]))
         again = times[name, ending]  # of several files of one name the first is of the first sample of that name
         times[name, ending] += 1
         first_part = member.name[: len(member.name) - len(ending) - 1]

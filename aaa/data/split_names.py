@@ -4,7 +4,6 @@ The names are those of huggingface.co/docs/hub/datasets-file-names-and-splits.
 """
 
 import logging
-import posixpath
 import re
 from collections.abc import Iterable, Mapping
 from typing import Literal
@@ -49,23 +48,24 @@ def _one_word(name: str) -> str:
 
 def split_folders(files: Iterable[str]) -> dict[str, Named]:
     """Folders that are splits, wherever they lie: called as one, and with both `train` and one that is held out
-    among the folders beside them. A folder of pictures of trains is none.
+    among the folders beside them that are called alike (`train_images` and `val_images`). A folder of trains is none.
 
     Args:
         files: names of pictures with `/`.
     """
-    beside: dict[str, dict[str, Named]] = {}
-    for folder in {posixpath.dirname(file) for file in files}:
+    beside: dict[tuple[str, str], dict[str, Named]] = {}
+    for folder in {file.rpartition("/")[0] for file in files}:
         while folder:
             above, _, name = folder.rpartition("/")
-            beside.setdefault(above, {})[folder] = split_of_word(name)
+            split, rest = _split_and_rest(name)
+            beside.setdefault((above, rest), {})[folder] = split
             folder = above
     found: dict[str, Named] = {}
-    for folders in beside.values():
+    for (_, rest), folders in beside.items():
         known = {folder: split for folder, split in folders.items() if split != "unknown"}
         if len(set(known.values())) == 2:
             found |= known
-        elif "validation" in known.values():
+        elif not rest and "validation" in known.values():
             logger.warning(
                 "%s: folders of this name are held out only beside one called train; here they are trained on.",
                 _listed(known),
@@ -73,11 +73,20 @@ def split_folders(files: Iterable[str]) -> dict[str, Named]:
     return found
 
 
+def _split_and_rest(name: str) -> tuple[Named, str]:
+    """What a folder is by the first or the last word of its name, and the other words: `val_images`, `my-test`."""
+    words = re.split(r"[-_. ]+", re.sub(r"[-_. ]?\d*$", "", _one_word(name)))
+    for at in (0, -1):
+        if (split := split_of_word(words[at])) != "unknown":
+            return split, " ".join(words[1:] if at == 0 else words[:-1])
+    return "unknown", name
+
+
 def part_of(file: str, folders: Mapping[str, Named]) -> str:
     """The split that a file lies in, the topmost one, or else its first folder; `.` where it lies in none."""
-    parts = posixpath.dirname(file).split("/")
+    parts = file.split("/")[:-1]
     above = ("/".join(parts[:count]) for count in range(1, len(parts) + 1))
-    return next((folder for folder in above if folder in folders), parts[0] or ".")
+    return next((folder for folder in above if folder in folders), parts[0] if parts else ".")
 
 
 def settle_splits(named: Mapping[str, Named], where: object, what: str) -> dict[str, Split | None]:

@@ -1,13 +1,13 @@
 """Pictures with their prompts in the rows of tables."""
 
-import csv
 import posixpath
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from aaa.data.captions import Captions, Columns
 from aaa.data.columns import IMAGE_COLUMNS, column_of
-from aaa.data.endings import is_caption, is_picture, same_letters, without_suffix
+from aaa.data.endings import is_caption, is_picture, same_letters, suffix, without_suffix
 from aaa.data.folder_picture import FolderPicture
 from aaa.data.left_out import LeftOut
 from aaa.data.picture_names import PictureNames
@@ -35,10 +35,11 @@ def tabled_pictures(
     present = list(dict.fromkeys(column for row in rows for column in row.values if column))
     captions = Captions(prompt_column)
     image = column_of(image_column, present, table, "data.image_column", IMAGE_COLUMNS)
-    captions.require_any(present, table)
+    captions.settle(present, table)
     split = next((column for column in present if column.lower() == "split"), None)
+    separated = suffix(table) in (".csv", ".tsv")
     for row in rows:
-        swallowed = _swallowed(row, list(row.values).index(image)) if image in row.values else None
+        swallowed = _swallowed(row, list(row.values).index(image)) if separated else None
         yield from _of_row(row, swallowed, image, captions, split, table, names)
 
 
@@ -80,14 +81,11 @@ def _of_row(
 
 def _swallowed(row: Row, at: int) -> str | None:
     """What is wrong with a row whose caption holds further rows, between two quotes that were never meant as a pair."""
-    if not row.place.rpartition(":")[0].lower().endswith((".csv", ".tsv")):
-        return None
     for value in row.values.values():
-        lines = value.splitlines()[1:] if isinstance(value, str) and "\n" in value else []
-        for fields in csv.reader(lines):
-            if len(fields) > 1 and is_picture((fields[at : at + 1] or [""])[0].strip()):
-                row_within = ",".join(fields)[:60]
-                return f"the quoted text goes on over what looks like another row ({row_within!r}); is a quote missing?"
+        for line in value.splitlines()[1:] if isinstance(value, str) else ():
+            fields = re.split(r"[,;\t]", line)
+            if len(fields) > 1 and any(map(is_picture, fields[at : at + 1])):
+                return f"the quoted text goes on over what looks like another row ({line[:60]!r}); is a quote missing?"
     return None
 
 
@@ -95,11 +93,11 @@ def unnamed_files(table: str, files: Sequence[str], named: set[str], left_out: L
     """Count the pictures and captions that lie beside a table which does not speak of them."""
     captions = {same_letters(without_suffix(file)) for file in files if is_picture(file)}
     captions |= {same_letters(file) for file in files if is_picture(file)}
-    images = posixpath.join(posixpath.dirname(table), "images", "")
+    folder = table.removesuffix(posixpath.basename(table))
+    images = f"{folder}images/"
     for file in files:
         if is_picture(file) and file not in named:
-            twin = posixpath.join(images, posixpath.relpath(file, posixpath.dirname(table) or "."))
-            if twin in named:
+            if images + file.removeprefix(folder) in named:
                 left_out.add(f"pictures of the same name as one in {images}, which is read", file)
             else:
                 left_out.add(f"pictures that no row of {table} names", file)

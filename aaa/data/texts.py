@@ -3,7 +3,7 @@
 import codecs
 from pathlib import Path
 
-from aaa.data.folders import why_unreadable
+from aaa.data.folders import pointer_to, why_unreadable
 from aaa.errors import UserError
 
 MAX_CAPTION_BYTES = 2**20
@@ -25,9 +25,12 @@ def decode_caption(content: bytes) -> str:
     if len(content) > MAX_CAPTION_BYTES:
         raise UserError(f"is over {MAX_CAPTION_BYTES} bytes, more than any caption")
     try:
-        return content.decode(encoding_of(content)).strip()
+        text = content.decode(encoding_of(content)).strip()
     except UnicodeDecodeError as error:
         raise UserError(f"not UTF-8 ({error})") from None
+    if "\0" in text:
+        raise UserError("not UTF-8 (it holds NULs; save it as UTF-8)")
+    return text
 
 
 def read_caption(path: Path) -> str:
@@ -36,10 +39,17 @@ def read_caption(path: Path) -> str:
     Raises:
         UserError: that says what is wrong with it.
     """
-    if (problem := why_unreadable(path)) is not None:
-        raise UserError(problem)
-    with path.open("rb") as content:
-        return decode_caption(content.read(MAX_CAPTION_BYTES + 1))
+    try:
+        content = path.open("rb") if path.is_file() else None  # a pipe or a device would be read for ever
+    except OSError:
+        content = None
+    if content is None:
+        raise UserError(why_unreadable(path) or "cannot be read")
+    with content:
+        text = content.read(MAX_CAPTION_BYTES + 1)
+    if (pointer := pointer_to(text)) is not None:
+        raise UserError(pointer)
+    return decode_caption(text)
 
 
 def encoding_of_table(table: Path) -> str:

@@ -165,7 +165,7 @@ def _settle(captions: Captions, columns: list[str], where: str) -> None:
     """Choose the captions' column; a key of the .json that says the same as a file is nothing to warn of."""
     if not captions.weights and (first := next((name for name in TEXTS if name in columns), None)) is not None:
         captions.weights = {first: 1.0}
-    captions.require_any(columns, where)
+    captions.settle(columns, where)
 
 
 def _placed(sample: Sample, shard: int, captions: Captions) -> _Placed:

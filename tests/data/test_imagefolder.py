@@ -198,6 +198,8 @@ def test_prompts_are_drawn_from_several_columns(picture_folder: MakeFolder) -> N
     assert ImageFolderSource(str(root), prompt_column=["long", "short"])[0].prompts == {"a long one": 1.0, "a": 1.0}
     with pytest.raises(UserError, match="no column 'medium' or 'tiny'; there is: image, short, long"):
         ImageFolderSource(str(root), prompt_column=["medium", "tiny"])
+    with pytest.raises(UserError, match="no column 'lnog'; there is: image, short, long"):
+        ImageFolderSource(str(root), prompt_column={"short": 3, "lnog": 1})
     wrong: list[Any] = [{"short": 0}, {"short": "much"}, []]
     for columns in wrong:
         with pytest.raises(UserError, match=r"data\.prompt_column=.*weights above 0"):

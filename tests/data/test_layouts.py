@@ -81,6 +81,11 @@ TABLE = "metadata.csv=image,prompt|"
         pytest.param(["a b.png", TABLE + "a%20b.png,a"], {"a%20b.png": "a"}, id="a URL's escapes"),
         pytest.param(["0.png", TABLE + " 0.png ,a"], {" 0.png ": "a"}, id="blanks"),
         pytest.param(["0.png", TABLE + "0,a"], {"0": "a"}, id="without ending"),
+        pytest.param(
+            ["images/0.png", "images/metadata.csv=image,prompt|images/0.png,a"],
+            {"images/images/0.png": "a"},
+            id="of the root",
+        ),
         pytest.param([".hidden/0.png", TABLE + ".hidden/0.png,a"], {".hidden/0.png": "a"}, id="hidden, but named"),
         pytest.param(["0.png", "METADATA.CSV=image,prompt|0.png,a"], {"0.png": "a"}, id="table in capitals"),
         pytest.param(
@@ -176,6 +181,7 @@ def test_the_cache_of_the_hub_is_read(tmp_path: Path) -> None:
         (["0.png->gone", TABLE + "0.png,a"], r"metadata.csv:2: image '0.png' is a link to 'gone', which is not there"),
         (["0.png=version https://git-lfs.github.com/spec/v1|oid", "0.txt=a"], "'0.png' is a Git LFS pointer"),
         (["0.png", "0.txt=version https://git-lfs.github.com/spec/v1|oid"], "0.txt: is a Git LFS pointer"),
+        (["0.png", "0.txt=a\0b\0"], "0.txt: not UTF-8 .*holds NULs"),
         (["A.JPG", TABLE + "a.jpg,a"], "image 'a.jpg' does not exist .*; there is 'A.JPG'"),
         (["0.png", TABLE + "0.jpg,a"], "image '0.jpg' does not exist .*; there is '0.png'"),
         (["x/0.png", TABLE + "0.png,a"], "image '0.png' does not exist .*; there is 'x/0.png'"),
@@ -208,6 +214,8 @@ SPLITS = [
     (["images/train2017", "images/val2017"], {"images/val2017"}),
     (["cats/train", "cats/test", "dogs/train", "dogs/test"], {"cats/test", "dogs/test"}),
     (["train", "holdout"], {"holdout"}),
+    (["train_images", "val_images"], {"val_images"}),
+    (["my-train", "my-test"], {"my-test"}),
     (["train", "extra", "test"], {"test"}),
 ]
 

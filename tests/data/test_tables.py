@@ -51,6 +51,9 @@ def prompts(root: Path, **arguments: Any) -> dict[str, str]:
         pytest.param("csv", 'image,prompt\n0.png,"a ""b"" c"\n', {"0.png": 'a "b" c'}, id="quotes within quotes"),
         pytest.param("csv", ",image,prompt\n0,0.png,a\n", {"0.png": "a"}, id="pandas' index"),
         pytest.param("csv", "image,prompt,,\n0.png,a,,\n", {"0.png": "a"}, id="columns without a name"),
+        pytest.param(
+            "csv", "image,prompt,\n0.png,a\n1.png,b,,\n", {"0.png": "a", "1.png": "b"}, id="commas at the end"
+        ),
         pytest.param("csv", "Image,Caption\n0.png,a\n", {"0.png": "a"}, id="capitals"),
         pytest.param("csv", "filename,description\n0.png,a\n", {"0.png": "a"}, id="other usual names"),
         pytest.param("jsonl", '\n{"image": "0.png", "prompt": "a"}\n\n', {"0.png": "a"}, id="jsonl: blank lines"),
@@ -142,6 +145,7 @@ def test_tables_that_are_read(tmp_path: Path, table: str, content: str | bytes, 
         pytest.param(
             "csv", "version https://git-lfs.github.com/spec/v1\noid x\n", "metadata.csv: is a Git LFS pointer", id="LFS"
         ),
+        pytest.param("csv", 'image;prompt\n0.png;"a\n1.png;b"\n', "looks like another row .'1.png;b'", id="semicolons"),
         pytest.param("csv", "image,prompt\n", "no records", id="header alone"),
         pytest.param("jsonl", '{"image": "0.png", "prompt": "a",}', "metadata.jsonl:1: not JSON", id="jsonl: comma"),
         pytest.param(

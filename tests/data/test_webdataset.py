@@ -137,6 +137,7 @@ def test_folders_without_shards_or_pictures_are_named(tmp_path: Path) -> None:
 SAMPLES = [
     pytest.param(["0.png", "1.png", "0.txt=a", "1.txt=b"], {"0": "a", "1": "b"}, "", id="not side by side"),
     pytest.param(["./0.png", "0.txt=a"], {"./0": "a"}, "", id="names that begin with ./"),
+    pytest.param(["\u00e9.png", "e\u0301.txt=a"], {"\u00e9": "a"}, "", id="two Unicode forms"),
     pytest.param(["0.JPG", "0.TXT=a"], {"0": "a"}, "", id="capitals"),
     pytest.param(["0.jfif", "0.caption=a", "1.jp2", "1.caption=b"], {"0": "a", "1": "b"}, "", id="other endings"),
     pytest.param(["x.y/0.png", "x.y/0.txt=a"], {"x.y/0": "a"}, "", id="a folder with a dot"),
