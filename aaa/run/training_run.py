@@ -42,7 +42,7 @@ from aaa.run.resuming import checkpoint_to_go_on_from, restore
 from aaa.run.starting_weights import inherited_statistics, start_from
 from aaa.tracking.redaction import without_secrets
 from aaa.tracking.tracker import METRICS, RunInfo, Tracker, read_metrics
-from aaa.training.checkpoint import Snapshot, State, remove_unfinished, take_snapshot
+from aaa.training.checkpoint import Snapshot, State, load_state, remove_unfinished, take_snapshot
 from aaa.training.checkpoint_keeper import CheckpointKeeper, Keep, require_space
 from aaa.training.compiling import compile_model
 from aaa.training.ema import EMA
@@ -92,7 +92,8 @@ class TrainingRun:
         if config.init_from is not None and self.checkpoint is None:
             start_from(Path(config.init_from), model, config.model)
         self._resolved = without_secrets(OmegaConf.to_container(config, resolve=True))
-        self.cache, self.vae, *_ = open_latents(config, str(self.device))
+        trained_on = None if self.checkpoint is None else load_state(self.checkpoint).cache_fingerprint
+        self.cache, self.vae, *_ = open_latents(config, str(self.device), trained_on)
         self._keep_statistics()
         if trainer.trim_prompts:
             self.cache.trim_prompts()
