@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aaa.errors import UserError
+from aaa.printed import harmless, print_anything
 
 if TYPE_CHECKING:
     from aaa.reports.runs import Run
@@ -30,13 +32,18 @@ def main() -> None:
     parser.add_argument("--wandb", action="store_true", help="also save a view of these runs on W&B's site")
     parser.add_argument("--watch", action="store_true", help="only show the table, again and again while runs go on")
     arguments = parser.parse_args()
+    print_anything()
     try:
         watch(arguments.runs) if arguments.watch else compare(arguments)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {harmless(str(error))}", file=sys.stderr)
+        sys.exit(1)
+    except BrokenPipeError:  # `| head` has read enough; nothing more can be said to it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
-        print(f"error: {error.filename}: cannot be read or written ({error.strerror}).", file=sys.stderr)
+        named = harmless(str(error.filename))
+        print(f"error: {named}: cannot be read or written ({error.strerror}).", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -66,14 +73,15 @@ def compare(arguments: argparse.Namespace) -> None:
         _write_csv(runs, arguments.csv)
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(as_rows(runs), indent=2), encoding="utf-8")
-    console.print(f"Loss curves: {arguments.curves}" + (f"\nBy two settings: {arguments.map}" if mapped else ""))
+    by_two = f"\nBy two settings: {arguments.map}" if mapped else ""
+    console.print(harmless(f"Loss curves: {arguments.curves}{by_two}"), markup=False)
     if laws:
         console.print(f"By size: {arguments.scaling}", *(f"  {law}" for law in laws), sep="\n", markup=False)
-    console.print(f"Page: {arguments.html}")
+    console.print(harmless(f"Page: {arguments.html}"), markup=False)
     if arguments.wandb:
         from aaa.reports.wandb_view import save_view
 
-        console.print(save_view(runs, arguments.html.with_name("wandb_view.json")))
+        console.print(save_view(runs, arguments.html.with_name("wandb_view.json")), markup=False)
 
 
 def watch(paths: Sequence[Path]) -> None:
@@ -83,8 +91,10 @@ def watch(paths: Sequence[Path]) -> None:
     from aaa.reports.runs import read_runs
     from aaa.reports.table import comparison
 
-    with Live(comparison(read_runs(paths)), refresh_per_second=4) as live:
+    # No thread draws it: one would be left behind by `| head`, or hold the terminal when Ctrl-C comes.
+    with Live(comparison(read_runs(paths)), auto_refresh=False) as live:
         while True:
+            live.refresh()
             time.sleep(WATCH_SECONDS)
             live.update(comparison(read_runs(paths)))
 

@@ -4,6 +4,7 @@ Only hydra and omegaconf are imported here, so that `--help`, `--cfg job` and a 
 once, before torch is loaded.
 """
 
+import os
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from aaa.errors import UserError
+from aaa.errors import UserError, nearest
+from aaa.printed import harmless
+from aaa.ranges import RANGES, require_ranges
 from aaa.resolvers import register_resolvers
 from aaa.schema import (
     SCHEMAS,
@@ -22,6 +25,7 @@ from aaa.schema import (
     TrainConfig,
 )
 
+WANDB_MODES = ("online", "offline", "shared", "disabled", "dryrun", "run")
 PACKAGE = Path(__file__).resolve().parent
 # A wheel carries conf/ inside the package; a checkout has it beside the package.
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
@@ -35,14 +39,18 @@ def register() -> None:
     OmegaConf.register_new_resolver("config_groups", _list_groups, replace=True)
 
 
-def group_options() -> dict[str, list[str]]:
-    """The config groups of a training run with their options."""
-    folders = (
-        path
-        for path in sorted(CONF.iterdir())
-        if path.is_dir() and path.name not in ("hydra", "sample", "web", "bench")
-    )
-    return {folder.name: sorted(path.stem for path in folder.glob("*.yaml")) for folder in folders}
+def group_options(*roots: Path) -> dict[str, list[str]]:
+    """The config groups of a training run with their options.
+
+    Args:
+        roots: config folders; ours if none are given.
+    """
+    options: dict[str, set[str]] = {}
+    for root in roots or (CONF,):
+        for folder in root.iterdir():
+            if folder.is_dir() and folder.name not in ("hydra", "sample", "web", "bench"):
+                options.setdefault(folder.name, set()).update(path.stem for path in folder.glob("*.yaml"))
+    return {group: sorted(options[group]) for group in sorted(options)}
 
 
 def _list_groups() -> str:
@@ -78,10 +86,6 @@ def check_config(config: DictConfig) -> None:
         ("checkpoint.keep_last", 1 if checkpoint.keep_last is None else checkpoint.keep_last, 1),
         ("checkpoint.keep_best", checkpoint.keep_best, 0),
         ("checkpoint.keep_every_steps", checkpoint.keep_every_steps, 0),
-        ("sampling.steps", sampling.steps, 1),
-        ("sampling.num_images", sampling.num_images, 1),
-        ("sampling.guidance", sampling.guidance, 0),
-        ("sampling.seed", sampling.seed, 0),
         ("validation.num_records", config.validation.num_records, 1),
         ("validation.timesteps_per_record", config.validation.timesteps_per_record, 1),
         ("sweep.prune_after_steps", config.sweep.prune_after_steps or 0, 0),
@@ -93,7 +97,12 @@ def check_config(config: DictConfig) -> None:
         ("data.max_aspect_ratio", config.data.max_aspect_ratio, 1),
     ):
         if not least <= value < 2**62:
-            raise UserError(f"{key}={value}: must be at least {least}" + (" and finite." if value > 0 else "."))
+            raise UserError(f"{key}={value}: must be at least {least}" + (" and below 2^62." if value > 0 else "."))
+    require_ranges("sampling.", steps=sampling.steps, seed=sampling.seed, num_images=sampling.num_images)
+    if not 0 <= sampling.guidance <= RANGES["guidance"][1]:
+        raise UserError(
+            f"sampling.guidance={sampling.guidance}: must be at least 0 and at most {RANGES['guidance'][1]}."
+        )
     for key, share in (("trainer.ema_decay", trainer.ema_decay), ("trainer.prompt_dropout", trainer.prompt_dropout)):
         if not 0 <= share < 1:
             raise UserError(f"{key}={share}: must be at least 0 and less than 1.")
@@ -104,10 +113,26 @@ def check_config(config: DictConfig) -> None:
         raise UserError("budget.flops and budget.seconds both set trainer.max_steps: only one of them can.")
     if trainer.on_nonfinite not in ("stop", "skip"):
         raise UserError(f"trainer.on_nonfinite={trainer.on_nonfinite}: must be stop or skip.")
-    if not config.name or ".." in Path(config.name).parts or Path(config.name).is_absolute():
-        raise UserError(f"name={config.name!r}: must be the name of a folder under outputs/.")
+    _check_name(config.name)
+    _check_wandb_mode(config.logger)
     if not config.data.cache_dir:
         raise UserError("data.cache_dir='': must be a folder.")
+
+
+def _check_name(name: str) -> None:
+    """Refuse a name that makes no folder under outputs/."""
+    if not Path(name).parts or ".." in Path(name).parts or Path(name).is_absolute():
+        raise UserError(f"name={name!r}: must be the name of a folder under outputs/.")
+    if harmless(name, keep="") != name:
+        raise UserError(f"name={name!r}: has letters that are not shown, such as a line break. A folder has none.")
+
+
+def _check_wandb_mode(logger: Any) -> None:
+    """Refuse a `WANDB_MODE` that W&B does not know: it would say so after the model is made, and in other words."""
+    mode = os.environ.get("WANDB_MODE", "")
+    uses_it = isinstance(logger, DictConfig) and str(logger.get("_target_")).endswith("WandbLogger")
+    if uses_it and mode and mode not in WANDB_MODES:
+        raise UserError(f"WANDB_MODE={mode}: W&B knows no such mode. There is: {', '.join(WANDB_MODES)}.")
 
 
 def _refuse_unread(node: DictConfig, prefix: str, schema: Any) -> None:
@@ -115,7 +140,10 @@ def _refuse_unread(node: DictConfig, prefix: str, schema: Any) -> None:
     known = {f.name for f in fields(schema)}
     for key in map(str, node):
         if key not in known:
-            raise UserError(f"+{prefix}{key}: nothing reads this key. There is: {', '.join(sorted(known))}.")
+            there = sorted(known)
+            raise UserError(
+                f"+{prefix}{key}: nothing reads this key{nearest(key, there)}. There is: {', '.join(there)}."
+            )
         inner = OmegaConf.get_type(node, key)
         if is_dataclass(inner):
             _refuse_unread(node[key], f"{prefix}{key}.", inner)

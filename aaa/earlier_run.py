@@ -10,7 +10,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from aaa.config import CONF, group_options
 from aaa.errors import UserError
+from aaa.overrides import key_of, value_of
+from aaa.printed import command, train_command
 from aaa.tracking.redaction import HIDDEN, hide_argument
+from aaa.tracking.variables import agents_run
+from aaa.tracking.wandb_identity import kept_id
 from aaa.trust import foreign_targets, read_yaml_config
 
 COMPOSED, OVERRIDES = ".hydra/config.yaml", ".hydra/overrides.yaml"
@@ -43,7 +47,7 @@ def earlier_run(arguments: list[str]) -> EarlierRun | None:
         raise UserError("resume= goes on with a run and repeat= does one again: only one of them can be meant.")
     how = "repeat" if named["repeat"] else "resume"
     value = named[how]
-    sweep = "-m" in arguments or "--multirun" in arguments
+    sweep = bool({"-m", "--multirun"} & set(arguments))
     if value is None or (value == "auto" and sweep):  # each job of a sweep looks into its own folder
         return None
     if value == "auto":
@@ -51,19 +55,26 @@ def earlier_run(arguments: list[str]) -> EarlierRun | None:
     if sweep and how == "resume":
         raise UserError("resume=... goes on with one run; it cannot be swept over with -m.")
     folder = Path(value).absolute()
+    if folder.parent.name == "checkpoints" and (folder.parent.parent / COMPOSED).is_file():
+        if how == "resume":
+            raise UserError(
+                f"resume={value}: a run goes on from its newest checkpoint, in its own folder: "
+                f"resume={folder.parents[1]}. To go on from this one in a new folder: repeat={value}"
+            )
+        folder = folder.parent.parent
     if not (folder / COMPOSED).is_file():
         raise UserError(
             f"{how}={value}: there is no run in that folder (no {COMPOSED} in {folder}). "
             "Give the folder that training named when it started, outputs/NAME/TIMESTAMP."
         )
     saved = _saved_config(folder, f"{how}={value}")
-    if chosen := [a for a in arguments if a.partition("=")[0] in list(group_options())]:
+    if chosen := [a for a in arguments if key_of(a) in group_options()]:
         raise UserError(
             f"{chosen[0]}: a {how}{'d' if how == 'resume' else 'ed'} run keeps its config. Its groups cannot be "
             "swapped; single keys can be changed, e.g. trainer.max_steps=4800."
         )
     _refuse_foreign_code(saved, arguments, f"{how}={value}")
-    given = {argument.partition("=")[0] for argument in arguments}
+    given = {key_of(argument) for argument in arguments}
     if missing := [key for key in _hidden_keys(saved) if key not in given]:
         raise UserError(
             f"{how}={value}: {missing[0]} is a secret, which no run keeps. Give it again: {missing[0]}=VALUE. "
@@ -73,8 +84,8 @@ def earlier_run(arguments: list[str]) -> EarlierRun | None:
 
 
 def _value(arguments: list[str], key: str) -> str | None:
-    value = next((a.removeprefix(f"{key}=") for a in arguments if a.startswith(f"{key}=")), "").strip("'\"")
-    return None if value in ("", "null") else value
+    value = value_of(arguments, key)
+    return None if value in (None, "") else str(value)
 
 
 def _saved_config(folder: Path, asked: str) -> DictConfig:
@@ -89,7 +100,7 @@ def _saved_config(folder: Path, asked: str) -> DictConfig:
 
 def _refuse_foreign_code(saved: DictConfig, arguments: list[str], asked: str) -> None:
     """A config runs what its `_target_`s name; one that came from elsewhere may name anything."""
-    if _value(arguments, "trust_config") == "true":
+    if value_of(arguments, "trust_config") is True:
         return
     if foreign := foreign_targets(saved, CONF):
         raise UserError(
@@ -105,16 +116,19 @@ def _same_command(arguments: list[str]) -> EarlierRun | None:
     for folder in _runs() if chosen is None else [Path(chosen)]:
         if not (folder / OVERRIDES).is_file() or not (folder / COMPOSED).is_file():
             continue
+        if agents_run() not in (None, kept_id(folder)):
+            continue  # an agent's run is one run, whatever others have had the same overrides
         if _recorded_overrides(folder) != wanted:
             if chosen is not None:
                 raise UserError(
                     f"{RUN_DIR}={chosen} resume=auto: that folder holds a run of another command. Its overrides were: "
-                    f"{' '.join(_recorded_overrides(folder)) or 'none'}. To go on with it anyway: resume={chosen}"
+                    f"{command(*_recorded_overrides(folder)) or 'none'}. To go on with it anyway: "
+                    + train_command(resume=Path(chosen))
                 )
             continue
         saved = _saved_config(folder, "resume=auto")
         hidden = _hidden_keys(saved)
-        secrets = [argument for argument in arguments if argument.partition("=")[0].lstrip("+") in hidden]
+        secrets = [argument for argument in arguments if key_of(argument) in hidden]
         return EarlierRun("resume", folder.resolve(), ["resume=auto", *secrets])
     return None
 

@@ -8,6 +8,7 @@ import yaml
 from omegaconf import DictConfig
 
 from aaa.earlier_run import own_overrides
+from aaa.overrides import value_of
 from aaa.trust import read_yaml_config
 
 MULTIRUN = "multirun.yaml"  # Hydra leaves it in a sweep's folder
@@ -29,9 +30,13 @@ class FinishedRun:
 
 def earlier_sweep(arguments: list[str]) -> Path | None:
     """The newest folder of a sweep with the very same overrides, or None if there is none, or it is not wanted."""
-    if not {"-m", "--multirun"} & set(arguments) or "sweep.resume=true" not in [a.lower() for a in arguments]:
+    if not {"-m", "--multirun"} & set(arguments) or value_of(arguments, "sweep.resume") is not True:
         return None
     wanted = own_overrides(arguments)
+    chosen = [a.partition("=")[2].strip("'\"") for a in arguments if a.startswith("hydra.sweep.dir=")]
+    if chosen:
+        folder = Path(chosen[-1]).absolute()
+        return folder if _recorded(folder / MULTIRUN) == wanted else None
     found = sorted(Path("outputs").glob(f"**/{MULTIRUN}"), key=lambda path: path.stat().st_mtime, reverse=True)
     return next((path.parent.absolute() for path in found if _recorded(path) == wanted), None)
 

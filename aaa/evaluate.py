@@ -17,11 +17,15 @@ def evaluate(config: "DictConfig") -> None:
     """Print the metrics, write them as JSON, and the pictures beside them."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from aaa.assemble import build
+    from aaa.printed import one_line
+    from aaa.ranges import require_ranges
     from aaa.run.saved_evaluation import judge, run_of
     from aaa.tracking.files import cannot_write, replace_text
 
+    require_ranges(seed=config.seed, steps=config.steps, guidance=config.guidance)
     model = Path(config.saved_model)
     judged = judge(
         model,
@@ -44,7 +48,7 @@ def evaluate(config: "DictConfig") -> None:
         raise cannot_write(out, error) from None
     content = {"weights": str(judged.weights), "table": judged.table, "metrics": dict(judged.metrics)}
     replace_text(out / f"{name}.json", json.dumps(content, indent=2))
-    table = Table(title=str(judged.weights))
+    table = Table(title=Text(one_line(str(judged.weights))))
     table.add_column("metric")
     table.add_column("value", justify="right")
     table.add_column("standard error", justify="right")
@@ -60,7 +64,7 @@ def evaluate(config: "DictConfig") -> None:
 
 def main() -> None:
     """Entry point of `aaa-evaluate`."""
-    run(evaluate, "evaluate", texts=("saved_model", "out"), called={"model": "saved_model"})
+    run(evaluate, "evaluate", called={"model": "saved_model"})
 
 
 if __name__ == "__main__":

@@ -18,8 +18,10 @@ def sample(config: "DictConfig") -> None:
     from aaa.assemble import pick_device
     from aaa.evaluation.grid import make_grid
     from aaa.models.saved import find_saved
+    from aaa.ranges import RANGES, require_ranges
     from aaa.text_to_image import TextToImage
 
+    require_ranges(**{name: config[name] for name in RANGES if name in config})
     saved = find_saved(Path(config.model), config.weights, config.trust_config, config.heads)
     drawer = TextToImage(saved, pick_device(config.device), config.preview)
     pictures = drawer.draw(
@@ -44,9 +46,7 @@ def sample(config: "DictConfig") -> None:
 
 def main() -> None:
     """Entry point of `aaa-sample`."""
-    run(
-        sample, "sample", CONF / "sample", texts=("model", "prompt", "negative_prompt", "input_image", "preview", "out")
-    )
+    run(sample, "sample", CONF / "sample")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,18 @@ from typing import Any
 
 from omegaconf import MISSING
 
+HOLDS = "holds"  # of a text's metadata: `path`, or `prose` such as a prompt, in which every character is only itself
+
+
+def path_key(default: str | None = MISSING) -> Any:
+    """A key whose text is a path."""
+    return field(default=default, metadata={HOLDS: "path"})
+
+
+def prose_key(default: str | None = MISSING) -> Any:
+    """A key whose text is written for people."""
+    return field(default=default, metadata={HOLDS: "prose"})
+
 
 @dataclass
 class ModelConfig:
@@ -23,7 +35,8 @@ class ModelConfig:
         init: `scaled` (gates and output start at nothing) or `torch` (as the tutorial starts).
         in_channels: channels of the latents; follows from the encoder.
         text_dim: width of the prompt embeddings; follows from the encoder.
-        architecture: `_target_` of a class to make instead of ours, which gets these numbers (without init).
+        block: `_target_` of a class to make the blocks of instead of ours, which gets dim, heads and mlp_ratio.
+        architecture: `_target_` of a class to make instead of the whole model, which gets these numbers (without init).
     """
 
     name: str = MISSING
@@ -35,6 +48,7 @@ class ModelConfig:
     init: str = "scaled"
     in_channels: int = MISSING
     text_dim: int = MISSING
+    block: Any = None
     architecture: Any = None
 
 
@@ -63,9 +77,9 @@ class DataConfig:
     buckets: bool = False
     max_aspect_ratio: float = 2.0
     skip_unreadable: bool = False
-    cache_dir: str = ".cache/aaa"
-    license: str | None = None
-    attribution: str | None = None
+    cache_dir: str = path_key(".cache/aaa")
+    license: str | None = prose_key(None)
+    attribution: str | None = prose_key(None)
     source: Any = MISSING
 
 
@@ -75,14 +89,14 @@ class ImageFolderConfig(DataConfig):
 
     Attributes:
         root: the folder.
-        image_column: of the table: file names.
-        prompt_column: of the table: prompts; a list, or columns with weights, for several captions.
+        image_column: of the table: file names; null for the first usual name (image, file_name, ...).
+        prompt_column: of the table: prompts; null for prompt, text or caption; or several, with weights or without.
         background_color: what transparent pictures are laid on.
     """
 
-    root: str = MISSING
-    image_column: str = "image"
-    prompt_column: Any = "prompt"
+    root: str = path_key()
+    image_column: str | None = None
+    prompt_column: Any = None
     background_color: str = "white"
 
 
@@ -92,14 +106,14 @@ class LocatedConfig(DataConfig):
 
     Attributes:
         path: of the data set or the shards.
-        image_column: name of the pictures' column or file ending.
-        prompt_column: the same of the prompts.
+        image_column: name of the pictures' column or file ending; null for the first usual one.
+        prompt_column: the same of the prompts; or several, with weights or without.
         background_color: what transparent pictures are laid on.
     """
 
-    path: str = MISSING
-    image_column: str = "image"
-    prompt_column: Any = MISSING
+    path: str = path_key()
+    image_column: str | None = None
+    prompt_column: Any = None
     background_color: str = "white"
 
 
@@ -138,7 +152,7 @@ class TrainerConfig:
         max_steps: optimizer steps in all.
         batch_size: samples of a step, over all processes and micro-batches; `auto`: as many as fit.
         gradient_accumulation_steps: micro-batches of a step.
-        precision: `float32`, `bf16` (float32 weights, bf16 products) or `bf16_weights`.
+        precision: `float32`, `bf16` (float32 weights, bf16 products), `bf16_weights`; `auto`: bf16 if it is quick here.
         compile: torch.compile; falls back with a warning.
         gradient_checkpointing: recompute activations in the backward pass: less memory, more time.
         gradient_checkpointing_offload: keep what is recomputed from in the CPU's memory.
@@ -216,7 +230,7 @@ class SamplingConfig:
     guidance: float = 2.0
     num_images: int = 16
     seed: int = 0
-    preview: str | None = None
+    preview: str | None = path_key(None)
 
 
 @dataclass
@@ -286,11 +300,11 @@ class TrainConfig:
 
     name: str = MISSING
     seed: int = 0
-    resume: str | None = None
-    repeat: str | None = None
-    init_from: str | None = None
+    resume: str | None = path_key(None)
+    repeat: str | None = path_key(None)
+    init_from: str | None = path_key(None)
     trust_config: bool = False
-    output_dir: str = MISSING
+    output_dir: str = path_key()
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
@@ -318,32 +332,32 @@ class BenchConfig(TrainConfig):
 class SampleConfig:
     """Everything sampling can be told; an empty value means the model's own default."""
 
-    model: str = MISSING
-    prompt: str = MISSING
-    negative_prompt: str = ""
+    model: str = path_key()
+    prompt: str = prose_key()
+    negative_prompt: str = prose_key("")
     steps: int | None = None
     guidance: float | None = None
     seed: int = 0
     num_images: int = 4
     height: int | None = None
     width: int | None = None
-    input_image: str | None = None
+    input_image: str | None = path_key(None)
     denoising_strength: float = 1.0
-    preview: str | None = None
+    preview: str | None = path_key(None)
     weights: str = "ema"
     heads: int | None = None
     device: str = "auto"
     trust_config: bool = False
-    out: str = MISSING
+    out: str = path_key()
 
 
 @dataclass
 class WebConfig:
     """Everything the web page can be told."""
 
-    model: str = MISSING
+    model: str = path_key()
     port: int = 7860
-    preview: str | None = None
+    preview: str | None = path_key(None)
     heads: int | None = None
     device: str = "auto"
     trust_config: bool = False
@@ -353,7 +367,7 @@ class WebConfig:
 class EvaluateConfig:
     """Everything judging a saved model can be told; an empty value means the run's own."""
 
-    saved_model: str = MISSING
+    saved_model: str = path_key()
     evaluation: Any = MISSING
     weights: str = "ema"
     seed: int | None = None
@@ -361,7 +375,7 @@ class EvaluateConfig:
     guidance: float | None = None
     device: str = "auto"
     trust_config: bool = False
-    out: str | None = None
+    out: str | None = path_key(None)
 
 
 SCHEMAS: dict[str, type] = {

@@ -1,7 +1,6 @@
 """A trained model with its encoders: prompts in, pictures out."""
 
 import logging
-import math
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +21,7 @@ from aaa.encoders.protocols import HasWeights
 from aaa.errors import UserError
 from aaa.models.saved import SavedModel, find_saved
 from aaa.models.weights_file import require_numbers
+from aaa.ranges import require_ranges
 from aaa.training.checkpoint import load_weights
 
 logger = logging.getLogger(__name__)
@@ -120,7 +120,7 @@ class TextToImage:
             denoising_strength=denoising_strength,
         )
         last = deque(steps_taken, maxlen=1).pop()
-        return to_pictures(self.decoder.decode(last.latents))
+        return self._finished(last.latents)
 
     def draw_live(
         self, prompt: str, negative_prompt: str = "", **settings: Any
@@ -140,7 +140,14 @@ class TextToImage:
             if taken % every == 0:
                 yield taken, to_pictures(self.decoder.decode(step.predicted))
         assert latents is not None
-        yield taken, to_pictures(self.decoder.decode(latents))
+        yield taken, self._finished(latents)
+
+    def _finished(self, latents: torch.Tensor) -> list[Image.Image]:
+        if not latents.isfinite().all():
+            raise UserError(
+                "What was drawn are no finite numbers: a smaller guidance may help, unless the model itself is broken."
+            )
+        return to_pictures(self.decoder.decode(latents))
 
     def _steps(
         self,
@@ -160,14 +167,7 @@ class TextToImage:
         guidance = self.defaults.guidance if guidance is None else guidance
         height = self.resolution if height is None else height
         width = self.resolution if width is None else width
-        numbers = {"steps": steps, "num_images": num_images, "height": height, "width": width}
-        for name, value in numbers.items():
-            if value < 1:
-                raise UserError(f"{name}={value}: must be at least 1.")
-        if not math.isfinite(guidance):
-            raise UserError(f"guidance={guidance}: must be a finite number.")
-        if seed < 0:
-            raise UserError(f"seed={seed}: must be at least 0.")
+        require_ranges(steps=steps, guidance=guidance, seed=seed, num_images=num_images, height=height, width=width)
         if not 0 < denoising_strength <= 1:
             raise UserError(f"denoising_strength={denoising_strength}: must be above 0 and at most 1.")
         if denoising_strength < 1 and input_image is None:

@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from aaa.errors import UserError, reason
 
 MAX_BYTES, MAX_DEPTH = 64 * 2**20, 100
-OWN_CLASS = re.compile(r"(aaa\.(?:encoders|diffusion)\.\w+)\.(\w+)")
+OWN_CLASS = re.compile(r"(aaa\.(?:encoders|diffusion|models)\.\w+)\.(\w+)")
 
 
 def read_yaml_config(path: Path) -> DictConfig:
@@ -80,10 +80,10 @@ def targets_in(folder: Path) -> Collection[str]:
     return {target for path in folder.rglob("*.yaml") for target in pattern.findall(path.read_text(encoding="utf-8"))}
 
 
-def foreign_targets(config: DictConfig, conf: Path) -> list[str]:
+def foreign_targets(config: Any, conf: Path) -> list[str]:
     """What a config wants to run that neither our own conf/ names nor our own modules define."""
     known = targets_in(conf)
-    wanted = targets(OmegaConf.to_container(config, resolve=False))
+    wanted = targets(OmegaConf.to_container(config, resolve=False) if isinstance(config, DictConfig) else config)
     return [target for target in wanted if target not in known and not is_own_class(target)]
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from aaa.cli import run
 from aaa.config import CONF
 from aaa.errors import UserError
+from aaa.ranges import require_ranges
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -17,6 +18,7 @@ logger = logging.getLogger("aaa.web")  # which is __main__ where it is run as a 
 
 def web(config: "DictConfig") -> None:
     """Serve the page on this machine alone, until Ctrl-C."""
+    require_ranges(port=config.port, heads=config.heads)
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     try:
         import gradio  # noqa: F401 - so that what is missing is said before any weights are loaded
@@ -51,7 +53,7 @@ def web(config: "DictConfig") -> None:
 
 def main() -> None:
     """Entry point of `aaa-web`."""
-    run(web, "web", CONF / "web", texts=("model", "preview"))
+    run(web, "web", CONF / "web")
 
 
 if __name__ == "__main__":

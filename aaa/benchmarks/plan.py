@@ -3,18 +3,30 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
+from rich.text import Text
 
 from aaa.assemble import pick_device
 from aaa.benchmarks.subject import make_subject
 from aaa.config import check_config
 from aaa.errors import UserError
-from aaa.models.factory import count_parameters
+from aaa.models.costs import count_parameters
+from aaa.printed import harmless, one_line
 from aaa.run.budget import keep_to_parameters, seconds_of, steps_within
 from aaa.training.fitting import measure_footprint
+
+# What changes neither the time nor the memory nor the FLOPs of a step: runs that differ in it are measured once.
+COSTLESS = (
+    *("name", "seed", "output_dir", "resume", "repeat", "init_from", "trust_config"),
+    *("lr_scheduler", "checkpoint", "sampling", "validation", "budget", "sweep", "evaluation", "logger"),
+    *("optimizer.learning_rate", "optimizer.weight_decay", "data.cache_dir", "data.validation_fraction"),
+    *("model.name", "model.init", "trainer.batch_size", "trainer.max_steps", "trainer.max_skipped_steps"),
+    *(f"trainer.{what}_every_steps" for what in ("log", "validate", "sample", "save", "evaluate")),
+)
 
 
 @dataclass(frozen=True)
@@ -80,7 +92,7 @@ class Planner:
 
     def _measure(self, config: DictConfig, batch_size: int) -> tuple[int, int, float, float]:
         """Parameters, FLOPs a sample, bytes and seconds of a step."""
-        key = repr((config.model, config.encoder, config.optimizer, config.trainer.precision, batch_size))
+        key = _cost_key(config, batch_size)
         if key not in self._measured:
             device = pick_device(config.trainer.device)
             subject = make_subject(config, device, precision=config.trainer.precision, compiled=False)
@@ -95,19 +107,28 @@ class Planner:
         return self._measured[key]
 
 
+def _cost_key(config: DictConfig, batch_size: int) -> str:
+    """All of a config but what is known not to change what a step takes, so that what is forgotten costs time only."""
+    told: Any = OmegaConf.to_container(config, resolve=False)
+    for name in COSTLESS:
+        group, _, key = name.rpartition(".")
+        (told[group] if group else told).pop(key, None)
+    return repr((told, batch_size))
+
+
 def as_table(plans: Sequence[Plan]) -> Table:
     """A row a run, and what they take together."""
     table = Table(title=f"{len(plans)} runs planned" if len(plans) > 1 else "1 run planned")
     for column in ("#", "run", "width x depth", "parameters", "steps", "samples", "FLOPs", "GiB", "time"):
         table.add_column(column, justify="left" if column == "run" else "right", overflow="fold")
     for number, plan in enumerate(plans):
-        name = " ".join(plan.overrides)
+        name = one_line(" ".join(plan.overrides))
         if plan.problem:
-            table.add_row(str(number), f"{name}\n{plan.problem}", *["-"] * 7)
+            table.add_row(str(number), Text(f"{name}\n{harmless(plan.problem)}"), *["-"] * 7)
             continue
         table.add_row(
             str(number),
-            name,
+            Text(name),
             f"{plan.dim} x {plan.depth}",
             f"{plan.parameters:,}",
             f"{plan.steps:,}",

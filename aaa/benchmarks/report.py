@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
+
+from aaa.reports.cells import cell
 
 
 @dataclass(frozen=True)
@@ -30,12 +33,12 @@ class Report:
     def table(self) -> Table:
         """The rows for the terminal."""
         columns = self.columns or list(dict.fromkeys(key for row in self.rows for key in row))
-        table = Table(title=self.title, caption="\n".join(self.notes), caption_justify="left")
+        table = Table(title=Text(self.title), caption=Text("\n".join(self.notes)), caption_justify="left")
         for column in columns:
             numeric = any(isinstance(row.get(column), int | float) for row in self.rows)
             table.add_column(column, justify="right" if numeric else "left", overflow="fold")
         for row in self.rows:
-            table.add_row(*(_short(row.get(column)) for column in columns))
+            table.add_row(*(cell(row.get(column)) for column in columns))
         return table
 
     def save(self, folder: Path, environment: dict[str, Any]) -> None:
@@ -72,9 +75,3 @@ class Report:
         axis.grid(alpha=0.3)
         figure.savefig(path, dpi=110)
         plt.close(figure)
-
-
-def _short(value: object) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,9 +1,12 @@
 """The model card: what a stranger must know of a trained model."""
 
-import json
 from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
+
+import yaml
+
+from aaa.printed import harmless, markdown, one_line
 
 SAMPLES = "samples.png"
 # Metrics that a card reports, by what it calls them.
@@ -46,20 +49,14 @@ def model_card(
         "precision": trainer["precision"],
         "device": device,
     }
-    table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
+    table = "\n".join(f"| {name} | {markdown(value)} |" for name, value in rows.items())
     samples = f"![Pictures drawn at the end of training]({SAMPLES})\n\n" if has_samples else ""
-    attribution = data.get("attribution") or (
-        f"Trained on {data['name']}, whose licence the run was not told (data.license, data.attribution)."
+    attribution = harmless(data.get("attribution") or "") or (
+        f"Trained on {markdown(data['name'])}, whose licence the run was not told (data.license, data.attribution)."
     )
     return f"""---
-library_name: aaa
-pipeline_tag: text-to-image
-license: {data.get("license") or "other"}
-tags:
-- diffusion-transformer
-- flow-matching
----
-# {config["name"]}
+{_hub_metadata(data.get("license") or "other")}---
+# {markdown(config["name"])}
 
 A text-to-image diffusion transformer trained from scratch.
 
@@ -73,7 +70,7 @@ A text-to-image diffusion transformer trained from scratch.
 from aaa.text_to_image import TextToImage
 
 model = TextToImage.from_pretrained(".")  # this folder
-pictures = model.draw({json.dumps(prompt, ensure_ascii=False)}, num_images=4, seed=0)
+pictures = model.draw({prompt!r}, num_images=4, seed=0)
 pictures[0].save("picture.png")
 ```
 
@@ -84,6 +81,16 @@ pictures[0].save("picture.png")
 The model has only seen its training data: what that shows, and what rights there are in it, holds for the
 pictures it draws too.{_encoder_notes(encoder)}
 """
+
+
+def _hub_metadata(license_name: str) -> str:
+    metadata = {
+        "library_name": "aaa",
+        "pipeline_tag": "text-to-image",
+        "license": one_line(license_name),
+        "tags": ["diffusion-transformer", "flow-matching"],
+    }
+    return yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True, width=10**9)
 
 
 def _training_figures(metrics: Sequence[Mapping[str, Any]]) -> dict[str, str]:
@@ -107,4 +114,5 @@ def _encoder_notes(encoder: Mapping[str, Any]) -> str:
     names = [encoder[part]["model_id"] for part in ("vae", "text_encoder") if "model_id" in encoder[part]]
     if not names:
         return ""
-    return f"\n\nIt needs {' and '.join(names)}, which are not part of this folder and have licences of their own."
+    listed = " and ".join(map(markdown, names))
+    return f"\n\nIt needs {listed}, which are not part of this folder and have licences of their own."

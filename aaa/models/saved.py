@@ -1,6 +1,7 @@
 """Trained models on disk: what a run folder, a checkpoint or a model/ folder holds, found and written."""
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from aaa.errors import UserError
 from aaa.models.weights_file import DiTNumbers, read_dit_numbers
 from aaa.schema import SamplingConfig
 from aaa.trust import is_own_class, read_json_config, read_yaml_config, targets
+
+logger = logging.getLogger(__name__)
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 RUN_CONFIG = "config.yaml"
@@ -48,9 +51,9 @@ def find_saved(path: Path, weights: str, trust_config: bool, heads: int | None =
     """Find the weights and the config of a trained model.
 
     Args:
-        path: a run folder (its finished model, else its newest checkpoint), a checkpoint, a model/ folder, or a file
-            of weights alone such as DiffSynth's tutorial saves.
-        weights: `ema` or `raw`, for checkpoints that have both.
+        path: a run folder (its finished model, else its newest checkpoint), a checkpoint, a model/ folder, a file of
+            weights in one of these, or a file of weights alone such as DiffSynth's tutorial saves.
+        weights: `ema` or `raw`, for checkpoints that have both; a file is what it is.
         trust_config: let the config name any class, not only aaa's own.
         heads: attention heads, for a file that does not say how many it has.
 
@@ -62,13 +65,13 @@ def find_saved(path: Path, weights: str, trust_config: bool, heads: int | None =
     if not path.exists():
         raise UserError(f"model={path}: there is no such folder.")
     if path.suffix == ".safetensors" and path.is_file():
-        return SavedModel(path, tutorial_config(read_dit_numbers(path, heads)))
-    if not path.is_dir():
+        saved = _from_file(path, heads)
+    elif not path.is_dir():
         raise UserError(
             f"model={path}: not a folder, nor a .safetensors file. Give a run folder, one of its checkpoints or its "
             "model/ folder. (Pickled weights, .pth or .ckpt, can run code when they are loaded and are not read.)"
         )
-    if (path / CONFIG).is_file():
+    elif (path / CONFIG).is_file():
         saved = SavedModel(path / WEIGHTS, read_json_config(path / CONFIG))
     elif (path / STATE).is_file():
         if (problem := damage(path, DRAWN_WITH)) is not None:
@@ -95,14 +98,21 @@ def find_saved(path: Path, weights: str, trust_config: bool, heads: int | None =
     return saved
 
 
+def foreign_to_sampling(config: Mapping[str, Any]) -> list[str]:
+    """What the config of a run or model wants to run for sampling that is not part of aaa."""
+    return [target for target in targets(sampling_config(config)) if not is_own_class(target)]
+
+
 def saved_statistics(path: Path) -> LatentStatistics | None:
-    """What the model of a run folder, checkpoint or model/ folder had its latents normalised by, if by anything.
+    """What the model of a run, a checkpoint, a model/ folder or a file in them had its latents normalised by, if any.
 
     Raises:
         UserError: if there is no model there.
     """
     if (path / RUN_CONFIG).is_file():
         config: dict[str, Any] = _read_run_config(path / RUN_CONFIG)
+    elif path.is_file():
+        config = _config_beside(path) or {}
     else:
         config = find_saved(path, weights="ema", trust_config=True).config
     vae = config.get("encoder", {}).get("vae", {})
@@ -141,14 +151,49 @@ def write_config(folder: Path, config: Mapping[str, Any]) -> None:
     (folder / CONFIG).write_text(json.dumps(config, indent=2), encoding="utf-8")
 
 
+def _from_file(file: Path, heads: int | None) -> SavedModel:
+    """A file of weights with the config of the folder that it lies in; one that lies alone is the tutorial's."""
+    if (config := _config_beside(file)) is not None:
+        return SavedModel(file, config)
+    widths = read_dit_numbers(file, heads or 1)  # how many heads there are is not what matters first
+    tutorial = tutorial_config(widths)
+    encoded = {"in_channels": tutorial["encoder"]["latent_channels"], "text_dim": tutorial["encoder"]["prompt_dim"]}
+    other = {key: value for key, value in asdict(widths).items() if encoded.get(key, value) != value}
+    if other:
+        told = ", ".join(f"{key} is {value}, the tutorial's {encoded[key]}" for key, value in other.items())
+        raise UserError(
+            f"model={file}: no {CONFIG} lies beside it that says which encoders it was trained with, and they are not "
+            f"the tutorial's: {told}. Give its run folder, its checkpoint or its model/ folder, or the file in there."
+        )
+    logger.info("No %s lies beside %s: its encoders are taken to be those of the tutorial.", CONFIG, file)
+    return SavedModel(file, tutorial | {"model": asdict(read_dit_numbers(file, heads))})
+
+
+def _config_beside(file: Path) -> dict[str, Any] | None:
+    """The config that goes with a file of weights: of the model/ folder or the checkpoint that it is part of."""
+    for place in dict.fromkeys((file, file.resolve())):  # a link is looked at from both its ends
+        folder = place.parent
+        if (folder / STATE).is_file() and place.name in DRAWN_WITH:
+            if (problem := damage(folder, [place.name])) is not None:
+                raise UserError(f"model={file}: the checkpoint is damaged: {problem}.")
+            return _config_of_checkpoint(folder)
+        # Folders of others have a config.json too.
+        if (folder / CONFIG).is_file() and "encoder" in (config := read_json_config(folder / CONFIG)):
+            return config
+    return None
+
+
 def _from_checkpoint(checkpoint: Path, weights: str) -> SavedModel:
-    run = checkpoint.parent.parent
-    if not (run / RUN_CONFIG).is_file():
-        raise UserError(f"model={checkpoint}: the config.yaml of its run is not in {run}.")
-    config = _read_run_config(run / RUN_CONFIG)
     ema = checkpoint / AVERAGE
     chosen = ema if weights == "ema" and ema.is_file() else checkpoint / MODEL
-    return SavedModel(chosen, sampling_config(config))
+    return SavedModel(chosen, _config_of_checkpoint(checkpoint))
+
+
+def _config_of_checkpoint(checkpoint: Path) -> dict[str, Any]:
+    run = checkpoint.absolute().parent.parent
+    if not (run / RUN_CONFIG).is_file():
+        raise UserError(f"model={checkpoint}: the config.yaml of its run is not in {run}.")
+    return sampling_config(_read_run_config(run / RUN_CONFIG))
 
 
 def _read_run_config(path: Path) -> dict[str, Any]:
@@ -162,9 +207,8 @@ def _read_run_config(path: Path) -> dict[str, Any]:
 
 
 def _refuse_foreign_code(config: Any, path: Path) -> None:
-    for target in targets(config):
-        if not is_own_class(target):
-            raise UserError(
-                f"model={path}: its config wants to run {target!r}, which is not part of aaa. "
-                "If you know where it comes from: trust_config=true"
-            )
+    if foreign := foreign_to_sampling(config):
+        raise UserError(
+            f"model={path}: its config wants to run {foreign[0]!r}, which is not part of aaa. "
+            "If you know where it comes from: trust_config=true"
+        )

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from aaa.printed import plot_label
 from aaa.reports.runs import Run
 
 LABELS = {"step": "optimizer steps", "samples": "samples", "seconds": "seconds of training"}
@@ -19,7 +20,9 @@ def draw_curves(runs: list[Run], path: Path) -> None:
         for row, metric in enumerate(("train/loss", "val/loss")):
             for number, run in enumerate(runs):
                 xs, ys = run.curve(x, metric)
-                axes[row, column].plot(xs, ys, color=f"C{number % 10}", label=run.name, marker="." if row else "")
+                axes[row, column].plot(
+                    xs, ys, color=f"C{number % 10}", label=plot_label(run.name), marker="." if row else ""
+                )
             axes[row, column].set(xlabel=label, yscale="log", ylabel=metric if column == 0 else "")
             axes[row, column].grid(alpha=0.3)
     if len(runs) <= 12:

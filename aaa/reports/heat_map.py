@@ -4,6 +4,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from aaa.printed import plot_label
 from aaa.reports.runs import Run, differing_keys
 
 
@@ -47,7 +48,7 @@ def draw_heat_map(runs: list[Run], path: Path) -> bool:
             axis.text(column, row, f"{value:.3g}", ha="center", va="center", bbox={"color": "white", "alpha": 0.7})
     axis.set_xticks(range(len(xs)), [f"{x:g}" for x in xs])
     axis.set_yticks(range(len(ys)), [f"{y:g}" for y in ys])
-    axis.set(xlabel=keys[0], ylabel=keys[1], title="validation loss")
+    axis.set(xlabel=plot_label(keys[0]), ylabel=plot_label(keys[1]), title="validation loss")
     figure.savefig(path, dpi=110)
     plt.close(figure)
     return True

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from aaa.printed import plot_label
 from aaa.reports.runs import Run
 
 LEAST = 3  # different models, for a line to mean anything
@@ -81,7 +82,7 @@ def draw_scaling(runs: Sequence[Run], path: Path) -> list[str]:
         xs, losses, names = ([point[place] for point in found] for place in range(3))
         axis.scatter(xs, losses, zorder=3)
         for x, loss, name in zip(xs, losses, names, strict=True):
-            axis.annotate(name, (x, loss), textcoords="offset points", xytext=(5, 5), fontsize="small")
+            axis.annotate(plot_label(name), (x, loss), textcoords="offset points", xytext=(5, 5), fontsize="small")
         axis.set(xscale="log", yscale="log", xlabel=label, ylabel="validation loss" if key == "parameters" else "")
         axis.grid(alpha=0.3, which="both")
         if len(set(xs)) >= LEAST:

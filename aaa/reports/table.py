@@ -5,6 +5,7 @@ from typing import Any
 from rich.table import Table
 
 from aaa.errors import UserError
+from aaa.reports.cells import cell
 from aaa.reports.paired import difference, find_setting, fold_seeds
 from aaa.reports.runs import Run, differing_keys
 
@@ -29,13 +30,13 @@ def comparison(runs: list[Run]) -> Table:
     )
     table.add_column("run", overflow="fold")
     for key in keys:
-        table.add_column(key.removesuffix("._target_"), overflow="fold")
+        table.add_column(cell(key.removesuffix("._target_")), overflow="fold")
     for metric in metrics:
         table.add_column(SHOWN[metric], justify="right")
     table.add_column("best", justify="right")
     for run in sorted(runs, key=_by_loss):
-        values = [_short(run.setting(key)) for key in keys] + [_short(run.last(metric)) for metric in metrics]
-        table.add_row(run.name, *values, _short(run.best("val/loss")))
+        values = [cell(run.setting(key)) for key in keys] + [cell(run.last(metric)) for metric in metrics]
+        table.add_row(cell(run.name), *values, cell(run.best("val/loss")))
     return table
 
 
@@ -69,7 +70,7 @@ def verdicts(runs: list[Run], baseline: str | None = None) -> Table | None:
         return None
     against = settings[0] if baseline is None else find_setting(settings, baseline)
     table = Table(
-        title=f"Validation loss less that of {'the best, ' if baseline is None else ''}{against.name}",
+        title=cell(f"Validation loss less that of {'the best, ' if baseline is None else ''}{against.name}"),
         caption="[ ]: 95% interval, of each row by itself. Over pictures: of these very models, not of other seeds.",
     )
     for column in ("setting", "val loss", "difference", "over", "is it better?"):
@@ -78,24 +79,18 @@ def verdicts(runs: list[Run], baseline: str | None = None) -> Table | None:
         loss = sum(setting.losses) / len(setting.losses)
         folded = f"{loss:.4f}" + (f" ± {setting.deviation:.4f}" if setting.deviation is not None else "")
         if setting is against:
-            table.add_row(setting.name, folded, "", "", "the baseline")
+            table.add_row(cell(setting.name), folded, "", "", "the baseline")
             continue
         try:
             found = difference(setting, against)
         except UserError as error:
-            table.add_row(setting.name, folded, "-", "-", str(error))
+            table.add_row(cell(setting.name), folded, "-", "-", cell(str(error)))
             continue
         verdict = ("worse" if found.mean > 0 else "better") if found.is_clear else "cannot be told"
-        table.add_row(setting.name, folded, str(found), f"{found.count} {found.over}", verdict)
+        table.add_row(cell(setting.name), folded, cell(str(found)), f"{found.count} {found.over}", verdict)
     return table
 
 
 def _by_loss(run: Run) -> float:
     loss = run.last("val/loss")
     return float("inf") if loss is None or loss != loss else loss
-
-
-def _short(value: object) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

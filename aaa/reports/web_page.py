@@ -1,5 +1,6 @@
 """The page on which a trained model is tried."""
 
+import html
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -12,6 +13,7 @@ from aaa.assemble import pick_device
 from aaa.checkpoint_folders import AVERAGE, checkpoints, step_of
 from aaa.errors import UserError
 from aaa.models.saved import RUN_CONFIG, find_saved
+from aaa.printed import markdown
 from aaa.text_to_image import TextToImage
 
 LOADED = 4  # models that are kept at once
@@ -103,13 +105,13 @@ def make_page(drawers: Drawers) -> gr.Blocks:
                     yield finished + shown, f"{name}: step {taken}", gr.skip(), before
                 finished += shown
         except UserError as error:
-            raise gr.Error(str(error)) from None
+            raise gr.Error(html.escape(str(error))) from None
         told = [(picture, f"{prompt} ({caption})") for picture, caption in finished]
         kept = (told + before)[:GALLERY]
         yield finished, f"Drew {len(finished)}", kept, kept
 
     with gr.Blocks(title=f"aaa: {drawers.path}") as page:
-        gr.Markdown(f"## {drawers.path}")
+        gr.Markdown(f"## {markdown(str(drawers.path))}")
         with gr.Row():
             with gr.Column(scale=1):
                 prompt = gr.Textbox(label="Prompt", lines=2, autofocus=True)

@@ -4,8 +4,17 @@ import logging
 from pathlib import Path
 
 import torch
+from omegaconf import OmegaConf
+
+from aaa.config import CONF
+from aaa.earlier_run import COMPOSED
+from aaa.models.saved import RUN_CONFIG, foreign_to_sampling
+from aaa.printed import compare_command, sample_command, train_command
+from aaa.trust import foreign_targets, read_yaml_config
 
 logger = logging.getLogger(__name__)
+
+TRUST = ["trust_config=true"]
 
 
 def announce(
@@ -35,7 +44,7 @@ def announce(
     logger.info("Run folder: %s", folder)
 
 
-def say_what_next(folder: Path, prompt: str, *, steps: int, stopped: bool) -> None:
+def say_what_next(folder: Path, prompt: str, *, steps: int, stopped: bool, longer: str | None = None) -> None:
     """The commands that one wants now.
 
     Args:
@@ -43,22 +52,31 @@ def say_what_next(folder: Path, prompt: str, *, steps: int, stopped: bool) -> No
         prompt: one that the model knows.
         steps: taken so far.
         stopped: whether a signal ended the run early.
+        longer: the command that trains for twice as long, where that is not to resume.
     """
     if stopped:
-        logger.info("Stopped at step %d. To go on: python -m aaa.train resume=%s", steps, folder)
+        logger.info("Stopped at step %d. To go on: %s", steps, train_command(*_trust_to_resume(folder), resume=folder))
         return
     logger.info(
-        "Done: %s\n"
-        '  sample:  python -m aaa.sample model=%s prompt="%s"\n'
-        "  resume:  python -m aaa.train resume=%s trainer.max_steps=%d\n"
-        "  compare: python -m aaa.compare %s",
+        "Done: %s\n  sample:  %s\n  longer:  %s\n  compare: %s",
         folder,
-        folder,
-        prompt.replace('"', "'"),
-        folder,
-        2 * steps,
-        folder.parent,
+        sample_command(folder, prompt, *_trust_to_sample(folder)),
+        longer or train_command(f"trainer.max_steps={2 * steps}", *_trust_to_resume(folder), resume=folder),
+        compare_command([folder.parent]),
     )
+
+
+def _trust_to_resume(folder: Path) -> list[str]:
+    """What a command needs that goes on with a run of code which is not ours."""
+    config = folder / COMPOSED
+    return TRUST if config.is_file() and foreign_targets(read_yaml_config(config), CONF) else []
+
+
+def _trust_to_sample(folder: Path) -> list[str]:
+    config = folder / RUN_CONFIG
+    if not config.is_file():
+        return []
+    return TRUST if foreign_to_sampling(OmegaConf.to_container(read_yaml_config(config))) else []  # type: ignore[arg-type]
 
 
 def describe_device(device: torch.device) -> str:

@@ -8,6 +8,7 @@ import yaml
 
 from aaa.earlier_run import OVERRIDES
 from aaa.earlier_sweep import MULTIRUN
+from aaa.printed import one_line
 from aaa.tracking.redaction import hide_argument
 
 MAX_LENGTH = 120
@@ -32,7 +33,7 @@ def run_name(name: str, overrides: Sequence[str], sweep: Path | None) -> str:
     for override in told:
         key, _, value = override.lstrip("+~").partition("=")
         parts.append(f"{key.rpartition('.')[2]}={value}")
-    return " ".join(parts)[:MAX_LENGTH]
+    return one_line(" ".join(parts))[:MAX_LENGTH]
 
 
 def overrides_of(run: Path, given: Sequence[str]) -> list[str]:

@@ -50,17 +50,17 @@ class Judged:
 
 
 def run_of(model: Path) -> Path:
-    """The run folder that a run folder, a checkpoint or an exported model belongs to.
+    """The run folder that a run folder, a checkpoint, an exported model or a file of weights in these belongs to.
 
     Raises:
         UserError: if it belongs to none.
     """
-    for folder in (model, model.parent, model.parent.parent):
+    for folder in (model, *model.absolute().parents[:3]):
         if (folder / RUN_CONFIG).is_file():
             return folder
     raise UserError(
         f"model={model}: neither a run folder (with {RUN_CONFIG}) nor inside one. A model is judged on the data of "
-        "its run: give the run folder, one of its checkpoints or its model/ folder."
+        "its run: give the run folder, one of its checkpoints, its model/ folder or a file of weights in them."
     )
 
 

@@ -27,7 +27,11 @@ def start_from(path: Path, model: nn.Module, numbers: Mapping[str, Any]) -> None
     Raises:
         UserError: if they are those of a model of another size.
     """
-    file = path if path.is_file() else find_saved(path, weights="ema", trust_config=False).weights
+    # Nothing that its config names is run for its weights.
+    try:
+        file = path if path.is_file() else find_saved(path, weights="ema", trust_config=True).weights
+    except UserError as error:
+        raise UserError(str(error).replace("model=", "init_from=", 1)) from None
     if other := other_numbers(file, numbers):
         fitting = " ".join(f"model.{key}={value}" for key, value in other.items())
         raise UserError(f"init_from={path}: holds a model of another size. To train that one: {fitting}")
@@ -37,4 +41,4 @@ def start_from(path: Path, model: nn.Module, numbers: Mapping[str, Any]) -> None
 
 def inherited_statistics(place: Path) -> LatentStatistics | None:
     """What the weights that are taken up from there were trained to have latents normalised by, if they say so."""
-    return saved_statistics(place) if place.is_dir() else None  # a file of weights does not
+    return saved_statistics(place)

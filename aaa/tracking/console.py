@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from aaa.printed import harmless
 from aaa.tracking.redaction import redact
 
 console = Console(stderr=True, highlight=False)
@@ -21,7 +22,7 @@ class ConsoleHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one message."""
-        message = redact(self.format(record))
+        message = harmless(redact(self.format(record)))
         if record.levelno >= logging.WARNING:
             message = f"{record.levelname.lower()}: {message}"
         style = "red" if record.levelno >= logging.ERROR else "yellow" if record.levelno >= logging.WARNING else ""

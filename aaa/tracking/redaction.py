@@ -6,6 +6,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from aaa.overrides import quoted
+from aaa.printed import harmless
+
 HIDDEN = "<hidden>"
 SECRET_NAME = re.compile(
     r"(api_?key|access_?key(_?id)?|auth|token|password|passwd|passphrase|secret|credentials?|private_?key)$", re.I
@@ -31,7 +34,8 @@ def without_secrets(config: Any) -> Any:
     if isinstance(config, dict):
         return {key: HIDDEN if _is_secret(str(key), value) else without_secrets(value) for key, value in config.items()}
     if isinstance(config, list):
-        return [without_secrets(value) for value in config]
+        # Texts of lists may be arguments of a command line.
+        return [hide_argument(value) if isinstance(value, str) else without_secrets(value) for value in config]
     return redact(config) if isinstance(config, str) else config
 
 
@@ -52,8 +56,8 @@ class RedactingFormatter(logging.Formatter):
     """Formats messages, tracebacks included, and then hides secrets in them."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The message as it may be written."""
-        return redact(super().format(record))
+        """The message as it may be written, and as a terminal may show it."""
+        return harmless(redact(super().format(record)))
 
 
 def _is_secret(key: str, value: object) -> bool:
@@ -64,7 +68,9 @@ def _is_secret(key: str, value: object) -> bool:
 
 def hide_from_now_on(config: Any) -> None:
     """Have `redact` hide the secrets of this config, whatever text they turn up in."""
-    _of_configs.update(value for value in _secrets_in(config) if len(value) >= LEAST_LENGTH)
+    for value in _secrets_in(config):
+        if len(value) >= LEAST_LENGTH:
+            _of_configs.update((value, quoted(value)[1:-1]))  # as it is, and as it stands in an override
 
 
 _of_configs: set[str] = set()

@@ -134,26 +134,3 @@ def test_a_strangers_config_runs_no_code(command: Command, small_run: SmallRun, 
     (tmp_path / "stranger/config.json").write_text(json.dumps(config))
     assert f"wants to run '{target}', which is not part of aaa" in command("aaa.sample", "model=stranger", PROMPT).error
     assert not (tmp_path / "hacked").exists()
-
-
-@pytest.mark.parametrize(
-    "prompt",
-    [
-        "green, lizard, {seed} [on] (back)",
-        'it\'s "quoted" = 100%',
-        "${oops} \\",
-        "C:\\path\\'s",
-        "a: b # c",
-        "null hypothesis",
-        "é ü 水",
-    ],
-)
-def test_a_prompt_is_taken_as_it_is_typed(prompt: str) -> None:
-    from hydra import compose, initialize_config_dir
-
-    from aaa.cli import _quoted
-    from aaa.config import CONF
-
-    with initialize_config_dir(version_base="1.3", config_dir=str(CONF / "sample")):
-        config = compose("sample", overrides=[_quoted(f"prompt={prompt}", ("prompt",))])
-    assert config.prompt == prompt

@@ -1,0 +1,130 @@
+"""How a command starts and ends: compose the config, run the task, turn any error into one clear message."""
+
+import logging
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from aaa.cli.arguments import for_hydra, read_arguments
+from aaa.cli.errors import explain
+from aaa.cli.words import refuse_words_for_numbers
+from aaa.config import CONF, group_options
+from aaa.earlier_sweep import MULTIRUN
+from aaa.overrides import Keys
+from aaa.printed import harmless, print_anything
+from aaa.requeue import requeue_on_signal
+from aaa.schema import SCHEMAS, TrainConfig
+from aaa.tracking.files import replace_text
+from aaa.tracking.redaction import hide_argument, hide_from_now_on, redact, without_secrets
+
+logger = logging.getLogger(__name__)
+
+Task = Callable[[DictConfig], object]
+
+
+def run(
+    task: Task,
+    config_name: str,
+    config_dir: Path = CONF,
+    called: Mapping[str, str] | None = None,
+) -> NoReturn:
+    """Run a command on this process's arguments and exit.
+
+    The exit code is 0 on success, 1 after an error, 130 or 143 after Ctrl-C or SIGTERM.
+
+    Args:
+        task: what the command does with its composed config.
+        config_name: its primary config, a file of `config_dir` without `.yaml`.
+        config_dir: where its configs are.
+        called: keys that the user calls by another name than the config.
+    """
+    print_anything()
+    arguments: list[str] = []
+    wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    # Hydra prints errors its own way unless told to raise them.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    signal.signal(signal.SIGTERM, _exit_on_signal)
+    requeue_on_signal()
+
+    def report(error: Exception) -> None:
+        if wants_traceback:
+            traceback.print_exception(error)
+        message = redact(explain(error, config_name, config_dir, arguments))
+        print(f"error: {harmless(message)}", file=sys.stderr)
+
+    try:
+        keys = keys_of(config_name, config_dir)
+        arguments = read_arguments(sys.argv[1:], keys, called or {})
+        sys.argv[1:] = for_hydra(arguments)
+        job = _reported(task, report, keys)
+        hydra.main(version_base="1.3", config_path=str(config_dir), config_name=config_name)(job)()
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+    except BrokenPipeError:  # `| head` has read enough; nothing more can be said to it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except SystemExit as stop:
+        sys.exit(1 if stop.code == 2 else stop.code)  # argparse's own code for what it does not know
+    except Exception as error:
+        report(error)
+        sys.exit(1)
+    sys.exit(0)
+
+
+def keys_of(config_name: str, config_dir: Path = CONF) -> Keys:
+    """What the keys of a command's config hold; only the commands of runs have config groups."""
+    groups = frozenset(group_options()) if config_dir == CONF else frozenset[str]()
+    return Keys(SCHEMAS.get(config_name, TrainConfig), groups)
+
+
+def _exit_on_signal(signum: int, _frame: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + signum)
+
+
+def _reported(task: Task, report: Callable[[Exception], None], keys: Keys) -> Task:
+    """Report the failure of a job at once, its traceback kept for the log file.
+
+    A sweep goes on with its next job, so there the error is passed on to Hydra, which fails the sweep at its end.
+    """
+
+    def wrapped(config: DictConfig) -> object:
+        try:
+            _hide_secrets(config)
+            refuse_words_for_numbers(HydraConfig.get(), keys)
+            return task(config)
+        except Exception as error:
+            logger.debug("failed", exc_info=True)
+            report(error)
+            if HydraConfig.get().mode is RunMode.MULTIRUN:
+                raise
+            sys.exit(1)
+
+    # Hydra finds the job's name through the task's module.
+    wrapped.__module__ = task.__module__
+    return wrapped
+
+
+def _hide_secrets(config: DictConfig) -> None:
+    """Take secrets out of what Hydra has written down, and out of the command line that others may write down."""
+    hide_from_now_on(OmegaConf.to_container(config, resolve=False))
+    sys.argv[1:] = [hide_argument(argument) for argument in sys.argv[1:]]
+    hydra_config = HydraConfig.get()
+    folder = Path(hydra_config.runtime.output_dir)
+    written = [folder / ".hydra" / name for name in ("config.yaml", "overrides.yaml", "hydra.yaml")]
+    if hydra_config.mode is RunMode.MULTIRUN:
+        written.append(Path(hydra_config.sweep.dir) / MULTIRUN)
+    for path in written:
+        if path.is_file():
+            content = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+            if (shown := without_secrets(content)) != content:
+                replace_text(path, OmegaConf.to_yaml(OmegaConf.create(shown)))

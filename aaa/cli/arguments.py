@@ -1,0 +1,205 @@
+"""The arguments of a command, as Hydra takes them."""
+
+import os
+import re
+import unicodedata
+from argparse import ArgumentParser
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NoReturn
+
+from hydra._internal.utils import get_args_parser
+
+from aaa.earlier_run import EarlierRun, earlier_run
+from aaa.earlier_sweep import earlier_sweep
+from aaa.errors import UserError, nearest
+from aaa.overrides import Keys, as_typed, is_key, quoted
+from aaa.resolvers import geomspace
+
+OWN_FOLDER = "'${claimed:.hydra,${hydra.runtime.output_dir}}'"
+NEW_FOLDER = "${unused_folder:outputs/${name}/${now:%Y-%m-%d_%H-%M-%S}}"
+
+# Flags of Hydra, and whether they take a value.
+FLAGS = dict.fromkeys(
+    ["--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r", "--multirun", "-m"], False
+)
+FLAGS |= dict.fromkeys(["--shell-completion", "-sc", "--info", "-i"], False)
+FLAGS |= dict.fromkeys(["--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn"], True)
+FLAGS |= dict.fromkeys(["--config-dir", "-cd", "--experimental-rerun"], True)
+MULTIRUN = ("-m", "--multirun")
+CONFIG_DIR = ("--config-dir", "-cd")
+INFO = ("--info", "-i")
+LONG = {"-cd": "--config-dir", "-cp": "--config-path", "-cn": "--config-name", "-c": "--cfg", "-p": "--package"}
+MINUS_SIGN = "\u2212"
+
+
+def read_arguments(arguments: list[str], keys: Keys, called: Mapping[str, str]) -> list[str]:
+    """The arguments that a person typed, flags first, each value so that Hydra reads what was typed.
+
+    Args:
+        arguments: of the command.
+        keys: of its config.
+        called: keys that people call by another name than the config.
+
+    Raises:
+        UserError: naming the argument that is neither a flag nor `key=value`.
+    """
+    flags, overrides = _apart(arguments)
+    _refuse_wrong_flags(flags)
+    sweep = any(flag in MULTIRUN for flag in flags)
+    read = []
+    for place, argument in enumerate(overrides):
+        _refuse_malformed(argument, overrides[place - 1] if place else None, overrides[place + 1 :])
+        read.append(as_typed(_spread_out(_renamed(argument, called)), keys, sweep=sweep))
+    return [*flags, *read]
+
+
+def for_hydra(arguments: list[str]) -> list[str]:
+    """The arguments with what an earlier run or sweep that they name makes of them.
+
+    Args:
+        arguments: as `read_arguments` gives them.
+
+    Raises:
+        UserError: if there is no such run.
+    """
+    earlier = earlier_run(arguments)
+    if (sweep := earlier_sweep(arguments)) is not None:
+        arguments = _with_overrides(arguments, ["resume=auto", f"hydra.sweep.dir={quoted(str(sweep))}"])
+    if earlier is None:
+        return _with_overrides(arguments, _run_overrides(None))
+    flags = [f"--config-dir={earlier.folder / '.hydra'}", "--config-name=config"]
+    # The run's config is whole: no other folder has a part in it.
+    own = [argument for argument in earlier.arguments if not argument.startswith(CONFIG_DIR)]
+    return [*flags, *_with_overrides(own, _run_overrides(earlier))]
+
+
+def user_folders(arguments: list[str]) -> list[Path]:
+    """The config folders of one's own that the flags name."""
+    given = [flag.partition("=")[2] for flag in arguments if flag.startswith("--config-dir=")]
+    return [Path(folder).absolute() for folder in given if Path(folder).is_dir()]
+
+
+def _apart(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Flags, as `--flag` or `--flag=value`, wherever they stand; and what is left."""
+    flags: list[str] = []
+    overrides: list[str] = []
+    rest = list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        if argument == "--":
+            continue
+        if not argument.startswith("-"):
+            overrides.append(argument)
+            continue
+        name, equals, value = argument.partition("=")
+        takes_next = FLAGS.get(name) or (name in INFO and rest and re.fullmatch(r"[a-z-]+", rest[0]))
+        if not equals and takes_next and rest:
+            value, equals = rest.pop(0), "="
+        if name in CONFIG_DIR and value.startswith("~"):
+            value = os.path.expanduser(value)  # noqa: PTH111 - which leaves it where there is no such home
+        flags.append(f"{LONG.get(name, name) if equals else name}{equals}{value}")
+    return flags, overrides
+
+
+def _refuse_wrong_flags(flags: list[str]) -> None:
+    """Have Hydra's own parser look at the flags, and say in one line what is wrong with them."""
+    names = [flag.partition("=")[0] for flag in flags]
+    for flag, name in zip(flags, names, strict=True):
+        if name in FLAGS or (name.startswith("--") and sum(known.startswith(name) for known in FLAGS) == 1):
+            continue
+        if name == "-" or not re.search(r"\w", name):
+            raise UserError(f"{flag}: a dash alone is no flag. A sweep is -m, without a blank between.")
+        key = name.lstrip("-").replace("-", "_")
+        as_key = f" A key is set without dashes: {key}={flag.partition('=')[2] or 'VALUE'}." if len(key) > 1 else ""
+        raise UserError(f"{flag}: there is no such flag{nearest(name, list(FLAGS)) or '.'}{as_key}")
+    parser: ArgumentParser = get_args_parser()
+    parser.error = _refuse  # type: ignore[method-assign]
+    if not {"--version", "--hydra-help", "--help", "-h"} & set(names):
+        parser.parse_args(flags)
+    shown = [name for name in names if name in ("--cfg", *INFO)]
+    if shown and any(name in MULTIRUN for name in names):
+        raise UserError(f"{shown[0]} shows one config and -m is for several: only one of them can be meant.")
+    if "--resolve" in names and "--cfg" not in names and not {"--help", "-h"} & set(names):
+        raise UserError("--resolve goes with --cfg job.")
+
+
+def _refuse(message: str) -> NoReturn:
+    raise UserError(f"{message[:1].upper()}{message[1:]}.")
+
+
+def _refuse_malformed(argument: str, before: str | None, after: list[str]) -> None:
+    """Refuse what is neither `key=value` nor `~key`, saying what it looks like."""
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        raise UserError(
+            f"{argument!r}: not in UTF-8, or this terminal's locale has no such letters. "
+            "PYTHONUTF8=1 python -m ... takes them where they are UTF-8."
+        ) from None
+    key, equals, value = argument.partition("=")
+    if is_key(key) and (equals or key.startswith("~")):
+        return
+    if unicodedata.category(argument[:1] or " ") == "Pd" or argument.startswith(MINUS_SIGN):
+        raise UserError(f"{argument}: begins with a dash that is longer than the flags' own. Type it again: -")
+    if equals and key.strip("+~ ") == "":
+        whole = f"{before}={value or next(iter(after), 'VALUE')}" if before is not None else "seed=1"
+        raise UserError(f"{argument}: there is no key before the '='. No blanks stand around it: {whole}")
+    if equals and is_key(key.strip()):
+        raise UserError(f"{argument}: no blanks stand around the '=': {key.strip()}={value.strip()}")
+    if equals:
+        raise UserError(
+            f"{argument}: {key!r} is not a key of a config, which is of letters from a to z, digits, '_', '-' and '.'."
+        )
+    if after and after[0].startswith("="):
+        value = after[0][1:] or next(iter(after[1:]), "VALUE")
+        raise UserError(f"{argument}: no blanks stand around the '=': {argument}={value}")
+    plain = unicodedata.normalize("NFKC", argument)
+    if match := re.fullmatch(r"([\w./@+]+)(?::|=)(.*)", plain, re.DOTALL):
+        raise UserError(f"{argument}: is not key=value. Was {match[1]}={match[2].strip()} meant?")
+    whole = f" If it belongs to what stands before it, quote all of it: '{before} {argument}'" if before else ""
+    raise UserError(f"{argument}: is neither a flag nor key=value.{whole}")
+
+
+def _renamed(argument: str, called: Mapping[str, str]) -> str:
+    key, equals, value = argument.partition("=")
+    return f"{called[key]}={value}" if equals and key in called else argument
+
+
+def _spread_out(argument: str) -> str:
+    """`key=geomspace(1e-3,1e-1,3)`, which Hydra does not know, as the values that it stands for."""
+    match = re.fullmatch(r"([^=]+)=geomspace\(([^(),]+),([^(),]+),([^(),]+)\)", argument)
+    return argument if match is None else f"{match[1]}={geomspace(*match.groups()[1:])}"
+
+
+def _run_overrides(earlier: EarlierRun | None) -> list[str]:
+    """Further overrides for Hydra.
+
+    A resumed run takes its own config instead of conf/ and goes on in its own folder; one that is repeated gets a new
+    one. The helpers in a launch of several processes leave run folder, config and log to the first process.
+    """
+    helper = int(os.environ.get("RANK", "0")) > 0
+    resumed = earlier is not None and earlier.how == "resume"
+    overrides = ["hydra.run.dir=."] if helper else []
+    if helper or resumed:
+        overrides.append("hydra.output_subdir=null")
+    if earlier is not None:
+        new_folder = quoted(NEW_FOLDER, literal=False)
+        overrides += ["hydra.job.name=train", "hydra/hydra_logging=none"]
+        if not resumed:
+            overrides.append("resume=null")  # the run to repeat may have been resumed itself
+            overrides.append("+hydra.callbacks.one_sweep_a_folder._target_=aaa.run.claim.OneSweepAFolder")
+            if not helper:
+                overrides.append(f"hydra.output_subdir={OWN_FOLDER}")
+        if not helper:
+            overrides.append(f"hydra.run.dir={quoted(str(earlier.folder)) if resumed else new_folder}")
+            overrides += [f"hydra.sweep.dir={new_folder}", "hydra.sweep.subdir=${hydra.job.num}"]
+    if helper or earlier is not None:
+        overrides.append(f"hydra/job_logging={'aaa_console' if helper else 'aaa'}")
+    return overrides
+
+
+def _with_overrides(arguments: list[str], overrides: list[str]) -> list[str]:
+    """The arguments with more overrides: in one row with those that are there, as argparse wants them."""
+    first = next((i for i, argument in enumerate(arguments) if not argument.startswith("-")), len(arguments))
+    return [*arguments[:first], *overrides, *arguments[first:]]

@@ -1,0 +1,54 @@
+"""Words where a number is wanted, in parts of the config that have no schema."""
+
+from typing import Any
+
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from aaa.errors import UserError
+from aaa.overrides import ANY, Keys
+
+
+def refuse_words_for_numbers(hydra_config: DictConfig, keys: Keys) -> None:
+    """Refuse `optimizer.learning_rate=1e-4x`: what is a number by default stays one.
+
+    Args:
+        hydra_config: Hydra's own, of the job that runs.
+        keys: of the config; those that a schema describes have been looked at by now.
+
+    Raises:
+        UserError: naming the key.
+    """
+    overrides = OverridesParser.create().parse_overrides(list(hydra_config.overrides.task))
+    chosen = [o for o in overrides if o.key_or_group in hydra_config.runtime.choices]
+    words = {
+        o.key_or_group: str(o.value())
+        for o in overrides
+        if o not in chosen and isinstance(o.value(), str) and keys.holds(o.key_or_group) == ANY
+    }
+    if not words:
+        return
+    defaults = (
+        GlobalHydra.instance()
+        .config_loader()
+        .load_configuration(
+            config_name=hydra_config.job.config_name,
+            overrides=[str(o.input_line) for o in chosen],
+            run_mode=RunMode.RUN,
+        )
+    )
+    for key, word in words.items():
+        default = _default(defaults, key)
+        if isinstance(default, bool | int | float) and "${" not in word:
+            wanted = "true or false" if isinstance(default, bool) else "a number"
+            raise UserError(f"{key}={word}: must be {wanted}, such as {str(default).lower()}.")
+
+
+def _default(defaults: DictConfig, key: str) -> Any:
+    try:
+        return OmegaConf.select(defaults, key)
+    except OmegaConfBaseException:
+        return None

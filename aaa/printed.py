@@ -1,0 +1,98 @@
+"""What is shown to people: texts that others wrote made harmless, and commands that can be pasted as they stand."""
+
+import io
+import os
+import re
+import shlex
+import sys
+import unicodedata
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from aaa.overrides import Keys, set_to
+from aaa.schema import SampleConfig, TrainConfig
+
+# Joiners that are part of letters in many scripts, and of emoji.
+JOINERS = "\u200c\u200d"
+CONTROLS = ("Cc", "Cf", "Cs", "Zl", "Zp")
+
+
+def print_anything() -> None:
+    """Let no letter end a command because the terminal has none like it: it is written as its number instead."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            with suppress(OSError):  # a stream that was exchanged for one of another kind stays as it is
+                stream.reconfigure(errors="backslashreplace")
+
+
+def harmless(text: str, keep: str = "\n\t") -> str:
+    """A text without what would make a terminal do or show something else: escapes, other controls, reversals.
+
+    Args:
+        text: of any characters.
+        keep: controls that stay; other white space becomes a blank.
+    """
+    return "".join(
+        letter
+        if letter in keep or letter in JOINERS or unicodedata.category(letter) not in CONTROLS
+        else " "
+        if letter.isspace()
+        else ""
+        for letter in text
+    )
+
+
+def one_line(text: str) -> str:
+    """The same on one line, without blanks at its ends."""
+    return re.sub(r" {2,}", " ", harmless(text, keep="")).strip()
+
+
+def markdown(text: str) -> str:
+    """A text as Markdown shows it as it is, in a heading or a table too."""
+    return re.sub(r"([\\`*\[\]<>|&~]|(?<!\w)_|_(?!\w))", r"\\\1", one_line(text))
+
+
+def plot_label(text: str) -> str:
+    """A text as matplotlib shows it as it is: without mathematics, and not hidden for a first letter `_`."""
+    return re.sub(r"^_", "\u200b_", one_line(text)).replace("$", r"\$")
+
+
+def command(*words: str) -> str:
+    """A command that bash and zsh read as these words."""
+    return " ".join(_word(word) for word in words)
+
+
+def train_command(*arguments: str, **paths: Path) -> str:
+    """`python -m aaa.train KEY=PATH ... ARGUMENT ...`"""
+    keys = Keys(TrainConfig)
+    given = [set_to(key, os.fspath(path), keys) for key, path in paths.items()]
+    return command("python", "-m", "aaa.train", *given, *arguments)
+
+
+def sample_command(model: Path, prompt: str, *arguments: str) -> str:
+    """`python -m aaa.sample model=MODEL prompt=PROMPT ...`"""
+    keys = Keys(SampleConfig)
+    given = [set_to("model", os.fspath(model), keys), set_to("prompt", one_line(prompt), keys)]
+    return command("python", "-m", "aaa.sample", *given, *arguments)
+
+
+def compare_command(folders: Iterable[Path]) -> str:
+    """`python -m aaa.compare FOLDER ...`"""
+    shown = [os.fspath(folder) for folder in folders]
+    return command("python", "-m", "aaa.compare", *(f"./{name}" if name.startswith("-") else name for name in shown))
+
+
+def _word(word: str) -> str:
+    """One word of a command; with controls in it, in the only quotes that keep it on one line."""
+    if harmless(word, keep="") == word:
+        return shlex.quote(word)
+    escaped = (
+        letter
+        if harmless(letter, keep="") == letter and letter not in "\\'"
+        else f"\\{letter}"
+        if letter in "\\'"
+        else "".join(f"\\x{byte:02x}" for byte in os.fsencode(letter))
+        for letter in word
+    )
+    return f"$'{''.join(escaped)}'"

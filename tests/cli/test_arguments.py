@@ -1,0 +1,116 @@
+"""What people type in place of `key=value`: read, or refused in one line that says what to type."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aaa.cli import keys_of
+from aaa.cli.arguments import for_hydra, read_arguments
+from aaa.errors import UserError
+from aaa.overrides import set_to, value_of
+
+TRAIN = keys_of("train")
+ANYTHING = st.one_of(
+    st.text(st.sampled_from(list("ab.=+~-@/:,'\"[]{}()$ \\ünï#;!&\n")), max_size=14),
+    st.text(max_size=14),
+    st.text(max_size=10).map("name=".__add__),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(ANYTHING.filter(lambda text: text != "--experimental-rerun"), max_size=3))
+def test_any_arguments_are_read_or_refused_in_our_words(arguments: list[str]) -> None:
+    with suppress(UserError):
+        read = read_arguments(arguments, TRAIN, {})
+        OverridesParser.create().parse_overrides([argument for argument in read if not argument.startswith("-")])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["seed"], "seed: is neither a flag nor key=value."),
+        (["prompt=a", "red", "square"], "quote all of it: 'prompt=a red'"),
+        (["seed", "=", "1"], "no blanks stand around the '=': seed=1"),
+        (["seed", "=1"], "no blanks stand around the '=': seed=1"),
+        (["seed=", "1"], "1: is neither a flag nor key=value"),
+        (["seed = 1"], "no blanks stand around the '=': seed=1"),
+        (["=1"], "there is no key before the '='"),
+        (["seed:1"], "Was seed=1 meant?"),
+        (["seed\uff1d1"], "Was seed=1 meant?"),
+        (["model.d\u00e9pth=3"], "'model.d\u00e9pth' is not a key"),
+        (["model[dim]=3"], "'model[dim]' is not a key"),
+        (["~/pictures"], "~/pictures: is neither a flag nor key=value."),
+        (["/data/pictures"], "is neither a flag nor key=value."),
+        (["-", "m", "seed=1,2"], "A sweep is -m, without a blank between"),
+        (["\u2014m"], "begins with a dash that is longer"),
+        (["\u2212m"], "begins with a dash that is longer"),
+        (["--hlep"], "--hlep: there is no such flag (did you mean '--help'?)"),
+        (["--seed=3"], "A key is set without dashes: seed=3."),
+        (["--max-steps", "3"], "A key is set without dashes: max_steps=VALUE."),
+        (["-x"], "-x: there is no such flag."),
+        (["--cfg"], "Argument --cfg/-c: expected one argument."),
+        (["--cfg", "jobs"], "Argument --cfg/-c: invalid choice: 'jobs'"),
+        (["seed=1", "-m", "--cfg", "job"], "--cfg shows one config and -m is for several"),
+        (["--resolve"], "--resolve goes with --cfg job."),
+        (["name=\udcff"], "not in UTF-8"),
+        (["name=???"], "how a config says that a value is still missing"),
+        (["seed=1,2"], "several values are a sweep, a run for each, which needs -m"),
+        (["optimizer.learning_rate=0,001"], "A number has a point: 0.5, not 0,5."),
+        (["model.dim=geomspace(0,1,3)"], "takes two numbers above 0 and how many"),
+    ],
+)
+def test_what_is_malformed_is_said(arguments: list[str], expected: str) -> None:
+    with pytest.raises(UserError) as caught:
+        read_arguments(arguments, TRAIN, {})
+    assert expected in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("typed", "read"),
+    [
+        (["seed=1", "-m", "seed=2,3"], ["-m", "seed=1", "seed=2,3"]),
+        (["name=x", "--cfg", "job", "seed=1"], ["--cfg=job", "name=x", "seed=1"]),
+        (["name=x", "-c", "job"], ["--cfg=job", "name=x"]),
+        (["name=a b", "--config-dir=my conf", "--", "seed=1"], ["--config-dir=my conf", "name=a b", "seed=1"]),
+        (["--info", "defaults", "seed=1"], ["--info=defaults", "seed=1"]),
+        (["--info"], ["--info"]),
+        (["--multi", "seed=1"], ["--multi", "seed=1"]),
+        (["~logger", "++name=x", "+experiment=optimizers"], ["~logger", "++name=x", "+experiment=optimizers"]),
+        (["model@model=dit_tiny", "hydra/launcher=joblib"], ["model@model=dit_tiny", "hydra/launcher=joblib"]),
+    ],
+)
+def test_flags_may_stand_anywhere(typed: list[str], read: list[str]) -> None:
+    assert read_arguments(typed, TRAIN, {}) == read
+
+
+def test_a_key_may_have_another_name() -> None:
+    assert read_arguments(["model=it's"], keys_of("evaluate"), {"model": "saved_model"}) == ["saved_model='it\\'s'"]
+
+
+def test_a_config_folder_is_found_under_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert read_arguments(["--config-dir=~/conf"], TRAIN, {}) == ["--config-dir=/home/somebody/conf"]
+
+
+@pytest.mark.parametrize("name", ["it's here", "${now} [1]", "ünï (v2)", 'a "b"', "x=y, z", "-x", "~", "back\\slash"])
+@pytest.mark.parametrize("how", ["resume", "repeat"])
+def test_a_run_in_any_folder_is_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, how: str
+) -> None:
+    run = tmp_path / name
+    (run / ".hydra").mkdir(parents=True)
+    (run / ".hydra" / "config.yaml").write_text("trainer: {max_steps: 1}")
+    monkeypatch.chdir(tmp_path)
+    relative = read_arguments([set_to(how, name, TRAIN), "--config-dir=mine"], TRAIN, {})
+    for read in (relative, read_arguments([f"{how}={run}"], TRAIN, {})):
+        arguments = for_hydra(read)
+        assert arguments[:2] == [f"--config-dir={run}/.hydra", "--config-name=config"]
+        assert "--config-dir=mine" not in arguments
+        if how == "resume":
+            assert value_of(arguments, "hydra.run.dir") == os.fspath(run)
