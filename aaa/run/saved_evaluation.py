@@ -133,7 +133,8 @@ def judge(
 
 def _latents_of(run: Path) -> str | None:
     """Fingerprint of the latent cache that the run was trained on, if its records say."""
-    fingerprint = read_environment(run).get("latent_cache")
+    data = read_environment(run).get("data")
+    fingerprint = data.get("latent_cache") if isinstance(data, dict) else None
     return fingerprint if isinstance(fingerprint, str) else None
 
 
