@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 from aaa.data.buckets import bucket_sizes, nearest_bucket, square
 from aaa.data.build_cache import Fit, open_or_build
-from aaa.data.cache import LatentCache
+from aaa.data.cache import LatentCache, earlier_cache
 from aaa.data.fingerprint import FileDigests, code_fingerprint, fingerprint, records_fingerprint
 from aaa.data.records import Record, Source
 from aaa.encoders.flux2 import Flux2Encoder
@@ -170,8 +170,15 @@ class Latents(NamedTuple):
     fit: Fit
 
 
-def open_latents(config: DictConfig, device: str) -> Latents:
+def open_latents(config: DictConfig, device: str, trained_on: str | None = None) -> Latents:
     """Open the latent cache of the config's data and encoder, building it first where there is none.
+
+    Args:
+        config: of a run.
+        device: to encode on.
+        trained_on: fingerprint of the cache that the run was trained on so far. It is opened if it is still there and
+            differs in nothing but the version of aaa that made it, so that the run goes on with the same latents and
+            the same held-out records.
 
     Raises:
         UserError: naming at once everything that is missing.
@@ -207,6 +214,9 @@ def open_latents(config: DictConfig, device: str) -> Latents:
     }
     key = fingerprint(origin)
     path = Path(data.cache_dir) / f"{data.name}-{encoder.name}-{data.resolution}-{key[:16]}"
+    if trained_on not in (None, key) and (own := earlier_cache(Path(data.cache_dir), trained_on, origin)) is not None:
+        logger.info("Going on with the latents of an earlier version of aaa that the run was trained on: %s", own)
+        path, key = own, trained_on
     identify = partial(_identity, digests=digests, shared=_shared_by_records(source, source_arguments, digests))
 
     fit = square(data.resolution)

@@ -4,10 +4,13 @@ A cache is a folder of safetensors shards with an index; its name ends in the ha
 it. `aaa.data.build_cache` makes them.
 """
 
+import glob
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -157,3 +160,29 @@ class LatentCache:
         for row, index in zip(weights, indices.tolist(), strict=True):
             row[: len(self.records[index].prompts)] = torch.tensor(self.records[index].prompt_weights)
         return weights.multinomial(1, generator=generator)[:, 0]
+
+
+def earlier_cache(folder: Path, fingerprint: str, origin: Mapping[str, Any]) -> Path | None:
+    """The whole cache in this folder with this fingerprint, if only the code that made it was another.
+
+    Args:
+        folder: of caches.
+        fingerprint: that the cache has in its index.
+        origin: what shapes a cache now; what it did not have yet when that cache was made does not count.
+    """
+    now = json.loads(json.dumps(origin))
+    for index in folder.glob(f"*-{glob.escape(fingerprint[:16])}/index.json"):
+        with suppress(OSError, ValueError, KeyError, TypeError, AttributeError, UserError):
+            known = json.loads(index.read_text(encoding="utf-8"))
+            then = known["origin"]
+            same = all(_alike(value, now.get(key)) for key, value in then.items() if key != "code")
+            if known["fingerprint"] == fingerprint and same:
+                return LatentCache(index.parent).path
+    return None
+
+
+def _alike(then: Any, now: Any) -> bool:
+    """Whether everything that was there then is the same now."""
+    if isinstance(then, dict) and isinstance(now, dict):
+        return all(_alike(value, now.get(key)) for key, value in then.items())
+    return bool(then == now)

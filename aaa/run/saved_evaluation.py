@@ -24,6 +24,7 @@ from aaa.evaluation.validation import row_losses, summarise, validation_table
 from aaa.models.saved import RUN_CONFIG, find_saved
 from aaa.models.weights_file import require_numbers
 from aaa.tracking.console import display
+from aaa.tracking.environment import read_environment
 from aaa.training.checkpoint import load_weights
 from aaa.training.precision import precision
 from aaa.trust import foreign_targets, read_yaml_config
@@ -94,7 +95,7 @@ def judge(
     saved = find_saved(model, weights, trust_config)
     mixed, dtype = precision(config.trainer.precision)
     place = torch.device(pick_device(device))
-    cache, vae, *_ = open_latents(config, str(place))
+    cache, vae, *_ = open_latents(config, str(place), _latents_of(run))
     if config.trainer.trim_prompts:
         cache.trim_prompts()
     train, held_out = split_records(cache.records, config.data.validation_fraction)
@@ -128,6 +129,13 @@ def judge(
     except NotApplicable as why:
         raise UserError(f"evaluation: it has nothing to say of this model: {why}") from None
     return Judged(metrics, saved.weights, None if table is None else table.digest, studio.kept)
+
+
+def _latents_of(run: Path) -> str | None:
+    """Fingerprint of the latent cache that the run was trained on, if its records say."""
+    data = read_environment(run).get("data")
+    fingerprint = data.get("latent_cache") if isinstance(data, dict) else None
+    return fingerprint if isinstance(fingerprint, str) else None
 
 
 class _Shown:

@@ -115,7 +115,8 @@ class TrainingRun:
         self._resolved = without_secrets(OmegaConf.to_container(config, resolve=True))
         if self.before is not None:
             refuse_senseless(self.before, self._settings())
-        self.cache, self.vae, *_ = open_latents(config, str(self.device))
+        trained_on = None if self.before is None else self.before.state.cache_fingerprint
+        self.cache, self.vae, *_ = open_latents(config, str(self.device), trained_on)
         self._keep_statistics()
         if trainer.trim_prompts:
             self.cache.trim_prompts()

@@ -11,7 +11,7 @@ import torch
 from PIL import Image, ImageOps
 
 from aaa.data.buckets import bucket_sizes, nearest_bucket, square
-from aaa.data.cache import NO_PICTURE, LatentCache
+from aaa.data.cache import NO_PICTURE, LatentCache, earlier_cache
 from aaa.data.duplicates import picture_groups
 from aaa.data.imagefolder import ImageFolderSource
 from aaa.data.records import Record
@@ -171,3 +171,16 @@ def test_what_is_odd_about_pictures_is_said_once(tmp_path: Path, caplog: pytest.
         "0.png, 1.png, 2.png",
         "Of 12 records the pictures of 1 have several frames or pages, of which the first is used, e.g. 9.gif",
     ]
+
+
+def test_the_cache_of_a_run_is_found_where_only_the_code_was_another(tmp_path: Path) -> None:
+    origin = {"code": "then", "records": "r", "resolution": 16, "source": {"_target_": "x"}, "buckets": False}
+    cache = build(tmp_path / "data-pixel-16-abc", Told("a cat"), fingerprint="abc", origin=origin)
+
+    def found(fingerprint: str = "abc", **changed: object) -> Path | None:
+        return earlier_cache(tmp_path, fingerprint, origin | {"code": "now", "weights": []} | changed)
+
+    assert found() == found(source={"_target_": "x", "new key": None}) == cache.path
+    assert found(records="other") is found(source={"_target_": "y"}) is found("abd") is found("*") is None
+    (cache.path / "records.jsonl").write_text("")
+    assert found() is None

@@ -1,13 +1,17 @@
 """A data set that grows, is mended or was stopped half-way: only what is missing is encoded again."""
 
+import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.e2e.conftest import Command
+from aaa.checkpoint_folders import write_manifest
+from tests.e2e.conftest import Command, Finished
 
 FORKED = True
 
+LONGER = "trainer.max_steps=14"
 ENCODE = ["aaa.encode", "data=imagefolder", "data.root=pictures", "data.resolution=16", "encoder=pixel"]
 
 
@@ -64,3 +68,27 @@ def test_one_bad_picture_does_not_cost_the_others_twice(
     assert sorted(path.name[:11] for path in (tmp_path / ".cache" / "aaa").iterdir() if path.is_dir()) == [
         "imagefolder"
     ]
+
+
+def test_a_run_of_an_earlier_version_goes_on_with_its_own_latents(
+    command: Command, session_folder: Path, small_run: tuple[Path, Finished], tmp_path: Path
+) -> None:
+    run, _ = small_run
+    shutil.copytree(run, tmp_path / "run")
+    (cache,) = (path for path in (session_folder / ".cache" / "aaa").iterdir() if path.is_dir())
+    earlier = shutil.copytree(cache, tmp_path / ".cache" / "aaa" / "shapes-pixel-16-0000000000000000")
+    index = json.loads((earlier / "index.json").read_text())
+    fingerprint, index["fingerprint"], index["origin"]["code"] = index["fingerprint"], "0" * 64, "of then"
+    (earlier / "index.json").write_text(json.dumps(index))
+    records = (earlier / "records.jsonl").read_text()
+    (earlier / "records.jsonl").write_text(re.sub(r', "picture": "\w+"', "", records))
+    checkpoints = list((tmp_path / "run" / "checkpoints").iterdir())
+    for file in (tmp_path / "run" / "environment.json", *(path / "state.json" for path in checkpoints)):
+        file.write_text(file.read_text().replace(fingerprint, "0" * 64))
+    for checkpoint in checkpoints:
+        write_manifest(checkpoint)
+    for arguments in (("aaa.evaluate", "model=run", "evaluation=none"), ("aaa.train", "resume=run", LONGER)):
+        done = command(*arguments)
+        assert done.code == 0, done.err
+        assert "Going on with the latents of an earlier version of aaa" in done.err
+    assert [path.name for path in earlier.parent.iterdir() if path.is_dir()] == [earlier.name]
