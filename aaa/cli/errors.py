@@ -7,7 +7,7 @@ import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import GrammarParseError, OmegaConfBaseException
+from omegaconf.errors import GrammarParseError, InterpolationKeyError, OmegaConfBaseException
 
 from aaa.cli.arguments import user_folders
 from aaa.config import CONF, group_options
@@ -58,6 +58,8 @@ def _explain_config(error: Exception, text: str, config_name: str, config_dir: P
     if isinstance(error, GrammarParseError) or isinstance(cause, GrammarParseError):
         key = getattr(error, "full_key", None) or getattr(cause, "full_key", None)
         return f"{key or 'config'}: its '${{' begins no interpolation, such as ${{data.name}} or ${{oc.env:HOME}}."
+    if isinstance(error, InterpolationKeyError) and "${" in str(Path.cwd()):
+        return f"{Path.cwd()}: a run cannot be below a folder with '${{' in its name. Run it elsewhere."
     folders = (CONF, *user_folders(arguments))
     if match := re.search(r"Could not (?:find|load) '([^']+?)/([^']*?)'", text):
         return _unknown_option(match[1], match[2], group_options(*folders))
