@@ -21,7 +21,7 @@ from aaa.encoders.flux2 import Flux2Encoder
 from aaa.encoders.flux2_tiny import Flux2TinyVAE
 from aaa.encoders.protocols import VAE, HasWeights, NormalisesLatents, TextEncoder
 from aaa.errors import UserError
-from aaa.models.factory import build_dit
+from aaa.models.factory import InitialisesItself, build_dit, require_init
 
 logger = logging.getLogger(__name__)
 
@@ -49,19 +49,31 @@ def build(config: DictConfig, key: str, **arguments: Any) -> Any:
 def build_model(config: DictConfig) -> nn.Module:
     """The configured model, with random weights from torch's global generator.
 
-    Numbers make an `AAADiT`; `model.architecture` may name another class, which gets the same numbers.
+    Numbers make an `AAADiT`, of blocks that `model.block` may name a class for; `model.architecture` may name another
+    class, which gets the same numbers and draws its own initial values if it has any.
 
     Raises:
         UserError: if no model has these numbers, or the class will not have them.
     """
-    numbers = {str(key): value for key, value in config.model.items() if key not in ("name", "architecture")}
+    numbers = model_numbers(config)
     if config.model.get("architecture") is None:
-        return build_dit(**numbers)
-    del numbers["init"]  # of an AAADiT; others begin as they are made
+        return build_dit(**numbers, init=config.model.init)
+    require_init(config.model.init)
     model = build(config, "model.architecture", **numbers)
     if not isinstance(model, nn.Module):
         raise UserError(f"model.architecture: {config.model.architecture._target_} makes no torch.nn.Module.")
+    if isinstance(model, InitialisesItself) and config.model.init == "scaled":
+        model.init_weights()
     return model
+
+
+def model_numbers(config: DictConfig) -> dict[str, Any]:
+    """What a model's class is made from: its numbers, and what makes its blocks where the config names that."""
+    of_config = ("name", "init", "architecture", "block")
+    numbers = {str(key): value for key, value in config.model.items() if key not in of_config}
+    if config.model.get("block") is not None:
+        numbers["block"] = build(config, "model.block", _partial_=True)
+    return numbers
 
 
 def build_optimizer(config: DictConfig, model: nn.Module) -> Optimizer:

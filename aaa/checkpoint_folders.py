@@ -16,7 +16,7 @@ from aaa.errors import UserError
 logger = logging.getLogger(__name__)
 
 FOLDER = re.compile(r"step-(\d{8,})")
-MANIFEST, STATE = "manifest.json", "state.json"
+MANIFEST, STATE, SETTINGS = "manifest.json", "state.json", "settings.json"
 MODEL, AVERAGE, OPTIMIZER = "model.safetensors", "ema.safetensors", "optimizer.pt"
 
 

@@ -13,6 +13,8 @@ from aaa.errors import UserError
 from aaa.overrides import key_of, value_of
 from aaa.printed import command, train_command
 from aaa.tracking.redaction import HIDDEN, hide_argument
+from aaa.tracking.variables import agents_run
+from aaa.tracking.wandb_identity import kept_id
 from aaa.trust import foreign_targets, read_yaml_config
 
 COMPOSED, OVERRIDES = ".hydra/config.yaml", ".hydra/overrides.yaml"
@@ -53,6 +55,13 @@ def earlier_run(arguments: list[str]) -> EarlierRun | None:
     if sweep and how == "resume":
         raise UserError("resume=... goes on with one run; it cannot be swept over with -m.")
     folder = Path(value).absolute()
+    if folder.parent.name == "checkpoints" and (folder.parent.parent / COMPOSED).is_file():
+        if how == "resume":
+            raise UserError(
+                f"resume={value}: a run goes on from its newest checkpoint, in its own folder: "
+                f"resume={folder.parents[1]}. To go on from this one in a new folder: repeat={value}"
+            )
+        folder = folder.parent.parent
     if not (folder / COMPOSED).is_file():
         raise UserError(
             f"{how}={value}: there is no run in that folder (no {COMPOSED} in {folder}). "
@@ -107,6 +116,8 @@ def _same_command(arguments: list[str]) -> EarlierRun | None:
     for folder in _runs() if chosen is None else [Path(chosen)]:
         if not (folder / OVERRIDES).is_file() or not (folder / COMPOSED).is_file():
             continue
+        if agents_run() not in (None, kept_id(folder)):
+            continue  # an agent's run is one run, whatever others have had the same overrides
         if _recorded_overrides(folder) != wanted:
             if chosen is not None:
                 raise UserError(

@@ -18,6 +18,7 @@ from transformers import AutoTokenizer
 from aaa.diffusion.loss import add_noise
 from aaa.diffusion.sampler import euler_sample
 from aaa.diffusion.schedulers import Flux2Scheduler
+from aaa.encoders.prompts import normalised
 from aaa.encoders.qwen3 import embed_prompts
 from aaa.models.dit import AAADiT
 
@@ -157,7 +158,9 @@ class PromptEmbedder(PipelineUnit):
     def process(self, pipe: AAAImagePipeline, prompt: str) -> dict[str, Tensor]:
         """Embed one prompt."""
         pipe.load_models_to_device(self.onload_model_names)
-        embeds, _ = embed_prompts([prompt], pipe.tokenizer, pipe.text_encoder, MAX_PROMPT_TOKENS, pipe.device)
+        embeds, _ = embed_prompts(
+            [normalised(prompt)], pipe.tokenizer, pipe.text_encoder, MAX_PROMPT_TOKENS, pipe.device
+        )
         return {"prompt_embeds": embeds}
 
 

@@ -6,6 +6,7 @@ from contextlib import suppress
 from itertools import chain
 from itertools import count as numbers_from
 from pathlib import Path
+from typing import Any
 
 import yaml
 from omegaconf import OmegaConf
@@ -19,6 +20,7 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("weights_dtype", _weights_dtype, replace=True)
     OmegaConf.register_new_resolver("hidden_size", _hidden_size, replace=True)
     OmegaConf.register_new_resolver("unused_folder", _unused_folder, replace=True, use_cache=True)
+    OmegaConf.register_new_resolver("claimed", _claimed, replace=True)
     OmegaConf.register_new_resolver("study_in", _study_in, replace=True)
     OmegaConf.register_new_resolver("geomspace", geomspace, replace=True)
     OmegaConf.register_new_resolver("from_yaml", yaml.safe_load, replace=True)
@@ -59,6 +61,14 @@ def _unused_folder(path: str) -> str:
             Path(name).mkdir()
             return name
     raise AssertionError("numbers do not end")
+
+
+def _claimed(subfolder: str, folder: str, *, _root_: Any) -> str:
+    """`subfolder`, once `folder` is known to be this run's: Hydra asks for it right before it writes there."""
+    from aaa.run.claim import claim  # it needs what needs this module
+
+    claim(Path(folder), _root_.resume, list(_root_.hydra.overrides.task))
+    return subfolder
 
 
 def _hidden_size(path: str) -> int:

@@ -35,7 +35,8 @@ class ModelConfig:
         init: `scaled` (gates and output start at nothing) or `torch` (as the tutorial starts).
         in_channels: channels of the latents; follows from the encoder.
         text_dim: width of the prompt embeddings; follows from the encoder.
-        architecture: `_target_` of a class to make instead of ours, which gets these numbers (without init).
+        block: `_target_` of a class to make the blocks of instead of ours, which gets dim, heads and mlp_ratio.
+        architecture: `_target_` of a class to make instead of the whole model, which gets these numbers (without init).
     """
 
     name: str = MISSING
@@ -47,6 +48,7 @@ class ModelConfig:
     init: str = "scaled"
     in_channels: int = MISSING
     text_dim: int = MISSING
+    block: Any = None
     architecture: Any = None
 
 
@@ -87,14 +89,14 @@ class ImageFolderConfig(DataConfig):
 
     Attributes:
         root: the folder.
-        image_column: of the table: file names.
-        prompt_column: of the table: prompts; a list, or columns with weights, for several captions.
+        image_column: of the table: file names; null for the first usual name (image, file_name, ...).
+        prompt_column: of the table: prompts; null for prompt, text or caption; or several, with weights or without.
         background_color: what transparent pictures are laid on.
     """
 
     root: str = path_key()
-    image_column: str = "image"
-    prompt_column: Any = "prompt"
+    image_column: str | None = None
+    prompt_column: Any = None
     background_color: str = "white"
 
 
@@ -104,14 +106,14 @@ class LocatedConfig(DataConfig):
 
     Attributes:
         path: of the data set or the shards.
-        image_column: name of the pictures' column or file ending.
-        prompt_column: the same of the prompts.
+        image_column: name of the pictures' column or file ending; null for the first usual one.
+        prompt_column: the same of the prompts; or several, with weights or without.
         background_color: what transparent pictures are laid on.
     """
 
     path: str = path_key()
-    image_column: str = "image"
-    prompt_column: Any = MISSING
+    image_column: str | None = None
+    prompt_column: Any = None
     background_color: str = "white"
 
 
@@ -150,7 +152,7 @@ class TrainerConfig:
         max_steps: optimizer steps in all.
         batch_size: samples of a step, over all processes and micro-batches; `auto`: as many as fit.
         gradient_accumulation_steps: micro-batches of a step.
-        precision: `float32`, `bf16` (float32 weights, bf16 products) or `bf16_weights`.
+        precision: `float32`, `bf16` (float32 weights, bf16 products), `bf16_weights`; `auto`: bf16 if it is quick here.
         compile: torch.compile; falls back with a warning.
         gradient_checkpointing: recompute activations in the backward pass: less memory, more time.
         gradient_checkpointing_offload: keep what is recomputed from in the CPU's memory.

@@ -11,11 +11,12 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from aaa.assemble import build, build_encoders, build_model, build_preview, missing_weights, pick_device
-from aaa.data.pictures import crop_and_resize, read_picture, to_pictures, to_tensor
+from aaa.data.pictures import as_rgb, crop_and_resize, read_picture, to_pictures, to_tensor
 from aaa.diffusion.loss import add_noise
 from aaa.diffusion.sampler import Step, euler_steps, initial_noise
 from aaa.encoders.flux2_tiny import Flux2TinyVAE
 from aaa.encoders.pixel import PixelVAE
+from aaa.encoders.prompts import normalised
 from aaa.encoders.protocols import HasWeights
 from aaa.errors import UserError
 from aaa.models.saved import SavedModel, find_saved
@@ -179,7 +180,7 @@ class TextToImage:
         if input_image is not None:
             clean = self.vae.encode(self._read(input_image, height, width)[None]).to(latents)
             latents = add_noise(clean, latents, sigmas[:1].to(self.device))
-        embeds, lengths = self.text_encoder.encode([prompt, negative_prompt])
+        embeds, lengths = self.text_encoder.encode([normalised(prompt), normalised(negative_prompt)])
         if max(lengths) > self.prompt_tokens:
             logger.warning("The prompt has %d tokens; the model sees the first %d.", max(lengths), self.prompt_tokens)
         positive, negative = (embed[: self.prompt_tokens].to(latents).expand(num_images, -1, -1) for embed in embeds)
@@ -201,7 +202,7 @@ class TextToImage:
 
     def _read(self, path: Path | Image.Image, height: int, width: int) -> torch.Tensor:
         if isinstance(path, Image.Image):
-            return to_tensor(crop_and_resize(path.convert("RGB"), height, width))
+            return to_tensor(crop_and_resize(as_rgb(path.copy(), "white"), height, width))
         if not path.is_file():
             raise UserError(f"input_image={path}: there is no such file.")
         try:

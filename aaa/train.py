@@ -12,6 +12,8 @@ from omegaconf import OmegaConf
 
 from aaa.cli import run
 from aaa.earlier_sweep import finished_run
+from aaa.run.claim import release
+from aaa.run.wandb_agent import require_agents_parameters
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -21,7 +23,15 @@ logger = logging.getLogger(__name__)
 
 def train(config: "DictConfig") -> float | None:
     """Run one training run; returns its last validation loss, for sweepers that search for the lowest."""
+    try:
+        return _train(config)
+    finally:
+        release(Path(config.output_dir))
+
+
+def _train(config: "DictConfig") -> float | None:
     in_sweep = HydraConfig.get().mode is RunMode.MULTIRUN
+    require_agents_parameters(config, HydraConfig.get().runtime.choices)
     if (
         in_sweep
         and OmegaConf.select(config, "sweep.resume")

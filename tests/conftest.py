@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import aaa  # noqa: F401 - before torch, which reads what this sets
+
 # Tests never talk to W&B's servers, whoever is logged in on this machine.
 os.environ.setdefault("WANDB_MODE", "offline")
 # Nor with those of model hubs.

@@ -100,6 +100,12 @@ def with_table(name: str, content: bytes | str) -> Callable[[Path], None]:
     return make
 
 
+def circle(folder: Path) -> None:
+    """A captioned picture beside a link that leads back up."""
+    with_table("0.txt", "a red ring")(folder)
+    (folder / "data" / "again").symlink_to("..")
+
+
 def with_tar(build: Callable[[tarfile.TarFile], object], cut: int | None = None) -> Callable[[Path], None]:
     def make(folder: Path) -> None:
         (folder / "data").mkdir()
@@ -287,9 +293,14 @@ for case, picture_name, content, says in (
     ("no size", "x.png", png(0, 0), "'x.png' "),
     ("20000 x 1", "x.png", lambda path: noise_picture((20_000, 1)).save(path), None),
     ("1000000 x 1", "x.png", lambda path: noise_picture((10**6, 1)).save(path), "too elongated: 1000000 x 1"),
-    ("a folder", "x.png", lambda path: path.mkdir(), "'x.png' does not exist"),
-    ("a pipe", "x.png", lambda path: os.mkfifo(path), "'x.png' does not exist"),
-    ("an endless device", "x.png", lambda path: path.symlink_to("/dev/zero"), "'x.png' points outside"),
+    ("a folder", "x.png", lambda path: path.mkdir(), "'x.png' is a folder, not a file"),
+    ("a pipe", "x.png", lambda path: os.mkfifo(path), "'x.png' is a pipe or a device, not a file"),
+    (
+        "an endless device",
+        "x.png",
+        lambda path: path.symlink_to("/dev/zero"),
+        "'x.png' is a link to '/dev/zero', which",
+    ),
     ("a link to itself", "x.png", lambda path: path.symlink_to(path), "'x.png' "),
     ("animated", "x.gif", animated, None),
     ("CMYK", "x.jpg", encoded(noise_picture().convert("CMYK"), "JPEG"), None),
@@ -306,7 +317,7 @@ for case, row, says in (
     ("absolute", "/etc/passwd", "image '/etc/passwd' points outside"),
     ("home", "~/x.png", "image '~/x.png' does not exist"),
     ("empty", "", "column 'image' is empty"),
-    ("dot", ".", "image '.' does not exist"),
+    ("dot", ".", "image '.' is a folder"),
     ("newline", '"a\nb.png"', r"image 'a\\nb.png' does not exist"),
     ("10 MB long", "x" * 10_000_000, "is not a file name"),
     ("device", "/dev/stdin", "points outside"),
@@ -318,7 +329,21 @@ expect(
     "link that leaves",
     with_picture("x.png", lambda path: path.symlink_to("../../../victim.png")),
     FOLDER,
-    "image 'x.png' points outside",
+    None,  # a name that stays within; whoever laid the link wanted what it links to
+)
+expect(
+    "names",
+    "link to nothing",
+    with_picture("x.png", lambda path: path.symlink_to("../.git/annex/objects/x")),
+    FOLDER,
+    "image 'x.png' is a link to '../.git/annex/objects/x', which is not there; git annex get",
+)
+expect(
+    "names",
+    "circle of links",
+    circle,
+    FOLDER,
+    None,
 )
 
 for table, case, content, says in (
@@ -326,14 +351,15 @@ for table, case, content, says in (
     ("csv", "NULs", b"image,prompt\n0.png,a\0b\n1.png,\0\n", None),
     ("csv", "empty", b"", "no records"),
     ("csv", "header alone", b"image,prompt\n", "no records"),
-    ("csv", "other columns", b"file,text\n0.png,a\n", "no column 'image'; there is: file, text"),
+    ("csv", "other columns", b"where,text\n0.png,a\n", "no column 'image' .*; there is: where, text"),
     (
         "csv",
         "too many fields",
         b"image,prompt\n0.png,a red, round thing\n",
         "metadata.csv:2: .*more fields than",
     ),
-    ("csv", "quote never closed", b'image,prompt\n0.png,"a\n1.png,b\n', None),
+    ("csv", "quote never closed", b'image,prompt\n0.png,"a\n1.png,b\n', "metadata.csv:2: a quote that is opened in"),
+    ("csv", "column twice", b"image,prompt,prompt\n0.png,a,b\n", "metadata.csv:1: the column 'prompt' is there twice"),
     ("csv", "10 MB prompt", "image,prompt\n0.png," + "red " * 2_500_000 + "\n1.png,b\n", None),
     ("csv", "binary", bytes(range(256)) * 40, "metadata.csv: not a CSV file"),
     ("jsonl", "cut line", '{"image": "0.png", "prompt": "a"}\n{"image": "1.p', "metadata.jsonl:2: not JSON"),

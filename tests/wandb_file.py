@@ -27,8 +27,16 @@ class OfflineRun:
     artifacts: list[Any] = field(default_factory=list)
 
 
+def written_offline_run(run_folder: Path) -> OfflineRun:
+    """The newest W&B run under a folder, logged by this process: its service writes the last of it when it ends."""
+    import wandb
+
+    wandb.teardown()
+    return read_offline_run(run_folder)
+
+
 def read_offline_run(run_folder: Path) -> OfflineRun:
-    """The newest W&B run under a folder."""
+    """The newest W&B run under a folder, logged by a process that has ended."""
     path = max(run_folder.glob("wandb/*run-*/*.wandb"), key=lambda file: file.stat().st_mtime)
     return _parse(path)
 

@@ -3,9 +3,10 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
 from rich.text import Text
 
@@ -13,10 +14,19 @@ from aaa.assemble import pick_device
 from aaa.benchmarks.subject import make_subject
 from aaa.config import check_config
 from aaa.errors import UserError
-from aaa.models.factory import count_parameters
+from aaa.models.costs import count_parameters
 from aaa.printed import harmless, one_line
 from aaa.run.budget import keep_to_parameters, seconds_of, steps_within
 from aaa.training.fitting import measure_footprint
+
+# What changes neither the time nor the memory nor the FLOPs of a step: runs that differ in it are measured once.
+COSTLESS = (
+    *("name", "seed", "output_dir", "resume", "repeat", "init_from", "trust_config"),
+    *("lr_scheduler", "checkpoint", "sampling", "validation", "budget", "sweep", "evaluation", "logger"),
+    *("optimizer.learning_rate", "optimizer.weight_decay", "data.cache_dir", "data.validation_fraction"),
+    *("model.name", "model.init", "trainer.batch_size", "trainer.max_steps", "trainer.max_skipped_steps"),
+    *(f"trainer.{what}_every_steps" for what in ("log", "validate", "sample", "save", "evaluate")),
+)
 
 
 @dataclass(frozen=True)
@@ -82,7 +92,7 @@ class Planner:
 
     def _measure(self, config: DictConfig, batch_size: int) -> tuple[int, int, float, float]:
         """Parameters, FLOPs a sample, bytes and seconds of a step."""
-        key = repr((config.model, config.encoder, config.optimizer, config.trainer.precision, batch_size))
+        key = _cost_key(config, batch_size)
         if key not in self._measured:
             device = pick_device(config.trainer.device)
             subject = make_subject(config, device, precision=config.trainer.precision, compiled=False)
@@ -95,6 +105,15 @@ class Planner:
             finally:
                 subject.close()
         return self._measured[key]
+
+
+def _cost_key(config: DictConfig, batch_size: int) -> str:
+    """All of a config but what is known not to change what a step takes, so that what is forgotten costs time only."""
+    told: Any = OmegaConf.to_container(config, resolve=False)
+    for name in COSTLESS:
+        group, _, key = name.rpartition(".")
+        (told[group] if group else told).pop(key, None)
+    return repr((told, batch_size))
 
 
 def as_table(plans: Sequence[Plan]) -> Table:

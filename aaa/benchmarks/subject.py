@@ -12,11 +12,13 @@ from torch.optim import Optimizer
 
 from aaa.assemble import build, build_model, build_optimizer
 from aaa.diffusion.loss import training_loss
-from aaa.models.factory import forward_flops
+from aaa.models.costs import forward_flops
 from aaa.randomness import generator
+from aaa.run.processes import make_accelerator
 from aaa.training.compiling import compile_model
 from aaa.training.ema import EMA
 from aaa.training.loop import Progress, Watch, train_steps
+from aaa.training.precision import choose_precision
 from aaa.training.precision import precision as precision_of
 from aaa.training.recomputing import recompute_activations
 from aaa.training.signals import StopSignals
@@ -124,8 +126,9 @@ def make_subject(
     """
     if tuned:
         tune_for(device)
+    precision = choose_precision(precision, torch.device(device))
     mixed, dtype = precision_of(precision)
-    accelerator = Accelerator(mixed_precision=mixed, cpu=device == "cpu")
+    accelerator = make_accelerator(device, mixed, config.trainer.gradient_accumulation_steps, compiled=compiled)
     torch.manual_seed(config.seed)
     model = build_model(config)
     model = model.to(accelerator.device, dtype)

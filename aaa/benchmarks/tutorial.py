@@ -141,6 +141,7 @@ def _diffsynth_seconds(device: str, steps: int, encoders: _Encoders | None) -> f
 
     from aaa.models.dit import AAADiT
     from aaa.pipeline import AAAImagePipeline
+    from aaa.tracking.variables import hidden_from_accelerate
 
     times: list[float] = []
 
@@ -180,8 +181,10 @@ def _diffsynth_seconds(device: str, steps: int, encoders: _Encoders | None) -> f
         def on_training_end(self, *_: Any) -> None:
             """Nothing to save."""
 
+    with hidden_from_accelerate({}):
+        accelerator = Accelerator(cpu=device == "cpu")
     launch_training_task(
-        Accelerator(cpu=device == "cpu"),
+        accelerator,
         Pictures(),
         Training(),
         Clock(),

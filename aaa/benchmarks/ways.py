@@ -15,13 +15,15 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Muon
 from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn
 
+from aaa.assemble import model_numbers
 from aaa.benchmarks.report import Report
 from aaa.benchmarks.subject import Subject, make_subject
 from aaa.data import cache_writer
 from aaa.data.cache import CachedRecord
 from aaa.data.cache_writer import CacheWriter
 from aaa.models.attention import attend
-from aaa.models.dit import AAADiT, DiTBlock
+from aaa.models.block import DiTBlock
+from aaa.models.dit import AAADiT
 from aaa.models.factory import build_dit
 from aaa.training.ema import EMA
 from aaa.training.memory import keep_freed_memory
@@ -111,9 +113,7 @@ def _as_row(name: str, without: float, used: float) -> dict[str, Any]:
 
 
 def _of_parts(config: DictConfig, device: torch.device) -> Iterator[Way]:
-    model = build_dit(**{key: value for key, value in config.model.items() if key not in ("name", "architecture")}).to(
-        device
-    )
+    model = build_dit(**model_numbers(config)).to(device)
     yield _attention(config, device)
     yield _one_product(model.blocks[0], config, device)  # type: ignore[arg-type]
     yield _gates(model, config, device)

@@ -16,6 +16,7 @@ from aaa.errors import UserError, nearest
 from aaa.overrides import Keys, as_typed, is_key, key_of, quoted
 from aaa.resolvers import geomspace
 
+OWN_FOLDER = "'${claimed:.hydra,${hydra.runtime.output_dir}}'"
 NEW_FOLDER = "${unused_folder:outputs/${name}/${now:%Y-%m-%d_%H-%M-%S}}"
 
 # Flags of Hydra, and whether they take a value.
@@ -195,6 +196,9 @@ def _run_overrides(earlier: EarlierRun | None) -> list[str]:
         overrides += ["hydra.job.name=train", "hydra/hydra_logging=none"]
         if not resumed:
             overrides.append("resume=null")  # the run to repeat may have been resumed itself
+            overrides.append("+hydra.callbacks.one_sweep_a_folder._target_=aaa.run.claim.OneSweepAFolder")
+            if not helper:
+                overrides.append(f"hydra.output_subdir={OWN_FOLDER}")
         if not helper:
             overrides.append(f"hydra.run.dir={quoted(str(earlier.folder)) if resumed else new_folder}")
             overrides += [f"hydra.sweep.dir={new_folder}", "hydra.sweep.subdir=${hydra.job.num}"]

@@ -25,10 +25,11 @@ NOTHING_FINISHED = ("Record does not exist.", "No trials are completed yet.")
 
 def explain(error: Exception, config_name: str, config_dir: Path, arguments: list[str]) -> str:
     """One message for an error: what was wrong, and the nearest thing that would have worked."""
-    cause = error.__cause__ or error.__context__
-    for known in (error, cause):  # Hydra wraps what a class named by `_target_` raises
+    known: BaseException | None = error
+    while known is not None:  # Hydra wraps what a class named by `_target_` raises, OmegaConf what a resolver does
         if isinstance(known, UserError):
             return str(known)
+        known = known.__cause__ or known.__context__
     text = str(error).strip()
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _explain_config(error, text, config_name, config_dir, arguments)

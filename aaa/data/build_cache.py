@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,15 @@ from torch import Tensor
 
 from aaa.data.cache import CachedRecord, LatentCache
 from aaa.data.cache_writer import CacheWriter
-from aaa.data.pictures import crop_and_resize, to_tensor
+from aaa.data.duplicates import picture_digest
+from aaa.data.findings import Findings
+from aaa.data.pictures import cover, cut_centre, notices_of, to_tensor
 from aaa.data.records import Record, Source
 from aaa.data.reuse import EarlierRows, Stored
+from aaa.encoders.prompts import normalised
 from aaa.encoders.protocols import VAE, NormalisesLatents, TextEncoder
 from aaa.encoders.statistics import Moments
+from aaa.encoders.words import WordEmbedding, without_spaces
 from aaa.errors import UserError
 from aaa.tracking.console import display
 
@@ -44,11 +48,19 @@ Fit = Callable[[int, int], tuple[int, int]]  # width and height of a picture -> 
 
 @dataclass(frozen=True)
 class _Item:
-    """A record on its way into the cache, with its image (`3 H W` in -1..1) or with what an earlier cache holds."""
+    """A record on its way into the cache.
+
+    Attributes:
+        record: as it is to be kept.
+        content: 16 bytes that tell what it is made from.
+        found: its image, `3 H W` in -1..1, or what an earlier cache holds of it.
+        notices: what its owner should know of how the picture was read.
+    """
 
     record: CachedRecord
     content: bytes
     found: Tensor | Stored
+    notices: Sequence[str] = field(default=())
 
 
 @dataclass(frozen=True)
@@ -192,7 +204,8 @@ def _encode_all(
     if horizontal_flip:
         jobs += [(index, True) for index in range(len(source)) if source[index].split != "validation"]
     problems: list[str] = []
-    encoded = reused = cut_prompts = empty_prompts = 0
+    encoded = reused = cut_prompts = empty_prompts = spaceless = 0
+    findings = Findings()
     moments = Moments() if isinstance(vae, NormalisesLatents) and vae.statistics is None else None
     empty, lengths = text_encoder.encode([""])
     writer.write_empty_prompt(empty, max(lengths))
@@ -226,6 +239,10 @@ def _encode_all(
             reused += sum(isinstance(item.found, Stored) for item in batch)
             cut_prompts += sum(tokens > text_encoder.max_length for tokens in prompt_tokens)
             empty_prompts += sum(not record.prompt.strip() for record in records)
+            for item in batch:
+                findings.note(item.notices, item.record.key)
+            if isinstance(text_encoder, WordEmbedding):
+                spaceless += sum(without_spaces(prompt) for record in records for prompt in record.prompts)
     if problems and not skip_unreadable:
         listed = "\n  ".join(problems[:LISTED_PROBLEMS])
         more = f"\n  ... and {len(problems) - LISTED_PROBLEMS} more" if len(problems) > LISTED_PROBLEMS else ""
@@ -248,6 +265,13 @@ def _encode_all(
             encoded,
             text_encoder.max_length,
         )
+    if spaceless:
+        logger.warning(
+            "%d prompts are in a script without spaces, of which text_encoder=words takes every character for a word. "
+            "A language model (text_encoder=qwen3) knows their words.",
+            spaceless,
+        )
+    findings.warn(encoded)
     if empty_prompts:
         logger.warning("%d of %d records have an empty prompt.", empty_prompts, encoded)
     if moments is not None:
@@ -271,7 +295,7 @@ def _encode(batch: Sequence[_Item], vae: VAE, text_encoder: TextEncoder, dtype: 
             rows.append(item.found)
             continue
         prompts = slice(first, first + len(item.record.prompts))
-        rows.append(Stored(next(latents), prompt_embeds[prompts], lengths[prompts]))
+        rows.append(Stored(next(latents), prompt_embeds[prompts], lengths[prompts], item.record.picture or ""))
         first = prompts.stop
     return rows
 
@@ -303,20 +327,25 @@ def _read_ahead(
     def read(job: tuple[int, bool]) -> _Item | UserError:
         index, flip = job
         record = source[index]
-        prompts = {record.prompt: 1.0} if record.prompts is None else record.prompts
+        prompts: dict[str, float] = {}
+        for prompt, weight in ({record.prompt: 1.0} if record.prompts is None else record.prompts).items():
+            prompts[normalised(prompt)] = prompts.get(normalised(prompt), 0.0) + weight
         kept = CachedRecord(record.key, list(prompts), record.split, flip, list(prompts.values()))
         content = hashlib.sha256(json.dumps([identify(record), kept.prompts, flip]).encode()).digest()[:16]
         if (stored := earlier.find(content)) is not None:
-            return _Item(kept, content, stored)
+            return _Item(replace(kept, picture=stored.picture), content, stored)
         try:
             loaded = record.load()
         except UserError as error:
             return error
         try:
-            picture = crop_and_resize(loaded, *fit(loaded.width, loaded.height))
+            size = fit(loaded.width, loaded.height)
+            covering = cover(loaded, *size)
         except UserError as error:
             return UserError(f"record {record.key!r} {error}")
-        return _Item(kept, content, to_tensor(ImageOps.mirror(picture) if flip else picture))
+        kept = replace(kept, picture=picture_digest(covering))
+        picture = cut_centre(covering, *size)
+        return _Item(kept, content, to_tensor(ImageOps.mirror(picture) if flip else picture), notices_of(loaded))
 
     batches = [jobs[start : start + batch_size] for start in range(0, len(jobs), batch_size)]
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:

@@ -17,18 +17,27 @@ from aaa.data.records import Split
 from aaa.encoders.statistics import LatentStatistics
 from aaa.errors import UserError
 
+NO_PICTURE = ""  # of records in caches of versions that did not look at pixels
 TOKENS_MULTIPLE = 8  # GPUs multiply matrices of such sizes faster
 
 
 @dataclass(frozen=True)
 class CachedRecord:
-    """What is kept of a record beside its tensors; `flipped` marks the mirrored copy of the record with its key."""
+    """What is kept of a record beside its tensors.
+
+    Attributes:
+        key, prompts, split: as its source gave them.
+        flipped: whether it is the mirrored copy of the record with its key.
+        prompt_weights: how often each prompt is drawn.
+        picture: what tells its picture from others (`picture_digest`); None where only the key does.
+    """
 
     key: str
     prompts: Sequence[str]
     split: Split | None
     flipped: bool = False
     prompt_weights: Sequence[float] = (1.0,)
+    picture: str | None = None
 
     @property
     def prompt(self) -> str:
@@ -71,7 +80,7 @@ class LatentCache:
         if statistics is not None:
             self.statistics = LatentStatistics(tuple(statistics["mean"]), tuple(statistics["std"]))
         with (self.path / "records.jsonl").open(encoding="utf-8") as lines:
-            self.records = [CachedRecord(**json.loads(line)) for line in lines]
+            self.records = [CachedRecord(**{"picture": NO_PICTURE} | json.loads(line)) for line in lines]
         shards = [safe_open(self.path / name, "pt") for name in index["shards"]]
         self._latents = [shard.get_tensor("latents") for shard in shards]
         self._prompt_embeds = [shard.get_tensor("prompt_embeds") for shard in shards]

@@ -129,7 +129,8 @@ class CacheWriter:
             "prompt_embeds": torch.cat(shard.prompt_embeds),
             "prompt_counts": torch.tensor([len(record.prompts) for record in shard.records]),
             "prompt_tokens": torch.tensor(shard.prompt_tokens),
-            "content": torch.frombuffer(bytearray(b"".join(shard.contents)), dtype=torch.uint8).view(-1, 16),
+            "content": _as_rows(shard.contents),
+            "picture": _as_rows([bytes.fromhex(record.picture or "00" * 16) for record in shard.records]),
         }
         aside = self.path / f"{name}.tmp"
         try:
@@ -147,3 +148,7 @@ class CacheWriter:
 
     def _stored(self, tensor: Tensor) -> Tensor:
         return tensor.detach().to("cpu", self.dtype).contiguous()
+
+
+def _as_rows(digests: Sequence[bytes]) -> Tensor:
+    return torch.frombuffer(bytearray(b"".join(digests)), dtype=torch.uint8).view(-1, 16)

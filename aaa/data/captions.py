@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from aaa.data.columns import PROMPT_COLUMNS, column_of, missing
 from aaa.errors import UserError
 
 Columns = str | Sequence[str] | Mapping[str, float]
@@ -12,14 +13,22 @@ class Captions:
     """The caption columns of a data set.
 
     Args:
-        columns: a name, several names that are drawn from equally often, or names with weights.
+        columns: a name, several names that are drawn from equally often, or names with weights; None for the first
+            of `usual` that there is.
         key: of the config, for messages.
+        usual: names that are looked for where the config names none.
 
     Raises:
         UserError: if a weight is not above 0, or there is no column.
     """
 
-    def __init__(self, columns: Columns, key: str = "data.prompt_column") -> None:
+    def __init__(
+        self, columns: Columns | None, key: str = "data.prompt_column", usual: Sequence[str] = PROMPT_COLUMNS
+    ) -> None:
+        self.key, self.usual = key, usual
+        self.weights: dict[str, float] = {}
+        if columns is None:
+            return
         if isinstance(columns, str):
             columns = [columns]
         if not isinstance(columns, Mapping):
@@ -28,23 +37,23 @@ class Captions:
             raise UserError(
                 f"{key}={dict(columns)}: must be a column, a list of columns, or columns with weights above 0."
             )
-        self.key = key
         self.weights = {str(column): float(weight) for column, weight in columns.items()}
 
     def require_any(self, present: Sequence[str], where: str) -> None:
-        """Refuse a table that has none of the columns.
+        """Settle which columns are read, and refuse a table that has none of them.
 
         Raises:
             UserError: naming the columns that there are.
         """
+        if not self.weights:
+            self.weights = {column_of(None, present, where, self.key, self.usual): 1.0}
         if not any(column in present for column in self.weights):
-            wanted = " or ".join(map(repr, self.weights))
-            raise UserError(
-                f"{where}: no column {wanted}; there is: {', '.join(present) or 'none'}. Set {self.key}=NAME."
-            )
+            raise UserError(missing(" or ".join(map(repr, self.weights)), present, where, self.key))
 
     def of(self, values: Mapping[str, Any]) -> dict[str, float]:
         """Prompts of a row and how often each is drawn, the first one first. Empty captions give way to others.
+
+        A column may hold a list of captions, which share its weight.
 
         Raises:
             UserError: if the row has none of the columns, or one that is not text.
@@ -55,11 +64,19 @@ class Captions:
             if column not in values:
                 continue
             present = True
-            caption = values[column]
-            if caption is not None and not isinstance(caption, str):
-                raise UserError(f"column {column!r} is not text but {type(caption).__name__}")
-            if caption:
-                found[caption] = found.get(caption, 0.0) + weight
+            captions = _texts(column, values[column])
+            for caption in captions:
+                found[caption] = found.get(caption, 0.0) + weight / len(captions)
         if not present:
             raise UserError(f"no column {' or '.join(map(repr, self.weights))} in this row")
         return found or {"": 1.0}
+
+
+def _texts(column: str, value: Any) -> list[str]:
+    """The captions in a value that are not empty."""
+    values = value if isinstance(value, list) else [value]
+    for one in values:
+        if one is not None and not isinstance(one, str):
+            inside = " in a list" if isinstance(value, list) else ""
+            raise UserError(f"column {column!r} is not text but {type(one).__name__}{inside}")
+    return [caption for caption in values if caption]

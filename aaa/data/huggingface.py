@@ -1,6 +1,7 @@
 """Data sets of Hugging Face's `datasets` on disk: what `save_to_disk` writes, or a folder of Parquet files."""
 
 import logging
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -8,23 +9,32 @@ from typing import Any
 from PIL import Image
 
 from aaa.data.captions import Captions, Columns
+from aaa.data.columns import PROMPT_COLUMNS, column_of, missing, usual_columns
+from aaa.data.endings import is_document, suffix
+from aaa.data.folders import data_folder, files_below, why_unreadable
 from aaa.data.imagefolder import require_color
+from aaa.data.left_out import LeftOut
 from aaa.data.pictures import decode_picture, read_picture
 from aaa.data.records import Record, Split
+from aaa.data.split_names import settle_splits, split_of_name, split_words
 from aaa.errors import UserError
 
-SPLITS: dict[str, Split] = {"train": "train", "validation": "validation", "valid": "validation", "test": "validation"}
+PICTURES = ("image", "img", "picture", "photo", "jpg", "png", "webp", "images", "pixel_values")
+TEXTS = tuple(dict.fromkeys(("text", "caption", "prompt", *PROMPT_COLUMNS, "txt")))
+# What save_to_disk writes beside the rows.
+BESIDE = frozenset({"dataset_dict.json", "dataset_info.json", "dataset_infos.json", "state.json"})
 
 
 class HuggingFaceSource:
     """Records of a data set on disk, nothing of which is downloaded.
 
-    Where it has splits, `validation`, `valid` and `test` are held out.
+    Where it has splits, those called `validation`, `valid`, `val`, `dev`, `test`, `testing`, `eval` or `evaluation`
+    are held out. What is left out is told in one warning.
 
     Args:
         path: folder that `Dataset.save_to_disk` or `DatasetDict.save_to_disk` made, or one with Parquet files.
-        image_column: column with the pictures.
-        prompt_column: column with the prompt, several columns, or columns with weights.
+        image_column: column with the pictures; None for the one that holds pictures.
+        prompt_column: column with the prompt, several columns, or columns with weights; None for the first usual one.
         background_color: a CSS colour to put behind transparent pictures.
 
     Raises:
@@ -34,28 +44,20 @@ class HuggingFaceSource:
     def __init__(
         self,
         path: str,
-        image_column: str = "image",
-        prompt_column: Columns = "text",
+        image_column: str | None = None,
+        prompt_column: Columns | None = None,
         background_color: str = "white",
     ) -> None:
-        root = Path(path)
         self.background_color = require_color(background_color)
-        self.image_column = image_column
-        captions = Captions(prompt_column)
-        self.files = sorted(file for suffix in ("*.arrow", "*.parquet") for file in root.rglob(suffix))
-        if not self.files:
-            raise UserError(
-                f"data.path={path}: no data set there (looked for .arrow and .parquet files in {root.absolute()}). "
-                "Dataset.save_to_disk(PATH) writes one."
-            )
+        captions = Captions(prompt_column, usual=TEXTS)
+        root = data_folder(path)
+        self.files = _files(root, path)
         self._records: list[tuple[Any, str, int, dict[str, float], str | None]] = []
-        for name, split in _load(root).items():
-            if image_column not in split.column_names:
-                raise UserError(
-                    f"data.path={path}: no column {image_column!r}; there is: {', '.join(split.column_names)}. "
-                    "Set data.image_column=NAME."
-                )
-            captions.require_any(split.column_names, f"data.path={path}")
+        loaded = _load(root, self.files)
+        for name, split in loaded.items():
+            where = f"data.path={path}"
+            self.image_column = image_column = _image_column(split.features, image_column, where)
+            captions.require_any(split.column_names, where)
             pictures = _undecoded(split.select_columns([image_column]), image_column, path)
             texts = split.select_columns([column for column in captions.weights if column in split.column_names])
             for index, row in enumerate(texts):
@@ -65,6 +67,8 @@ class HuggingFaceSource:
                     self._records.append((pictures, name, index, {}, str(error)))
         if not self._records:
             raise UserError(f"data.path={path}: the data set is empty.")
+        named = {name: split_of_name(name) for name, split in loaded.items() if len(split)}
+        self._splits: dict[str, Split | None] = settle_splits(named, f"data.path={path}", "splits")
 
     def __len__(self) -> int:
         return len(self._records)
@@ -75,7 +79,7 @@ class HuggingFaceSource:
             key=f"{split}[{row}]",
             prompt=next(iter(prompts), ""),
             load=partial(self._picture, index),
-            split=SPLITS.get(split),
+            split=self._splits[split],
             prompts=prompts if len(prompts) > 1 else None,
         )
 
@@ -94,7 +98,37 @@ class HuggingFaceSource:
             raise UserError(f"{split}[{row}]: {error}") from None
 
 
-def _load(root: Path) -> dict[str, Any]:
+def _files(root: Path, path: str) -> list[Path]:
+    """The Arrow files of a data set, or if there are none its Parquet files; what else is there is counted.
+
+    Raises:
+        UserError: if there are neither, or only pointers to them.
+    """
+    left_out = LeftOut(root)
+    names = files_below(root, left_out) if root.is_dir() else []
+    kind = next((kind for kind in (".arrow", ".parquet") if any(suffix(name) == kind for name in names)), None)
+    for name in names:
+        if suffix(name) == ".parquet" and kind == ".arrow":
+            left_out.add("Parquet files beside Arrow files, which are read instead", name)
+        elif is_document(name):
+            left_out.add_no_data("documents", name)
+        elif suffix(name) != kind and Path(name).name not in BESIDE:
+            left_out.add("files of other kinds", name)
+    if kind is None:
+        found = f" There is: {left_out}." if str(left_out) else ""
+        raise UserError(
+            f"data.path={path}: no data set there (looked for .arrow and .parquet files in {root.absolute()}).{found} "
+            "Dataset.save_to_disk(PATH) writes one."
+        )
+    left_out.tell()
+    files = sorted(root / name for name in names if suffix(name) == kind)
+    for file in files:
+        if (problem := why_unreadable(file)) is not None:
+            raise UserError(f"{file}: {problem}.")
+    return files
+
+
+def _load(root: Path, files: Sequence[Path]) -> dict[str, Any]:
     """Splits by name; a data set without splits is one called `data`."""
     try:
         from datasets import DatasetDict, load_dataset, load_from_disk
@@ -103,24 +137,66 @@ def _load(root: Path) -> dict[str, Any]:
         raise UserError('data=huggingface needs the datasets package: pip install -e ".[datasets]"') from None
     set_verbosity(logging.CRITICAL)  # what is wrong is raised as well
     try:
-        if next(root.rglob("*.arrow"), None) is not None:
-            loaded = load_from_disk(str(root))
+        if suffix(files[0].name) == ".parquet":
+            loaded = load_dataset("parquet", data_files=_parquet_splits(root, files))
+        elif saved := _saved_apart(root):
+            loaded = DatasetDict({folder.name: load_from_disk(str(folder)) for folder in saved})
         else:
-            files: dict[str, list[str]] = {}
-            for file in sorted(root.rglob("*.parquet")):  # train-00000-of-00002.parquet, as the Hub names them
-                split = file.stem.split("-")[0]
-                files.setdefault(split if split in SPLITS else "data", []).append(str(file))
-            loaded = load_dataset("parquet", data_files=files)
+            loaded = load_from_disk(str(root))
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"data.path={root}: datasets cannot read it ({reason}).") from error
     return dict(loaded) if isinstance(loaded, DatasetDict) else {"data": loaded}
 
 
+def _saved_apart(root: Path) -> list[Path]:
+    """Data sets that were saved side by side, a folder each, without what `DatasetDict.save_to_disk` writes."""
+    if (root / "dataset_dict.json").exists() or (root / "state.json").exists():
+        return []
+    return sorted(file.parent for file in root.glob("*/state.json"))
+
+
+def _parquet_splits(root: Path, files: Sequence[Path]) -> dict[str, list[str]]:
+    """Parquet files by split, which their names say or those of their folders: `train-00000-of-00002`, `val/0000`.
+
+    Files that are of no known split are one called `data`.
+    """
+    splits: dict[str, list[str]] = {}
+    for file in files:
+        name = file.relative_to(root).with_suffix("").as_posix()
+        known = split_of_name(name) != "unknown"
+        splits.setdefault(split_words(name)[0] if known else "data", []).append(str(file))
+    return splits
+
+
+def _image_column(features: Any, wanted: str | None, where: str) -> str:
+    """The column with the pictures: as the config says, else the one whose type says so.
+
+    Raises:
+        UserError: if there is none, or several of no usual name.
+    """
+    present = list(features)
+    if wanted is not None:
+        return column_of(wanted, present, where, "data.image_column", PICTURES)
+    typed = [name for name, feature in features.items() if type(feature).__name__ == "Image"]
+    if len(typed) == 1:
+        return typed[0]
+    if typed and not usual_columns(typed, PICTURES):
+        raise UserError(f"{where}: {', '.join(typed)} all hold pictures. Set data.image_column=NAME.")
+    if not typed and not usual_columns(present, PICTURES):
+        raise UserError(missing("of pictures", present, where, "data.image_column"))
+    return column_of(None, typed or present, where, "data.image_column", PICTURES)
+
+
 def _undecoded(pictures: Any, column: str, path: str) -> Any:
     """The pictures' files instead of pictures, which we decode with the same care as those of a folder."""
     from datasets import Image as ImageFeature
 
+    if type(pictures.features[column]).__name__ in ("List", "LargeList", "Sequence", "list"):
+        raise UserError(
+            f"data.path={path}: column {column!r} holds lists; a row must have one picture. "
+            "Give each picture a row of its own, or set data.image_column=NAME."
+        )
     try:
         return pictures.cast_column(column, ImageFeature(decode=False))
     except Exception as error:

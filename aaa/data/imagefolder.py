@@ -1,44 +1,46 @@
 """Pictures in a folder, their prompts in a table or in text files beside them."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import posixpath
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from PIL import Image, ImageColor
 
 from aaa.data.captions import Captions, Columns
+from aaa.data.endings import is_caption, is_document, is_picture, suffix
+from aaa.data.folder_picture import FolderPicture
+from aaa.data.folders import data_folder, files_below, why_unreadable
+from aaa.data.left_out import LeftOut
+from aaa.data.picture_names import PictureNames
 from aaa.data.pictures import read_picture
-from aaa.data.records import Record
-from aaa.data.tables import SUFFIXES, Row, read_table
+from aaa.data.records import Record, Split
+from aaa.data.split_names import part_of, settle_splits, split_folders, split_of_word
+from aaa.data.table_pictures import table_above, table_of_folders, tabled_pictures, unnamed_files
+from aaa.data.tables import SUFFIXES
+from aaa.data.text_pictures import captioned_pictures
 from aaa.downloads import fetch_dataset
 from aaa.errors import UserError
 
 TABLES = tuple(f"{name}{suffix}" for name in ("metadata", "metadata_merged") for suffix in SUFFIXES)
-PICTURE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
-
-
-@dataclass(frozen=True)
-class _Picture:
-    """A picture's name, its prompts and where they were said (`metadata.csv:17`), or what is wrong with that row."""
-
-    image: str
-    place: str
-    prompts: dict[str, float] = field(default_factory=dict)
-    problem: str | None = None
+# What other kinds of data are called, for whoever gives the folder of one as a folder of pictures.
+OTHER_KINDS = {".tar": "data=webdataset data.path=", ".parquet": "data=huggingface data.path="}
+OTHER_KINDS[".arrow"] = OTHER_KINDS[".parquet"]
 
 
 class ImageFolderSource:
-    """Records from a table named `metadata` (CSV, JSON lines, JSON or Parquet), else from `.txt` files.
+    """Records from tables named `metadata` (CSV, JSON lines, JSON or Parquet), else from text files beside pictures.
 
-    A picture is looked for in `root/images` if there is such a folder, else in `root`; folders may be nested. A row
-    may name a list of pictures, which all have its prompts.
+    A table speaks for its folder and all below. Its names are relative to it, or to a folder `images` beside it. A
+    row may name a list of pictures, which all have its prompts. What no table speaks for has its prompts in text
+    files. Folders called `train` and `test` (or `val`, `dev`, ...) that lie side by side divide the records. What is
+    left out is told in one warning.
 
     Args:
         root: the folder.
-        image_column: column (or JSON key) with the picture's file name.
-        prompt_column: column with the prompt, several columns, or columns with weights; prompts may be empty.
+        image_column: column (or JSON key) with the picture's file name; None for the first usual name.
+        prompt_column: column with the prompt, several columns, or columns with weights; prompts may be empty. None
+            for the first usual name.
         background_color: a CSS colour to put behind transparent pictures.
         dataset_id: repository to download the folder from if it is not there.
 
@@ -49,66 +51,90 @@ class ImageFolderSource:
     def __init__(
         self,
         root: str,
-        image_column: str = "image",
-        prompt_column: Columns = "prompt",
+        image_column: str | None = None,
+        prompt_column: Columns | None = None,
         background_color: str = "white",
         dataset_id: str | None = None,
     ) -> None:
-        self.root = Path(root)
-        captions = Captions(prompt_column)
-        failure = None
-        if dataset_id is not None and not self.root.exists():
-            failure = fetch_dataset(dataset_id, self.root)
-        if not self.root.is_dir():
-            raise UserError(
-                f"data.root={root}: there is no such folder (looked in {self.root.absolute()}). "
-                + (failure or "Give the folder of your pictures with data.root=PATH.")
-            )
+        Captions(prompt_column)
+        self.root = _existing(root, dataset_id)
         self.background_color = require_color(background_color)
-        self.pictures = self.root / "images" if (self.root / "images").is_dir() else self.root
-        table = next((self.root / name for name in TABLES if (self.root / name).is_file()), None)
-        if table is None:
-            self._pictures = list(_text_files(self.pictures))
-        else:
-            rows = list(read_table(table))
-            _require_columns(table, rows, image_column, captions)
-            self._pictures = [picture for row in rows for picture in _of_row(row, image_column, captions)]
+        left_out = LeftOut(self.root)
+        files = files_below(self.root, left_out)
+        self._pictures = list(self._read(files, image_column, prompt_column, left_out))
         if not self._pictures:
-            raise UserError(
-                f"{table or self.pictures}: no records. A data set needs at least one picture: a row in "
-                f"{', '.join(TABLES)}, or a picture with a .txt file of the same name."
-            )
+            raise UserError(f"{self.root}: no records. {_what_to_do(self.root, files)}{_found(left_out)}")
+        left_out.tell()
+        self._keys = _distinct(self._pictures)
+        self._splits = _splits(self._pictures, self.root)
 
     def __len__(self) -> int:
         return len(self._pictures)
 
     def __getitem__(self, index: int) -> Record:
         picture = self._pictures[index]
-        path = self.pictures / picture.image
+        readable = picture.problem is None and picture.file is not None
         return Record(
-            key=picture.image or picture.place,
+            key=self._keys[index],
             prompt=next(iter(picture.prompts), ""),
-            load=partial(self._load, picture, path),
-            path=path if picture.problem is None else None,
+            load=partial(self._load, picture),
+            split=self._splits[index],
+            path=self.root / picture.file if readable and picture.file is not None else None,
             prompts=picture.prompts if len(picture.prompts) > 1 else None,
         )
 
-    def _load(self, picture: _Picture, path: Path) -> Image.Image:
-        place, image = picture.place, picture.image
-        if picture.problem is not None:
-            raise UserError(f"{place}: {picture.problem}")
-        try:
-            inside, exists = path.resolve().is_relative_to(self.pictures.resolve()), path.is_file()
-        except (OSError, ValueError, RuntimeError):  # with a NUL, longer than the file system allows, a loop of links
-            raise UserError(f"{place}: image {image[:200]!r} is not a file name") from None
-        if not inside:
-            raise UserError(f"{place}: image {image!r} points outside {self.pictures}")
-        if not exists:
-            raise UserError(f"{place}: image {image!r} does not exist (looked in {self.pictures})")
+    def _read(
+        self, files: Sequence[str], image_column: str | None, prompt_column: Columns | None, left_out: LeftOut
+    ) -> Iterator[FolderPicture]:
+        tables = table_of_folders([file for file in files if _base(file) in TABLES], TABLES, left_out)
+        if not tables:
+            _require_no_columns(image_column, prompt_column, self.root)
+        names = PictureNames(self.root, files)
+        spoken_for: dict[str, list[str]] = {table: [] for table in tables.values()}
+        alone: list[str] = []
+        for file in files:
+            table = table_above(posixpath.dirname(file), tables)
+            (alone if table is None else spoken_for[table]).append(file)
+            if not is_picture(file) and not is_caption(file) and _base(file) not in TABLES:
+                _count_other(file, left_out)
+        named: set[str] = set()
+        for table in spoken_for:
+            for picture in tabled_pictures(table, names, image_column, prompt_column):
+                named.add(picture.file or "")
+                yield picture
+        for table, its_files in spoken_for.items():
+            unnamed_files(table, its_files, named, left_out)
+        yield from captioned_pictures(self.root, alone, left_out)
+
+    def _load(self, picture: FolderPicture) -> Image.Image:
+        if picture.problem is not None or picture.file is None:
+            raise UserError(f"{picture.place}: {picture.problem}")
+        path = self.root / picture.file
         try:
             return read_picture(path, self.background_color)
         except UserError as error:
-            raise UserError(f"{place}: image {image!r} {error}") from None
+            problem = why_unreadable(path) or str(error)
+            raise UserError(f"{picture.place}: image {picture.image!r} {problem}") from None
+
+
+def _existing(root: str, dataset_id: str | None) -> Path:
+    """The folder of pictures, downloaded if need be.
+
+    Raises:
+        UserError: if there is none.
+    """
+    folder = Path(root)
+    failure = None
+    if dataset_id is not None and not folder.exists():
+        failure = fetch_dataset(dataset_id, folder)
+    if folder.is_file():
+        raise UserError(f"data.root={root}: is a file; give the folder of your pictures with data.root=PATH.")
+    if not folder.is_dir():
+        raise UserError(
+            f"data.root={root}: there is no such folder (looked in {folder.absolute()}). "
+            + (failure or "Give the folder of your pictures with data.root=PATH.")
+        )
+    return data_folder(folder)
 
 
 def require_color(name: str) -> str:
@@ -124,41 +150,67 @@ def require_color(name: str) -> str:
     return name
 
 
-def _require_columns(table: Path, rows: list[Row], image_column: str, captions: Captions) -> None:
-    present = list(dict.fromkeys(column for row in rows for column in row.values))
-    if rows and image_column not in present:
-        raise UserError(
-            f"{table.name}: no column {image_column!r}; there is: {', '.join(present) or 'none'}. "
-            "Set data.image_column=NAME."
-        )
-    if rows:
-        captions.require_any(present, table.name)
+def _base(file: str) -> str:
+    return posixpath.basename(file).lower()
 
 
-def _of_row(row: Row, image_column: str, captions: Captions) -> Iterator[_Picture]:
-    images = row.values.get(image_column)
-    named: list[Any] = images if isinstance(images, list) else [images]
-    prompts: dict[str, float] = {}
-    problem = row.problem
-    try:
-        prompts = captions.of(row.values)
-    except UserError as error:
-        problem = problem or str(error)
-    for image in named or [None]:
-        if isinstance(image, str) and image:
-            yield _Picture(image, row.place, prompts, problem)
-        else:
-            wrong = f"column {image_column!r} is empty or not text; it must name a picture"
-            yield _Picture("", row.place, prompts, wrong)
+def _require_no_columns(image_column: str | None, prompt_column: Columns | None, root: Path) -> None:
+    """Refuse columns where there is no table. `image` and `prompt` were the defaults of earlier versions.
+
+    Raises:
+        UserError: if one is given.
+    """
+    for key, column, earlier in (("image", image_column, "image"), ("prompt", prompt_column, "prompt")):
+        if column is not None and column != earlier:
+            raise UserError(
+                f"data.{key}_column={column}: there is no table in {root} that could have it (looked for "
+                f"{', '.join(TABLES)}). Without it, captions are the text files beside the pictures."
+            )
 
 
-def _text_files(folder: Path) -> Iterator[_Picture]:
-    for path in sorted(folder.rglob("*")):
-        text = path.with_suffix(".txt")
-        if path.suffix.lower() not in PICTURE_SUFFIXES or not text.is_file():
-            continue
-        name, place = str(path.relative_to(folder)), str(text.relative_to(folder))
-        try:
-            yield _Picture(name, place, {text.read_text(encoding="utf-8-sig").strip(): 1.0})
-        except UnicodeDecodeError as error:
-            yield _Picture(name, place, problem=f"not UTF-8 ({error})")
+def _count_other(file: str, left_out: LeftOut) -> None:
+    if is_document(file):
+        left_out.add_no_data("documents", file)
+    elif suffix(file) in SUFFIXES:
+        left_out.add("tables of another name than metadata", file)
+    else:
+        left_out.add("endings that are not read", file)
+
+
+def _found(left_out: LeftOut) -> str:
+    return f" There is: {left_out}." if str(left_out) else ""
+
+
+def _what_to_do(root: Path, files: Sequence[str]) -> str:
+    endings = {suffix(file) for file in files}
+    other = next((key for ending, key in OTHER_KINDS.items() if ending in endings), None)
+    if other is not None and not any(map(is_picture, files)):
+        return f"Such files are read by {other}{root}"
+    return (
+        f"A data set needs at least one picture: a row in {', '.join(TABLES[:4])}, "
+        "or a picture with a .txt file of the same name."
+    )
+
+
+def _distinct(pictures: Sequence[FolderPicture]) -> list[str]:
+    """Keys of pictures. Where one beside `images` has the name of one in it, the latter has the plain key."""
+    owners: dict[str, str | None] = {}
+    for picture in pictures:
+        if picture.key not in owners or (picture.file or "").startswith("images/"):
+            owners[picture.key] = picture.file
+    return [p.key if owners[p.key] == p.file else f"./{p.file or p.key}" for p in pictures]
+
+
+def _splits(pictures: Sequence[FolderPicture], root: Path) -> list[Split | None]:
+    """Where each record belongs: by a column `split`, else by the folder that it lies in."""
+    if any(picture.split for picture in pictures):
+        parts = [picture.split or "" for picture in pictures]
+        named = {part: split_of_word(part) for part in dict.fromkeys(parts)}
+        what = "the values of the column split"
+    else:
+        folders = split_folders(picture.file or picture.key for picture in pictures)
+        parts = [part_of(picture.file or picture.key, folders) for picture in pictures]
+        named = {part: folders.get(part, "unknown") for part in dict.fromkeys(parts)}
+        what = "folders"
+    settled = settle_splits(named, root, what)
+    return [settled[part] for part in parts]

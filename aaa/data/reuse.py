@@ -23,11 +23,13 @@ class Stored:
         latents: `C H W`.
         prompt_embeds: of each of its prompts, `P L D`.
         prompt_tokens: of each.
+        picture: its `picture_digest`.
     """
 
     latents: Tensor
     prompt_embeds: Tensor
     prompt_tokens: Sequence[int]
+    picture: str
 
 
 class EarlierRows:
@@ -73,10 +75,12 @@ class _Shard:
     def __init__(self, file: Path) -> None:
         shard = safe_open(file, "pt")
         self.content = shard.get_tensor("content")
+        self._pictures = shard.get_tensor("picture")
         self._latents, self._prompt_embeds = shard.get_tensor("latents"), shard.get_tensor("prompt_embeds")
         self._prompt_tokens: list[int] = shard.get_tensor("prompt_tokens").tolist()
         self._ends: list[int] = shard.get_tensor("prompt_counts").cumsum(0).tolist()
 
     def row(self, row: int) -> Stored:
         prompts = slice(self._ends[row - 1] if row else 0, self._ends[row])
-        return Stored(self._latents[row], self._prompt_embeds[prompts], self._prompt_tokens[prompts])
+        picture = bytes(self._pictures[row].tolist()).hex()
+        return Stored(self._latents[row], self._prompt_embeds[prompts], self._prompt_tokens[prompts], picture)

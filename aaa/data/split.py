@@ -1,47 +1,105 @@
 """Which records are trained on and which are held out for validation, and in which order the former come."""
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from aaa.data.cache import CachedRecord
+from aaa.data.cache import NO_PICTURE, CachedRecord
+from aaa.data.duplicates import picture_groups
 from aaa.errors import UserError
 from aaa.randomness import generator
 
+logger = logging.getLogger(__name__)
+
 
 def split_records(records: Sequence[CachedRecord], validation_fraction: float) -> tuple[Tensor, Tensor]:
-    """Indices of training and of validation records.
+    """Indices of training and of validation records; no picture is on both sides, mirrored copies included.
 
-    Records whose source says where they belong go there. Of the others the `validation_fraction` with the
-    smallest hashes of their keys is held out, so that the choice is the same for every run and every seed, and
-    adding records moves few of the old ones. The mirrored copy of a held-out record is not used at all.
+    Records whose source says where they belong go there, but one to train on whose picture is held out too is left
+    out, with a warning. Of the other pictures about the `validation_fraction` of the records is held out, those with
+    the smallest hashes of their keys, so that the choice is the same for every run and every seed, and adding records
+    moves few of the old ones.
 
     Raises:
         UserError: if the fraction is not in 0..1, or nothing is left to train on.
     """
     if not 0 <= validation_fraction < 1:
         raise UserError(f"data.validation_fraction={validation_fraction}: must be at least 0 and less than 1.")
-    originals = {index: record for index, record in enumerate(records) if not record.flipped}
-    undecided = [index for index, record in originals.items() if record.split is None]
-    undecided.sort(key=lambda index: hashlib.sha256(records[index].key.encode()).digest())
-    count = round(validation_fraction * len(undecided))
-    if validation_fraction and len(undecided) > 1:
-        count = max(count, 1)
-    held_out = set(undecided[:count]) | {i for i, record in originals.items() if record.split == "validation"}
-    held_out_keys = {records[index].key for index in held_out}
-    train = [
-        index
-        for index, record in enumerate(records)
-        if index not in held_out and not (record.flipped and record.key in held_out_keys)
-    ]
+    originals = [index for index, record in enumerate(records) if not record.flipped]
+    groups = range(len(records)) if _of_earlier_version(records) else picture_groups(records)
+    by_source = {groups[index] for index in originals if records[index].split == "validation"}
+    decided = {groups[index] for index in originals if records[index].split is not None}
+    undecided: dict[int, list[int]] = {}
+    for index in originals:
+        if groups[index] not in decided:
+            undecided.setdefault(groups[index], []).append(index)
+    held_out_groups = by_source | _drawn(records, undecided, validation_fraction)
+    held_out = [i for i in originals if groups[i] in held_out_groups and records[i].split != "train"]
+    train = [index for index, group in enumerate(groups) if group not in held_out_groups]
+    if _of_earlier_version(records):
+        held_out_keys = {records[index].key for index in held_out}
+        train = [i for i in train if not (records[i].flipped and records[i].key in held_out_keys)]
     if not train:
         raise UserError(
             f"data.validation_fraction={validation_fraction} leaves none of {len(records)} records to train on."
         )
-    return torch.tensor(train), torch.tensor(sorted(held_out), dtype=torch.long)
+    _say(records, undecided, [i for i in originals if groups[i] in by_source and records[i].split == "train"])
+    return torch.tensor(train), torch.tensor(held_out, dtype=torch.long)
+
+
+def _of_earlier_version(records: Sequence[CachedRecord]) -> bool:
+    """Whether they are of a cache that knows no pictures: its rows were split one by one, and runs go on with that."""
+    return any(record.picture == NO_PICTURE for record in records)
+
+
+def _drawn(records: Sequence[CachedRecord], groups: dict[int, list[int]], validation_fraction: float) -> set[int]:
+    """The groups to hold out: together as near to the fraction of their records as whole groups come, and at least one.
+
+    Args:
+        records: all there are.
+        groups: those to choose from, with their records.
+        validation_fraction: of their records.
+    """
+
+    def place(group: int) -> bytes:
+        return min(hashlib.sha256(records[i].key.encode("utf-8", "surrogatepass")).digest() for i in groups[group])
+
+    if not validation_fraction or len(groups) < 2:
+        return set()
+    in_order = sorted(groups, key=place)
+    wanted = round(validation_fraction * sum(len(rows) for rows in groups.values()))
+    drawn: set[int] = set()
+    count = 0
+    for group in in_order:
+        if count >= wanted:
+            break
+        if count + len(groups[group]) / 2 <= wanted:
+            drawn.add(group)
+            count += len(groups[group])
+    return drawn or {min(in_order, key=lambda group: len(groups[group]))}
+
+
+def _say(records: Sequence[CachedRecord], drawn_from: dict[int, list[int]], left_out: list[int]) -> None:
+    together = [rows for rows in drawn_from.values() if len(rows) > 1]
+    if together:
+        logger.info(
+            "%d records show a picture that another record shows too, mirrored or not, e.g. %s: %d such pictures, each "
+            "wholly trained on or wholly held out.",
+            sum(map(len, together)),
+            " and ".join(records[index].key for index in together[0][:2]),
+            len(together),
+        )
+    if left_out:
+        logger.warning(
+            "%d records that their source has for training show pictures that it holds out too, e.g. %s: they are not "
+            "trained on, so that held out means never seen.",
+            len(left_out),
+            ", ".join(records[index].key for index in left_out[:3]),
+        )
 
 
 def micro_batch(step: int, micro: int, rank: int, *, batch_size: int, micro_batches: int, processes: int) -> range:

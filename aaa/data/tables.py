@@ -1,14 +1,16 @@
 """Tables of pictures and captions: CSV, JSON, JSON lines and Parquet, read row by row with the place of each."""
 
-import csv
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from aaa.data.columns import IMAGE_COLUMNS
+from aaa.data.csv_table import read_csv
+from aaa.data.folders import why_unreadable
+from aaa.data.json_table import read_json, read_jsonl
 from aaa.errors import UserError
 
-SUFFIXES = (".csv", ".jsonl", ".json", ".parquet")
+SUFFIXES = (".csv", ".jsonl", ".json", ".parquet", ".tsv")
 
 
 class Row(NamedTuple):
@@ -25,76 +27,55 @@ class Row(NamedTuple):
     problem: str | None = None
 
 
-def read_table(table: Path) -> Iterator[Row]:
+def read_table(table: Path, name: str | None = None) -> Iterator[Row]:
     """The rows of a table.
+
+    Args:
+        table: the file.
+        name: what to call it in the rows' places, where the file's own name is not enough.
 
     Raises:
         UserError: naming file and line, if it is not what its name says.
     """
-    return {".csv": _csv, ".jsonl": _jsonl, ".json": _json, ".parquet": _parquet}[table.suffix](table)
+    called = name or table.name
+    kind = table.suffix.lower()
+    if kind in (".csv", ".tsv"):
+        for line, fields, problem in read_csv(table):
+            yield Row(f"{called}:{line}", dict(fields), problem)
+        return
+    read = {".jsonl": read_jsonl, ".json": read_json, ".parquet": _parquet}[kind]
+    for place, values in read(table):
+        yield Row(f"{called}{place}", values)
 
 
-def _csv(table: Path) -> Iterator[Row]:
-    csv.field_size_limit(2**31 - 1)
+def _parquet(table: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     try:
-        with table.open(newline="", encoding="utf-8-sig") as lines:
-            reader = csv.DictReader(lines)
-            if not reader.fieldnames:
-                return
-            for row in reader:
-                problem = None
-                if None in row:
-                    problem = "more fields than columns; a caption with a comma in it needs quotes"
-                values = {key: value for key, value in row.items() if key is not None and value is not None}
-                yield Row(f"{table.name}:{reader.line_num}", values, problem)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{table}: not a CSV file in UTF-8 ({error}).") from None
-
-
-def _jsonl(table: Path) -> Iterator[Row]:
-    place = table.name
-    try:
-        with table.open(encoding="utf-8-sig") as lines:
-            for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    place = f"{table.name}:{number}"
-                    yield Row(place, _object(place, json.loads(line)))
-    except UnicodeDecodeError as error:
-        raise UserError(f"{table}: not UTF-8 ({error}).") from None
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{place}: not JSON ({error}).") from None
-
-
-def _json(table: Path) -> Iterator[Row]:
-    try:
-        content = json.loads(table.read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{table}: not JSON ({error}).") from None
-    if not isinstance(content, list):
-        raise UserError(f"{table}: not a JSON list of objects, one a picture.")
-    for number, row in enumerate(content):
-        place = f"{table.name}[{number}]"
-        yield Row(place, _object(place, row))
-
-
-def _object(place: str, row: Any) -> dict[str, Any]:
-    if not isinstance(row, dict):
-        raise UserError(f"{place}: not a JSON object with the columns' names as keys.")
-    return row
-
-
-def _parquet(table: Path) -> Iterator[Row]:
-    try:
-        from pyarrow import ArrowException
+        import pyarrow
         from pyarrow.parquet import ParquetFile
     except ImportError:
         raise UserError(f'{table}: reading Parquet needs pyarrow: pip install -e ".[datasets]"') from None
+    if (problem := why_unreadable(table)) is not None:
+        raise UserError(f"{table}: {problem}.")
     try:
         file = ParquetFile(table)
+        _require_names(file.schema_arrow, table)
         number = 0
         for batch in file.iter_batches():
             for values in batch.to_pylist():
-                yield Row(f"{table.name}[{number}]", values)
+                yield f"[{number}]", values
                 number += 1
-    except (ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError) as error:
         raise UserError(f"{table}: not a whole Parquet file ({error}).") from None
+
+
+def _require_names(schema: Any, table: Path) -> None:
+    """Refuse a table that holds the pictures themselves, or a column twice."""
+    twice = next((name for name in schema.names if schema.names.count(name) > 1), None)
+    if twice is not None:
+        raise UserError(f"{table}: the column {twice!r} is there twice; give one of them another name.")
+    for field in schema:
+        if field.name.lower() in IMAGE_COLUMNS and "binary" in str(field.type):
+            raise UserError(
+                f"{table}: the column {field.name!r} holds files, not their names. Parquet with the pictures in it is "
+                f"read by data=huggingface data.path={table.parent}"
+            )

@@ -1,82 +1,105 @@
 """WebDataset shards: tar files in which a picture and its captions share a name (github.com/webdataset/webdataset)."""
 
-import json
-import tarfile
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from PIL import Image
 
 from aaa.data.captions import Captions, Columns
-from aaa.data.imagefolder import PICTURE_SUFFIXES, require_color
+from aaa.data.columns import PROMPT_COLUMNS
+from aaa.data.endings import is_document, suffix
+from aaa.data.folders import data_folder, files_below
+from aaa.data.imagefolder import require_color
+from aaa.data.left_out import LeftOut
 from aaa.data.pictures import MAX_BYTES, decode_picture
-from aaa.data.records import Record
+from aaa.data.records import Record, Split
+from aaa.data.shards import Sample, samples_of
+from aaa.data.split_names import settle_splits, split_of_name
 from aaa.errors import UserError
 
-MAX_CAPTION_BYTES = 2**20
+# The order in which captions are looked for where the config names no column: files first, then keys of the .json.
+TEXTS = tuple(dict.fromkeys(("txt", "caption", "text", *PROMPT_COLUMNS)))
+PREFERRED = (".jpg", ".jpeg", ".png", ".webp")  # where a sample has more than one picture
+PACKED = (".gz", ".tgz", ".bz2", ".xz", ".zst", ".zip")
 
 
-@dataclass
-class _Sample:
-    """What a shard holds under one name: where the picture lies, and the texts beside it."""
+class _Placed(NamedTuple):
+    """A sample's picture: its shard, its key, where it lies, its prompts, and what is wrong with it."""
 
-    shard: Path
+    shard: int
     name: str
-    picture: tuple[int, int] | None = None  # offset and bytes
-    texts: dict[str, Any] = field(default_factory=dict)
-    problem: str | None = None
+    picture: tuple[int, int]
+    prompts: dict[str, float]
+    problem: str | None
 
 
 class WebDatasetSource:
     """Records of all `.tar` files of a folder, read in place: nothing is unpacked, no name in a tar is ever a path.
 
     Captions are columns named after the files beside a picture: `txt` for `0001.txt`, and every key of `0001.json`.
+    Shards whose names or folders say that they are a split (`train-0000.tar`, `val/0000.tar`) divide the records. What
+    is left out is told in one warning.
 
     Args:
         path: the folder of shards, or one shard.
-        prompt_column: column with the prompt, several columns, or columns with weights.
+        prompt_column: column with the prompt, several columns, or columns with weights; None for the first usual one.
         background_color: a CSS colour to put behind transparent pictures.
+        image_column: ending of the pictures, `png` or `mask.png`, where a sample has several; None for the first.
 
     Raises:
         UserError: if there is no shard, one is cut short, or they hold no pictures.
     """
 
-    def __init__(self, path: str, prompt_column: Columns = "txt", background_color: str = "white") -> None:
-        root = Path(path)
-        self.files = [root] if root.is_file() else sorted(root.glob("*.tar"))
-        if not self.files:
-            raise UserError(f"data.path={path}: no .tar file there (looked in {root.absolute()}).")
+    def __init__(
+        self,
+        path: str,
+        prompt_column: Columns | None = None,
+        background_color: str = "white",
+        image_column: str | None = None,
+    ) -> None:
         self.background_color = require_color(background_color)
-        captions = Captions(prompt_column)
-        samples = [sample for shard in self.files for sample in _samples(shard) if sample.picture is not None]
-        if not samples:
-            raise UserError(f"data.path={path}: the shards hold no pictures ({', '.join(sorted(PICTURE_SUFFIXES))}).")
-        captions.require_any(list(dict.fromkeys(key for sample in samples for key in sample.texts)), self.files[0].name)
-        self._samples = samples
-        self._prompts = [_prompts(sample, captions) for sample in samples]
+        captions = Captions(prompt_column, usual=TEXTS)
+        self._root, self._names, left_out = _shards(path)
+        self.files = [self._root / name for name in self._names]
+        self._samples: list[_Placed] = []
+        read = [
+            samples_of(file, name, captions.weights, left_out)
+            for file, name in zip(self.files, self._names, strict=True)
+        ]
+        with_picture = [_pictured(samples, self._names[i], image_column, left_out) for i, samples in enumerate(read)]
+        texts = dict.fromkeys(key for samples in with_picture for sample in samples for key in sample.texts)
+        if not any(with_picture):
+            wanted = f" called .{image_column}" if image_column else ""
+            found = f" There is: {left_out}." if str(left_out) else ""
+            raise UserError(f"data.path={path}: the shards hold no pictures{wanted}.{found}")
+        _settle(captions, list(texts), self._names[0])
+        for number, samples in enumerate(with_picture):
+            self._samples += [_placed(sample, number, captions) for sample in samples]
+        left_out.tell()
+        used = {sample.shard for sample in self._samples}
+        named = {name: split_of_name(name) for number, name in enumerate(self._names) if number in used}
+        self._splits: dict[str, Split | None] = settle_splits(named, path, "shards")
 
     def __len__(self) -> int:
         return len(self._samples)
 
     def __getitem__(self, index: int) -> Record:
-        sample, prompts = self._samples[index], self._prompts[index]
+        sample = self._samples[index]
         return Record(
-            key=f"{sample.shard.name}/{sample.name}",
-            prompt=next(iter(prompts), ""),
+            key=f"{self._names[sample.shard]}/{sample.name}",
+            prompt=next(iter(sample.prompts), ""),
             load=partial(self._load, sample),
-            prompts=prompts if len(prompts) > 1 else None,
+            split=self._splits[self._names[sample.shard]],
+            prompts=sample.prompts if len(sample.prompts) > 1 else None,
         )
 
-    def _load(self, sample: _Sample) -> Image.Image:
-        place = f"{sample.shard.name}: {sample.name!r}"
+    def _load(self, sample: _Placed) -> Image.Image:
+        place = f"{self._names[sample.shard]}: {sample.name!r}"
         if sample.problem is not None:
             raise UserError(f"{place} {sample.problem}")
-        assert sample.picture is not None
         offset, size = sample.picture
-        with sample.shard.open("rb") as shard:
+        with self.files[sample.shard].open("rb") as shard:
             shard.seek(offset)
             content = shard.read(size)
         try:
@@ -85,64 +108,74 @@ class WebDatasetSource:
             raise UserError(f"{place} {error}") from None
 
 
-def _prompts(sample: _Sample, captions: Captions) -> dict[str, float]:
-    try:
-        return captions.of(sample.texts)
-    except UserError as error:
-        sample.problem = sample.problem or str(error)
-        return {}
+def _shards(path: str) -> tuple[Path, list[str], LeftOut]:
+    """The folder of shards, their names in it, and what else lies there.
 
-
-def _samples(shard: Path) -> Iterator[_Sample]:
-    """Samples of a shard in its order; a sample's files follow each other."""
-    sample: _Sample | None = None
-    try:
-        with tarfile.open(shard, "r:") as tar:
-            for member in tar:
-                folder, _, file = member.name.rpartition("/")
-                stem, _, extension = file.partition(".")
-                if not member.isreg() or not stem or not extension:
-                    continue
-                name = f"{folder}/{stem}" if folder else stem
-                if sample is None or sample.name != name:
-                    if sample is not None:
-                        yield sample
-                    sample = _Sample(shard, name)
-                _add(sample, extension.lower(), member, tar)
-            end = tar.offset
-    except (tarfile.TarError, EOFError) as error:
-        raise UserError(f"{shard}: not a whole tar file ({error}). Is the download or copy complete?") from None
-    with shard.open("rb") as whole:
-        whole.seek(end)
-        marker = whole.read(tarfile.BLOCKSIZE)
-    if marker != bytes(tarfile.BLOCKSIZE):  # tarfile takes a tar that stops between two files for a whole one
-        raise UserError(f"{shard}: the tar file is cut short. Is the download or copy complete?")
-    if sample is not None:
-        yield sample
-
-
-def _add(sample: _Sample, extension: str, member: tarfile.TarInfo, tar: tarfile.TarFile) -> None:
-    if f".{extension}" in PICTURE_SUFFIXES:
-        if member.size > MAX_BYTES:
-            sample.problem = f"has a .{extension} of {member.size} bytes, far too large for a picture"
-        sample.picture = (member.offset_data, member.size)
-        return
-    if extension not in ("txt", "json", "caption", "text"):
-        return
-    if member.size > MAX_CAPTION_BYTES:
-        sample.problem = f"has a .{extension} of {member.size} bytes, more than any caption"
-        return
-    content = tar.extractfile(member)
-    assert content is not None
-    try:
-        text = content.read().decode("utf-8-sig")
-        if extension == "json":
-            values = json.loads(text)
-            if not isinstance(values, dict):
-                sample.problem = "has a .json that is not an object"
-                return
-            sample.texts |= values
+    Raises:
+        UserError: if there is none.
+    """
+    root = Path(path)
+    if root.is_file():
+        return root.parent, [root.name], LeftOut(root)
+    if not root.is_dir():
+        raise UserError(f"data.path={path}: no .tar file there (looked in {root.absolute()}).")
+    root = data_folder(root)
+    left_out = LeftOut(root)
+    files = files_below(root, left_out)
+    shards = [file for file in files if suffix(file) == ".tar"]
+    for file in (file for file in files if suffix(file) != ".tar"):
+        if suffix(file) in PACKED:
+            left_out.add("compressed files, to be unpacked to a plain .tar first", file)
+        elif is_document(file):
+            left_out.add_no_data("documents", file)
         else:
-            sample.texts[extension] = text.strip()
-    except (ValueError, RecursionError) as error:
-        sample.problem = f"has a .{extension} that cannot be read ({error})"
+            left_out.add("files that are no shards", file)
+    if not shards:
+        found = f" There is: {left_out}." if str(left_out) else ""
+        raise UserError(f"data.path={path}: no .tar file there (looked in {root.absolute()}).{found}")
+    return root, shards, left_out
+
+
+def _pictured(samples: list[Sample], shard: str, image_column: str | None, left_out: LeftOut) -> list[Sample]:
+    """Samples with the one picture that is read of each."""
+    kept = []
+    for sample in samples:
+        place = f"{shard}/{sample.name}"
+        if not sample.pictures:
+            if is_document(place):
+                left_out.add_no_data("documents", place)
+            else:
+                left_out.add("captions without a picture", place)
+            continue
+        wanted = f".{image_column.lstrip('.').lower()}" if image_column else min(sample.pictures, key=_preference)
+        for ending in sample.pictures:
+            if ending != wanted:
+                left_out.add(f"further pictures of a sample, of which {wanted} is read", place + ending)
+        if wanted in sample.pictures:
+            sample.pictures = {wanted: sample.pictures[wanted]}
+            kept.append(sample)
+    return kept
+
+
+def _preference(ending: str) -> tuple[int, int, str]:
+    return ending.count("."), PREFERRED.index(ending) if ending in PREFERRED else len(PREFERRED), ending
+
+
+def _settle(captions: Captions, columns: list[str], where: str) -> None:
+    """Choose the captions' column; a key of the .json that says the same as a file is nothing to warn of."""
+    if not captions.weights and (first := next((name for name in TEXTS if name in columns), None)) is not None:
+        captions.weights = {first: 1.0}
+    captions.require_any(columns, where)
+
+
+def _placed(sample: Sample, shard: int, captions: Captions) -> _Placed:
+    prompts: dict[str, float] = {}
+    problem = sample.problem
+    ((ending, picture),) = sample.pictures.items()
+    if picture[1] > MAX_BYTES:
+        problem = problem or f"has a {ending} of {picture[1]} bytes, far too large for a picture"
+    try:
+        prompts = captions.of(sample.texts)
+    except UserError as error:
+        problem = problem or str(error)
+    return _Placed(shard, sample.name, picture, prompts, problem)

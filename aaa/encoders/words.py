@@ -3,20 +3,61 @@
 import hashlib
 import math
 import re
+import unicodedata
 
 import torch
 from torch import Tensor
 
+from aaa.encoders.prompts import normalised
 from aaa.errors import UserError
 
-WORD = re.compile(r"\w+|[^\w\s]")
+# Scripts whose words have no spaces between them: blocks of Unicode, first and last character.
+BRAHMIC = (
+    "\u0e00\u0eff",
+    "\u1000\u109f",
+    "\u1780\u17ff",
+    "\u1950\u1aaf",
+    "\ua9e0\ua9ff",
+    "\uaa60\uaadf",
+)  # Thai to Tai Viet
+CHINESE = ("\u3400\u4dbf", "\u4e00\u9fff", "\uf900\ufaff", "\U00020000\U0003ffff", "\u3005\u3007", "\u3100\u312f")
+JAPANESE = ("\u3041\u30fa", "\u30fc\u30ff", "\u31a0\u31bf", "\u31f0\u31ff", "\uff66\uff9f")
+OTHERS = ("\ua000\ua4cf",)  # Yi
+JOINERS = "\u1039\u17d2\u1a60"  # write the next consonant below the one before
+INVISIBLE = re.compile("[\u00ad\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")  # hyphens and directions
+ZERO_WIDTH_SPACE = "\u200b"
+
+
+def _without_spaces() -> tuple[str, str]:
+    """The letters of those scripts and the marks above and below them, each as the inside of a class of `re`."""
+    blocks = [*BRAHMIC, *CHINESE, *JAPANESE, *OTHERS]
+    marks = "".join(
+        chr(code)
+        for first, last in (*BRAHMIC, "\u3099\u309a")
+        for code in range(ord(first), ord(last) + 1)
+        if unicodedata.category(chr(code)).startswith("M")
+    )
+    return "".join(f"{first}-{last}" for first, last in blocks), marks
+
+
+LETTERS, MARKS = _without_spaces()
+CLUSTER = f"[{LETTERS}](?:[{JOINERS}][{LETTERS}]|[{MARKS}])*"
+WORD = re.compile(rf"{CLUSTER}|[^\W{LETTERS}]+|[^\w\s]")
+SPACELESS = re.compile(f"[{LETTERS}]{{2}}|[{LETTERS}][{MARKS}]")
+
+
+def without_spaces(prompt: str) -> bool:
+    """Whether the prompt has words in a script that puts no spaces between them."""
+    return SPACELESS.search(prompt) is not None
 
 
 class WordEmbedding:
     """Embeds any text word by word: a random unit-variance vector drawn from the word's hash, then its position.
 
     Hashing instead of a vocabulary (the hashing trick, Weinberger et al. 2009) needs no fitting and no
-    download, and has a vector for every word there is. Case is kept out of it: `Red` and `red` are one word.
+    download, and has a vector for every word there is. Case is kept out of it: `Red` and `red` are one word. In
+    scripts that put no spaces between words, as Chinese, Japanese, Thai, Lao, Khmer and Burmese, every character with
+    its marks counts as a word: which of them make a word together, only a language model knows.
 
     Args:
         prompt_dim: width of the embeddings; a quarter of it carries the position.
@@ -32,8 +73,9 @@ class WordEmbedding:
         self._vectors: dict[str, Tensor] = {}
 
     def tokenize(self, prompt: str) -> list[str]:
-        """Words and punctuation marks of the prompt, in lower case, none cut off."""
-        return WORD.findall(prompt.lower())
+        """Words and punctuation marks of the prompt, in lower case, none cut off; what nobody sees is none."""
+        seen = INVISIBLE.sub("", normalised(prompt)).replace(ZERO_WIDTH_SPACE, " ")
+        return WORD.findall(seen.lower())
 
     def encode(self, prompts: list[str]) -> tuple[Tensor, list[int]]:
         """Embed prompts.

@@ -96,7 +96,9 @@ class Studio:
         records = self.painter.cache.records
         chosen = self.records[split].tolist()
         if len(chosen) > count:
-            chosen = sorted(chosen, key=lambda index: hashlib.sha256(records[index].key.encode()).digest())[:count]
+            chosen = sorted(
+                chosen, key=lambda index: hashlib.sha256(records[index].key.encode("utf-8", "surrogatepass")).digest()
+            )[:count]
         return Real(self.painter.cache, torch.tensor(chosen, dtype=torch.long))
 
     def decode(self, latents: Tensor) -> Image.Image:

@@ -62,7 +62,9 @@ def validation_table(
     """
     if not len(held_out):
         return None
-    by_hash = sorted(held_out.tolist(), key=lambda i: hashlib.sha256(cache.records[i].key.encode()).digest())
+    by_hash = sorted(
+        held_out.tolist(), key=lambda i: hashlib.sha256(cache.records[i].key.encode("utf-8", "surrogatepass")).digest()
+    )
     chosen = torch.tensor(by_hash[:num_records])
     records = chosen.repeat_interleave(timesteps_per_record)
     # Record i's levels sit at its own offset within equal strata, so that together they cover 0..1 densely.

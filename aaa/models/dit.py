@@ -5,98 +5,16 @@ turned into arguments, and a timestep of its own for each sample of a batch. Sta
 the tutorial's, so weights move both ways.
 """
 
-import math
 from collections.abc import Callable
+from typing import cast
 
 import torch
-import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
-from aaa.models.attention import attend
-
-TIMESTEP_CHANNELS = 256
-
-
-class PositionEmbedding(nn.Module):
-    """Learned positions: one vector for each cell of a `grid` x `grid` picture, one for all prompt tokens.
-
-    Latents of another height and width get the grid resized bilinearly (as ViT does when fine-tuned at a new
-    resolution, Dosovitskiy et al. 2020).
-    """
-
-    def __init__(self, dim: int, grid: int) -> None:
-        super().__init__()
-        self.image_emb = nn.Parameter(torch.randn(1, dim, grid, grid))
-        self.text_emb = nn.Parameter(torch.randn(dim))
-
-    def forward(self, height: int, width: int, text_tokens: int, dtype: torch.dtype) -> Tensor:
-        """Return positions for a sequence of `height * width` latents and `text_tokens` prompt tokens.
-
-        Shape `1 N D` with N = height * width + text_tokens, dtype `dtype`.
-        """
-        image = self.image_emb.to(dtype)
-        if image.shape[-2:] != (height, width):
-            image = F.interpolate(image, size=(height, width), mode="bilinear")
-        image = image.flatten(2).transpose(1, 2)  # 1 (H W) D
-        text = self.text_emb.to(dtype).expand(1, text_tokens, -1)
-        return torch.cat([image, text], dim=1)
-
-
-class TimestepEmbedding(nn.Module):
-    """Sinusoids of the timestep (cosines first, Ho et al. 2020) through a two-layer MLP."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.timestep_embedder = nn.Sequential(nn.Linear(TIMESTEP_CHANNELS, dim), nn.SiLU(), nn.Linear(dim, dim))
-
-    def forward(self, timestep: Tensor, dtype: torch.dtype) -> Tensor:
-        """Embed timesteps, `B`, as `B D` of this dtype."""
-        half = TIMESTEP_CHANNELS // 2
-        exponent = torch.arange(half, dtype=torch.float32, device=timestep.device) / half
-        frequencies = torch.exp(-math.log(10_000) * exponent)
-        angles = timestep[:, None].float() * frequencies  # B 128
-        sinusoids = torch.cat([angles.cos(), angles.sin()], dim=-1)
-        return self.timestep_embedder(sinusoids.to(dtype))
-
-
-class DiTBlock(nn.Module):
-    """Self-attention over latents and prompt tokens together, then an MLP.
-
-    Each branch normalises `hidden + positions` without learned scale and is multiplied by `1 + gate`, where
-    the gate comes from the timestep alone.
-    """
-
-    def __init__(self, dim: int, heads: int, mlp_ratio: float) -> None:
-        super().__init__()
-        self.heads = heads
-        self.norm_attn = nn.RMSNorm(dim, elementwise_affine=False)
-        self.to_q = nn.Linear(dim, dim)
-        self.to_k = nn.Linear(dim, dim)
-        self.to_v = nn.Linear(dim, dim)
-        self.to_out = nn.Linear(dim, dim)
-        self.norm_mlp = nn.RMSNorm(dim, elementwise_affine=False)
-        hidden = round(dim * mlp_ratio)
-        self.ff = nn.Sequential(nn.Linear(dim, hidden), nn.SiLU(), nn.Linear(hidden, dim))
-        self.to_gate = nn.Linear(dim, dim * 2)
-
-    def project(self, x: Tensor) -> Tensor:
-        """Queries, keys and values of tokens, `B N D`, as `3 B heads N head_dim`."""
-        # One product instead of three: x is read, and under autocast rounded, once. The keys of checkpoints stay.
-        projections = (self.to_q, self.to_k, self.to_v)
-        weight, bias = (torch.cat([getattr(layer, name) for layer in projections]) for name in ("weight", "bias"))
-        return F.linear(x, weight, bias).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-
-    def attention(self, x: Tensor) -> Tensor:
-        """Attention over normalised tokens, `B N D`."""
-        q, k, v = self.project(x)
-        out = attend(q, k, v)  # B heads N head_dim
-        return self.to_out(out.transpose(1, 2).flatten(2))  # B N D
-
-    def forward(self, x: Tensor, positions: Tensor, timestep_emb: Tensor) -> Tensor:
-        """Tokens `B N D`, positions `1 N D`, timestep_emb `B D`; returns tokens."""
-        gate_attn, gate_mlp = self.to_gate(timestep_emb)[:, None].chunk(2, dim=-1)  # B 1 D each
-        x = x + self.attention(self.norm_attn(x + positions)) * (1 + gate_attn)
-        return x + self.ff(self.norm_mlp(x + positions)) * (1 + gate_mlp)
+from aaa.models.block import Block, BlockContext, DiTBlock
+from aaa.models.costs import linear_flops
+from aaa.models.embeddings import PositionEmbedding, TimestepEmbedding
 
 
 class AAADiT(nn.Module):
@@ -110,6 +28,7 @@ class AAADiT(nn.Module):
         text_dim: width of the prompt embeddings.
         mlp_ratio: hidden width of the MLP over `dim`.
         position_grid: height and width of the learned grid of positions.
+        block: makes each block, a `Block`, from dim, heads and mlp_ratio.
     """
 
     def __init__(
@@ -121,16 +40,32 @@ class AAADiT(nn.Module):
         text_dim: int = 1024,
         mlp_ratio: float = 3.0,
         position_grid: int = 16,
+        block: Callable[..., nn.Module] = DiTBlock,
     ) -> None:
         super().__init__()
         self.pos_embedder = PositionEmbedding(dim, position_grid)
         self.timestep_embedder = TimestepEmbedding(dim)
         self.image_embedder = nn.Sequential(nn.Linear(in_channels, dim), nn.LayerNorm(dim))
         self.text_embedder = nn.Sequential(nn.Linear(text_dim, dim), nn.LayerNorm(dim))
-        self.blocks = nn.ModuleList(DiTBlock(dim, heads, mlp_ratio) for _ in range(depth))
+        self.blocks = nn.ModuleList(block(dim, heads, mlp_ratio) for _ in range(depth))
         self.proj_out = nn.Linear(dim, in_channels)
         # A trainer that is short of memory sets one that recomputes the block in the backward pass.
-        self.run_block: Callable[..., Tensor] = _run_block
+        self.run_block: Callable[[nn.Module, Tensor, BlockContext], Tensor] = _run_block
+
+    @torch.no_grad()
+    def init_weights(self) -> None:
+        """Start as a network that does nothing yet: each block a small step, output 0.
+
+        Matrices are Xavier-uniform, biases 0; blocks and positions then do their own.
+        """
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+        for block in self._blocks():
+            block.init_weights(len(self.blocks))
+        nn.init.zeros_(self.proj_out.weight)
+        self.pos_embedder.init_weights()
 
     def forward(self, latents: Tensor, prompt_embeds: Tensor, timestep: Tensor) -> Tensor:
         """Predict the velocity `noise - latents`.
@@ -145,15 +80,26 @@ class AAADiT(nn.Module):
         """
         height, width = latents.shape[-2:]
         positions = self.pos_embedder(height, width, prompt_embeds.shape[1], latents.dtype)
-        timestep_emb = self.timestep_embedder(timestep, latents.dtype)  # B D
-        image = self.image_embedder(latents.flatten(2).transpose(1, 2))  # B (H W) D
-        text = self.text_embedder(prompt_embeds)  # B L D
-        x = torch.cat([image, text], dim=1)  # B N D
+        context = BlockContext(positions, self.timestep_embedder(timestep, latents.dtype), height, width)
+        image = self.image_embedder(rearrange(latents, "b c h w -> b (h w) c"))
+        x = torch.cat([image, self.text_embedder(prompt_embeds)], dim=1)  # B N D
         for block in self.blocks:
-            x = self.run_block(block, x, positions, timestep_emb)
+            x = self.run_block(block, x, context)
         velocity = self.proj_out(x[:, : height * width])  # B (H W) C
-        return velocity.transpose(1, 2).unflatten(-1, (height, width))
+        return rearrange(velocity, "b (h w) c -> b c h w", h=height)
+
+    def forward_flops(self, height: int, width: int, text_tokens: int) -> int:
+        """Floating-point operations of one forward pass for one picture (a multiply and an add are two)."""
+        timestep = [layer for layer in self.timestep_embedder.modules() if isinstance(layer, nn.Linear)]
+        image_layers = [layer for layer in (*self.image_embedder, self.proj_out) if isinstance(layer, nn.Linear)]
+        text_layers = [layer for layer in self.text_embedder if isinstance(layer, nn.Linear)]
+        embed = linear_flops(image_layers, height * width) + linear_flops(text_layers, text_tokens)
+        tokens = height * width + text_tokens
+        return linear_flops(timestep, 1) + embed + sum(block.flops(tokens) for block in self._blocks())
+
+    def _blocks(self) -> list[Block]:
+        return cast(list[Block], list(self.blocks))
 
 
-def _run_block(block: nn.Module, *tensors: Tensor) -> Tensor:
-    return block(*tensors)
+def _run_block(block: nn.Module, x: Tensor, context: BlockContext) -> Tensor:
+    return block(x, context)

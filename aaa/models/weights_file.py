@@ -106,8 +106,8 @@ def other_numbers(path: Path, numbers: Mapping[str, Any]) -> dict[str, float]:
     Raises:
         UserError: if the file is damaged or holds no DiT.
     """
-    if numbers.get("architecture") is not None:
-        return {}  # of a class that we know nothing of; torch compares names and shapes
+    if numbers.get("architecture") is not None or numbers.get("block") is not None:
+        return {}  # of classes that we know nothing of; torch compares names and shapes
     found = asdict(read_dit_numbers(path, numbers.get("heads")))
     return {key: value for key, value in found.items() if key in numbers and value != numbers[key]}
 

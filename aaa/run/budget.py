@@ -13,11 +13,12 @@ import torch
 from omegaconf import DictConfig
 from torch import nn
 
-from aaa.assemble import build
+from aaa.assemble import build, model_numbers
 from aaa.errors import UserError
+from aaa.models.costs import count_parameters
 from aaa.models.dit import AAADiT
-from aaa.models.factory import count_parameters
-from aaa.run.folder import max_steps_of
+from aaa.run.folder import batch_size_of, max_steps_of, number_of
+from aaa.run.going_on import Before
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ def keep_to_parameters(config: DictConfig) -> None:
     wanted = config.budget.parameters
     if wanted is None:
         return
-    numbers = {key: value for key, value in config.model.items() if key not in ("name", "init", "dim", "architecture")}
+    numbers = {key: value for key, value in model_numbers(config).items() if key != "dim"}
     make: Callable[..., nn.Module] = AAADiT
     if config.model.get("architecture") is not None:
         make = partial(build, config, "model.architecture")
@@ -57,6 +58,7 @@ def keep_to_parameters(config: DictConfig) -> None:
 def steps_within(
     config: DictConfig,
     earlier: Path | None,
+    before: Before | None = None,
     *,
     flops_per_sample: int,
     batch_size: int,
@@ -67,6 +69,7 @@ def steps_within(
     Args:
         config: with `budget.flops`, `budget.seconds` or neither.
         earlier: folder of the run that is resumed or repeated: its steps are taken over where time is the budget.
+        before: what that run has behind it where it is gone on with; it counts.
         flops_per_sample: of forward and backward pass.
         batch_size: of a step.
         trial_step: a step's work, to be timed.
@@ -78,16 +81,39 @@ def steps_within(
     if budget.flops is None and budget.seconds is None:
         return int(config.trainer.max_steps)
     if budget.flops is not None:
-        steps = int(budget.flops / (flops_per_sample * batch_size))
+        spent, taken = _spent(before, flops_per_sample, batch_size)
+        steps = taken + int((budget.flops - spent) / (flops_per_sample * batch_size))
         what = f"budget.flops={budget.flops:g}"
     else:
-        taken = None if earlier is None else max_steps_of(earlier)
-        steps = taken if taken is not None else int(budget.seconds / seconds_of(trial_step))
+        steps = _steps_in(budget.seconds, earlier, before, batch_size, trial_step)
         what = f"budget.seconds={budget.seconds:g}"
     if steps < 1:
         raise UserError(f"{what}: not enough for a single step of trainer.batch_size={batch_size}.")
     logger.info("%s: trainer.max_steps=%d", what, steps)
     return steps
+
+
+def _spent(before: Before | None, flops_per_sample: int, batch_size: int) -> tuple[int, int]:
+    """FLOPs and steps that do not count as steps of this batch size: none, unless it was another one before."""
+    if before is None:
+        return 0, 0
+    step, spent = before.state.step, before.flops
+    if spent is None:
+        spent = before.samples * flops_per_sample
+    return (0, 0) if spent == step * batch_size * flops_per_sample else (spent, step)
+
+
+def _steps_in(
+    seconds: float, earlier: Path | None, before: Before | None, batch_size: int, trial_step: Callable[[], object]
+) -> int:
+    """Steps in so many seconds: those of the run that is gone on with, if it had as many and its steps were alike."""
+    if earlier is not None and (taken := max_steps_of(earlier)) is not None:
+        same_time = number_of(earlier, "budget.seconds") in (None, seconds)
+        if same_time and batch_size_of(earlier) in (None, batch_size):
+            return taken
+    if before is None:
+        return int(seconds / seconds_of(trial_step))
+    return before.state.step + int(max(seconds - before.state.seconds, 0) / seconds_of(trial_step))
 
 
 def seconds_of(trial_step: Callable[[], object]) -> float:

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from aaa.data.cache import LatentCache
 from aaa.data.prefetch import Prefetch
-from aaa.data.split import data_order
+from aaa.data.split import ShuffledOrder, data_order
 from aaa.randomness import generator
 from aaa.training.loop import Batches
 from aaa.training.memory import available_memory
@@ -23,6 +23,7 @@ class Feed:
         gradient_accumulation_steps: micro-batches of a step.
         seed: of order and captions.
         device: that trains.
+        began_at: samples that were trained on before.
 
     Attributes:
         batches: the samples at positions of the order, on the CPU or on the device.
@@ -36,8 +37,9 @@ class Feed:
         gradient_accumulation_steps: int,
         seed: int,
         device: torch.device,
+        began_at: int = 0,
     ) -> None:
-        self.cache, self.seed = cache, seed
+        self.cache, self.seed, self.batch_size, self.began_at = cache, seed, batch_size, began_at
         self.order = data_order(records, cache.shape_ids, batch_size, seed)
         self._prefetch: Prefetch | None = None
         self.batches: Batches = self._gather
@@ -50,14 +52,25 @@ class Feed:
 
     def records_at(self, positions: range) -> list[int]:
         """Indices of the records at these positions of the order, which lie within one micro-batch."""
-        return [int(index) for index in self.order[positions]]
+        return [int(index) for index in self.order[self._in_order(positions)]]
 
     def close(self) -> None:
         """Read no more."""
         if self._prefetch is not None:
             self._prefetch.close()
 
+    def _in_order(self, positions: range) -> range:
+        """The places that count in the order: batches of one shape each begin at multiples of their size.
+
+        Where a run goes on with another batch size, its samples so far need be no such multiple.
+        """
+        if isinstance(self.order, ShuffledOrder):
+            return positions
+        ahead = -self.began_at % self.batch_size
+        return range(positions.start + ahead, positions.stop + ahead)
+
     def _gather(self, positions: range) -> tuple[Tensor, Tensor]:
+        positions = self._in_order(positions)
         records = self.order[positions]
         draws = generator(self.seed, "captions", positions.start)
         return self.cache.gather(records, self.cache.draw_captions(records, draws))

@@ -4,15 +4,16 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
-from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
 from aaa.earlier_run import COMPOSED
 from aaa.errors import UserError
+from aaa.run.claim import claim, release, shown
 from aaa.run.processes import of_first_process
 from aaa.tracking.environment import ENVIRONMENT, write_environment
 from aaa.tracking.files import replace_text
 from aaa.tracking.redaction import redact, without_secrets
+from aaa.training.precision import PRECISIONS
 from aaa.trust import read_yaml_config
 
 CONFIG = "config.yaml"
@@ -24,31 +25,26 @@ class RunFolder:
     Args:
         path: of the folder; made if it is not there.
         accelerator: with several processes the folder is the first one's, as each has composed a config of its own.
+        going_on: whether it is known that the run goes on with what is in it.
 
     Raises:
-        UserError: if another run is training in it.
+        UserError: if another run is training in it, or it holds one that this one does not go on with.
     """
 
-    def __init__(self, path: Path, accelerator: Accelerator) -> None:
+    def __init__(self, path: Path, accelerator: Accelerator, *, going_on: bool) -> None:
         self.path = Path(of_first_process(str(path), accelerator))
         self.path.mkdir(parents=True, exist_ok=True)
-        self._lock = None
         if accelerator.is_main_process:
-            self._lock = FileLock(self.path / ".lock")
-            try:
-                self._lock.acquire(timeout=0)
-            except Timeout:
-                raise UserError(f"{self.shown}: another run is training in this folder right now.") from None
+            claim(self.path, str(self.path) if going_on else None, [])
 
     @property
     def shown(self) -> Path:
         """The path as messages show it: relative where that is shorter."""
-        return self.path.relative_to(Path.cwd()) if self.path.is_relative_to(Path.cwd()) else self.path
+        return shown(self.path)
 
     def release(self) -> None:
         """Let others have the folder."""
-        if self._lock is not None:
-            self._lock.release()
+        release(self.path)
 
     def write_records(
         self, resolved: dict[str, Any], composed: DictConfig | None, device: str, records: dict[str, Any]
@@ -81,6 +77,27 @@ def batch_size_of(run: Path) -> int | None:
 def max_steps_of(run: Path) -> int | None:
     """How many steps the run of this folder was to take, None if it has not come so far as to know."""
     return _whole_number(run, "trainer.max_steps")
+
+
+def recorded_precision(config: DictConfig) -> str | None:
+    """What `trainer.precision=auto` was in the run that is resumed or repeated, None if there is none.
+
+    The machine that goes on may be quick at what the first was not; the arithmetic of a run stays what it was.
+    """
+    if config.trainer.precision != "auto":
+        return None
+    named = next((folder for folder in (config.resume, config.repeat) if folder not in (None, "auto")), None)
+    file = Path(named or config.output_dir) / CONFIG
+    if not file.is_file():
+        return None
+    recorded = OmegaConf.select(read_yaml_config(file), "trainer.precision")
+    return recorded if recorded in PRECISIONS else None
+
+
+def number_of(run: Path, key: str) -> float | None:
+    """A number in the config of the run of this folder, None if there is none."""
+    value = OmegaConf.select(read_yaml_config(run / CONFIG), key) if (run / CONFIG).is_file() else None
+    return value if isinstance(value, int | float) else None
 
 
 def _whole_number(run: Path, key: str) -> int | None:

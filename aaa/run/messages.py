@@ -44,7 +44,7 @@ def announce(
     logger.info("Run folder: %s", folder)
 
 
-def say_what_next(folder: Path, prompt: str, *, steps: int, stopped: bool) -> None:
+def say_what_next(folder: Path, prompt: str, *, steps: int, stopped: bool, longer: str | None = None) -> None:
     """The commands that one wants now.
 
     Args:
@@ -52,15 +52,16 @@ def say_what_next(folder: Path, prompt: str, *, steps: int, stopped: bool) -> No
         prompt: one that the model knows.
         steps: taken so far.
         stopped: whether a signal ended the run early.
+        longer: the command that trains for twice as long, where that is not to resume.
     """
     if stopped:
         logger.info("Stopped at step %d. To go on: %s", steps, train_command(*_trust_to_resume(folder), resume=folder))
         return
     logger.info(
-        "Done: %s\n  sample:  %s\n  resume:  %s\n  compare: %s",
+        "Done: %s\n  sample:  %s\n  longer:  %s\n  compare: %s",
         folder,
         sample_command(folder, prompt, *_trust_to_sample(folder)),
-        train_command(f"trainer.max_steps={2 * steps}", *_trust_to_resume(folder), resume=folder),
+        longer or train_command(f"trainer.max_steps={2 * steps}", *_trust_to_resume(folder), resume=folder),
         compare_command([folder.parent]),
     )
 

@@ -17,6 +17,7 @@ from aaa.randomness import generator
 from aaa.run.feed import Feed
 from aaa.tracking.files import append_line
 from aaa.tracking.tracker import ODD_STEPS
+from aaa.training.loop import Progress
 from aaa.training.oddities import OddStep
 
 logger = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ class OddSteps:
         scheduler: drew the noise levels.
         model: its parameters are measured.
         prompt_dropout, batch_size, micro_batches: of the run.
+        progress: of the run, which says where in the data order a step was.
         device: that drew them.
     """
 
@@ -47,6 +49,7 @@ class OddSteps:
     prompt_dropout: float
     batch_size: int
     micro_batches: int
+    progress: Progress
     device: torch.device
 
     def tell(self, step: OddStep) -> str:
@@ -79,17 +82,18 @@ class OddSteps:
     def samples_of(self, step: OddStep) -> list[dict[str, Any]]:
         """Record, prompt, timestep and loss of each sample of a step, highest loss first."""
         samples = []
+        first = self.progress.samples - (self.progress.step - step.step + 1) * self.batch_size
         for rank, losses in enumerate(step.sample_losses):
             for micro in range(self.micro_batches):
-                positions = micro_batch(
-                    step.step - 1,
+                part = micro_batch(
+                    0,
                     micro,
                     rank,
                     batch_size=self.batch_size,
                     micro_batches=self.micro_batches,
                     processes=len(step.sample_losses),
                 )
-                share = len(positions)
+                share, positions = len(part), range(first + part.start, first + part.stop)
                 draws = generator(self.feed.seed, "step", step.step - 1, micro, rank, device=self.device)
                 dropped, levels = draw_dropout_and_levels(self.scheduler, share, self.prompt_dropout, draws)
                 for place, index in enumerate(self.feed.records_at(positions)):

@@ -1,11 +1,39 @@
-"""What the processes of a run have to agree on."""
+"""The processes of a run: how they compute, and what they have to agree on."""
 
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
+from aaa.tracking.variables import TRUE, hidden_from_accelerate
+
 T = TypeVar("T")
+
+
+def make_accelerator(
+    device: str, mixed_precision: Literal["no", "bf16"], gradient_accumulation_steps: int, *, compiled: bool = False
+) -> Accelerator:
+    """What places and synchronises, by the config alone: accelerate's own environment variables change nothing.
+
+    Its accumulation stays 1 whatever the config says: the loop divides the loss by its micro-batches.
+
+    Args:
+        device: `cpu` or `cuda`.
+        mixed_precision: what products are computed in.
+        gradient_accumulation_steps: of the config, which a variable may say as well.
+        compiled: the same.
+
+    Raises:
+        UserError: if the environment asks for a way to share the model out that there is not.
+    """
+    asked = {
+        "trainer.device": (device, *(TRUE if device == "cpu" else ())),
+        "trainer.precision": (mixed_precision,),
+        "trainer.gradient_accumulation_steps": (str(gradient_accumulation_steps),),
+        "trainer.compile": ("inductor",) if compiled else (),
+    }
+    with hidden_from_accelerate(asked):
+        return Accelerator(mixed_precision=mixed_precision, cpu=device == "cpu")
 
 
 def of_first_process(value: T, accelerator: Accelerator) -> T:

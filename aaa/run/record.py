@@ -8,10 +8,11 @@ from omegaconf import DictConfig
 
 from aaa.checkpoint_folders import step_of
 from aaa.tracking.environment import read_environment
+from aaa.tracking.variables import numerical
 
 logger = logging.getLogger(__name__)
 
-COMPARED = ("python", "packages", "device", "git", "data")
+COMPARED = ("python", "packages", "device", "variables", "git", "data")
 
 
 def parent_run(folder: Path, config: DictConfig, checkpoint: Path | None) -> dict[str, Any]:
@@ -22,6 +23,9 @@ def parent_run(folder: Path, config: DictConfig, checkpoint: Path | None) -> dic
         config: says whether it was resumed, repeats another or starts from its weights.
         checkpoint: that it goes on from, or None.
     """
+    if checkpoint is not None and checkpoint.parent.parent != folder:
+        run = checkpoint.parent.parent
+        return {"parent": {"how": "repeat", "run": str(run), "step": step_of(checkpoint)}, "earlier": []}
     if checkpoint is not None:
         before = read_environment(folder)
         earlier = before.pop("earlier", [])
@@ -53,6 +57,9 @@ def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
             old, new = ((state or {}).get("commit") for state in (old, new))
             if old is not None and old == new and before["git"].get("diff") != now["git"].get("diff"):
                 found.append("uncommitted changes differ")
+        if key == "variables" and old is not None and new is not None:
+            old, new = numerical(old), numerical(new)
+            new = dict.fromkeys(old) | new
         if isinstance(old, dict) and isinstance(new, dict):
             found += [f"{name} {old.get(name)} -> {new[name]}" for name in new if old.get(name) != new[name]]
         elif old is not None and old != new:

@@ -13,8 +13,9 @@ from aaa.data.cache import LatentCache
 from aaa.errors import UserError
 from aaa.run.export import exported_step
 from aaa.run.folder import RunFolder
+from aaa.run.going_on import Before
 from aaa.run.processes import of_first_process
-from aaa.training.checkpoint import load_optimizer, load_state, load_weights
+from aaa.training.checkpoint import load_optimizer, load_weights
 from aaa.training.ema import EMA
 from aaa.training.loop import Progress
 
@@ -37,7 +38,7 @@ def checkpoint_to_go_on_from(folder: RunFolder, resume: str | None, accelerator:
 
 
 def restore(
-    checkpoint: Path,
+    before: Before,
     model: nn.Module,
     ema: EMA | None,
     optimizer: Optimizer,
@@ -45,17 +46,19 @@ def restore(
     folder: RunFolder,
     *,
     max_steps: int,
+    batch_size: int,
     finished_is_fine: bool,
     device: torch.device,
 ) -> Progress:
     """Take up a checkpoint.
 
     Args:
-        checkpoint: the folder.
+        before: the checkpoint, and what the run was up to it.
         model, ema, optimizer: take their states.
         cache: what is trained on; must be what the run was trained on.
         folder: of the run.
         max_steps: that the run is to take in all.
+        batch_size: of the steps to come.
         finished_is_fine: whether a run that has taken them and exported its model may be taken up.
         device: of the model.
 
@@ -65,13 +68,18 @@ def restore(
     Raises:
         UserError: if the checkpoint is not one of this run as it is configured, or nothing is left to do.
     """
-    state = load_state(checkpoint)
+    checkpoint, state = before.checkpoint, before.state
     if state.cache_fingerprint != cache.fingerprint:
         raise UserError(
             f"{checkpoint}: the run was trained on other latents than {cache.path} holds. Were the pictures, prompts, "
             "data or encoder changed since? Set them back, or train a new run."
         )
     finished = state.step >= max_steps and not state.unlooked and exported_step(folder.path) == state.step
+    if before.run != folder.path and state.step >= max_steps:
+        raise UserError(
+            f"repeat={checkpoint}: has already taken {state.step} of trainer.max_steps={max_steps} steps. "
+            f"To go on: trainer.max_steps={2 * state.step}"
+        )
     if finished and not finished_is_fine:
         raise UserError(
             f"{folder.shown} has already taken {state.step} of trainer.max_steps={max_steps} steps. "
@@ -88,6 +96,11 @@ def restore(
         logger.info("%s is finished: there is nothing left to do.", folder.shown)
     else:
         logger.info("Going on from step %d (%s)", state.step, checkpoint)
-    progress = Progress(state.step, state.seconds, state.skipped_steps, list(state.unlooked))
+    progress = Progress(state.step, state.seconds, state.skipped_steps, list(state.unlooked), samples=before.samples)
     progress.take_up(state.unlogged, device)
+    if isinstance(before.settings.get("trainer.batch_size"), int):
+        # The time that as many samples of the steps to come would have taken.
+        share = batch_size / before.settings["trainer.batch_size"]
+        progress.unlogged.seconds *= share
+        progress.unlogged.busy_seconds *= share
     return progress

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -25,29 +24,44 @@ from aaa.errors import UserError
 from aaa.evaluation.painter import Painter
 from aaa.evaluation.validation import validation_table
 from aaa.models.card import model_card
-from aaa.models.factory import count_parameters, forward_flops
+from aaa.models.costs import count_parameters, forward_flops
 from aaa.randomness import generator
 from aaa.run.batch_size import fitting_batch_size
 from aaa.run.budget import keep_to_parameters, steps_within
+from aaa.run.claim import shown
 from aaa.run.export import export_model, exported_step, newest_samples
 from aaa.run.feed import Feed
-from aaa.run.folder import RunFolder
+from aaa.run.folder import RunFolder, recorded_precision
+from aaa.run.going_on import (
+    branch_checkpoint,
+    changed_settings,
+    describe_changes,
+    longer_command,
+    read_before,
+    refuse_senseless,
+    shaping_settings,
+    unaffected_steps,
+    warn_of_schedule,
+)
+from aaa.run.history import copy_history
 from aaa.run.looks import Looks
 from aaa.run.messages import announce, describe_device, say_what_next
 from aaa.run.naming import overrides_of, run_name
 from aaa.run.odd_steps import OddSteps
-from aaa.run.processes import of_first_process
+from aaa.run.processes import make_accelerator, of_first_process
 from aaa.run.record import parent_run, warn_of_differences
 from aaa.run.resuming import checkpoint_to_go_on_from, restore
 from aaa.run.starting_weights import inherited_statistics, start_from
 from aaa.tracking.redaction import without_secrets
 from aaa.tracking.tracker import METRICS, RunInfo, Tracker, read_metrics
+from aaa.tracking.variables import wants_cpu
 from aaa.training.checkpoint import Snapshot, State, remove_unfinished, take_snapshot
 from aaa.training.checkpoint_keeper import CheckpointKeeper, Keep, require_space
 from aaa.training.compiling import compile_model
 from aaa.training.ema import EMA
 from aaa.training.loop import Progress, Watch, train_steps
-from aaa.training.precision import precision
+from aaa.training.lr_schedules import Schedule
+from aaa.training.precision import choose_precision, precision
 from aaa.training.recomputing import recompute_activations
 from aaa.training.signals import StopSignals
 from aaa.training.timing import matmul_rate
@@ -71,27 +85,36 @@ class TrainingRun:
         self.looks: Looks | None = None
         trainer = config.trainer
         check_config(config)
-        mixed_precision, self.dtype = precision(trainer.precision)
-        device = pick_device(trainer.device)
+        device = "cpu" if trainer.device == "auto" and wants_cpu() else pick_device(trainer.device)
         if ":" in device:
             raise UserError(
                 f"trainer.device={trainer.device}: each process takes a GPU of its own. To choose which there are: "
                 "CUDA_VISIBLE_DEVICES=1 python -m aaa.train ..."
             )
+        trainer.precision = recorded_precision(config) or choose_precision(trainer.precision, torch.device(device))
+        mixed_precision, self.dtype = precision(trainer.precision)
         tune_for(device)
         torch.use_deterministic_algorithms(trainer.deterministic)
-        self.accelerator = Accelerator(mixed_precision=mixed_precision, cpu=device == "cpu")
+        self.accelerator = make_accelerator(
+            device, mixed_precision, trainer.gradient_accumulation_steps, compiled=trainer.compile
+        )
         self.device = self.accelerator.device
         self.is_main = self.accelerator.is_main_process
         self.signals = StopSignals(interrupts=self.accelerator.num_processes == 1)
-        self.folder = RunFolder(Path(config.output_dir), self.accelerator)
+        self.folder = RunFolder(Path(config.output_dir), self.accelerator, going_on=config.resume is not None)
         self.checkpoint = checkpoint_to_go_on_from(self.folder, config.resume, self.accelerator)
+        self.branched = self.checkpoint is None and branch_checkpoint(config.repeat) is not None
+        if self.branched:
+            self.checkpoint = branch_checkpoint(config.repeat)
+        self.before = None if self.checkpoint is None else read_before(self.checkpoint)
         keep_to_parameters(config)
         torch.manual_seed(config.seed)
         model = build_model(config)
         if config.init_from is not None and self.checkpoint is None:
             start_from(Path(config.init_from), model, config.model)
         self._resolved = without_secrets(OmegaConf.to_container(config, resolve=True))
+        if self.before is not None:
+            refuse_senseless(self.before, self._settings())
         self.cache, self.vae, *_ = open_latents(config, str(self.device))
         self._keep_statistics()
         if trainer.trim_prompts:
@@ -109,10 +132,10 @@ class TrainingRun:
         if trainer.gradient_checkpointing or trainer.gradient_checkpointing_offload:
             recompute_activations(model, offload=trainer.gradient_checkpointing_offload)
         accumulation = trainer.gradient_accumulation_steps
-        earlier = config.repeat if config.resume is None else self.folder.path
+        earlier = self._earlier_run()
         self.batch_size = fitting_batch_size(
             trainer.batch_size,
-            None if earlier is None else Path(earlier),
+            earlier,
             partial(self._trial_loss, model),
             model,
             self.accelerator,
@@ -132,31 +155,41 @@ class TrainingRun:
         )
         self.max_steps = steps_within(
             config,
-            None if earlier is None else Path(earlier),
+            earlier,
+            self.before,
             flops_per_sample=self.flops_per_sample,
             batch_size=self.batch_size,
             trial_step=partial(self._trial_step, model),
         )
         self.max_steps = of_first_process(self.max_steps, self.accelerator)
         self._resolved["trainer"]["max_steps"] = self.max_steps
-        self.schedule = build(config, "lr_scheduler", max_steps=self.max_steps)
-        self.feed = Feed(self.cache, self.train_records, self.batch_size, accumulation, config.seed, self.device)
+        make_schedule = partial(_make_schedule, config)
+        self.schedule = make_schedule(self.max_steps)
+        undecayed = unaffected_steps(make_schedule, self.max_steps)
+        # A run that is to be longer goes on from there.
+        self.branching_step = undecayed if trainer.save_every_steps and 0 < undecayed < self.max_steps else None
+        began_at = 0 if self.before is None else self.before.samples
+        self.feed = Feed(
+            self.cache, self.train_records, self.batch_size, accumulation, config.seed, self.device, began_at
+        )
         if trainer.compile:
             compile_model(model, self.device)
         optimizer = build_optimizer(config, model)
         self.progress = Progress()
-        if self.checkpoint is not None:
+        if self.before is not None:
             self.progress = restore(
-                self.checkpoint,
+                self.before,
                 model,
                 self.ema,
                 optimizer,
                 self.cache,
                 self.folder,
                 max_steps=self.max_steps,
+                batch_size=self.batch_size,
                 finished_is_fine=config.resume == "auto",
                 device=self.device,
             )
+            warn_of_schedule(self.before, make_schedule, self.max_steps, optimizer.param_groups[0]["lr"])
         self.raw_model = model
         # On a CPU it would add to every start, and other programs would spoil it; `aaa.bench` measures it there.
         multiplied = torch.bfloat16 if mixed_precision == "bf16" else self.dtype
@@ -170,12 +203,20 @@ class TrainingRun:
             trainer.prompt_dropout,
             self.batch_size,
             accumulation,
+            self.progress,
             self.device,
         )
         keep = config.checkpoint
         self.keeper = CheckpointKeeper(
             self.folder.path / "checkpoints",
-            Keep(keep.keep_last, keep.keep_best, keep.metric, keep.higher_is_better, keep.keep_every_steps),
+            Keep(
+                keep.keep_last,
+                keep.keep_best,
+                keep.metric,
+                keep.higher_is_better,
+                keep.keep_every_steps,
+                () if self.branching_step is None else (self.branching_step,),
+            ),
             in_background=self.device.type != "cpu" if keep.in_background is None else keep.in_background,
         )
         preview = config.sampling.preview
@@ -193,8 +234,9 @@ class TrainingRun:
         if self.is_main:
             remove_unfinished(self.folder.path / "checkpoints")
             require_space(self.folder.path, self._snapshot(State(0, 0.0, "", 0)).nbytes)
+            past = copy_history(self.before, self.folder.path) if self.before is not None and self.branched else []
             environment = self._write_records()
-            self.tracker = Tracker(self._run_info(environment), build(config, "logger"))
+            self.tracker = Tracker(self._run_info(environment), build(config, "logger"), past)
             self.looks = Looks(
                 self._models(),
                 self.accelerator,
@@ -246,6 +288,7 @@ class TrainingRun:
             max_grad_norm=trainer.max_grad_norm,
             log_every_steps=trainer.log_every_steps,
             save_every_steps=trainer.save_every_steps,
+            save_at_steps=() if self.branching_step is None else (self.branching_step,),
             on_nonfinite=trainer.on_nonfinite,
             max_skipped_steps=trainer.max_skipped_steps,
         )
@@ -257,7 +300,14 @@ class TrainingRun:
         self.accelerator.wait_for_everyone()
         if self.is_main:
             prompt = self.cache.records[int(self.train_records[0])].prompt
-            say_what_next(self.folder.shown, prompt, steps=self.progress.step, stopped=signum is not None)
+            undecayed = self.folder.path / "checkpoints" / f"step-{self.branching_step or 0:08d}"
+            say_what_next(
+                self.folder.shown,
+                prompt,
+                steps=self.progress.step,
+                stopped=signum is not None,
+                longer=longer_command(undecayed, 2 * self.progress.step) if undecayed.is_dir() else None,
+            )
         return signum
 
     def close(self, exit_code: int) -> None:
@@ -316,10 +366,28 @@ class TrainingRun:
         assert self.tracker is not None
         self.keeper.raise_failure()
         rate = metrics["perf/images_per_second"] * self.flops_per_sample
-        metrics |= {"flops": metrics["samples"] * self.flops_per_sample, "perf/flops_per_second": rate}
+        metrics |= {"flops": self._flops(), "perf/flops_per_second": rate}
         if self.peak_flops is not None:
             metrics["perf/mfu"] = rate / (self.peak_flops * self.accelerator.num_processes)
         self.tracker.log(step, metrics)
+
+    def _flops(self) -> int:
+        """Of all training so far."""
+        before = self.before
+        if before is None or before.flops is None:
+            return self.progress.samples * self.flops_per_sample
+        return before.flops + (self.progress.samples - before.samples) * self.flops_per_sample
+
+    def _settings(self) -> dict[str, Any]:
+        return shaping_settings(self._resolved, processes=self.accelerator.num_processes)
+
+    def _earlier_run(self) -> Path | None:
+        """The folder of the run that is gone on with or repeated."""
+        if self.config.resume is not None:
+            return self.folder.path
+        if self.before is not None:
+            return self.before.run
+        return None if self.config.repeat is None else Path(self.config.repeat)
 
     def _models(self) -> dict[str, nn.Module]:
         """What to validate and to draw with: the average, if there is one, and the raw weights."""
@@ -338,6 +406,8 @@ class TrainingRun:
                 metrics=self.tracker.metrics_at(step),
                 unlogged=self.progress.unlogged_numbers(),
                 unlooked=self.progress.unlooked,
+                samples=self.progress.samples,
+                flops=self._flops(),
             )
             self.keeper.save(self._snapshot(state), wait=last)
         self.accelerator.wait_for_everyone()
@@ -345,13 +415,15 @@ class TrainingRun:
     def _snapshot(self, state: State) -> Snapshot:
         ema = None if self.ema is None else self.ema.module
         optimizer = getattr(self.optimizer, "optimizer", self.optimizer)
-        return take_snapshot(state, self.raw_model, ema, optimizer, self._weights_metadata(state.step))
+        return take_snapshot(
+            state, self.raw_model, ema, optimizer, self._weights_metadata(state.step), self._settings()
+        )
 
     def _keep_statistics(self) -> None:
         """Normalise latents as the weights that are taken up have learned them, and let the model's config say how."""
         if not isinstance(self.vae, NormalisesLatents):
             return
-        place = self.config.init_from if self.checkpoint is None else self.folder.shown
+        place = self.config.init_from if self.before is None else shown(self.before.run)
         inherited = None if place is None else inherited_statistics(Path(place))
         if inherited is not None and inherited != self.cache.statistics:
             logger.info("Latents are normalised by the statistics that the weights in %s were trained with.", place)
@@ -391,11 +463,18 @@ class TrainingRun:
         }
         resumed = self.config.resume is not None
         about = {"parameters": self.parameters, "flops_per_sample": self.flops_per_sample}
-        records = {"data": data, "model": about} | parent_run(self.folder.path, self.config, self.checkpoint)
+        place = {"output_dir": str(self.folder.path.absolute())}
+        origin = parent_run(self.folder.path, self.config, self.checkpoint)
+        changed = {} if self.before is None else changed_settings(self.before.settings, self._settings())
+        records = place | {"data": data, "model": about, "changed": changed} | origin
         environment = self.folder.write_records(
             self._resolved, self.config if resumed else None, describe_device(self.device), records
         )
         warn_of_differences(environment)
+        if self.before is not None and changed:
+            logger.warning(
+                "From step %d on the run has other settings: %s", self.before.state.step + 1, describe_changes(changed)
+            )
         return environment
 
     def _is_of_sweep(self) -> bool:
@@ -414,7 +493,13 @@ class TrainingRun:
             group=None if sweep is None else "/".join(sweep.parts[-2:]),
             step=self.progress.step,
             environment=environment,
+            remark=describe_changes(environment.get("changed") or {}),
         )
+
+
+def _make_schedule(config: DictConfig, max_steps: int) -> Schedule:
+    schedule: Schedule = build(config, "lr_scheduler", max_steps=max_steps)
+    return schedule
 
 
 def _wait(_step: int) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from aaa.errors import UserError
 from aaa.tracking.files import replace_text
 from aaa.tracking.redaction import hide_argument, without_secrets
+from aaa.tracking.variables import recorded_variables
 from aaa.trust import read_json_config
 
 ENVIRONMENT = "environment.json"  # in a run folder
@@ -44,7 +45,7 @@ def read_environment(run: Path) -> dict[str, Any]:
 
 
 def describe_environment(device: str) -> dict[str, Any]:
-    """Command, versions, machine, device, git commit and uncommitted changes."""
+    """Command, versions, machine, device, environment variables, git commit and uncommitted changes."""
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": [hide_argument(part) for part in sys.argv],
@@ -54,6 +55,7 @@ def describe_environment(device: str) -> dict[str, Any]:
         "machine": platform.platform(),
         "cpus": os.cpu_count(),
         "device": device,
+        "variables": recorded_variables(),
         "git": _git_state(),
     }
 

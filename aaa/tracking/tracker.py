@@ -26,6 +26,7 @@ class RunInfo:
         group: of the sweep the run belongs to, or None.
         step: where the run starts, above 0 when it is resumed.
         environment: what environment.json says.
+        remark: what is different from this step on.
     """
 
     folder: Path
@@ -35,6 +36,7 @@ class RunInfo:
     group: str | None
     step: int
     environment: dict[str, Any] = field(default_factory=dict)
+    remark: str = ""
 
 
 class Logger(Protocol):
@@ -93,9 +95,10 @@ class Tracker:
     Args:
         run: what to tell the logger.
         logger: W&B or another.
+        past: rows of metrics that the logger has not had, as they are another run's.
     """
 
-    def __init__(self, run: RunInfo, logger: Logger) -> None:
+    def __init__(self, run: RunInfo, logger: Logger, past: Sequence[Mapping[str, Any]] = ()) -> None:
         self.run, self.logger = run, logger
         self.metrics = run.folder / METRICS
         # Trackers draw a metric over what was logged along with it.
@@ -104,6 +107,8 @@ class Tracker:
         for rows in (self.metrics, run.folder / ODD_STEPS):
             forget_after(rows, run.step)
         logger.start(run)
+        for row in past:
+            logger.log(row["step"], {name: value for name, value in row.items() if name != "step"})
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Log some numbers of a step."""

@@ -4,7 +4,7 @@ import logging
 import math
 import netrc
 import os
-import secrets
+import signal
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -15,9 +15,12 @@ from urllib.parse import urlparse
 import psutil
 from PIL import Image
 
+from aaa.errors import UserError
 from aaa.tracking.environment import ENVIRONMENT
 from aaa.tracking.files import replace_text
 from aaa.tracking.tracker import AXES, RunInfo
+from aaa.tracking.variables import agents_run
+from aaa.tracking.wandb_identity import WANDB_ID, Identity, identify, kept_id
 
 logger = logging.getLogger(__name__)
 
@@ -29,8 +32,10 @@ MAX_TAG_LENGTH = 64  # W&B refuses longer ones
 class WandbLogger:
     """Logs to W&B: online where credentials are found, else offline. `WANDB_MODE` and the like are respected.
 
-    The id of the W&B run is kept in the run folder, so that a resumed run continues it. A server that cannot be reached
-    stops nothing: W&B writes everything into the run folder first, from where `wandb sync` completes the picture.
+    The id that the W&B run has is kept in the run folder, so that a resumed run continues it. `WANDB_NAME` and
+    `WANDB_RUN_GROUP` win over our names, tags of `WANDB_TAGS` come first; see `identify` for `WANDB_RUN_ID`. A server
+    that cannot be reached stops nothing: W&B writes everything into the run folder first, from where `wandb sync`
+    completes the picture.
 
     Args:
         project: W&B project; `WANDB_PROJECT` wins.
@@ -61,55 +66,75 @@ class WandbLogger:
         self._best = math.inf
 
     def start(self, run: RunInfo) -> None:
-        """Start or continue the W&B run of this run folder."""
+        """Start or continue the W&B run of this run folder, and keep the id that it really has.
+
+        Raises:
+            UserError: if W&B will not have what its environment variables or the config say.
+        """
         import wandb
 
         self._about = run
         # W&B's reports of its own errors: where the server hangs they hold up the end of the process.
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         mode = os.environ.get("WANDB_MODE") or ("online" if has_credentials() else "offline")
-        id_file = run.folder / "wandb_id.txt"
-        if not id_file.is_file():
-            replace_text(id_file, secrets.token_hex(4))
-        run_id = id_file.read_text(encoding="utf-8").strip()
+        identity = identify(run)
         try:
-            self._run = self._init(run, run_id, mode)
-        except wandb.Error as error:
-            if mode != "online":
-                raise
-            logger.warning("W&B cannot be reached, logging offline (%s).", str(error).splitlines()[0])
-            _abandon_service()
-            self._run = self._init(run, run_id, "offline")
+            self._run = self._started(run, identity, mode)
+        except (wandb.errors.UsageError, ValueError) as error:  # its settings are checked by pydantic
+            told = " ".join(str(error).split("\n  For further")[0].split())
+            raise UserError(
+                f"logger=wandb: W&B refuses what it is told ({told}). Look at the variables WANDB_* of the environment "
+                "and at logger.*; logger=none logs nowhere."
+            ) from None
+        if self._run.settings.mode != "disabled" and self._run.id != kept_id(run.folder):
+            replace_text(run.folder / WANDB_ID, self._run.id)
+        if run.remark:
+            self._run.notes = "\n\n".join(filter(None, (self._run.notes, f"From step {run.step + 1}: {run.remark}")))
         for axis in AXES:
             self._run.define_metric(axis, hidden=True)
         self._run.define_metric(BEST, summary="min,last")
         if mode == "offline":
-            logger.info("W&B: no account, logging offline.")
+            logger.info("W&B: no account, logging offline." if not os.environ.get("WANDB_MODE") else "W&B: offline.")
         if self._run.settings.mode == "offline":
             logger.info("To upload the run later: wandb sync %s", self._folder())
         elif self._run.url is not None:
             logger.info("W&B: %s", self._run.url)
         self._run.save(str(run.folder / ENVIRONMENT), base_path=str(run.folder), policy="now")
 
-    def _init(self, run: RunInfo, run_id: str, mode: str) -> Any:
+    def _started(self, run: RunInfo, identity: Identity, mode: str) -> Any:
+        import wandb
+
+        try:
+            return self._init(run, identity, mode)
+        except wandb.errors.UsageError:
+            raise
+        except wandb.Error as error:
+            if mode != "online":
+                raise UserError(f"logger=wandb: {str(error).splitlines()[0]}") from None
+            logger.warning("W&B cannot be reached, logging offline (%s).", str(error).splitlines()[0])
+            _abandon_service()
+            return self._init(run, identity, "offline")
+
+    def _init(self, run: RunInfo, identity: Identity, mode: str) -> Any:
         import wandb
 
         wandb.setup(settings=wandb.Settings(silent=True))
         git = run.environment.get("git") or {}
         flush = "x_transaction_log_flush_interval"  # not in every version
         newer = {flush: FLUSH_SECONDS} if flush in wandb.Settings.model_fields else {}
-        about = {key: value for key, value in run.environment.items() if key not in ("git", "earlier")}
+        about = {key: value for key, value in run.environment.items() if key not in ("git", "earlier", "variables")}
+        # Under `wandb agent` these are the sweep's, and W&B would warn of any other.
+        place = {} if os.environ.get("WANDB_SWEEP_ID") else {"project": self.project, "entity": self.entity}
         return wandb.init(
-            project=self.project,
-            entity=self.entity,
-            id=run_id,
+            **place,
+            id=None if os.environ.get("WANDB_SWEEP_ID") else identity.id,
             resume="allow",
             mode=mode,  # type: ignore[arg-type]
             dir=os.environ.get("WANDB_DIR", str(run.folder)),
-            name=run.name,
-            group=run.group,
-            job_type="train",
-            tags=[*self.tags, *(override[:MAX_TAG_LENGTH] for override in run.overrides)],
+            name=identity.name,
+            group=os.environ.get("WANDB_RUN_GROUP") or run.group,
+            job_type=os.environ.get("WANDB_JOB_TYPE") or "train",
+            tags=[tag[:MAX_TAG_LENGTH] for tag in dict.fromkeys([*identity.tags, *self.tags, *run.overrides])],
             notes=self.notes,
             config=run.config | {"environment": about | {"git_commit": git.get("commit")}},
             settings=wandb.Settings(
@@ -171,9 +196,12 @@ class WandbLogger:
         """Close the W&B run as finished (0) or failed; a server that does not answer is given up after a while."""
         folder = self._folder()
         failures: list[Exception] = []
+        taken_away = exit_code == 128 + signal.SIGTERM and agents_run() is not None
 
         def close() -> None:
             try:
+                if taken_away:  # W&B gives the run to an agent once more
+                    self._run.mark_preempting()
                 self._run.finish(exit_code=exit_code)
             except Exception as error:  # of many kinds, once its service is gone
                 failures.append(error)

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from aaa.checkpoint_folders import AVERAGE, MODEL, OPTIMIZER, STATE, write_manifest
+from aaa.checkpoint_folders import AVERAGE, MODEL, OPTIMIZER, SETTINGS, STATE, write_manifest
 from aaa.errors import UserError, reason
 from aaa.models.weights_file import read_dit_tensors
 
@@ -54,6 +54,8 @@ class State:
         metrics: what was measured at this step.
         unlogged: of the steps since the last row of metrics.
         unlooked: names of what was still to be looked at after this step when a signal ended the run.
+        samples: trained on; None in checkpoints of earlier versions.
+        flops: of all training so far, forward and backward; None as well.
     """
 
     step: int
@@ -64,6 +66,8 @@ class State:
     metrics: dict[str, float] = field(default_factory=dict)
     unlogged: UnloggedNumbers = field(default_factory=UnloggedNumbers)
     unlooked: list[str] = field(default_factory=list)
+    samples: int | None = None
+    flops: float | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,7 @@ class Snapshot:
         ema: their moving average, or None.
         optimizer: its `state_dict`.
         metadata: for the headers of the weights.
+        settings: what the run was trained with, by dotted key.
     """
 
     state: State
@@ -83,6 +88,7 @@ class Snapshot:
     ema: Mapping[str, Tensor] | None
     optimizer: Mapping[str, Any]
     metadata: Mapping[str, str]
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def nbytes(self) -> int:
@@ -97,16 +103,20 @@ class Snapshot:
             recursively_apply(lambda tensor: tensor.detach().to("cpu", copy=True), part)
             for part in (self.model, self.ema, self.optimizer)
         )
-        return Snapshot(self.state, model, ema, optimizer, self.metadata)
+        return Snapshot(self.state, model, ema, optimizer, self.metadata, self.settings)
 
 
 def take_snapshot(
-    state: State, model: nn.Module, ema: nn.Module | None, optimizer: Optimizer, metadata: Mapping[str, str]
+    state: State,
+    model: nn.Module,
+    ema: nn.Module | None,
+    optimizer: Optimizer,
+    metadata: Mapping[str, str],
+    settings: Mapping[str, Any] | None = None,
 ) -> Snapshot:
     """What a checkpoint of these is to hold: their own tensors, not copies."""
-    return Snapshot(
-        state, model.state_dict(), None if ema is None else ema.state_dict(), optimizer.state_dict(), metadata
-    )
+    average = None if ema is None else ema.state_dict()
+    return Snapshot(state, model.state_dict(), average, optimizer.state_dict(), metadata, settings or {})
 
 
 def write_checkpoint(folder: Path, snapshot: Snapshot) -> Path:
@@ -129,6 +139,7 @@ def write_checkpoint(folder: Path, snapshot: Snapshot) -> Path:
             save_file(_plain(snapshot.ema), aside / AVERAGE, metadata=dict(snapshot.metadata))
         torch.save(snapshot.optimizer, aside / OPTIMIZER)
         (aside / STATE).write_text(json.dumps(asdict(snapshot.state), indent=2), encoding="utf-8")
+        (aside / SETTINGS).write_text(json.dumps(snapshot.settings, indent=2), encoding="utf-8")
         write_manifest(aside)
         for path in [*aside.iterdir(), aside]:
             _flush_to_disk(path)
@@ -218,9 +229,9 @@ def load_state(checkpoint: Path) -> State:
         checked = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(State), content))
         assert isinstance(checked, State)
         numbers = checked.unlogged
-        if min(checked.step, checked.ema_updates, checked.skipped_steps, numbers.count) < 0 or not (
-            len(numbers.steps) == len(numbers.losses) == len(numbers.grad_norms) <= numbers.count
-        ):
+        counts = (checked.step, checked.ema_updates, checked.skipped_steps, numbers.count, checked.samples or 0)
+        measured = len(numbers.steps)
+        if min(counts) < 0 or not measured == len(numbers.losses) == len(numbers.grad_norms) <= numbers.count:
             raise ValueError("numbers that no run has")
         return checked
     except (OSError, ValueError, TypeError, RecursionError, OmegaConfBaseException) as error:
@@ -228,6 +239,15 @@ def load_state(checkpoint: Path) -> State:
             f"{checkpoint / STATE}: not the state of a run of this version ({reason(error)}). Delete "
             f"{checkpoint.name}, and the run goes on from the checkpoint before it."
         ) from error
+
+
+def load_settings(checkpoint: Path) -> dict[str, Any] | None:
+    """What the run was trained with up to this checkpoint, by dotted key; None if the checkpoint does not say."""
+    try:
+        settings = json.loads((checkpoint / SETTINGS).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return settings if isinstance(settings, dict) else None
 
 
 def load_optimizer(checkpoint: Path, optimizer: Optimizer) -> None:

@@ -29,6 +29,7 @@ class Keep:
         metric: a metric that is measured at the steps of checkpoints.
         higher_is_better: of the metric.
         every_steps: those of these steps for ever; 0 for none.
+        at_steps: those of just these steps as well.
     """
 
     last: int | None = None
@@ -36,6 +37,7 @@ class Keep:
     metric: str = "val/loss"
     higher_is_better: bool = False
     every_steps: int = 0
+    at_steps: tuple[int, ...] = ()
 
     def to_delete(self, metrics: dict[int, dict[str, float]]) -> set[int]:
         """Steps of the checkpoints that need not be kept.
@@ -50,7 +52,7 @@ class Keep:
         sign = -1 if self.higher_is_better else 1
         best = sorted(measured, key=lambda step: (sign * metrics[step][self.metric], -step))[: self.best]
         regular = [step for step in metrics if self.every_steps and step % self.every_steps == 0]
-        return set(metrics) - {*newest, *best, *regular}
+        return set(metrics) - {*newest, *best, *regular, *self.at_steps}
 
 
 class CheckpointKeeper:

@@ -5,7 +5,7 @@ It knows nothing of diffusion: the loss is a function it is given, and so is wha
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -78,6 +78,7 @@ class Progress:
         skipped_steps: left out because their gradient was not finite.
         unlooked: names of watches that were due at this step and have not had their turn.
         unlogged: measured since the last row of metrics.
+        samples: of these steps; the place in the data order where the next step begins.
     """
 
     step: int = 0
@@ -85,6 +86,7 @@ class Progress:
     skipped_steps: int = 0
     unlooked: list[str] = field(default_factory=list)
     unlogged: Unlogged = field(default_factory=Unlogged)
+    samples: int = 0
 
     def unlogged_numbers(self) -> UnloggedNumbers:
         """What a resumed run needs to log the very row that this one would have logged."""
@@ -141,6 +143,7 @@ def train_steps(
     max_grad_norm: float,
     log_every_steps: int,
     save_every_steps: int,
+    save_at_steps: Collection[int] = (),
     on_nonfinite: OnNonfinite = "stop",
     max_skipped_steps: int = 0,
 ) -> int | None:
@@ -167,6 +170,7 @@ def train_steps(
         max_grad_norm: gradients are scaled down to this norm; 0 leaves them.
         log_every_steps: how often losses are read back from the device.
         save_every_steps: 0 for only when a signal comes.
+        save_at_steps: further ones to save at.
         on_nonfinite: what a NaN or infinite gradient does: stop the run, or have its step left out. The latter looks
             at every step's gradient norm, for which a GPU is waited for.
         max_skipped_steps: how many steps may be left out before the run stops after all.
@@ -196,10 +200,10 @@ def train_steps(
             for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
                 group["lr"] = rate * schedule(step)
             step_loss, sample_losses, busy = _accumulate_gradients(
-                accelerator, model, loss, batches, seed, step, batch_size, gradient_accumulation_steps
+                accelerator, model, loss, batches, seed, progress, batch_size, gradient_accumulation_steps
             )
             due = [watch.name for watch in watches if _is_due(watch.every_steps, step + 1, max_steps)]
-            saving = _is_due(save_every_steps, step + 1, max_steps)
+            saving = _is_due(save_every_steps, step + 1, max_steps) or step + 1 in save_at_steps
             is_logged = (step + 1) % log_every_steps == 0 or bool(due) or saving or step + 1 == max_steps
             norms = norms_by_part(model) if is_logged else {}
             started = time.perf_counter()
@@ -210,6 +214,7 @@ def train_steps(
             optimizer.zero_grad()
             busy += time.perf_counter() - started
             progress.step += 1
+            progress.samples += batch_size
             window = progress.unlogged
             if taken:
                 if ema is not None:
@@ -261,7 +266,7 @@ def _accumulate_gradients(
     loss: Loss,
     batches: Batches,
     seed: int,
-    step: int,
+    progress: Progress,
     batch_size: int,
     micro_batches: int,
 ) -> tuple[Tensor, Tensor, float]:
@@ -271,11 +276,10 @@ def _accumulate_gradients(
     sample_losses = []
     busy = 0.0
     for micro in range(micro_batches):
-        positions = micro_batch(
-            step, micro, rank, batch_size=batch_size, micro_batches=micro_batches, processes=processes
-        )
+        share = micro_batch(0, micro, rank, batch_size=batch_size, micro_batches=micro_batches, processes=processes)
+        positions = range(progress.samples + share.start, progress.samples + share.stop)
         latents, prompt_embeds = (tensor.to(device, non_blocking=True) for tensor in batches(positions))
-        draws = generator(seed, "step", step, micro, rank, device=device)
+        draws = generator(seed, "step", progress.step, micro, rank, device=device)
         with nullcontext() if micro == micro_batches - 1 else accelerator.no_sync(model):
             started = time.perf_counter()
             losses = loss(model, latents, prompt_embeds, draws)
@@ -291,7 +295,7 @@ def _standing(progress: Progress, batch_size: int, learning_rate: float, device:
     """The part of a row of metrics that says how far and how fast the run is."""
     window = progress.unlogged
     metrics = {
-        "samples": progress.step * batch_size,
+        "samples": progress.samples,
         "seconds": round(progress.seconds, 3),
         "train/lr": learning_rate,
         "perf/images_per_second": window.count * batch_size / window.seconds,

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Muon, Optimizer
 
+from aaa.training.precision import multiplies_bf16
+
 NamedParameters = Iterable[tuple[str, nn.Parameter]]
 
 
@@ -56,10 +58,11 @@ class BatchedMuon(Muon):
 def orthogonalise(
     matrices: Sequence[Tensor], coefficients: tuple[float, float, float], steps: int, eps: float
 ) -> list[Tensor]:
-    """The nearest orthogonal matrix to each, roughly, by Newton-Schulz iterations in bf16 (Jordan et al. 2024).
+    """The nearest orthogonal matrix to each, roughly, by Newton-Schulz iterations (Jordan et al. 2024).
 
-    Matrices of one shape, or of its transpose, are stacked and share their matrix products: all of them on a GPU, on a
-    CPU no more than its cache holds.
+    They need no more precision than bf16 has, and are made in it wherever the device is quick at that. Matrices of one
+    shape, or of its transpose, are stacked and share their matrix products: all of them on a GPU, on a CPU no more than
+    its cache holds.
     """
     by_shape: dict[tuple[int, int], list[int]] = {}
     for index, matrix in enumerate(matrices):
@@ -75,7 +78,7 @@ def orthogonalise(
     for indices in stacks:
         tall = [matrices[index].shape[0] > matrices[index].shape[1] for index in indices]
         x = torch.stack([matrices[i].T if t else matrices[i] for i, t in zip(indices, tall, strict=True)])
-        x = x.bfloat16()  # n rows columns, rows <= columns
+        x = x.bfloat16() if multiplies_bf16(x.device) else x.float()  # n rows columns, rows <= columns
         x /= x.norm(dim=(1, 2), keepdim=True).clamp(min=eps)
         # A product of stacks of one matrix is slower on a CPU than a product of matrices.
         x, multiply_add = (x[0], torch.addmm) if len(x) == 1 else (x, torch.baddbmm)

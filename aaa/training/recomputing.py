@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from aaa.errors import UserError
+from aaa.models.block import BlockContext
 from aaa.models.dit import AAADiT
 
 
@@ -20,7 +21,7 @@ def recompute_activations(model: nn.Module, *, offload: bool) -> None:
         raise UserError("trainer.gradient_checkpointing is for the DiT; model.architecture names another class.")
     from diffsynth.core.gradient import gradient_checkpoint_forward  # takes seconds to import
 
-    def run_block(block: nn.Module, *tensors: Tensor) -> Tensor:
-        return gradient_checkpoint_forward(block, True, offload, *tensors)
+    def run_block(block: nn.Module, x: Tensor, context: BlockContext) -> Tensor:
+        return gradient_checkpoint_forward(block, True, offload, x, context)
 
     model.run_block = run_block

@@ -13,7 +13,6 @@ from aaa.data.buckets import bucket_sizes, nearest_bucket, square
 from aaa.data.build_cache import open_or_build
 from aaa.data.cache import CachedRecord, LatentCache
 from aaa.data.cache_writer import CacheWriter
-from aaa.data.fingerprint import FileDigests
 from aaa.data.imagefolder import ImageFolderSource
 from aaa.data.pictures import crop_and_resize, to_tensor
 from aaa.data.records import Record, Source
@@ -134,20 +133,6 @@ def test_a_cache_with_missing_latents_is_refused(tmp_path: Path) -> None:
     (tmp_path / "cache" / "records.jsonl").write_text("\n".join(lines[:-1]))
     with pytest.raises(UserError, match="cache is damaged"):
         LatentCache(tmp_path / "cache")
-
-
-def test_a_file_is_digested_again_only_when_it_changes(tmp_path: Path) -> None:
-    file = tmp_path / "a"
-    file.write_bytes(b"one")
-    digests = FileDigests(tmp_path / "digests.jsonl")
-    first = digests.digest(file)
-    (tmp_path / "digests.jsonl").open("a").write('["half a li')
-    again = FileDigests(tmp_path / "digests.jsonl")
-    assert again.digest(file) == first
-    file.write_bytes(b"another")
-    assert again.digest(file) != first
-    assert again.digest(tmp_path / "gone") == "missing"
-    assert len((tmp_path / "digests.jsonl").read_text().splitlines()) == 2
 
 
 @settings(max_examples=20, deadline=None)

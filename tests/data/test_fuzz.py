@@ -58,6 +58,7 @@ def reads_or_explains(read: Callable[[], object]) -> None:
 
 TABLES = {
     ".csv": b'image,prompt\n0.png,a red ring\n1.png,"two, three"\n',
+    ".tsv": b"image\tprompt\n0.png\ta red ring\n1.png\ttwo, three\n",
     ".jsonl": b'{"image": "0.png", "prompt": "a"}\n{"image": ["1.png"], "prompt": null}\n',
     ".json": b'[{"image": "0.png", "prompt": "a"}, {"image": "1.png"}]',
 }

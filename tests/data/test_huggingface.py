@@ -72,3 +72,92 @@ def test_what_cannot_be_used_is_named(tmp_path: Path) -> None:
     shard.write_bytes(shard.read_bytes()[:40])
     with pytest.raises(UserError, match="datasets cannot read it"):
         HuggingFaceSource(path)
+
+
+def split_of(source: HuggingFaceSource) -> dict[str, str | None]:
+    return {source[i].key: source[i].split for i in range(len(source))}
+
+
+@pytest.mark.parametrize(
+    ("files", "held_out"),
+    [
+        (["train-00000-of-00001", "val-00000-of-00001"], "val"),
+        (["data/train-00000-of-00001", "data/dev-00000-of-00001"], "dev"),
+        (["train/0000", "eval/0000"], "eval"),
+        (["training", "testing"], "testing"),
+        (["my_train_set", "my evaluation set"], "evaluation"),
+        (["TRAIN", "Valid"], "valid"),
+    ],
+)
+def test_parquet_files_called_as_splits_are_held_out(tmp_path: Path, files: list[str], held_out: str) -> None:
+    for name in files:
+        (tmp_path / f"{name}.parquet").parent.mkdir(exist_ok=True)
+        dataset(1).to_parquet(tmp_path / f"{name}.parquet")
+    splits = split_of(HuggingFaceSource(str(tmp_path)))
+    assert len(splits) == 2
+    assert splits[f"{held_out}[0]"] == "validation"
+    assert sorted(map(str, splits.values())) == ["train", "validation"]
+
+
+@pytest.mark.parametrize("name", ["val", "dev", "eval", "valid", "validation", "testing", "test_sft", "holdout"])
+def test_saved_splits_of_every_usual_name_are_held_out(tmp_path: Path, name: str) -> None:
+    from datasets import DatasetDict
+
+    DatasetDict({"train": dataset(2), name: dataset(1)}).save_to_disk(tmp_path)
+    splits = split_of(HuggingFaceSource(str(tmp_path)))
+    assert splits == {"train[0]": "train", "train[1]": "train", f"{name}[0]": "validation"}
+
+
+def test_splits_of_other_names_are_trained_on_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    from datasets import DatasetDict
+
+    DatasetDict({"train": dataset(1), "extra": dataset(1), "test": dataset(1)}).save_to_disk(tmp_path / "a")
+    splits = split_of(HuggingFaceSource(str(tmp_path / "a")))
+    assert splits == {"train[0]": "train", "extra[0]": "train", "test[0]": "validation"}
+    assert "splits extra have no name that says whether to train on them; they are trained on" in caplog.text
+    DatasetDict({"test": dataset(2)}).save_to_disk(tmp_path / "b")
+    assert set(split_of(HuggingFaceSource(str(tmp_path / "b"))).values()) == {None}
+    assert "splits test, and nothing to train on beside them" in caplog.text
+
+
+def test_data_sets_saved_side_by_side_are_splits(tmp_path: Path) -> None:
+    dataset(1).save_to_disk(tmp_path / "train")
+    dataset(1).save_to_disk(tmp_path / "val")
+    assert split_of(HuggingFaceSource(str(tmp_path))) == {"train[0]": "train", "val[0]": "validation"}
+
+
+def test_columns_are_found_by_type_and_by_the_usual_names(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    data = dataset(2).rename_columns({"image": "photograph", "text": "caption"})
+    data.save_to_disk(tmp_path / "a")
+    assert HuggingFaceSource(str(tmp_path / "a"))[1].prompt == "a blue thing"
+    assert HuggingFaceSource(str(tmp_path / "a"))[1].load().size == (6, 4)
+    data.add_column("text", ["b", "c"]).save_to_disk(tmp_path / "b")
+    assert HuggingFaceSource(str(tmp_path / "b"))[1].prompt == "c"
+    assert "the columns text, caption may all be meant by data.prompt_column; 'text' is taken" in caplog.text
+    data.remove_columns("photograph").save_to_disk(tmp_path / "c")
+    with pytest.raises(UserError, match=r"no column of pictures; there is: caption, label\. Set data\.image_column"):
+        HuggingFaceSource(str(tmp_path / "c"))
+
+
+def test_lists_of_captions_are_captions_and_lists_of_pictures_are_refused(tmp_path: Path) -> None:
+    data = dataset(2)
+    data.remove_columns("text").add_column("captions", [["a", "b"], []]).save_to_disk(tmp_path / "a")
+    source = HuggingFaceSource(str(tmp_path / "a"))
+    assert (source[0].prompts, source[1].prompt) == ({"a": 0.5, "b": 0.5}, "")
+    data.map(lambda row: {"images": [row["image"]]}, remove_columns="image").save_to_disk(tmp_path / "b")
+    with pytest.raises(UserError, match="column 'images' holds lists; a row must have one picture"):
+        HuggingFaceSource(str(tmp_path / "b"))
+
+
+def test_what_is_left_out_or_no_data_set_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    dataset(1).save_to_disk(tmp_path)
+    dataset(1).to_parquet(tmp_path / "more.parquet")
+    (tmp_path / "more.csv").write_text("x")
+    assert len(HuggingFaceSource(str(tmp_path))) == 1
+    assert "Parquet files beside Arrow files, which are read instead: 1 (more.parquet)" in caplog.text
+    assert "files of other kinds: 1 (more.csv)" in caplog.text
+    for file in tmp_path.glob("*.arrow"):
+        file.unlink()
+    (tmp_path / "more.parquet").write_text("version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(UserError, match=r"more\.parquet: is a Git LFS pointer"):
+        HuggingFaceSource(str(tmp_path))

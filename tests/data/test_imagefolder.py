@@ -46,8 +46,9 @@ def test_text_files_beside_pictures_are_read(picture_folder: MakeFolder) -> None
     ("content", "message"),
     [
         (
-            "image,caption\na.png,hello\n",
-            "metadata.csv: no column 'prompt'; there is: image, caption. Set data.prompt_column",
+            "image,words\na.png,hello\n",
+            "metadata.csv: no column 'prompt' (nor text, caption, captions, prompts, texts, description, sentences); "
+            "there is: image, words. Set data.prompt_column",
         ),
         ("", "no records"),
         ("image,prompt\n", "no records"),
@@ -84,7 +85,7 @@ def test_lines_that_are_no_rows_are_named(picture_folder: MakeFolder, line: str,
         ('{"image": "000.png"}', "metadata.jsonl:2: no column 'prompt' in this row"),
         ('{"image": 3, "prompt": "x"}', "metadata.jsonl:2: column 'image' is empty or not text"),
         ('{"image": [], "prompt": "x"}', "metadata.jsonl:2: column 'image' is empty or not text"),
-        ('{"image": "000.png", "prompt": ["x"]}', "metadata.jsonl:2: column 'prompt' is not text but list"),
+        ('{"image": "000.png", "prompt": [3]}', "metadata.jsonl:2: column 'prompt' is not text but int in a list"),
     ],
 )
 def test_rows_that_cannot_be_used_are_named_when_they_are_read(
@@ -104,7 +105,7 @@ def test_rows_that_cannot_be_used_are_named_when_they_are_read(
     ("row", "message"),
     [
         (",hello", "metadata.csv:3: column 'image' is empty"),
-        ("000.png", "metadata.csv:3: no column 'prompt' in this row"),
+        ("000.png", "metadata.csv:3: 1 of 2 fields; the row is cut short"),
         ("000.png,gray, light blue", "metadata.csv:3: more fields than columns; a caption with a comma in it needs"),
     ],
 )
@@ -216,14 +217,12 @@ def test_a_missing_folder_and_a_strange_color_are_named(tmp_path: Path, picture_
         ("gone.png", "metadata.csv:2: image 'gone.png' does not exist (looked in"),
         ("../secret.png", "metadata.csv:2: image '../secret.png' points outside"),
         ("/etc/passwd", "points outside"),
-        ("link.png", "points outside"),
         ("x" * 5000, "metadata.csv:2: image"),
     ],
 )
 def test_pictures_that_may_not_be_read_are_named(picture_folder: MakeFolder, name: str, message: str) -> None:
     root = picture_folder(1, table="none")
-    (root / "secret.png").write_bytes((root / "images" / "000.png").read_bytes())
-    (root / "images" / "link.png").symlink_to(root / "secret.png")
+    (root.parent / "secret.png").write_bytes((root / "images" / "000.png").read_bytes())
     (root / "metadata.csv").write_text(f"image,prompt\n{name},hello\n")
     with pytest.raises(UserError) as error:
         ImageFolderSource(str(root))[0].load()

@@ -1,9 +1,13 @@
+import gzip
 import io
 import json
 import tarfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from aaa.data.fingerprint import FileDigests, records_fingerprint
@@ -128,3 +132,145 @@ def test_folders_without_shards_or_pictures_are_named(tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_bytes(b"nonsense" * 200)
     with pytest.raises(UserError, match=r"a\.tar: not a whole tar file"):
         WebDatasetSource(str(tmp_path))
+
+
+SAMPLES = [
+    pytest.param(["0.png", "1.png", "0.txt=a", "1.txt=b"], {"0": "a", "1": "b"}, "", id="not side by side"),
+    pytest.param(["./0.png", "0.txt=a"], {"./0": "a"}, "", id="names that begin with ./"),
+    pytest.param(["0.JPG", "0.TXT=a"], {"0": "a"}, "", id="capitals"),
+    pytest.param(["0.jfif", "0.caption=a", "1.jp2", "1.caption=b"], {"0": "a", "1": "b"}, "", id="other endings"),
+    pytest.param(["x.y/0.png", "x.y/0.txt=a"], {"x.y/0": "a"}, "", id="a folder with a dot"),
+    pytest.param(
+        ["0.png", "0.jpg", "0.txt=a"], {"0": "a"}, "of which .jpg is read: 1 (s.tar/0.png)", id="a second picture"
+    ),
+    pytest.param(
+        ["0.png", "0.mask.png", "0.txt=a"], {"0": "a"}, "of which .png is read: 1 (s.tar/0.mask.png)", id="a mask"
+    ),
+    pytest.param(["0.image.png", "0.txt=a"], {"0": "a"}, "", id="a picture with two endings"),
+    pytest.param(["0.1.png", "0.1.txt=a", "0.2.png", "0.2.txt=b"], {"0.1": "a", "0.2": "b"}, "", id="names with dots"),
+    pytest.param(["0.png", "0.txt=a", "1.png"], {"0": "a"}, "", id="no caption"),
+    pytest.param(
+        ["0.png", "0.txt=a", "1.txt=b"], {"0": "a"}, "captions without a picture: 1 (s.tar/1)", id="no picture"
+    ),
+    pytest.param(
+        ["0.png", "0.txt=a", "0.cls=3", "0.npy=x"],
+        {"0": "a"},
+        "endings that are not read: 2 (s.tar/0.cls, s.tar/0.npy)",
+        id="endings",
+    ),
+    pytest.param(
+        ["0.png", "0.txt=a", "0.png", "0.txt=b"],
+        {"0": "a", "0 (2)": "b"},
+        "twice, read as well: 1 (s.tar/0)",
+        id="twice",
+    ),
+    pytest.param(
+        ["0.png", "0.txt=a", "0.txt=b"], {"0": "b"}, "the last of which is read: 1 (s.tar/0)", id="a caption mended"
+    ),
+    pytest.param(
+        ["._0.png", "._0.txt=x", "__MACOSX/0.png", "0.png", "0.txt=a"], {"0": "a"}, "by a system: 3", id="hidden"
+    ),
+    pytest.param(["0.png", '0.json={"caption": "a"}'], {"0": "a"}, "", id="json"),
+    pytest.param(["0.png", '0.json={"caption": "a"}', "0.txt=b"], {"0": "b"}, "", id="json and text"),
+]
+
+
+@pytest.mark.parametrize(("names", "expected", "told"), SAMPLES)
+def test_samples_are_put_together_by_name(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, names: list[str], expected: dict[str, str], told: str
+) -> None:
+    caplog.set_level("INFO")
+    members(tmp_path / "s.tar", names)
+    source = WebDatasetSource(str(tmp_path))
+    found = {}
+    for record in (source[i] for i in range(len(source))):
+        with suppress(UserError):
+            assert record.load().size == (6, 4)
+            found[record.key.removeprefix("s.tar/")] = record.prompt
+    assert found == expected
+    assert told in caplog.text if told else not caplog.text
+
+
+def members(path: Path, names: list[str]) -> None:
+    """A tar with these members in this order: pictures, and texts as `name=text`."""
+    with tarfile.open(path, "w") as tar:
+        for name, _, text in (entry.partition("=") for entry in names):
+            content = text.encode() or png("red")
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+
+
+def test_the_picture_and_the_caption_of_a_sample_can_be_chosen(tmp_path: Path) -> None:
+    members(tmp_path / "s.tar", ["0.png", "0.mask.png", "0.txt=a", "0.short.txt=b", "0.cls=7", "1.png", "1.txt=c"])
+    source = WebDatasetSource(str(tmp_path), image_column="mask.png", prompt_column="short.txt")
+    assert [(source[i].key, source[i].prompt) for i in range(len(source))] == [("s.tar/0", "b")]
+    assert WebDatasetSource(str(tmp_path), prompt_column="cls")[0].prompt == "7"
+    with pytest.raises(UserError, match=r"hold no pictures called \.gif\. There is: .*further pictures"):
+        WebDatasetSource(str(tmp_path), image_column="gif")
+
+
+@pytest.mark.parametrize(
+    ("names", "held_out"),
+    [
+        (["train-0000.tar", "val-0000.tar"], {"val-0000.tar"}),
+        (["train/0000.tar", "test/0000.tar"], {"test/0000.tar"}),
+        (["my_train_00.tar", "my_dev_00.tar", "my_eval_00.tar"], {"my_dev_00.tar", "my_eval_00.tar"}),
+        (["0000.tar", "validation.tar"], {"validation.tar"}),
+        (["train-0000.tar", "train-0001.tar"], set()),
+        (["my_test_set-0.tar", "my_test_set-1.tar"], set()),
+        (["latest-0.tar", "devices-0.tar"], set()),
+    ],
+)
+def test_shards_called_as_splits_are_held_out(tmp_path: Path, names: list[str], held_out: set[str]) -> None:
+    for name in names:
+        shard(tmp_path / name, {"0.png": png("red"), "0.txt": b"a"})
+    source = WebDatasetSource(str(tmp_path))
+    assert {source[i].key.removesuffix("/0") for i in range(len(source))} == set(names)
+    for record in (source[i] for i in range(len(source))):
+        inside = record.key.removesuffix("/0") in held_out
+        assert record.split == (("validation" if inside else "train") if held_out else None)
+
+
+def test_what_is_no_shard_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    shard(tmp_path / "a.tar", {"0.png": png("red"), "0.txt": b"a"})
+    (tmp_path / "b.tar.gz").write_bytes(gzip.compress((tmp_path / "a.tar").read_bytes()))
+    (tmp_path / "a_stats.json").write_text("{}")
+    WebDatasetSource(str(tmp_path))
+    assert "compressed files, to be unpacked to a plain .tar first: 1 (b.tar.gz)" in caplog.text
+    assert "files that are no shards: 1 (a_stats.json)" in caplog.text
+    (tmp_path / "a.tar").unlink()
+    with pytest.raises(UserError, match=r"no \.tar file there .*compressed files, .*b\.tar\.gz"):
+        WebDatasetSource(str(tmp_path))
+    (tmp_path / "b.tar.gz").rename(tmp_path / "b.tar")
+    with pytest.raises(UserError, match=r"b\.tar: compressed by gzip, but read in place"):
+        WebDatasetSource(str(tmp_path))
+    (tmp_path / "b.tar").write_text("version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(UserError, match=r"b\.tar: is a Git LFS pointer"):
+        WebDatasetSource(str(tmp_path))
+
+
+def test_links_in_a_shard_are_counted_and_never_followed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    shard(tmp_path / "a.tar", {"0.png": png("red"), "0.txt": b"a"})
+    with tarfile.open(tmp_path / "a.tar", "a") as tar:
+        for name, kind in (("1.png", tarfile.SYMTYPE), ("2.png", tarfile.LNKTYPE), ("d", tarfile.DIRTYPE)):
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = kind, "0.png"
+            tar.addfile(member)
+    assert len(WebDatasetSource(str(tmp_path))) == 1
+    assert "links and devices in a shard, which are not followed: 2 (a.tar/1.png, a.tar/2.png)" in caplog.text
+
+
+@settings(max_examples=60, deadline=None)
+@given(order=st.permutations(["0.png", "0.txt=0", "1.png", "1.txt=1", "2.jpg", "2.caption=2", "2.txt=2"]))
+def test_the_order_within_a_shard_makes_no_difference(
+    tmp_path_factory: pytest.TempPathFactory, order: list[str]
+) -> None:
+    path = tmp_path_factory.mktemp("shards") / "s.tar"
+    members(path, order)
+    source = WebDatasetSource(str(path))
+    assert sorted((source[i].key, source[i].prompt) for i in range(len(source))) == [
+        ("s.tar/0", "0"),
+        ("s.tar/1", "1"),
+        ("s.tar/2", "2"),
+    ]

@@ -23,7 +23,7 @@ SmallRun = tuple[Path, Finished]
             "data.resolution=30 is not divisible by encoder.downscale_factor=4; the nearest that is: 32",
         ),
         (["data=imagefolder", "data.root=nowhere"], "data.root=nowhere: there is no such folder"),
-        (["trainer.precision=fp8"], "trainer.precision=fp8: must be one of float32, bf16, bf16_weights"),
+        (["trainer.precision=fp8"], "trainer.precision=fp8: must be one of auto, float32, bf16, bf16_weights"),
         (["trainer.batch_size=0"], "trainer.batch_size=0: must be at least 1"),
         (["trainer.batch_size=1.5"], "trainer.batch_size=1.5"),
         (["trainer.batch_size=all"], "trainer.batch_size=all: must be a whole number, or auto"),

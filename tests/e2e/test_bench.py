@@ -105,3 +105,13 @@ def test_ways_are_measured_with_the_configs_model(command: Command, tmp_path: Pa
     rows = results(tmp_path)["rows"]
     assert len(rows) == 11
     assert all(row["without ms"] > 0 and row["with ms"] > 0 for row in rows)
+
+
+@pytest.mark.slow
+def test_sharing_counts_pictures_alone_side_by_side_and_beside_loops(command: Command, tmp_path: Path) -> None:
+    small = [option for option in SMALL if not option.startswith(("trainer.", "evaluation.", "validation."))]
+    done = command("aaa.bench", "bench=sharing", *small, "trainer.device=cpu", "bench.seconds=2")
+    assert done.code == 0, done.err
+    rows = results(tmp_path)["rows"]
+    assert [row["threads spin"] for row in rows] == ["the runtime's own", "ours"]
+    assert all(row[name] > 0 for row in rows for name in ("alone", "two side by side", "beside two endless loops"))

@@ -1,9 +1,14 @@
+import re
+import unicodedata
+
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from aaa.encoders.pixel import PixelVAE
-from aaa.encoders.words import WordEmbedding
+from aaa.encoders.prompts import normalised
+from aaa.encoders.words import INVISIBLE, LETTERS, ZERO_WIDTH_SPACE, WordEmbedding, without_spaces
 
 
 @given(factor=st.sampled_from([1, 2, 4, 8]), height=st.integers(1, 4), width=st.integers(1, 4), batch=st.integers(1, 3))
@@ -41,3 +46,66 @@ def test_vectors_are_the_same_on_every_machine() -> None:
 
 
 TRIANGLE = [0.9507, -0.483, -1.4079]
+
+
+EARLIER = re.compile(r"\w+|[^\w\s]")
+SPACELESS = re.compile(f"[{LETTERS}]")
+
+
+@given(st.text())
+def test_words_of_scripts_with_spaces_are_what_they_always_were(text: str) -> None:
+    text = SPACELESS.sub(" ", unicodedata.normalize("NFC", INVISIBLE.sub("", text).replace(ZERO_WIDTH_SPACE, "")))
+    assert WordEmbedding(32, 8).tokenize(text) == EARLIER.findall(text.lower())
+    assert not without_spaces(text)
+
+
+@given(st.text(st.characters(exclude_categories=[])), st.sampled_from(["NFC", "NFD"]))
+def test_a_prompt_has_one_form(text: str, form: str) -> None:
+    once = normalised(text)
+    assert normalised(once) == once == normalised(unicodedata.normalize(form, once))
+    once.encode()
+    one, other = WordEmbedding(32, 8).encode([text, unicodedata.normalize(form, once)])[0]
+    assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("text", ["", "a red ring", "caf\u00e9", "\ub179\uc0c9", "\u4e00", "a\u0000b"])
+def test_what_has_that_form_stays_as_it_is(text: str) -> None:
+    assert normalised(text) == text
+
+
+@pytest.mark.parametrize(
+    ("prompt", "words"),
+    [
+        ("\u4e00\u53ea\u7ea2\u732b\u3002", 5),  # Chinese: one red cat.
+        ("\u8d64\u3044\u732b\u304c\u30ab\u30e1\u30e9", 7),  # Japanese, with katakana
+        ("\u304b\u3099\u3042", 2),  # a kana and its mark are one
+        ("\uff76\uff92\uff97", 3),  # of half width
+        ("\u0e41\u0e21\u0e27\u0e2a\u0e35\u0e41\u0e14\u0e07", 7),  # Thai: a vowel above its consonant
+        ("\u0eab\u0eb2\u0eaa\u0eb5", 3),  # Lao
+        ("\u1786\u17d2\u1798\u17b6\u1780\u17d2\u179a", 2),  # Khmer: consonants below each other
+        ("\u1000\u103c\u1031\u102c\u1004\u103a", 2),  # Burmese
+    ],
+)
+def test_scripts_without_spaces_are_taken_character_by_character(prompt: str, words: int) -> None:
+    tokens = WordEmbedding(32, 8).tokenize(prompt)
+    assert len(tokens) == words
+    assert "".join(tokens) == normalised(prompt)
+    assert without_spaces(prompt)
+
+
+@pytest.mark.parametrize(
+    "prompt", ["\ube68\uac04 \uace0\uc591\uc774", "\u0642\u0637\u0629 \u062d\u0645\u0631", "a cat", "\u732b"]
+)
+def test_scripts_with_spaces_and_single_characters_are_no_riddle(prompt: str) -> None:
+    assert not without_spaces(prompt)
+
+
+@pytest.mark.parametrize(
+    "text", ["\ufeffa red cat", "a\u200bred cat", "\u202aa red\u202c cat", "a red c\u00adat", "a\tred\r\ncat"]
+)
+def test_what_nobody_sees_is_no_word(text: str) -> None:
+    assert WordEmbedding(32, 8).tokenize(text) == ["a", "red", "cat"]
+
+
+def test_words_around_a_character_stay_whole() -> None:
+    assert WordEmbedding(32, 8).tokenize("Cat\u732bcat2") == ["cat", "\u732b", "cat2"]

@@ -6,7 +6,8 @@ from omegaconf import OmegaConf
 
 from aaa.config import CONF
 from aaa.errors import UserError
-from aaa.models.factory import build_dit, count_parameters, forward_flops
+from aaa.models.costs import count_parameters, forward_flops
+from aaa.models.factory import build_dit
 
 NAMED = {
     "dit_tiny": 1e6,

@@ -63,7 +63,8 @@ def test_a_step_is_traced_to_its_records_and_noise_levels(tmp_path: Path, caplog
         )
         return losses * torch.tensor([1.0, math.nan]) if len(seen) == 4 else losses
 
-    odd_steps = OddSteps(tmp_path, feed, scheduler, model, 0.5, 4, 2, torch.device("cpu"))
+    progress = Progress()
+    odd_steps = OddSteps(tmp_path, feed, scheduler, model, 0.5, 4, 2, progress, torch.device("cpu"))
     accelerator = Accelerator(cpu=True)
     prepared, optimizer = accelerator.prepare(model, torch.optim.SGD(model.parameters(), lr=1e-3))
 
@@ -83,7 +84,7 @@ def test_a_step_is_traced_to_its_records_and_noise_levels(tmp_path: Path, caplog
         lambda _step, _last: None,
         lambda _step, _metrics: None,
         tell,
-        Progress(),
+        progress,
         StopSignals(),
         seed=3,
         max_steps=4,

@@ -11,7 +11,7 @@ from aaa.tracking.tensorboard_logger import TensorBoardLogger
 from aaa.tracking.tracker import Logger, RunInfo, Tracker
 from aaa.tracking.trackio_logger import TrackioLogger
 from aaa.tracking.wandb_logger import WandbLogger
-from tests.wandb_file import read_offline_run
+from tests.wandb_file import written_offline_run
 
 
 def info(folder: Path, step: int = 0) -> RunInfo:
@@ -81,7 +81,7 @@ def test_trackio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_wandb_has_the_best_value_its_step_axes_bars_and_the_model(tmp_path: Path) -> None:
     play(tmp_path / "run", WandbLogger("aaa", notes="why", tags=["mine"], log_model=True))
-    found = read_offline_run(tmp_path / "run")
+    found = written_offline_run(tmp_path / "run")
     assert (found.name, found.group, found.notes) == ("n depth=2", "sweep", "why")
     assert {"mine", "model.depth=2"} <= set(found.tags)
     assert found.summary["best/val/loss"] == pytest.approx(0.6)

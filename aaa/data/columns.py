@@ -1,0 +1,59 @@
+"""Which column of a table is which: as the config says, else the first of the names that data sets use."""
+
+import logging
+from collections.abc import Sequence
+
+from aaa.data.endings import shown
+from aaa.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+# In the order in which they are looked for: ours, Hugging Face's, and what other tools write.
+IMAGE_COLUMNS: tuple[str, ...] = ("image", "file_name", "filename", "image_path", "image_file", "image_file_name")
+IMAGE_COLUMNS += ("image_name", "file", "file_path", "filepath", "path", "img", "img_path", "picture", "images")
+PROMPT_COLUMNS = ("prompt", "text", "caption", "captions", "prompts", "texts", "description", "sentences")
+
+
+def column_of(wanted: str | None, present: Sequence[str], where: str, key: str, names: Sequence[str]) -> str:
+    """The column that the config names, or the first of the usual names that is there.
+
+    Args:
+        wanted: by the config, or None.
+        present: columns that there are.
+        where: the table, for messages.
+        key: of the config, for messages.
+        names: the usual ones, in small letters.
+
+    Raises:
+        UserError: naming the columns that there are, if none of them is it.
+    """
+    if wanted is not None:
+        if wanted in present:
+            return wanted
+        raise UserError(missing(repr(wanted), present, where, key))
+    found = usual_columns(present, names)
+    if not found:
+        raise UserError(missing(f"{names[0]!r} (nor {', '.join(names[1:])})", present, where, key))
+    if len(found) > 1:
+        logger.warning(
+            "%s: the columns %s may all be meant by %s; %r is taken. %s=%s takes another.",
+            where,
+            ", ".join(found),
+            key,
+            found[0],
+            key,
+            found[1],
+        )
+    return found[0]
+
+
+def usual_columns(present: Sequence[str], names: Sequence[str]) -> list[str]:
+    """The columns that have one of these names, in the order of the names, small and capital letters being one."""
+    return [column for name in names for column in present if column.strip().lower() == name]
+
+
+def missing(wanted: str, present: Sequence[str], where: str, key: str) -> str:
+    """The message that there is no such column."""
+    there = ", ".join(shown(column) for column in present) or "none"
+    links = " Pictures behind a URL are not fetched; img2dataset does that." if "url" in present else ""
+    return f"{where}: no column {wanted}; there is: {there}. Set {key}=NAME.{links}"

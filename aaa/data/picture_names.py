@@ -1,0 +1,134 @@
+"""Finding the pictures that a table names among the files that are there."""
+
+import os
+import posixpath
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import unquote
+
+from aaa.data.endings import is_picture, same_letters, shown, without_suffix
+
+
+class Found(NamedTuple):
+    """Where a named picture is: its file's name relative to the root, or what is wrong with the name."""
+
+    file: str | None
+    problem: str | None = None
+
+
+class PictureNames:
+    """The files of a data folder, to be found by the names in a table.
+
+    Whether a name may be read is told by the name alone, before any link is followed: one that leaves the folder may
+    not, one that stays within may be a link to anywhere, which whoever owns the folder has laid there.
+
+    Args:
+        root: the folder.
+        files: names of the files in it, relative to it.
+    """
+
+    def __init__(self, root: Path, files: Sequence[str]) -> None:
+        self.root = root
+        self.files = set(files)
+        self._roots = {posixpath.normpath(root.absolute().as_posix()), root.resolve().as_posix()}
+
+    def find(self, name: str, folder: str) -> Found:
+        """A picture by its name in a table.
+
+        Args:
+            name: as the table has it: relative to the table or to a folder `images` beside it, or absolute.
+            folder: of the table, relative to the root.
+        """
+        if "\0" in name or max(map(len, name.split("/"))) > 255 or len(name) > 4000:
+            return Found(None, f"{name[:200]!r} is not a file name")
+        within = [inside for written in _spellings(name) for inside in self._places(written, folder)]
+        if not within:
+            return Found(None, f"{name!r} points outside {self.root}")
+        for file in within:
+            if file in self.files:
+                return Found(file)
+        for file in within:  # letters with accents, in one piece or two
+            if len(same := self._by_letters.get(same_letters(file), [])) == 1:
+                return Found(same[0])
+        for file in within:  # hidden, so not among the files, but named
+            if os.path.lexists(self.root / file):
+                return Found(file)
+        if not is_picture(name):  # a name without its ending
+            stems = [same for file in within for same in self._by_stem.get(same_letters(file), [])]
+            if len(set(stems)) == 1:
+                return Found(stems[0])
+            if stems:
+                return Found(None, f"{name!r} may be any of {', '.join(map(shown, sorted(set(stems))[:3]))}")
+        looked = " and ".join(str(self.root / place) for place in self._folders(folder))
+        return Found(None, f"{name!r} does not exist (looked in {looked}){self._nearest(within)}")
+
+    def _folders(self, folder: str) -> list[str]:
+        """Where the names of a table in this folder are looked for, in this order."""
+        images = posixpath.join(folder, "images")
+        return [images, folder] if images in self._known_folders else [folder]
+
+    def _places(self, name: str, folder: str) -> Iterator[str]:
+        """Names relative to the root that this one may stand for, all of them within it."""
+        if posixpath.isabs(name):
+            whole = posixpath.normpath(name)
+            yield from (whole[len(root) + 1 :] for root in self._roots if whole.startswith(f"{root}/"))
+            return
+        if re.match(r"[A-Za-z]:/", name):
+            return
+        for place in self._folders(folder):
+            file = posixpath.normpath(posixpath.join(place, name))
+            bound = f"{place}/" if place != folder else ""  # `..` leads out of images/, not out of a table's folder
+            if file.startswith(bound) and file != ".." and not file.startswith("../"):
+                yield file
+
+    @cached_property
+    def _known_folders(self) -> set[str]:
+        folders: set[str] = set()
+        for file in self.files:
+            parent = posixpath.dirname(file)
+            while parent and parent not in folders:
+                folders.add(parent)
+                parent = posixpath.dirname(parent)
+        return folders
+
+    @cached_property
+    def _by_letters(self) -> dict[str, list[str]]:
+        return _grouped((same_letters(file), file) for file in self.files)
+
+    @cached_property
+    def _by_stem(self) -> dict[str, list[str]]:
+        return _grouped((same_letters(without_suffix(file)), file) for file in self.files if is_picture(file))
+
+    @cached_property
+    def _by_small_stem(self) -> dict[str, list[str]]:
+        return _grouped((without_suffix(file).lower(), file) for file in self.files if is_picture(file))
+
+    @cached_property
+    def _by_base(self) -> dict[str, list[str]]:
+        return _grouped((posixpath.basename(file).lower(), file) for file in self.files if is_picture(file))
+
+    def _nearest(self, within: Sequence[str]) -> str:
+        """A hint at the picture that may be meant: the same but for capitals, for its ending, or in another folder."""
+        for file in within:
+            alike = self._by_small_stem.get(without_suffix(file).lower())
+            alike = alike or self._by_base.get(posixpath.basename(file).lower())
+            if alike:
+                return f"; there is {min(alike)!r}"
+        return ""
+
+
+def _spellings(name: str) -> list[str]:
+    """The name as it stands, then as it may have been meant: Windows' separators, blanks around it, a URL's escapes."""
+    spellings = [name, name.strip(), name.strip().replace("\\", "/"), unquote(name.strip())]
+    return list(dict.fromkeys(spelling for spelling in spellings if spelling))
+
+
+def _grouped(pairs: Iterator[tuple[str, str]]) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = defaultdict(list)
+    for key, value in pairs:
+        groups[key].append(value)
+    return groups

@@ -1,0 +1,180 @@
+"""What a WebDataset shard holds: samples, put together by name whatever their order, and where their pictures lie."""
+
+import json
+import tarfile
+from collections import Counter
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aaa.data.endings import CAPTION_SUFFIXES, is_document, is_hidden, picture_suffixes
+from aaa.data.folders import why_unreadable
+from aaa.data.left_out import LeftOut
+from aaa.data.texts import MAX_CAPTION_BYTES, decode_caption
+from aaa.errors import UserError
+
+COMPRESSED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"\xfd7zXZ": "xz", b"BZh": "bzip2", b"PK": "zip"}
+
+
+@dataclass
+class Sample:
+    """What a shard holds under one name.
+
+    Attributes:
+        name: the folder and the file's name up to its first dot.
+        pictures: by ending (`.jpg`, `.mask.png`), offset and bytes of each.
+        texts: by column: `txt` for `0001.txt`, every key of `0001.json`.
+        problem: what is wrong with it, or None.
+    """
+
+    name: str
+    pictures: dict[str, tuple[int, int]] = field(default_factory=dict)
+    texts: dict[str, Any] = field(default_factory=dict)
+    problem: str | None = None
+
+
+def samples_of(shard: Path, called: str, more_texts: Collection[str], left_out: LeftOut) -> list[Sample]:
+    """Samples of a shard, in the order in which their first file comes. Only texts and places are kept.
+
+    Args:
+        shard: the file.
+        called: its name, for messages.
+        more_texts: endings, without their first dot, that are read as texts besides the usual ones.
+        left_out: counts files that are of no sample.
+
+    Raises:
+        UserError: if it is not a whole tar file.
+    """
+    samples: dict[tuple[str, int], Sample] = {}
+    times: Counter[tuple[str, str]] = Counter()
+    for tar, member in _members(shard):
+        parts = [part for part in member.name.split("/") if part not in ("", ".")]
+        if not parts or not _belongs(member, parts, f"{called}/{member.name}", more_texts, left_out):
+            continue
+        stem, _, ending = parts[-1].partition(".")
+        name = "/".join([*parts[:-1], stem])
+        again = times[name, ending]  # of several files of one name the first is of the first sample of that name
+        times[name, ending] += 1
+        first_part = member.name[: len(member.name) - len(ending) - 1]
+        _add(samples.setdefault((name, again), Sample(first_part)), f".{ending.lower()}", member, tar)
+    return [one for sample in _without_repeats(samples, called, left_out) for one in _taken_apart(sample)]
+
+
+def _members(shard: Path) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
+    """Files and other things in a tar.
+
+    Raises:
+        UserError: if it is not a whole tar file.
+    """
+    if (problem := why_unreadable(shard)) is not None:
+        raise UserError(f"{shard}: {problem}.")
+    try:
+        with tarfile.open(shard, "r:") as tar:
+            for member in tar:
+                yield tar, member
+            end = tar.offset
+    except (tarfile.TarError, EOFError) as error:
+        with shard.open("rb") as whole:
+            beginning = whole.read(8)
+        packed = next((kind for start, kind in COMPRESSED.items() if beginning.startswith(start)), None)
+        if packed is not None:
+            raise UserError(f"{shard}: compressed by {packed}, but read in place; unpack it to a plain .tar.") from None
+        raise UserError(f"{shard}: not a whole tar file ({error}). Is the download or copy complete?") from None
+    with shard.open("rb") as whole:
+        whole.seek(end)
+        marker = whole.read(tarfile.BLOCKSIZE)
+    if marker != bytes(tarfile.BLOCKSIZE):  # tarfile takes a tar that stops between two files for a whole one
+        raise UserError(f"{shard}: the tar file is cut short. Is the download or copy complete?")
+
+
+def _belongs(
+    member: tarfile.TarInfo, parts: list[str], place: str, more_texts: Collection[str], left_out: LeftOut
+) -> bool:
+    """Whether something in a tar is a file of a sample; if not, it is counted."""
+    if member.isdir():
+        return False
+    if any(is_hidden(part) for part in parts if part != ".."):
+        left_out.add_no_data("hidden, or left by a system", place)
+        return False
+    if not member.isreg():
+        left_out.add("links and devices in a shard, which are not followed", place)
+        return False
+    ending = parts[-1].partition(".")[2].lower()
+    last = f".{ending.rpartition('.')[2]}"
+    if last in picture_suffixes() or last in (*CAPTION_SUFFIXES, ".json") or ending in more_texts:
+        return True
+    if is_document(parts[-1]):
+        left_out.add_no_data("documents", place)
+    else:
+        left_out.add("endings that are not read", place)
+    return False
+
+
+def _add(sample: Sample, ending: str, member: tarfile.TarInfo, tar: tarfile.TarFile) -> None:
+    if f".{ending.rpartition('.')[2]}" in picture_suffixes():
+        if member.issparse():
+            sample.problem = f"has a {ending} with holes in it, which cannot be read in place"
+        sample.pictures[ending] = (member.offset_data, member.size)
+        return
+    if member.size > MAX_CAPTION_BYTES:
+        sample.problem = f"has a {ending} of {member.size} bytes, more than any caption"
+        return
+    content = tar.extractfile(member)
+    assert content is not None
+    try:
+        text = decode_caption(content.read())
+        sample.texts[ending] = json.loads(text) if ending.endswith(".json") else text
+        if ending.endswith(".json") and not isinstance(sample.texts[ending], dict):
+            del sample.texts[ending]
+            sample.problem = f"has a {ending} that is not an object"
+    except (UserError, ValueError, RecursionError) as error:
+        sample.problem = f"has a {ending} that cannot be read ({error})"
+
+
+def _without_repeats(samples: dict[tuple[str, int], Sample], called: str, left_out: LeftOut) -> list[Sample]:
+    """Samples whose name comes again are samples of their own if they are whole; files that come again alone replace
+    the earlier ones, as they do when a tar is unpacked."""
+    kept: dict[tuple[str, int], Sample] = {}
+    for (name, again), sample in samples.items():
+        if not again:
+            kept[name, 0] = sample
+        elif sample.pictures and sample.texts:
+            left_out.add("samples of a name that the shard has twice, read as well", f"{called}/{sample.name}")
+            sample.name = f"{sample.name} ({again + 1})"
+            kept[name, again] = sample
+        else:
+            left_out.add("files that the same shard has again, the last of which is read", f"{called}/{sample.name}")
+            first = kept[name, 0]
+            first.pictures |= sample.pictures
+            first.texts |= sample.texts
+            first.problem = first.problem or sample.problem
+    return list(kept.values())
+
+
+def _taken_apart(sample: Sample) -> list[Sample]:
+    """A sample with its texts as columns; or several where names have dots: `a.1.png` and `a.1.txt`, no `a.png`."""
+    middles: dict[str, Sample] = {}
+    for ending, place in sample.pictures.items():
+        middle, _, last = ending.rpartition(".")
+        part = middles.setdefault(middle, Sample(sample.name + middle, problem=sample.problem))
+        part.pictures[f".{last}"] = place
+    for ending, text in sample.texts.items():
+        middle, _, last = ending.rpartition(".")
+        if middle in middles:
+            middles[middle].texts[f".{last}"] = text
+    whole = [part for part in middles.values() if part.texts]
+    if "" in middles or not whole:
+        return [Sample(sample.name, sample.pictures, _columns(sample.texts), sample.problem)]
+    rest = {ending: place for ending, place in sample.pictures.items() if not middles[ending.rpartition(".")[0]].texts}
+    if rest:
+        whole.append(Sample(sample.name, rest, sample.texts, sample.problem))
+    return [Sample(part.name, part.pictures, _columns(part.texts), part.problem) for part in whole]
+
+
+def _columns(texts: dict[str, Any]) -> dict[str, Any]:
+    """Texts by column: the keys of JSON, and endings without their first dot."""
+    columns: dict[str, Any] = {}
+    for ending, text in texts.items():
+        columns |= text if ending == ".json" else {ending[1:]: text}
+    return columns

@@ -1,0 +1,121 @@
+"""Which records a data set itself holds out, told by the names that hubs give to splits.
+
+The names are those of huggingface.co/docs/hub/datasets-file-names-and-splits.
+"""
+
+import logging
+import posixpath
+import re
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+from aaa.data.endings import shown
+from aaa.data.records import Split
+
+logger = logging.getLogger(__name__)
+
+TRAINED = frozenset({"train", "training"})
+HELD_OUT = frozenset({"validation", "valid", "val", "dev", "test", "testing", "eval", "evaluation"})
+HELD_OUT |= frozenset({"holdout", "heldout"})
+Named = Split | Literal["unknown"]
+
+
+def split_of_word(name: str) -> Named:
+    """What a folder or split of exactly this name is; numbers behind it, as in `val2017`, count for nothing."""
+    word = re.sub(r"[-_. ]?\d*$", "", _one_word(name))
+    if word in TRAINED:
+        return "train"
+    return "validation" if word in HELD_OUT else "unknown"
+
+
+def split_of_name(name: str) -> Named:
+    """What a file or split is with one of the words anywhere in its name: `train-00000-of-00002`, `my_val.tar`.
+
+    A name with words of both is of an unknown split.
+    """
+    found = {split_of_word(word) for word in split_words(name)}
+    return found.pop() if len(found) == 1 else "unknown"
+
+
+def split_words(name: str) -> list[str]:
+    """The words in a name that splits are called by."""
+    words = re.split(r"[-._ 0-9/]+", _one_word(name))
+    return [word for word in words if word in TRAINED | HELD_OUT]
+
+
+def _one_word(name: str) -> str:
+    return re.sub(r"(held|hold)[-_ ]out", "holdout", name.strip().lower())
+
+
+def split_folders(files: Iterable[str]) -> dict[str, Named]:
+    """Folders that are splits, wherever they lie: called as one, and with both `train` and one that is held out
+    among the folders beside them. A folder of pictures of trains is none.
+
+    Args:
+        files: names of pictures with `/`.
+    """
+    beside: dict[str, dict[str, Named]] = {}
+    for folder in {posixpath.dirname(file) for file in files}:
+        while folder:
+            above, _, name = folder.rpartition("/")
+            beside.setdefault(above, {})[folder] = split_of_word(name)
+            folder = above
+    found: dict[str, Named] = {}
+    for folders in beside.values():
+        known = {folder: split for folder, split in folders.items() if split != "unknown"}
+        if len(set(known.values())) == 2:
+            found |= known
+        elif "validation" in known.values():
+            logger.warning(
+                "%s: folders of this name are held out only beside one called train; here they are trained on.",
+                _listed(known),
+            )
+    return found
+
+
+def part_of(file: str, folders: Mapping[str, Named]) -> str:
+    """The split that a file lies in, the topmost one, or else its first folder; `.` where it lies in none."""
+    parts = posixpath.dirname(file).split("/")
+    above = ("/".join(parts[:count]) for count in range(1, len(parts) + 1))
+    return next((folder for folder in above if folder in folders), parts[0] or ".")
+
+
+def settle_splits(named: Mapping[str, Named], where: object, what: str) -> dict[str, Split | None]:
+    """Where the records of each part of a data set belong, given what their names say.
+
+    Nothing is decided by names unless some are held out and some are not: a data set that is all training, or all
+    validation, is divided by `data.validation_fraction`. Beside parts that are held out, one of an unknown name is
+    trained on, and that is said.
+
+    Args:
+        named: what each part's name says.
+        where: the data set, for messages.
+        what: a plural for the parts: `splits`.
+    """
+    held_out = [name for name, split in named.items() if split == "validation"]
+    if not held_out or len(held_out) == len(named):
+        if held_out:
+            logger.warning(
+                "%s: %s %s, and nothing to train on beside them: data.validation_fraction of them is held out.",
+                where,
+                what,
+                _listed(held_out),
+            )
+        return dict.fromkeys(named)
+    logger.info("%s: held out by name: %s.", where, _listed(held_out))
+    unknown = [name for name, split in named.items() if split == "unknown"]
+    if unknown:
+        logger.warning(
+            "%s: %s %s have no name that says whether to train on them; they are trained on. "
+            "Held out are names such as validation, val, dev, test.",
+            where,
+            what,
+            _listed(unknown),
+        )
+    return {name: "validation" if split == "validation" else "train" for name, split in named.items()}
+
+
+def _listed(names: Iterable[str]) -> str:
+    listed = [shown(name) for name in names]
+    more = f" and {len(listed) - 5} more" if len(listed) > 5 else ""
+    return ", ".join(listed[:5]) + more

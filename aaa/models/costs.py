@@ -1,0 +1,46 @@
+"""What a model costs: parameters, and the floating-point operations that it says itself or that torch counts."""
+
+from collections.abc import Iterable
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import nn
+
+
+@runtime_checkable
+class SaysFlops(Protocol):
+    """A model that knows what a forward pass takes; what says nothing is counted."""
+
+    def forward_flops(self, height: int, width: int, text_tokens: int) -> int:
+        """For one picture of `height * width` latents and a prompt of `text_tokens`; a multiply and an add are two."""
+        ...
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Number of weights."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def linear_flops(layers: Iterable[nn.Linear], tokens: int) -> int:
+    """Floating-point operations of linear layers for so many tokens."""
+    return 2 * tokens * sum(layer.in_features * layer.out_features for layer in layers)
+
+
+def forward_flops(model: nn.Module, height: int, width: int, text_tokens: int, *, channels: int, text_dim: int) -> int:
+    """Floating-point operations of one forward pass for one picture (a multiply and an add are two).
+
+    Args:
+        model: on any device.
+        height, width, channels: of the latents.
+        text_tokens, text_dim: of the prompt embeddings.
+    """
+    if isinstance(model, SaysFlops):
+        return model.forward_flops(height, width, text_tokens)
+    from torch.utils.flop_counter import FlopCounterMode
+
+    parameter = next(model.parameters())
+    shapes = (1, channels, height, width), (1, text_tokens, text_dim), (1,)
+    inputs = [torch.zeros(shape, device=parameter.device, dtype=parameter.dtype) for shape in shapes]
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(*inputs)
+    return counter.get_total_flops()

@@ -1,0 +1,192 @@
+"""Whose a folder is: a second run or sweep in it is refused before anything of the first is overwritten.
+
+Nothing here loads torch: Hydra writes its copy of the config into the folder before the run itself begins, so the
+folder has to be looked at before that.
+"""
+
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from filelock import FileLock, Timeout
+from hydra.core.global_hydra import GlobalHydra
+from hydra.experimental.callback import Callback
+from omegaconf import OmegaConf
+
+from aaa.earlier_run import OVERRIDES, own_overrides
+from aaa.earlier_sweep import MULTIRUN
+from aaa.errors import UserError
+from aaa.printed import train_command
+from aaa.tracking.redaction import redact
+from aaa.tracking.variables import agents_run
+from aaa.tracking.wandb_identity import WANDB_ID
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+logger = logging.getLogger(__name__)
+
+LOCK = ".lock"
+LEFT_BY_STEPS = ("metrics.jsonl", "checkpoints/step-*", "model/config.json", "samples/step-*", "validation/step-*")
+
+_claimed: dict[Path, FileLock] = {}
+
+
+def holds_run(folder: Path) -> bool:
+    """Whether a run has taken steps in this folder; one that died before its first has left nothing to lose."""
+    return any(path.is_dir() or path.stat().st_size for pattern in LEFT_BY_STEPS for path in folder.glob(pattern))
+
+
+def claim(folder: Path, resume: str | None, overrides: Sequence[str]) -> None:
+    """Take a folder for a run of this process, until `release`; once more is no different.
+
+    Args:
+        folder: made if it is not there.
+        resume: what the run is to go on with: a folder, `auto`, or None for a new run.
+        overrides: of the run.
+
+    Raises:
+        UserError: if another process has it, or it holds a run that this one does not go on with.
+    """
+    folder = folder.absolute()
+    if folder in _claimed:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    _lock(folder, "another run is training in this folder right now.")
+    try:
+        _refuse_other_run(folder, resume, overrides)
+    except UserError:
+        release(folder)
+        raise
+
+
+def release(folder: Path) -> None:
+    """Let others have the folder."""
+    lock = _claimed.pop(folder.absolute(), None)
+    if lock is not None:
+        lock.release()
+
+
+def shown(folder: Path) -> Path:
+    """The path as messages show it: relative where that is shorter."""
+    return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+
+
+class OneSweepAFolder(Callback):
+    """Refuses a sweep in a folder that holds another, or in which its runs would meet; named in conf/train.yaml."""
+
+    def on_multirun_start(self, config: "DictConfig", **_kwargs: Any) -> None:
+        """Look before Hydra writes anything, and end the command if the sweep cannot have the folder."""
+        folder = Path(config.hydra.sweep.dir).absolute()
+        try:
+            if agents_run() is not None:
+                raise UserError(
+                    "-m: `wandb agent` starts this command for one run, and -m starts many. Leave -m out of the "
+                    "sweep's command: see docs/wandb_sweep.yaml."
+                )
+            _refuse_other_sweep(folder, config)
+            _refuse_shared_subfolders(config)
+            folder.mkdir(parents=True, exist_ok=True)
+            _lock(folder, "another sweep is running in this folder right now.")
+        except UserError as error:  # which Hydra would make a warning of
+            print(f"error: {redact(str(error))}", file=sys.stderr)
+            sys.exit(1)
+
+
+def _lock(folder: Path, taken: str) -> None:
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(f"{shown(folder)}: {taken}") from None
+    _claimed[folder] = lock
+
+
+def _refuse_other_run(folder: Path, resume: str | None, overrides: Sequence[str]) -> None:
+    if resume not in (None, "auto"):
+        return
+    if (folder / MULTIRUN).is_file():
+        raise UserError(
+            f"{shown(folder)}: this folder holds a sweep.\n  To go on with one of its runs: "
+            f"{_resume(folder / 'NUMBER')}{_elsewhere('hydra.run.dir')}"
+        )
+    recorded = _recorded(folder / OVERRIDES)
+    same = recorded == own_overrides(list(overrides))
+    if holds_run(folder):
+        if resume == "auto" and same:
+            return
+        raise UserError(
+            f"{shown(folder)}: this folder holds a run already, which another one would overwrite.\n"
+            f"  To go on with it: {_resume(folder)}{_elsewhere('hydra.run.dir (of a sweep hydra.sweep.*)')}"
+        )
+    if recorded is not None:
+        logger.info("%s: the run that was begun in this folder has taken no step; it is begun anew.", shown(folder))
+        if not same:  # the next one would go on with its run on W&B
+            (folder / WANDB_ID).unlink(missing_ok=True)
+
+
+def _refuse_other_sweep(folder: Path, config: "DictConfig") -> None:
+    multirun = folder / MULTIRUN
+    if holds_run(folder):
+        raise UserError(
+            f"{shown(folder)}: this folder holds a run.\n  To go on with it: {_resume(folder)}"
+            f"{_elsewhere('hydra.sweep.dir')}"
+        )
+    if multirun.is_file():
+        recorded = _recorded(multirun, "hydra", "overrides", "task") or []
+        same = recorded == own_overrides(list(config.hydra.overrides.task))
+        if same and (config.sweep.resume or config.resume == "auto"):
+            return
+        way = "\n  To go on with it: the same command with sweep.resume=true." if same else ""
+        what = "this sweep" if same else f"another sweep ({' '.join(recorded) or 'no overrides'})"
+        raise UserError(f"{shown(folder)}: this folder holds {what}.{way}{_elsewhere('hydra.sweep.dir')}")
+    numbered = folder.is_dir() and any(holds_run(path) for path in folder.iterdir() if path.name.isdigit())
+    if numbered and _subdir(config) == "${hydra.job.num}":
+        raise UserError(f"{shown(folder)}: this folder holds the runs of a sweep.{_elsewhere('hydra.sweep.dir')}")
+
+
+def _refuse_shared_subfolders(config: "DictConfig") -> None:
+    """Runs of one sweep that would be given the same folder, where it is known beforehand which they are."""
+    from aaa.plan import BASIC, jobs_of
+
+    if config.hydra.sweeper._target_ != BASIC or "hydra.job.num" in _subdir(config):
+        return
+    loader = GlobalHydra.instance().config_loader()
+    given: dict[str, list[str]] = {}
+    for overrides in jobs_of(config):
+        folder = str(loader.load_sweep_config(config, overrides).hydra.sweep.subdir)
+        if folder in given:
+            one, other = set(given[folder]), set(overrides)
+            raise UserError(
+                f"hydra.sweep.subdir={_subdir(config)}: gives {' '.join(one - other)} and {' '.join(other - one)} the "
+                f"same folder, {folder!r}. Leave it out: runs are numbered."
+            )
+        given[folder] = overrides
+
+
+def _subdir(config: "DictConfig") -> str:
+    return str(OmegaConf.to_container(config.hydra.sweep, resolve=False)["subdir"])  # type: ignore[index, call-overload]
+
+
+def _recorded(path: Path, *keys: str) -> list[str] | None:
+    """Overrides that Hydra has written down, those of where and how left out; None if there is no such file."""
+    if not path.is_file():
+        return None
+    try:
+        found: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+        for key in keys:
+            found = found[key]
+        return own_overrides([str(override) for override in found])
+    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError, RecursionError):
+        return ["(damaged)"]
+
+
+def _resume(folder: Path) -> str:
+    return train_command(resume=shown(folder))
+
+
+def _elsewhere(key: str) -> str:
+    return f"\n  For a new folder: leave out {key}, or name one that is not there yet."

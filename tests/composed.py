@@ -1,0 +1,14 @@
+"""Configs as the commands compose them, for tests that need no command."""
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig
+
+from aaa.config import CONF
+
+
+def compose(*overrides: str, config_name: str = "train") -> DictConfig:
+    """The config of `python -m aaa.train` with these overrides."""
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        return hydra.compose(config_name, overrides=list(overrides))

@@ -1,0 +1,148 @@
+"""A folder belongs to one run, and a run that goes on with something else says so."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from tests.e2e.conftest import SMALL, Finished, fork_in, losses, metrics
+
+LOOKS = ("trainer.max_steps", "trainer.sample_every_steps", "trainer.validate_every", "trainer.save", "evaluation.")
+QUICK = [
+    *(argument for argument in SMALL if not argument.startswith(LOOKS)),
+    *("trainer.sample_every_steps=0", "trainer.validate_every_steps=5", "trainer.save_every_steps=10"),
+    *("evaluation=none", "logger=none", "lr_scheduler.warmup_steps=2", "trainer.precision=float32"),
+]
+TEN, TWENTY = (["aaa.train", *QUICK, f"trainer.max_steps={steps}"] for steps in (10, 20))
+
+Train = Callable[..., Finished]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which a run of ten steps is finished, `ten`, and one of twenty, `twenty`."""
+    folder = tmp_path_factory.mktemp("finished")
+    for name, command in (("ten", TEN), ("twenty", TWENTY)):
+        done = fork_in(folder, *command, f"hydra.run.dir={name}")
+        assert done.code == 0, done.err
+    return folder
+
+
+@pytest.fixture
+def here(finished: Path, tmp_path: Path) -> Path:
+    """A copy of it, to change."""
+    return shutil.copytree(finished, tmp_path / "here")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name not in (".lock", "train.log")
+    }
+
+
+def rows(run: Path) -> list[dict[str, float]]:
+    """What a run has measured, but for clocks."""
+    return [{k: v for k, v in row.items() if not k.startswith(("perf/", "seconds"))} for row in metrics(run)]
+
+
+def test_a_second_run_in_a_folder_is_refused_before_anything_is_overwritten(here: Path) -> None:
+    before = contents(here / "ten")
+    for command in (
+        [*TWENTY, "seed=7", "hydra.run.dir=ten"],
+        [*TEN, "hydra.run.dir=ten"],  # the very same command
+        [*TWENTY, "hydra.run.dir=ten", "hydra.output_subdir=null"],
+        ["aaa.train", "repeat=twenty", "hydra.run.dir=ten"],
+        ["aaa.train", "-m", *TWENTY[1:], "hydra.sweep.dir=.", "hydra.sweep.subdir=ten", "seed=1"],
+        ["aaa.train", "-m", *TWENTY[1:], "hydra.sweep.dir=ten", "seed=1,2"],
+        ["aaa.train", "-m", "repeat=twenty", "hydra.sweep.dir=ten", "seed=1,2"],
+    ):
+        error = fork_in(here, *command).error
+        assert error.startswith("error: ten: this folder holds a run"), error
+        assert "python -m aaa.train resume=ten\n" in error
+        assert contents(here / "ten") == before, command
+
+
+def test_the_same_command_goes_on_with_its_own_folder(here: Path) -> None:
+    again = fork_in(here, *TEN, "hydra.run.dir=ten", "resume=auto")
+    assert again.code == 0, again.err
+    assert "is finished: there is nothing left to do" in again.err
+    other = fork_in(here, *TWENTY, "hydra.run.dir=ten", "resume=auto").error
+    assert "that folder holds a run of another command" in other
+
+
+def test_a_sweep_has_a_folder_of_its_own(here: Path) -> None:
+    sweep = ["aaa.train", "-m", *QUICK, "trainer.max_steps=1", "hydra.sweep.dir=swept"]
+    first = fork_in(here, *sweep, "seed=1,2")
+    assert first.code == 0, first.err
+    before = contents(here / "swept")
+    other = fork_in(here, *sweep, "seed=3,4").error
+    assert "swept: this folder holds another sweep (" in other
+    same = fork_in(here, *sweep, "seed=1,2").error
+    assert "the same command with sweep.resume=true" in same
+    alone = fork_in(here, *TEN, "hydra.run.dir=swept").error
+    assert "this folder holds a sweep" in alone
+    assert contents(here / "swept") == before
+    on = fork_in(here, *sweep, "seed=1,2", "sweep.resume=true")
+    assert on.code == 0, on.err
+    assert on.err.count("is finished: skipped") == 2
+    one_place = fork_in(here, *sweep[:-1], "hydra.sweep.dir=new", "hydra.sweep.subdir=all", "seed=1,2").error
+    assert "hydra.sweep.subdir=all: gives seed=1 and seed=2 the same folder" in one_place
+
+
+def test_trained_for_longer_from_before_the_decay_a_run_is_the_longer_run(here: Path) -> None:
+    assert (here / "ten" / "checkpoints" / "step-00000005").is_dir(), "kept though it was not due"
+    longer = fork_in(here, "aaa.train", "repeat=ten/checkpoints/step-00000005", "trainer.max_steps=20")
+    assert longer.code == 0, longer.err
+    assert "learning rate" not in longer.err
+    assert "other settings" not in longer.err
+    (run,) = here.glob("outputs/*/*")
+    assert rows(run) == rows(here / "twenty")
+    for name in ("model", "ema"):
+        ours, theirs = (
+            load_file(folder / f"checkpoints/step-00000020/{name}.safetensors") for folder in (run, here / "twenty")
+        )
+        assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+    assert sorted(path.name for path in (run / "validation").iterdir()) == [
+        f"step-{step:08d}.json" for step in (5, 10, 15, 20)
+    ]
+    told = fork_in(here, "aaa.train", "resume=ten/checkpoints/step-00000005").error
+    assert "To go on from this one in a new folder: repeat=ten/checkpoints/step-00000005" in told
+
+
+def test_trained_for_longer_after_the_decay_a_run_says_so(here: Path) -> None:
+    done = fork_in(here, "aaa.train", "resume=ten", "trainer.max_steps=12")
+    assert done.code == 0, done.err
+    (warning,) = (line for line in done.err.splitlines() if "learning rate" in line)
+    assert warning.startswith("warning: The learning rate is not that of a run of 12 steps")
+    assert "python -m aaa.train repeat=ten/checkpoints/step-00000005 trainer.max_steps=12" in warning
+
+
+def test_with_another_batch_size_everything_goes_on_from_what_was_trained(here: Path) -> None:
+    environment = {"ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "4"}
+    changed = ["trainer.batch_size=4", "optimizer.learning_rate=1e-4", "trainer.max_steps=24"]
+    done = fork_in(here, "aaa.train", "resume=twenty", *changed, **environment)
+    assert done.code == 0, done.err
+    samples = [row["samples"] for row in metrics(here / "twenty") if "samples" in row]
+    assert samples == [8 * step for step in range(1, 21)] + [164, 168, 172, 176]
+    flops = [row["flops"] for row in metrics(here / "twenty") if "flops" in row]
+    assert flops == [count * flops[0] // 8 for count in samples]
+    (line,) = (line for line in done.err.splitlines() if "other settings" in line)
+    assert "From step 21 on the run has other settings" in line
+    assert "optimizer.learning_rate 0.005 -> 0.0001" in line
+    assert "trainer.batch_size 8 -> 4" in line
+    assert "ACCELERATE_GRADIENT_ACCUMULATION_STEPS=4 has no effect" in done.err
+    record = yaml.safe_load((here / "twenty" / "environment.json").read_text())
+    assert record["changed"]["trainer.batch_size"] == [8, 4]
+    again = fork_in(here, "aaa.train", "resume=twenty", "trainer.max_steps=25")
+    assert again.code == 0, again.err
+    assert "other settings" not in again.err
+    assert [row["samples"] for row in metrics(here / "twenty") if "samples" in row][-1] == 180
+    assert len(losses(here / "twenty")) == 25
+    heads = fork_in(here, "aaa.train", "resume=twenty", "model.heads=4", "trainer.max_steps=30").error
+    assert "model.heads=4: the 25 steps so far were trained with model.heads=2" in heads

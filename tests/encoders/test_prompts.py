@@ -1,0 +1,45 @@
+"""Every door to the text encoders takes prompts in one form."""
+
+import unicodedata
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from aaa import pipeline
+from aaa.diffusion.schedulers import Flux2Scheduler
+from aaa.encoders.pixel import PixelVAE
+from aaa.text_to_image import TextToImage
+
+COMPOSED = "caf\u00e9"
+TAKEN_APART = unicodedata.normalize("NFD", COMPOSED)
+
+
+class AskedError(Exception):
+    """Carries the prompts that a text encoder was asked for."""
+
+
+def raise_asked(prompts: list[str], *_: Any) -> None:
+    raise AskedError(prompts)
+
+
+def test_sample_and_the_page_embed_one_form() -> None:
+    model = object.__new__(TextToImage)
+    model.device = torch.device("cpu")
+    model.vae = model.decoder = PixelVAE(4)
+    model.scheduler, model.resolution = Flux2Scheduler(), 16
+    model.defaults = OmegaConf.create({"steps": 1, "guidance": 1.0})
+    model.text_encoder = type("Encoder", (), {"encode": staticmethod(raise_asked)})()  # type: ignore[assignment]
+    for draw in (model.draw, lambda *prompts: next(model.draw_live(*prompts))):
+        with pytest.raises(AskedError) as asked:
+            draw(TAKEN_APART, TAKEN_APART + "\udcff")  # type: ignore[operator]
+        assert asked.value.args[0] == [COMPOSED, COMPOSED + "\ufffd"]
+
+
+def test_the_pipeline_embeds_one_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "embed_prompts", raise_asked)
+    pipe = pipeline.AAAImagePipeline(device="cpu", torch_dtype=torch.float32)
+    with pytest.raises(AskedError) as asked:
+        pipeline.PromptEmbedder().process(pipe, TAKEN_APART)
+    assert asked.value.args[0] == [COMPOSED]

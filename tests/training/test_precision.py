@@ -1,0 +1,63 @@
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from aaa.errors import UserError
+from aaa.run.folder import recorded_precision
+from aaa.training.optimizers import orthogonalise
+from aaa.training.precision import choose_precision, multiplies_bf16
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(("quick", "chosen"), [(True, "bf16"), (False, "float32")])
+def test_auto_is_bf16_only_where_the_device_multiplies_it(
+    quick: bool, chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aaa.training.precision.multiplies_bf16", lambda _device: quick)
+    assert choose_precision("auto", CPU) == chosen
+
+
+def test_bf16_where_it_crawls_is_taken_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("aaa.training.precision.multiplies_bf16", lambda _device: False)
+    with caplog.at_level(logging.WARNING):
+        assert choose_precision("float32", CPU) == "float32"
+        assert not caplog.text
+        assert choose_precision("bf16", CPU) == "bf16"
+    assert "trainer.precision=float32 (or auto) is quick here" in caplog.text
+
+
+def test_an_unknown_precision_names_those_that_there_are() -> None:
+    with pytest.raises(UserError, match=r"trainer\.precision=fp8: must be one of auto, float32, bf16, bf16_weights"):
+        choose_precision("fp8", CPU)
+
+
+def test_what_the_hardware_can_is_the_same_at_every_question() -> None:
+    assert multiplies_bf16(CPU) == multiplies_bf16(torch.device("cpu"))
+
+
+def test_a_resumed_run_keeps_the_precision_that_auto_was(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("trainer:\n  precision: bf16\n")
+    new = {"resume": None, "repeat": None, "output_dir": str(tmp_path / "new"), "trainer": {"precision": "auto"}}
+    for key in ("resume", "repeat"):
+        assert recorded_precision(OmegaConf.create(new | {key: str(tmp_path)})) == "bf16"
+    assert recorded_precision(OmegaConf.create(new)) is None
+    assert recorded_precision(OmegaConf.create(new | {"resume": "auto", "output_dir": str(tmp_path)})) == "bf16"
+    chosen = new | {"resume": str(tmp_path), "trainer": {"precision": "float32"}}
+    assert recorded_precision(OmegaConf.create(chosen)) is None
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_matrices_are_orthogonalised_in_either_precision(quick: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aaa.training.optimizers.multiplies_bf16", lambda _device: quick)
+    torch.manual_seed(0)
+    (result,) = orthogonalise([torch.randn(24, 8)], (3.4445, -4.775, 2.0315), 5, 1e-7)
+    values = torch.linalg.svdvals(result.float())
+    assert result.dtype == (torch.bfloat16 if quick else torch.float32)
+    assert values.min() > 0.5
+    assert values.max() < 1.3
