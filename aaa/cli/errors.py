@@ -69,6 +69,8 @@ def _explain_config(error: Exception, text: str, config_name: str, config_dir: P
     if match := re.search(r"Error merging override (\S+?)=(.*)", text, re.DOTALL):
         reason = str(cause).splitlines()[0] if cause else text
         return f"{match[1]}={match[2].strip()}: {reason.replace('$FULL_KEY', match[1])}"
+    if match := re.fullmatch(r"Missing mandatory value: (\S+)(?:\n.*)*", text):
+        return f"{match[1]}: has no value yet, and must have one: {match[1]}=VALUE"
     if match := re.search(r"Additional config directory '(.*)' not found", text):
         return f"--config-dir {match[1]}: there is no such folder."
     if isinstance(cause, OSError) and cause.filename is not None:
@@ -95,8 +97,8 @@ def _unknown_option(group: str, option: str, known: dict[str, list[str]]) -> str
     of_group = group.partition("/")[0]
     if group not in known and of_group in known:  # a path, say
         group, option = of_group, f"{group[len(of_group) + 1 :]}/{option}"
-    options = known.get(group)
-    if options is None:
+    options = known.get(group) or sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+    if not options:
         return f"{group}={option}: there is no config group '{group}'{nearest(group, list(known))}."
     return f"{group}={option}: no such option{nearest(option, options)}. There is: {', '.join(options)}."
 

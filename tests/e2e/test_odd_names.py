@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from aaa.printed import train_command
 from tests.e2e.conftest import SMALL, fork_in, metrics
 
 FORKED = True
@@ -51,11 +52,14 @@ def test_what_a_run_prints_can_be_pasted(tmp_path: Path) -> None:
     drawn = fork_in(here, *sampled, "steps=1", "num_images=1", "out=~/drawn", HOME=os.fspath(here))
     assert drawn.code == 0, drawn.err
     assert (here / "drawn" / "grid.png").is_file()
-    resumed = fork_in(here, *words_of(printed["resume"], here))
-    assert resumed.code == 0, resumed.err
     (run,) = here.glob("outputs/*/*")
     assert run.parent.name == NAME
-    assert metrics(run)[-1]["step"] == 4
+    longer = fork_in(here, *words_of(printed["longer"], here))
+    assert longer.code == 0, longer.err
+    assert max(metrics(other)[-1]["step"] for other in here.glob("outputs/*/*")) == 4
+    resumed = fork_in(here, *words_of(train_command("trainer.max_steps=5", resume=run.relative_to(here)), here))
+    assert resumed.code == 0, resumed.err
+    assert metrics(run)[-1]["step"] == 5
     compared = fork_in(here, *words_of(printed["compare"], here))
     assert compared.code == 0, compared.err
     assert run.name in compared.out

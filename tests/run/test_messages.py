@@ -29,7 +29,9 @@ def test_runs_of_ones_own_code_are_gone_on_with_as_printed(
     caplog.set_level(logging.INFO)
     say_what_next(tmp_path, "a `cat`\n", steps=3, stopped=False)
     say_what_next(tmp_path, "", steps=3, stopped=True)
-    done, *lines, stopped = "\n".join(caplog.messages).splitlines()
+    say_what_next(tmp_path, "", steps=3, stopped=False, longer="python ...")
+    assert ("python ..." + " trust_config=true" * resume + "\n") in caplog.messages[2]
+    done, *lines, stopped = "\n".join(caplog.messages[:2]).splitlines()
     assert done == f"Done: {tmp_path}"
     expected = f"  sample:  python -m aaa.sample model={tmp_path} 'prompt=a `cat`'"
     assert lines[0] == expected + " trust_config=true" * sample
