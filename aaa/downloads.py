@@ -14,6 +14,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from aaa.printed import command
+
 logger = logging.getLogger(__name__)
 for noisy in ("httpx", "httpx2"):  # they would tell of every request
     logging.getLogger(noisy).setLevel(logging.WARNING)
@@ -82,8 +84,8 @@ def fetch_dataset(dataset_id: str, folder: Path) -> str:
         if not folder.exists():
             _try(dataset_id, folder, fetch)
     return (
-        f"By hand: modelscope download --dataset {dataset_id} --local_dir {folder}\n"
-        f"  or: hf download {dataset_id} --repo-type dataset --local-dir {folder}\n"
+        f"By hand: {command('modelscope', 'download', '--dataset', dataset_id, '--local_dir', str(folder))}\n"
+        f"  or: {command('hf', 'download', dataset_id, '--repo-type', 'dataset', '--local-dir', str(folder))}\n"
         "  Or give another folder of pictures with data.root=PATH."
     )
 

@@ -33,9 +33,8 @@ def earlier_sweep(arguments: list[str]) -> Path | None:
     if not {"-m", "--multirun"} & set(arguments) or value_of(arguments, "sweep.resume") is not True:
         return None
     wanted = own_overrides(arguments)
-    chosen = [a.partition("=")[2].strip("'\"") for a in arguments if a.startswith("hydra.sweep.dir=")]
-    if chosen:
-        folder = Path(chosen[-1]).absolute()
+    if chosen := value_of(arguments, "hydra.sweep.dir"):
+        folder = Path(str(chosen)).absolute()
         return folder if _recorded(folder / MULTIRUN) == wanted else None
     found = sorted(Path("outputs").glob(f"**/{MULTIRUN}"), key=lambda path: path.stat().st_mtime, reverse=True)
     return next((path.parent.absolute() for path in found if _recorded(path) == wanted), None)

@@ -126,7 +126,7 @@ def set_to(key: str, text: str, keys: Keys) -> str:
         read = as_typed(plain, keys, sweep=False)
     except UserError:
         return f"{key}={quoted(text)}"
-    is_it = text not in ("", "null") and not HOME.match(text) and value_of([read], key) == text
+    is_it = text != "null" and not HOME.match(text) and value_of([read], key) == text
     return plain if is_it else f"{key}={quoted(text)}"
 
 

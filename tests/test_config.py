@@ -6,8 +6,14 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import DictConfig
 
-from aaa.config import CONF, PACKAGE, group_options
+from aaa.cli.errors import explain
+from aaa.config import CONF, PACKAGE, check_config, group_options
+from aaa.errors import UserError
+from aaa.overrides import quoted
 from aaa.schema import SCHEMAS, DataConfig, EncoderConfig, EvaluateConfig, ModelConfig, TrainConfig
 
 CODE = "\n".join(path.read_text() for path in PACKAGE.rglob("*.py") if path.name != "config.py")
@@ -56,6 +62,62 @@ def test_every_group_is_a_key_of_the_run() -> None:
     # text_encoder fills half of `encoder`, an experiment overrides any of them.
     assert set(group_options()) - {"text_encoder", "experiment"} <= keys
     assert "text_encoder" in {f.name for f in fields(EncoderConfig)}
+
+
+def composed(*overrides: str) -> DictConfig:
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        return compose("train", overrides=[*overrides, "output_dir=x"])
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("seed=18446744073709551616", "seed=18446744073709551616: must be at least 0 and below 2^62."),
+        ("sampling.guidance=1e38", "sampling.guidance=1e+38: must be at least 0 and at most 1000."),
+        ("sampling.steps=1000000000", "sampling.steps=1000000000: must be at least 1 and at most 10000."),
+        ("sampling.seed=-1", "sampling.seed=-1: must be at least 0 and at most"),
+        ("name='a\nb'", r"name='a\nb': has letters that are not shown"),
+        ("name='\u202egnp'", r"name='\u202egnp': has letters that are not shown"),
+        ("+model.dimm=1", r"+model.dimm: nothing reads this key (did you mean 'dim'?)"),
+    ],
+)
+def test_numbers_and_names_that_no_run_can_have(override: str, expected: str) -> None:
+    with pytest.raises(UserError) as caught:
+        check_config(composed(override))
+    assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["ünï (v2)", "a=b, c", " x ", "it's", "[red]", "a/b", "क\u200cक"])
+def test_a_run_may_have_any_name_that_a_folder_can_have(name: str) -> None:
+    check_config(composed(f"name={quoted(name)}"))
+
+
+def test_a_mode_that_wandb_does_not_know_is_refused_before_anything_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "nonsense")
+    with pytest.raises(UserError, match=r"WANDB_MODE=nonsense: W&B knows no such mode. There is: online, offline"):
+        check_config(composed())
+    check_config(composed("logger=none"))
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    check_config(composed())
+
+
+def test_groups_of_ones_own_folder_are_known(tmp_path: Path) -> None:
+    (tmp_path / "objective").mkdir()
+    (tmp_path / "objective" / "contrastive.yaml").touch()
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "mine.yaml").touch()
+    options = group_options(CONF, tmp_path)
+    assert options["objective"] == ["contrastive"]
+    assert "mine" in options["model"]
+    assert "dit_tiny" in options["model"]
+    flags = [f"--config-dir={tmp_path}"]
+    for override, expected in (
+        ("+objective=contrastiv", "objective=contrastiv: no such option (did you mean 'contrastive'?)"),
+        ("model=mien", "model=mien: no such option (did you mean 'mine'?)"),
+    ):
+        group, _, option = override.lstrip("+").partition("=")
+        error = HydraException(f"Could not find '{group}/{option}'")
+        assert explain(error, "train", CONF, [*flags, override]).startswith(expected)
 
 
 def test_conf_lies_beside_or_inside_the_package() -> None:

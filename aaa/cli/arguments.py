@@ -13,7 +13,7 @@ from hydra._internal.utils import get_args_parser
 from aaa.earlier_run import EarlierRun, earlier_run
 from aaa.earlier_sweep import earlier_sweep
 from aaa.errors import UserError, nearest
-from aaa.overrides import Keys, as_typed, is_key, quoted
+from aaa.overrides import Keys, as_typed, is_key, key_of, quoted
 from aaa.resolvers import geomspace
 
 OWN_FOLDER = "'${claimed:.hydra,${hydra.runtime.output_dir}}'"
@@ -27,6 +27,7 @@ FLAGS |= dict.fromkeys(["--shell-completion", "-sc", "--info", "-i"], False)
 FLAGS |= dict.fromkeys(["--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn"], True)
 FLAGS |= dict.fromkeys(["--config-dir", "-cd", "--experimental-rerun"], True)
 MULTIRUN = ("-m", "--multirun")
+RUN_FOLDERS = ("name", "resume", "output_dir", "hydra.run.dir", "hydra.sweep.dir")
 CONFIG_DIR = ("--config-dir", "-cd")
 INFO = ("--info", "-i")
 LONG = {"-cd": "--config-dir", "-cp": "--config-path", "-cn": "--config-name", "-c": "--cfg", "-p": "--package"}
@@ -51,6 +52,7 @@ def read_arguments(arguments: list[str], keys: Keys, called: Mapping[str, str]) 
     for place, argument in enumerate(overrides):
         _refuse_malformed(argument, overrides[place - 1] if place else None, overrides[place + 1 :])
         read.append(as_typed(_spread_out(_renamed(argument, called)), keys, sweep=sweep))
+        _refuse_interpolated_folder(argument, read[-1])
     return [*flags, *read]
 
 
@@ -159,6 +161,12 @@ def _refuse_malformed(argument: str, before: str | None, after: list[str]) -> No
         raise UserError(f"{argument}: is not key=value. Was {match[1]}={match[2].strip()} meant?")
     whole = f" If it belongs to what stands before it, quote all of it: '{before} {argument}'" if before else ""
     raise UserError(f"{argument}: is neither a flag nor key=value.{whole}")
+
+
+def _refuse_interpolated_folder(typed: str, read: str) -> None:
+    """Hydra looks for interpolations in the folder of a run, whatever is done to tell it that there are none."""
+    if key_of(read) in RUN_FOLDERS and "\\${" in read:
+        raise UserError(f"{typed}: the folder of a run cannot have '${{' in its name.")
 
 
 def _renamed(argument: str, called: Mapping[str, str]) -> str:

@@ -7,7 +7,7 @@ import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import GrammarParseError, OmegaConfBaseException
+from omegaconf.errors import GrammarParseError, InterpolationKeyError, OmegaConfBaseException
 
 from aaa.cli.arguments import user_folders
 from aaa.config import CONF, group_options
@@ -59,6 +59,8 @@ def _explain_config(error: Exception, text: str, config_name: str, config_dir: P
     if isinstance(error, GrammarParseError) or isinstance(cause, GrammarParseError):
         key = getattr(error, "full_key", None) or getattr(cause, "full_key", None)
         return f"{key or 'config'}: its '${{' begins no interpolation, such as ${{data.name}} or ${{oc.env:HOME}}."
+    if isinstance(error, InterpolationKeyError) and "${" in str(Path.cwd()):
+        return f"{Path.cwd()}: a run cannot be below a folder with '${{' in its name. Run it elsewhere."
     folders = (CONF, *user_folders(arguments))
     if match := re.search(r"Could not (?:find|load) '([^']+?)/([^']*?)'", text):
         return _unknown_option(match[1], match[2], group_options(*folders))
@@ -67,6 +69,8 @@ def _explain_config(error: Exception, text: str, config_name: str, config_dir: P
     if match := re.search(r"Error merging override (\S+?)=(.*)", text, re.DOTALL):
         reason = str(cause).splitlines()[0] if cause else text
         return f"{match[1]}={match[2].strip()}: {reason.replace('$FULL_KEY', match[1])}"
+    if match := re.fullmatch(r"Missing mandatory value: (\S+)(?:\n.*)*", text):
+        return f"{match[1]}: has no value yet, and must have one: {match[1]}=VALUE"
     if match := re.search(r"Additional config directory '(.*)' not found", text):
         return f"--config-dir {match[1]}: there is no such folder."
     if isinstance(cause, OSError) and cause.filename is not None:
@@ -93,8 +97,8 @@ def _unknown_option(group: str, option: str, known: dict[str, list[str]]) -> str
     of_group = group.partition("/")[0]
     if group not in known and of_group in known:  # a path, say
         group, option = of_group, f"{group[len(of_group) + 1 :]}/{option}"
-    options = known.get(group)
-    if options is None:
+    options = known.get(group) or sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+    if not options:
         return f"{group}={option}: there is no config group '{group}'{nearest(group, list(known))}."
     return f"{group}={option}: no such option{nearest(option, options)}. There is: {', '.join(options)}."
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from aaa.encoders.statistics import LatentStatistics
 from aaa.encoders.tiny_autoencoder import make_decoder, make_encoder, pack, unpack
 from aaa.errors import UserError
+from aaa.printed import command
 
 REPOSITORY = "madebyollin/taef2"
 
@@ -67,7 +68,7 @@ class Flux2TinyVAE:
             [
                 f"TAEF2 (encoder.vae.path={self.path}):",
                 *(f"{file} (looked in {file.parent.absolute()})" for file in missing),
-                f"hf download {REPOSITORY} --local-dir {self.path}",
+                command("hf", "download", REPOSITORY, "--local-dir", str(self.path)),
             ]
         )
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from aaa.encoders.hidden_states import as_chats, hidden_states, require_chat_template
 from aaa.errors import UserError, reason
+from aaa.printed import command
 
 CHAT = "chat"
 PADDINGS = ("tokens", "zeros")
@@ -68,7 +69,7 @@ class HuggingFaceTextEncoder:
             return None
         return (
             f"encoder.text_encoder.path={self.path}: has no {', '.join(missing)}.\n    "
-            f"hf download OWNER/MODEL --local-dir {self.path}   fetches a whole model."
+            f"{command('hf', 'download', 'OWNER/MODEL', '--local-dir', str(self.path))}   fetches a whole model."
         )
 
     def to(self, device: str) -> None:

@@ -10,6 +10,7 @@ import torch
 
 from aaa.downloads import fetch_model_files, model_folder
 from aaa.errors import UserError
+from aaa.printed import command
 
 logger = logging.getLogger(__name__)
 
@@ -42,13 +43,14 @@ class ModelFiles:
         if not missing:
             return None
         lines = [f"{path} (looked in {path.parent.absolute()})" for path in missing]
-        names = " ".join(str(path.relative_to(self.folder)) for path in missing)
+        names = [str(path.relative_to(self.folder)) for path in missing]
+        folder = str(self.folder)
         return "\n    ".join(
             [
                 f"{self.model_id}:",
                 *lines,
-                f"modelscope download --model {self.model_id} {names} --local_dir {self.folder}",
-                f"or: hf download {self.model_id} {names} --local-dir {self.folder}",
+                command("modelscope", "download", "--model", self.model_id, *names, "--local_dir", folder),
+                f"or: {command('hf', 'download', self.model_id, *names, '--local-dir', folder)}",
             ]
         )
 

@@ -19,6 +19,7 @@ from aaa.data.records import Split
 from aaa.errors import UserError
 from aaa.evaluation.protocol import NotApplicable
 from aaa.evaluation.studio import Studio
+from aaa.printed import command
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +42,8 @@ class ClipScore:
         if not (Path(path) / "config.json").is_file():
             raise UserError(
                 f"evaluation: ClipScore path={path}: no CLIP model there (looked for config.json in "
-                f"{Path(path).absolute()}). To fetch one: hf download openai/clip-vit-base-patch16 --local-dir {path}"
+                f"{Path(path).absolute()}). To fetch one: "
+                + command("hf", "download", "openai/clip-vit-base-patch16", "--local-dir", str(path))
             )
         self.path, self.num_images = path, num_images
 

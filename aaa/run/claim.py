@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 from aaa.earlier_run import OVERRIDES, own_overrides
 from aaa.earlier_sweep import MULTIRUN
 from aaa.errors import UserError
-from aaa.printed import train_command
+from aaa.printed import harmless, train_command
 from aaa.tracking.redaction import redact
 from aaa.tracking.variables import agents_run
 from aaa.tracking.wandb_identity import WANDB_ID
@@ -92,7 +92,7 @@ class OneSweepAFolder(Callback):
             folder.mkdir(parents=True, exist_ok=True)
             _lock(folder, "another sweep is running in this folder right now.")
         except UserError as error:  # which Hydra would make a warning of
-            print(f"error: {redact(str(error))}", file=sys.stderr)
+            print(f"error: {harmless(redact(str(error)))}", file=sys.stderr)
             sys.exit(1)
 
 

@@ -61,7 +61,7 @@ def say_what_next(folder: Path, prompt: str, *, steps: int, stopped: bool, longe
         "Done: %s\n  sample:  %s\n  longer:  %s\n  compare: %s",
         folder,
         sample_command(folder, prompt, *_trust_to_sample(folder)),
-        longer or train_command(f"trainer.max_steps={2 * steps}", *_trust_to_resume(folder), resume=folder),
+        " ".join([longer or train_command(f"trainer.max_steps={2 * steps}", resume=folder), *_trust_to_resume(folder)]),
         compare_command([folder.parent]),
     )
 

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from aaa.errors import UserError
+from aaa.printed import markdown, one_line
 from aaa.tracking.tracker import RunInfo
 
 
@@ -25,7 +26,7 @@ class TensorBoardLogger:
         except ImportError:
             raise UserError('logger: tensorboard is not installed: pip install -e ".[trackers]"') from None
         self._writer = SummaryWriter(str(run.folder / "tensorboard"), purge_step=run.step + 1 if run.step else None)
-        self._writer.add_text("overrides", "  \n".join(run.overrides) or "none", run.step)
+        self._writer.add_text("overrides", "  \n".join(map(markdown, run.overrides)) or "none", run.step)
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Log numbers at a step."""
@@ -35,7 +36,7 @@ class TensorBoardLogger:
     def log_images(self, step: int, name: str, images: Sequence[Image.Image], captions: Sequence[str]) -> None:
         """Log pictures at a step, each under its prompt."""
         for number, (image, caption) in enumerate(zip(images, captions, strict=True)):
-            self._writer.add_image(f"{name}/{number} {caption}", np.asarray(image), step, dataformats="HWC")
+            self._writer.add_image(f"{name}/{number} {one_line(caption)}", np.asarray(image), step, dataformats="HWC")
 
     def log_histogram(self, step: int, name: str, heights: Sequence[float], edges: Sequence[float]) -> None:
         """Log bars at a step."""

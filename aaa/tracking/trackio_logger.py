@@ -7,6 +7,7 @@ from typing import Any
 from PIL import Image
 
 from aaa.errors import UserError
+from aaa.printed import harmless
 from aaa.tracking.tracker import RunInfo
 
 
@@ -48,7 +49,7 @@ class TrackioLogger:
         import trackio
 
         pictures = {
-            f"{name}/{number}": trackio.Image(image, caption=caption)
+            f"{name}/{number}": trackio.Image(image, caption=harmless(caption))
             for number, (image, caption) in enumerate(zip(images, captions, strict=True))
         }
         self._run.log(pictures, step=step)

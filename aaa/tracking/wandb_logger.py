@@ -16,6 +16,7 @@ import psutil
 from PIL import Image
 
 from aaa.errors import UserError
+from aaa.printed import command, harmless
 from aaa.tracking.environment import ENVIRONMENT
 from aaa.tracking.files import replace_text
 from aaa.tracking.tracker import AXES, RunInfo
@@ -96,7 +97,7 @@ class WandbLogger:
         if mode == "offline":
             logger.info("W&B: no account, logging offline." if not os.environ.get("WANDB_MODE") else "W&B: offline.")
         if self._run.settings.mode == "offline":
-            logger.info("To upload the run later: wandb sync %s", self._folder())
+            logger.info("To upload the run later: %s", command("wandb", "sync", self._folder()))
         elif self._run.url is not None:
             logger.info("W&B: %s", self._run.url)
         self._run.save(str(run.folder / ENVIRONMENT), base_path=str(run.folder), policy="now")
@@ -189,7 +190,7 @@ class WandbLogger:
         """Log pictures at a step, prompts as captions."""
         import wandb
 
-        pictures = [wandb.Image(image, caption=text) for image, text in zip(images, captions, strict=True)]
+        pictures = [wandb.Image(image, caption=harmless(text)) for image, text in zip(images, captions, strict=True)]
         self._run.log({name: pictures}, step=step)
 
     def finish(self, exit_code: int) -> None:
@@ -211,15 +212,15 @@ class WandbLogger:
         # After a signal the machine may be taken away any moment.
         closing.join(self.finish_timeout_seconds if exit_code < 128 else min(self.finish_timeout_seconds, 10))
         if closing.is_alive():
-            logger.warning(
-                "W&B has not taken everything. It is all here; to upload it: wandb sync --include-online %s", folder
-            )
+            logger.warning("W&B has not taken everything. It is all here; to upload it: %s", _sync_whole(folder))
             _abandon_service()
             closing.join(10)
         elif failures:
-            logger.warning(
-                "W&B could not close the run (%s). To upload it: wandb sync --include-online %s", failures[0], folder
-            )
+            logger.warning("W&B could not close the run (%s). To upload it: %s", failures[0], _sync_whole(folder))
+
+
+def _sync_whole(folder: str) -> str:
+    return command("wandb", "sync", "--include-online", folder)
 
 
 def _abandon_service() -> None:

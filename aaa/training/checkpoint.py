@@ -20,6 +20,7 @@ from torch.optim import Optimizer
 from aaa.checkpoint_folders import AVERAGE, MODEL, OPTIMIZER, SETTINGS, STATE, write_manifest
 from aaa.errors import UserError, reason
 from aaa.models.weights_file import read_dit_tensors
+from aaa.printed import train_command
 
 
 @dataclass  # not frozen: OmegaConf would not fill it
@@ -151,7 +152,7 @@ def write_checkpoint(folder: Path, snapshot: Snapshot) -> Path:
         raise UserError(
             f"{final}: cannot be written ({reason(error)}). It takes {snapshot.nbytes / 2**30:.2f} GiB; "
             f"{_free_space(folder)}. Nothing is left of it, and earlier checkpoints are untouched: make room, "
-            f"then go on with python -m aaa.train resume={folder.parent}"
+            f"then go on with {train_command(resume=folder.parent)}"
         ) from error
     return final
 

@@ -22,7 +22,7 @@ ANYTHING = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(ANYTHING.filter(lambda text: text != "--experimental-rerun"), max_size=3))
 def test_any_arguments_are_read_or_refused_in_our_words(arguments: list[str]) -> None:
     with suppress(UserError):
@@ -58,6 +58,8 @@ def test_any_arguments_are_read_or_refused_in_our_words(arguments: list[str]) ->
         (["seed=1", "-m", "--cfg", "job"], "--cfg shows one config and -m is for several"),
         (["--resolve"], "--resolve goes with --cfg job."),
         (["name=\udcff"], "not in UTF-8"),
+        (["name=a ${b}"], "the folder of a run cannot have '${' in its name"),
+        (["resume=out/${b}"], "the folder of a run cannot have '${' in its name"),
         (["name=???"], "how a config says that a value is still missing"),
         (["seed=1,2"], "several values are a sweep, a run for each, which needs -m"),
         (["optimizer.learning_rate=0,001"], "A number has a point: 0.5, not 0,5."),
@@ -98,7 +100,7 @@ def test_a_config_folder_is_found_under_home(monkeypatch: pytest.MonkeyPatch) ->
     assert read_arguments(["--config-dir=~/conf"], TRAIN, {}) == ["--config-dir=/home/somebody/conf"]
 
 
-@pytest.mark.parametrize("name", ["it's here", "${now} [1]", "ünï (v2)", 'a "b"', "x=y, z", "-x", "~", "back\\slash"])
+@pytest.mark.parametrize("name", ["it's here", "$now {1} [2]", "ünï (v2)", 'a "b"', "x=y, z", "-x", "~", "back\\slash"])
 @pytest.mark.parametrize("how", ["resume", "repeat"])
 def test_a_run_in_any_folder_is_gone_on_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, how: str

@@ -1,6 +1,7 @@
 """Sampling as a user types it."""
 
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from tests.e2e.conftest import Command, Finished
 
@@ -79,6 +81,8 @@ def test_run_folders_checkpoints_and_model_folders_are_all_models(
     [
         (["height=0"], "height=0: must be at least 1"),
         (["steps=0"], "steps=0: must be at least 1"),
+        (["guidance=1e38"], "guidance=1e+38: must be at least -1000 and at most 1000."),
+        (["seed=18446744073709551616"], "seed=18446744073709551616: must be at least 0 and at most 92233720368547"),
         (["denoising_strength=0.5"], "denoising_strength below 1 needs a picture"),
         (["input_image=nowhere.png"], "input_image=nowhere.png: there is no such file"),
         (["weights=best"], "weights=best: must be ema or raw"),
@@ -98,6 +102,18 @@ def test_sizes_are_rounded_up_as_diffsynth_does_and_said(command: Command, small
     assert done.code == 0, done.err
     assert "height=21 is not a multiple of 4 and was rounded up to 24" in done.err
     assert Image.open(tmp_path / "samples" / "seed-0.png").size == (4, 24)
+
+
+def test_pictures_that_are_no_numbers_are_not_drawn_black(
+    command: Command, small_run: SmallRun, tmp_path: Path
+) -> None:
+    shutil.copytree(small_run[0] / "model", tmp_path / "broken")
+    weights = tmp_path / "broken" / "model.safetensors"
+    tensors = load_file(weights)
+    save_file({name: tensor * math.nan for name, tensor in tensors.items()}, weights)
+    error = command("aaa.sample", "model=broken", PROMPT, "steps=1", "num_images=1").error
+    assert "What was drawn are no finite numbers" in error
+    assert not (tmp_path / "samples").exists()
 
 
 def test_a_model_of_other_channels_than_its_encoder_is_refused(

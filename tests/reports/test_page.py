@@ -30,6 +30,23 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "compare.html"
 
 
+def test_names_and_settings_stay_inside_their_script(page_file: Path, tmp_path: Path) -> None:
+    for number, odd in enumerate(["<script>alert(1)", "]]>--><b>'\"&amp;", "\u2028{{x}}"]):
+        run = tmp_path / "runs" / odd
+        run.mkdir(parents=True)
+        setting = f"</script><script>alert({number})</script>{odd}"
+        (run / "config.yaml").write_text(json.dumps({"data": {"attribution": setting}}))
+        (run / "metrics.jsonl").write_text('{"step": 1, "val/loss": 1}')
+    write_page(read_runs([tmp_path / "runs"]), tmp_path / "compare.html")
+    text = (tmp_path / "compare.html").read_text()
+    assert text.count("</script>") == page_file.read_text().count("</script>")
+    found = re.search(r'<script id="data" type="application/json">(.*?)</script>', text, re.S)
+    assert found is not None
+    told = [run["settings"]["data.attribution"] for run in json.loads(found[1])["runs"]]
+    assert all(setting.startswith("</script><script>") for setting in told)
+    assert "innerHTML" not in text
+
+
 def test_the_page_holds_everything_itself(page_file: Path) -> None:
     text = page_file.read_text()
     addresses = set(re.findall(r"https?://[^\s\"')]+", text))

@@ -1,9 +1,9 @@
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -23,7 +23,7 @@ def make_run(folder: Path, rate: float, losses: list[float]) -> Path:
     folder.mkdir(parents=True)
     target = "aaa.training.optimizers.adamw" if rate < 1 else "torch.optim.SGD"
     (folder / "config.yaml").write_text(
-        f"output_dir: {folder}\nseed: 0\nmodel: {{depth: 2}}\n"
+        f"output_dir: {json.dumps(str(folder))}\nseed: 0\nmodel: {{depth: 2}}\n"
         f"optimizer: {{_target_: {target}, learning_rate: {rate}}}\n"
     )
     rows = []
@@ -105,14 +105,26 @@ def test_runs_that_go_on_can_be_watched(sweep: Path) -> None:
         text=True,
         env=os.environ | {"COLUMNS": "200", "FORCE_COLOR": "1"},
     ) as process:
-        time.sleep(3)
+        assert process.stdout is not None
+        assert any("2 runs" in line for line in process.stdout)
         make_run(sweep / "2", 3.0, [0.2])
-        time.sleep(3)
+        assert any("3 runs" in line for line in process.stdout)
         process.send_signal(signal.SIGINT)
-        out, _ = process.communicate(timeout=20)
+        process.communicate(timeout=100)
     assert process.returncode == 130
-    assert "2 runs" in out
-    assert "3 runs" in out
+
+
+def test_a_watch_ends_when_nobody_reads_it_any_more(sweep: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "aaa.compare", str(sweep), "--watch"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=os.environ | {"FORCE_COLOR": "1"},
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(timeout=100) == 1
 
 
 def test_a_power_law_is_found_with_its_uncertainty(tmp_path: Path) -> None:
@@ -129,3 +141,36 @@ def test_a_power_law_is_found_with_its_uncertainty(tmp_path: Path) -> None:
     assert Image.open(tmp_path / "scaling.png").width > 800
     assert draw_scaling(read_runs([tmp_path / "runs"])[:2], tmp_path / "none.png") == []
     assert not (tmp_path / "none.png").exists()
+
+
+ODD_NAMES = ["run [v2]", "[red]x[/red]", "$5 and $", "_hidden", "ünï 图片 (1)", "a\x1b[31mb", "100% %s"]
+
+
+@pytest.fixture
+def oddly_named(tmp_path: Path) -> Path:
+    for number, name in enumerate(ODD_NAMES):
+        make_run(tmp_path / "runs" / name, 1e-3 * (number + 1), [0.3, 0.2])
+    return tmp_path / "runs"
+
+
+def test_names_are_shown_as_they_are(oddly_named: Path, tmp_path: Path) -> None:
+    shown = Console(file=(out := io.StringIO()), width=300)
+    shown.print(comparison(read_runs([oddly_named])))
+    for name in ODD_NAMES:
+        assert name.replace("\x1b", "") in out.getvalue()
+    assert "\x1b" not in out.getvalue()
+    draw_curves(read_runs([oddly_named]), tmp_path / "curves.png")
+
+
+def test_a_terminal_that_is_not_utf_8_gets_its_table(oddly_named: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "aaa.compare", str(oddly_named)],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONIOENCODING": "ascii", "LC_ALL": "C"},
+        capture_output=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.isascii()
+    assert b"run [v2]" in done.stdout
+    assert b"Traceback" not in done.stderr

@@ -1,0 +1,46 @@
+"""A model card is what it says, whatever a run and its captions are called."""
+
+import ast
+import re
+
+import pytest
+import yaml
+
+from aaa.models.card import model_card
+
+METRICS = [{"step": 2, "samples": 16, "seconds": 1.0}]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        "quotes \" and ' and ```\n```python\nimport os",
+        "a: b\n---\n# c",
+        "|pipe|<script>alert(1)</script>",
+        "[link](javascript:x) `code` *bold*",
+        "\x1b[31mred\u202e",
+        "ünï 图片 {x} ${y} %s",
+        "yes",
+    ],
+)
+def test_names_and_captions_stay_what_they_are(odd: str) -> None:
+    config = {
+        "name": odd,
+        "model": {"dim": 32, "depth": 1, "heads": 2},
+        "data": {"name": odd, "resolution": 16, "license": odd, "attribution": None},
+        "encoder": {"name": odd, "vae": {"model_id": odd}, "text_encoder": {}},
+        "trainer": {"ema_decay": 0, "precision": "bf16"},
+    }
+    card = model_card(config, parameters=9, metrics=METRICS, device="cpu", prompt=odd, has_samples=False)
+    _, front, text = re.split(r"^---$", card, maxsplit=2, flags=re.M)
+    metadata = yaml.safe_load(front)
+    assert list(metadata) == ["library_name", "pipeline_tag", "license", "tags"]
+    assert isinstance(metadata["license"], str)
+    lines = text.splitlines()
+    assert all(line.isprintable() for line in lines)
+    assert [line for line in lines if line.startswith("```")] == ["```python", "```"]
+    snippet = text.split("```python\n")[1].split("\n```\n")[0]
+    assert odd in [node.value for node in ast.walk(ast.parse(snippet)) if isinstance(node, ast.Constant)]
+    assert len([line for line in lines if line.startswith("| ")]) == 10
+    assert all(len(re.findall(r"(?<!\\)\|", line)) == 3 for line in lines if line.startswith("| "))
+    assert not re.search(r"(?<!\\)[<\[`*]", lines[1])

@@ -1,0 +1,48 @@
+import logging
+from pathlib import Path
+
+import pytest
+import yaml
+
+from aaa.run.messages import say_what_next
+from aaa.tracking.console import ConsoleHandler, console
+from aaa.tracking.redaction import RedactingFormatter
+
+OWN = {"_target_": "aaa.encoders.pixel.PixelVAE"}
+
+
+@pytest.mark.parametrize(
+    ("part", "sample", "resume"),
+    [
+        ({"encoder": {"vae": OWN}, "optimizer": {"_target_": "aaa.training.optimizers.adamw"}}, False, False),
+        ({"encoder": {"vae": {"_target_": "my_parts.HaarVAE"}}}, True, True),
+        ({"optimizer": {"_target_": "my_parts.adam"}}, False, True),
+        ({"model": {"architecture": {"_target_": "aaa.models.dit.AAADiT"}}}, False, False),
+    ],
+)
+def test_runs_of_ones_own_code_are_gone_on_with_as_printed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, part: dict[str, object], sample: bool, resume: bool
+) -> None:
+    (tmp_path / ".hydra").mkdir()
+    for config in (".hydra/config.yaml", "config.yaml"):
+        (tmp_path / config).write_text(yaml.safe_dump(part))
+    caplog.set_level(logging.INFO)
+    say_what_next(tmp_path, "a `cat`\n", steps=3, stopped=False)
+    say_what_next(tmp_path, "", steps=3, stopped=True)
+    say_what_next(tmp_path, "", steps=3, stopped=False, longer="python ...")
+    assert ("python ..." + " trust_config=true" * resume + "\n") in caplog.messages[2]
+    done, *lines, stopped = "\n".join(caplog.messages[:2]).splitlines()
+    assert done == f"Done: {tmp_path}"
+    expected = f"  sample:  python -m aaa.sample model={tmp_path} 'prompt=a `cat`'"
+    assert lines[0] == expected + " trust_config=true" * sample
+    assert lines[1].endswith(f"resume={tmp_path} trainer.max_steps=6" + " trust_config=true" * resume)
+    assert lines[2] == f"  compare: python -m aaa.compare {tmp_path.parent}"
+    assert stopped.endswith(f"python -m aaa.train resume={tmp_path}" + " trust_config=true" * resume)
+
+
+def test_what_stands_in_a_message_cannot_move_the_cursor_or_change_colours(capsys: pytest.CaptureFixture[str]) -> None:
+    record = logging.LogRecord("aaa", logging.INFO, "", 0, "%s", ("[red]100%s\x1b[2J\u202eb\rc",), None)
+    assert RedactingFormatter().format(record) == "[red]100%s[2Jb c"
+    with console.capture() as shown:
+        ConsoleHandler().emit(record)
+    assert shown.get() == "[red]100%s[2Jb c\n"
