@@ -6,18 +6,16 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 
 from aaa.cli import run
+from aaa.run.search import BASIC, jobs_of
 from aaa.tracking.redaction import hide_argument
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 logger = logging.getLogger(__name__)
-
-BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 
 
 class ShowPlan(Callback):
@@ -52,16 +50,6 @@ class ShowPlan(Callback):
         _show(shown)
         if self.stop:
             sys.exit(0)
-
-
-def jobs_of(config: "DictConfig") -> list[list[str]]:
-    """The overrides of each run of a sweep by Hydra's basic sweeper."""
-    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-
-    params = config.hydra.sweeper.params or {}
-    arguments = [*(f"{key}={value}" for key, value in params.items()), *config.hydra.overrides.task]
-    batches = BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(arguments), None)
-    return [list(overrides) for batch in batches for overrides in batch]
 
 
 def plan(config: "DictConfig") -> None:

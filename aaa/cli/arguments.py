@@ -196,7 +196,7 @@ def _run_overrides(earlier: EarlierRun | None) -> list[str]:
         overrides += ["hydra.job.name=train", "hydra/hydra_logging=none"]
         if not resumed:
             overrides.append("resume=null")  # the run to repeat may have been resumed itself
-            overrides.append("+hydra.callbacks.one_sweep_a_folder._target_=aaa.run.claim.OneSweepAFolder")
+            overrides.append("+hydra.callbacks.before_sweep._target_=aaa.run.before_sweep.BeforeSweep")
             if not helper:
                 overrides.append(f"hydra.output_subdir={OWN_FOLDER}")
         if not helper:

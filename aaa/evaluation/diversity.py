@@ -14,6 +14,7 @@ from aaa.evaluation.studio import Studio
 logger = logging.getLogger(__name__)
 
 REAL = 64  # training pictures, whose differences are the measure
+ALIKE = "There are no two different training pictures."
 
 
 class Diversity:
@@ -31,6 +32,15 @@ class Diversity:
             raise UserError("evaluation: Diversity needs num_prompts of at least 1 and num_seeds of at least 2.")
         self.num_prompts, self.num_seeds = num_prompts, num_seeds
 
+    def check(self, studio: Studio) -> None:
+        """Count the training pictures.
+
+        Raises:
+            NotApplicable: if there is but one.
+        """
+        if len(studio.records["train"]) < 2:
+            raise NotApplicable(ALIKE)
+
     def evaluate(self, studio: Studio) -> dict[str, float]:
         """`quality/diversity` and its standard error over prompts; keeps `seeds`, a row a prompt."""
         split: Split = "validation" if len(studio.records["validation"]) else "train"
@@ -38,7 +48,7 @@ class Diversity:
         real = list(studio.real("train", REAL).latents())
         alike = torch.stack([latent for latent in real if latent.shape == real[0].shape])
         if len(alike) < 2 or (usual := _mean_distance(alike)) == 0:
-            raise NotApplicable("There are no two different training pictures.")
+            raise NotApplicable(ALIKE)
         shares = torch.tensor([_mean_distance(torch.stack(list(of_one.latents))) / usual for of_one in drawn])
         metrics = {"quality/diversity": shares.mean().item()}
         if len(shares) > 1:

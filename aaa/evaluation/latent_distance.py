@@ -44,12 +44,20 @@ class LatentDistance:
                 raise UserError(f"evaluation: {name}={value} of LatentDistance: must be at least {least}.")
         self.num_images, self.num_real, self.components = num_images, num_real, components
 
+    def check(self, studio: Studio) -> None:
+        """Count the training pictures.
+
+        Raises:
+            NotApplicable: if there are too few.
+        """
+        if (count := len(studio.records["train"])) < LEAST:
+            raise NotApplicable(f"Of {count} pictures no distribution can be told; it takes {LEAST}.")
+
     def evaluate(self, studio: Studio) -> dict[str, float]:
         """`quality/latent_frechet`, `quality/latent_kernel`; each with `_standard_error` and `_floor`."""
+        self.check(studio)
         drawn = _pooled(studio.draw("train", self.num_images).latents)
         real = _pooled(studio.real("train", self.num_real).latents())
-        if min(len(drawn), len(real)) < LEAST:
-            raise NotApplicable(f"Of {len(real)} pictures no distribution can be told; it takes {LEAST}.")
         apart = min(len(drawn), len(real) // 2)
         floor, reference = real[:apart], real[apart:]
         features = _Principal(reference, min(self.components, len(floor) // 4, len(drawn) // 4))

@@ -37,11 +37,19 @@ class NearestTraining:
             raise UserError("evaluation: num_images and num_train of NearestTraining must be at least 1.")
         self.num_images, self.num_train = num_images, num_train
 
+    def check(self, studio: Studio) -> None:
+        """Count the pictures that are held out.
+
+        Raises:
+            NotApplicable: if there are too few.
+        """
+        if min(self.num_images, len(studio.records["validation"])) < 2:
+            raise NotApplicable("Fewer than two records are held out, so nothing says how near is too near.")
+
     def evaluate(self, studio: Studio) -> dict[str, float]:
         """`memorisation/...`: medians of the distances, and the share of copies; keeps `nearest` and `distances`."""
+        self.check(studio)
         drawn = studio.draw("validation", self.num_images)
-        if len(drawn.images) < 2:
-            raise NotApplicable("Fewer than two records are held out, so nothing says how near is too near.")
         train = studio.real("train", self.num_train)
         held_out = studio.real("validation", self.num_images)
         distance, nearest = nearest_of(drawn.latents, train.latents())

@@ -104,13 +104,23 @@ class InceptionDistance:
             )
         self.num_images, self.num_real = num_images, num_real
 
+    def check(self, studio: Studio) -> None:
+        """See to it that there are two pictures, and what computes with them.
+
+        Raises:
+            NotApplicable: if there is but one training picture.
+            UserError: if torchmetrics is not installed.
+        """
+        _torchmetrics_image()
+        if min(self.num_images, self.num_real, len(studio.records["train"])) < 2:
+            raise NotApplicable("One picture has no distribution.")
+
     def evaluate(self, studio: Studio) -> dict[str, float]:
         """`quality/fid`, and `quality/kid` with its standard deviation over subsets."""
+        self.check(studio)
         image = _torchmetrics_image()
         drawn = studio.draw("train", self.num_images).images
         real = studio.real("train", self.num_real).records.tolist()
-        if min(len(drawn), len(real)) < 2:
-            raise NotApplicable("One picture has no distribution.")
         fid = image.FrechetInceptionDistance(feature_extractor_weights_path=str(self.weights))
         fid = fid.to(studio.painter.device)
         subset = min(len(drawn), len(real), 1000)

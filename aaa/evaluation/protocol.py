@@ -6,7 +6,11 @@ from aaa.evaluation.studio import Studio
 
 
 class Evaluation(Protocol):
-    """A judgement of a model; named by `_target_` in conf/evaluation."""
+    """A judgement of a model; named by `_target_` in conf/evaluation.
+
+    One that cannot judge every data set may have a method `check(studio)` as well, which is called before training and
+    raises NotApplicable where `evaluate` would.
+    """
 
     def evaluate(self, studio: Studio) -> dict[str, float]:
         """Metrics by name.
@@ -19,3 +23,13 @@ class Evaluation(Protocol):
 
 class NotApplicable(Exception):  # noqa: N818 - no error: the data is just of another kind
     """Why an evaluation has nothing to say of this model and data."""
+
+
+def check(evaluation: Evaluation, studio: Studio) -> None:
+    """Let an evaluation say beforehand, without drawing anything, that it will have nothing to say.
+
+    Raises:
+        NotApplicable: if so.
+    """
+    if (own := getattr(evaluation, "check", None)) is not None:
+        own(studio)

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping
 
-from aaa.evaluation.protocol import Evaluation, NotApplicable
+from aaa.evaluation.protocol import Evaluation, NotApplicable, check
 from aaa.evaluation.studio import Studio
 
 logger = logging.getLogger(__name__)
@@ -20,6 +20,23 @@ class Several:
     def __init__(self, parts: Mapping[str, Evaluation | None], num_images: int | None = None) -> None:
         del num_images
         self.parts = {name: part for name, part in parts.items() if part is not None}
+
+    def check(self, studio: Studio) -> None:
+        """Look at each part, and warn of those that will be left out.
+
+        Raises:
+            NotApplicable: if all of them will.
+        """
+        reasons = {}
+        for name, part in self.parts.items():
+            try:
+                check(part, studio)
+            except NotApplicable as why:
+                reasons[name] = f"{name}: {why}"
+        if reasons and len(reasons) == len(self.parts):
+            raise NotApplicable(" ".join(reasons.values()))
+        if reasons:
+            logger.warning("Of the evaluation is left out: %s", " ".join(reasons.values()))
 
     def evaluate(self, studio: Studio) -> dict[str, float]:
         """The metrics of all of them."""

@@ -31,15 +31,25 @@ class ShapesAgreement:
             raise UserError(f"evaluation.num_images={num_images}: must be at least 1.")
         self.num_images = num_images
 
+    def check(self, studio: Studio) -> None:
+        """Look at a prompt of each split.
+
+        Raises:
+            NotApplicable: if it is none of data=shapes.
+        """
+        for split in SPLITS.values():
+            for record in studio.records[split][:1].tolist():
+                if _said(prompt := studio.prompt(record), SHAPES) is None:
+                    raise NotApplicable(f"The prompts ({prompt!r}) are not those of data=shapes.")
+
     def evaluate(self, studio: Studio) -> dict[str, float]:
         """`quality/seen`, `quality/held_out`: the share with shape, colour and background all right; and each alone."""
+        self.check(studio)
         metrics: dict[str, float] = {}
         for name, split in SPLITS.items():
             drawn = studio.draw(split, self.num_images)
             if not drawn.images:
                 continue
-            if _said(drawn.prompts[0], SHAPES) is None:
-                raise NotApplicable(f"The prompts ({drawn.prompts[0]!r}) are not those of data=shapes.")
             shares = agreement(drawn.prompts, drawn.images)
             metrics |= {f"quality/{name}{part}": share for part, share in shares.items()}
             logger.info(

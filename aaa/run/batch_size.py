@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from aaa.run.folder import batch_size_of
 from aaa.run.processes import of_first_process
 from aaa.training.fitting import largest_batch, measure_footprint, require_fit
+from aaa.training.loop import require_shares
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ def fitting_batch_size(
         records: to train on.
 
     Raises:
-        UserError: if it does not fit, with the largest that does.
+        UserError: if it does not fit, with the largest that does, or cannot be shared out.
     """
     parts = accelerator.num_processes, micro_batches
     footprint = measure_footprint(trial_loss, model, accelerator.device)
@@ -47,5 +48,6 @@ def fitting_batch_size(
         chosen = of_first_process(largest_batch(footprint, *parts, records, accelerator.device), accelerator)
         logger.info("trainer.batch_size=auto: %d", chosen)
         return chosen
+    require_shares(int(batch_size), *parts)
     require_fit(footprint, int(batch_size), *parts, accelerator.device)
     return int(batch_size)

@@ -5,7 +5,6 @@ folder has to be looked at before that.
 """
 
 import logging
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,15 +12,13 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from filelock import FileLock, Timeout
 from hydra.core.global_hydra import GlobalHydra
-from hydra.experimental.callback import Callback
 from omegaconf import OmegaConf
 
 from aaa.earlier_run import OVERRIDES, own_overrides
 from aaa.earlier_sweep import MULTIRUN
 from aaa.errors import UserError
-from aaa.printed import harmless, train_command
-from aaa.tracking.redaction import redact
-from aaa.tracking.variables import agents_run
+from aaa.printed import train_command
+from aaa.run.search import BASIC, jobs_of
 from aaa.tracking.wandb_identity import WANDB_ID
 
 if TYPE_CHECKING:
@@ -75,25 +72,17 @@ def shown(folder: Path) -> Path:
     return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
 
 
-class OneSweepAFolder(Callback):
-    """Refuses a sweep in a folder that holds another, or in which its runs would meet; named in conf/train.yaml."""
+def claim_for_sweep(config: "DictConfig") -> None:
+    """Take the folder of a sweep for as long as this process lives.
 
-    def on_multirun_start(self, config: "DictConfig", **_kwargs: Any) -> None:
-        """Look before Hydra writes anything, and end the command if the sweep cannot have the folder."""
-        folder = Path(config.hydra.sweep.dir).absolute()
-        try:
-            if agents_run() is not None:
-                raise UserError(
-                    "-m: `wandb agent` starts this command for one run, and -m starts many. Leave -m out of the "
-                    "sweep's command: see docs/wandb_sweep.yaml."
-                )
-            _refuse_other_sweep(folder, config)
-            _refuse_shared_subfolders(config)
-            folder.mkdir(parents=True, exist_ok=True)
-            _lock(folder, "another sweep is running in this folder right now.")
-        except UserError as error:  # which Hydra would make a warning of
-            print(f"error: {harmless(redact(str(error)))}", file=sys.stderr)
-            sys.exit(1)
+    Raises:
+        UserError: if it holds another one, or the sweep's runs would meet in it.
+    """
+    folder = Path(config.hydra.sweep.dir).absolute()
+    _refuse_other_sweep(folder, config)
+    _refuse_shared_subfolders(config)
+    folder.mkdir(parents=True, exist_ok=True)
+    _lock(folder, "another sweep is running in this folder right now.")
 
 
 def _lock(folder: Path, taken: str) -> None:
@@ -150,8 +139,6 @@ def _refuse_other_sweep(folder: Path, config: "DictConfig") -> None:
 
 def _refuse_shared_subfolders(config: "DictConfig") -> None:
     """Runs of one sweep that would be given the same folder, where it is known beforehand which they are."""
-    from aaa.plan import BASIC, jobs_of
-
     if config.hydra.sweeper._target_ != BASIC or "hydra.job.num" in _subdir(config):
         return
     loader = GlobalHydra.instance().config_loader()

@@ -16,13 +16,16 @@ from torch import Tensor, nn
 
 from aaa.assemble import build, build_model, build_optimizer, build_preview, open_latents, pick_device
 from aaa.config import check_config
+from aaa.data.records import Split
 from aaa.data.split import split_records
 from aaa.diffusion.loss import training_loss
 from aaa.earlier_sweep import MULTIRUN
 from aaa.encoders.protocols import NormalisesLatents
 from aaa.errors import UserError
 from aaa.evaluation.painter import Painter
-from aaa.evaluation.validation import validation_table
+from aaa.evaluation.protocol import Evaluation
+from aaa.evaluation.studio import Studio
+from aaa.evaluation.validation import summarise, validation_table
 from aaa.models.card import model_card
 from aaa.models.costs import count_parameters, forward_flops
 from aaa.randomness import generator
@@ -50,7 +53,9 @@ from aaa.run.naming import overrides_of, run_name
 from aaa.run.odd_steps import OddSteps
 from aaa.run.processes import make_accelerator, of_first_process
 from aaa.run.record import parent_run, warn_of_differences
+from aaa.run.requirements import require_applicable, require_metric
 from aaa.run.resuming import checkpoint_to_go_on_from, restore
+from aaa.run.search import require_value
 from aaa.run.starting_weights import inherited_statistics, start_from
 from aaa.tracking.redaction import without_secrets
 from aaa.tracking.tracker import METRICS, RunInfo, Tracker, read_metrics
@@ -125,6 +130,8 @@ class TrainingRun:
         self.table = validation_table(
             self.cache, self.held_out, config.validation.num_records, config.validation.timesteps_per_record
         )
+        if self._is_of_sweep():
+            require_value(config, HydraConfig.get().sweeper, held_out=len(self.held_out))
         self.scheduler = build(config, "scheduler")
         evaluation = build(config, "evaluation")
         self.empty_prompt_embeds = self.cache.empty_prompt_embeds.to(self.device, self.dtype)
@@ -233,6 +240,7 @@ class TrainingRun:
             dtype=self.dtype,
         )
         if self.is_main:
+            self._require_what_is_looked_at(evaluation, painter)
             remove_unfinished(self.folder.path / "checkpoints")
             require_space(self.folder.path, self._snapshot(State(0, 0.0, "", 0)).nbytes)
             past = copy_history(self.before, self.folder.path) if self.before is not None and self.branched else []
@@ -259,6 +267,15 @@ class TrainingRun:
             announce(self.folder.shown, config.model.name, self.parameters, flops, *counts, self.device)
             if config.data.attribution:
                 logger.info("%s", config.data.attribution)
+
+    def _require_what_is_looked_at(self, evaluation: Evaluation, painter: Painter) -> None:
+        records: dict[Split, Tensor] = {"train": self.train_records, "validation": self.held_out}
+        studio = Studio(self.raw_model, painter, records)
+        require_applicable(evaluation, studio, resumed=self.config.resume is not None)
+        measured: dict[str, float] = {}
+        if self.table is not None and self.config.trainer.validate_every_steps:
+            measured = summarise(torch.zeros(len(self.table.sigmas)), self.table)
+        require_metric(self.config, evaluation, [name + suffix for suffix in self._models() for name in measured])
 
     @property
     def last_validation_loss(self) -> float | None:

@@ -182,11 +182,7 @@ def train_steps(
         NotFiniteError: if a loss or gradient norm is NaN or infinite.
     """
     device = accelerator.device
-    if batch_size % (accelerator.num_processes * gradient_accumulation_steps):
-        raise UserError(
-            f"trainer.batch_size={batch_size} must be a multiple of {accelerator.num_processes} processes x "
-            f"trainer.gradient_accumulation_steps={gradient_accumulation_steps}."
-        )
+    require_shares(batch_size, accelerator.num_processes, gradient_accumulation_steps)
     base_rates = [group["lr"] for group in optimizer.param_groups]
     parameters = list(model.parameters())
     spikes = Spikes()
@@ -258,6 +254,19 @@ def train_steps(
                     _read_back(accelerator, progress, tell)  # nothing that is not finite may be saved
                 save(progress.step, signum is not None or progress.step == max_steps)
         return signum
+
+
+def require_shares(batch_size: int, processes: int, micro_batches: int) -> None:
+    """Refuse a batch that cannot be shared out.
+
+    Raises:
+        UserError: naming the keys.
+    """
+    if batch_size % (processes * micro_batches):
+        raise UserError(
+            f"trainer.batch_size={batch_size} must be a multiple of {processes} processes x "
+            f"trainer.gradient_accumulation_steps={micro_batches}."
+        )
 
 
 def _accumulate_gradients(

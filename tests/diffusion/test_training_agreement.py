@@ -1,6 +1,7 @@
 """A step of training and a trajectory of sampling, by DiffSynth's own code on the reference model, against ours."""
 
 import copy
+from typing import Any
 
 import pytest
 import torch

@@ -43,7 +43,7 @@ def test_a_run_folder_holds_everything(small_run: SmallRun) -> None:
     ):
         assert (run / name).exists(), name
     assert f"model={run.relative_to(run.parents[2])}" in done.err
-    for command in ("python -m aaa.sample", "python -m aaa.train resume=", "python -m aaa.compare"):
+    for command in ("python -m aaa.sample", "python -m aaa.train repeat=", "python -m aaa.compare"):
         assert command in done.err
     assert "Training 12/12" in done.err
     environment = json.loads((run / "environment.json").read_text())
@@ -140,6 +140,8 @@ def test_resume_gives_the_same_losses_as_an_uninterrupted_run(tmp_path: Path, sm
     shutil.copytree(small_run[0], run, symlinks=True)
     shutil.rmtree(run / "checkpoints" / "step-00000012")
     shutil.rmtree(run / "model")
+    moved = json.loads((run / "environment.json").read_text()) | {"output_dir": "where it was before"}
+    (run / "environment.json").write_text(json.dumps(moved))  # a copy would be a run of its own on W&B
     shutil.copytree(small_run[0].parents[2] / ".cache", tmp_path / ".cache")
     done = run_in(tmp_path, "aaa.train", "resume=outputs/x/y")
     assert done.code == 0, done.err

@@ -1,0 +1,35 @@
+"""What is looked at before the first run of a sweep starts, and before Hydra writes anything."""
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from hydra.experimental.callback import Callback
+
+from aaa.errors import UserError
+from aaa.printed import harmless
+from aaa.run.claim import claim_for_sweep
+from aaa.run.search import require_same_question, require_value
+from aaa.tracking.redaction import redact
+from aaa.tracking.variables import agents_run
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+class BeforeSweep(Callback):
+    """Refuses a sweep that cannot come to anything, or would overwrite another; named in conf/train.yaml."""
+
+    def on_multirun_start(self, config: "DictConfig", **_kwargs: Any) -> None:
+        """End the command with a message if something is wrong; Hydra would make a warning of an exception."""
+        try:
+            if agents_run() is not None:
+                raise UserError(
+                    "-m: `wandb agent` starts this command for one run, and -m starts many. Leave -m out of the "
+                    "sweep's command: see docs/wandb_sweep.yaml."
+                )
+            require_value(config, config.hydra.sweeper)
+            claim_for_sweep(config)
+            require_same_question(config)
+        except UserError as error:
+            print(f"error: {harmless(redact(str(error)))}", file=sys.stderr)
+            sys.exit(1)

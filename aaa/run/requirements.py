@@ -1,0 +1,72 @@
+"""What has to be given for a run to come to anything: looked at before its first step."""
+
+import difflib
+import logging
+from collections.abc import Collection
+
+from omegaconf import DictConfig
+
+from aaa.errors import UserError
+from aaa.evaluation.none import NoEvaluation
+from aaa.evaluation.protocol import Evaluation, NotApplicable, check
+from aaa.evaluation.studio import Studio
+
+logger = logging.getLogger(__name__)
+
+ALWAYS_LOGGED = ("train/loss", "train/lr", "train/grad_norm", "samples", "seconds", "flops")
+ALSO_LOGGED = ("perf/", "grad_norm/", "weight_norm/")
+
+
+def require_applicable(evaluation: Evaluation, studio: Studio, *, resumed: bool) -> None:
+    """Refuse an evaluation that will have nothing to say; of a run that is resumed only warn.
+
+    Raises:
+        UserError: with the reason.
+    """
+    try:
+        check(evaluation, studio)
+    except NotApplicable as why:
+        if not resumed:
+            raise UserError(
+                f"evaluation: it would have nothing to say of this run. {why}\n"
+                "  Without it: evaluation=none; for any data: evaluation=latent_distance"
+            ) from None
+        logger.warning("The evaluation will have nothing to say: %s", why)
+
+
+def require_metric(config: DictConfig, evaluation: Evaluation, validated: Collection[str]) -> None:
+    """Refuse `checkpoint.metric` and `checkpoint.keep_best` where nothing measures what is best.
+
+    The defaults are no wish: a run without validation keeps its newest checkpoints.
+
+    Args:
+        config: of the run.
+        evaluation: may measure more.
+        validated: metrics that the validation measures; none where there is no validation.
+
+    Raises:
+        UserError: naming the key.
+    """
+    metric, best = config.checkpoint.metric, config.checkpoint.keep_best
+    if not best or (metric, best) == ("val/loss", 1):
+        return
+    said = f"checkpoint.metric={metric} with checkpoint.keep_best={best}"
+    if metric.startswith("val/") and not validated:
+        raise UserError(
+            f"{said}: nothing is validated (trainer.validate_every_steps={config.trainer.validate_every_steps}, "
+            f"data.validation_fraction={config.data.validation_fraction}), so no checkpoint is best."
+        )
+    logged = [*validated, *ALWAYS_LOGGED]
+    if metric in logged or metric.startswith(ALSO_LOGGED):
+        return
+    judged = not isinstance(evaluation, NoEvaluation) and not metric.startswith(("val/", "train/"))
+    if judged and config.trainer.evaluate_every_steps:
+        return
+    if judged:
+        raise UserError(
+            f"{said}: the evaluation comes only at the end (trainer.evaluate_every_steps=0), so nothing says which "
+            "checkpoint before it is best. Give a number of steps."
+        )
+    near = difflib.get_close_matches(metric, logged, n=1)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    raise UserError(f"{said}: nothing logs this metric{hint}. There is: {', '.join(logged)}.")
