@@ -17,6 +17,7 @@ from aaa.data.build_cache import Fit, open_or_build
 from aaa.data.cache import LatentCache, earlier_cache
 from aaa.data.fingerprint import FileDigests, code_fingerprint, fingerprint, records_fingerprint
 from aaa.data.records import Record, Source
+from aaa.diffusion.sampling import Sampling
 from aaa.encoders.flux2 import Flux2Encoder
 from aaa.encoders.flux2_tiny import Flux2TinyVAE
 from aaa.encoders.protocols import VAE, HasWeights, NormalisesLatents, TextEncoder
@@ -125,6 +126,23 @@ def build_encoders(config: DictConfig) -> tuple[VAE, TextEncoder]:
         if said != found:
             raise UserError(f"encoder.{key}={said}, but the encoder itself has {found}.")
     return vae, text_encoder
+
+
+def build_sampling(config: DictConfig, steps: int | None = None, guidance: float | None = None) -> Sampling:
+    """How the model of a config is sampled.
+
+    Args:
+        config: of a run or a saved model.
+        steps, guidance: in place of the config's own.
+    """
+    scale = {} if guidance is None else {"scale": guidance}
+    return Sampling(
+        build(config, "scheduler"),
+        build(config, "sampler"),
+        build(config, "guidance", **scale),
+        build(config, "objective.prediction"),
+        config.sampling.steps if steps is None else steps,
+    )
 
 
 def missing_weights(parts: Iterable[HasWeights]) -> list[str]:

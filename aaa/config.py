@@ -13,6 +13,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from aaa.config_upgrade import upgrade
 from aaa.errors import UserError, nearest
 from aaa.printed import harmless
 from aaa.ranges import RANGES, require_ranges
@@ -153,6 +154,7 @@ def _check_types(config: DictConfig) -> None:
     """Check what was read from a file, and give it the defaults of keys that there were not when it was written."""
     located = {"root": ImageFolderConfig, "path": LocatedConfig}
     schemas = {f.name: f.type for f in fields(TrainConfig) if isinstance(f.type, type) and is_dataclass(f.type)}
+    upgrade(config)
     schemas["data"] = next((schema for key, schema in located.items() if key in config.data), DataConfig)
     for key, schema in schemas.items():
         try:

@@ -15,9 +15,11 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import AutoTokenizer
 
-from aaa.diffusion.loss import add_noise
-from aaa.diffusion.sampler import euler_sample
-from aaa.diffusion.schedulers import Flux2Scheduler
+from aaa.diffusion.guidance import PromptGuidance
+from aaa.diffusion.prediction import VelocityPrediction
+from aaa.diffusion.samplers import Euler
+from aaa.diffusion.sampling import Sampling
+from aaa.diffusion.schedulers import Flux2Scheduler, add_noise
 from aaa.encoders.prompts import normalised
 from aaa.encoders.qwen3 import embed_prompts
 from aaa.models.dit import AAADiT
@@ -114,7 +116,10 @@ class AAAImagePipeline(BasePipeline):
         self.scheduler.set_timesteps(
             num_inference_steps, denoising_strength=denoising_strength, dynamic_shift_len=tokens
         )
-        sigmas = Flux2Scheduler().sampling_sigmas(num_inference_steps, tokens, denoising_strength)
+        sampling = Sampling(
+            Flux2Scheduler(), Euler(), PromptGuidance(cfg_scale), VelocityPrediction(), num_inference_steps
+        )
+        sigmas = sampling.sigmas(tokens, denoising_strength)
         shared: dict[str, Any] = {
             "cfg_scale": cfg_scale,
             "input_image": input_image,
@@ -128,13 +133,12 @@ class AAAImagePipeline(BasePipeline):
         for unit in self.units:
             shared, positive, negative = self.unit_runner(unit, self, shared, positive, negative)
         self.load_models_to_device(self.in_iteration_models)
-        latents = euler_sample(
+        latents = sampling.draw(
             self.dit,
             shared["latents"],
             positive["prompt_embeds"],
             negative.get("prompt_embeds", positive["prompt_embeds"]),
-            sigmas.tolist(),
-            cfg_scale,
+            sigmas,
             progress=progress_bar_cmd,
         )
         self.load_models_to_device(["vae"])

@@ -292,6 +292,9 @@ class TrainConfig:
         output_dir: of the run; set by `hydra.run.dir`.
         model: see below, as all groups.
         scheduler: `_target_`: which noise levels are trained on, and which the sampler visits.
+        objective: `_target_`: what the model predicts, and how far off it is.
+        sampler: `_target_`: the way from one noise level to the next.
+        guidance: `_target_`: how pictures are steered towards the prompt.
         optimizer: `_target_` and its arguments.
         lr_scheduler: `_target_`: factor on the learning rate at each step.
         evaluation: `_target_`: how drawn pictures are judged.
@@ -309,6 +312,9 @@ class TrainConfig:
     data: DataConfig = field(default_factory=DataConfig)
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     scheduler: Any = MISSING
+    objective: Any = MISSING
+    sampler: Any = MISSING
+    guidance: Any = MISSING
     optimizer: Any = MISSING
     lr_scheduler: Any = MISSING
     trainer: TrainerConfig = field(default_factory=TrainerConfig)

@@ -10,10 +10,11 @@ import torch
 from omegaconf import OmegaConf
 from PIL import Image
 
-from aaa.assemble import build, build_encoders, build_model, build_preview, missing_weights, pick_device
+from aaa.assemble import build_encoders, build_model, build_preview, build_sampling, missing_weights, pick_device
+from aaa.config_upgrade import upgrade
 from aaa.data.pictures import as_rgb, crop_and_resize, read_picture, to_pictures, to_tensor
-from aaa.diffusion.loss import add_noise
-from aaa.diffusion.sampler import Step, euler_steps, initial_noise
+from aaa.diffusion.samplers import Step, initial_noise
+from aaa.diffusion.schedulers import add_noise
 from aaa.encoders.flux2_tiny import Flux2TinyVAE
 from aaa.encoders.pixel import PixelVAE
 from aaa.encoders.prompts import normalised
@@ -44,7 +45,8 @@ class TextToImage:
 
     def __init__(self, saved: SavedModel, device: str, preview: str | None = None) -> None:
         self.device = torch.device(device)
-        config = OmegaConf.create(saved.config)
+        config = upgrade(OmegaConf.create(saved.config))
+        self.config = config
         self.vae, self.text_encoder = build_encoders(config)
         weighty = [part for part in (self.vae, self.text_encoder) if isinstance(part, HasWeights)]
         if missing := missing_weights(weighty):
@@ -52,8 +54,6 @@ class TextToImage:
         for part in weighty:
             part.to(device)
         self.decoder = self.vae if preview is None else build_preview(self.vae, preview)
-        self.scheduler = build(config, "scheduler")
-        self.defaults = config.sampling
         self.resolution: int = config.data.resolution
         # A run that trimmed its prompts says to how many tokens.
         self.prompt_tokens: int = config.encoder.get("prompt_tokens", self.text_encoder.max_length)
@@ -163,8 +163,8 @@ class TextToImage:
         input_image: Path | Image.Image | None = None,
         denoising_strength: float = 1.0,
     ) -> Iterator[Step]:
-        steps = self.defaults.steps if steps is None else steps
-        guidance = self.defaults.guidance if guidance is None else guidance
+        steps = self.config.sampling.steps if steps is None else steps
+        guidance = self.config.sampling.guidance if guidance is None else guidance
         height = self.resolution if height is None else height
         width = self.resolution if width is None else width
         require_ranges(steps=steps, guidance=guidance, seed=seed, num_images=num_images, height=height, width=width)
@@ -175,16 +175,17 @@ class TextToImage:
         height, width = self._rounded_up("height", height), self._rounded_up("width", width)
         factor = self.vae.downscale_factor
         shape = (self.vae.latent_channels, height // factor, width // factor)
-        sigmas = self.scheduler.sampling_sigmas(steps, shape[1] * shape[2], denoising_strength)
+        sampling = build_sampling(self.config, steps, guidance)
+        sigmas = sampling.sigmas(shape[1] * shape[2], denoising_strength)
         latents = initial_noise(range(seed, seed + num_images), shape).to(self.device)
         if input_image is not None:
             clean = self.vae.encode(self._read(input_image, height, width)[None]).to(latents)
-            latents = add_noise(clean, latents, sigmas[:1].to(self.device))
+            latents = add_noise(clean, latents, torch.tensor(sigmas[:1], device=self.device))
         embeds, lengths = self.text_encoder.encode([normalised(prompt), normalised(negative_prompt)])
         if max(lengths) > self.prompt_tokens:
             logger.warning("The prompt has %d tokens; the model sees the first %d.", max(lengths), self.prompt_tokens)
         positive, negative = (embed[: self.prompt_tokens].to(latents).expand(num_images, -1, -1) for embed in embeds)
-        return euler_steps(self.model, latents, positive, negative, sigmas.tolist(), guidance)
+        return sampling.drawing(self.model, latents, positive, negative, sigmas)
 
     def _rounded_up(self, name: str, pixels: int) -> int:
         factor = self.vae.downscale_factor

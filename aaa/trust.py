@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from aaa.errors import UserError, reason
 
 MAX_BYTES, MAX_DEPTH = 64 * 2**20, 100
-OWN_CLASS = re.compile(r"(aaa\.(?:encoders|diffusion|models)\.\w+)\.(\w+)")
+OWN_CLASS = re.compile(r"(aaa\.(?:encoders|diffusion|models|objectives)\.\w+)\.(\w+)")
 
 
 def read_yaml_config(path: Path) -> DictConfig:

@@ -45,6 +45,9 @@ def test_every_group_and_option_says_what_it_is_for() -> None:
         "encoder",
         "text_encoder",
         "scheduler",
+        "objective",
+        "sampler",
+        "guidance",
         "optimizer",
         "lr_scheduler",
         "trainer",
@@ -107,7 +110,7 @@ def test_groups_of_ones_own_folder_are_known(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "mine.yaml").touch()
     options = group_options(CONF, tmp_path)
-    assert options["objective"] == ["contrastive"]
+    assert options["objective"] == ["contrastive", "velocity"]
     assert "mine" in options["model"]
     assert "dit_tiny" in options["model"]
     flags = [f"--config-dir={tmp_path}"]

@@ -17,6 +17,7 @@ from aaa.benchmarks.subject import Subject, make_subject
 from aaa.randomness import generator
 from aaa.tracking.tracker import NoLogger, RunInfo, Tracker
 from aaa.training.fitting import measure_footprint
+from aaa.training.loop import sum_of
 from aaa.training.memory import available_memory, peak_memory_gib, reset_peak_memory
 from aaa.training.timing import matmul_rate, quantiles, seconds
 
@@ -125,7 +126,7 @@ def _parts(subject: Subject, tracker: Tracker, batch_size: int, number: int) -> 
     def forward() -> None:
         draws = generator("bench", number, device=device)
         latents, prompt_embeds = held["batch"]
-        held["loss"] = subject.loss(subject.model, latents, prompt_embeds, draws).mean()
+        held["loss"] = sum_of(subject.loss(subject.model, latents, prompt_embeds, draws)).mean()
 
     def optimizer() -> None:
         nn.utils.clip_grad_norm_(subject.model.parameters(), 1.0)

@@ -1,6 +1,6 @@
 """What is measured: the model, optimizer and loss of a config, on made-up latents that are already in memory."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from aaa.assemble import build, build_model, build_optimizer
-from aaa.diffusion.loss import training_loss
 from aaa.models.costs import forward_flops
+from aaa.objectives.flow_matching import Objective
 from aaa.randomness import generator
 from aaa.run.processes import make_accelerator
 from aaa.training.compiling import compile_model
 from aaa.training.ema import EMA
-from aaa.training.loop import Progress, Watch, train_steps
+from aaa.training.loop import Batches, Loss, Progress, Watch, sum_of, train_steps
 from aaa.training.precision import choose_precision
 from aaa.training.precision import precision as precision_of
 from aaa.training.recomputing import recompute_activations
@@ -36,7 +36,7 @@ class Subject:
         accelerator: with the precision asked for.
         model, optimizer: prepared by it.
         ema: or None.
-        loss: of each sample of a batch, as the trainer calls it.
+        loss: its terms for each sample of a batch, as the trainer calls it.
         batches: made-up samples at positions of a data order.
         flops: of forward and backward, a sample.
         tokens: of a sample, latents and prompt together.
@@ -47,8 +47,8 @@ class Subject:
     model: nn.Module
     optimizer: Optimizer
     ema: EMA | None
-    loss: Callable[[nn.Module, Tensor, Tensor, torch.Generator], Tensor]
-    batches: Callable[[range], tuple[Tensor, Tensor]]
+    loss: Loss
+    batches: Batches
     flops: int
     tokens: int
     compute_dtype: torch.dtype
@@ -58,7 +58,8 @@ class Subject:
         device = self.accelerator.device
         positions = range(number * batch_size, (number + 1) * batch_size)
         latents, prompt_embeds = (tensor.to(device) for tensor in self.batches(positions))
-        loss = self.loss(self.model, latents, prompt_embeds, generator("bench", number, device=device)).mean()
+        draws = generator("bench", number, device=device)
+        loss = sum_of(self.loss(self.model, latents, prompt_embeds, draws)).mean()
         self.accelerator.backward(loss)
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
@@ -71,7 +72,7 @@ class Subject:
         """Of a batch of so many."""
         device = self.accelerator.device
         latents, prompt_embeds = (tensor.to(device) for tensor in self.batches(range(samples)))
-        return self.loss(self.model, latents, prompt_embeds, generator("trial", device=device)).mean()
+        return sum_of(self.loss(self.model, latents, prompt_embeds, generator("trial", device=device))).mean()
 
     def train(self, config: DictConfig, progress: Progress, max_steps: int, batch_size: int, log: Log) -> None:
         """The trainer's own steps, with progress, EMA and logging as the config has them."""
@@ -144,19 +145,18 @@ def make_subject(
     prompt_embeds = torch.randn(RECORDS, text_tokens, text_dim, generator=draws)
     if accelerator.device.type == "cuda":  # as the trainer does
         latents, prompt_embeds = latents.to(accelerator.device), prompt_embeds.to(accelerator.device)
-    scheduler = build(config, "scheduler")
-    empty = prompt_embeds[0].to(accelerator.device, dtype)
+    objective: Objective = build(
+        config,
+        "objective",
+        scheduler=build(config, "scheduler"),
+        empty_prompt_embeds=prompt_embeds[0].to(accelerator.device, dtype),
+        prompt_dropout=config.trainer.prompt_dropout,
+    )
 
-    def loss(model: nn.Module, latents: Tensor, prompt_embeds: Tensor, generator: torch.Generator) -> Tensor:
-        return training_loss(
-            model,
-            latents.to(dtype),
-            prompt_embeds.to(dtype),
-            scheduler=scheduler,
-            empty_prompt_embeds=empty,
-            prompt_dropout=config.trainer.prompt_dropout,
-            generator=generator,
-        )
+    def loss(
+        model: nn.Module, latents: Tensor, prompt_embeds: Tensor, generator: torch.Generator
+    ) -> Mapping[str, Tensor]:
+        return objective(model, latents.to(dtype), prompt_embeds.to(dtype), generator)
 
     def batches(positions: range) -> tuple[Tensor, Tensor]:
         chosen = torch.arange(positions.start, positions.stop, device=latents.device) % RECORDS

@@ -1,1 +1,1 @@
-"""Noise schedulers, loss and sampler: functions of tensors."""
+"""Noise levels, what a model's output means, guidance and samplers: functions of tensors."""

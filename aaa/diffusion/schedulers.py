@@ -28,6 +28,12 @@ class NoiseLevels(NamedTuple):
     weight: Tensor
 
 
+def add_noise(latents: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
+    """The point at `sigma` (`B` float32) on the line from each of the `latents` to its `noise`, both `B C H W`."""
+    sigma = sigma.view(-1, 1, 1, 1)
+    return ((1 - sigma) * latents + sigma * noise).to(latents.dtype)
+
+
 class NoiseScheduler(Protocol):
     """What training and sampling ask of a noise scheduler."""
 

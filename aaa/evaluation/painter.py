@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from aaa.data.cache import LatentCache
 from aaa.data.pictures import to_pictures
-from aaa.diffusion.sampler import euler_sample, initial_noise
-from aaa.diffusion.schedulers import NoiseScheduler
+from aaa.diffusion.samplers import initial_noise
+from aaa.diffusion.sampling import Sampling
 from aaa.encoders.protocols import VAE
 
 BATCH_SIZE = 64
@@ -49,9 +49,7 @@ class Painter:
     Args:
         cache: where the prompts' embeddings are.
         vae: decodes what is drawn.
-        scheduler: gives the noise levels to visit.
-        steps: Euler steps.
-        guidance: classifier-free guidance scale.
+        sampling: how.
         seed: of the first picture; the next take seed + 1, seed + 2, ...
         autocast: the context to run the model in.
         device: where the model is.
@@ -62,21 +60,17 @@ class Painter:
         self,
         cache: LatentCache,
         vae: VAE,
-        scheduler: NoiseScheduler,
+        sampling: Sampling,
         *,
-        steps: int,
-        guidance: float,
         seed: int,
         autocast: Callable[[], AbstractContextManager[object]],
         device: torch.device,
         dtype: torch.dtype,
     ) -> None:
         self.cache, self.vae = cache, vae
-        self.guidance, self.seed = guidance, seed
+        self.sampling, self.seed = sampling, seed
         self.autocast, self.device, self.dtype = autocast, device, dtype
-        self.sigmas = [
-            scheduler.sampling_sigmas(steps, tokens=height * width).tolist() for _, height, width in cache.shapes
-        ]
+        self.sigmas = [sampling.sigmas(height * width) for _, height, width in cache.shapes]
 
     def draw(
         self,
@@ -116,5 +110,5 @@ class Painter:
         prompt_embeds = prompt_embeds.to(self.device, self.dtype)
         empty = self.cache.empty_prompt_embeds.to(self.device, self.dtype).expand_as(prompt_embeds)
         with self.autocast():
-            latents = euler_sample(model, noise, prompt_embeds, empty, self.sigmas[shape], self.guidance)
+            latents = self.sampling.draw(model, noise, prompt_embeds, empty, self.sigmas[shape])
         return latents.float()

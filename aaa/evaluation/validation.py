@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from aaa.data.cache import LatentCache
-from aaa.diffusion.loss import Model, flow_matching_loss
-from aaa.diffusion.schedulers import TRAIN_TIMESTEPS
+from aaa.diffusion.prediction import Model, Prediction
+from aaa.diffusion.schedulers import TRAIN_TIMESTEPS, add_noise
 from aaa.encoders.statistics import Moments
+from aaa.objectives.flow_matching import velocity_error
 from aaa.randomness import generator
 
 BANDS = 5
@@ -87,8 +88,10 @@ def validation_table(
 
 
 @torch.no_grad()
-def row_losses(model: Model, table: ValidationTable, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """The unweighted loss of each row of the table, `R`."""
+def row_losses(
+    model: Model, prediction: Prediction, table: ValidationTable, device: torch.device, dtype: torch.dtype
+) -> Tensor:
+    """The unweighted velocity error of each row of the table, `R`, whatever the model predicts and is trained on."""
     losses = torch.empty(len(table.records))
     for rows in table.batches():
         latents, prompt_embeds = table.cache.gather(table.records[rows])
@@ -96,7 +99,9 @@ def row_losses(model: Model, table: ValidationTable, device: torch.device, dtype
             tensor.to(device, dtype) for tensor in (latents, prompt_embeds, table.noise(rows))
         )
         sigma = table.sigmas[rows].to(device)
-        losses[rows] = flow_matching_loss(model, latents, prompt_embeds, noise, sigma, sigma * TRAIN_TIMESTEPS).cpu()
+        noised = add_noise(latents, noise, sigma)
+        predicted = prediction.velocity(model, noised, prompt_embeds, sigma * TRAIN_TIMESTEPS, sigma)
+        losses[rows] = velocity_error(predicted, latents, noise).cpu()
     return losses
 
 

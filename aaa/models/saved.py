@@ -23,7 +23,8 @@ logger = logging.getLogger(__name__)
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 RUN_CONFIG = "config.yaml"
 DRAWN_WITH = (MODEL, AVERAGE)  # of a checkpoint
-KEPT = ("model", "encoder", "scheduler", "sampling", "data")  # of a run's config, what sampling needs
+NEEDED = ("model", "encoder", "scheduler", "sampling", "data")  # of a run's config, by all who sample
+KEPT = (*NEEDED, "objective", "sampler", "guidance")  # the rest is implied where it is not said
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def find_saved(path: Path, weights: str, trust_config: bool, heads: int | None =
             f"model={path}: no model there. Give a run folder (with config.yaml), one of its checkpoints "
             "(with state.json) or a model/ folder (with config.json)."
         )
-    missing = [key for key in KEPT if not isinstance(saved.config.get(key), dict)]
+    missing = [key for key in NEEDED if not isinstance(saved.config.get(key), dict)]
     if missing:
         raise UserError(f"model={path}: its config has no {', '.join(missing)}.")
     if not trust_config:

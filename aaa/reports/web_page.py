@@ -123,8 +123,8 @@ def make_page(drawers: Drawers) -> gr.Blocks:
                     seed = gr.Number(0, label="Seed", precision=0, minimum=0)
                     num_images = gr.Slider(1, 8, 2, step=1, label="Pictures")
                 with gr.Row():
-                    steps = gr.Slider(1, 100, first.defaults.steps, step=1, label="Steps")
-                    guidance = gr.Slider(1, 15, first.defaults.guidance, step=0.1, label="Guidance")
+                    steps = gr.Slider(1, 100, first.config.sampling.steps, step=1, label="Steps")
+                    guidance = gr.Slider(1, 15, first.config.sampling.guidance, step=0.1, label="Guidance")
                 with gr.Row():
                     height = gr.Slider(factor, 4 * resolution, resolution, step=factor, label="Height")
                     width = gr.Slider(factor, 4 * resolution, resolution, step=factor, label="Width")

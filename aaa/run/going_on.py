@@ -23,7 +23,18 @@ logger = logging.getLogger(__name__)
 
 # What shapes the weights, as prefixes of dotted keys ...
 SHAPING = (
-    *("seed", "init_from", "model.", "data.", "encoder.", "scheduler.", "optimizer.", "lr_scheduler.", "validation."),
+    *(
+        "seed",
+        "init_from",
+        "model.",
+        "data.",
+        "encoder.",
+        "scheduler.",
+        "objective.",
+        "optimizer.",
+        "lr_scheduler.",
+        "validation.",
+    ),
     *("budget.", "trainer.max_steps", "trainer.batch_size", "trainer.gradient_accumulation_steps", "trainer.precision"),
     *("trainer.max_grad_norm", "trainer.ema_decay", "trainer.prompt_dropout", "trainer.trim_prompts"),
     *("trainer.on_nonfinite", "processes"),

@@ -79,7 +79,9 @@ class Looks:
         with self.signals.interruptible():
             for suffix, model in self.models.items():
                 with self.accelerator.autocast():
-                    losses[suffix] = row_losses(model.eval(), self.table, self.accelerator.device, self.dtype)
+                    losses[suffix] = row_losses(
+                        model.eval(), self.painter.sampling.prediction, self.table, self.accelerator.device, self.dtype
+                    )
         metrics = {
             name + suffix: value
             for suffix, of_model in losses.items()

@@ -11,8 +11,7 @@ import torch
 from torch import nn
 
 from aaa.data.split import micro_batch
-from aaa.diffusion.loss import draw_dropout_and_levels
-from aaa.diffusion.schedulers import NoiseScheduler
+from aaa.objectives.flow_matching import Objective
 from aaa.randomness import generator
 from aaa.run.feed import Feed
 from aaa.tracking.files import append_line
@@ -35,18 +34,17 @@ class OddSteps:
     Args:
         folder: of the run.
         feed: the data order, and the records.
-        scheduler: drew the noise levels.
+        objective: drew what was random.
         model: its parameters are measured.
-        prompt_dropout, batch_size, micro_batches: of the run.
+        batch_size, micro_batches: of the run.
         progress: of the run, which says where in the data order a step was.
         device: that drew them.
     """
 
     folder: Path
     feed: Feed
-    scheduler: NoiseScheduler
+    objective: Objective
     model: nn.Module
-    prompt_dropout: float
     batch_size: int
     micro_batches: int
     progress: Progress
@@ -95,8 +93,10 @@ class OddSteps:
                 )
                 share, positions = len(part), range(first + part.start, first + part.stop)
                 draws = generator(self.feed.seed, "step", step.step - 1, micro, rank, device=self.device)
-                dropped, levels = draw_dropout_and_levels(self.scheduler, share, self.prompt_dropout, draws)
-                for place, index in enumerate(self.feed.records_at(positions)):
+                records = self.feed.records_at(positions)
+                latents, _ = self.feed.cache.gather(torch.tensor(records))
+                dropped, levels, _ = self.objective.draw(latents.to(self.device), draws)
+                for place, index in enumerate(records):
                     record = self.feed.cache.records[index]
                     samples.append(
                         {

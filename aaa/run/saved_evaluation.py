@@ -12,8 +12,9 @@ import torch
 from omegaconf import DictConfig
 from PIL import Image
 
-from aaa.assemble import build, build_model, open_latents, pick_device
+from aaa.assemble import build_model, build_sampling, open_latents, pick_device
 from aaa.config import CONF
+from aaa.config_upgrade import upgrade
 from aaa.data.records import Split
 from aaa.data.split import split_records
 from aaa.errors import UserError
@@ -89,7 +90,7 @@ def judge(
         UserError: if there is no such model, or its data is gone.
     """
     run = run_of(model)
-    config = read_yaml_config(run / RUN_CONFIG)
+    config = upgrade(read_yaml_config(run / RUN_CONFIG))
     if not trust_config:
         _refuse_foreign_code(config, run)
     saved = find_saved(model, weights, trust_config)
@@ -105,19 +106,17 @@ def judge(
     dit.to(place, dtype).eval()
     autocast = partial(_autocast, place, enabled=mixed == "bf16")
     table = validation_table(cache, held_out, config.validation.num_records, config.validation.timesteps_per_record)
+    sampling = build_sampling(config, steps, guidance)
     metrics: dict[str, float] = {}
     if table is not None:
         with autocast():
-            metrics |= summarise(row_losses(dit, table, place, dtype), table)
+            metrics |= summarise(row_losses(dit, sampling.prediction, table, place, dtype), table)
         logger.info("Validation loss %.4f +- %.4f", metrics["val/loss"], metrics["val/loss_standard_error"])
-    sampling = config.sampling
     painter = Painter(
         cache,
         vae,
-        build(config, "scheduler"),
-        steps=sampling.steps if steps is None else steps,
-        guidance=sampling.guidance if guidance is None else guidance,
-        seed=sampling.seed if seed is None else seed,
+        sampling,
+        seed=config.sampling.seed if seed is None else seed,
         autocast=autocast,
         device=place,
         dtype=dtype,

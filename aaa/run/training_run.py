@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,18 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
-from aaa.assemble import build, build_model, build_optimizer, build_preview, open_latents, pick_device
+from aaa.assemble import (
+    build,
+    build_model,
+    build_optimizer,
+    build_preview,
+    build_sampling,
+    open_latents,
+    pick_device,
+)
 from aaa.config import check_config
 from aaa.data.records import Split
 from aaa.data.split import split_records
-from aaa.diffusion.loss import training_loss
 from aaa.earlier_sweep import MULTIRUN
 from aaa.encoders.protocols import NormalisesLatents
 from aaa.errors import UserError
@@ -28,6 +36,7 @@ from aaa.evaluation.studio import Studio
 from aaa.evaluation.validation import summarise, validation_table
 from aaa.models.card import model_card
 from aaa.models.costs import count_parameters, forward_flops
+from aaa.objectives.flow_matching import Objective
 from aaa.randomness import generator
 from aaa.run.batch_size import fitting_batch_size
 from aaa.run.budget import keep_to_parameters, steps_within
@@ -64,7 +73,7 @@ from aaa.training.checkpoint import Snapshot, State, remove_unfinished, take_sna
 from aaa.training.checkpoint_keeper import CheckpointKeeper, Keep, require_space
 from aaa.training.compiling import compile_model
 from aaa.training.ema import EMA
-from aaa.training.loop import Progress, Watch, train_steps
+from aaa.training.loop import Progress, Watch, sum_of, train_steps
 from aaa.training.lr_schedules import Schedule
 from aaa.training.precision import choose_precision, precision
 from aaa.training.recomputing import recompute_activations
@@ -132,9 +141,16 @@ class TrainingRun:
         )
         if self._is_of_sweep():
             require_value(config, HydraConfig.get().sweeper, held_out=len(self.held_out))
-        self.scheduler = build(config, "scheduler")
+        sampling = build_sampling(config)
         evaluation = build(config, "evaluation")
-        self.empty_prompt_embeds = self.cache.empty_prompt_embeds.to(self.device, self.dtype)
+        self.objective: Objective = build(
+            config,
+            "objective",
+            scheduler=sampling.scheduler,
+            empty_prompt_embeds=self.cache.empty_prompt_embeds.to(self.device, self.dtype),
+            prompt_dropout=trainer.prompt_dropout,
+            prediction=sampling.prediction,
+        )
         model = model.to(self.device, self.dtype)
         self.ema = EMA(model, trainer.ema_decay) if trainer.ema_decay else None
         if trainer.gradient_checkpointing or trainer.gradient_checkpointing_offload:
@@ -206,9 +222,8 @@ class TrainingRun:
         self.odd_steps = OddSteps(
             self.folder.path,
             self.feed,
-            self.scheduler,
+            self.objective,
             model,
-            trainer.prompt_dropout,
             self.batch_size,
             accumulation,
             self.progress,
@@ -231,9 +246,7 @@ class TrainingRun:
         painter = Painter(
             self.cache,
             self.vae if preview is None else build_preview(self.vae, preview),
-            self.scheduler,
-            steps=config.sampling.steps,
-            guidance=config.sampling.guidance,
+            sampling,
             seed=config.sampling.seed,
             autocast=self.accelerator.autocast,
             device=self.device,
@@ -352,16 +365,10 @@ class TrainingRun:
         }
         return [Watch(name, every, getattr(looks, name, _wait)) for name, every in every_steps.items()]
 
-    def _loss(self, model: nn.Module, latents: Tensor, prompt_embeds: Tensor, draws: torch.Generator) -> Tensor:
-        return training_loss(
-            model,
-            latents.to(self.dtype),
-            prompt_embeds.to(self.dtype),
-            scheduler=self.scheduler,
-            empty_prompt_embeds=self.empty_prompt_embeds,
-            prompt_dropout=self.config.trainer.prompt_dropout,
-            generator=draws,
-        )
+    def _loss(
+        self, model: nn.Module, latents: Tensor, prompt_embeds: Tensor, draws: torch.Generator
+    ) -> Mapping[str, Tensor]:
+        return self.objective(model, latents.to(self.dtype), prompt_embeds.to(self.dtype), draws)
 
     def _trial_loss(self, model: nn.Module, samples: int) -> Tensor:
         """Of a batch of the largest pictures there are."""
@@ -370,7 +377,7 @@ class TrainingRun:
         latents, prompt_embeds = self.cache.gather(torch.full((samples,), record))
         with self.accelerator.autocast():
             draws = generator("trial", device=self.device)
-            return self._loss(model, latents.to(self.device), prompt_embeds.to(self.device), draws).mean()
+            return sum_of(self._loss(model, latents.to(self.device), prompt_embeds.to(self.device), draws)).mean()
 
     def _trial_step(self, model: nn.Module) -> None:
         """Forward and backward of a whole step, leaving no gradients behind."""

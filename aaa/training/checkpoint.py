@@ -32,6 +32,7 @@ class UnloggedNumbers:
         losses, grad_norms: a number of each.
         count: of steps, skipped ones included.
         seconds, busy_seconds: of all these steps, and of that in the model and the optimizer.
+        terms: of the loss, by name, where there are several: a number of each step.
     """
 
     steps: list[int] = field(default_factory=list)
@@ -40,6 +41,7 @@ class UnloggedNumbers:
     count: int = 0
     seconds: float = 0.0
     busy_seconds: float = 0.0
+    terms: dict[str, list[float]] = field(default_factory=dict)
 
 
 @dataclass  # not frozen: OmegaConf would not fill it

@@ -5,9 +5,10 @@ It knows nothing of diffusion: the loss is a function it is given, and so is wha
 
 import math
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from typing import Literal
 
 import torch
@@ -27,7 +28,8 @@ from aaa.training.norms import as_numbers, norms_by_part
 from aaa.training.oddities import OddStep, Spikes
 from aaa.training.signals import Interrupted, StopSignals
 
-Loss = Callable[[nn.Module, Tensor, Tensor, torch.Generator], Tensor]
+# The terms of the loss by name, a number of each sample: their sum is what a step lowers.
+Loss = Callable[[nn.Module, Tensor, Tensor, torch.Generator], Mapping[str, Tensor]]
 Batches = Callable[[range], tuple[Tensor, Tensor]]
 OnNonfinite = Literal["stop", "skip"]
 
@@ -54,6 +56,7 @@ class Unlogged:
     Attributes:
         steps: those that were taken.
         losses, grad_norms: a number of each step.
+        terms: of the loss, by name, where there are several: a number of each step.
         sample_losses: of each step, those of this process's samples; empty for steps of an earlier process.
         count: of steps, those that were skipped included.
         seconds, busy_seconds: of all these steps, and of that in the model and the optimizer.
@@ -62,6 +65,7 @@ class Unlogged:
     steps: list[int] = field(default_factory=list)
     losses: list[Tensor] = field(default_factory=list)
     grad_norms: list[Tensor] = field(default_factory=list)
+    terms: dict[str, list[Tensor]] = field(default_factory=dict)
     sample_losses: list[Tensor] = field(default_factory=list)
     count: int = 0
     seconds: float = 0.0
@@ -98,6 +102,7 @@ class Progress:
             window.count,
             window.seconds,
             window.busy_seconds,
+            {name: [value.item() for value in values] for name, values in window.terms.items()},
         )
 
     def take_up(self, numbers: UnloggedNumbers, device: torch.device) -> None:
@@ -110,11 +115,17 @@ class Progress:
             list(numbers.steps),
             losses,
             grad_norms,
+            {name: [torch.tensor(value, device=device) for value in values] for name, values in numbers.terms.items()},
             unknown,
             numbers.count,
             numbers.seconds,
             numbers.busy_seconds,
         )
+
+
+def sum_of(terms: Mapping[str, Tensor]) -> Tensor:
+    """The loss of each sample, `B`, from its terms, `B` each."""
+    return reduce(torch.add, terms.values())
 
 
 class NotFiniteError(UserError):
@@ -154,7 +165,7 @@ def train_steps(
         model: what is trained.
         optimizer: its step is one step of the run, however many micro-batches and processes share it.
         ema: moving average to update after each step, or None.
-        loss: of each sample of a batch, given the model, latents, prompt_embeds and a generator.
+        loss: its terms for each sample of a batch, given the model, latents, prompt_embeds and a generator.
         batches: the samples at these positions of the data order, on the CPU or on the device.
         schedule: factor on the optimizer's learning rates at each step.
         watches: what to do every so often; before saving, so that a checkpoint's step is wholly done.
@@ -195,7 +206,7 @@ def train_steps(
             began = time.perf_counter()
             for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
                 group["lr"] = rate * schedule(step)
-            step_loss, sample_losses, busy = _accumulate_gradients(
+            step_loss, terms, sample_losses, busy = _accumulate_gradients(
                 accelerator, model, loss, batches, seed, progress, batch_size, gradient_accumulation_steps
             )
             due = [watch.name for watch in watches if _is_due(watch.every_steps, step + 1, max_steps)]
@@ -219,6 +230,8 @@ def train_steps(
                 window.losses.append(step_loss)
                 window.grad_norms.append(grad_norm)
                 window.sample_losses.append(sample_losses)
+                for name, term in terms.items():
+                    window.terms.setdefault(name, []).append(term)
             else:
                 progress.skipped_steps += 1
                 skipped = OddStep("skipped", progress.step, step_loss.item(), grad_norm.item(), [])
@@ -231,7 +244,7 @@ def train_steps(
             metrics = None
             if is_logged:
                 steps = _read_back(accelerator, progress, tell)
-                metrics = _means(steps)
+                metrics = _means(steps) | _term_means(accelerator, window)
                 for odd, sample_losses_of_it in zip(steps, window.sample_losses, strict=True):
                     if spikes.is_spike(odd.loss):
                         _describe(accelerator, odd, sample_losses_of_it, tell)
@@ -278,10 +291,16 @@ def _accumulate_gradients(
     progress: Progress,
     batch_size: int,
     micro_batches: int,
-) -> tuple[Tensor, Tensor, float]:
-    """Forward and backward of a step: its mean loss, the losses of its samples, and the seconds in the model."""
+) -> tuple[Tensor, dict[str, Tensor], Tensor, float]:
+    """Forward and backward of a step.
+
+    Returns:
+        Its mean loss, the means of the loss's terms where there are several, the losses of its samples, and the
+        seconds in the model.
+    """
     device, rank, processes = accelerator.device, accelerator.process_index, accelerator.num_processes
     step_loss = torch.zeros((), device=device)
+    step_terms: dict[str, Tensor] = {}
     sample_losses = []
     busy = 0.0
     for micro in range(micro_batches):
@@ -291,13 +310,17 @@ def _accumulate_gradients(
         draws = generator(seed, "step", progress.step, micro, rank, device=device)
         with nullcontext() if micro == micro_batches - 1 else accelerator.no_sync(model):
             started = time.perf_counter()
-            losses = loss(model, latents, prompt_embeds, draws)
+            terms = loss(model, latents, prompt_embeds, draws)
+            losses = sum_of(terms)
             micro_loss = losses.mean() / micro_batches
             accelerator.backward(micro_loss)
             busy += time.perf_counter() - started
         step_loss += micro_loss.detach()
         sample_losses.append(losses.detach())
-    return step_loss, torch.cat(sample_losses), busy
+        if len(terms) > 1:
+            for name, term in terms.items():
+                step_terms[name] = step_terms.get(name, 0) + term.detach().mean() / micro_batches
+    return step_loss, step_terms, torch.cat(sample_losses), busy
 
 
 def _standing(progress: Progress, batch_size: int, learning_rate: float, device: torch.device) -> dict[str, float]:
@@ -338,6 +361,15 @@ def _means(steps: Sequence[OddStep]) -> dict[str, float]:
         "train/loss": sum(step.loss for step in steps) / len(steps),
         "train/grad_norm": sum(step.grad_norm for step in steps) / len(steps),
     }
+
+
+def _term_means(accelerator: Accelerator, window: Unlogged) -> dict[str, float]:
+    """`train/loss_NAME` of each term of the loss, over all processes."""
+    means: dict[str, float] = {}
+    for name, values in window.terms.items():
+        reduced: Tensor = accelerator.reduce(torch.stack(values), reduction="mean")
+        means[f"train/loss_{name}"] = reduced.mean().item()
+    return means
 
 
 def _is_due(every_steps: int, step: int, max_steps: int) -> bool:

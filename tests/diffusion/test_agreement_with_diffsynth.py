@@ -5,9 +5,12 @@ from typing import Any
 import pytest
 import torch
 
-from aaa.diffusion.loss import add_noise, flow_matching_loss
-from aaa.diffusion.sampler import euler_sample
-from aaa.diffusion.schedulers import Flux2Scheduler
+from aaa.diffusion.guidance import PromptGuidance
+from aaa.diffusion.prediction import VelocityPrediction
+from aaa.diffusion.samplers import Euler
+from aaa.diffusion.sampling import Sampling
+from aaa.diffusion.schedulers import Flux2Scheduler, add_noise
+from aaa.objectives.flow_matching import velocity_error
 from aaa.randomness import generator
 
 
@@ -31,11 +34,11 @@ def test_drawn_noise_levels_and_weights_are_diffsynths(diffsynth_scheduler: Any)
 
 def test_noised_latents_target_and_loss_are_diffsynths(diffsynth_scheduler: Any) -> None:
     draws = generator("test")
-    sigma, drawn, _ = Flux2Scheduler().draw(8, draws)
+    sigma, _, _ = Flux2Scheduler().draw(8, draws)
     latents, noise = torch.randn(2, 8, 4, 3, 3, generator=draws)
     prediction = torch.randn(8, 4, 3, 3, generator=draws)
     noised = add_noise(latents, noise, sigma)
-    losses = flow_matching_loss(lambda *_: prediction, latents, torch.zeros(8, 1, 1), noise, sigma, drawn)
+    losses = velocity_error(prediction, latents, noise)
     for i in range(8):
         timestep = sigma[i : i + 1] * 1000
         torch.testing.assert_close(noised[i], diffsynth_scheduler.add_noise(latents[i], noise[i], timestep))
@@ -68,5 +71,6 @@ def test_a_sampling_trajectory_is_diffsynths(steps: int, tokens: int, strength: 
     def batched(latents: torch.Tensor, prompt_embeds: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
         return torch.cat([model(x[None], e[None], timestep) for x, e in zip(latents, prompt_embeds, strict=True)])
 
-    found = euler_sample(batched, latents, positive, negative, sigmas.tolist(), guidance=10)
+    sampling = Sampling(Flux2Scheduler(), Euler(), PromptGuidance(10), VelocityPrediction(), steps)
+    found = sampling.draw(batched, latents, positive, negative, sampling.sigmas(tokens, strength))
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)

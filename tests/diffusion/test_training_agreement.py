@@ -7,10 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from aaa.diffusion.loss import training_loss
-from aaa.diffusion.sampler import euler_sample
+from aaa.diffusion.guidance import PromptGuidance
+from aaa.diffusion.prediction import VelocityPrediction
+from aaa.diffusion.samplers import Euler
+from aaa.diffusion.sampling import Sampling
 from aaa.diffusion.schedulers import Flux2Scheduler
 from aaa.models.dit import AAADiT
+from aaa.objectives.flow_matching import FlowMatching
 from aaa.pipeline import AAAImagePipeline
 from aaa.training.optimizers import adamw
 from tests.reference import ReferenceDiT
@@ -37,15 +40,9 @@ def test_loss_gradients_and_an_adamw_step_are_the_tutorials(dtype: torch.dtype, 
     expected = FlowMatchSFTLoss(pipe, input_latents=latents, prompt_embeds=prompt_embeds)
     expected.backward()
 
-    loss = training_loss(
-        ours,
-        latents,
-        prompt_embeds,
-        scheduler=Flux2Scheduler(str(dtype).removeprefix("torch.")),
-        empty_prompt_embeds=prompt_embeds[0],
-        prompt_dropout=0,
-        generator=torch.Generator().manual_seed(7),
-    ).mean()
+    scheduler = Flux2Scheduler(str(dtype).removeprefix("torch."))
+    objective = FlowMatching(scheduler, prompt_embeds[0], 0, VelocityPrediction())
+    loss = objective(ours, latents, prompt_embeds, torch.Generator().manual_seed(7))["velocity"].mean()
     loss.backward()
     assert relative(loss, expected) < tolerance
     their_gradients, our_gradients = (
@@ -94,6 +91,6 @@ def test_thirty_steps_of_sampling_at_guidance_10_are_the_tutorials(dtype: torch.
                 progress_id=step,
             )
             expected = pipe.step(scheduler, latents=expected, progress_id=step, noise_pred=velocity)
-    sigmas = Flux2Scheduler().sampling_sigmas(30, tokens=256)
-    found = euler_sample(ours, noise, positive, negative, sigmas.tolist(), guidance=10.0)
+    sampling = Sampling(Flux2Scheduler(), Euler(), PromptGuidance(10.0), VelocityPrediction(), 30)
+    found = sampling.draw(ours, noise, positive, negative, sampling.sigmas(256))
     assert relative(found, expected) < tolerance

@@ -8,7 +8,7 @@ import torch
 from omegaconf import OmegaConf
 
 from aaa import pipeline
-from aaa.diffusion.schedulers import Flux2Scheduler
+from aaa.config_upgrade import upgrade
 from aaa.encoders.pixel import PixelVAE
 from aaa.text_to_image import TextToImage
 
@@ -28,8 +28,9 @@ def test_sample_and_the_page_embed_one_form() -> None:
     model = object.__new__(TextToImage)
     model.device = torch.device("cpu")
     model.vae = model.decoder = PixelVAE(4)
-    model.scheduler, model.resolution = Flux2Scheduler(), 16
-    model.defaults = OmegaConf.create({"steps": 1, "guidance": 1.0})
+    model.resolution = 16
+    scheduler = {"_target_": "aaa.diffusion.schedulers.Flux2Scheduler"}
+    model.config = upgrade(OmegaConf.create({"scheduler": scheduler, "sampling": {"steps": 1, "guidance": 1.0}}))
     model.text_encoder = type("Encoder", (), {"encode": staticmethod(raise_asked)})()  # type: ignore[assignment]
     for draw in (model.draw, lambda *prompts: next(model.draw_live(*prompts))):
         with pytest.raises(AskedError) as asked:

@@ -12,6 +12,10 @@ from aaa.data.cache import LatentCache
 from aaa.data.records import Split
 from aaa.data.shapes import ShapesSource
 from aaa.data.split import split_records
+from aaa.diffusion.guidance import PromptGuidance
+from aaa.diffusion.prediction import VelocityPrediction
+from aaa.diffusion.samplers import Euler
+from aaa.diffusion.sampling import Sampling
 from aaa.diffusion.schedulers import LinearScheduler
 from aaa.encoders.pixel import PixelVAE
 from aaa.errors import UserError
@@ -59,9 +63,7 @@ def studio(cache: LatentCache, answer: Answer) -> Studio:
     painter = TellingPainter(
         cache,
         PixelVAE(4),
-        LinearScheduler(),
-        steps=2,
-        guidance=1,
+        Sampling(LinearScheduler(), Euler(), PromptGuidance(1), VelocityPrediction(), steps=2),
         seed=0,
         autocast=nullcontext,
         device=torch.device("cpu"),

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from aaa.data.cache import LatentCache
 from aaa.data.shapes import ShapesSource
+from aaa.diffusion.prediction import VelocityPrediction
 from aaa.evaluation.validation import row_losses, structureless_loss, summarise, validation_table
 from tests.data.test_cache import build
 
@@ -55,7 +56,9 @@ def test_a_model_that_knows_the_answer_has_no_loss_and_a_blind_one_the_structure
         clean, _ = cache.gather(table.records[indices])
         return table.noise(torch.tensor(indices)) - clean
 
-    assert row_losses(knowing, table, CPU, torch.float32).max().item() == pytest.approx(0, abs=1e-9)
+    assert row_losses(knowing, VelocityPrediction(), table, CPU, torch.float32).max().item() == pytest.approx(
+        0, abs=1e-9
+    )
 
     variance = table.latent_variance.view(-1, 1, 1)
     mean = cache.gather(table.records.unique())[0].mean(dim=(0, 2, 3)).view(-1, 1, 1)
@@ -65,7 +68,7 @@ def test_a_model_that_knows_the_answer_has_no_loss_and_a_blind_one_the_structure
         slope = (s - (1 - s) * variance) / ((1 - s).square() * variance + s.square())
         return slope * (latents - (1 - s) * mean) - mean
 
-    metrics = summarise(row_losses(blind, table, CPU, torch.float32), table)
+    metrics = summarise(row_losses(blind, VelocityPrediction(), table, CPU, torch.float32), table)
     assert metrics["val/loss_relative"] == pytest.approx(1, abs=0.05)
     bands = [value for name, value in metrics.items() if re.fullmatch(r"val/loss_sigma_[\d._]+", name)]
     assert len(bands) == 5

@@ -10,8 +10,9 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from aaa.data.shapes import ShapesSource
-from aaa.diffusion.loss import training_loss
+from aaa.diffusion.prediction import VelocityPrediction
 from aaa.diffusion.schedulers import LinearScheduler, NoiseLevels
+from aaa.objectives.flow_matching import FlowMatching
 from aaa.run.feed import Feed
 from aaa.run.odd_steps import OddSteps
 from aaa.training.loop import Progress, train_steps
@@ -44,6 +45,7 @@ def test_a_step_is_traced_to_its_records_and_noise_levels(tmp_path: Path, caplog
     cache = build(tmp_path / "cache", ShapesSource(num_records=10, num_validation=0, resolution=16))
     feed = Feed(cache, torch.arange(len(cache)), 4, 2, seed=3, device=torch.device("cpu"))
     scheduler, model = RecordingScheduler(), Velocity()
+    objective = FlowMatching(scheduler, cache.empty_prompt_embeds.float(), 0.5, VelocityPrediction())
     seen: list[list[str]] = []
     told: list[OddStep] = []
 
@@ -51,20 +53,12 @@ def test_a_step_is_traced_to_its_records_and_noise_levels(tmp_path: Path, caplog
         seen.append([cache.records[index].key for index in feed.records_at(positions)])
         return feed.batches(positions)
 
-    def loss(model: nn.Module, latents: Tensor, prompt_embeds: Tensor, draws: torch.Generator) -> Tensor:
-        losses = training_loss(
-            model,
-            latents,
-            prompt_embeds,
-            scheduler=scheduler,
-            empty_prompt_embeds=cache.empty_prompt_embeds.float(),
-            prompt_dropout=0.5,
-            generator=draws,
-        )
-        return losses * torch.tensor([1.0, math.nan]) if len(seen) == 4 else losses
+    def loss(model: nn.Module, latents: Tensor, prompt_embeds: Tensor, draws: torch.Generator) -> dict[str, Tensor]:
+        terms = objective(model, latents, prompt_embeds, draws)
+        return {"velocity": terms["velocity"] * torch.tensor([1.0, math.nan])} if len(seen) == 4 else terms
 
     progress = Progress()
-    odd_steps = OddSteps(tmp_path, feed, scheduler, model, 0.5, 4, 2, progress, torch.device("cpu"))
+    odd_steps = OddSteps(tmp_path, feed, objective, model, 4, 2, progress, torch.device("cpu"))
     accelerator = Accelerator(cpu=True)
     prepared, optimizer = accelerator.prepare(model, torch.optim.SGD(model.parameters(), lr=1e-3))
 

@@ -11,22 +11,25 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from aaa.errors import UserError
+from aaa.training.checkpoint import UnloggedNumbers
 from aaa.training.ema import EMA
 from aaa.training.loop import NotFiniteError, Progress, Watch, train_steps
 from aaa.training.lr_schedules import warmup_stable_decay
 from aaa.training.oddities import OddStep
 from aaa.training.signals import StopSignals
 
+Terms = dict[str, Tensor]
+
 DATA = torch.randn(64, 4, generator=torch.Generator().manual_seed(0))
 
 
-def noisy_loss(model: nn.Module, latents: Tensor, prompt_embeds: Tensor, generator: torch.Generator) -> Tensor:
+def noisy_loss(model: nn.Module, latents: Tensor, prompt_embeds: Tensor, generator: torch.Generator) -> Terms:
     noise = torch.randn(latents.shape, generator=generator)
-    return (model(latents + 0.1 * noise) - latents.flip(-1)).square().mean(-1)
+    return {"error": (model(latents + 0.1 * noise) - latents.flip(-1)).square().mean(-1)}
 
 
-def plain_loss(model: nn.Module, latents: Tensor, prompt_embeds: Tensor, generator: torch.Generator) -> Tensor:
-    return (model(latents) - latents.flip(-1)).square().mean(-1)
+def plain_loss(model: nn.Module, latents: Tensor, prompt_embeds: Tensor, generator: torch.Generator) -> Terms:
+    return {"error": (model(latents) - latents.flip(-1)).square().mean(-1)}
 
 
 class Run:
@@ -34,7 +37,7 @@ class Run:
 
     def __init__(
         self,
-        loss: Callable[..., Tensor] = noisy_loss,
+        loss: Callable[..., Terms] = noisy_loss,
         watches: list[Watch] | None = None,
         signals: StopSignals | None = None,
         progress: Progress | None = None,
@@ -113,6 +116,28 @@ def test_logging_rarely_gives_the_mean_of_the_steps_between() -> None:
     assert rarely.losses == pytest.approx([sum(every.losses[:10]) / 10, sum(every.losses[10:]) / 10])
 
 
+def two_terms(model: nn.Module, latents: Tensor, prompt_embeds: Tensor, generator: torch.Generator) -> Terms:
+    error = plain_loss(model, latents, prompt_embeds, generator)["error"]
+    return {"error": error, "size": 0.1 * model(latents).square().mean(-1)}
+
+
+def test_terms_of_the_loss_are_summed_and_each_is_logged() -> None:
+    run = Run(two_terms, gradient_accumulation_steps=2)
+    for row in run.logged:
+        assert row["train/loss"] == pytest.approx(row["train/loss_error"] + row["train/loss_size"])
+    assert "train/loss_error" not in Run().logged[0], "a loss of one term is that term"
+
+
+def test_terms_that_are_not_logged_yet_go_with_a_checkpoint() -> None:
+    numbers = UnloggedNumbers([1, 2], [3.0, 5.0], [1.0, 1.0], count=2, terms={"error": [2.0, 3.0], "size": [1.0, 2.0]})
+    progress = Progress(step=2, samples=16)
+    progress.take_up(numbers, torch.device("cpu"))
+    assert progress.unlogged_numbers() == numbers
+    row = Run(two_terms, progress=progress, max_steps=3, log_every_steps=10).logged[0]
+    alone = Run(two_terms, progress=Progress(step=2, samples=16), max_steps=3, log_every_steps=10).logged[0]
+    assert row["train/loss_size"] == pytest.approx((1.0 + 2.0 + alone["train/loss_size"]) / 3)
+
+
 def test_watching_a_run_does_not_change_it() -> None:
     def look(step: int) -> None:
         torch.randn(100)  # global randomness, as sampling code that is careless would use it
@@ -137,16 +162,16 @@ def test_a_batch_that_cannot_be_shared_out_is_refused() -> None:
         Run(gradient_accumulation_steps=3)
 
 
-def broken_at(*steps: int) -> Callable[..., Tensor]:
+def broken_at(*steps: int) -> Callable[..., Terms]:
     """A loss that is NaN for the third sample of these steps."""
     count = [0]
 
-    def loss(model: nn.Module, latents: Tensor, prompt_embeds: Tensor, generator: torch.Generator) -> Tensor:
+    def loss(model: nn.Module, latents: Tensor, prompt_embeds: Tensor, generator: torch.Generator) -> Terms:
         count[0] += 1
         factor = torch.ones(len(latents))
         if count[0] in steps:
             factor[2] = float("nan")
-        return plain_loss(model, latents, prompt_embeds, generator) * factor
+        return {"error": plain_loss(model, latents, prompt_embeds, generator)["error"] * factor}
 
     return loss
 
@@ -173,9 +198,10 @@ def test_steps_that_are_not_finite_can_be_left_out() -> None:
 def test_a_loss_that_stands_out_is_told_with_the_losses_of_its_samples() -> None:
     count = [0]
 
-    def loss(model: nn.Module, latents: Tensor, prompt_embeds: Tensor, generator: torch.Generator) -> Tensor:
+    def loss(model: nn.Module, latents: Tensor, prompt_embeds: Tensor, generator: torch.Generator) -> Terms:
         count[0] += 1
-        return plain_loss(model, latents, prompt_embeds, generator) * (100 if count[0] == 60 else 1)
+        error = plain_loss(model, latents, prompt_embeds, generator)["error"]
+        return {"error": error * (100 if count[0] == 60 else 1)}
 
     run = Run(loss, max_steps=70, log_every_steps=7)
     assert [(odd.kind, odd.step, len(odd.sample_losses[0])) for odd in run.told] == [("spike", 60, 8)]
@@ -194,10 +220,10 @@ def test_a_signal_ends_the_run_after_its_step_and_saves(number: signal.Signals) 
     assert signal.getsignal(number) is before
 
 
-def killing(number: signal.Signals, step: int) -> Callable[..., Tensor]:
+def killing(number: signal.Signals, step: int) -> Callable[..., Terms]:
     count = [0]
 
-    def loss(model: nn.Module, latents: Tensor, prompt_embeds: Tensor, generator: torch.Generator) -> Tensor:
+    def loss(model: nn.Module, latents: Tensor, prompt_embeds: Tensor, generator: torch.Generator) -> Terms:
         count[0] += 1
         if count[0] == step:
             os.kill(os.getpid(), number)

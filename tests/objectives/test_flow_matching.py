@@ -2,11 +2,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from aaa.diffusion.loss import training_loss
-from aaa.diffusion.schedulers import LinearScheduler, NoiseLevels
+from aaa.diffusion.prediction import VelocityPrediction
+from aaa.diffusion.schedulers import LinearScheduler, NoiseLevels, NoiseScheduler
+from aaa.objectives.flow_matching import FlowMatching
 from aaa.randomness import generator
 
 EMPTY = torch.full((2, 4), -7.0)
+
+
+def objective(prompt_dropout: float, scheduler: NoiseScheduler | None = None) -> FlowMatching:
+    return FlowMatching(scheduler or LinearScheduler(), EMPTY, prompt_dropout, VelocityPrediction())
 
 
 def loss(prompt_dropout: float, seen: list[Tensor], size: int = 400) -> Tensor:
@@ -15,10 +20,7 @@ def loss(prompt_dropout: float, seen: list[Tensor], size: int = 400) -> Tensor:
         return torch.zeros_like(latents)
 
     latents = torch.ones(size, 1, 2, 2)
-    return training_loss(
-        model, latents, torch.ones(size, 2, 4), scheduler=LinearScheduler(), empty_prompt_embeds=EMPTY,
-        prompt_dropout=prompt_dropout, generator=generator("test"),
-    )  # fmt: skip
+    return objective(prompt_dropout)(model, latents, torch.ones(size, 2, 4), generator("test"))["velocity"]
 
 
 def test_dropped_prompts_become_the_empty_prompt_and_no_other() -> None:
@@ -47,14 +49,13 @@ def test_weights_multiply_each_samples_loss() -> None:
             levels = super().draw(batch_size, generator)
             return levels._replace(weight=levels.weight * torch.arange(batch_size))
 
-    arguments = {"empty_prompt_embeds": EMPTY, "prompt_dropout": 0.0}
     latents, embeds = torch.ones(5, 1, 2, 2), torch.ones(5, 2, 4)
 
     def model(latents: Tensor, prompt_embeds: Tensor, timestep: Tensor) -> Tensor:
         return latents * timestep.view(-1, 1, 1, 1) / 1000
 
     plain, weighted = (
-        training_loss(model, latents, embeds, scheduler=scheduler, generator=generator("x"), **arguments)  # type: ignore[arg-type]
+        objective(0.0, scheduler)(model, latents, embeds, generator("x"))["velocity"]
         for scheduler in (LinearScheduler(), Weighted())
     )
     torch.testing.assert_close(weighted, plain * torch.arange(5))

@@ -1,0 +1,74 @@
+"""How pictures are drawn: along which noise levels, by which sampler, how guided. The one way, for all that draw."""
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+from torch import Tensor
+
+from aaa.diffusion.guidance import Guidance
+from aaa.diffusion.prediction import Model, Prediction
+from aaa.diffusion.samplers import Sampler, ShowProgress, Step
+from aaa.diffusion.schedulers import NoiseScheduler
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """What training grids, `aaa.sample`, evaluations, the web page and the DiffSynth pipeline draw with.
+
+    Attributes:
+        scheduler: gives the noise levels to visit.
+        sampler: goes from one to the next.
+        guidance: steers.
+        prediction: what the model's output means.
+        steps: of the sampler.
+    """
+
+    scheduler: NoiseScheduler
+    sampler: Sampler
+    guidance: Guidance
+    prediction: Prediction
+    steps: int
+
+    def sigmas(self, tokens: int, denoising_strength: float = 1.0) -> list[float]:
+        """Noise levels for a picture of so many latents, the last one 0; see `NoiseScheduler.sampling_sigmas`."""
+        levels: list[float] = self.scheduler.sampling_sigmas(self.steps, tokens, denoising_strength).tolist()
+        return levels
+
+    def drawing(
+        self,
+        model: Model,
+        latents: Tensor,
+        prompt_embeds: Tensor,
+        negative_prompt_embeds: Tensor,
+        sigmas: list[float],
+        progress: ShowProgress = iter,
+    ) -> Iterator[Step]:
+        """The steps from latents at the first noise level, `B C H W`, to clean ones.
+
+        Args:
+            model: predicts what `prediction` says.
+            latents: pure noise, or a picture's latents noised.
+            prompt_embeds: what to draw, `B L D`.
+            negative_prompt_embeds: what to steer away from, `B L D`.
+            sigmas: noise levels, as the method of that name gives them.
+            progress: shows how far it is.
+        """
+        velocity = partial(self.prediction.velocity, model)
+        predict = self.guidance(velocity, prompt_embeds, negative_prompt_embeds)
+        return self.sampler(predict, latents, sigmas, progress)
+
+    def draw(
+        self,
+        model: Model,
+        latents: Tensor,
+        prompt_embeds: Tensor,
+        negative_prompt_embeds: Tensor,
+        sigmas: list[float],
+        progress: ShowProgress = iter,
+    ) -> Tensor:
+        """Clean latents, `B C H W`: where `drawing` ends."""
+        steps = self.drawing(model, latents, prompt_embeds, negative_prompt_embeds, sigmas, progress)
+        last = deque(steps, maxlen=1)
+        return last.pop().latents if last else latents

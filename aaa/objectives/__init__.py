@@ -1,0 +1,1 @@
+"""What a model learns: what it predicts, and how far off it is."""
