@@ -177,7 +177,8 @@ SAMPLES = [
     pytest.param(
         ["0.png", "0.txt=a", "0.ocr.txt=" + "x" * 2**20 + "x", "0.boxes.json=[1]"],
         {"0": "a"},
-        "further files of a sample that cannot be read: 1 (s.tar/0.ocr.txt); endings that are not read: 1 (s.tar/0.boxes.json)",
+        "further files of a sample that cannot be read: 1 (s.tar/0.ocr.txt); "
+        "endings that are not read: 1 (s.tar/0.boxes.json)",
         id="long texts that are not asked for",
     ),
     pytest.param(["0.png", '0.json={"caption": "a"}'], {"0": "a"}, "", id="json"),
