@@ -103,6 +103,6 @@ def _no_file(path: Path) -> str:
     target = str(path.readlink())
     if path.exists():
         return f"is a link to {shown(target)!r}, which is no file"
-    fetch = "git annex get" if "annex/objects" in target else "dvc pull" if ".dvc" in target or "dvc" in target else ""
+    fetch = "git annex get" if "annex/objects" in target else "dvc pull" if "dvc/" in target else ""
     hint = f"; {fetch} fetches it" if fetch else " (a copy without what it links to, or a download that is not whole?)"
     return f"is a link to {shown(target)!r}, which is not there{hint}"

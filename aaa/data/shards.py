@@ -54,10 +54,15 @@ def samples_of(shard: Path, called: str, more_texts: Collection[str], left_out: 
             continue
         stem, _, ending = parts[-1].partition(".")
         name = same_letters("/".join([*parts[:-1], stem]))
+        first_part, ending = member.name[: len(member.name) - len(ending) - 1], ending.lower()
         again = times[name, ending]  # of several files of one name the first is of the first sample of that name
         times[name, ending] += 1
-        first_part = member.name[: len(member.name) - len(ending) - 1]
-        _add(samples.setdefault((name, again), Sample(first_part)), f".{ending.lower()}", member, tar)
+        sample = samples.setdefault((name, again), Sample(first_part))
+        if (problem := _add(sample, f".{ending}", member, tar)) is not None:
+            if "." in ending:  # one of several texts, and perhaps none that anybody asks for
+                left_out.add("further files of a sample that cannot be read", f"{called}/{member.name}")
+            else:
+                sample.problem = problem
     return [one for sample in _without_repeats(samples, called, left_out) for one in _taken_apart(sample)]
 
 
@@ -102,7 +107,7 @@ def _belongs(
         return False
     ending = parts[-1].partition(".")[2].lower()
     last = f".{ending.rpartition('.')[2]}"
-    if last in picture_suffixes() or last in (*CAPTION_SUFFIXES, ".json") or ending in more_texts:
+    if last in picture_suffixes() or last in CAPTION_SUFFIXES or ending in ("json", *more_texts):
         return True
     if is_document(parts[-1]):
         left_out.add_no_data("documents", place)
@@ -111,25 +116,24 @@ def _belongs(
     return False
 
 
-def _add(sample: Sample, ending: str, member: tarfile.TarInfo, tar: tarfile.TarFile) -> None:
+def _add(sample: Sample, ending: str, member: tarfile.TarInfo, tar: tarfile.TarFile) -> str | None:
+    """Add a file to its sample, or say what is wrong with it."""
     if f".{ending.rpartition('.')[2]}" in picture_suffixes():
-        if member.issparse():
-            sample.problem = f"has a {ending} with holes in it, which cannot be read in place"
         sample.pictures[ending] = (member.offset_data, member.size)
-        return
+        return f"has a {ending} with holes in it, which cannot be read in place" if member.issparse() else None
     if member.size > MAX_CAPTION_BYTES:
-        sample.problem = f"has a {ending} of {member.size} bytes, more than any caption"
-        return
+        return f"has a {ending} of {member.size} bytes, more than any caption"
     content = tar.extractfile(member)
     assert content is not None
     try:
         text = decode_caption(content.read())
-        sample.texts[ending] = json.loads(text) if ending.endswith(".json") else text
-        if ending.endswith(".json") and not isinstance(sample.texts[ending], dict):
-            del sample.texts[ending]
-            sample.problem = f"has a {ending} that is not an object"
+        value = json.loads(text) if ending == ".json" else text
     except (UserError, ValueError, RecursionError) as error:
-        sample.problem = f"has a {ending} that cannot be read ({error})"
+        return f"has a {ending} that cannot be read ({error})"
+    if ending == ".json" and not isinstance(value, dict):
+        return f"has a {ending} that is not an object"
+    sample.texts[ending] = value
+    return None
 
 
 def _without_repeats(samples: dict[tuple[str, int], Sample], called: str, left_out: LeftOut) -> list[Sample]:

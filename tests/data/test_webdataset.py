@@ -138,6 +138,9 @@ SAMPLES = [
     pytest.param(["0.png", "1.png", "0.txt=a", "1.txt=b"], {"0": "a", "1": "b"}, "", id="not side by side"),
     pytest.param(["./0.png", "0.txt=a"], {"./0": "a"}, "", id="names that begin with ./"),
     pytest.param(["\u00e9.png", "e\u0301.txt=a"], {"\u00e9": "a"}, "", id="two Unicode forms"),
+    pytest.param(
+        ["0.png", "0.PNG", "0.txt=a"], {"0": "a"}, "the last of which is read: 1 (s.tar/0)", id="twice but for capitals"
+    ),
     pytest.param(["0.JPG", "0.TXT=a"], {"0": "a"}, "", id="capitals"),
     pytest.param(["0.jfif", "0.caption=a", "1.jp2", "1.caption=b"], {"0": "a", "1": "b"}, "", id="other endings"),
     pytest.param(["x.y/0.png", "x.y/0.txt=a"], {"x.y/0": "a"}, "", id="a folder with a dot"),
@@ -170,6 +173,13 @@ SAMPLES = [
     ),
     pytest.param(
         ["._0.png", "._0.txt=x", "__MACOSX/0.png", "0.png", "0.txt=a"], {"0": "a"}, "by a system: 3", id="hidden"
+    ),
+    pytest.param(
+        ["0.png", "0.txt=a", "0.ocr.txt=" + "x" * 2**20 + "x", "0.boxes.json=[1]"],
+        {"0": "a"},
+        "further files of a sample that cannot be read: 1 (s.tar/0.ocr.txt); "
+        "endings that are not read: 1 (s.tar/0.boxes.json)",
+        id="long texts that are not asked for",
     ),
     pytest.param(["0.png", '0.json={"caption": "a"}'], {"0": "a"}, "", id="json"),
     pytest.param(["0.png", '0.json={"caption": "a"}', "0.txt=b"], {"0": "b"}, "", id="json and text"),
