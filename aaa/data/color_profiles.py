@@ -56,7 +56,7 @@ def _converted(picture: Image.Image, mode: str) -> Image.Image:
     return picture if picture.mode == mode else picture.convert(mode)
 
 
-def _profile_of(info: Mapping[str, Any]) -> bytes | None:
+def _profile_of(info: Mapping[Any, Any]) -> bytes | None:
     if profile := info.get("icc_profile"):
         return bytes(profile)
     gamma = info.get("gamma")
@@ -102,7 +102,7 @@ def matrix_profile(gamma: float, primaries: Sequence[float]) -> bytes:
     adapt = np.linalg.inv(BRADFORD) @ np.diag((BRADFORD @ D50) / (BRADFORD @ white)) @ BRADFORD
     columns = (adapt @ corners @ np.diag(np.linalg.solve(corners, white))).T
 
-    def fixed(values: Sequence[float]) -> bytes:
+    def fixed(values: np.ndarray) -> bytes:
         return b"".join(struct.pack(">i", round(float(value) * 65536)) for value in values)
 
     curve = b"curv" + bytes(4) + struct.pack(">IH", 1, round(256 / gamma)) + bytes(2)

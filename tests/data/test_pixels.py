@@ -5,7 +5,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -109,7 +109,7 @@ def test_every_mode_that_a_format_takes_is_its_color(kind: str) -> None:
     assert written
 
 
-def tiff(values: np.ndarray, photometric: int = 1, sample_format: int = 1, order: str = "<") -> bytes:
+def tiff(values: np.ndarray, photometric: int = 1, sample_format: int = 1, order: Literal["<", ">"] = "<") -> bytes:
     """A TIFF of one sample a pixel, uncompressed."""
     data = values.astype(values.dtype.newbyteorder(order)).tobytes()
     height, width = values.shape
@@ -142,9 +142,9 @@ DEPTHS: list[tuple[str, bytes, int | str]] = [
         "floats from 3.7 to 3.7, neither",
     ),
     ("float, large", tiff(flat(1e9, np.float32), sample_format=FLOAT), "holds floats from 1e"),
-    ("float -1..1", tiff(np.float32([[-1, 1]]), sample_format=FLOAT), "floats from -1 to 1"),
-    ("float, NaN", tiff(np.float32([[np.nan, 1]]), sample_format=FLOAT), "not finite"),
-    ("float, inf", tiff(np.float32([[np.inf, 1]]), sample_format=FLOAT), "not finite"),
+    ("float -1..1", tiff(np.array([[-1, 1]], np.float32), sample_format=FLOAT), "floats from -1 to 1"),
+    ("float, NaN", tiff(np.array([[np.nan, 1]], np.float32), sample_format=FLOAT), "not finite"),
+    ("float, inf", tiff(np.array([[np.inf, 1]], np.float32), sample_format=FLOAT), "not finite"),
     ("int32 of 8 bits", tiff(flat(128, np.int32), sample_format=INT), 128),
     ("uint32 of 8 bits", tiff(flat(128, np.uint32)), 128),
     ("int32 of 16 bits", tiff(flat(32896, np.int32), sample_format=INT), 128),
@@ -152,11 +152,15 @@ DEPTHS: list[tuple[str, bytes, int | str]] = [
     ("int32 of 10 bits", tiff(flat(512, np.int32), sample_format=INT), "32-bit integers from 512 to 512, neither"),
     ("int32, large", tiff(flat(2**30, np.int32), sample_format=INT), "what is white is not known"),
     ("uint32, large", tiff(flat(2**31 + 5, np.uint32)), "what is white is not known"),
-    ("int32, negative", tiff(np.int32([[-5, 100]]), sample_format=INT), "from -5 to 100"),
+    ("int32, negative", tiff(np.array([[-5, 100]], np.int32), sample_format=INT), "from -5 to 100"),
     ("int16", tiff(flat(16384, np.int16), sample_format=INT), 128),
     ("int16, big-endian", tiff(flat(16384, np.int16), sample_format=INT, order=">"), 128),
     ("int16 of 8 bits", tiff(flat(128, np.int16), sample_format=INT), 128),
-    ("int16, negative", tiff(np.int16([[-1000, 100]]), sample_format=INT), "signed 16-bit integers from -1000 to 100"),
+    (
+        "int16, negative",
+        tiff(np.array([[-1000, 100]], np.int16), sample_format=INT),
+        "signed 16-bit integers from -1000 to 100",
+    ),
     ("int8, negative", tiff(flat(-1, np.int8), sample_format=INT), "signed 8-bit"),
     ("uint16", tiff(flat(32896, np.uint16)), 128),
     ("uint16, big-endian", tiff(flat(32896, np.uint16), order=">"), 128),
@@ -283,7 +287,7 @@ def test_transparent_pixels_show_the_background(make: Callable[[], bytes], opaqu
     assert_near(found[1], opaque, 3)  # type: ignore[arg-type]
 
 
-WITH_PROFILES = {
+WITH_PROFILES: dict[str, dict[str, Any]] = {
     "PNG": {},
     "JPEG": {"quality": 100, "subsampling": 0},
     "TIFF": {},
