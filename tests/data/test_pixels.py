@@ -356,6 +356,29 @@ def cmyk_profile() -> bytes:
     return header + table + white + lut
 
 
+def signalling(kind: str, primaries: int, transfer: int) -> bytes:
+    picture = Image.new("RGB", (SIDE, SIDE), ORANGE)
+    if kind == "PNG":
+        content = saved(picture, "PNG")
+        return content[:33] + chunk(b"cICP", bytes([primaries, transfer, 0, 1])) + content[33:]
+    content = bytearray(saved(picture, "AVIF", **WITH_PROFILES["AVIF"]))
+    at = content.index(b"colrnclx") + 8
+    content[at : at + 4] = struct.pack(">HH", primaries, transfer)
+    return bytes(content)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "AVIF"])
+def test_what_a_picture_signals_by_numbers_counts(kind: str) -> None:
+    stored = np.array(ORANGE) / 255
+    light = np.where(stored <= 0.04045, stored / 12.92, ((stored + 0.055) / 1.055) ** 2.4)
+    assert_near(color_of(signalling(kind, 1, 13)), ORANGE, 4)
+    assert_near(color_of(signalling(kind, 12, 13)), encode_srgb(P3_TO_SRGB @ light), 5)
+    assert color_of(signalling(kind, 9, 1))[0] > ORANGE[0] + 20
+    for transfer in (16, 18):
+        with pytest.raises(UserError, match="is HDR"):
+            decode_picture(signalling(kind, 9, transfer), "white")
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
 def test_a_cmyk_picture_goes_through_its_profile(kind: str) -> None:
     for inks, lightness in (((0, 0, 0, 0), 255), ((255, 0, 0, 0), 119)):
