@@ -33,7 +33,7 @@ from aaa.data.reuse import EarlierRows, Stored
 from aaa.encoders.prompts import normalised
 from aaa.encoders.protocols import VAE, NormalisesLatents, TextEncoder
 from aaa.encoders.statistics import Moments
-from aaa.encoders.words import WordEmbedding, without_spaces
+from aaa.encoders.words import WordEmbedding
 from aaa.errors import UserError
 from aaa.tracking.console import display
 
@@ -204,8 +204,7 @@ def _encode_all(
     if horizontal_flip:
         jobs += [(index, True) for index in range(len(source)) if source[index].split != "validation"]
     problems: list[str] = []
-    encoded = reused = cut_prompts = empty_prompts = spaceless = 0
-    findings = Findings()
+    findings = Findings(text_encoder.max_length, isinstance(text_encoder, WordEmbedding))
     moments = Moments() if isinstance(vae, NormalisesLatents) and vae.statistics is None else None
     empty, lengths = text_encoder.encode([""])
     writer.write_empty_prompt(empty, max(lengths))
@@ -235,48 +234,31 @@ def _encode_all(
             )
             if moments is not None:
                 moments.add(latents)
-            encoded += len(batch)
-            reused += sum(isinstance(item.found, Stored) for item in batch)
-            cut_prompts += sum(tokens > text_encoder.max_length for tokens in prompt_tokens)
-            empty_prompts += sum(not record.prompt.strip() for record in records)
+            findings.add(records, prompt_tokens, sum(isinstance(item.found, Stored) for item in batch))
             for item in batch:
                 findings.note(item.notices, item.record.key)
-            if isinstance(text_encoder, WordEmbedding):
-                spaceless += sum(without_spaces(prompt) for record in records for prompt in record.prompts)
+    _raise_or_warn(problems, len(jobs), skip_unreadable)
+    if not findings.encoded:
+        raise UserError("The data set is empty: there is no record that can be read, and training needs at least one.")
+    findings.say()
+    if moments is not None:
+        writer.statistics = moments.statistics()
+    seconds = time.monotonic() - began
+    return CacheBuild(findings.encoded, findings.reused, len(problems), findings.cut_prompts, seconds)
+
+
+def _raise_or_warn(problems: Sequence[str], total: int, skip_unreadable: bool) -> None:
     if problems and not skip_unreadable:
         listed = "\n  ".join(problems[:LISTED_PROBLEMS])
         more = f"\n  ... and {len(problems) - LISTED_PROBLEMS} more" if len(problems) > LISTED_PROBLEMS else ""
         raise UserError(
-            f"{len(problems)} of {len(jobs)} records cannot be read:\n  {listed}{more}\n"
+            f"{len(problems)} of {total} records cannot be read:\n  {listed}{more}\n"
             "Mend them, or go on without them with data.skip_unreadable=true."
         )
     if problems:
         logger.warning(
-            "Going on without %d of %d records that cannot be read, e.g. %s", len(problems), len(jobs), problems[0]
+            "Going on without %d of %d records that cannot be read, e.g. %s", len(problems), total, problems[0]
         )
-    if not encoded:
-        raise UserError("The data set is empty: there is no record that can be read, and training needs at least one.")
-    if reused:
-        logger.info("Of %d records %d were encoded already and taken over.", encoded, reused)
-    if cut_prompts:
-        logger.warning(
-            "%d of %d prompts are longer than %d tokens and were cut; encoder.max_prompt_tokens=N keeps more.",
-            cut_prompts,
-            encoded,
-            text_encoder.max_length,
-        )
-    if spaceless:
-        logger.warning(
-            "%d prompts are in a script without spaces, of which text_encoder=words takes every character for a word. "
-            "A language model (text_encoder=qwen3) knows their words.",
-            spaceless,
-        )
-    findings.warn(encoded)
-    if empty_prompts:
-        logger.warning("%d of %d records have an empty prompt.", empty_prompts, encoded)
-    if moments is not None:
-        writer.statistics = moments.statistics()
-    return CacheBuild(encoded, reused, len(problems), cut_prompts, time.monotonic() - began)
 
 
 def _encode(batch: Sequence[_Item], vae: VAE, text_encoder: TextEncoder, dtype: torch.dtype) -> list[Stored]:

@@ -1,8 +1,9 @@
 """Colours as a screen shows them: a picture with a colour profile is brought to sRGB.
 
-What counts is what browsers look at: an ICC profile in the file, whatever its format; in a PNG without one its gAMA
-chunk, with the primaries of cHRM, unless an sRGB chunk stands beside. PNG's cICP and EXIF's colour space are not looked
-at. Lab says itself which colours it means. CMYK without a profile is converted by Pillow's plain formula.
+What counts is what browsers look at: an ICC profile in the file, whatever its format; the primaries that a PNG (cICP)
+or an AVIF without a profile (nclx) signals, HDR being refused; in a PNG with none of them its gAMA chunk, with the
+primaries of cHRM, unless an sRGB chunk stands beside. EXIF's colour space is not looked at. Lab says itself which
+colours it means. CMYK without a profile is converted by Pillow's plain formula.
 """
 
 import io
@@ -15,6 +16,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageChops, ImageCms
 
+from aaa.errors import UserError
+
 logger = logging.getLogger(__name__)
 
 UNUSABLE = "a colour profile that cannot be used, and are taken as sRGB"
@@ -22,6 +25,14 @@ FOREIGN = "a colour profile that is not for their kind of pixels, and are taken 
 MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}  # spaces of profiles, and the modes of their pictures
 SRGB = ImageCms.createProfile("sRGB")
 SRGB_GAMMA, SRGB_PRIMARIES = 1 / 2.2, (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
+# Primaries of wide spaces and transfers of HDR, by their numbers in ITU-T H.273.
+WIDE = {
+    9: (0.3127, 0.329, 0.708, 0.292, 0.17, 0.797, 0.131, 0.046),
+    12: (0.3127, 0.329, 0.68, 0.32, 0.265, 0.69, 0.15, 0.06),
+}
+HDR = {16: "PQ", 18: "HLG"}
+SRGB_CURVE = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)  # parameters of ICC's third kind of curve
+SIGNALLED_WITHIN = 4096  # bytes from the start
 BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
 D50 = np.array([0.9642, 1.0, 0.8249])
 
@@ -47,6 +58,26 @@ def to_srgb(picture: Image.Image) -> tuple[Image.Image, str | None]:
         return plain, UNUSABLE
 
 
+def signalled_profile(content: bytes, kind: str | None) -> bytes | None:
+    """The profile of the wide space that a PNG or an AVIF signals by numbers, None if it signals none.
+
+    Raises:
+        UserError: if it is HDR, whose white is not that of other pictures.
+    """
+    if kind == "PNG":
+        at = content.find(b"cICP", 0, max(content.find(b"IDAT"), 0))
+        numbers = content[at + 4 : at + 6]
+    else:
+        at = content.find(b"colrnclx", 0, SIGNALLED_WITHIN)
+        numbers = content[at + 9 : at + 12 : 2]
+    if at < 0 or kind not in ("PNG", "AVIF") or len(numbers) < 2:
+        return None
+    primaries, transfer = numbers
+    if transfer in HDR:
+        raise UserError(f"is HDR ({HDR[transfer]}), a kind whose white is not known. Save it with the usual range")
+    return matrix_profile(None, WIDE[primaries]) if primaries in WIDE else None
+
+
 def _is_grey(picture: Image.Image) -> bool:
     red, green, blue = picture.split()
     return not any(ImageChops.difference(red, other).getbbox() for other in (green, blue))
@@ -56,7 +87,7 @@ def _converted(picture: Image.Image, mode: str) -> Image.Image:
     return picture if picture.mode == mode else picture.convert(mode)
 
 
-def _profile_of(info: Mapping[str, Any]) -> bytes | None:
+def _profile_of(info: Mapping[Any, Any]) -> bytes | None:
     if profile := info.get("icc_profile"):
         return bytes(profile)
     gamma = info.get("gamma")
@@ -86,11 +117,11 @@ def _transform(profile: bytes) -> tuple[str, ImageCms.ImageCmsTransform | None]:
     return space, transform if np.abs(change).max() > 1 else None
 
 
-def matrix_profile(gamma: float, primaries: Sequence[float]) -> bytes:
+def matrix_profile(gamma: float | None, primaries: Sequence[float]) -> bytes:
     """An ICC profile of an RGB space.
 
     Args:
-        gamma: as PNG counts it: a stored number is the light to this power.
+        gamma: as PNG counts it: a stored number is the light to this power; None for sRGB's curve.
         primaries: x and y of white, red, green and blue.
     """
 
@@ -102,10 +133,13 @@ def matrix_profile(gamma: float, primaries: Sequence[float]) -> bytes:
     adapt = np.linalg.inv(BRADFORD) @ np.diag((BRADFORD @ D50) / (BRADFORD @ white)) @ BRADFORD
     columns = (adapt @ corners @ np.diag(np.linalg.solve(corners, white))).T
 
-    def fixed(values: Sequence[float]) -> bytes:
+    def fixed(values: np.ndarray) -> bytes:
         return b"".join(struct.pack(">i", round(float(value) * 65536)) for value in values)
 
-    curve = b"curv" + bytes(4) + struct.pack(">IH", 1, round(256 / gamma)) + bytes(2)
+    if gamma is None:
+        curve = b"para" + bytes(4) + struct.pack(">HH", 3, 0) + fixed(np.array(SRGB_CURVE))
+    else:
+        curve = b"curv" + bytes(4) + struct.pack(">IH", 1, round(256 / gamma)) + bytes(2)
     tags = {b"wtpt": b"XYZ " + bytes(4) + fixed(D50)}
     for name, column in zip((b"r", b"g", b"b"), columns, strict=True):
         tags |= {name + b"XYZ": b"XYZ " + bytes(4) + fixed(column), name + b"TRC": curve}

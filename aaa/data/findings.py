@@ -1,26 +1,74 @@
-"""What a build found out about pictures that were read: each thing said once, with how many and which."""
+"""What a build found out about its records: each thing said once, with how many and which."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from aaa.data.cache import CachedRecord
+from aaa.encoders.words import without_spaces
 
 logger = logging.getLogger(__name__)
 
 LISTED = 3
 
 
+@dataclass
 class Findings:
-    """Collects what is known of records."""
+    """Counts over the records of a build.
 
-    def __init__(self) -> None:
-        self._keys: dict[str, dict[str, None]] = {}
+    Attributes:
+        max_length: tokens of a prompt that the text encoder keeps.
+        by_words: whether the text encoder knows no more of a language than where its words end.
+        encoded: records so far.
+        reused: those that earlier caches held.
+        cut_prompts: prompts with more tokens.
+        empty_prompts: records whose first prompt is empty.
+        spaceless_prompts: prompts in a script without spaces between words.
+    """
 
-    def note(self, things: Iterable[str], key: str) -> None:
+    max_length: int
+    by_words: bool
+    encoded: int = 0
+    reused: int = 0
+    cut_prompts: int = 0
+    empty_prompts: int = 0
+    spaceless_prompts: int = 0
+    _keys: dict[str, dict[str, None]] = field(default_factory=dict)
+
+    def add(self, records: Sequence[CachedRecord], prompt_tokens: Iterable[int], reused: int) -> None:
+        """Count records, with the tokens of each of their prompts, and how many of them an earlier cache held."""
+        self.encoded += len(records)
+        self.reused += reused
+        self.cut_prompts += sum(tokens > self.max_length for tokens in prompt_tokens)
+        self.empty_prompts += sum(not record.prompt.strip() for record in records)
+        if self.by_words:
+            said = (prompt for record in records if not record.flipped for prompt in record.prompts)
+            self.spaceless_prompts += sum(without_spaces(prompt) for prompt in said)
+
+    def note(self, notices: Iterable[str], key: str) -> None:
         """Keep that the picture of the record with this key has these things."""
-        for thing in things:
-            self._keys.setdefault(thing, {})[key] = None
+        for notice in notices:
+            self._keys.setdefault(notice, {})[key] = None
 
-    def warn(self, total: int) -> None:
-        """Log each thing once; `total` is the number of records."""
-        for thing, keys in self._keys.items():
+    def say(self) -> None:
+        """Log what there is to say."""
+        if self.reused:
+            logger.info("Of %d records %d were encoded already and taken over.", self.encoded, self.reused)
+        if self.cut_prompts:
+            logger.warning(
+                "%d of %d prompts are longer than %d tokens and were cut; encoder.max_prompt_tokens=N keeps more.",
+                self.cut_prompts,
+                self.encoded,
+                self.max_length,
+            )
+        if self.spaceless_prompts:
+            logger.warning(
+                "%d prompts are in a script without spaces, of which text_encoder=words takes every character for a "
+                "word. A language model (text_encoder=qwen3) knows their words.",
+                self.spaceless_prompts,
+            )
+        for notice, keys in self._keys.items():
             first = ", ".join(list(keys)[:LISTED])
-            logger.warning("Of %d records the pictures of %d have %s, e.g. %s", total, len(keys), thing, first)
+            logger.warning("Of %d records the pictures of %d have %s, e.g. %s", self.encoded, len(keys), notice, first)
+        if self.empty_prompts:
+            logger.warning("%d of %d records have an empty prompt.", self.empty_prompts, self.encoded)

@@ -9,7 +9,7 @@ import torch
 from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from aaa.data.color_profiles import to_srgb
+from aaa.data.color_profiles import signalled_profile, to_srgb
 from aaa.data.pixel_depth import is_deep, to_eight_bits
 from aaa.errors import UserError, reason
 
@@ -51,6 +51,9 @@ def decode_picture(content: bytes, background_color: str) -> Image.Image:
         with Image.open(io.BytesIO(content)) as picture:
             if picture.width * picture.height > MAX_PIXELS:
                 raise UserError(f"{picture.width} x {picture.height} pixels: a decompression bomb, or far too large")
+            signalled = signalled_profile(content, picture.format)
+            if signalled is not None and (picture.format == "PNG" or "icc_profile" not in picture.info):
+                picture.info["icc_profile"] = signalled
             return as_rgb(picture, background_color)
     except UserError:
         raise

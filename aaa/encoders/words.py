@@ -11,18 +11,12 @@ from torch import Tensor
 from aaa.encoders.prompts import normalised
 from aaa.errors import UserError
 
-# Scripts whose words have no spaces between them: blocks of Unicode, first and last character.
-BRAHMIC = (
-    "\u0e00\u0eff",
-    "\u1000\u109f",
-    "\u1780\u17ff",
-    "\u1950\u1aaf",
-    "\ua9e0\ua9ff",
-    "\uaa60\uaadf",
-)  # Thai to Tai Viet
-CHINESE = ("\u3400\u4dbf", "\u4e00\u9fff", "\uf900\ufaff", "\U00020000\U0003ffff", "\u3005\u3007", "\u3100\u312f")
-JAPANESE = ("\u3041\u30fa", "\u30fc\u30ff", "\u31a0\u31bf", "\u31f0\u31ff", "\uff66\uff9f")
-OTHERS = ("\ua000\ua4cf",)  # Yi
+# Scripts whose words have no spaces between them, as blocks of Unicode; the first are those from Thai to Tai Viet.
+BRAHMIC = ("\u0e00-\u0eff", "\u1000-\u109f", "\u1780-\u17ff", "\u1950-\u1aaf", "\ua9e0-\ua9ff", "\uaa60-\uaadf")
+CHINESE = ("\u3400-\u4dbf", "\u4e00-\u9fff", "\uf900-\ufaff", "\U00020000-\U0003ffff", "\u3005-\u3007", "\u3100-\u312f")
+JAPANESE = ("\u3041-\u30fa", "\u30fc-\u30ff", "\u31a0-\u31bf", "\u31f0-\u31ff", "\uff66-\uff9f")
+OTHERS = ("\ua000-\ua4cf",)  # Yi
+KANA_MARKS = "\u3099-\u309a"
 JOINERS = "\u1039\u17d2\u1a60"  # write the next consonant below the one before
 INVISIBLE = re.compile("[\u00ad\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")  # hyphens and directions
 ZERO_WIDTH_SPACE = "\u200b"
@@ -30,14 +24,13 @@ ZERO_WIDTH_SPACE = "\u200b"
 
 def _without_spaces() -> tuple[str, str]:
     """The letters of those scripts and the marks above and below them, each as the inside of a class of `re`."""
-    blocks = [*BRAHMIC, *CHINESE, *JAPANESE, *OTHERS]
     marks = "".join(
         chr(code)
-        for first, last in (*BRAHMIC, "\u3099\u309a")
-        for code in range(ord(first), ord(last) + 1)
+        for block in (*BRAHMIC, KANA_MARKS)
+        for code in range(ord(block[0]), ord(block[-1]) + 1)
         if unicodedata.category(chr(code)).startswith("M")
     )
-    return "".join(f"{first}-{last}" for first, last in blocks), marks
+    return "".join((*BRAHMIC, *CHINESE, *JAPANESE, *OTHERS)), marks
 
 
 LETTERS, MARKS = _without_spaces()

@@ -5,7 +5,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -109,7 +109,7 @@ def test_every_mode_that_a_format_takes_is_its_color(kind: str) -> None:
     assert written
 
 
-def tiff(values: np.ndarray, photometric: int = 1, sample_format: int = 1, order: str = "<") -> bytes:
+def tiff(values: np.ndarray, photometric: int = 1, sample_format: int = 1, order: Literal["<", ">"] = "<") -> bytes:
     """A TIFF of one sample a pixel, uncompressed."""
     data = values.astype(values.dtype.newbyteorder(order)).tobytes()
     height, width = values.shape
@@ -142,9 +142,9 @@ DEPTHS: list[tuple[str, bytes, int | str]] = [
         "floats from 3.7 to 3.7, neither",
     ),
     ("float, large", tiff(flat(1e9, np.float32), sample_format=FLOAT), "holds floats from 1e"),
-    ("float -1..1", tiff(np.float32([[-1, 1]]), sample_format=FLOAT), "floats from -1 to 1"),
-    ("float, NaN", tiff(np.float32([[np.nan, 1]]), sample_format=FLOAT), "not finite"),
-    ("float, inf", tiff(np.float32([[np.inf, 1]]), sample_format=FLOAT), "not finite"),
+    ("float -1..1", tiff(np.array([[-1, 1]], np.float32), sample_format=FLOAT), "floats from -1 to 1"),
+    ("float, NaN", tiff(np.array([[np.nan, 1]], np.float32), sample_format=FLOAT), "not finite"),
+    ("float, inf", tiff(np.array([[np.inf, 1]], np.float32), sample_format=FLOAT), "not finite"),
     ("int32 of 8 bits", tiff(flat(128, np.int32), sample_format=INT), 128),
     ("uint32 of 8 bits", tiff(flat(128, np.uint32)), 128),
     ("int32 of 16 bits", tiff(flat(32896, np.int32), sample_format=INT), 128),
@@ -152,11 +152,15 @@ DEPTHS: list[tuple[str, bytes, int | str]] = [
     ("int32 of 10 bits", tiff(flat(512, np.int32), sample_format=INT), "32-bit integers from 512 to 512, neither"),
     ("int32, large", tiff(flat(2**30, np.int32), sample_format=INT), "what is white is not known"),
     ("uint32, large", tiff(flat(2**31 + 5, np.uint32)), "what is white is not known"),
-    ("int32, negative", tiff(np.int32([[-5, 100]]), sample_format=INT), "from -5 to 100"),
+    ("int32, negative", tiff(np.array([[-5, 100]], np.int32), sample_format=INT), "from -5 to 100"),
     ("int16", tiff(flat(16384, np.int16), sample_format=INT), 128),
     ("int16, big-endian", tiff(flat(16384, np.int16), sample_format=INT, order=">"), 128),
     ("int16 of 8 bits", tiff(flat(128, np.int16), sample_format=INT), 128),
-    ("int16, negative", tiff(np.int16([[-1000, 100]]), sample_format=INT), "signed 16-bit integers from -1000 to 100"),
+    (
+        "int16, negative",
+        tiff(np.array([[-1000, 100]], np.int16), sample_format=INT),
+        "signed 16-bit integers from -1000 to 100",
+    ),
     ("int8, negative", tiff(flat(-1, np.int8), sample_format=INT), "signed 8-bit"),
     ("uint16", tiff(flat(32896, np.uint16)), 128),
     ("uint16, big-endian", tiff(flat(32896, np.uint16), order=">"), 128),
@@ -283,7 +287,7 @@ def test_transparent_pixels_show_the_background(make: Callable[[], bytes], opaqu
     assert_near(found[1], opaque, 3)  # type: ignore[arg-type]
 
 
-WITH_PROFILES = {
+WITH_PROFILES: dict[str, dict[str, Any]] = {
     "PNG": {},
     "JPEG": {"quality": 100, "subsampling": 0},
     "TIFF": {},
@@ -350,6 +354,29 @@ def cmyk_profile() -> bytes:
     header = struct.pack(">I4sI4s4s4s", 176 + len(lut), bytes(4), 0x02400000, b"prtr", b"CMYK", b"Lab ")
     header += struct.pack(">6H", 2024, 1, 1, 0, 0, 0) + b"acsp" + bytes(28) + white[8:] + bytes(48)
     return header + table + white + lut
+
+
+def signalling(kind: str, primaries: int, transfer: int) -> bytes:
+    picture = Image.new("RGB", (SIDE, SIDE), ORANGE)
+    if kind == "PNG":
+        content = saved(picture, "PNG")
+        return content[:33] + chunk(b"cICP", bytes([primaries, transfer, 0, 1])) + content[33:]
+    content = bytearray(saved(picture, "AVIF", **WITH_PROFILES["AVIF"]))
+    at = content.index(b"colrnclx") + 8
+    content[at : at + 4] = struct.pack(">HH", primaries, transfer)
+    return bytes(content)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "AVIF"])
+def test_what_a_picture_signals_by_numbers_counts(kind: str) -> None:
+    stored = np.array(ORANGE) / 255
+    light = np.where(stored <= 0.04045, stored / 12.92, ((stored + 0.055) / 1.055) ** 2.4)
+    assert_near(color_of(signalling(kind, 1, 13)), ORANGE, 4)
+    assert_near(color_of(signalling(kind, 12, 13)), encode_srgb(P3_TO_SRGB @ light), 5)
+    assert color_of(signalling(kind, 9, 1))[0] > ORANGE[0] + 20
+    for transfer in (16, 18):
+        with pytest.raises(UserError, match="is HDR"):
+            decode_picture(signalling(kind, 9, transfer), "white")
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "TIFF"])

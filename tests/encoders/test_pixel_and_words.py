@@ -1,5 +1,6 @@
 import re
 import unicodedata
+from typing import Literal
 
 import pytest
 import torch
@@ -60,7 +61,7 @@ def test_words_of_scripts_with_spaces_are_what_they_always_were(text: str) -> No
 
 
 @given(st.text(st.characters(exclude_categories=[])), st.sampled_from(["NFC", "NFD"]))
-def test_a_prompt_has_one_form(text: str, form: str) -> None:
+def test_a_prompt_has_one_form(text: str, form: Literal["NFC", "NFD"]) -> None:
     once = normalised(text)
     assert normalised(once) == once == normalised(unicodedata.normalize(form, once))
     once.encode()
