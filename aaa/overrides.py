@@ -286,7 +286,7 @@ def _described(schema: type, prefix: str = "") -> Iterator[tuple[str, str]]:
     hints = get_type_hints(schema)
     for f in fields(schema):
         of_type, key = hints[f.name], f"{prefix}{f.name}"
-        if is_dataclass(of_type):
+        if isinstance(of_type, type) and is_dataclass(of_type):
             yield key, ANY
             for part in [of_type, *of_type.__subclasses__()]:
                 yield from _described(part, f"{key}.")

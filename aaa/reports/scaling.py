@@ -82,7 +82,7 @@ def draw_scaling(runs: Sequence[Run], path: Path) -> list[str]:
         xs, losses, names = ([point[place] for point in found] for place in range(3))
         axis.scatter(xs, losses, zorder=3)
         for x, loss, name in zip(xs, losses, names, strict=True):
-            axis.annotate(plot_label(name), (x, loss), textcoords="offset points", xytext=(5, 5), fontsize="small")
+            axis.annotate(plot_label(str(name)), (x, loss), textcoords="offset points", xytext=(5, 5), fontsize="small")
         axis.set(xscale="log", yscale="log", xlabel=label, ylabel="validation loss" if key == "parameters" else "")
         axis.grid(alpha=0.3, which="both")
         if len(set(xs)) >= LEAST:

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -18,7 +19,7 @@ from aaa.run.starting_weights import inherited_statistics, start_from
 from aaa.training.checkpoint import save_weights
 
 NUMBERS = DiTNumbers(32, 1, 2, 12, 16, 3.0, 4)
-CONFIG = {
+CONFIG: dict[str, Any] = {
     "model": {"dim": 32, "depth": 1, "heads": 2, "in_channels": 12, "text_dim": 16, "position_grid": 4},
     "encoder": {
         "vae": {"_target_": "aaa.encoders.pixel.PixelVAE", "latent_mean": [0.5], "latent_std": [2.0]},
