@@ -4,16 +4,19 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from PIL import Image
 from rich.console import Console
 
+from aaa.compare import watch
 from aaa.errors import UserError
 from aaa.reports.curves import draw_curves
 from aaa.reports.heat_map import draw_heat_map, two_settings
-from aaa.reports.runs import differing_keys, read_runs
+from aaa.reports.runs import Run, differing_keys, read_runs
 from aaa.reports.scaling import draw_scaling, fit_power_law
 from aaa.reports.table import as_rows, comparison
 from tests.reports.made_up_runs import make_runs
@@ -99,20 +102,45 @@ def test_rows_are_for_other_programs(sweep: Path) -> None:
 
 
 def test_runs_that_go_on_can_be_watched(sweep: Path) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-m", "aaa.compare", str(sweep), "--watch"],
-        stdout=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"COLUMNS": "200", "FORCE_COLOR": "1"},
-    ) as process:
-        time.sleep(3)
+    shown = sweep.parent / "shown"
+    with (
+        shown.open("w") as file,
+        subprocess.Popen(
+            [sys.executable, "-m", "aaa.compare", str(sweep), "--watch"],
+            stdout=file,
+            env=os.environ | {"COLUMNS": "200", "FORCE_COLOR": "1"},
+        ) as process,
+    ):
+
+        def wait_for(text: str) -> None:
+            deadline = time.monotonic() + 300
+            while text not in shown.read_text():
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+
+        wait_for("2 runs")
         make_run(sweep / "2", 3.0, [0.2])
-        time.sleep(3)
+        wait_for("3 runs")
         process.send_signal(signal.SIGINT)
-        out, _ = process.communicate(timeout=20)
-    assert process.returncode == 130
-    assert "2 runs" in out
-    assert "3 runs" in out
+        assert process.wait(timeout=300) == 130
+
+
+def test_ctrl_c_ends_the_watching_whoever_swallows_exceptions(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it may come within an import or a finalizer."""
+    before = signal.getsignal(signal.SIGINT)
+
+    def swallowing(paths: Sequence[Path]) -> list[Run]:
+        with suppress(BaseException):
+            os.kill(os.getpid(), signal.SIGINT)
+        return read_runs(paths)
+
+    monkeypatch.setattr("aaa.reports.runs.read_runs", swallowing)
+    try:
+        with pytest.raises(SystemExit, match="130"):
+            watch([sweep])
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_power_law_is_found_with_its_uncertainty(tmp_path: Path) -> None:
