@@ -3,10 +3,12 @@
 import argparse
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING
 
 from aaa.errors import UserError
@@ -15,7 +17,8 @@ from aaa.printed import harmless, print_anything
 if TYPE_CHECKING:
     from aaa.reports.runs import Run
 
-WATCH_SECONDS = 2.0
+WATCH_SECONDS = 2.0  # from one look at the runs to the next
+POLL_SECONDS = 0.1  # from one look for Ctrl-C to the next
 
 
 def main() -> None:
@@ -85,7 +88,19 @@ def compare(arguments: argparse.Namespace) -> None:
 
 
 def watch(paths: Sequence[Path]) -> None:
-    """Show the table until it is left with Ctrl-C."""
+    """Show the table until it is left with Ctrl-C.
+
+    The signal is only noted when it comes: as an exception it could come up within an import or a finalizer, which
+    swallow it. A second one ends the process at once.
+    """
+    noted: list[int] = []
+
+    def note(signum: int, _frame: FrameType | None) -> None:
+        if noted:
+            os._exit(128 + signum)
+        noted.append(signum)
+
+    signal.signal(signal.SIGINT, note)
     from rich.live import Live
 
     from aaa.reports.runs import read_runs
@@ -93,10 +108,14 @@ def watch(paths: Sequence[Path]) -> None:
 
     # No thread draws it: one would be left behind by `| head`, or hold the terminal when Ctrl-C comes.
     with Live(comparison(read_runs(paths)), auto_refresh=False) as live:
-        while True:
-            live.refresh()
-            time.sleep(WATCH_SECONDS)
-            live.update(comparison(read_runs(paths)))
+        live.refresh()
+        looked = time.monotonic()
+        while not noted:
+            time.sleep(POLL_SECONDS)
+            if time.monotonic() - looked >= WATCH_SECONDS and not noted:
+                live.update(comparison(read_runs(paths)), refresh=True)
+                looked = time.monotonic()
+    sys.exit(128 + noted[0])
 
 
 def _write_csv(runs: "list[Run]", path: Path) -> None:

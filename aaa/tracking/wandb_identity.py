@@ -39,6 +39,8 @@ def identify(run: "RunInfo") -> Identity:
     `WANDB_RUN_ID`, a new one. One that is another run's is not taken: a copy of a run folder, a second run with the
     same `WANDB_RUN_ID` and the runs of a sweep get ids of their own, with a warning.
     """
+    if (wish := os.environ.get("WANDB_RESUME", "")) not in ("", "allow"):
+        logger.warning("WANDB_RESUME=%s has no effect: the run folder says which run on W&B it is.", wish)
     name = os.environ.get("WANDB_NAME")
     if name and run.group is not None:  # one name for all runs of a sweep: what they differ in stays
         name += run.name.removeprefix(str(run.config.get("name", "")))

@@ -125,10 +125,11 @@ class WandbLogger:
         newer = {flush: FLUSH_SECONDS} if flush in wandb.Settings.model_fields else {}
         about = {key: value for key, value in run.environment.items() if key not in ("git", "earlier", "variables")}
         # Under `wandb agent` these are the sweep's, and W&B would warn of any other.
-        place = {} if os.environ.get("WANDB_SWEEP_ID") else {"project": self.project, "entity": self.entity}
+        agents = bool(os.environ.get("WANDB_SWEEP_ID"))
         return wandb.init(
-            **place,
-            id=None if os.environ.get("WANDB_SWEEP_ID") else identity.id,
+            project=None if agents else self.project,
+            entity=None if agents else self.entity,
+            id=None if agents else identity.id,
             resume="allow",
             mode=mode,  # type: ignore[arg-type]
             dir=os.environ.get("WANDB_DIR", str(run.folder)),

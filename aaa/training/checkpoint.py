@@ -70,7 +70,7 @@ class State:
     unlogged: UnloggedNumbers = field(default_factory=UnloggedNumbers)
     unlooked: list[str] = field(default_factory=list)
     samples: int | None = None
-    flops: float | None = None
+    flops: int | None = None
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ def started(folder: Path, *arguments: str, steps: int = 5, environment: dict[str
     """A run that has taken some steps more than before."""
     before = sum(len(losses(path.parent)) for path in folder.glob("outputs/*/*/metrics.jsonl"))
     run = start(folder, *arguments, environment=environment)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while sum(len(losses(path.parent)) for path in folder.glob("outputs/*/*/metrics.jsonl")) < before + steps:
         assert run.process.is_alive(), run.err.read_text()
         assert time.monotonic() < deadline
@@ -42,7 +42,7 @@ def test_a_signal_saves_and_exits_within_seconds(
     run = started(tmp_path, *COMMAND)
     began = time.monotonic()
     run.signal(number)
-    assert run.wait(30) == code, run.err.read_text()
+    assert run.wait(120) == code, run.err.read_text()
     print(f"{time.monotonic() - began:.2f} s from {number.name} to the exit")
     folder = only_run(tmp_path)
     (checkpoint,) = checkpoints(folder)
@@ -54,18 +54,18 @@ def test_the_same_command_starts_goes_on_and_ends(tmp_path: Path, small_run: Sma
     shutil.copytree(small_run[0].parents[2] / ".cache", tmp_path / ".cache")
     command = ["aaa.train", *SMALL, "trainer.sample_every_steps=0", "logger=none", "resume=auto"]
     first = start(tmp_path, *command)
-    assert first.wait(60) == 0, first.err.read_text()
+    assert first.wait(300) == 0, first.err.read_text()
     again = start(tmp_path, *command)
-    assert again.wait(60) == 0, again.err.read_text()
+    assert again.wait(300) == 0, again.err.read_text()
     assert "is finished: there is nothing left to do" in again.err.read_text()
     run = only_run(tmp_path)
     other = start(tmp_path, *command, "seed=1")
-    assert other.wait(60) == 0, other.err.read_text()
+    assert other.wait(300) == 0, other.err.read_text()
     assert len(list(tmp_path.glob("outputs/*/*"))) == 2
     assert list(losses(run)) == list(range(1, 13))
 
     named = start(tmp_path, *command, f"hydra.run.dir={run}", "seed=2")
-    assert named.wait(60) == 1
+    assert named.wait(300) == 1
     assert "that folder holds a run of another command" in named.err.read_text()
 
 
@@ -79,13 +79,13 @@ def test_slurm_is_asked_to_queue_the_job_again(tmp_path: Path, small_run: SmallR
     slurm = {"SLURM_JOB_ID": "4711", "PATH": f"{scontrol.parent}:{os.environ['PATH']}"}
     run = started(tmp_path, *COMMAND, environment=slurm)
     run.signal(signal.SIGUSR1)
-    assert run.wait(30) == 0, run.err.read_text()
+    assert run.wait(120) == 0, run.err.read_text()
     lines = asked.read_text().splitlines()
     assert lines[0] == "requeue 4711"
     assert lines[1].startswith("step-")  # the run had saved by then
     again = started(tmp_path, *COMMAND, environment=slurm)
     again.signal(signal.SIGTERM)
-    assert again.wait(30) == 143
+    assert again.wait(120) == 143
     steps = list(losses(only_run(tmp_path)))
     assert steps == list(range(1, len(steps) + 1))
 
@@ -95,13 +95,12 @@ def test_a_signal_while_pictures_are_drawn_does_not_wait_for_them(tmp_path: Path
     slow = ["sampling.steps=100000", "trainer.sample_every_steps=6", "trainer.max_steps=12"]
     arguments = [argument for argument in SMALL if not argument.startswith(("sampling.steps", "trainer.sample_every"))]
     run = started(tmp_path, "aaa.train", *arguments, *slow, "logger=none", steps=6)
-    time.sleep(0.5)
     run.signal(signal.SIGTERM)
-    assert run.wait(10) == 143
+    assert run.wait(60) == 143  # to draw them takes many minutes
     folder = only_run(tmp_path)
     assert not list(folder.glob("samples/*"))
     again = start(tmp_path, "aaa.train", f"resume={folder}", "sampling.steps=2")
-    assert again.wait(60) == 0, again.err.read_text()
+    assert again.wait(300) == 0, again.err.read_text()
     assert {path.name for path in folder.glob("samples/*")} >= {"step-00000006.png", "step-00000012.png"}
     assert list(losses(folder)) == list(range(1, 13))
 
@@ -110,11 +109,13 @@ def test_a_signal_while_pictures_are_drawn_does_not_wait_for_them(tmp_path: Path
 def test_eight_processes_that_miss_the_same_cache(tmp_path: Path) -> None:
     command = ["aaa.encode", "data.resolution=16", "data.source.num_records=6000"]
     processes = [start(tmp_path, *command) for _ in range(8)]
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not list(tmp_path.glob(".cache/aaa/*.building/recipe")):
         assert time.monotonic() < deadline
         time.sleep(0.005)
-    time.sleep(1.0)
+    while sum("Another process is building" in process.err.read_text() for process in processes) < 6:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
     (builder,) = [process for process in processes if "Encoding " in process.err.read_text()]
     builder.kill()
     others = [process for process in processes if process is not builder]
@@ -143,7 +144,7 @@ def test_a_second_signal_ends_a_run_at_once(tmp_path: Path, small_run: SmallRun)
     folder = only_run(tmp_path)
     os.kill(run.process.pid or 0, signal.SIGTERM)
     os.kill(run.process.pid or 0, signal.SIGINT)
-    assert run.wait(5) in (128 + signal.SIGINT, 128 + signal.SIGTERM)
+    assert run.wait(60) in (128 + signal.SIGINT, 128 + signal.SIGTERM)
     assert damage(checkpoints(folder)[0]) is None
 
 
@@ -178,7 +179,7 @@ def test_a_job_of_submitit_is_preempted_and_goes_on(tmp_path: Path, small_run: S
         ]
 
     def wait_for(count: int) -> None:
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 300
         while len(steps()) < count:
             assert time.monotonic() < deadline
             time.sleep(0.05)
@@ -210,10 +211,10 @@ def test_a_run_that_was_resumed_can_be_repeated_by_a_sweep(tmp_path: Path, small
     shutil.copytree(small_run[0].parents[2] / ".cache", tmp_path / ".cache")
     shutil.copytree(small_run[0], tmp_path / "run", symlinks=True)
     resumed = start(tmp_path, "aaa.train", "resume=run", "trainer.max_steps=14", environment={"WANDB_MODE": "disabled"})
-    assert resumed.wait(60) == 0, resumed.err.read_text()
+    assert resumed.wait(300) == 0, resumed.err.read_text()
     few = ["trainer.max_steps=3", "trainer.sample_every_steps=0", "evaluation.num_images=1"]
     sweep = start(tmp_path, "aaa.train", "-m", "repeat=run", "seed=0,1", *few, environment={"WANDB_MODE": "disabled"})
-    assert sweep.wait(60) == 0, sweep.err.read_text()
+    assert sweep.wait(300) == 0, sweep.err.read_text()
     first, second = sorted(path.parent for path in tmp_path.glob("outputs/*/*/*/metrics.jsonl"))
     assert losses(first)[1] == losses(tmp_path / "run")[1]
     assert losses(second)[1] != losses(first)[1]

@@ -47,6 +47,7 @@ def test_a_server_that_fails_in_mid_run(tmp_path: Path, small_run: SmallRun, fai
         "trainer.max_steps=300",
         "trainer.validate_every_steps=0",
         "trainer.save_every_steps=0",
+        "logger.init_timeout_seconds=60",  # here it answers, however busy the machine is
     ]
     with (
         wandb_server() as server,

@@ -33,7 +33,9 @@ def test_every_preset_is_listed_here() -> None:
 
 @pytest.mark.parametrize("name", NAMED)
 def test_a_preset_has_about_as_many_parameters_as_its_name_says(name: str) -> None:
-    widths = {"in_channels": 48, "text_dim": 128} if name == "dit_tiny" else {"in_channels": 128, "text_dim": 1024}
+    widths: dict[str, Any] = (
+        {"in_channels": 48, "text_dim": 128} if name == "dit_tiny" else {"in_channels": 128, "text_dim": 1024}
+    )
     with torch.device("meta"):
         model = build_dit(**preset(CONF / "model" / f"{name}.yaml"), **widths, init="torch")
     assert count_parameters(model) == pytest.approx(NAMED[name], rel=0.1)

@@ -4,16 +4,19 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from PIL import Image
 from rich.console import Console
 
+from aaa.compare import watch
 from aaa.errors import UserError
 from aaa.reports.curves import draw_curves
 from aaa.reports.heat_map import draw_heat_map, two_settings
-from aaa.reports.runs import differing_keys, read_runs
+from aaa.reports.runs import Run, differing_keys, read_runs
 from aaa.reports.scaling import draw_scaling, fit_power_law
 from aaa.reports.table import as_rows, comparison
 from tests.reports.made_up_runs import make_runs
@@ -125,6 +128,23 @@ def test_a_watch_ends_when_nobody_reads_it_any_more(sweep: Path) -> None:
         process.stdout.readline()
         process.stdout.close()
         assert process.wait(timeout=100) == 1
+
+
+def test_ctrl_c_ends_the_watching_whoever_swallows_exceptions(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it may come within an import or a finalizer."""
+    before = signal.getsignal(signal.SIGINT)
+
+    def swallowing(paths: Sequence[Path]) -> list[Run]:
+        with suppress(BaseException):
+            os.kill(os.getpid(), signal.SIGINT)
+        return read_runs(paths)
+
+    monkeypatch.setattr("aaa.reports.runs.read_runs", swallowing)
+    try:
+        with pytest.raises(SystemExit, match="130"):
+            watch([sweep])
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_power_law_is_found_with_its_uncertainty(tmp_path: Path) -> None:

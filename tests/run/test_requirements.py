@@ -164,6 +164,8 @@ def test_a_study_is_gone_on_with_for_the_same_question_only(tmp_path: Path, capl
     with caplog.at_level(logging.INFO):
         ask(space, logger__project="other", sweep__show_plan=False)
     assert "The study 'n' goes on: it has 1 trials" in caplog.text
+    different: list[str]
+    changed: dict[str, Any]
     for different, changed, told in (
         (space[:1], {}, "model.depth over choice(2,4) -> None"),
         ([*space, "seed=choice(1,2)"], {}, "seed over None -> choice(1,2)"),
@@ -172,7 +174,7 @@ def test_a_study_is_gone_on_with_for_the_same_question_only(tmp_path: Path, capl
         (space, {"seed": 1}, "seed 0 -> 1"),
     ):
         with pytest.raises(UserError, match=r"is of another question(.|\n)*name=ANOTHER") as refused:
-            ask(different, **changed)
+            ask(different, "minimize", **changed)
         assert told in str(refused.value)
     with pytest.raises(UserError, match="direction minimize -> maximize"):
         ask(space, direction="maximize")

@@ -15,7 +15,19 @@ from aaa.tracking.wandb_identity import WANDB_ID, identify
 from aaa.tracking.wandb_logger import WandbLogger
 from tests.wandb_file import written_offline_run
 
-ENVIRONMENT = ("RUN_ID", "SWEEP_ID", "NAME", "TAGS", "NOTES", "PROJECT", "ENTITY", "RUN_GROUP", "JOB_TYPE", "DIR")
+ENVIRONMENT = (
+    "RUN_ID",
+    "SWEEP_ID",
+    "NAME",
+    "TAGS",
+    "NOTES",
+    "PROJECT",
+    "ENTITY",
+    "RUN_GROUP",
+    "JOB_TYPE",
+    "DIR",
+    "RESUME",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -76,13 +88,15 @@ def test_a_copy_of_a_run_is_another_run_and_a_moved_one_the_same(tmp_path: Path)
 
 
 def test_names_and_tags_of_the_environment_are_joined_with_ours(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("WANDB_NAME", "my name")
+    monkeypatch.setenv("WANDB_RESUME", "never")
     monkeypatch.setenv("WANDB_TAGS", "one, two ,,")
     alone, swept = identify(info(tmp_path / "a")), identify(info(tmp_path / "b", group="g"))
     assert (alone.name, swept.name) == ("my name", "my name depth=2")
     assert alone.tags == ("one", "two")
+    assert "WANDB_RESUME=never has no effect" in caplog.text
 
 
 def test_wandb_itself_has_what_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

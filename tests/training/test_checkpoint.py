@@ -45,6 +45,7 @@ def test_a_checkpoint_holds_everything_under_its_step(tmp_path: Path) -> None:
     assert path == tmp_path / "checkpoints" / "step-00000500"
     assert {file.name for file in path.iterdir()} == {
         "model.safetensors",
+        "settings.json",
         "ema.safetensors",
         "optimizer.pt",
         "state.json",
