@@ -62,7 +62,7 @@ def _explain_config(error: Exception, text: str, config_name: str, config_dir: P
     if isinstance(error, InterpolationKeyError) and "${" in str(Path.cwd()):
         return f"{Path.cwd()}: a run cannot be below a folder with '${{' in its name. Run it elsewhere."
     folders = (CONF, *user_folders(arguments))
-    if match := re.search(r"Could not (?:find|load) '([^']+?)/([^']*?)'", text):
+    if match := re.search(r"Could not (?:find|load) '([^']+)/([^'/]*)'", text):
         return _unknown_option(match[1], match[2], group_options(*folders))
     if (match := re.search(r"Could not override '([^']+)'", text)) and not text.startswith("In '"):
         return _unknown_key(match[1], _valid_keys(config_name, config_dir, arguments))
