@@ -16,17 +16,7 @@ from aaa.tracking.wandb_logger import WandbLogger
 from tests.wandb_file import written_offline_run
 
 ENVIRONMENT = (
-    "RUN_ID",
-    "SWEEP_ID",
-    "NAME",
-    "TAGS",
-    "NOTES",
-    "PROJECT",
-    "ENTITY",
-    "RUN_GROUP",
-    "JOB_TYPE",
-    "DIR",
-    "RESUME",
+    *("RUN_ID", "SWEEP_ID", "NAME", "TAGS", "NOTES", "PROJECT", "ENTITY", "RUN_GROUP", "JOB_TYPE", "DIR", "RESUME"),
 )
 
 
