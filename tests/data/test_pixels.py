@@ -361,10 +361,10 @@ def signalling(kind: str, primaries: int, transfer: int) -> bytes:
     if kind == "PNG":
         content = saved(picture, "PNG")
         return content[:33] + chunk(b"cICP", bytes([primaries, transfer, 0, 1])) + content[33:]
-    content = bytearray(saved(picture, "AVIF", **WITH_PROFILES["AVIF"]))
-    at = content.index(b"colrnclx") + 8
-    content[at : at + 4] = struct.pack(">HH", primaries, transfer)
-    return bytes(content)
+    avif = bytearray(saved(picture, "AVIF", **WITH_PROFILES["AVIF"]))
+    at = avif.index(b"colrnclx") + 8
+    avif[at : at + 4] = struct.pack(">HH", primaries, transfer)
+    return bytes(avif)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "AVIF"])

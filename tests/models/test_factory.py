@@ -37,7 +37,9 @@ def test_a_preset_has_about_as_many_parameters_as_its_name_says(name: str) -> No
         {"in_channels": 48, "text_dim": 128} if name == "dit_tiny" else {"in_channels": 128, "text_dim": 1024}
     )
     with torch.device("meta"):
-        model = build_dit(**preset(CONF / "model" / f"{name}.yaml"), **widths, init="torch")
+        model = build_dit(
+            **preset(CONF / "model" / f"{name}.yaml"), in_channels=channels, text_dim=text_dim, init="torch"
+        )
     assert count_parameters(model) == pytest.approx(NAMED[name], rel=0.1)
 
 
