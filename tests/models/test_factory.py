@@ -33,9 +33,7 @@ def test_every_preset_is_listed_here() -> None:
 
 @pytest.mark.parametrize("name", NAMED)
 def test_a_preset_has_about_as_many_parameters_as_its_name_says(name: str) -> None:
-    widths: dict[str, Any] = (
-        {"in_channels": 48, "text_dim": 128} if name == "dit_tiny" else {"in_channels": 128, "text_dim": 1024}
-    )
+    channels, text_dim = (48, 128) if name == "dit_tiny" else (128, 1024)
     with torch.device("meta"):
         model = build_dit(
             **preset(CONF / "model" / f"{name}.yaml"), in_channels=channels, text_dim=text_dim, init="torch"
