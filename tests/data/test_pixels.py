@@ -361,10 +361,10 @@ def signalling(kind: str, primaries: int, transfer: int) -> bytes:
     if kind == "PNG":
         content = saved(picture, "PNG")
         return content[:33] + chunk(b"cICP", bytes([primaries, transfer, 0, 1])) + content[33:]
-    avif = bytearray(saved(picture, "AVIF", **WITH_PROFILES["AVIF"]))
-    at = avif.index(b"colrnclx") + 8
-    avif[at : at + 4] = struct.pack(">HH", primaries, transfer)
-    return bytes(avif)
+    changed = bytearray(saved(picture, "AVIF", **WITH_PROFILES["AVIF"]))
+    at = changed.index(b"colrnclx") + 8
+    changed[at : at + 4] = struct.pack(">HH", primaries, transfer)
+    return bytes(changed)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "AVIF"])
