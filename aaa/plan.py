@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.global_hydra import GlobalHydra
 from hydra.experimental.callback import Callback
 
+from aaa.choices import brought_along, describe
 from aaa.cli import run
 from aaa.run.search import BASIC, jobs_of
 from aaa.tracking.redaction import hide_argument
@@ -44,9 +45,11 @@ class ShowPlan(Callback):
         shown = []
         for overrides in jobs:
             job = GlobalHydra.instance().config_loader().load_sweep_config(config, overrides)
+            brought = brought_along(job.hydra.runtime.choices, overrides)
             with open_dict(job):
                 del job["hydra"]
-            shown.append((job, [hide_argument(part) for part in overrides if part not in common]))
+            told = [hide_argument(part) for part in overrides if part not in common]
+            shown.append((job, [*told, f"(with {describe(brought)})"] if brought else told))
         _show(shown)
         if self.stop:
             sys.exit(0)
@@ -58,7 +61,10 @@ def plan(config: "DictConfig") -> None:
     from hydra.types import RunMode
 
     if HydraConfig.get().mode is not RunMode.MULTIRUN:
-        _show([(config, [hide_argument(part) for part in HydraConfig.get().overrides.task])])
+        composed = HydraConfig.get()
+        brought = brought_along(composed.runtime.choices, composed.overrides.task)
+        told = [hide_argument(part) for part in composed.overrides.task]
+        _show([(config, [*told, f"(with {describe(brought)})"] if brought else told)])
 
 
 def _show(jobs: "list[tuple[DictConfig, list[str]]]") -> None:

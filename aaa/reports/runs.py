@@ -1,5 +1,6 @@
 """Run folders, read for comparison."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,11 @@ from aaa.tracking.environment import read_environment
 from aaa.tracking.tracker import METRICS, read_metrics
 from aaa.trust import read_yaml_config
 
-IGNORED = frozenset({"output_dir", "resume", "repeat", "encoder.vae.latent_mean", "encoder.vae.latent_std"})
+# Keys that say how and where a run was started, kept and logged, and no setting of what it learns.
+IGNORED = re.compile(
+    r"(name|output_dir|resume|repeat|trust_config|data\.cache_dir|encoder\.vae\.latent_(mean|std))"
+    r"|(logger|sweep|checkpoint)(\..*)?|trainer\.(device|(log|sample|save)_every_steps)"
+)
 
 
 @dataclass(frozen=True)
@@ -86,10 +91,11 @@ def read_runs(paths: Iterable[Path]) -> list[Run]:
 def differing_keys(runs: list[Run]) -> list[str]:
     """Config keys whose values are not the same in all runs.
 
-    Without those that only say where a run is, and without statistics of its latents, which are not chosen.
+    Without those that only say where a run is and how it is kept, and without statistics of its latents, which are
+    not chosen.
     """
     keys = {key: None for run in runs for key in run.config}
-    return [key for key in keys if key not in IGNORED and len({repr(run.config.get(key)) for run in runs}) > 1]
+    return [key for key in keys if not IGNORED.fullmatch(key) and len({repr(run.config.get(key)) for run in runs}) > 1]
 
 
 def telling_keys(runs: list[Run]) -> list[str]:

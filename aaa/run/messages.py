@@ -1,11 +1,14 @@
 """What a run says of itself when it starts and when it ends."""
 
 import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from omegaconf import OmegaConf
 
+from aaa.choices import brought_along, describe
 from aaa.config import CONF
 from aaa.earlier_run import COMPOSED
 from aaa.models.saved import RUN_CONFIG, foreign_to_sampling
@@ -18,7 +21,16 @@ TRUST = ["trust_config=true"]
 
 
 def announce(
-    folder: Path, name: str, parameters: int, flops: float, train: int, held_out: int, device: torch.device
+    folder: Path,
+    name: str,
+    parameters: int,
+    flops: float,
+    train: int,
+    held_out: int,
+    device: torch.device,
+    *,
+    choices: Mapping[str, Any],
+    overrides: Sequence[str],
 ) -> None:
     """Model, data, device and folder.
 
@@ -29,6 +41,8 @@ def announce(
         flops: of its forward pass, for one picture.
         train, held_out: records of either kind.
         device: that trains.
+        choices: of all config groups.
+        overrides: of the command.
     """
     logger.info(
         "%s: %s parameters, %.2f GFLOP forward a picture; %d records to train on, %d held out; on %s",
@@ -39,6 +53,8 @@ def announce(
         held_out,
         describe_device(device),
     )
+    if brought := brought_along(choices, overrides):
+        logger.info("Chosen along with it: %s. Each can be overridden.", describe(brought))
     if not held_out:
         logger.info("No records are held out (data.validation_fraction=0): no validation loss.")
     logger.info("Run folder: %s", folder)

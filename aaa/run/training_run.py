@@ -277,7 +277,17 @@ class TrainingRun:
             )
             counts = len(self.train_records), len(self.held_out)
             flops = self.flops_per_sample / TRAINING_FLOPS
-            announce(self.folder.shown, config.model.name, self.parameters, flops, *counts, self.device)
+            composed = HydraConfig.get()
+            announce(
+                self.folder.shown,
+                config.model.name,
+                self.parameters,
+                flops,
+                *counts,
+                self.device,
+                choices=composed.runtime.choices,
+                overrides=composed.overrides.task,
+            )
             if config.data.attribution:
                 logger.info("%s", config.data.attribution)
 

@@ -2,7 +2,7 @@ import pytest
 
 from aaa.benchmarks import plan
 from aaa.benchmarks.plan import Planner
-from tests.composed import compose
+from tests.helpers.composed import compose
 
 SMALL = ("model.dim=16", "model.depth=2", "model.heads=2", "trainer.batch_size=2", "data.resolution=16")
 

@@ -25,7 +25,7 @@ from aaa.tracking.tracker import read_metrics
 from aaa.training.checkpoint import load_state
 from aaa.trust import read_json_config, read_yaml_config
 from tests.data.test_cache import build
-from tests.hostile_files import add, encoded, noise_picture
+from tests.helpers.hostile_files import add, encoded, noise_picture
 
 MUTATIONS = settings(
     max_examples=int(os.environ.get("FUZZ_EXAMPLES", "60")),

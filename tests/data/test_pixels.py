@@ -15,7 +15,7 @@ from aaa.data.color_profiles import FOREIGN, UNUSABLE, matrix_profile
 from aaa.data.pictures import DAMAGED_EXIF, SEVERAL_FRAMES, decode_picture, notices_of
 from aaa.data.pixel_depth import NEARLY_BLACK
 from aaa.errors import UserError
-from tests.hostile_files import chunk
+from tests.helpers.hostile_files import chunk
 
 Color = tuple[int, int, int]
 SIDE = 16

@@ -16,7 +16,7 @@ from aaa.models.dit import AAADiT
 from aaa.objectives.flow_matching import FlowMatching
 from aaa.pipeline import AAAImagePipeline
 from aaa.training.optimizers import adamw
-from tests.reference import ReferenceDiT
+from tests.helpers.reference import ReferenceDiT
 
 
 def relative(found: torch.Tensor, expected: torch.Tensor) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.forked import start
+from tests.helpers.forked import start
 
 # A run that takes seconds: few small pictures, few steps.
 SMALL = [

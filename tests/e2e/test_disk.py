@@ -12,7 +12,7 @@ from aaa.checkpoint_folders import damage, newest_whole
 from aaa.errors import UserError
 from aaa.tracking.files import append_line, replace_text
 from tests.e2e.conftest import SMALL, metrics, only_run
-from tests.forked import start
+from tests.helpers.forked import start
 
 QUIET = ["logger=none", "trainer.sample_every_steps=0", "trainer.validate_every_steps=0", "evaluation=none"]
 ARGUMENTS = [argument for argument in SMALL if not argument.startswith(("evaluation.", "trainer.max_steps"))]

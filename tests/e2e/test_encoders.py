@@ -9,7 +9,7 @@ import torch
 from aaa.data.cache import LatentCache
 from tests.e2e.conftest import SMALL, Command, losses, only_run
 from tests.encoders.test_huggingface import make_model
-from tests.pretrained import make_taef2
+from tests.helpers.pretrained import make_taef2
 
 FORKED = True
 

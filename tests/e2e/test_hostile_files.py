@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import Finished
-from tests.forked import start
-from tests.hostile_files import CORPUS, Hostile, noise_picture
+from tests.helpers.forked import start
+from tests.helpers.hostile_files import CORPUS, Hostile, noise_picture
 
 SECONDS = 60
 MOST_GIB = 2.0

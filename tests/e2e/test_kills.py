@@ -13,7 +13,7 @@ import pytest
 from safetensors.torch import load_file
 
 from tests.e2e.conftest import metrics, only_run
-from tests.forked import start
+from tests.helpers.forked import start
 
 COMMAND = [
     "aaa.train",

@@ -13,7 +13,7 @@ import pytest
 
 from aaa.checkpoint_folders import checkpoints, damage
 from tests.e2e.conftest import SMALL, Finished, losses, only_run
-from tests.forked import Forked, start
+from tests.helpers.forked import Forked, start
 
 SmallRun = tuple[Path, Finished]
 ENDLESS = ["trainer.max_steps=100000", "trainer.save_every_steps=0", "trainer.validate_every_steps=0"]

@@ -21,7 +21,7 @@ ARGUMENTS = [
     *[argument for argument in SMALL if "max_steps" not in argument],
     "trainer.max_steps=2",
     "trainer.sample_every_steps=0",
-    "logger._target_=tests.plugged_in.LeakyLogger",
+    "logger._target_=tests.helpers.plugged_in.LeakyLogger",
     *(f"{'+' if key.startswith('logger') else ''}{key}='{value}'" for key, value in IN_CONFIG.items()),
 ]
 

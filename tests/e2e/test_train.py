@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from tests.e2e.conftest import SMALL, Command, Finished, fork_in, losses, metrics, only_run, run_in
-from tests.wandb_file import read_offline_run
+from tests.helpers.wandb_file import read_offline_run
 
 SmallRun = tuple[Path, Finished]
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from tests.e2e.conftest import Command, losses, only_run
-from tests.pretrained import make_flux2_vae, make_qwen3
-from tests.reference import ReferenceDiT
+from tests.helpers.pretrained import make_flux2_vae, make_qwen3
+from tests.helpers.reference import ReferenceDiT
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from aaa.data.split import ShuffledOrder, split_records
 from aaa.diffusion.schedulers import Flux2Scheduler
 from aaa.randomness import generator
 from tests.e2e.conftest import SMALL, Command, losses, only_run
-from tests.reference import ReferenceDiT
+from tests.helpers.reference import ReferenceDiT
 
 STEPS = 20
 NUMBERS = {"dim": 64, "depth": 2, "heads": 2}  # of a model that takes seconds

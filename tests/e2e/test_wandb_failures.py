@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import SMALL, Finished, losses, only_run, run_in
-from tests.wandb_file import read_offline_run
-from tests.wandb_server import wandb_server
+from tests.helpers.wandb_file import read_offline_run
+from tests.helpers.wandb_server import wandb_server
 
 SmallRun = tuple[Path, Finished]
 QUICK = ["logger.init_timeout_seconds=4", "logger.finish_timeout_seconds=5", "trainer.sample_every_steps=0"]

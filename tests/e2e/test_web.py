@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.browser import chromium
 from tests.e2e.conftest import Finished, fork_in
+from tests.helpers.browser import chromium
 
 SmallRun = tuple[Path, Finished]
 

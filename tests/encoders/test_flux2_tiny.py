@@ -17,7 +17,7 @@ from aaa.encoders.pixel import PixelVAE
 from aaa.encoders.tiny_autoencoder import pack, unpack
 from aaa.encoders.words import WordEmbedding
 from aaa.errors import UserError
-from tests.pretrained import make_taef2
+from tests.helpers.pretrained import make_taef2
 
 
 @pytest.fixture

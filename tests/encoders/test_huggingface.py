@@ -13,7 +13,7 @@ from omegaconf.errors import InterpolationResolutionError
 import aaa.config  # noqa: F401  (makes its resolvers known)
 from aaa.encoders.huggingface import HuggingFaceTextEncoder
 from aaa.errors import UserError
-from tests.pretrained import make_tokenizer
+from tests.helpers.pretrained import make_tokenizer
 
 WIDTH = 16
 

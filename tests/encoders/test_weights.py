@@ -12,7 +12,7 @@ from aaa.encoders.flux2 import Flux2Encoder
 from aaa.encoders.huggingface import HuggingFaceTextEncoder
 from aaa.encoders.qwen3 import Qwen3Encoder
 from aaa.errors import UserError
-from tests.pretrained import TEXT_ID, VAE_FILE, VAE_ID, make_flux2_vae, make_qwen3, make_tokenizer
+from tests.helpers.pretrained import TEXT_ID, VAE_FILE, VAE_ID, make_flux2_vae, make_qwen3, make_tokenizer
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from aaa.errors import UserError
 from aaa.models.costs import forward_flops
 from aaa.models.dit import AAADiT
 from aaa.training.recomputing import recompute_activations
-from tests.composed import compose
+from tests.helpers.composed import compose
 
 PROJECT = Path(__file__).parents[2] / "docs" / "my_project"
 GATED = ("model.dim=64", "model.depth=3", "model.heads=2", "+model.block={_target_:my_parts.GatedBlock}")

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from aaa.models.factory import build_dit
-from tests.reference import ReferenceDiT
+from tests.helpers.reference import ReferenceDiT
 
 TUTORIAL: dict[str, Any] = {"dim": 1024, "depth": 10, "heads": 32, "in_channels": 128, "text_dim": 1024}
 

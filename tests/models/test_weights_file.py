@@ -9,7 +9,7 @@ from aaa.models.factory import build_dit
 from aaa.models.saved import find_saved
 from aaa.models.weights_file import DiTNumbers, model_header, read_dit_numbers
 from aaa.training.checkpoint import load_weights, save_weights
-from tests.reference import ReferenceDiT
+from tests.helpers.reference import ReferenceDiT
 
 
 @pytest.mark.parametrize(("prefix", "dtype"), [("", torch.float32), ("pipe.dit.", torch.bfloat16)])

@@ -12,8 +12,8 @@ import pytest
 
 from aaa.reports.page import write_page
 from aaa.reports.runs import read_runs
-from tests.browser import chromium
-from tests.reports.made_up_runs import make_runs
+from tests.helpers.browser import chromium
+from tests.helpers.made_up_runs import make_runs
 
 
 @pytest.fixture(scope="module")

@@ -54,6 +54,18 @@ def test_a_small_difference_is_seen_on_the_same_pictures(tmp_path: Path) -> None
     assert "better" in shown(read_runs([tmp_path]), tmp_path, baseline="b").rpartition("is it better?")[2]
 
 
+def test_how_a_run_was_started_and_kept_is_no_setting(tmp_path: Path) -> None:
+    for seed in (1, 2, 3):
+        make_run(tmp_path / f"a{seed}", 1e-3, seed, 0.0)
+    resumed = tmp_path / "a2" / "config.yaml"
+    started = (
+        "name: again\ntrust_config: true\nlogger: {project: x}\nsweep: {resume: true}\ncheckpoint: {keep_last: 1}\n"
+    )
+    resumed.write_text(resumed.read_text() + started)
+    (setting,) = fold_seeds(read_runs([tmp_path]))
+    assert len(setting.runs) == 3
+
+
 def test_seeds_fold_and_their_spread_is_what_counts(tmp_path: Path) -> None:
     for seed, shift in ((1, 0.0), (2, 0.05), (3, -0.05)):
         make_run(tmp_path / f"a{seed}", 1e-3, seed, shift)

@@ -19,7 +19,7 @@ from aaa.reports.heat_map import draw_heat_map, two_settings
 from aaa.reports.runs import Run, differing_keys, read_runs
 from aaa.reports.scaling import draw_scaling, fit_power_law
 from aaa.reports.table import as_rows, comparison
-from tests.reports.made_up_runs import make_runs
+from tests.helpers.made_up_runs import make_runs
 
 
 def make_run(folder: Path, rate: float, losses: list[float]) -> Path:

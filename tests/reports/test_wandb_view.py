@@ -5,7 +5,7 @@ import pytest
 
 from aaa.reports.runs import read_runs
 from aaa.reports.wandb_view import save_view
-from tests.reports.made_up_runs import make_runs
+from tests.helpers.made_up_runs import make_runs
 
 
 def test_the_view_that_would_be_saved_has_what_differs_curves_and_pictures(

@@ -11,7 +11,7 @@ from aaa.tracking.tensorboard_logger import TensorBoardLogger
 from aaa.tracking.tracker import Logger, RunInfo, Tracker
 from aaa.tracking.trackio_logger import TrackioLogger
 from aaa.tracking.wandb_logger import WandbLogger
-from tests.wandb_file import written_offline_run
+from tests.helpers.wandb_file import written_offline_run
 
 
 def info(folder: Path, step: int = 0) -> RunInfo:

@@ -13,7 +13,7 @@ from aaa.run.wandb_agent import require_agents_parameters
 from aaa.tracking.tracker import RunInfo, Tracker
 from aaa.tracking.wandb_identity import WANDB_ID, identify
 from aaa.tracking.wandb_logger import WandbLogger
-from tests.wandb_file import written_offline_run
+from tests.helpers.wandb_file import written_offline_run
 
 ENVIRONMENT = (
     *("RUN_ID", "SWEEP_ID", "NAME", "TAGS", "NOTES", "PROJECT", "ENTITY", "RUN_GROUP", "JOB_TYPE", "DIR", "RESUME"),
