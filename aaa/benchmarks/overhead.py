@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from aaa.benchmarks.report import Report
 from aaa.benchmarks.subject import Subject, make_subject
 from aaa.tracking.tracker import NoLogger, RunInfo, Tracker
-from aaa.training.loop import Progress
+from aaa.training.progress import Progress
 from aaa.training.timing import synchronize
 
 

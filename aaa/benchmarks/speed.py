@@ -17,8 +17,8 @@ from aaa.benchmarks.subject import Subject, make_subject
 from aaa.randomness import generator
 from aaa.tracking.tracker import NoLogger, RunInfo, Tracker
 from aaa.training.fitting import measure_footprint
-from aaa.training.loop import sum_of
 from aaa.training.memory import available_memory, peak_memory_gib, reset_peak_memory
+from aaa.training.step import sum_of
 from aaa.training.timing import matmul_rate, quantiles, seconds
 
 logger = logging.getLogger(__name__)

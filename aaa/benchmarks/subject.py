@@ -15,13 +15,17 @@ from aaa.models.costs import forward_flops
 from aaa.objectives.flow_matching import Objective
 from aaa.randomness import generator
 from aaa.run.processes import make_accelerator
+from aaa.training.callbacks import Callback
 from aaa.training.compiling import compile_model
 from aaa.training.ema import EMA
-from aaa.training.loop import Batches, Loss, Progress, Watch, sum_of, train_steps
+from aaa.training.loop import Hooks, fit
 from aaa.training.precision import choose_precision
 from aaa.training.precision import precision as precision_of
+from aaa.training.progress import Progress
 from aaa.training.recomputing import recompute_activations
+from aaa.training.settings import LoopSettings
 from aaa.training.signals import StopSignals
+from aaa.training.step import Batches, Loss, Trainee, sum_of
 from aaa.training.tuning import tune_for
 
 RECORDS = 256  # made-up ones
@@ -77,20 +81,7 @@ class Subject:
     def train(self, config: DictConfig, progress: Progress, max_steps: int, batch_size: int, log: Log) -> None:
         """The trainer's own steps, with progress, EMA and logging as the config has them."""
         trainer = config.trainer
-        train_steps(
-            self.accelerator,
-            self.model,
-            self.optimizer,
-            self.ema,
-            self.loss,
-            self.batches,
-            lambda _: 1.0,
-            [Watch("validate", trainer.validate_every_steps, lambda _: None)],
-            lambda _step, _last: None,
-            log,
-            lambda odd: f"step {odd.step}",
-            progress,
-            StopSignals(),
+        settings = LoopSettings(
             seed=config.seed,
             max_steps=max_steps,
             batch_size=batch_size,
@@ -99,6 +90,12 @@ class Subject:
             log_every_steps=trainer.log_every_steps,
             save_every_steps=trainer.save_every_steps,
         )
+        trainee = Trainee(
+            self.accelerator, self.model, self.optimizer, self.ema, self.loss, self.batches, lambda _: 1.0
+        )
+        validation = Callback("validate", trainer.validate_every_steps, lambda _: None)
+        hooks = Hooks([validation], lambda _step, _last: None, log, lambda anomaly: f"step {anomaly.step}")
+        fit(trainee, settings, hooks, progress, StopSignals())
 
     def close(self) -> None:
         """Make room for another precision."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from aaa.benchmarks.report import Report
 from aaa.benchmarks.subject import make_subject
 from aaa.tracking.tracker import NoLogger
-from aaa.training.loop import Progress
+from aaa.training.progress import Progress
 from aaa.training.timing import synchronize
 
 SIDE, PROMPT_TOKENS, VOCABULARY = 256, 128, 151_936

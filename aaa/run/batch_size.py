@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from aaa.run.folder import batch_size_of
 from aaa.run.processes import of_first_process
 from aaa.training.fitting import largest_batch, measure_footprint, require_fit
-from aaa.training.loop import require_shares
+from aaa.training.step import require_shares
 
 logger = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from aaa.run.going_on import Before
 from aaa.run.processes import of_first_process
 from aaa.training.checkpoint import load_optimizer, load_weights
 from aaa.training.ema import EMA
-from aaa.training.loop import Progress
+from aaa.training.progress import Progress, Window
 
 logger = logging.getLogger(__name__)
 
@@ -97,10 +97,10 @@ def restore(
     else:
         logger.info("Going on from step %d (%s)", state.step, checkpoint)
     progress = Progress(state.step, state.seconds, state.skipped_steps, list(state.unlooked), samples=before.samples)
-    progress.take_up(state.unlogged, device)
+    progress.window = Window.of(state.unlogged, device)
     if isinstance(before.settings.get("trainer.batch_size"), int):
         # The time that as many samples of the steps to come would have taken.
         share = batch_size / before.settings["trainer.batch_size"]
-        progress.unlogged.seconds *= share
-        progress.unlogged.busy_seconds *= share
+        progress.window.seconds *= share
+        progress.window.busy_seconds *= share
     return progress

@@ -38,11 +38,12 @@ from aaa.models.card import model_card
 from aaa.models.costs import count_parameters, forward_flops
 from aaa.objectives.flow_matching import Objective
 from aaa.randomness import generator
+from aaa.run.anomaly_log import AnomalyLog
 from aaa.run.batch_size import fitting_batch_size
 from aaa.run.budget import keep_to_parameters, steps_within
+from aaa.run.callbacks import RunCallbacks
 from aaa.run.claim import shown
 from aaa.run.export import export_model, exported_step, newest_samples
-from aaa.run.feed import Feed
 from aaa.run.folder import RunFolder, recorded_precision
 from aaa.run.going_on import (
     branch_checkpoint,
@@ -56,10 +57,9 @@ from aaa.run.going_on import (
     warn_of_schedule,
 )
 from aaa.run.history import copy_history
-from aaa.run.looks import Looks
+from aaa.run.latent_loader import LatentLoader
 from aaa.run.messages import announce, describe_device, say_what_next
 from aaa.run.naming import overrides_of, run_name
-from aaa.run.odd_steps import OddSteps
 from aaa.run.processes import make_accelerator, of_first_process
 from aaa.run.record import parent_run, warn_of_differences
 from aaa.run.requirements import require_applicable, require_metric
@@ -69,15 +69,19 @@ from aaa.run.starting_weights import inherited_statistics, start_from
 from aaa.tracking.redaction import without_secrets
 from aaa.tracking.tracker import METRICS, RunInfo, Tracker, read_metrics
 from aaa.tracking.variables import wants_cpu
+from aaa.training.callbacks import Callback
 from aaa.training.checkpoint import Snapshot, State, remove_unfinished, take_snapshot
 from aaa.training.checkpoint_keeper import CheckpointKeeper, Keep, require_space
 from aaa.training.compiling import compile_model
 from aaa.training.ema import EMA
-from aaa.training.loop import Progress, Watch, sum_of, train_steps
+from aaa.training.loop import Hooks, fit
 from aaa.training.lr_schedules import Schedule
 from aaa.training.precision import choose_precision, precision
+from aaa.training.progress import Progress
 from aaa.training.recomputing import recompute_activations
+from aaa.training.settings import LoopSettings
 from aaa.training.signals import StopSignals
+from aaa.training.step import Trainee, sum_of
 from aaa.training.timing import matmul_rate
 from aaa.training.tuning import tune_for
 
@@ -96,7 +100,7 @@ class TrainingRun:
     def __init__(self, config: DictConfig) -> None:
         self.config = config
         self.tracker: Tracker | None = None
-        self.looks: Looks | None = None
+        self.looks: RunCallbacks | None = None
         trainer = config.trainer
         check_config(config)
         device = "cpu" if trainer.device == "auto" and wants_cpu() else pick_device(trainer.device)
@@ -193,7 +197,7 @@ class TrainingRun:
         # A run that is to be longer goes on from there.
         self.branching_step = undecayed if trainer.save_every_steps and 0 < undecayed < self.max_steps else None
         began_at = 0 if self.before is None else self.before.samples
-        self.feed = Feed(
+        self.loader = LatentLoader(
             self.cache, self.train_records, self.batch_size, accumulation, config.seed, self.device, began_at
         )
         if trainer.compile:
@@ -219,9 +223,9 @@ class TrainingRun:
         multiplied = torch.bfloat16 if mixed_precision == "bf16" else self.dtype
         self.peak_flops = matmul_rate(self.device, multiplied) if self.device.type == "cuda" else None
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
-        self.odd_steps = OddSteps(
+        self.anomalies = AnomalyLog(
             self.folder.path,
-            self.feed,
+            self.loader,
             self.objective,
             model,
             self.batch_size,
@@ -259,7 +263,7 @@ class TrainingRun:
             past = copy_history(self.before, self.folder.path) if self.before is not None and self.branched else []
             environment = self._write_records()
             self.tracker = Tracker(self._run_info(environment), build(config, "logger"), past)
-            self.looks = Looks(
+            self.looks = RunCallbacks(
                 self._models(),
                 self.accelerator,
                 self.table,
@@ -308,20 +312,7 @@ class TrainingRun:
     def train(self) -> int | None:
         """Train to the end, or until a signal: then returns its number."""
         trainer = self.config.trainer
-        signum = train_steps(
-            self.accelerator,
-            self.model,
-            self.optimizer,
-            self.ema,
-            self._loss,
-            self.feed.batches,
-            self.schedule,
-            self._watches(),
-            self._save,
-            self._log,
-            self.odd_steps.tell,
-            self.progress,
-            self.signals,
+        settings = LoopSettings(
             seed=self.config.seed,
             max_steps=self.max_steps,
             batch_size=self.batch_size,
@@ -333,6 +324,11 @@ class TrainingRun:
             on_nonfinite=trainer.on_nonfinite,
             max_skipped_steps=trainer.max_skipped_steps,
         )
+        trainee = Trainee(
+            self.accelerator, self.model, self.optimizer, self.ema, self._loss, self.loader.batches, self.schedule
+        )
+        hooks = Hooks(self._callbacks(), self._save, self._log, self.anomalies.report)
+        signum = fit(trainee, settings, hooks, self.progress, self.signals)
         self.keeper.wait()
         if signum is None and self.is_main and exported_step(self.folder.path) != self.progress.step:
             self._export()
@@ -358,22 +354,23 @@ class TrainingRun:
             self.tracker.finish(exit_code)
         if exit_code == 0:
             self.accelerator.end_training()
-        self.feed.close()
+        self.loader.close()
         self.accelerator.free_memory()
         self.folder.release()
         if self.accelerator.num_processes == 1:
             # accelerate keeps one precision for the whole process; the next job of a sweep may want another.
             AcceleratorState._reset_state(reset_partial_state=True)
 
-    def _watches(self) -> list[Watch]:
-        """What to look at; processes but the first only wait for it."""
+    def _callbacks(self) -> list[Callback]:
+        """What happens every so often; processes but the first only wait for it."""
         trainer, looks = self.config.trainer, self.looks
-        every_steps = {
-            "validate": trainer.validate_every_steps,
-            "sample": trainer.sample_every_steps,
-            "evaluate": trainer.evaluate_every_steps or self.max_steps,
-        }
-        return [Watch(name, every, getattr(looks, name, _wait)) for name, every in every_steps.items()]
+        return [
+            Callback("validate", trainer.validate_every_steps, _wait if looks is None else looks.validate),
+            Callback("sample", trainer.sample_every_steps, _wait if looks is None else looks.sample),
+            Callback(
+                "evaluate", trainer.evaluate_every_steps or self.max_steps, _wait if looks is None else looks.evaluate
+            ),
+        ]
 
     def _loss(
         self, model: nn.Module, latents: Tensor, prompt_embeds: Tensor, draws: torch.Generator
@@ -439,7 +436,7 @@ class TrainingRun:
                 ema_updates=0 if self.ema is None else int(self.ema.n_averaged),
                 skipped_steps=self.progress.skipped_steps,
                 metrics=self.tracker.metrics_at(step),
-                unlogged=self.progress.unlogged_numbers(),
+                unlogged=self.progress.window.numbers(),
                 unlooked=self.progress.unlooked,
                 samples=self.progress.samples,
                 flops=self._flops(),

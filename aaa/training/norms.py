@@ -1,6 +1,7 @@
 """Norms of weights and gradients, by part of the model: where training goes wrong shows here first."""
 
 import re
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +24,7 @@ def norms_by_part(model: nn.Module) -> dict[str, Tensor]:
     return {name: nn.utils.get_total_norm(tensors) for name, tensors in sorted(parts.items())}
 
 
-def as_numbers(norms: dict[str, Tensor]) -> dict[str, float]:
+def as_numbers(norms: Mapping[str, Tensor]) -> dict[str, float]:
     """The norms read back from the device, all at once."""
     if not norms:
         return {}

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from aaa.errors import UserError
-from aaa.run.feed import Feed
 from aaa.run.going_on import (
     Before,
     branch_checkpoint,
@@ -25,6 +24,7 @@ from aaa.run.going_on import (
     unaffected_steps,
     warn_of_schedule,
 )
+from aaa.run.latent_loader import LatentLoader
 from aaa.training.checkpoint import State
 from aaa.training.lr_schedules import Schedule, constant, warmup_cosine, warmup_stable_decay
 
@@ -173,7 +173,7 @@ class FakeCache:
 def steps_of(shape_ids: Tensor, batch_size: int, began_at: int, steps: int) -> tuple[list[list[int]], int]:
     """The records of each step, and how many samples there are then."""
     cache: Any = FakeCache(shape_ids)
-    feed = Feed(cache, torch.arange(len(shape_ids)), batch_size, 1, 0, torch.device("cpu"), began_at)
+    feed = LatentLoader(cache, torch.arange(len(shape_ids)), batch_size, 1, 0, torch.device("cpu"), began_at)
     places = [range(began_at + step * batch_size, began_at + (step + 1) * batch_size) for step in range(steps)]
     taken = [feed.batches(place)[0].tolist() for place in places]
     assert taken == [feed.records_at(place) for place in places]

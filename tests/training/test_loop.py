@@ -11,12 +11,17 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from aaa.errors import UserError
+from aaa.training.anomalies import Anomaly
+from aaa.training.callbacks import Callback
 from aaa.training.checkpoint import UnloggedNumbers
 from aaa.training.ema import EMA
-from aaa.training.loop import NotFiniteError, Progress, Watch, train_steps
+from aaa.training.loop import Hooks, fit
 from aaa.training.lr_schedules import warmup_stable_decay
-from aaa.training.oddities import OddStep
+from aaa.training.measuring import NotFiniteError
+from aaa.training.progress import Progress, Window
+from aaa.training.settings import LoopSettings
 from aaa.training.signals import StopSignals
+from aaa.training.step import Trainee
 
 Terms = dict[str, Tensor]
 
@@ -38,7 +43,7 @@ class Run:
     def __init__(
         self,
         loss: Callable[..., Terms] = noisy_loss,
-        watches: list[Watch] | None = None,
+        callbacks: list[Callback] | None = None,
         signals: StopSignals | None = None,
         progress: Progress | None = None,
         **changed: Any,
@@ -51,7 +56,7 @@ class Run:
         self.model, self.optimizer = self.accelerator.prepare(self.raw, optimizer)
         self.progress = progress or Progress()
         self.logged: list[dict[str, float]] = []
-        self.told: list[OddStep] = []
+        self.told: list[Anomaly] = []
         self.saved: list[int] = []
         numbers: dict[str, Any] = {
             "seed": 0,
@@ -62,7 +67,7 @@ class Run:
             "log_every_steps": 1,
             "save_every_steps": 0,
         }
-        self.signum = train_steps(
+        trainee = Trainee(
             self.accelerator,
             self.model,
             self.optimizer,
@@ -70,16 +75,17 @@ class Run:
             loss,
             lambda positions: (DATA[torch.tensor(positions) % 64], DATA[:1]),
             warmup_stable_decay(20, 5, 0.3, 0.0),
-            watches or [],
+        )
+        hooks = Hooks(
+            callbacks or [],
             lambda step, _last: self.saved.append(step),
             lambda step, metrics: self.logged.append({"step": step, **metrics}),
-            self._tell,
-            self.progress,
-            signals or StopSignals(),
-            **(numbers | changed),
+            self._report,
         )
+        settings = LoopSettings(**(numbers | changed))
+        self.signum = fit(trainee, settings, hooks, self.progress, signals or StopSignals())
 
-    def _tell(self, odd: OddStep) -> str:
+    def _report(self, odd: Anomaly) -> str:
         self.told.append(odd)
         return f"{odd.kind} at step {odd.step}, losses {odd.sample_losses}"
 
@@ -131,8 +137,8 @@ def test_terms_of_the_loss_are_summed_and_each_is_logged() -> None:
 def test_terms_that_are_not_logged_yet_go_with_a_checkpoint() -> None:
     numbers = UnloggedNumbers([1, 2], [3.0, 5.0], [1.0, 1.0], count=2, terms={"error": [2.0, 3.0], "size": [1.0, 2.0]})
     progress = Progress(step=2, samples=16)
-    progress.take_up(numbers, torch.device("cpu"))
-    assert progress.unlogged_numbers() == numbers
+    progress.window = Window.of(numbers, torch.device("cpu"))
+    assert progress.window.numbers() == numbers
     row = Run(two_terms, progress=progress, max_steps=3, log_every_steps=10).logged[0]
     alone = Run(two_terms, progress=Progress(step=2, samples=16), max_steps=3, log_every_steps=10).logged[0]
     assert row["train/loss_size"] == pytest.approx((1.0 + 2.0 + alone["train/loss_size"]) / 3)
@@ -142,16 +148,16 @@ def test_watching_a_run_does_not_change_it() -> None:
     def look(step: int) -> None:
         torch.randn(100)  # global randomness, as sampling code that is careless would use it
 
-    assert Run(watches=[Watch("look", 3, look)]).losses == Run().losses
+    assert Run(callbacks=[Callback("look", 3, look)]).losses == Run().losses
 
 
-def test_watches_come_when_due_and_at_the_end() -> None:
+def test_callbacks_come_when_due_and_at_the_end() -> None:
     seen: list[tuple[str, int]] = []
     Run(
-        watches=[
-            Watch("a", 7, lambda step: seen.append(("a", step))),
-            Watch("never", 0, lambda step: seen.append(("never", step))),
-            Watch("b", 20, lambda step: seen.append(("b", step))),
+        callbacks=[
+            Callback("a", 7, lambda step: seen.append(("a", step))),
+            Callback("never", 0, lambda step: seen.append(("never", step))),
+            Callback("b", 20, lambda step: seen.append(("b", step))),
         ]
     )
     assert seen == [("a", 7), ("a", 14), ("a", 20), ("b", 20)]
@@ -179,7 +185,7 @@ def broken_at(*steps: int) -> Callable[..., Terms]:
 def test_nan_stops_the_run_before_anything_is_saved_and_names_its_sample() -> None:
     saved: list[int] = []
     with pytest.raises(NotFiniteError, match=r"not finite at step 6, losses \[\[\d\.\d+, \d\.\d+, nan, ") as raised:
-        Run(broken_at(6), watches=[Watch("look", 5, saved.append)], log_every_steps=100)
+        Run(broken_at(6), callbacks=[Callback("look", 5, saved.append)], log_every_steps=100)
     assert "trainer.on_nonfinite=skip" in str(raised.value)
     assert saved == [5]
 
@@ -211,7 +217,7 @@ def test_a_loss_that_stands_out_is_told_with_the_losses_of_its_samples() -> None
 def test_a_signal_ends_the_run_after_its_step_and_saves(number: signal.Signals) -> None:
     looked: list[int] = []
     before = signal.getsignal(number)
-    run = Run(killing(number, 3), watches=[Watch("look", 50, looked.append)], log_every_steps=10)
+    run = Run(killing(number, 3), callbacks=[Callback("look", 50, looked.append)], log_every_steps=10)
     assert run.signum == number
     assert run.progress.step == 3
     assert run.saved == [3]
@@ -235,12 +241,12 @@ def killing(number: signal.Signals, step: int) -> Callable[..., Terms]:
 def test_what_was_measured_before_a_signal_is_logged_by_the_run_that_goes_on() -> None:
     whole = Run(plain_loss, log_every_steps=10)
     first = Run(killing(signal.SIGTERM, 7), log_every_steps=10)
-    numbers = first.progress.unlogged_numbers()
+    numbers = first.progress.window.numbers()
     progress = Progress(step=7, seconds=first.progress.seconds)
-    progress.take_up(numbers, torch.device("cpu"))
-    assert len(progress.unlogged.losses) == 7
-    assert progress.unlogged_numbers() == numbers
-    mean_of_seven = sum(loss.item() for loss in progress.unlogged.losses) / 7
+    progress.window = Window.of(numbers, torch.device("cpu"))
+    assert len(progress.window.losses) == 7
+    assert progress.window.numbers() == numbers
+    mean_of_seven = sum(loss.item() for loss in progress.window.losses) / 7
     assert mean_of_seven == pytest.approx(sum(Run(plain_loss, max_steps=7).losses) / 7)
     assert whole.logged[0]["step"] == 10
 
@@ -257,11 +263,13 @@ def test_a_look_is_left_when_a_signal_comes_and_done_by_the_run_that_goes_on() -
             os.kill(os.getpid(), signal.SIGTERM)
             seen.append("too late")
 
-    run = Run(watches=[Watch("short", 5, short), Watch("long", 5, long), Watch("last", 5, short)], signals=signals)
+    run = Run(
+        callbacks=[Callback("short", 5, short), Callback("long", 5, long), Callback("last", 5, short)], signals=signals
+    )
     assert (run.signum, run.progress.step, run.saved, seen) == (signal.SIGTERM, 5, [5], ["short 5"])
     assert run.progress.unlooked == ["long", "last"]
     again = Run(
-        watches=[Watch("short", 5, short), Watch("long", 5, lambda step: seen.append(f"long {step}"))],
+        callbacks=[Callback("short", 5, short), Callback("long", 5, lambda step: seen.append(f"long {step}"))],
         progress=Progress(step=5, unlooked=["long"]),
         max_steps=6,
     )

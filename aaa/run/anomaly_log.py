@@ -13,11 +13,11 @@ from torch import nn
 from aaa.data.split import micro_batch
 from aaa.objectives.flow_matching import Objective
 from aaa.randomness import generator
-from aaa.run.feed import Feed
+from aaa.run.latent_loader import LatentLoader
 from aaa.tracking.files import append_line
 from aaa.tracking.tracker import ODD_STEPS
-from aaa.training.loop import Progress
-from aaa.training.oddities import OddStep
+from aaa.training.anomalies import Anomaly
+from aaa.training.progress import Progress
 
 logger = logging.getLogger(__name__)
 
@@ -26,14 +26,14 @@ LARGEST = 3  # parameters in a message
 
 
 @dataclass(frozen=True)
-class OddSteps:
+class AnomalyLog:
     """Writes odd steps to `odd_steps.jsonl`, with the record, the timestep and the loss of each of their samples.
 
     Nothing of this is kept while training: which records and noise levels a step has follows from the seed.
 
     Args:
         folder: of the run.
-        feed: the data order, and the records.
+        loader: the data order, and the records.
         objective: drew what was random.
         model: its parameters are measured.
         batch_size, micro_batches: of the run.
@@ -42,7 +42,7 @@ class OddSteps:
     """
 
     folder: Path
-    feed: Feed
+    loader: LatentLoader
     objective: Objective
     model: nn.Module
     batch_size: int
@@ -50,7 +50,7 @@ class OddSteps:
     progress: Progress
     device: torch.device
 
-    def tell(self, step: OddStep) -> str:
+    def report(self, step: Anomaly) -> str:
         """Write a step down, warn of it if it was skipped, and describe it."""
         samples = self.samples_of(step)
         norms = _largest_norms(self.model)
@@ -77,7 +77,7 @@ class OddSteps:
             logger.warning("Step %d is left out. %s", step.step, described)
         return described
 
-    def samples_of(self, step: OddStep) -> list[dict[str, Any]]:
+    def samples_of(self, step: Anomaly) -> list[dict[str, Any]]:
         """Record, prompt, timestep and loss of each sample of a step, highest loss first."""
         samples = []
         first = self.progress.samples - (self.progress.step - step.step + 1) * self.batch_size
@@ -92,12 +92,12 @@ class OddSteps:
                     processes=len(step.sample_losses),
                 )
                 share, positions = len(part), range(first + part.start, first + part.stop)
-                draws = generator(self.feed.seed, "step", step.step - 1, micro, rank, device=self.device)
-                records = self.feed.records_at(positions)
-                latents, _ = self.feed.cache.gather(torch.tensor(records))
+                draws = generator(self.loader.seed, "step", step.step - 1, micro, rank, device=self.device)
+                records = self.loader.records_at(positions)
+                latents, _ = self.loader.cache.gather(torch.tensor(records))
                 dropped, levels, _ = self.objective.draw(latents.to(self.device), draws)
                 for place, index in enumerate(records):
-                    record = self.feed.cache.records[index]
+                    record = self.loader.cache.records[index]
                     samples.append(
                         {
                             "record": record.key,

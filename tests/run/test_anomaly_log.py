@@ -13,12 +13,15 @@ from aaa.data.shapes import ShapesSource
 from aaa.diffusion.prediction import VelocityPrediction
 from aaa.diffusion.schedulers import LinearScheduler, NoiseLevels
 from aaa.objectives.flow_matching import FlowMatching
-from aaa.run.feed import Feed
-from aaa.run.odd_steps import OddSteps
-from aaa.training.loop import Progress, train_steps
+from aaa.run.anomaly_log import AnomalyLog
+from aaa.run.latent_loader import LatentLoader
+from aaa.training.anomalies import Anomaly
+from aaa.training.loop import Hooks, fit
 from aaa.training.lr_schedules import constant
-from aaa.training.oddities import OddStep
+from aaa.training.progress import Progress
+from aaa.training.settings import LoopSettings
 from aaa.training.signals import StopSignals
+from aaa.training.step import Trainee
 from tests.data.test_cache import build
 
 
@@ -43,11 +46,11 @@ class Velocity(nn.Module):
 
 def test_a_step_is_traced_to_its_records_and_noise_levels(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     cache = build(tmp_path / "cache", ShapesSource(num_records=10, num_validation=0, resolution=16))
-    feed = Feed(cache, torch.arange(len(cache)), 4, 2, seed=3, device=torch.device("cpu"))
+    feed = LatentLoader(cache, torch.arange(len(cache)), 4, 2, seed=3, device=torch.device("cpu"))
     scheduler, model = RecordingScheduler(), Velocity()
     objective = FlowMatching(scheduler, cache.empty_prompt_embeds.float(), 0.5, VelocityPrediction())
     seen: list[list[str]] = []
-    told: list[OddStep] = []
+    told: list[Anomaly] = []
 
     def batches(positions: range) -> tuple[Tensor, Tensor]:
         seen.append([cache.records[index].key for index in feed.records_at(positions)])
@@ -58,28 +61,15 @@ def test_a_step_is_traced_to_its_records_and_noise_levels(tmp_path: Path, caplog
         return {"velocity": terms["velocity"] * torch.tensor([1.0, math.nan])} if len(seen) == 4 else terms
 
     progress = Progress()
-    odd_steps = OddSteps(tmp_path, feed, objective, model, 4, 2, progress, torch.device("cpu"))
+    anomalies = AnomalyLog(tmp_path, feed, objective, model, 4, 2, progress, torch.device("cpu"))
     accelerator = Accelerator(cpu=True)
     prepared, optimizer = accelerator.prepare(model, torch.optim.SGD(model.parameters(), lr=1e-3))
 
-    def tell(odd: OddStep) -> str:
+    def report(odd: Anomaly) -> str:
         told.append(odd)
-        return odd_steps.tell(odd)
+        return anomalies.report(odd)
 
-    train_steps(
-        accelerator,
-        prepared,
-        optimizer,
-        None,
-        loss,
-        batches,
-        constant(4),
-        [],
-        lambda _step, _last: None,
-        lambda _step, _metrics: None,
-        tell,
-        progress,
-        StopSignals(),
+    settings = LoopSettings(
         seed=3,
         max_steps=4,
         batch_size=4,
@@ -90,10 +80,13 @@ def test_a_step_is_traced_to_its_records_and_noise_levels(tmp_path: Path, caplog
         on_nonfinite="skip",
         max_skipped_steps=1,
     )
+    trainee = Trainee(accelerator, prepared, optimizer, None, loss, batches, constant(4))
+    hooks = Hooks([], lambda _step, _last: None, lambda _step, _metrics: None, report)
+    fit(trainee, settings, hooks, progress, StopSignals())
     (odd,) = told
     assert (odd.kind, odd.step) == ("skipped", 2)
     drawn = [round(level, 3) for levels in scheduler.drawn[2:4] for level in levels.timestep.tolist()]
-    traced = odd_steps.samples_of(odd)
+    traced = anomalies.samples_of(odd)
     assert sorted((sample["record"], sample["timestep"]) for sample in traced) == sorted(
         zip(seen[2] + seen[3], drawn, strict=True)
     )

@@ -24,8 +24,8 @@ from aaa.training.signals import StopSignals
 logger = logging.getLogger(__name__)
 
 
-class Looks:
-    """Looks at the models of a run: the average, if there is one, and the raw weights.
+class RunCallbacks:
+    """RunCallbacks at the models of a run: the average, if there is one, and the raw weights.
 
     Whatever takes long may be left when a signal comes, and is done again by the run that goes on; numbers and pictures
     are only given away once they are complete.

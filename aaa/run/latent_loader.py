@@ -7,13 +7,13 @@ from aaa.data.cache import LatentCache
 from aaa.data.prefetch import Prefetch
 from aaa.data.split import ShuffledOrder, data_order
 from aaa.randomness import generator
-from aaa.training.loop import Batches
 from aaa.training.memory import available_memory
+from aaa.training.step import Batches
 
 RESIDENT_SHARE = 0.2  # of a GPU's memory that latents may take up
 
 
-class Feed:
+class LatentLoader:
     """Batches of the training records, in an order that the seed decides.
 
     Args:

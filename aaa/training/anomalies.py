@@ -11,7 +11,7 @@ DEVIATIONS = 10.0  # from the median, in median absolute deviations
 
 
 @dataclass(frozen=True)
-class OddStep:
+class Anomaly:
     """A step worth knowing about.
 
     Attributes:
