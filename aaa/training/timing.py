@@ -7,6 +7,8 @@ from statistics import median
 
 import torch
 
+PATIENCE_SECONDS = 0.5  # with one matrix product
+
 
 def synchronize(device: torch.device) -> None:
     """Wait until the device has done what it was told."""
@@ -31,11 +33,17 @@ def quantiles(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """Floating-point operations a second of a big matrix product, the best of several sizes and tries."""
+    """Floating-point operations a second of a big matrix product, the best of several sizes and tries.
+
+    Where the device has no instructions for the dtype one product may take seconds: then a few must do.
+    """
     best = 0.0
     for size in (4096, 8192) if device.type == "cuda" else (1024, 2048):
         one, other = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
-        tries = 20 if device.type == "cuda" else 5
-        times = [seconds(partial(torch.mm, one, other), device) for _ in range(1 + tries)]
-        best = max(best, 2 * size**3 / min(times[1:]))
+        product = partial(torch.mm, one, other)
+        crawls = seconds(product, device) > PATIENCE_SECONDS
+        tries = 1 if crawls else 20 if device.type == "cuda" else 5
+        best = max(best, 2 * size**3 / min(seconds(product, device) for _ in range(tries)))
+        if crawls:
+            break
     return best
