@@ -92,7 +92,9 @@ def build_optimizer(config: DictConfig, model: nn.Module) -> Optimizer:
 
 def _reason(error: Exception) -> str:
     cause = error.__cause__ or error
-    return (str(cause).splitlines() or [type(cause).__name__])[0]
+    first, *more = str(cause).splitlines() or [type(cause).__name__]
+    # Hydra says on a line of its own why a name leads nowhere.
+    return f"{first} {more[0]}" if first.startswith("Error loading") and more else first
 
 
 def pick_device(name: str) -> str:

@@ -76,6 +76,8 @@ def _run(
         setattr(os, name, partial(_slowly, getattr(os, name), disk_seconds))
     os.chdir(folder)
     os.environ.update({"WANDB_MODE": "offline", "COLUMNS": "200"} | dict(environment))
+    # An interpreter that starts anew would do this itself.
+    sys.path[:0] = [place for place in environment.get("PYTHONPATH", "").split(os.pathsep) if place]
     for path, descriptor in ((out, 1), (err, 2)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
     sys.argv = list(arguments)

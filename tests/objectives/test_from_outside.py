@@ -1,0 +1,64 @@
+"""Objectives and samplers of one's own, as docs/my_project has them."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+
+from aaa.config_upgrade import upgrade
+from aaa.diffusion.guidance import PromptGuidance
+from aaa.diffusion.prediction import VelocityPrediction
+from aaa.diffusion.samplers import Euler, Sampler
+from aaa.diffusion.sampling import Sampling
+from aaa.diffusion.schedulers import LinearScheduler
+from tests.helpers.composed import compose
+
+PROJECT = Path(__file__).parents[2] / "docs" / "my_project"
+
+
+@pytest.fixture(autouse=True)
+def my_project(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [str(PROJECT), *sys.path])
+
+
+def growth(latents: Tensor, prompt_embeds: Tensor, timestep: Tensor) -> Tensor:
+    """A flow whose end is known: dx/dsigma = x, so that x(0) = x(1) / e."""
+    return latents
+
+
+def error_of(sampler: Sampler, steps: int) -> float:
+    sampling = Sampling(LinearScheduler(), sampler, PromptGuidance(1), VelocityPrediction(), steps)
+    start, empty = torch.ones(1, 1, 1, 1, dtype=torch.float64), torch.zeros(1, 1, 1)
+    return abs(sampling.draw(growth, start, empty, empty, sampling.sigmas(1)).item() - torch.e**-1)
+
+
+@pytest.mark.parametrize(("name", "order"), [("Euler", 1), ("Midpoint", 2)])
+def test_halving_the_steps_shows_a_samplers_order(name: str, order: int) -> None:
+    import my_objective  # type: ignore[import-not-found]
+
+    sampler = Euler() if name == "Euler" else my_objective.Midpoint()
+    assert error_of(sampler, 16) / error_of(sampler, 32) == pytest.approx(2**order, rel=0.1)
+
+
+def test_a_model_that_knows_the_clean_picture_is_sampled_to_it() -> None:
+    import my_objective
+
+    clean = torch.linspace(-1, 1, 12).view(1, 3, 2, 2)
+    sampling = Sampling(LinearScheduler(), Euler(), PromptGuidance(1), my_objective.CleanPrediction(0.0), 7)
+    empty = torch.zeros(1, 1, 1)
+    drawn = sampling.draw(lambda *_: clean, torch.randn(1, 3, 2, 2), empty, empty, sampling.sigmas(4))
+    torch.testing.assert_close(drawn, clean)
+
+
+def test_a_config_from_before_there_were_these_groups_means_what_it_meant() -> None:
+    old = OmegaConf.create(OmegaConf.to_container(compose(), resolve=False))
+    assert isinstance(old, DictConfig)
+    for group in ("objective", "sampler", "guidance"):
+        del old[group]
+    new = compose()
+    upgraded = upgrade(old)
+    for group in ("objective", "sampler", "guidance"):
+        assert upgraded[group] == new[group]
