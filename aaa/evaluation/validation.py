@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from aaa.data.cache import LatentCache
+from aaa.data.duplicates import picture_groups
 from aaa.diffusion.prediction import Model, Prediction
 from aaa.diffusion.schedulers import TRAIN_TIMESTEPS, add_noise
 from aaa.encoders.statistics import Moments
@@ -58,7 +59,8 @@ def validation_table(
     Args:
         cache: the latents.
         held_out: indices of the held-out records.
-        num_records: how many of them to use, those with the smallest hashes of their keys.
+        num_records: how many of them to use, those with the smallest hashes of their keys. Of those that show the
+            same picture one counts, since their losses are alike.
         timesteps_per_record: rows of each record, their noise levels spread evenly over 0..1.
     """
     if not len(held_out):
@@ -66,7 +68,11 @@ def validation_table(
     by_hash = sorted(
         held_out.tolist(), key=lambda i: hashlib.sha256(cache.records[i].key.encode("utf-8", "surrogatepass")).digest()
     )
-    chosen = torch.tensor(by_hash[:num_records])
+    groups = picture_groups(cache.records)
+    one_of_each: dict[int, int] = {}
+    for index in by_hash:
+        one_of_each.setdefault(groups[index], index)
+    chosen = torch.tensor(list(one_of_each.values())[:num_records])
     records = chosen.repeat_interleave(timesteps_per_record)
     # Record i's levels sit at its own offset within equal strata, so that together they cover 0..1 densely.
     offsets = (torch.arange(len(chosen)) * ((math.sqrt(5) - 1) / 2) + 0.5) % 1
