@@ -105,6 +105,10 @@ def test_of_the_records_of_one_picture_one_is_in_the_table(cache: LatentCache) -
     pictures = [cache.records[index].picture for index in table.records.unique().tolist()]
     assert len(pictures) == len(set(pictures)) == 4
     assert len(table.records) == 20
+    cache.records[:] = [*records[:11], replace(records[11], picture=records[10].picture), *records[12:]]
+    one_copy = validation_table(cache, HELD_OUT, num_records=12, timesteps_per_record=5)
+    assert one_copy is not None
+    assert one_copy.digest == alone.digest
     cache.records[:] = [replace(record, picture=None) for record in records]
     unknown = validation_table(cache, HELD_OUT, num_records=12, timesteps_per_record=5)
     assert unknown is not None
