@@ -238,7 +238,7 @@ class ValidationConfig:
     """The fixed table of records, timesteps and noise on which runs are compared.
 
     Attributes:
-        num_records: held-out records in it, at most.
+        num_records: held-out records in it, at most, one of each picture.
         timesteps_per_record: noise levels that each is judged at.
     """
 

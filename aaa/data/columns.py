@@ -55,5 +55,6 @@ def usual_columns(present: Sequence[str], names: Sequence[str]) -> list[str]:
 def missing(wanted: str, present: Sequence[str], where: str, key: str) -> str:
     """The message that there is no such column."""
     there = ", ".join(shown(column) for column in present) or "none"
-    links = " Pictures behind a URL are not fetched; img2dataset does that." if "url" in present else ""
+    urls = any(column.strip().lower().endswith("url") for column in present)
+    links = " Pictures behind a URL are not fetched; img2dataset does that." if urls else ""
     return f"{where}: no column {wanted}; there is: {there}. Set {key}=NAME.{links}"

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageOps
 
-from aaa.data.cache import CachedRecord
+from aaa.data.cache import NO_PICTURE, CachedRecord
 
 
 def picture_digest(picture: Image.Image) -> str:
@@ -18,8 +18,18 @@ def picture_digest(picture: Image.Image) -> str:
     return hashlib.sha256(b"%d %d " % picture.size + pixels).hexdigest()[:32]
 
 
-def picture_groups(records: Sequence[CachedRecord]) -> list[int]:
-    """For each record the first that shows the same picture: by its pixels, or by its key where they are unknown."""
+def of_earlier_version(records: Sequence[CachedRecord]) -> bool:
+    """Whether they are of a cache that knows no pictures: its rows stay apart, and runs go on with that."""
+    return any(record.picture == NO_PICTURE for record in records)
+
+
+def picture_groups(records: Sequence[CachedRecord]) -> Sequence[int]:
+    """For each record the first that shows the same picture: by its pixels, or by its key where they are unknown.
+
+    In a cache of an earlier version every record is one of its own.
+    """
+    if of_earlier_version(records):
+        return range(len(records))
     first_by_key: dict[str, int] = {}
     first_by_picture: dict[str, int] = {}
     return [

@@ -15,11 +15,17 @@ DOCUMENTS = frozenset({"readme", "license", "licence", "notice", "citation", "ch
 
 
 @cache
-def picture_suffixes() -> frozenset[str]:
-    """Endings, in small letters, of the pictures that are read: all that Pillow opens by itself."""
+def picture_formats() -> tuple[str, ...]:
+    """Pillow's names of the formats that are read: all still pictures that it opens by itself."""
     Image.init()
-    endings = Image.registered_extensions().items()
-    opened = {ending for ending, kind in endings if kind in Image.OPEN and kind not in NO_PICTURES}
+    return tuple(kind for kind in Image.OPEN if kind not in NO_PICTURES)
+
+
+@cache
+def picture_suffixes() -> frozenset[str]:
+    """Endings, in small letters, of the pictures that are read."""
+    formats = picture_formats()
+    opened = {ending for ending, kind in Image.registered_extensions().items() if kind in formats}
     return frozenset(opened | {".mpo"})  # a JPEG with more than one picture
 
 

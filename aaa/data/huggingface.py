@@ -2,28 +2,41 @@
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from PIL import Image
 
 from aaa.data.captions import Captions, Columns
 from aaa.data.columns import PROMPT_COLUMNS, column_of, missing, usual_columns
-from aaa.data.endings import is_document, suffix
+from aaa.data.divisions import Division, by_column, by_name, settle, split_column, split_value
+from aaa.data.endings import is_document, shown, suffix
 from aaa.data.folders import data_folder, files_below, why_unreadable
 from aaa.data.imagefolder import require_color
 from aaa.data.left_out import LeftOut
 from aaa.data.pictures import decode_picture, read_picture
-from aaa.data.records import Record, Split
-from aaa.data.split_names import settle_splits, split_of_name, split_words
+from aaa.data.records import Record
+from aaa.data.split_names import split_of_name, split_words
 from aaa.errors import UserError
 
 PICTURES = ("image", "img", "picture", "photo", "jpg", "png", "webp", "images", "pixel_values")
 TEXTS = tuple(dict.fromkeys(("text", "caption", "prompt", *PROMPT_COLUMNS, "txt")))
 # What save_to_disk writes beside the rows.
 BESIDE = frozenset({"dataset_dict.json", "dataset_info.json", "dataset_infos.json", "state.json"})
+
+
+class _Row(NamedTuple):
+    """A row: the column with its picture, its split and number there, its prompts, what is wrong with it, and what a
+    column says of where it belongs."""
+
+    pictures: Any
+    split: str
+    number: int
+    prompts: dict[str, float]
+    problem: str | None
+    part: str | None
 
 
 class HuggingFaceSource:
@@ -53,62 +66,86 @@ class HuggingFaceSource:
         captions = Captions(prompt_column, usual=TEXTS)
         self._root = root = data_folder(path)
         self.files = _files(root, path)
-        self._records: list[tuple[Any, str, int, dict[str, float], str | None]] = []
-        loaded = _load(root, self.files)
-        for name, split in loaded.items():
-            where = f"data.path={path}"
+        self._rows: list[_Row] = []
+        where = f"data.path={path}"
+        for name, split in _load(root, self.files).items():
             self.image_column = image_column = _image_column(split.features, image_column, where)
             captions.settle(split.column_names, where)
             pictures = _undecoded(split.select_columns([image_column]), image_column, path)
-            texts = split.select_columns([column for column in captions.weights if column in split.column_names])
-            for index, row in enumerate(texts):
-                try:
-                    self._records.append((pictures, name, index, captions.of(row), None))
-                except UserError as error:
-                    self._records.append((pictures, name, index, {}, str(error)))
-        if not self._records:
+            self._rows += _rows(name, split, pictures, captions)
+        if not self._rows:
             raise UserError(f"data.path={path}: the data set is empty.")
-        named = {name: split_of_name(name) for name, split in loaded.items() if len(split)}
-        self._splits: dict[str, Split | None] = settle_splits(named, f"data.path={path}", "splits")
+        self._splits = settle(_divisions(self._rows, where), where)
 
     def __len__(self) -> int:
-        return len(self._records)
+        return len(self._rows)
 
     def __getitem__(self, index: int) -> Record:
-        _, split, row, prompts, _ = self._records[index]
+        row = self._rows[index]
         return Record(
-            key=f"{split}[{row}]",
-            prompt=next(iter(prompts), ""),
-            load=partial(self._picture, index),
-            split=self._splits[split],
-            prompts=prompts if len(prompts) > 1 else None,
+            key=f"{row.split}[{row.number}]",
+            prompt=next(iter(row.prompts), ""),
+            load=partial(self._picture, row),
+            split=self._splits[index],
+            prompts=row.prompts if len(row.prompts) > 1 else None,
         )
 
-    def _picture(self, index: int) -> Image.Image:
-        pictures, split, row, _, problem = self._records[index]
+    def _picture(self, row: _Row) -> Image.Image:
         try:
-            if problem is not None:
-                raise UserError(problem)
-            value = pictures[row][self.image_column]
+            if row.problem is not None:
+                raise UserError(row.problem)
+            value = row.pictures[row.number][self.image_column]
             if value is None:
                 raise UserError("has no picture")
             if value["bytes"] is not None:
                 return decode_picture(value["bytes"], self.background_color)
-            return read_picture(self._named(value["path"]), self.background_color)
+            return self._named(value["path"])
         except UserError as error:
-            raise UserError(f"{split}[{row}]: {error}") from None
+            raise UserError(f"{row.split}[{row.number}]: {error}") from None
 
-    def _named(self, name: str) -> Path:
+    def _named(self, name: str) -> Image.Image:
         """A picture that is named instead of being there: relative to the data set, or absolute.
 
         Raises:
-            UserError: if the name leads out of the data set.
+            UserError: if the name leads out of the data set, or it cannot be read.
         """
         inside = os.path.normpath(name)
         if inside == ".." or inside.startswith("../"):
-            raise UserError(f"image {name[:200]!r} points outside {self._root}")
+            raise UserError(f"image {shown(name)!r} points outside {self._root}")
         within = self._root / inside
-        return within if within.exists() else Path(inside)
+        path = within if os.path.lexists(within) else Path(inside)
+        if (problem := why_unreadable(path)) is not None:
+            raise UserError(f"image {shown(name)!r} {problem} (looked in {self._root}){_no_name(name)}")
+        return read_picture(path, self.background_color)
+
+
+def _no_name(name: str) -> str:
+    """A hint at what stands in place of a picture's name."""
+    if "://" in name:
+        return "; pictures behind a URL are not fetched, img2dataset does that"
+    return "; is it the picture itself, as text? It must be bytes" if len(name) > 1000 else ""
+
+
+def _rows(name: str, split: Any, pictures: Any, captions: Captions) -> Iterator[_Row]:
+    """The rows of a split with this name."""
+    words = [name for name, feature in split.features.items() if getattr(feature, "dtype", "") == "string"]
+    other = [column for column in words if column not in captions.weights]
+    belongs = split_column(split.column_names, split.select_columns(other), set(split.column_names) - set(other))
+    wanted = list(dict.fromkeys([*captions.weights, *([belongs] if belongs else [])]))
+    for number, row in enumerate(split.select_columns(wanted)):
+        part = split_value(row[belongs]) if belongs else None
+        try:
+            yield _Row(pictures, name, number, captions.of(row), None, part)
+        except UserError as error:
+            yield _Row(pictures, name, number, {}, str(error), part)
+
+
+def _divisions(rows: Sequence[_Row], where: str) -> Iterator[Division]:
+    """What may say where each row belongs: its split, or a column, which counts where all is one split."""
+    names = by_name([row.split for row in rows], "splits")
+    if any(row.part for row in rows) and not names.decides:
+        yield by_column([row.part for row in rows], where)
+    yield names
 
 
 def _files(root: Path, path: str) -> list[Path]:
@@ -157,9 +194,16 @@ def _load(root: Path, files: Sequence[Path]) -> dict[str, Any]:
         else:
             loaded = load_from_disk(str(root))
     except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"data.path={root}: datasets cannot read it ({reason}).") from error
+        raise UserError(f"data.path={root}: datasets cannot read it ({_first_cause(error)}).") from error
     return dict(loaded) if isinstance(loaded, DatasetDict) else {"data": loaded}
+
+
+def _first_cause(error: BaseException) -> str:
+    """What lies behind an error, its first and last line: datasets says of many no more than that there is one."""
+    while (cause := error.__cause__ or error.__context__) is not None and str(cause).strip():
+        error = cause
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return " ... ".join(dict.fromkeys([lines[0], lines[-1].strip()]))
 
 
 def _saved_apart(root: Path) -> list[Path]:

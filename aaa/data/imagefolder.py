@@ -8,14 +8,14 @@ from pathlib import Path
 from PIL import Image, ImageColor
 
 from aaa.data.captions import Captions, Columns
+from aaa.data.divisions import Division, by_beginning, by_column, by_folder, settle
 from aaa.data.endings import is_caption, is_document, is_picture, suffix
 from aaa.data.folder_picture import FolderPicture
 from aaa.data.folders import data_folder, files_below, why_unreadable
 from aaa.data.left_out import LeftOut
 from aaa.data.picture_names import PictureNames
 from aaa.data.pictures import read_picture
-from aaa.data.records import Record, Split
-from aaa.data.split_names import part_of, settle_splits, split_folders, split_of_word
+from aaa.data.records import Record
 from aaa.data.table_pictures import table_above, table_of_folders, tabled_pictures, unnamed_files
 from aaa.data.tables import SUFFIXES
 from aaa.data.text_pictures import captioned_pictures
@@ -66,7 +66,7 @@ class ImageFolderSource:
             raise UserError(f"{self.root}: no records. {_what_to_do(self.root, files)}{_found(left_out)}")
         left_out.tell()
         self._keys = _distinct(self._pictures)
-        self._splits = _splits(self._pictures, self.root)
+        self._splits = settle(_divisions(self._pictures, self.root), self.root)
 
     def __len__(self) -> int:
         return len(self._pictures)
@@ -105,7 +105,7 @@ class ImageFolderSource:
                 yield picture
         for table, its_files in spoken_for.items():
             unnamed_files(table, its_files, named, left_out)
-        yield from captioned_pictures(self.root, alone, left_out)
+        yield from captioned_pictures(self.root, [file for file in alone if file not in named], left_out)
 
     def _load(self, picture: FolderPicture) -> Image.Image:
         if picture.problem is not None or picture.file is None:
@@ -202,18 +202,13 @@ def _distinct(pictures: Sequence[FolderPicture]) -> list[str]:
     return [p.key if owners[p.key] == p.file else f"./{p.file or p.key}" for p in pictures]
 
 
-def _splits(pictures: Sequence[FolderPicture], root: Path) -> list[Split | None]:
-    """Where each record belongs: by a column `split`, else by the folder that it lies in."""
+def _divisions(pictures: Sequence[FolderPicture], root: Path) -> Iterator[Division]:
+    """What may say where each record belongs: a column, the folders of tables, folders of pictures, their names."""
     if any(picture.split for picture in pictures):
-        parts = [picture.split or "(none)" for picture in pictures]
-        named = {part: split_of_word(part) for part in dict.fromkeys(parts)}
-        what = "the values of the column split"
-    else:
-        folders = split_folders(picture.file or picture.key for picture in pictures)
-        if not folders:
-            return [None] * len(pictures)
-        parts = [part_of(picture.file or picture.key, folders) for picture in pictures]
-        named = {part: folders.get(part, "unknown") for part in dict.fromkeys(parts)}
-        what = "folders"
-    settled = settle_splits(named, root, what)
-    return [settled[part] for part in parts]
+        yield by_column([picture.split for picture in pictures], root)
+    files = [picture.file or picture.key for picture in pictures]
+    places = [picture.place for picture in pictures]
+    if any(posixpath.dirname(place) != posixpath.dirname(file) for place, file in zip(places, files, strict=True)):
+        yield by_folder(places)
+    yield by_folder(files)
+    yield by_beginning(files)

@@ -10,7 +10,9 @@ from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from aaa.data.color_profiles import signalled_profile, to_srgb
-from aaa.data.pixel_depth import is_deep, to_eight_bits
+from aaa.data.cut_short import is_cut_short
+from aaa.data.endings import picture_formats
+from aaa.data.pixel_depth import NEARLY_BLACK, is_deep, is_faint, of_sixteen_bits, to_eight_bits
 from aaa.errors import UserError, reason
 
 logger = logging.getLogger(__name__)
@@ -48,7 +50,9 @@ def decode_picture(content: bytes, background_color: str) -> Image.Image:
     if not content:
         raise UserError("is empty (0 bytes)")
     try:
-        with Image.open(io.BytesIO(content)) as picture:
+        with Image.open(io.BytesIO(content), formats=picture_formats()) as picture:
+            if is_cut_short(content, picture.format):
+                raise UserError("is cut short: it ends in zeros, as an interrupted download or copy leaves it")
             if picture.width * picture.height > MAX_PIXELS:
                 raise UserError(f"{picture.width} x {picture.height} pixels: a decompression bomb, or far too large")
             signalled = signalled_profile(content, picture.format)
@@ -75,7 +79,10 @@ def as_rgb(picture: Image.Image, background_color: str) -> Image.Image:
     if getattr(picture, "is_animated", False) and picture.format not in LAYERED:
         notices.append(SEVERAL_FRAMES)
     _scale_transparent_color(picture)
+    sixteen_bits = of_sixteen_bits(picture)
     picture.load()
+    if sixteen_bits and is_faint(picture):
+        notices.append(NEARLY_BLACK)
     try:
         ImageOps.exif_transpose(picture, in_place=True)
     except Exception as error:  # of EXIF that is damaged; the pixels are not

@@ -1,4 +1,4 @@
-"""Grey pictures of more than 8 bits a pixel, brought to 8 by what their numbers mean.
+"""Pictures of more than 8 bits a channel, brought to 8 by what their numbers mean.
 
 16 bits are scaled as the file declares them. Floats and 32-bit integers do not say what white is: the ranges that
 people save are recognised by the largest value, and whatever fits none of them is refused rather than guessed.
@@ -25,6 +25,19 @@ WHITE_IS_ZERO, SIGNED = 0, 2
 def is_deep(picture: Image.Image) -> bool:
     """Whether its pixels are single numbers that are not plain bytes."""
     return picture.mode == "F" or picture.mode.startswith("I") or _is_signed(picture, 8)
+
+
+def of_sixteen_bits(picture: Image.Image) -> bool:
+    """Whether a picture that is not loaded yet has 16 bits in each of several channels, of which Pillow keeps 8."""
+    tiles = getattr(picture, "tile", None)
+    return bool(tiles) and not picture.mode.startswith("I") and ";16" in str(tiles[0].args)
+
+
+def is_faint(picture: Image.Image) -> bool:
+    """Whether of such a picture, loaded, no channel but alpha shows more than the lowest 12 of 16 bits."""
+    names = picture.getbands()
+    brightest = (picture.getchannel(name).getextrema()[1] for name in names if name not in ("A", "a", "X"))
+    return picture.mode != "CMYK" and max(map(float, brightest)) < FAINT * 255
 
 
 def to_eight_bits(picture: Image.Image) -> tuple[Image.Image, str | None]:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from aaa.data.endings import CAPTION_SUFFIXES, is_document, is_hidden, picture_suffixes, same_letters
 from aaa.data.folders import why_unreadable
@@ -15,6 +15,7 @@ from aaa.data.texts import MAX_CAPTION_BYTES, decode_caption
 from aaa.errors import UserError
 
 COMPRESSED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"\xfd7zXZ": "xz", b"BZh": "bzip2", b"PK": "zip"}
+ZEROS = 2**20  # bytes that are looked through at once
 
 
 @dataclass
@@ -48,7 +49,7 @@ def samples_of(shard: Path, called: str, more_texts: Collection[str], left_out: 
     """
     samples: dict[tuple[str, int], Sample] = {}
     times: Counter[tuple[str, str]] = Counter()
-    for tar, member in _members(shard):
+    for tar, member in _members(shard, called, left_out):
         parts = [part for part in member.name.split("/") if part not in ("", ".")]
         if not parts or not _belongs(member, parts, f"{called}/{member.name}", more_texts, left_out):
             continue
@@ -66,31 +67,57 @@ def samples_of(shard: Path, called: str, more_texts: Collection[str], left_out: 
     return [one for sample in _without_repeats(samples, called, left_out) for one in _taken_apart(sample)]
 
 
-def _members(shard: Path) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
-    """Files and other things in a tar.
+def _members(shard: Path, called: str, left_out: LeftOut) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
+    """Files and other things in a tar, and in those that `cat` put behind it.
 
     Raises:
         UserError: if it is not a whole tar file.
     """
     if (problem := why_unreadable(shard)) is not None:
         raise UserError(f"{shard}: {problem}.")
-    try:
-        with tarfile.open(shard, "r:") as tar:
-            for member in tar:
-                yield tar, member
-            end = tar.offset
-    except (tarfile.TarError, EOFError) as error:
-        with shard.open("rb") as whole:
-            beginning = whole.read(8)
-        packed = next((kind for start, kind in COMPRESSED.items() if beginning.startswith(start)), None)
-        if packed is not None:
-            raise UserError(f"{shard}: compressed by {packed}, but read in place; unpack it to a plain .tar.") from None
-        raise UserError(f"{shard}: not a whole tar file ({error}). Is the download or copy complete?") from None
     with shard.open("rb") as whole:
-        whole.seek(end)
-        marker = whole.read(tarfile.BLOCKSIZE)
-    if marker != bytes(tarfile.BLOCKSIZE):  # tarfile takes a tar that stops between two files for a whole one
-        raise UserError(f"{shard}: the tar file is cut short. Is the download or copy complete?")
+        start: int | None = 0
+        while start is not None:
+            whole.seek(start)
+            try:
+                with tarfile.open(fileobj=whole, mode="r:") as tar:
+                    for member in tar:
+                        yield tar, member
+                    end = tar.offset
+            except (tarfile.TarError, EOFError) as error:
+                raise UserError(f"{shard}: {_why_no_tar(whole, error)}") from None
+            if start and end == start:
+                left_out.add("shards that go on after their end with something else", called)
+                return
+            start = _next_tar(whole, end)
+            if start == end:  # tarfile takes a tar that stops between two files for a whole one
+                raise UserError(f"{shard}: the tar file is cut short. Is the download or copy complete?")
+
+
+def _why_no_tar(whole: BinaryIO, error: Exception) -> str:
+    whole.seek(0)
+    beginning = whole.read(8)
+    packed = next((kind for start, kind in COMPRESSED.items() if beginning.startswith(start)), None)
+    if packed is not None:
+        return f"compressed by {packed}, but read in place; unpack it to a plain .tar."
+    return f"not a whole tar file ({error}). Is the download or copy complete?"
+
+
+def _next_tar(whole: BinaryIO, end: int) -> int | None:
+    """Where something else begins behind the zeros that end a tar; None if it is the file's end.
+
+    Args:
+        whole: the file.
+        end: where the zeros should begin; it is given back if they do not.
+    """
+    whole.seek(end)
+    at = end
+    while block := whole.read(ZEROS):
+        if block.strip(b"\0"):
+            first = next(number for number, byte in enumerate(block) if byte)
+            return at + first // tarfile.BLOCKSIZE * tarfile.BLOCKSIZE
+        at += len(block)
+    return None if at - end >= tarfile.BLOCKSIZE else end
 
 
 def _belongs(

@@ -8,8 +8,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from aaa.data.cache import NO_PICTURE, CachedRecord
-from aaa.data.duplicates import picture_groups
+from aaa.data.cache import CachedRecord
+from aaa.data.duplicates import of_earlier_version, picture_groups
 from aaa.errors import UserError
 from aaa.randomness import generator
 
@@ -30,7 +30,7 @@ def split_records(records: Sequence[CachedRecord], validation_fraction: float) -
     if not 0 <= validation_fraction < 1:
         raise UserError(f"data.validation_fraction={validation_fraction}: must be at least 0 and less than 1.")
     originals = [index for index, record in enumerate(records) if not record.flipped]
-    groups = range(len(records)) if _of_earlier_version(records) else picture_groups(records)
+    groups = picture_groups(records)
     by_source = {groups[index] for index in originals if records[index].split == "validation"}
     decided = {groups[index] for index in originals if records[index].split is not None}
     undecided: dict[int, list[int]] = {}
@@ -40,7 +40,7 @@ def split_records(records: Sequence[CachedRecord], validation_fraction: float) -
     held_out_groups = by_source | _drawn(records, undecided, validation_fraction)
     held_out = [i for i in originals if groups[i] in held_out_groups and records[i].split != "train"]
     train = [index for index, group in enumerate(groups) if group not in held_out_groups]
-    if _of_earlier_version(records):
+    if of_earlier_version(records):
         held_out_keys = {records[index].key for index in held_out}
         train = [i for i in train if not (records[i].flipped and records[i].key in held_out_keys)]
     if not train:
@@ -49,11 +49,6 @@ def split_records(records: Sequence[CachedRecord], validation_fraction: float) -
         )
     _say(records, undecided, [i for i in originals if groups[i] in by_source and records[i].split == "train"])
     return torch.tensor(train), torch.tensor(held_out, dtype=torch.long)
-
-
-def _of_earlier_version(records: Sequence[CachedRecord]) -> bool:
-    """Whether they are of a cache that knows no pictures: its rows were split one by one, and runs go on with that."""
-    return any(record.picture == NO_PICTURE for record in records)
 
 
 def _drawn(records: Sequence[CachedRecord], groups: dict[int, list[int]], validation_fraction: float) -> set[int]:

@@ -16,6 +16,9 @@ logger = logging.getLogger(__name__)
 TRAINED = frozenset({"train", "training"})
 HELD_OUT = frozenset({"validation", "valid", "val", "dev", "test", "testing", "eval", "evaluation"})
 HELD_OUT |= frozenset({"holdout", "heldout"})
+# Words that say no more of a folder than that it holds data: `test_images` lies beside `train`.
+PLAIN = frozenset({"image", "images", "img", "imgs", "picture", "pictures", "photos", "data", "dataset", "set"})
+PLAIN |= frozenset({"split", "files", "samples", "jpg", "jpeg", "png"})
 Named = Split | Literal["unknown"]
 
 
@@ -43,7 +46,8 @@ def split_words(name: str) -> list[str]:
 
 
 def _one_word(name: str) -> str:
-    return re.sub(r"(held|hold)[-_ ]out", "holdout", name.strip().lower())
+    name = re.sub(r"(?<=[a-z])(?=[A-Z]($|[^A-Za-z]))", "_", name.strip())  # trainA
+    return re.sub(r"(held|hold)[-_ ]out", "holdout", name.lower())
 
 
 def split_folders(files: Iterable[str]) -> dict[str, Named]:
@@ -75,10 +79,11 @@ def split_folders(files: Iterable[str]) -> dict[str, Named]:
 
 def _split_and_rest(name: str) -> tuple[Named, str]:
     """What a folder is by the first or the last word of its name, and the other words: `val_images`, `my-test`."""
-    words = re.split(r"[-_. ]+", re.sub(r"[-_. ]?\d*$", "", _one_word(name)))
+    words = re.split(r"[-_. ]+", re.sub(r"^\d+[-_. ]+|[-_. ]?\d*$", "", _one_word(name)))
     for at in (0, -1):
         if (split := split_of_word(words[at])) != "unknown":
-            return split, " ".join(words[1:] if at == 0 else words[:-1])
+            rest = words[1:] if at == 0 else words[:-1]
+            return split, " ".join(word for word in rest if word not in PLAIN)
     return "unknown", name
 
 

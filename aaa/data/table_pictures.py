@@ -7,6 +7,7 @@ from typing import Any
 
 from aaa.data.captions import Captions, Columns
 from aaa.data.columns import IMAGE_COLUMNS, column_of
+from aaa.data.divisions import split_column, split_value
 from aaa.data.endings import is_caption, is_picture, same_letters, suffix, without_suffix
 from aaa.data.folder_picture import FolderPicture
 from aaa.data.left_out import LeftOut
@@ -36,7 +37,7 @@ def tabled_pictures(
     captions = Captions(prompt_column)
     image = column_of(image_column, present, table, "data.image_column", IMAGE_COLUMNS)
     captions.settle(present, table)
-    split = next((column for column in present if column.lower() == "split"), None)
+    split = split_column(present, (row.values for row in rows), [image, *captions.weights])
     separated = suffix(table) in (".csv", ".tsv")
     for row in rows:
         swallowed = _swallowed(row, list(row.values).index(image)) if separated else None
@@ -48,14 +49,14 @@ def _of_row(
     swallowed: str | None,
     image_column: str,
     captions: Captions,
-    split_column: str | None,
+    split_by: str | None,
     table: str,
     names: PictureNames,
 ) -> Iterator[FolderPicture]:
     images = row.values.get(image_column)
     named: list[Any] = images if isinstance(images, list) else [images]
     folder = posixpath.dirname(table)
-    split = row.values.get(split_column) if split_column else None
+    split = split_value(row.values.get(split_by)) if split_by else None
     prompts: dict[str, float] = {}
     problem = row.problem or swallowed
     try:
@@ -74,7 +75,7 @@ def _of_row(
             image,
             row.place,
             prompts,
-            split if isinstance(split, str) else None,
+            split,
             problem or (wrong_name and f"image {wrong_name}"),
         )
 

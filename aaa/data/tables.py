@@ -64,6 +64,8 @@ def _parquet(table: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             for values in batch.to_pylist():
                 yield f"[{number}]", values
                 number += 1
+    except UnicodeDecodeError as error:
+        raise UserError(f"{table}: holds text that is not UTF-8 ({error}).") from None
     except (pyarrow.ArrowException, OSError) as error:
         raise UserError(f"{table}: not a whole Parquet file ({error}).") from None
 

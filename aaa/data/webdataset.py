@@ -1,6 +1,8 @@
 """WebDataset shards: tar files in which a picture and its captions share a name (github.com/webdataset/webdataset)."""
 
+from collections.abc import Iterator
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,14 +10,14 @@ from PIL import Image
 
 from aaa.data.captions import Captions, Columns
 from aaa.data.columns import PROMPT_COLUMNS
+from aaa.data.divisions import Division, by_column, by_folder, by_name, settle, split_column, split_value
 from aaa.data.endings import is_document, suffix
 from aaa.data.folders import data_folder, files_below
 from aaa.data.imagefolder import require_color
 from aaa.data.left_out import LeftOut
 from aaa.data.pictures import MAX_BYTES, decode_picture
-from aaa.data.records import Record, Split
+from aaa.data.records import Record
 from aaa.data.shards import Sample, samples_of
-from aaa.data.split_names import settle_splits, split_of_name
 from aaa.errors import UserError
 
 # The order in which captions are looked for where the config names no column: files first, then keys of the .json.
@@ -25,13 +27,15 @@ PACKED = (".gz", ".tgz", ".bz2", ".xz", ".zst", ".zip")
 
 
 class _Placed(NamedTuple):
-    """A sample's picture: its shard, its key, where it lies, its prompts, and what is wrong with it."""
+    """A sample's picture: its shard, its key, where it lies, its prompts, what is wrong with it, and what a key of its
+    JSON says of where it belongs."""
 
     shard: int
     name: str
     picture: tuple[int, int]
     prompts: dict[str, float]
     problem: str | None
+    part: str | None
 
 
 class WebDatasetSource:
@@ -73,13 +77,13 @@ class WebDatasetSource:
             wanted = f" called .{image_column}" if image_column else ""
             found = f" There is: {left_out}." if str(left_out) else ""
             raise UserError(f"data.path={path}: the shards hold no pictures{wanted}.{found}")
-        _settle(captions, list(texts), self._names[0])
+        _settle(captions, list(texts), self._names[0], with_picture, left_out)
+        all_texts = (sample.texts for samples in with_picture for sample in samples)
+        belongs = split_column(texts, all_texts, captions.weights)
         for number, samples in enumerate(with_picture):
-            self._samples += [_placed(sample, number, captions) for sample in samples]
+            self._samples += [_placed(sample, number, captions, belongs) for sample in samples]
         left_out.tell()
-        used = {sample.shard for sample in self._samples}
-        named = {name: split_of_name(name) for number, name in enumerate(self._names) if number in used}
-        self._splits: dict[str, Split | None] = settle_splits(named, path, "shards")
+        self._splits = settle(_divisions(self._samples, self._names, path), path)
 
     def __len__(self) -> int:
         return len(self._samples)
@@ -90,7 +94,7 @@ class WebDatasetSource:
             key=f"{self._names[sample.shard]}/{sample.name}",
             prompt=next(iter(sample.prompts), ""),
             load=partial(self._load, sample),
-            split=self._splits[self._names[sample.shard]],
+            split=self._splits[index],
             prompts=sample.prompts if len(sample.prompts) > 1 else None,
         )
 
@@ -161,14 +165,33 @@ def _preference(ending: str) -> tuple[int, int, str]:
     return ending.count("."), PREFERRED.index(ending) if ending in PREFERRED else len(PREFERRED), ending
 
 
-def _settle(captions: Captions, columns: list[str], where: str) -> None:
-    """Choose the captions' column; a key of the .json that says the same as a file is nothing to warn of."""
+def _settle(captions: Captions, columns: list[str], where: str, samples: list[list[Sample]], left_out: LeftOut) -> None:
+    """Choose the captions' column; a key of the .json that says the same as a file is nothing to warn of.
+
+    Raises:
+        UserError: if there is none, with what there is instead.
+    """
     if not captions.weights and (first := next((name for name in TEXTS if name in columns), None)) is not None:
         captions.weights = {first: 1.0}
-    captions.settle(columns, where)
+    try:
+        captions.settle(columns, where)
+    except UserError as error:
+        problems = (f"{sample.name!r} {sample.problem}" for shard in samples for sample in shard if sample.problem)
+        found = [f"There is: {left_out}."] if str(left_out) else []
+        found += [f"And {problem}." for problem in islice(problems, 1)]
+        raise UserError(" ".join([str(error), *found])) from None
 
 
-def _placed(sample: Sample, shard: int, captions: Captions) -> _Placed:
+def _divisions(samples: list[_Placed], shards: list[str], path: str) -> Iterator[Division]:
+    """What may say where each sample belongs: its shard's name, a key of its JSON, a folder within its shard."""
+    names = by_name([shards[sample.shard] for sample in samples], "shards")
+    if any(sample.part for sample in samples) and not names.decides:
+        yield by_column([sample.part for sample in samples], path)
+    yield names
+    yield by_folder([f"{shards[sample.shard]}/{sample.name}" for sample in samples])
+
+
+def _placed(sample: Sample, shard: int, captions: Captions, belongs: str | None) -> _Placed:
     prompts: dict[str, float] = {}
     problem = sample.problem
     ((ending, picture),) = sample.pictures.items()
@@ -178,4 +201,5 @@ def _placed(sample: Sample, shard: int, captions: Captions) -> _Placed:
         prompts = captions.of(sample.texts)
     except UserError as error:
         problem = problem or str(error)
-    return _Placed(shard, sample.name, picture, prompts, problem)
+    part = split_value(sample.texts.get(belongs)) if belongs else None
+    return _Placed(shard, sample.name, picture, prompts, problem, part)

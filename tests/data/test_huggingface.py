@@ -161,3 +161,44 @@ def test_what_is_left_out_or_no_data_set_is_told(tmp_path: Path, caplog: pytest.
     (tmp_path / "more.parquet").write_text("version https://git-lfs.github.com/spec/v1\n")
     with pytest.raises(UserError, match=r"more\.parquet: is a Git LFS pointer"):
         HuggingFaceSource(str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["data", "test"])
+def test_a_column_divides_what_is_one_split(tmp_path: Path, name: str) -> None:
+    from datasets import DatasetDict
+
+    rows = dataset(3).add_column("split", ["train", "val", "restval"])
+    DatasetDict({name: rows}).save_to_disk(tmp_path)
+    splits = split_of(HuggingFaceSource(str(tmp_path)))
+    assert splits == {f"{name}[0]": "train", f"{name}[1]": "validation", f"{name}[2]": "train"}
+
+
+def test_splits_count_more_than_a_column(tmp_path: Path) -> None:
+    from datasets import DatasetDict
+
+    rows = dataset(2).add_column("split", ["train", "val"])
+    DatasetDict(train=rows, test=dataset(1)).save_to_disk(tmp_path)
+    splits = split_of(HuggingFaceSource(str(tmp_path)))
+    assert splits == {"train[0]": "train", "train[1]": "train", "test[0]": "validation"}
+
+
+def test_names_in_place_of_pictures_are_said(tmp_path: Path) -> None:
+    from datasets import Dataset
+
+    rows = {"image": ["http://x/a.jpg", "b.png"], "text": ["a", "b"], "url": ["", ""]}
+    Dataset.from_dict(rows).save_to_disk(tmp_path / "a")
+    source = HuggingFaceSource(str(tmp_path / "a"))
+    with pytest.raises(UserError, match=r"image 'http://x/a\.jpg' does not exist .*img2dataset"):
+        source[0].load()
+    with pytest.raises(UserError, match=r"image 'b\.png' does not exist"):
+        source[1].load()
+    Dataset.from_dict({"URL": ["x"], "TEXT": ["a"]}).save_to_disk(tmp_path / "b")
+    with pytest.raises(UserError, match=r"no column of pictures; .*img2dataset"):
+        HuggingFaceSource(str(tmp_path / "b"))
+
+
+def test_what_datasets_cannot_read_is_said_with_its_cause(tmp_path: Path) -> None:
+    dataset(1).to_parquet(tmp_path / "0.parquet")
+    dataset(1).rename_column("text", "caption").to_parquet(tmp_path / "1.parquet")
+    with pytest.raises(UserError, match=r"datasets cannot read it \(Couldn't cast .*column names don't match\)"):
+        HuggingFaceSource(str(tmp_path))

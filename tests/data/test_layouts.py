@@ -231,6 +231,62 @@ def test_folders_called_as_splits_are_held_out(tmp_path: Path, folders: list[str
 
 
 @pytest.mark.parametrize(
+    ("names", "held_out"),
+    [
+        pytest.param(["train/a.png", "test_images/b.png"], {"b.png"}, id="images"),
+        pytest.param(["train_data/a.png", "val/b.png"], {"b.png"}, id="data"),
+        pytest.param(["1-train/a.png", "2-val/b.png"], {"b.png"}, id="numbered"),
+        pytest.param(["trainA/a.png", "testA/b.png", "trainB/c.png", "testB/d.png"], {"b.png", "d.png"}, id="A and B"),
+        pytest.param(["train\\a.png", "val\\b.png"], {"val\\b.png"}, id="backslashes in names"),
+        pytest.param(["train_1.png", "train_2.png", "test_1.png"], {"test_1.png"}, id="names of pictures"),
+        pytest.param(["train_1.png", "test_1.png", "car.png"], set(), id="names of some pictures"),
+        pytest.param(["train/a.png", "test tubes/b.png"], set(), id="other words"),
+    ],
+)
+def test_splits_of_other_forms_are_held_out(tmp_path: Path, names: list[str], held_out: set[str]) -> None:
+    lay(tmp_path, *names, *(f"{name.removesuffix('.png')}.txt=a" for name in names))
+    source = ImageFolderSource(str(tmp_path))
+    found = [source[i] for i in range(len(source))]
+    assert {record.key.rpartition("/")[2] for record in found if record.split == "validation"} == held_out
+    assert not held_out or None not in {record.split for record in found}
+
+
+def test_the_folder_of_a_table_divides_pictures_that_lie_elsewhere(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tables = [f"{part}/metadata.csv=image,prompt|../images/{name},a" for part, name in (("train", "a"), ("test", "b"))]
+    source = ImageFolderSource(str(lay(tmp_path, "images/a.png", "images/b.png", *tables)))
+    assert {source[i].key: source[i].split for i in range(2)} == {
+        "test/../images/b": "validation",
+        "train/../images/a": "train",
+    }
+    assert "Left out" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "expected", "told"),
+    [
+        ("subset", ["train", "test"], ["train", "validation"], ""),
+        ("Split", ["train", ""], [None, None], ""),
+        ("kind", ["train", "car"], [None, None], ""),
+        ("split", ["0", "1"], [None, None], "the values of the column split (0, 1) do not say what is held out"),
+    ],
+)
+def test_a_column_of_split_names_divides_whatever_it_is_called(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    column: str,
+    values: list[str],
+    expected: list[str | None],
+    told: str,
+) -> None:
+    rows = "|".join(f"{number}.png,a,{value}" for number, value in enumerate(values))
+    source = ImageFolderSource(str(lay(tmp_path, "0.png", "1.png", f"metadata.csv=image,prompt,{column}|{rows}")))
+    assert [source[i].split for i in range(2)] == expected
+    assert told in caplog.text if told else not caplog.text
+
+
+@pytest.mark.parametrize(
     "folders", [["train"], ["train", "car"], ["test"], ["dev boards", "train sets"], ["testing", "x"]]
 )
 def test_other_folders_are_no_splits(tmp_path: Path, folders: list[str]) -> None:

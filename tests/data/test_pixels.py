@@ -447,3 +447,47 @@ def test_of_several_frames_the_first_is_read_and_that_is_noticed(kind: str) -> N
     content = saved(frames[0], kind, save_all=True, append_images=frames[1:])
     assert_near(color_of(content), ORANGE, 4)
     assert notices_of(decode_picture(content, "white")) == [SEVERAL_FRAMES]
+
+
+def tiff_of_channels(values: np.ndarray) -> bytes:
+    """A TIFF of 16 bits in each of three channels, `H W 3`, uncompressed."""
+    height, width, _ = values.shape
+    data = values.astype("<u2").tobytes() + struct.pack("<4H", 16, 16, 16, 0)
+    size = len(data) - 8
+    tags = {256: width, 257: height, 259: 1, 262: 2, 273: 8, 277: 3, 278: height, 279: size}
+    entries = sorted([*((tag, 4, 1, value) for tag, value in tags.items()), (258, 3, 3, 8 + size)])
+    body = struct.pack("<H", len(entries)) + b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    return b"II*\0" + struct.pack("<I", 8 + len(data)) + data + body + bytes(4)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+@pytest.mark.parametrize(("value", "noticed"), [(200, True), (3000, True), (30_000, False)])
+def test_sixteen_bits_in_several_channels_of_which_few_are_used_are_noticed(
+    kind: str, value: int, noticed: bool
+) -> None:
+    row = [value, value // 2, 0] * 2
+    content = png(16, 2, u16(*row)) if kind == "PNG" else tiff_of_channels(np.array(row, np.uint16).reshape(1, 2, 3))
+    assert notices_of(decode_picture(content, "white")) == ([NEARLY_BLACK] if noticed else [])
+
+
+@pytest.mark.parametrize("kind", ["EPS", "PDF"])
+def test_what_is_no_still_picture_reaches_no_decoder_whatever_its_name(kind: str) -> None:
+    with pytest.raises(UserError, match="is not a picture that Pillow can read"):
+        decode_picture(saved(Image.new("RGB", (SIDE, SIDE)), kind), "white")
+
+
+NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (128, 128, 3), dtype=np.uint8))
+
+
+@pytest.mark.parametrize("kept", [0.6, 0.9])
+@pytest.mark.parametrize("kind", ["JPEG", "MPO", "WEBP", "AVIF", "PNG", "GIF", "JPEG2000"])
+def test_a_download_that_reserved_its_space_and_stopped_is_refused(kind: str, kept: float) -> None:
+    content = saved(NOISE, kind)
+    size = int(kept * len(content))
+    with pytest.raises(UserError, match=r"is cut short|cannot be read|is not a picture"):
+        decode_picture(content[:size] + bytes(len(content) - size), "white")
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP"])
+def test_zeros_after_a_whole_picture_do_no_harm(kind: str) -> None:
+    assert decode_picture(saved(NOISE, kind) + bytes(4096), "white").size == (128, 128)

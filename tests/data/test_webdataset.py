@@ -243,6 +243,49 @@ def test_shards_called_as_splits_are_held_out(tmp_path: Path, names: list[str], 
         assert record.split == (("validation" if inside else "train") if held_out else None)
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["0.png", '0.json={"caption": "a", "split": "train"}', "1.png", '1.json={"caption": "b", "split": "val"}'],
+        ["train/0.png", "train/0.txt=a", "test/1.png", "test/1.txt=b"],
+    ],
+)
+def test_samples_of_one_shard_are_held_out_by_a_key_or_their_folder(tmp_path: Path, names: list[str]) -> None:
+    members(tmp_path / "s.tar", names)
+    source = WebDatasetSource(str(tmp_path))
+    assert [source[i].split for i in range(len(source))] == ["train", "validation"]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["0.png", "0.cls=3"], r"no column 'txt'.* There is: endings that are not read: 1 \(s\.tar/0\.cls\)"),
+        (["0.png", "0.json=[1]"], r"no column 'txt'.* And '0' has a \.json that is not an object"),
+    ],
+)
+def test_a_shard_without_captions_says_what_there_is(tmp_path: Path, names: list[str], message: str) -> None:
+    members(tmp_path / "s.tar", names)
+    with pytest.raises(UserError, match=message):
+        WebDatasetSource(str(tmp_path))
+
+
+def test_shards_that_cat_put_together_are_read_to_the_end(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for number in range(3):
+        members(tmp_path / f"{number}.tar", [f"{number}.png", f"{number}.txt={number}"])
+    parts = [tmp_path / f"{number}.tar" for number in range(3)]
+    (tmp_path / "0.tar").write_bytes(b"".join(part.read_bytes() for part in parts))
+    for part in parts[1:]:
+        part.unlink()
+    source = WebDatasetSource(str(tmp_path))
+    assert [source[i].prompt for i in range(len(source))] == ["0", "1", "2"]
+    assert all(source[i].load().size == (6, 4) for i in range(3))
+    assert not caplog.text
+    with (tmp_path / "0.tar").open("ab") as shard:
+        shard.write(b"something else" * 99)
+    assert len(WebDatasetSource(str(tmp_path))) == 3
+    assert "shards that go on after their end with something else: 1 (0.tar)" in caplog.text
+
+
 def test_what_is_no_shard_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     shard(tmp_path / "a.tar", {"0.png": png("red"), "0.txt": b"a"})
     (tmp_path / "b.tar.gz").write_bytes(gzip.compress((tmp_path / "a.tar").read_bytes()))

@@ -1,11 +1,12 @@
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from aaa.data.cache import LatentCache
+from aaa.data.cache import NO_PICTURE, LatentCache
 from aaa.data.shapes import ShapesSource
 from aaa.diffusion.prediction import VelocityPrediction
 from aaa.evaluation.validation import row_losses, structureless_loss, summarise, validation_table
@@ -89,3 +90,30 @@ def test_rows_of_one_record_count_once_in_the_standard_error(cache: LatentCache)
     metrics = summarise(by_record, table)
     assert metrics["val/loss_standard_error"] == pytest.approx(torch.arange(8.0).std().item() / 8**0.5)
     assert metrics["val/loss_sigma_0.2_0.4_standard_error"] == pytest.approx(metrics["val/loss_standard_error"])
+
+
+def test_of_the_records_of_one_picture_one_is_in_the_table(cache: LatentCache) -> None:
+    """Five captions of a picture are not five pictures: the standard error would be too small."""
+    alone = validation_table(cache, HELD_OUT, num_records=12, timesteps_per_record=5)
+    records = list(cache.records)
+    for first in (10, 16):
+        for index in range(first + 1, first + 5):
+            cache.records[index] = replace(records[index], picture=records[first].picture)
+    table = validation_table(cache, HELD_OUT, num_records=12, timesteps_per_record=5)
+    assert table is not None
+    assert alone is not None
+    pictures = [cache.records[index].picture for index in table.records.unique().tolist()]
+    assert len(pictures) == len(set(pictures)) == 4
+    assert len(table.records) == 20
+    cache.records[:] = [*records[:11], replace(records[11], picture=records[10].picture), *records[12:]]
+    one_copy = validation_table(cache, HELD_OUT, num_records=12, timesteps_per_record=5)
+    assert one_copy is not None
+    assert one_copy.digest == alone.digest
+    cache.records[:] = [replace(record, picture=None) for record in records]
+    unknown = validation_table(cache, HELD_OUT, num_records=12, timesteps_per_record=5)
+    assert unknown is not None
+    assert unknown.digest == alone.digest  # where no picture comes twice, the table is as it was
+    cache.records[:] = [replace(record, key="the same", picture=NO_PICTURE) for record in records]
+    earlier = validation_table(cache, HELD_OUT, num_records=12, timesteps_per_record=5)
+    assert earlier is not None
+    assert earlier.records.unique().numel() == 12
