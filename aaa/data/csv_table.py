@@ -94,7 +94,7 @@ def _and(first: str, rest: Iterator[str]) -> Iterator[str]:
 
 
 def _columns(row: list[str], place: str) -> list[str]:
-    columns = [name.strip() for name in row]
+    columns = [name.lstrip("\ufeff").strip() for name in row]  # of a mark that was saved twice
     if "\0" in "".join(columns):
         raise UserError(f"{place}: not a CSV file in UTF-8 (it holds NULs; save it as UTF-8).")
     twice = next((name for name in columns if name and columns.count(name) > 1), None)

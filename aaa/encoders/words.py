@@ -34,7 +34,7 @@ def _without_spaces() -> tuple[str, str]:
 
 
 def _attached() -> str:
-    """Vowel signs, points and accents of all other scripts, and what joins letters or keeps them apart within a word."""
+    """Vowel signs, points and accents of all other scripts, and what joins letters or parts them within a word."""
     apart = "".join((*BRAHMIC, KANA_MARKS, "\ufe00-\ufe0f"))  # the last choose how an emoji looks
     marks = (chr(code) for code in range(0x300, 0x12000) if unicodedata.category(chr(code)) in ("Mn", "Mc"))
     return "".join(re.sub(f"[{apart}]", "", mark) for mark in marks) + "\u200c\u200d"

@@ -62,6 +62,8 @@ def prompts(root: Path, **arguments: Any) -> dict[str, str]:
             "csv", "image,prompt,\n0.png,a\n1.png,b,,\n", {"0.png": "a", "1.png": "b"}, id="commas at the end"
         ),
         pytest.param("csv", "Image,Caption\n0.png,a\n", {"0.png": "a"}, id="capitals"),
+        pytest.param("csv", "File Name,Text\n0.png,a\n", {"0.png": "a"}, id="blanks in names"),
+        pytest.param("csv", "\ufeff\ufeffimage,prompt\n0.png,a\n", {"0.png": "a"}, id="two byte order marks"),
         pytest.param("csv", "filename,description\n0.png,a\n", {"0.png": "a"}, id="other usual names"),
         pytest.param("jsonl", '\n{"image": "0.png", "prompt": "a"}\n\n', {"0.png": "a"}, id="jsonl: blank lines"),
         pytest.param("jsonl", '[{"image": "0.png",\n "prompt": "a"}]', {"0.png": "a"}, id="jsonl: a list"),
