@@ -279,7 +279,7 @@ def _shared_by_records(source: Source, arguments: dict[str, Any], digests: FileD
 
 def _identity(record: Record, digests: FileDigests, shared: str) -> str:
     # A picture with a file of its own is that file's content, whatever its name.
-    return f"{shared} {digests.digest(record.path) if record.path else record.key}"
+    return f"{shared} {digests.same_digest(record.path) if record.path else record.key}"
 
 
 def _check_resolution(resolution: int, factor: int) -> None:

@@ -99,7 +99,8 @@ def open_or_build(
         encoders: gives the VAE and the text encoder; called only if there is something to build.
         fingerprint: hash of everything that shapes the cache, kept in its index.
         recipe: hash of everything but the records that shapes it: caches of one recipe share rows.
-        identify: tells pictures apart: the same text for the same picture.
+        identify: tells pictures apart: the same text for the same picture; raises UserError if its file is no longer
+            what the fingerprint is of.
         fit: which size a picture is cut to, by its own.
         horizontal_flip: also cache each training picture mirrored.
         skip_unreadable: leave out records that cannot be read, instead of failing.
@@ -313,11 +314,13 @@ def _read_ahead(
         for prompt, weight in ({record.prompt: 1.0} if record.prompts is None else record.prompts).items():
             prompts[normalised(prompt)] = prompts.get(normalised(prompt), 0.0) + weight
         kept = CachedRecord(record.key, list(prompts), record.split, flip, list(prompts.values()))
-        content = hashlib.sha256(json.dumps([identify(record), kept.prompts, flip]).encode()).digest()[:16]
-        if (stored := earlier.find(content)) is not None:
-            return _Item(replace(kept, picture=stored.picture), content, stored)
         try:
+            identity = identify(record)
+            content = hashlib.sha256(json.dumps([identity, kept.prompts, flip]).encode()).digest()[:16]
+            if (stored := earlier.find(content)) is not None:
+                return _Item(replace(kept, picture=stored.picture), content, stored)
             loaded = record.load()
+            identify(record)  # it may have been changed meanwhile
         except UserError as error:
             return error
         try:

@@ -1,6 +1,7 @@
 """Which column of a table is which: as the config says, else the first of the names that data sets use."""
 
 import logging
+import re
 from collections.abc import Sequence
 
 from aaa.data.endings import shown
@@ -48,8 +49,8 @@ def column_of(wanted: str | None, present: Sequence[str], where: str, key: str, 
 
 
 def usual_columns(present: Sequence[str], names: Sequence[str]) -> list[str]:
-    """The columns that have one of these names, in the order of the names, small and capital letters being one."""
-    return [column for name in names for column in present if column.strip().lower() == name]
+    """The columns that have one of these names, in the order of the names: `Image Path` is `image_path`."""
+    return [column for name in names for column in present if re.sub(r"[\s-]+", "_", column.strip().lower()) == name]
 
 
 def missing(wanted: str, present: Sequence[str], where: str, key: str) -> str:

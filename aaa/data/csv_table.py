@@ -1,15 +1,18 @@
 """CSV as people and spreadsheets write it, read row by row, or refused with the line."""
 
 import csv
+import re
 from collections.abc import Iterator
 from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
+from aaa.data.columns import IMAGE_COLUMNS, PROMPT_COLUMNS, usual_columns
 from aaa.data.texts import encoding_of_table
 from aaa.errors import UserError
 
-SEPARATORS = (",", ";", "\t")
+SEPARATORS = (",", ";", "\t", "|")
+USUAL = (*IMAGE_COLUMNS, *PROMPT_COLUMNS)
 
 
 class CsvRow(NamedTuple):
@@ -29,7 +32,8 @@ class CsvRow(NamedTuple):
 def read_csv(table: Path) -> Iterator[CsvRow]:
     """The rows of a CSV file whose first row names its columns; rows of nothing but blanks are passed over.
 
-    Columns are separated by what separates those of the first row: commas, else semicolons or tabs.
+    Columns are separated by what separates those of the first row: commas, semicolons, tabs or bars, as a line
+    `sep=;` before it says, or else whichever gives more columns of the usual names.
 
     Raises:
         UserError: naming the line, if a quote is not closed, a column is there twice, or it is no CSV file.
@@ -38,8 +42,8 @@ def read_csv(table: Path) -> Iterator[CsvRow]:
     line = 1
     try:
         with table.open(newline="", encoding=encoding_of_table(table)) as lines:
-            skipped, header = _header(lines)
-            separator = next((one for one in SEPARATORS if one in header), ",")
+            skipped, header, said = _header(lines)
+            separator = said or _separator(header, table)
             blanks = f"{separator} " in header  # `image, prompt`: then fields begin after the blank as well
             rows = csv.reader(_and(header, lines), delimiter=separator, skipinitialspace=blanks, strict=True)
             columns: list[str] | None = None
@@ -59,14 +63,29 @@ def read_csv(table: Path) -> Iterator[CsvRow]:
         raise UserError(f"{table}:{line}: {_explained(str(error))}.") from None
 
 
-def _header(lines: Iterator[str]) -> tuple[int, str]:
-    """How many blank lines come first, and the line after them."""
-    skipped = 0
+def _header(lines: Iterator[str]) -> tuple[int, str, str | None]:
+    """How many lines come before the columns' names, the line with these, and the separator that Excel's line says."""
+    skipped, said = 0, None
     for line in lines:
-        if line.strip():
-            return skipped, line
+        if excel := re.fullmatch(r"\"?sep=([,;\t|])\"?\s*", line, re.IGNORECASE):
+            said = excel[1]
+        elif line.strip():
+            return skipped, line, said
         skipped += 1
-    return skipped, ""
+    return skipped, "", said
+
+
+def _separator(header: str, table: Path) -> str:
+    """What separates the columns of a header: of several that may, what gives more columns of the usual names."""
+
+    def columns(separator: str) -> tuple[int, int]:
+        names = next(csv.reader([header], delimiter=separator), [])
+        return len(usual_columns(names, USUAL)), len(names)
+
+    there = [separator for separator in SEPARATORS if separator in header]
+    if table.suffix.lower() == ".tsv" and "\t" in there:
+        return "\t"
+    return max(there, key=columns, default=",")
 
 
 def _and(first: str, rest: Iterator[str]) -> Iterator[str]:
@@ -75,7 +94,7 @@ def _and(first: str, rest: Iterator[str]) -> Iterator[str]:
 
 
 def _columns(row: list[str], place: str) -> list[str]:
-    columns = [name.strip() for name in row]
+    columns = [name.lstrip("\ufeff").strip() for name in row]  # of a mark that was saved twice
     if "\0" in "".join(columns):
         raise UserError(f"{place}: not a CSV file in UTF-8 (it holds NULs; save it as UTF-8).")
     twice = next((name for name in columns if name and columns.count(name) > 1), None)

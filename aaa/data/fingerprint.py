@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from aaa.data.records import Source
+from aaa.errors import UserError
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ class FileDigests:
     def __init__(self, memory: Path) -> None:
         self.memory = memory
         self._known: dict[str, tuple[list[int], str]] = {}
+        self._first: dict[str, str] = {}
         if memory.is_file():
             for line in memory.read_text(encoding="utf-8", errors="replace").splitlines():
                 try:
@@ -46,6 +48,22 @@ class FileDigests:
     def digest(self, path: Path) -> str:
         """Hex SHA-256 of the file's content; `missing` if there is no such file."""
         name = str(path.absolute())
+        found = self._digest(path, name)
+        self._first.setdefault(name, found)
+        return found
+
+    def same_digest(self, path: Path) -> str:
+        """The digest of a file that must stay as it was when this object first looked at it.
+
+        Raises:
+            UserError: if it did not.
+        """
+        found = self.digest(path)
+        if found != self._first[str(path.absolute())]:
+            raise UserError(f"{path} was changed while the data was being read. Start again when it is whole")
+        return found
+
+    def _digest(self, path: Path, name: str) -> str:
         try:
             state = _state(path)
             if (known := self._known.get(name)) is not None and known[0] == state:

@@ -12,7 +12,7 @@ from PIL import Image
 from aaa.data.captions import Captions, Columns
 from aaa.data.columns import PROMPT_COLUMNS, column_of, missing, usual_columns
 from aaa.data.divisions import Division, by_column, by_name, settle, split_column, split_value
-from aaa.data.endings import is_document, shown, suffix
+from aaa.data.endings import is_document, is_picture, shown, suffix
 from aaa.data.folders import data_folder, files_below, why_unreadable
 from aaa.data.imagefolder import require_color
 from aaa.data.left_out import LeftOut
@@ -162,6 +162,8 @@ def _files(root: Path, path: str) -> list[Path]:
             left_out.add("Parquet files beside Arrow files, which are read instead", name)
         elif is_document(name):
             left_out.add_no_data("documents", name)
+        elif is_picture(name):
+            left_out.add("pictures, which are read only where a row names them", name)
         elif suffix(name) != kind and Path(name).name not in BESIDE:
             left_out.add("files of other kinds", name)
     if kind is None:

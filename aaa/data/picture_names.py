@@ -55,7 +55,7 @@ class PictureNames:
         for file in within:
             if file in self.files:
                 return Found(file)
-        for file in within:  # letters with accents, in one piece or two
+        for file in within:  # letters with accents, in one piece or two; Windows' separators within a file's own name
             if len(same := self._by_letters.get(same_letters(file), [])) == 1:
                 return Found(same[0])
         for file in within:  # hidden, so not among the files, but named
@@ -102,7 +102,7 @@ class PictureNames:
 
     @cached_property
     def _by_letters(self) -> dict[str, list[str]]:
-        return _grouped((same_letters(file), file) for file in self.files)
+        return _grouped((same_letters(file).replace("\\", "/"), file) for file in self.files)
 
     @cached_property
     def _by_stem(self) -> dict[str, list[str]]:

@@ -29,15 +29,16 @@ def is_deep(picture: Image.Image) -> bool:
 
 def of_sixteen_bits(picture: Image.Image) -> bool:
     """Whether a picture that is not loaded yet has 16 bits in each of several channels, of which Pillow keeps 8."""
-    tiles = getattr(picture, "tile", None)
+    tiles: list[Any] = getattr(picture, "tile", [])
     return bool(tiles) and not picture.mode.startswith("I") and ";16" in str(tiles[0].args)
 
 
 def is_faint(picture: Image.Image) -> bool:
     """Whether of such a picture, loaded, no channel but alpha shows more than the lowest 12 of 16 bits."""
-    names = picture.getbands()
-    brightest = (picture.getchannel(name).getextrema()[1] for name in names if name not in ("A", "a", "X"))
-    return picture.mode != "CMYK" and max(map(float, brightest)) < FAINT * 255
+    if picture.mode == "CMYK":
+        return False
+    colors = [number for number, name in enumerate(picture.getbands()) if name not in ("A", "a", "X")]
+    return bool(np.asarray(picture)[..., colors].max() < FAINT * 255)
 
 
 def to_eight_bits(picture: Image.Image) -> tuple[Image.Image, str | None]:

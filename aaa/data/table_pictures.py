@@ -13,6 +13,7 @@ from aaa.data.folder_picture import FolderPicture
 from aaa.data.left_out import LeftOut
 from aaa.data.picture_names import PictureNames
 from aaa.data.tables import Row, read_table
+from aaa.data.written_lists import read_written_lists
 from aaa.errors import UserError
 
 
@@ -38,7 +39,9 @@ def tabled_pictures(
     image = column_of(image_column, present, table, "data.image_column", IMAGE_COLUMNS)
     captions.settle(present, table)
     split = split_column(present, (row.values for row in rows), [image, *captions.weights])
-    separated = suffix(table) in (".csv", ".tsv")
+    if separated := suffix(table) in (".csv", ".tsv"):
+        for column in captions.weights:
+            read_written_lists([row.values for row in rows], column, table)
     for row in rows:
         swallowed = _swallowed(row, list(row.values).index(image)) if separated else None
         yield from _of_row(row, swallowed, image, captions, split, table, names)
@@ -84,7 +87,7 @@ def _swallowed(row: Row, at: int) -> str | None:
     """What is wrong with a row whose caption holds further rows, between two quotes that were never meant as a pair."""
     for value in row.values.values():
         for line in value.splitlines()[1:] if isinstance(value, str) else ():
-            fields = re.split(r"[,;\t]", line)
+            fields = re.split(r"[,;\t|]", line)
             if len(fields) > 1 and any(map(is_picture, fields[at : at + 1])):
                 return f"the quoted text goes on over what looks like another row ({line[:60]!r}); is a quote missing?"
     return None

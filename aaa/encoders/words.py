@@ -33,9 +33,16 @@ def _without_spaces() -> tuple[str, str]:
     return "".join((*BRAHMIC, *CHINESE, *JAPANESE, *OTHERS)), marks
 
 
+def _attached() -> str:
+    """Vowel signs, points and accents of all other scripts, and what joins letters or parts them within a word."""
+    apart = "".join((*BRAHMIC, KANA_MARKS, "\ufe00-\ufe0f"))  # the last choose how an emoji looks
+    marks = (chr(code) for code in range(0x300, 0x12000) if unicodedata.category(chr(code)) in ("Mn", "Mc"))
+    return "".join(re.sub(f"[{apart}]", "", mark) for mark in marks) + "\u200c\u200d"
+
+
 LETTERS, MARKS = _without_spaces()
 CLUSTER = f"[{LETTERS}](?:[{JOINERS}][{LETTERS}]|[{MARKS}])*"
-WORD = re.compile(rf"{CLUSTER}|[^\W{LETTERS}]+|[^\w\s]")
+WORD = re.compile(rf"{CLUSTER}|[^\W{LETTERS}](?:[^\W{LETTERS}]|[{_attached()}])*|[^\w\s]")
 SPACELESS = re.compile(f"[{LETTERS}]{{2}}|[{LETTERS}][{MARKS}]")
 
 

@@ -8,9 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from aaa.data import fingerprint
-from aaa.data.fingerprint import FileDigests, code_fingerprint
+from aaa.data import fingerprint, imagefolder
+from aaa.data.fingerprint import FileDigests, code_fingerprint, records_fingerprint
+from aaa.data.imagefolder import ImageFolderSource
+from aaa.errors import UserError
+from tests.data.test_cache import build
 
 YEARS_AGO = 10**9 * 10**9
 
@@ -142,3 +146,26 @@ def test_code_that_code_is_made_of_counts(monkeypatch: pytest.MonkeyPatch) -> No
         Path, "read_bytes", lambda path: read(path) + (b"#" if path.name == "color_profiles.py" else b"")
     )
     assert code_fingerprint(["aaa.data.build_cache.open_or_build"]) != before
+
+
+@pytest.mark.parametrize("when", ["before it is read", "while it is read"])
+def test_a_picture_that_changes_during_a_build_is_not_kept_under_what_it_was(
+    tmp_path: Path, picture_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    source = ImageFolderSource(str(picture_folder()))
+    digests = FileDigests(tmp_path / "digests.jsonl")
+    records_fingerprint(source, digests)
+    changed = source[0].path
+    assert changed is not None
+
+    def change() -> None:
+        Image.new("RGB", (9, 9), "blue").save(changed)
+
+    if when == "before it is read":
+        change()
+    else:
+        read = imagefolder.read_picture
+        monkeypatch.setattr(imagefolder, "read_picture", lambda path, *more: (read(path, *more), change())[0])
+    with pytest.raises(UserError, match=rf"{changed.name} was changed while the data was being read"):
+        build(tmp_path / "cache", source, identify=lambda record: digests.same_digest(record.path))
+    assert not (tmp_path / "cache").exists()

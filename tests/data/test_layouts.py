@@ -77,6 +77,8 @@ TABLE = "metadata.csv=image,prompt|"
         pytest.param(["images/0.png", "0.png", TABLE + "0.png,a"], {"0.png": "a"}, id="in both"),
         pytest.param(["0.png", TABLE + "./0.png,a"], {"./0.png": "a"}, id="./"),
         pytest.param(["x/0.png", TABLE + "x\\0.png,a"], {"x\\0.png": "a"}, id="backslash"),
+        pytest.param(["x\\0.png", TABLE + "x/0.png,a"], {"x/0.png": "a"}, id="backslash in the file's name"),
+        pytest.param(["x\\0.png", TABLE + "x\\0.png,a"], {"x\\0.png": "a"}, id="backslash in both"),
         pytest.param(["x/0.png", TABLE + "x/../x//0.png,a"], {"x/../x//0.png": "a"}, id="roundabout"),
         pytest.param(["a b.png", TABLE + "a%20b.png,a"], {"a%20b.png": "a"}, id="a URL's escapes"),
         pytest.param(["0.png", TABLE + " 0.png ,a"], {" 0.png ": "a"}, id="blanks"),

@@ -39,6 +39,13 @@ def prompts(root: Path, **arguments: Any) -> dict[str, str]:
         pytest.param("csv", "image;prompt\n0.png;a, b\n", {"0.png": "a, b"}, id="semicolons"),
         pytest.param("csv", "image\tprompt\n0.png\ta, b\n", {"0.png": "a, b"}, id="tabs"),
         pytest.param("tsv", "image\tprompt\n0.png\ta, b\n", {"0.png": "a, b"}, id="tsv"),
+        pytest.param("csv", "image | prompt\n0.png | a, b\n", {"0.png ": "a, b"}, id="bars"),
+        pytest.param("csv", "\ufeffsep=;\r\nimage;prompt\r\n0.png;a, b\r\n", {"0.png": "a, b"}, id="Excel's sep="),
+        pytest.param("csv", '"sep=\t"\nimage\tprompt\n0.png\ta\n', {"0.png": "a"}, id="Excel's sep=, quoted"),
+        pytest.param("csv", "image;prompt;size, px\n0.png;a, b;3\n", {"0.png": "a, b"}, id="a comma in a name"),
+        pytest.param("csv", '"image";"prompt"; "x, y"\n0.png;a;3\n', {"0.png": "a"}, id="a comma in a quoted name"),
+        pytest.param("tsv", "image\tprompt\ttags, all\n0.png\ta\tb\n", {"0.png": "a"}, id="tsv: a comma in a name"),
+        pytest.param("tsv", "image,prompt\n0.png,a\n", {"0.png": "a"}, id="tsv with commas"),
         pytest.param("csv", "image,prompt\r0.png,a\r1.png,b\r", {"0.png": "a", "1.png": "b"}, id="CR alone"),
         pytest.param("csv", "image,prompt\r\n0.png,a\r\n", {"0.png": "a"}, id="CR LF"),
         pytest.param("csv", "\ufeffimage,prompt\n0.png,a\n", {"0.png": "a"}, id="byte order mark"),
@@ -55,6 +62,8 @@ def prompts(root: Path, **arguments: Any) -> dict[str, str]:
             "csv", "image,prompt,\n0.png,a\n1.png,b,,\n", {"0.png": "a", "1.png": "b"}, id="commas at the end"
         ),
         pytest.param("csv", "Image,Caption\n0.png,a\n", {"0.png": "a"}, id="capitals"),
+        pytest.param("csv", "File Name,Text\n0.png,a\n", {"0.png": "a"}, id="blanks in names"),
+        pytest.param("csv", "\ufeff\ufeffimage,prompt\n0.png,a\n", {"0.png": "a"}, id="two byte order marks"),
         pytest.param("csv", "filename,description\n0.png,a\n", {"0.png": "a"}, id="other usual names"),
         pytest.param("jsonl", '\n{"image": "0.png", "prompt": "a"}\n\n', {"0.png": "a"}, id="jsonl: blank lines"),
         pytest.param("jsonl", '[{"image": "0.png",\n "prompt": "a"}]', {"0.png": "a"}, id="jsonl: a list"),
@@ -220,6 +229,31 @@ def test_lists_of_captions_share_the_weight_of_their_column(tmp_path: Path) -> N
     folder(tmp_path, "metadata.json", json.dumps([row]))
     source = ImageFolderSource(str(tmp_path), prompt_column={"short": 3, "long": 1})
     assert source[0].prompts == {"a": 1.5, "b": 1.5, "c": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("""['a "big" cat', "it's"]""", {'a "big" cat': 0.5, "it's": 0.5}),
+        ('["a", "b"]', {"a": 0.5, "b": 0.5}),
+        ("['a' 'b']", {"a": 0.5, "b": 0.5}),
+        ("['a']", None),
+        ("[a, b]", None),
+        ("[1, 2]", None),
+        ("[" * 5000 + "]" * 5000, None),
+    ],
+)
+def test_lists_that_pandas_writes_as_text_are_captions(
+    tmp_path: Path, written: str, expected: dict[str, float] | None
+) -> None:
+    quoted = written.replace('"', '""')
+    folder(tmp_path, "metadata.csv", f'image,captions\n0.png,"{quoted}"\n1.png,\n')
+    source = ImageFolderSource(str(tmp_path))
+    assert source[0].prompts == expected
+    assert source[0].prompt == ("a" if written == "['a']" else next(iter(expected or [written])))
+    assert source[1].prompt == ""
+    (tmp_path / "metadata.csv").write_text(f'image,captions\n0.png,"{quoted}"\n1.png,a cat\n')
+    assert ImageFolderSource(str(tmp_path))[0].prompts is None  # brackets in one caption are brackets
 
 
 ROWS = st.lists(st.text(st.sampled_from('ab,"\n;0.png é'), max_size=12), min_size=1, max_size=4)

@@ -49,6 +49,7 @@ def test_vectors_are_the_same_on_every_machine() -> None:
 TRIANGLE = [0.9507, -0.483, -1.4079]
 
 
+JOINERS = "\u200c\u200d"
 EARLIER = re.compile(r"\w+|[^\w\s]")
 SPACELESS = re.compile(f"[{LETTERS}]")
 
@@ -56,8 +57,24 @@ SPACELESS = re.compile(f"[{LETTERS}]")
 @given(st.text())
 def test_words_of_scripts_with_spaces_are_what_they_always_were(text: str) -> None:
     text = SPACELESS.sub(" ", unicodedata.normalize("NFC", INVISIBLE.sub("", text).replace(ZERO_WIDTH_SPACE, "")))
+    text = "".join(one for one in text.lower() if not unicodedata.category(one).startswith("M") and one not in JOINERS)
     assert WordEmbedding(32, 8).tokenize(text) == EARLIER.findall(text.lower())
     assert not without_spaces(text)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "words"),
+    [
+        ("\u0928\u092e\u0938\u094d\u0924\u0947 \u0926\u0941\u0928\u093f\u092f\u093e", 2),  # Hindi: vowel signs
+        ("\u05de\u05b4\u05dc\u05b8\u05d4", 1),  # Hebrew with points
+        ("\u0642\u0650\u0637\u0651\u0629", 1),  # Arabic with its vowels
+        ("\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", 1),  # Persian, kept apart within a word
+        ("m\u0303a ka\u0300fe", 2),  # Latin, an accent that no letter of Unicode has
+        ("\u2764\ufe0f a \U0001f469\u200d\U0001f467", 6),  # emoji, as ever
+    ],
+)
+def test_marks_on_letters_do_not_split_a_word(prompt: str, words: int) -> None:
+    assert len(WordEmbedding(32, 8).tokenize(prompt)) == words
 
 
 @given(st.text(st.characters(exclude_categories=[])), st.sampled_from(["NFC", "NFD"]))
