@@ -63,7 +63,7 @@ def test_copies_are_known_by_their_pixels(tmp_path: Path, buckets: bool) -> None
 
 
 def groups_of(cache: LatentCache) -> list[int]:
-    return picture_groups(cache.records)
+    return list(picture_groups(cache.records))
 
 
 def test_a_held_out_picture_is_never_trained_on_whatever_its_name(

@@ -165,7 +165,13 @@ def test_a_picture_that_changes_during_a_build_is_not_kept_under_what_it_was(
         change()
     else:
         read = imagefolder.read_picture
-        monkeypatch.setattr(imagefolder, "read_picture", lambda path, *more: (read(path, *more), change())[0])
+
+        def interrupted(path: Path, background_color: str) -> Image.Image:
+            picture = read(path, background_color)
+            change()
+            return picture
+
+        monkeypatch.setattr(imagefolder, "read_picture", interrupted)
     with pytest.raises(UserError, match=rf"{changed.name} was changed while the data was being read"):
         build(tmp_path / "cache", source, identify=lambda record: digests.same_digest(record.path))
     assert not (tmp_path / "cache").exists()
