@@ -59,14 +59,16 @@ def test_a_run_is_judged_on_its_way(tmp_path: Path) -> None:
     assert (run / "evaluation" / "step-00000006-seeds.png").is_file()
 
 
-def test_an_evaluation_for_other_data_says_so_and_the_run_goes_on(
+def test_an_evaluation_for_other_data_is_refused_before_the_first_step(
     tmp_path: Path, picture_folder: Callable[..., Path]
 ) -> None:
-    own = ["data=imagefolder", f"data.root={picture_folder(8)}", "data.validation_fraction=0.3", "evaluation=shapes"]
-    few = [part for part in SMALL if not part.startswith("data.source")]
-    done = fork_in(tmp_path, "aaa.train", *own, *few, "trainer.batch_size=2", "logger=none")
+    own = ["data=imagefolder", f"data.root={picture_folder(8)}", "data.validation_fraction=0.3", "logger=none"]
+    few = [part for part in SMALL if not part.startswith(("data.source", "evaluation"))]
+    train = ["aaa.train", *own, *few, "trainer.batch_size=2"]
+    done = fork_in(tmp_path, *train, "evaluation=shapes", "evaluation.num_images=8")
+    assert "evaluation: it would have nothing to say of this run. The prompts ('green, number" in done.error
+    assert "evaluation=none" in done.error
+    done = fork_in(tmp_path, *train, "evaluation=none", "hydra.run.dir=run")
     assert done.code == 0, done.err
-    assert "warning: The evaluation has nothing to say: The prompts ('green, number" in done.err
-    assert (only_run(tmp_path) / "model").is_dir()
-    judged = fork_in(tmp_path, "aaa.evaluate", f"model={only_run(tmp_path)}", "evaluation=shapes")
+    judged = fork_in(tmp_path, "aaa.evaluate", "model=run", "evaluation=shapes")
     assert "it has nothing to say of this model" in judged.error

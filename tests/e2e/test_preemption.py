@@ -92,7 +92,7 @@ def test_slurm_is_asked_to_queue_the_job_again(tmp_path: Path, small_run: SmallR
 
 def test_a_signal_while_pictures_are_drawn_does_not_wait_for_them(tmp_path: Path, small_run: SmallRun) -> None:
     shutil.copytree(small_run[0].parents[2] / ".cache", tmp_path / ".cache")
-    slow = ["sampling.steps=100000", "trainer.sample_every_steps=6", "trainer.max_steps=12"]
+    slow = ["sampling.steps=10000", "trainer.sample_every_steps=6", "trainer.max_steps=12"]
     arguments = [argument for argument in SMALL if not argument.startswith(("sampling.steps", "trainer.sample_every"))]
     run = started(tmp_path, "aaa.train", *arguments, *slow, "logger=none", steps=6)
     run.signal(signal.SIGTERM)
