@@ -1,7 +1,6 @@
 """Say what a run or sweep will take, and run nothing: `python -m aaa.plan [-m] [overrides]`."""
 
 import logging
-import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ from hydra.experimental.callback import Callback
 from aaa.cli import run
 from aaa.run.search import BASIC, jobs_of
 from aaa.tracking.redaction import hide_argument
+from aaa.tracking.variables import is_helper
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -36,7 +36,7 @@ class ShowPlan(Callback):
         if hydra.sweeper._target_ != BASIC:
             return  # it finds its runs on the way
         here = self.stop or hydra.launcher._target_.endswith(("BasicLauncher", "JoblibLauncher"))
-        helper = int(os.environ.get("RANK", "0")) > 0
+        helper = is_helper()
         if not config.sweep.show_plan or not here or helper:
             return
         jobs = jobs_of(config)

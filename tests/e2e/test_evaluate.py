@@ -59,14 +59,17 @@ def test_a_run_is_judged_on_its_way(tmp_path: Path) -> None:
     assert (run / "evaluation" / "step-00000006-seeds.png").is_file()
 
 
-def test_an_evaluation_for_other_data_says_so_and_the_run_goes_on(
+def test_an_evaluation_for_other_data_is_refused_before_training_and_after(
     tmp_path: Path, picture_folder: Callable[..., Path]
 ) -> None:
     own = ["data=imagefolder", f"data.root={picture_folder(8)}", "data.validation_fraction=0.3", "evaluation=shapes"]
     few = [part for part in SMALL if not part.startswith("data.source")]
-    done = fork_in(tmp_path, "aaa.train", *own, *few, "trainer.batch_size=2", "logger=none")
+    few = [part for part in few if not part.startswith("evaluation.")]
+    own = [*own, *few, "trainer.batch_size=2", "logger=none"]
+    refused = fork_in(tmp_path, "aaa.train", *own).error
+    assert "evaluation: it would have nothing to say of this run. The prompts ('green, number" in refused
+    done = fork_in(tmp_path, "aaa.train", *own, "evaluation=none")
     assert done.code == 0, done.err
-    assert "warning: The evaluation has nothing to say: The prompts ('green, number" in done.err
-    assert (only_run(tmp_path) / "model").is_dir()
-    judged = fork_in(tmp_path, "aaa.evaluate", f"model={only_run(tmp_path)}", "evaluation=shapes")
+    (run,) = (path.parent for path in tmp_path.glob("outputs/*/*/model"))
+    judged = fork_in(tmp_path, "aaa.evaluate", f"model={run}", "evaluation=shapes")
     assert "it has nothing to say of this model" in judged.error
