@@ -108,7 +108,9 @@ def pick_device(name: str) -> str:
     try:
         torch.empty(1, device=name)
     except (RuntimeError, AssertionError) as error:
-        raise UserError(f"device={name}: torch cannot use it ({str(error).splitlines()[0]}).") from None
+        told = str(error).splitlines()[0].split(". ")[0].split(" Please")[0].rstrip(".")
+        told = "it knows no such device" if told.startswith("Expected one of") else told
+        raise UserError(f"device={name}: torch cannot use it ({told}). There is: auto, cpu, cuda.") from None
     return name
 
 

@@ -45,8 +45,8 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
-        named = harmless(str(error.filename))
-        print(f"error: {named}: cannot be read or written ({error.strerror}).", file=sys.stderr)
+        named = harmless(str(error.filename or "what is printed, or the working directory,"))
+        print(f"error: {named} cannot be read or written ({error.strerror}).", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from aaa.config_upgrade import upgrade
-from aaa.errors import UserError, nearest
+from aaa.errors import UserError, in_plain_words, nearest
 from aaa.printed import harmless
 from aaa.ranges import RANGES, require_ranges
 from aaa.resolvers import register_resolvers
@@ -160,7 +160,9 @@ def _check_types(config: DictConfig) -> None:
         try:
             whole = OmegaConf.merge(OmegaConf.structured(schema), config.get(key) or {})
         except OmegaConfBaseException as error:
-            raise UserError(f"{key}.{error.full_key}: {str(error).splitlines()[0]}") from None
+            whole_key = f"{key}.{error.full_key}"
+            value = OmegaConf.select(config, whole_key)
+            raise UserError(f"{whole_key}={value}: {in_plain_words(str(error), whole_key)}") from None
         assert isinstance(whole, DictConfig)
         with open_dict(config):
             config.setdefault(key, {})

@@ -1,17 +1,19 @@
 """The run that a command goes on with or repeats: found before Hydra composes anything, so that its config is taken."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
+from aaa.checkpoint_folders import FOLDER, checkpoints
 from aaa.config import CONF, group_options
-from aaa.errors import UserError
+from aaa.errors import UserError, nearest
 from aaa.overrides import key_of, value_of
 from aaa.printed import command, train_command
+from aaa.schema import TrainConfig
 from aaa.tracking.redaction import HIDDEN, hide_argument
 from aaa.tracking.variables import agents_run
 from aaa.tracking.wandb_identity import kept_id
@@ -19,6 +21,7 @@ from aaa.trust import foreign_targets, read_yaml_config
 
 COMPOSED, OVERRIDES = ".hydra/config.yaml", ".hydra/overrides.yaml"
 RUN_DIR = "hydra.run.dir"
+NAMED_BELOW = 3  # runs that a message offers
 
 
 @dataclass(frozen=True)
@@ -48,31 +51,24 @@ def earlier_run(arguments: list[str]) -> EarlierRun | None:
     how = "repeat" if named["repeat"] else "resume"
     value = named[how]
     sweep = bool({"-m", "--multirun"} & set(arguments))
+    if value == "auto" and how == "repeat":
+        raise UserError("repeat=auto: which run is to be done again? repeat=outputs/NAME/TIMESTAMP")
     if value is None or (value == "auto" and sweep):  # each job of a sweep looks into its own folder
         return None
     if value == "auto":
         return _same_command(arguments)
     if sweep and how == "resume":
         raise UserError("resume=... goes on with one run; it cannot be swept over with -m.")
-    folder = Path(value).absolute()
-    if folder.parent.name == "checkpoints" and (folder.parent.parent / COMPOSED).is_file():
-        if how == "resume":
-            raise UserError(
-                f"resume={value}: a run goes on from its newest checkpoint, in its own folder: "
-                f"resume={folder.parents[1]}. To go on from this one in a new folder: repeat={value}"
-            )
-        folder = folder.parent.parent
-    if not (folder / COMPOSED).is_file():
-        raise UserError(
-            f"{how}={value}: there is no run in that folder (no {COMPOSED} in {folder}). "
-            "Give the folder that training named when it started, outputs/NAME/TIMESTAMP."
-        )
+    folder = _named_folder(how, value)
+    if how == "resume":
+        _refuse_other_folder(arguments, folder, value)
     saved = _saved_config(folder, f"{how}={value}")
     if chosen := [a for a in arguments if key_of(a) in group_options()]:
         raise UserError(
             f"{chosen[0]}: a {how}{'d' if how == 'resume' else 'ed'} run keeps its config. Its groups cannot be "
             "swapped; single keys can be changed, e.g. trainer.max_steps=4800."
         )
+    _refuse_unread(saved, arguments)
     _refuse_foreign_code(saved, arguments, f"{how}={value}")
     given = {key_of(argument) for argument in arguments}
     if missing := [key for key in _hidden_keys(saved) if key not in given]:
@@ -81,6 +77,58 @@ def earlier_run(arguments: list[str]) -> EarlierRun | None:
             f"(Or keep it in the environment and let the config name it: {missing[0]}='${{oc.env:MY_SECRET}}'.)"
         )
     return EarlierRun(how, folder, arguments)
+
+
+def _named_folder(how: str, value: str) -> Path:
+    """The run folder that is meant, absolute."""
+    folder = Path(value).absolute()
+    if folder.parent.name == "checkpoints" and (folder.parent.parent / COMPOSED).is_file():
+        run = folder.parent.parent
+        if FOLDER.fullmatch(folder.name) and not folder.is_dir():
+            there = ", ".join(path.name for path in checkpoints(run)) or "none"
+            raise UserError(f"{how}={value}: there is no such checkpoint. Its run has: {there}.")
+        if how == "resume":
+            raise UserError(
+                f"resume={value}: a run goes on from its newest checkpoint, in its own folder: "
+                f"resume={run}. To go on from this one in a new folder: repeat={value}"
+            )
+        return run
+    if not (folder / COMPOSED).is_file():
+        raise UserError(
+            f"{how}={value}: there is no run in that folder (no {COMPOSED} in {folder}). "
+            + (_offered(how, folder) or "Give the folder that training named when it started, outputs/NAME/TIMESTAMP.")
+        )
+    return folder
+
+
+def _offered(how: str, folder: Path) -> str:
+    """The run that a folder or file is part of, or those below it, newest first; nothing if there is none."""
+    if (within := next((path for path in folder.parents[:3] if (path / COMPOSED).is_file()), None)) is not None:
+        return f"It is part of a run: {how}={within}"
+    found = [path.parent.parent for pattern in ("*", "*/*") for path in folder.glob(f"{pattern}/{OVERRIDES}")]
+    found.sort(key=lambda run: (run / OVERRIDES).stat().st_mtime, reverse=True)
+    more = ", ..." if len(found) > NAMED_BELOW else ""
+    listed = ", ".join(f"{how}={run}" for run in found[:NAMED_BELOW])
+    return f"Below it there is: {listed}{more}" if found else ""
+
+
+def _refuse_other_folder(arguments: list[str], folder: Path, value: str) -> None:
+    """A run that goes on does so in its own folder; whatever lies in another one is not its."""
+    for key in (RUN_DIR, "output_dir"):
+        if (other := _value(arguments, key)) is not None and Path(other).absolute() != folder:
+            raise UserError(
+                f"{key}={other}: a run that is resumed goes on in its own folder, {folder}. Leave {key} out; to go on "
+                f"in a new folder, from one of its checkpoints: repeat={value}/checkpoints/step-NUMBER {key}={other}"
+            )
+
+
+def _refuse_unread(saved: DictConfig, arguments: list[str]) -> None:
+    """`+key=value` adds any key to a config that was read from a file; nothing reads one that is not in a group."""
+    known = {*map(str, saved), *(field.name for field in fields(TrainConfig)), "hydra"}
+    for argument in arguments:
+        key = key_of(argument)
+        if argument.startswith("+") and key.partition(".")[0] not in known:
+            raise UserError(f"+{key}: nothing reads this key{nearest(key, sorted(known))}.")
 
 
 def _value(arguments: list[str], key: str) -> str | None:

@@ -1,6 +1,7 @@
 """The one kind of error that says: what you gave us does not work, and here is what to do."""
 
 import difflib
+import re
 
 
 class UserError(Exception):
@@ -22,3 +23,19 @@ def nearest(word: str, words: list[str]) -> str:
         last = {name.rpartition(".")[2]: name for name in reversed(words)}
         matches = [last[m] for m in difflib.get_close_matches(word.rpartition(".")[2], list(last), n=1, cutoff=0.7)]
     return f" (did you mean '{matches[0]}'?)" if matches else ""
+
+
+def in_plain_words(text: str, key: str) -> str:
+    """What a value has to be, from what OmegaConf says of a conversion that failed."""
+    reason = text.splitlines()[0].replace("$FULL_KEY", key)
+    if re.search(r"could not be converted to Integer|to an int", reason):
+        match = re.match(r"Value '([-+.\de]+)' of type 'float'", reason)
+        is_whole = match is not None and float(match[1]).is_integer()
+        return "must be a whole number" + (f": {int(float(match[1]))}." if match and is_whole else ", such as 1000.")
+    if "could not be converted to Float" in reason:
+        return "must be a number, such as 0.5 or 1e-3."
+    if "is not a valid bool" in reason:
+        return "must be true or false."
+    if re.search(r"is not Optional|Incompatible value 'None'", reason):
+        return "must have a value."
+    return reason

@@ -23,10 +23,12 @@ def evaluate(config: "DictConfig") -> None:
     from aaa.printed import one_line
     from aaa.ranges import require_ranges
     from aaa.run.saved_evaluation import judge, run_of
-    from aaa.tracking.files import cannot_write, replace_text
+    from aaa.tracking.files import cannot_write, replace_text, require_writable
 
     require_ranges(seed=config.seed, steps=config.steps, guidance=config.guidance)
     model = Path(config.saved_model)
+    out = run_of(model) / "evaluation" if config.out is None else Path(config.out)
+    require_writable(out)  # before minutes of judging are lost on it
     judged = judge(
         model,
         build(config, "evaluation"),
@@ -37,7 +39,6 @@ def evaluate(config: "DictConfig") -> None:
         guidance=config.guidance,
         trust_config=config.trust_config,
     )
-    out = run_of(model) / "evaluation" if config.out is None else Path(config.out)
     # A checkpoint is told by its step, the exported model by its folder.
     name = f"{judged.weights.parent.name}-{judged.weights.stem}"
     try:

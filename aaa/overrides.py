@@ -114,9 +114,18 @@ def quoted(text: str, *, literal: bool = True) -> str:
         text: of any characters.
         literal: whether `${` is only what it is; else interpolations are left in it.
     """
-    if literal and "${" in text:
-        text = re.sub(r"(\\*)\$\{", lambda match: match[1] * 2 + "\\${", text)
-    return QuotedString(text, Quote.single).with_quotes()
+    return QuotedString(without_interpolations(text) if literal else text, Quote.single).with_quotes()
+
+
+def without_interpolations(value: Any) -> Any:
+    """A text, or all texts in lists and dictionaries, so that OmegaConf takes `${` in them for nothing but itself."""
+    if isinstance(value, dict):
+        return {key: without_interpolations(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [without_interpolations(part) for part in value]
+    if not isinstance(value, str) or "${" not in value:
+        return value
+    return re.sub(r"(\\*)\$\{", lambda match: match[1] * 2 + "\\${", value)
 
 
 def set_to(key: str, text: str, keys: Keys) -> str:

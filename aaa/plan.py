@@ -1,7 +1,6 @@
 """Say what a run or sweep will take, and run nothing: `python -m aaa.plan [-m] [overrides]`."""
 
 import logging
-import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from aaa.choices import brought_along, describe
 from aaa.cli import run
 from aaa.run.search import BASIC, jobs_of
 from aaa.tracking.redaction import hide_argument
+from aaa.tracking.variables import is_helper
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -37,7 +37,7 @@ class ShowPlan(Callback):
         if hydra.sweeper._target_ != BASIC:
             return  # it finds its runs on the way
         here = self.stop or hydra.launcher._target_.endswith(("BasicLauncher", "JoblibLauncher"))
-        helper = int(os.environ.get("RANK", "0")) > 0
+        helper = is_helper()
         if not config.sweep.show_plan or not here or helper:
             return
         jobs = jobs_of(config)

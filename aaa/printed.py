@@ -20,7 +20,10 @@ CONTROLS = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 def print_anything() -> None:
     """Let no letter end a command because the terminal has none like it: it is written as its number instead."""
-    for stream in (sys.stdout, sys.stderr):
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # it was closed before the command began: then nobody wants to read it
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - as long as the process
+        stream = getattr(sys, name)
         if isinstance(stream, io.TextIOWrapper):
             with suppress(OSError):  # a stream that was exchanged for one of another kind stays as it is
                 stream.reconfigure(errors="backslashreplace")

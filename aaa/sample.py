@@ -4,6 +4,9 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+
 from aaa.cli import run
 from aaa.config import CONF
 
@@ -20,10 +23,15 @@ def sample(config: "DictConfig") -> None:
     from aaa.models.saved import find_saved
     from aaa.ranges import RANGES, require_ranges
     from aaa.text_to_image import TextToImage
+    from aaa.tracking.files import require_writable
 
     require_ranges(**{name: config[name] for name in RANGES if name in config})
+    out = Path(config.out)
+    if HydraConfig.get().mode is RunMode.MULTIRUN:  # each of its jobs draws with other settings
+        out /= str(HydraConfig.get().job.num)
     saved = find_saved(Path(config.model), config.weights, config.trust_config, config.heads)
     drawer = TextToImage(saved, pick_device(config.device), config.preview)
+    require_writable(out)  # before minutes of drawing are lost on it
     pictures = drawer.draw(
         config.prompt,
         config.negative_prompt,
@@ -36,7 +44,6 @@ def sample(config: "DictConfig") -> None:
         input_image=None if config.input_image is None else Path(config.input_image),
         denoising_strength=config.denoising_strength,
     )
-    out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
     for offset, picture in enumerate(pictures):
         picture.save(out / f"seed-{config.seed + offset}.png")

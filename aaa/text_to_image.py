@@ -22,6 +22,7 @@ from aaa.encoders.protocols import HasWeights
 from aaa.errors import UserError
 from aaa.models.saved import SavedModel, find_saved
 from aaa.models.weights_file import require_numbers
+from aaa.overrides import without_interpolations
 from aaa.ranges import require_ranges
 from aaa.training.checkpoint import load_weights
 
@@ -45,7 +46,7 @@ class TextToImage:
 
     def __init__(self, saved: SavedModel, device: str, preview: str | None = None) -> None:
         self.device = torch.device(device)
-        config = upgrade(OmegaConf.create(saved.config))
+        config = upgrade(OmegaConf.create(without_interpolations(saved.config)))
         self.config = config
         self.vae, self.text_encoder = build_encoders(config)
         weighty = [part for part in (self.vae, self.text_encoder) if isinstance(part, HasWeights)]

@@ -12,8 +12,10 @@ from omegaconf import OmegaConf
 
 from aaa.cli import run
 from aaa.earlier_sweep import finished_run
+from aaa.errors import UserError
 from aaa.run.claim import release
 from aaa.run.wandb_agent import require_agents_parameters
+from aaa.tracking.variables import is_helper
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -30,6 +32,10 @@ def train(config: "DictConfig") -> float | None:
 
 
 def _train(config: "DictConfig") -> float | None:
+    if Path(config.output_dir).absolute() != Path(HydraConfig.get().runtime.output_dir) and not is_helper():
+        raise UserError(
+            f"output_dir={config.output_dir}: the folder of a run is set by hydra.run.dir={config.output_dir}"
+        )
     in_sweep = HydraConfig.get().mode is RunMode.MULTIRUN
     require_agents_parameters(config, HydraConfig.get().runtime.choices)
     if (

@@ -112,3 +112,10 @@ def test_a_terminal_without_a_letter_gets_its_number(monkeypatch: pytest.MonkeyP
     print_anything()
     print("R²", flush=True)
     assert shown.getvalue() == b"R\\xb2\n"
+
+
+def test_a_stream_that_is_closed_takes_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    print_anything()
+    assert not sys.stdout.isatty()
+    print("R²")

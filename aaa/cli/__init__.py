@@ -12,6 +12,7 @@ from typing import NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
@@ -53,6 +54,7 @@ def run(
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     # Hydra prints errors its own way unless told to raise them.
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    _silence_failed_jobs()
     signal.signal(signal.SIGTERM, _exit_on_signal)
     requeue_on_signal()
 
@@ -85,6 +87,20 @@ def keys_of(config_name: str, config_dir: Path = CONF) -> Keys:
     """What the keys of a command's config hold; only the commands of runs have config groups."""
     groups = frozenset(group_options()) if config_dir == CONF else frozenset[str]()
     return Keys(SCHEMAS.get(config_name, TrainConfig), groups)
+
+
+def _silence_failed_jobs() -> None:
+    """Keep Hydra from printing the overrides of a failed job, secrets and all, after our own message."""
+
+    def value(job: JobReturn) -> object:
+        if job.status is JobStatus.FAILED:
+            raise job._return_value
+        return job._return_value
+
+    def keep(job: JobReturn, value: object) -> None:
+        job._return_value = value
+
+    JobReturn.return_value = property(value, keep)  # type: ignore[assignment]
 
 
 def _exit_on_signal(signum: int, _frame: FrameType | None) -> NoReturn:

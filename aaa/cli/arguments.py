@@ -15,6 +15,7 @@ from aaa.earlier_sweep import earlier_sweep
 from aaa.errors import UserError, nearest
 from aaa.overrides import Keys, as_typed, is_key, key_of, quoted
 from aaa.resolvers import geomspace
+from aaa.tracking.variables import is_helper
 
 OWN_FOLDER = "'${claimed:.hydra,${hydra.runtime.output_dir}}'"
 NEW_FOLDER = "${unused_folder:outputs/${name}/${now:%Y-%m-%d_%H-%M-%S}}"
@@ -186,7 +187,7 @@ def _run_overrides(earlier: EarlierRun | None) -> list[str]:
     A resumed run takes its own config instead of conf/ and goes on in its own folder; one that is repeated gets a new
     one. The helpers in a launch of several processes leave run folder, config and log to the first process.
     """
-    helper = int(os.environ.get("RANK", "0")) > 0
+    helper = is_helper()
     resumed = earlier is not None and earlier.how == "resume"
     overrides = ["hydra.run.dir=."] if helper else []
     if helper or resumed:

@@ -1,5 +1,6 @@
 """One message for each error that ends a command."""
 
+import errno
 import re
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from omegaconf.errors import GrammarParseError, InterpolationKeyError, OmegaConf
 
 from aaa.cli.arguments import user_folders
 from aaa.config import CONF, group_options
-from aaa.errors import UserError, nearest
+from aaa.errors import UserError, in_plain_words, nearest
 from aaa.overrides import key_of, quoted
 
 # The extra that has a launcher or sweeper.
@@ -29,6 +30,8 @@ def explain(error: Exception, config_name: str, config_dir: Path, arguments: lis
     while known is not None:  # Hydra wraps what a class named by `_target_` raises, OmegaConf what a resolver does
         if isinstance(known, UserError):
             return str(known)
+        if isinstance(known, OSError) and isinstance(error, OmegaConfBaseException):
+            return _of_the_system(known)
         known = known.__cause__ or known.__context__
     text = str(error).strip()
     if isinstance(error, HydraException | OmegaConfBaseException):
@@ -37,8 +40,8 @@ def explain(error: Exception, config_name: str, config_dir: Path, arguments: lis
         return _no_option(arguments)
     if isinstance(error, ValueError) and text in NOTHING_FINISHED:
         return "No run of the search has finished, so there is no best one. What went wrong with each is said above."
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}."
+    if isinstance(error, OSError):
+        return _of_the_system(error)
     if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
         return (
             f"Out of memory: {text.splitlines()[0] if text else 'the machine has no more'}\n"
@@ -49,6 +52,19 @@ def explain(error: Exception, config_name: str, config_dir: Path, arguments: lis
         f"{type(error).__name__}: {text}\n"
         "  This was not expected. Set HYDRA_FULL_ERROR=1 for the traceback; train.log in the run folder has it too."
     )
+
+
+def _of_the_system(error: OSError) -> str:
+    """What the operating system refuses, with the file that it is about where there is one."""
+    if error.filename is not None:
+        return f"{error.filename}: {error.strerror}."
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return "The working directory is not there any more. cd to one that is, and run it again."
+    if error.errno in (errno.ENOSPC, errno.EIO, errno.EBADF):
+        return f"What a command prints, or writes, cannot be written: {error.strerror}."
+    return f"{type(error).__name__}: {error.strerror or error}."
 
 
 def _explain_config(error: Exception, text: str, config_name: str, config_dir: Path, arguments: list[str]) -> str:
@@ -67,8 +83,7 @@ def _explain_config(error: Exception, text: str, config_name: str, config_dir: P
     if (match := re.search(r"Could not override '([^']+)'", text)) and not text.startswith("In '"):
         return _unknown_key(match[1], _valid_keys(config_name, config_dir, arguments))
     if match := re.search(r"Error merging override (\S+?)=(.*)", text, re.DOTALL):
-        reason = str(cause).splitlines()[0] if cause else text
-        return f"{match[1]}={match[2].strip()}: {reason.replace('$FULL_KEY', match[1])}"
+        return f"{match[1]}={match[2].strip()}: {in_plain_words(str(cause or text), match[1])}"
     if match := re.fullmatch(r"Missing mandatory value: (\S+)(?:\n.*)*", text):
         return f"{match[1]}: has no value yet, and must have one: {match[1]}=VALUE"
     if match := re.search(r"Additional config directory '(.*)' not found", text):
@@ -85,10 +100,13 @@ def _explain_config(error: Exception, text: str, config_name: str, config_dir: P
 
 
 def _no_option(arguments: list[str]) -> str:
+    """What is said of `logger=null`, `data=false` or `model=1`: Hydra does not say which group it was."""
     groups = group_options(CONF, *user_folders(arguments))
-    chosen = next((a for a in arguments if key_of(a) in groups and a.partition("=")[2] == "null"), "group=null")
-    group = key_of(chosen)
-    return f"{chosen}: a group cannot be left out. There is: {', '.join(groups.get(group, []))}."
+    of_groups = [a for a in arguments if key_of(a) in groups]
+    chosen = next((a for a in of_groups if a.partition("=")[2] not in groups[key_of(a)]), "group=null")
+    options = ", ".join(groups.get(key_of(chosen), []))
+    left_out = "a group cannot be left out" if chosen.endswith("=null") else "no such option"
+    return f"{chosen}: {left_out}. There is: {options}."
 
 
 def _unknown_option(group: str, option: str, known: dict[str, list[str]]) -> str:

@@ -1,5 +1,6 @@
 """Words where a number is wanted, in parts of the config that have no schema."""
 
+import math
 from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
@@ -24,11 +25,8 @@ def refuse_words_for_numbers(hydra_config: DictConfig, keys: Keys) -> None:
     """
     overrides = OverridesParser.create().parse_overrides(list(hydra_config.overrides.task))
     chosen = [o for o in overrides if o.key_or_group in hydra_config.runtime.choices]
-    words = {
-        o.key_or_group: str(o.value())
-        for o in overrides
-        if o not in chosen and isinstance(o.value(), str) and keys.holds(o.key_or_group) == ANY
-    }
+    given = {o.key_or_group: o.value() for o in overrides if o not in chosen and keys.holds(o.key_or_group) == ANY}
+    words = {key: value for key, value in given.items() if _is_no_number(value)}
     if not words:
         return
     defaults = (
@@ -42,9 +40,17 @@ def refuse_words_for_numbers(hydra_config: DictConfig, keys: Keys) -> None:
     )
     for key, word in words.items():
         default = _default(defaults, key)
-        if isinstance(default, bool | int | float) and "${" not in word:
+        if not isinstance(default, bool | int | float) or "${" in str(word):
+            continue
+        if not (isinstance(default, bool) and isinstance(word, bool)):
             wanted = "true or false" if isinstance(default, bool) else "a number"
-            raise UserError(f"{key}={word}: must be {wanted}, such as {str(default).lower()}.")
+            shown = str(word).lower() if isinstance(word, bool) else word
+            raise UserError(f"{key}={shown}: must be {wanted}, such as {str(default).lower()}.")
+
+
+def _is_no_number(value: Any) -> bool:
+    """Whether it is a word, a truth, which Python takes for 0 or 1, or `nan`."""
+    return isinstance(value, str | bool) or (isinstance(value, float) and math.isnan(value))
 
 
 def _default(defaults: DictConfig, key: str) -> Any:

@@ -91,6 +91,8 @@ def find_saved(path: Path, weights: str, trust_config: bool, heads: int | None =
             f"model={path}: no model there. Give a run folder (with config.yaml), one of its checkpoints "
             "(with state.json) or a model/ folder (with config.json)."
         )
+    if heads is not None and (said := (saved.config.get("model") or {}).get("heads", heads)) != heads:
+        raise UserError(f"heads={heads}: the model's config says {said}. Leave heads out.")
     missing = [key for key in NEEDED if not isinstance(saved.config.get(key), dict)]
     if missing:
         raise UserError(f"model={path}: its config has no {', '.join(missing)}.")
@@ -191,8 +193,10 @@ def _from_checkpoint(checkpoint: Path, weights: str) -> SavedModel:
 
 
 def _config_of_checkpoint(checkpoint: Path) -> dict[str, Any]:
-    run = checkpoint.absolute().parent.parent
-    if not (run / RUN_CONFIG).is_file():
+    places = (checkpoint.absolute(), checkpoint.resolve())  # a link is looked at from both its ends
+    run = next((place.parent.parent for place in places if (place.parent.parent / RUN_CONFIG).is_file()), None)
+    if run is None:
+        run = places[0].parent.parent
         raise UserError(f"model={checkpoint}: the config.yaml of its run is not in {run}.")
     return sampling_config(_read_run_config(run / RUN_CONFIG))
 

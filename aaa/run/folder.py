@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from aaa.earlier_run import COMPOSED
 from aaa.errors import UserError
+from aaa.overrides import without_interpolations
 from aaa.run.claim import claim, release, shown
 from aaa.run.processes import of_first_process
 from aaa.tracking.environment import ENVIRONMENT, write_environment
@@ -62,7 +63,7 @@ class RunFolder:
         Returns:
             What environment.json says.
         """
-        replace_text(self.path / CONFIG, OmegaConf.to_yaml(OmegaConf.create(resolved)))
+        replace_text(self.path / CONFIG, OmegaConf.to_yaml(OmegaConf.create(without_interpolations(resolved))))
         if composed is not None:
             plain = without_secrets(OmegaConf.to_container(composed, resolve=False))
             replace_text(self.path / COMPOSED, redact(OmegaConf.to_yaml(OmegaConf.create(plain))))

@@ -44,6 +44,8 @@ SHAPELESS = (
     *("model.name", "model.init", "data.name", "data.cache_dir", "data.skip_unreadable", "data.license"),
     *("data.attribution", "encoder.name", "encoder.batch_size", "encoder.vae.latent_"),
 )
+# What the latents that a run is trained on are made with: with another, they are not encoded only to be refused.
+OF_LATENTS = ("data.resolution", "data.buckets", "data.max_aspect_ratio", "encoder.downscale_factor")
 # Told apart by their own messages.
 EXPECTED = ("trainer.max_steps", "budget.")
 
@@ -143,6 +145,8 @@ def refuse_senseless(before: Before, now: Mapping[str, Any]) -> None:
         trained = f"{key}={new}: the {before.state.step} steps so far were trained with {key}={old}"
         if key.startswith("model."):
             raise UserError(f"{trained}, and their weights are of no use to another model. {anew}")
+        if key in OF_LATENTS:
+            raise UserError(f"{trained}: its latents would be others. {anew}")
         if key == "init_from":
             raise UserError(f"{key}={new}: the run has weights of its own by now, those of step {before.state.step}.")
         if key == "data.validation_fraction" and float(new or 0) > float(old or 0):

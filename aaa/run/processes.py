@@ -5,7 +5,7 @@ from typing import Literal, TypeVar
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
-from aaa.tracking.variables import TRUE, hidden_from_accelerate
+from aaa.tracking.variables import TRUE, hidden_from_accelerate, require_launch
 
 T = TypeVar("T")
 
@@ -24,8 +24,10 @@ def make_accelerator(
         compiled: the same.
 
     Raises:
-        UserError: if the environment asks for a way to share the model out that there is not.
+        UserError: if the environment asks for a way to share the model out that there is not, or for processes that
+            could not find each other.
     """
+    require_launch()
     asked = {
         "trainer.device": (device, *(TRUE if device == "cpu" else ())),
         "trainer.precision": (mixed_precision,),

@@ -1,6 +1,7 @@
 """Writing small files so that a process that dies, or a disk that is full, leaves the old one or the new one."""
 
 import os
+import tempfile
 from pathlib import Path
 
 from aaa.errors import UserError, reason
@@ -38,6 +39,24 @@ def append_line(path: Path, line: str) -> None:
         if path.exists():
             os.truncate(path, size)
         raise cannot_write(path, error) from None
+
+
+def require_writable(folder: Path) -> None:
+    """See that a folder, which need not be there yet, takes files, before a command works out what to write there.
+
+    Raises:
+        UserError: if it does not.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"out={folder}: is a file. Give a folder: out=FOLDER")
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"out={folder}: cannot be written in ({reason(error)}). Give another folder: out=FOLDER"
+        ) from None
 
 
 def cannot_write(path: Path, error: Exception) -> UserError:

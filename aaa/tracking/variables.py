@@ -29,6 +29,12 @@ NUMERICAL = (
     *("MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "DNNL_", "ONEDNN_", "TORCHDYNAMO_DISABLE", "TORCH_COMPILE_DISABLE"),
 )
 TRUE = ("1", "true", "t", "yes", "y", "on")  # to accelerate
+FALSE = ("0", "false", "f", "no", "n", "off")
+
+# Which of several processes this is, and how many there are: torch's launchers' names, then those of MPI's.
+RANKS = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")
+SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+LOCAL_SIZES = ("LOCAL_WORLD_SIZE", "MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE", "MV2_COMM_WORLD_LOCAL_SIZE")
 
 # Ways to share a model out that the trainer does not have.
 SHARED_OUT = {
@@ -98,7 +104,7 @@ def hidden_from_accelerate(asked: dict[str, tuple[str, ...]]) -> Iterator[None]:
     try:
         yield
     finally:
-        os.environ.update(hidden)
+        os.environ.update({name: value for name, value in hidden.items() if not _is_misread(name, value)})
 
 
 _DYNAMO = "ACCELERATE_DYNAMO_"
@@ -112,12 +118,57 @@ _USUAL = {  # what the launcher sets where nobody has asked for anything, or mea
 }
 
 
+def _is_misread(name: str, value: str) -> bool:
+    """Whether accelerate, which asks for it again later, ends at a word that is neither true nor false to it."""
+    return name == "ACCELERATE_USE_CPU" and value.strip().lower() not in (*TRUE, *FALSE)
+
+
 def _says_otherwise(name: str, value: str, asked: tuple[str, ...]) -> bool:
     return value.strip().lower() not in (*_USUAL.get(name, ()), *asked)
 
 
 def _is_true(name: str) -> bool:
     return os.environ.get(name, "").strip().lower() in TRUE
+
+
+def is_helper() -> bool:
+    """Whether this is one of several processes of a run, and not the first: it leaves folder, config and log to that.
+
+    A `RANK` alone is left over from another tool, or is a scheduler's, and makes no helper.
+    """
+    return _whole_number(*RANKS) > 0 and _whole_number(*SIZES) > 1
+
+
+def require_launch() -> None:
+    """Refuse to be one of several processes that could not find each other.
+
+    Raises:
+        UserError: naming the variables that say that there are several, and what to do.
+    """
+    size = _whole_number(*SIZES)
+    several = size > 1 or _whole_number("LOCAL_RANK", otherwise=-1) >= 0
+    on_this_machine = size > 1 and _whole_number(*LOCAL_SIZES) == size  # then accelerate knows where
+    if not several or on_this_machine or os.environ.get("MASTER_ADDR"):
+        return
+    said = [f"{name}={os.environ[name]}" for name in (*RANKS, *SIZES, "LOCAL_RANK") if os.environ.get(name)]
+    raise UserError(
+        f"{' '.join(said)}: make this one of several processes, and MASTER_ADDR does not say where they meet. If they "
+        f"are left over from another tool: unset {' '.join(word.partition('=')[0] for word in said)}. Several "
+        "processes are started by accelerate launch --num_processes=8 -m aaa.train ..., or torchrun."
+    )
+
+
+def _whole_number(*names: str, otherwise: int = 0) -> int:
+    """The first of these variables that is set, as accelerate reads them."""
+    for name in names:
+        if value := os.environ.get(name, "").strip():
+            try:
+                number = int(value)
+            except ValueError:
+                raise UserError(f"{name}={value}: must be a whole number. If nothing needs it: unset {name}") from None
+            if number >= 0:
+                return number
+    return otherwise
 
 
 def agents_run() -> str | None:

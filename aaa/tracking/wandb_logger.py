@@ -75,6 +75,8 @@ class WandbLogger:
         import wandb
 
         self._about = run
+        for name in [name for name, value in os.environ.items() if name.startswith("WANDB_") and not value.strip()]:
+            del os.environ[name]  # set to nothing, as compose files do, is not set; W&B would refuse it
         # W&B's reports of its own errors: where the server hangs they hold up the end of the process.
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         mode = os.environ.get("WANDB_MODE") or ("online" if has_credentials() else "offline")

@@ -116,3 +116,49 @@ def test_a_run_in_any_folder_is_gone_on_with(
         assert "--config-dir=mine" not in arguments
         if how == "resume":
             assert value_of(arguments, "hydra.run.dir") == os.fspath(run)
+
+
+def begun(run: Path, steps: int = 0) -> Path:
+    """What there is of a run before its config is composed."""
+    (run / ".hydra").mkdir(parents=True)
+    (run / ".hydra" / "config.yaml").write_text("trainer: {max_steps: 1}")
+    (run / ".hydra" / "overrides.yaml").write_text("[]")
+    if steps:
+        (run / "checkpoints" / f"step-{steps:08d}").mkdir(parents=True)
+    return run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["resume=out/a/run/checkpoints"], "It is part of a run: resume={here}/out/a/run"),
+        (["resume=out/a/run/model/"], "It is part of a run: resume={here}/out/a/run"),
+        (["repeat=out/a/run/.hydra/config.yaml"], "It is part of a run: repeat={here}/out/a/run"),
+        (["resume=out"], "Below it there is: resume={here}/out/a/run"),
+        (["repeat=out/a"], "Below it there is: repeat={here}/out/a/run"),
+        (["resume=elsewhere"], "Give the folder that training named when it started"),
+        (["repeat=out/a/run/checkpoints/step-00000009"], "there is no such checkpoint. Its run has: step-00000004."),
+        (["resume=out/a/run/checkpoints/step-00000009"], "there is no such checkpoint. Its run has: step-00000004."),
+        (["resume=out/a/run/checkpoints/step-00000004"], "In a new folder: repeat=out/a/run/checkpoints/step-00000004"),
+        (["repeat=auto"], "repeat=auto: which run is to be done again?"),
+        (["-m", "repeat=auto", "seed=1,2"], "repeat=auto: which run is to be done again?"),
+        (["resume=out/a/run", "hydra.run.dir=out/b"], "hydra.run.dir=out/b: a run that is resumed goes on in its own"),
+        (["resume=out/a/run", "output_dir=out/b"], "output_dir=out/b: a run that is resumed goes on in its own"),
+        (["resume=out/a/run", "++max_steps=3"], "+max_steps: nothing reads this key"),
+    ],
+)
+def test_what_is_no_run_to_go_on_with_is_said_with_what_would_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], expected: str
+) -> None:
+    begun(tmp_path / "out" / "a" / "run", steps=4)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError) as caught:
+        for_hydra(read_arguments(arguments, TRAIN, {}))
+    assert expected.format(here=tmp_path).lower() in str(caught.value).lower()
+
+
+def test_a_resumed_run_may_name_its_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = begun(tmp_path / "run")
+    monkeypatch.chdir(tmp_path)
+    assert value_of(for_hydra(["resume=run", "hydra.run.dir=./run"]), "hydra.run.dir") == "./run"
+    assert value_of(for_hydra(["resume=run", "++optimizer.nesterov=true"]), "hydra.run.dir") == str(run)

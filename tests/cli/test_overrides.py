@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 from aaa.config import CONF, group_options
 from aaa.errors import UserError
-from aaa.overrides import Keys, as_typed, parsed, set_to, value_of
+from aaa.overrides import Keys, as_typed, parsed, set_to, value_of, without_interpolations
 from aaa.schema import SampleConfig, TrainConfig
 
 SAMPLE = Keys(SampleConfig)
@@ -55,6 +55,14 @@ def test_a_prompt_is_taken_as_it_is_typed(text: str) -> None:
 def test_what_is_printed_is_read_back_as_it_is(text: str, key: str) -> None:
     keys = SAMPLE if key in ("prompt", "out") else TRAIN
     assert read(as_typed(set_to(key, text, keys), keys, sweep=False)) == text
+
+
+@settings(max_examples=150, deadline=None)
+@given(TEXT, st.sampled_from(["${x}", "\\${x}", "${", ""]))
+def test_a_resolved_config_is_read_back_as_it_is(text: str, more: str) -> None:
+    config = {"root": text + more, "parts": [{"template": more + text}, 3, None]}
+    written = OmegaConf.to_yaml(OmegaConf.create(without_interpolations(config)))
+    assert OmegaConf.to_container(OmegaConf.create(written), resolve=True) == config
 
 
 @settings(max_examples=150, deadline=None)

@@ -44,6 +44,13 @@ SmallRun = tuple[Path, Finished]
         (["name=../../escape"], "name='../../escape': must be the name of a folder under outputs/"),
         (["seed=-1"], "seed=-1: must be at least 0"),
         (["sampling.guidance=nan"], "sampling.guidance=nan: must be at least 0"),
+        (["trainer.max_steps=1e3"], "trainer.max_steps=1e3: must be a whole number: 1000."),
+        (["trainer.max_steps=10k"], "trainer.max_steps=10k: must be a whole number, such as 1000."),
+        (["optimizer.learning_rate=true"], "optimizer.learning_rate=true: must be a number, such as 0.005."),
+        (["optimizer.learning_rate=nan"], "optimizer.learning_rate=nan: must be a number, such as 0.005."),
+        (["encoder=false"], "encoder=false: no such option. There is: flux2_qwen3, flux2_tiny, pixel."),
+        (["trainer.device=gpu"], "device=gpu: torch cannot use it (it knows no such device). There is: auto, cpu"),
+        (["output_dir=x"], "output_dir=x: the folder of a run is set by hydra.run.dir=x"),
         (["data.source=null"], "data.source=None: must name a class or function with _target_"),
     ],
 )
@@ -111,7 +118,8 @@ def test_a_checkpoint_that_does_not_fit_is_named_and_kept(tmp_path: Path, small_
     more = ["resume=outputs/x/y", "trainer.max_steps=20"]
     error = fork_in(tmp_path, "aaa.train", *more, "model.dim=32").error
     assert "model.dim=32: the 12 steps so far were trained with model.dim=64" in error
-    assert "trained on other latents" in fork_in(tmp_path, "aaa.train", *more, "data.resolution=32").error
+    assert "its latents would be others" in fork_in(tmp_path, "aaa.train", *more, "data.resolution=32").error
+    assert "trained on other latents" in fork_in(tmp_path, "aaa.train", *more, "data.source.num_records=40").error
     assert (
         "trainer.batch_size=many: must be a whole number, or auto"
         in fork_in(tmp_path, "aaa.train", *more, "trainer.batch_size=many").error

@@ -87,6 +87,10 @@ def test_run_folders_checkpoints_and_model_folders_are_all_models(
         (["input_image=nowhere.png"], "input_image=nowhere.png: there is no such file"),
         (["weights=best"], "weights=best: must be ema or raw"),
         (["model=nowhere"], "model=nowhere: there is no such folder"),
+        (["heads=4"], "heads=4: the model's config says 2. Leave heads out."),
+        (["out=/dev/null"], "out=/dev/null: is a file. Give a folder: out=FOLDER"),
+        (["out=/dev/null/x"], "out=/dev/null/x: cannot be written in (Not a directory). Give another folder"),
+        (["num_images=1e1"], "num_images=1e1: must be a whole number: 10."),
         (["guidence=3"], "guidence: no such config key (did you mean 'guidance'?)"),
     ],
 )
@@ -102,6 +106,12 @@ def test_sizes_are_rounded_up_as_diffsynth_does_and_said(command: Command, small
     assert done.code == 0, done.err
     assert "height=21 is not a multiple of 4 and was rounded up to 24" in done.err
     assert Image.open(tmp_path / "samples" / "seed-0.png").size == (4, 24)
+
+
+def test_the_jobs_of_a_sweep_do_not_draw_over_each_other(command: Command, small_run: SmallRun, tmp_path: Path) -> None:
+    done = command("aaa.sample", "-m", f"model={small_run[0]}", PROMPT, "steps=1", "num_images=1", "guidance=1,4")
+    assert done.code == 0, done.err
+    assert pictures(tmp_path / "samples" / "0")["seed-0.png"] != pictures(tmp_path / "samples" / "1")["seed-0.png"]
 
 
 def test_pictures_that_are_no_numbers_are_not_drawn_black(

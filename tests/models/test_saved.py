@@ -47,6 +47,12 @@ def run(tmp_path: Path) -> Path:
     return folder
 
 
+def test_a_link_to_a_checkpoint_is_that_checkpoint(run: Path, tmp_path: Path) -> None:
+    link = tmp_path / "best"
+    link.symlink_to(run / "checkpoints" / "step-00000002")
+    assert find_saved(link, "raw", trust_config=False).config == find_saved(run, "raw", trust_config=False).config
+
+
 FILES = ["model/model.safetensors", "checkpoints/step-00000002/model.safetensors"]
 FILES += ["checkpoints/step-00000002/ema.safetensors"]
 

@@ -13,7 +13,16 @@ from aaa.errors import UserError
 from aaa.run.processes import make_accelerator
 from aaa.run.record import warn_of_differences
 from aaa.tracking.environment import write_environment
-from aaa.tracking.variables import SHARED_OUT, recorded_variables, wants_cpu
+from aaa.tracking.variables import (
+    LOCAL_SIZES,
+    RANKS,
+    SHARED_OUT,
+    SIZES,
+    is_helper,
+    recorded_variables,
+    require_launch,
+    wants_cpu,
+)
 
 # A name, what it says, and whether there is a word about it for a bf16 run on a CPU with two micro-batches.
 VARIABLES = [
@@ -31,6 +40,7 @@ VARIABLES = [
     ("ACCELERATE_TORCH_DEVICE", "cpu", False),
     ("ACCELERATE_USE_CPU", "True", False),
     ("ACCELERATE_USE_CPU", "False", False),
+    ("ACCELERATE_USE_CPU", "maybe", True),
     ("ACCELERATE_GRADIENT_CLIPPING", "0.5", True),
 ]
 
@@ -49,7 +59,7 @@ def test_the_config_alone_says_what_accelerate_does(
     assert (accelerator.device.type, accelerator.mixed_precision) == ("cpu", "bf16")
     assert accelerator.state.dynamo_plugin.backend == "NO"
     assert [record.levelno for record in caplog.records if name in record.message] == [logging.WARNING] * told
-    assert os.environ[name] == value
+    assert os.environ.get(name) == (None if value == "maybe" else value)
     AcceleratorState._reset_state(reset_partial_state=True)
 
 
@@ -84,3 +94,39 @@ def test_what_is_set_is_written_down_and_compared(
     warn_of_differences(write_environment(tmp_path / "environment.json", "cpu", parent))
     assert "ONEDNN_DEFAULT_FPMATH_MODE BF16 -> None" in caplog.text
     assert "WANDB_NAME" not in caplog.text
+
+
+LAUNCHERS = (*RANKS, *SIZES, *LOCAL_SIZES, "LOCAL_RANK", "MASTER_ADDR")
+
+
+@pytest.mark.parametrize(
+    ("variables", "helper", "refused"),
+    [
+        ({}, False, None),
+        ({"RANK": "0", "WORLD_SIZE": "1"}, False, None),
+        ({"RANK": "3"}, False, None),  # of a scheduler, or left over
+        ({"RANK": "", "WORLD_SIZE": "", "LOCAL_RANK": ""}, False, None),
+        ({"LOCAL_RANK": "-1"}, False, None),
+        ({"SLURM_PROCID": "1", "SLURM_NTASKS": "4"}, False, None),
+        ({"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "MASTER_ADDR": "a"}, True, None),
+        ({"PMI_RANK": "1", "PMI_SIZE": "2", "MPI_LOCALNRANKS": "2"}, True, None),
+        ({"RANK": "3", "WORLD_SIZE": "4"}, True, "RANK=3 WORLD_SIZE=4: make this one of several processes"),
+        ({"LOCAL_RANK": "0"}, False, "LOCAL_RANK=0: make this one of several"),
+        ({"OMPI_COMM_WORLD_SIZE": "2"}, False, "unset OMPI_COMM_WORLD_SIZE"),
+        ({"WORLD_SIZE": "two"}, None, "WORLD_SIZE=two: must be a whole number"),
+    ],
+)
+def test_who_is_one_of_several_processes(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], helper: bool | None, refused: str | None
+) -> None:
+    for name in LAUNCHERS:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    if helper is not None:
+        assert is_helper() == helper
+    if refused is None:
+        require_launch()
+    else:
+        with pytest.raises(UserError, match=refused):
+            require_launch()
