@@ -16,8 +16,8 @@ def bench(config: "DictConfig") -> None:
     """Run one benchmark; print its table, write results.json and plot.png."""
     import torch
 
-    from aaa.assemble import build, pick_device
-    from aaa.config import check_config
+    from aaa.config.build import build, pick_device
+    from aaa.config.checks import check_config
     from aaa.errors import UserError
     from aaa.run.messages import describe_device
     from aaa.tracking.console import console

@@ -12,7 +12,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from aaa.errors import UserError
-from aaa.printed import harmless, print_anything
+from aaa.tracking.printed import harmless, print_anything
 
 if TYPE_CHECKING:
     from aaa.reports.runs import Run

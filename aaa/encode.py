@@ -16,8 +16,8 @@ RECONSTRUCTIONS = 16
 
 def encode(config: "DictConfig") -> None:
     """Build the cache, or find that it is there, and show what it keeps of the pictures."""
-    from aaa.assemble import open_latents, pick_device
-    from aaa.config import check_config
+    from aaa.config.build import open_latents, pick_device
+    from aaa.config.checks import check_config
     from aaa.evaluation.grid import make_grid
     from aaa.evaluation.reconstruction import reconstruct
 

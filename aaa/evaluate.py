@@ -19,11 +19,11 @@ def evaluate(config: "DictConfig") -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from aaa.assemble import build
-    from aaa.printed import one_line
-    from aaa.ranges import require_ranges
+    from aaa.config.build import build
+    from aaa.config.ranges import require_ranges
     from aaa.run.saved_evaluation import judge, run_of
     from aaa.tracking.files import cannot_write, replace_text, require_writable
+    from aaa.tracking.printed import one_line
 
     require_ranges(seed=config.seed, steps=config.steps, guidance=config.guidance)
     model = Path(config.saved_model)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.global_hydra import GlobalHydra
 from hydra.experimental.callback import Callback
 
-from aaa.choices import brought_along, describe
 from aaa.cli import run
+from aaa.config.choices import brought_along, describe
 from aaa.run.search import BASIC, jobs_of
 from aaa.tracking.redaction import hide_argument
 from aaa.tracking.variables import is_helper

@@ -8,7 +8,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
 from aaa.cli import run
-from aaa.config import CONF
+from aaa.config.checks import CONF
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -18,11 +18,11 @@ logger = logging.getLogger(__name__)
 
 def sample(config: "DictConfig") -> None:
     """Write the pictures and a grid of them."""
-    from aaa.assemble import pick_device
+    from aaa.config.build import pick_device
+    from aaa.config.ranges import RANGES, require_ranges
     from aaa.evaluation.grid import make_grid
     from aaa.models.saved import find_saved
-    from aaa.ranges import RANGES, require_ranges
-    from aaa.text_to_image import TextToImage
+    from aaa.pipelines.text_to_image import TextToImage
     from aaa.tracking.files import require_writable
 
     require_ranges(**{name: config[name] for name in RANGES if name in config})

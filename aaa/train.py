@@ -11,9 +11,9 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from aaa.cli import run
-from aaa.earlier_sweep import finished_run
 from aaa.errors import UserError
 from aaa.run.claim import release
+from aaa.run.earlier_sweep import finished_run
 from aaa.run.wandb_agent import require_agents_parameters
 from aaa.tracking.variables import is_helper
 

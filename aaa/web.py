@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aaa.cli import run
-from aaa.config import CONF
+from aaa.config.checks import CONF
+from aaa.config.ranges import require_ranges
 from aaa.errors import UserError
-from aaa.ranges import require_ranges
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from aaa.config_reference import SECTIONS, descriptions, reference
+from aaa.config.reference import SECTIONS, descriptions, reference
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("experiments/**/*.md"))]
@@ -17,7 +17,7 @@ PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob(
 
 def test_the_config_reference_is_made_from_the_schema() -> None:
     written = (ROOT / "docs" / "config.md").read_text()
-    assert written == reference(), "python -m aaa.config_reference > docs/config.md"
+    assert written == reference(), "python -m aaa.config.reference > docs/config.md"
 
 
 @pytest.mark.parametrize("schema", SECTIONS.values())

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from aaa.benchmarks.report import Report
 from aaa.benchmarks.subject import Subject, make_subject
-from aaa.checkpoint_folders import AVERAGE, MODEL, newest_whole
+from aaa.run.checkpoint_folders import AVERAGE, MODEL, newest_whole
 from aaa.training.checkpoint import (
     Snapshot,
     State,

@@ -10,13 +10,13 @@ from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
 from rich.text import Text
 
-from aaa.assemble import pick_device
 from aaa.benchmarks.subject import make_subject
-from aaa.config import check_config
+from aaa.config.build import pick_device
+from aaa.config.checks import check_config
 from aaa.errors import UserError
 from aaa.models.costs import count_parameters
-from aaa.printed import harmless, one_line
 from aaa.run.budget import keep_to_parameters, seconds_of, steps_within
+from aaa.tracking.printed import harmless, one_line
 from aaa.training.fitting import measure_footprint
 
 # What changes neither the time nor the memory nor the FLOPs of a step: runs that differ in it are measured once.

@@ -14,7 +14,7 @@ from torch import nn
 
 from aaa.benchmarks.report import Report
 from aaa.benchmarks.subject import Subject, make_subject
-from aaa.randomness import generator
+from aaa.data.randomness import generator
 from aaa.tracking.tracker import NoLogger, RunInfo, Tracker
 from aaa.training.fitting import measure_footprint
 from aaa.training.memory import available_memory, peak_memory_gib, reset_peak_memory

@@ -10,10 +10,10 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from aaa.assemble import build, build_model, build_optimizer
+from aaa.config.build import build, build_model, build_optimizer
+from aaa.data.randomness import generator
 from aaa.models.costs import forward_flops
 from aaa.objectives.flow_matching import Objective
-from aaa.randomness import generator
 from aaa.run.processes import make_accelerator
 from aaa.training.callbacks import Callback
 from aaa.training.compiling import compile_model

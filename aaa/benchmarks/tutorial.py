@@ -140,7 +140,7 @@ def _diffsynth_seconds(device: str, steps: int, encoders: _Encoders | None) -> f
     from diffsynth.diffusion.training_module import DiffusionTrainingModule
 
     from aaa.models.dit import AAADiT
-    from aaa.pipeline import AAAImagePipeline
+    from aaa.pipelines.diffsynth_pipeline import AAAImagePipeline
     from aaa.tracking.variables import hidden_from_accelerate
 
     times: list[float] = []

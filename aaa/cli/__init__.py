@@ -18,14 +18,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from aaa.cli.arguments import for_hydra, read_arguments
 from aaa.cli.errors import explain
+from aaa.cli.requeue import requeue_on_signal
 from aaa.cli.words import refuse_words_for_numbers
-from aaa.config import CONF, group_options
-from aaa.earlier_sweep import MULTIRUN
-from aaa.overrides import Keys
-from aaa.printed import harmless, print_anything
-from aaa.requeue import requeue_on_signal
-from aaa.schema import SCHEMAS, TrainConfig
+from aaa.config.checks import CONF, group_options
+from aaa.config.overrides import Keys
+from aaa.config.schema import SCHEMAS, TrainConfig
+from aaa.run.earlier_sweep import MULTIRUN
 from aaa.tracking.files import replace_text
+from aaa.tracking.printed import harmless, print_anything
 from aaa.tracking.redaction import hide_argument, hide_from_now_on, redact, without_secrets
 
 logger = logging.getLogger(__name__)

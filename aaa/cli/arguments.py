@@ -10,11 +10,11 @@ from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
 
-from aaa.earlier_run import EarlierRun, earlier_run
-from aaa.earlier_sweep import earlier_sweep
+from aaa.config.overrides import Keys, as_typed, is_key, key_of, quoted
+from aaa.config.resolvers import geomspace
 from aaa.errors import UserError, nearest
-from aaa.overrides import Keys, as_typed, is_key, key_of, quoted
-from aaa.resolvers import geomspace
+from aaa.run.earlier_run import EarlierRun, earlier_run
+from aaa.run.earlier_sweep import earlier_sweep
 from aaa.tracking.variables import is_helper
 
 OWN_FOLDER = "'${claimed:.hydra,${hydra.runtime.output_dir}}'"

@@ -11,9 +11,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import GrammarParseError, InterpolationKeyError, OmegaConfBaseException
 
 from aaa.cli.arguments import user_folders
-from aaa.config import CONF, group_options
+from aaa.config.checks import CONF, group_options
+from aaa.config.overrides import key_of, quoted
 from aaa.errors import UserError, in_plain_words, nearest
-from aaa.overrides import key_of, quoted
 
 # The extra that has a launcher or sweeper.
 PLUGINS = {"joblib": "sweeps", "optuna": "sweeps"} | dict.fromkeys(

@@ -9,8 +9,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from aaa.config.overrides import ANY, Keys
 from aaa.errors import UserError
-from aaa.overrides import ANY, Keys
 
 
 def refuse_words_for_numbers(hydra_config: DictConfig, keys: Keys) -> None:

@@ -19,7 +19,7 @@ from aaa.data.records import Record
 from aaa.data.table_pictures import table_above, table_of_folders, tabled_pictures, unnamed_files
 from aaa.data.tables import SUFFIXES
 from aaa.data.text_pictures import captioned_pictures
-from aaa.downloads import fetch_dataset
+from aaa.encoders.downloads import fetch_dataset
 from aaa.errors import UserError
 
 TABLES = tuple(f"{name}{suffix}" for name in ("metadata", "metadata_merged") for suffix in SUFFIXES)

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from aaa.data.cache import CachedRecord
 from aaa.data.duplicates import of_earlier_version, picture_groups
+from aaa.data.randomness import generator
 from aaa.errors import UserError
-from aaa.randomness import generator
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from aaa.encoders.statistics import LatentStatistics
 from aaa.encoders.tiny_autoencoder import make_decoder, make_encoder, pack, unpack
 from aaa.errors import UserError
-from aaa.printed import command
+from aaa.tracking.printed import command
 
 REPOSITORY = "madebyollin/taef2"
 

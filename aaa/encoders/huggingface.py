@@ -10,7 +10,7 @@ from torch import Tensor
 
 from aaa.encoders.hidden_states import as_chats, hidden_states, require_chat_template
 from aaa.errors import UserError, reason
-from aaa.printed import command
+from aaa.tracking.printed import command
 
 CHAT = "chat"
 PADDINGS = ("tokens", "zeros")

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from aaa.downloads import fetch_model_files, model_folder
+from aaa.encoders.downloads import fetch_model_files, model_folder
 from aaa.errors import UserError
-from aaa.printed import command
+from aaa.tracking.printed import command
 
 logger = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from aaa.data.records import Split
 from aaa.errors import UserError
 from aaa.evaluation.protocol import NotApplicable
 from aaa.evaluation.studio import Studio
-from aaa.printed import command
+from aaa.tracking.printed import command
 
 logger = logging.getLogger(__name__)
 

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from aaa.data.cache import LatentCache
 from aaa.data.duplicates import picture_groups
+from aaa.data.randomness import generator
 from aaa.diffusion.prediction import Model, Prediction
 from aaa.diffusion.schedulers import TRAIN_TIMESTEPS, add_noise
 from aaa.encoders.statistics import Moments
 from aaa.objectives.flow_matching import velocity_error
-from aaa.randomness import generator
 
 BANDS = 5
 BARS = 20  # of the histogram of losses

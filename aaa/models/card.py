@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from aaa.printed import harmless, markdown, one_line
+from aaa.tracking.printed import harmless, markdown, one_line
 
 SAMPLES = "samples.png"
 # Metrics that a card reports, by what it calls them.
@@ -67,7 +67,7 @@ A text-to-image diffusion transformer trained from scratch.
 ## Use
 
 ```python
-from aaa.text_to_image import TextToImage
+from aaa.pipelines.text_to_image import TextToImage
 
 model = TextToImage.from_pretrained(".")  # this folder
 pictures = model.draw({prompt!r}, num_images=4, seed=0)

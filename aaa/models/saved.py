@@ -10,13 +10,13 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from aaa.checkpoint_folders import AVERAGE, MODEL, STATE, damage, newest_whole
-from aaa.config import CONF
+from aaa.config.checks import CONF
+from aaa.config.schema import SamplingConfig
+from aaa.config.trust import is_own_class, read_json_config, read_yaml_config, targets
 from aaa.encoders.statistics import LatentStatistics
 from aaa.errors import UserError
 from aaa.models.weights_file import DiTNumbers, read_dit_numbers
-from aaa.schema import SamplingConfig
-from aaa.trust import is_own_class, read_json_config, read_yaml_config, targets
+from aaa.run.checkpoint_folders import AVERAGE, MODEL, STATE, damage, newest_whole
 
 logger = logging.getLogger(__name__)
 

@@ -2,7 +2,7 @@
 
 from rich.text import Text
 
-from aaa.printed import one_line
+from aaa.tracking.printed import one_line
 
 
 def cell(value: object) -> Text:

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from aaa.printed import plot_label
 from aaa.reports.runs import Run
+from aaa.tracking.printed import plot_label
 
 LABELS = {"step": "optimizer steps", "samples": "samples", "seconds": "seconds of training"}
 

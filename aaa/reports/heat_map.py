@@ -4,8 +4,8 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from aaa.printed import plot_label
 from aaa.reports.runs import Run, differing_keys
+from aaa.tracking.printed import plot_label
 
 
 def two_settings(runs: list[Run]) -> tuple[str, str] | None:

@@ -8,10 +8,10 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from aaa.config.trust import read_yaml_config
 from aaa.errors import UserError
 from aaa.tracking.environment import read_environment
 from aaa.tracking.tracker import METRICS, read_metrics
-from aaa.trust import read_yaml_config
 
 # Keys that say how and where a run was started, kept and logged, and no setting of what it learns.
 IGNORED = re.compile(

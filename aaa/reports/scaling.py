@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from aaa.printed import plot_label
 from aaa.reports.runs import Run
+from aaa.tracking.printed import plot_label
 
 LEAST = 3  # different models, for a line to mean anything
 AXES = {"parameters": "parameters", "flops": "training FLOPs"}

@@ -9,12 +9,12 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from aaa.assemble import pick_device
-from aaa.checkpoint_folders import AVERAGE, checkpoints, step_of
+from aaa.config.build import pick_device
 from aaa.errors import UserError
 from aaa.models.saved import RUN_CONFIG, find_saved
-from aaa.printed import markdown
-from aaa.text_to_image import TextToImage
+from aaa.pipelines.text_to_image import TextToImage
+from aaa.run.checkpoint_folders import AVERAGE, checkpoints, step_of
+from aaa.tracking.printed import markdown
 
 LOADED = 4  # models that are kept at once
 GALLERY = 60  # pictures of this session that are kept

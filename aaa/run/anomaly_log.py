@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from aaa.data.randomness import generator
 from aaa.data.split import micro_batch
 from aaa.objectives.flow_matching import Objective
-from aaa.randomness import generator
 from aaa.run.latent_loader import LatentLoader
 from aaa.tracking.files import append_line
 from aaa.tracking.tracker import ODD_STEPS

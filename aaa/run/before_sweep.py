@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 from hydra.experimental.callback import Callback
 
 from aaa.errors import UserError
-from aaa.printed import harmless
 from aaa.run.claim import claim_for_sweep
 from aaa.run.search import require_same_question, require_value
+from aaa.tracking.printed import harmless
 from aaa.tracking.redaction import redact
 from aaa.tracking.variables import agents_run
 

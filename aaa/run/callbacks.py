@@ -9,12 +9,12 @@ from PIL import Image
 from torch import Tensor, nn
 
 from aaa.data.records import Split
-from aaa.earlier_sweep import PRUNED
 from aaa.evaluation.grid import make_grid
 from aaa.evaluation.painter import Painter
 from aaa.evaluation.protocol import Evaluation, NotApplicable
 from aaa.evaluation.studio import Studio
 from aaa.evaluation.validation import ValidationTable, loss_by_sigma, row_losses, summarise
+from aaa.run.earlier_sweep import PRUNED
 from aaa.run.pruning import why_hopeless
 from aaa.tracking.files import cannot_write
 from aaa.tracking.tracker import Tracker

@@ -14,11 +14,11 @@ from filelock import FileLock, Timeout
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
-from aaa.earlier_run import OVERRIDES, own_overrides
-from aaa.earlier_sweep import MULTIRUN
 from aaa.errors import UserError
-from aaa.printed import train_command
+from aaa.run.earlier_run import OVERRIDES, own_overrides
+from aaa.run.earlier_sweep import MULTIRUN
 from aaa.run.search import BASIC, jobs_of
+from aaa.tracking.printed import train_command
 from aaa.tracking.wandb_identity import WANDB_ID
 
 if TYPE_CHECKING:

@@ -6,16 +6,16 @@ from typing import Any
 from accelerate import Accelerator
 from omegaconf import DictConfig, OmegaConf
 
-from aaa.earlier_run import COMPOSED
+from aaa.config.overrides import without_interpolations
+from aaa.config.trust import read_yaml_config
 from aaa.errors import UserError
-from aaa.overrides import without_interpolations
 from aaa.run.claim import claim, release, shown
+from aaa.run.earlier_run import COMPOSED
 from aaa.run.processes import of_first_process
 from aaa.tracking.environment import ENVIRONMENT, write_environment
 from aaa.tracking.files import replace_text
 from aaa.tracking.redaction import redact, without_secrets
 from aaa.training.precision import PRECISIONS
-from aaa.trust import read_yaml_config
 
 CONFIG = "config.yaml"
 

@@ -9,15 +9,15 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from aaa.checkpoint_folders import FOLDER, checkpoints, damage, step_of
+from aaa.config.trust import read_yaml_config
 from aaa.errors import UserError
-from aaa.printed import train_command
+from aaa.run.checkpoint_folders import FOLDER, checkpoints, damage, step_of
 from aaa.run.claim import shown
 from aaa.run.folder import CONFIG
+from aaa.tracking.printed import train_command
 from aaa.tracking.tracker import METRICS, read_metrics
 from aaa.training.checkpoint import State, load_settings, load_state
 from aaa.training.lr_schedules import Schedule
-from aaa.trust import read_yaml_config
 
 logger = logging.getLogger(__name__)
 

@@ -5,8 +5,8 @@ from torch import Tensor
 
 from aaa.data.cache import LatentCache
 from aaa.data.prefetch import Prefetch
+from aaa.data.randomness import generator
 from aaa.data.split import ShuffledOrder, data_order
-from aaa.randomness import generator
 from aaa.training.memory import available_memory
 from aaa.training.step import Batches
 

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 
-from aaa.choices import brought_along, describe
-from aaa.config import CONF
-from aaa.earlier_run import COMPOSED
+from aaa.config.checks import CONF
+from aaa.config.choices import brought_along, describe
+from aaa.config.trust import foreign_targets, read_yaml_config
 from aaa.models.saved import RUN_CONFIG, foreign_to_sampling
-from aaa.printed import compare_command, sample_command, train_command
-from aaa.trust import foreign_targets, read_yaml_config
+from aaa.run.earlier_run import COMPOSED
+from aaa.tracking.printed import compare_command, sample_command, train_command
 
 logger = logging.getLogger(__name__)
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import yaml
 
-from aaa.earlier_run import OVERRIDES
-from aaa.earlier_sweep import MULTIRUN
-from aaa.printed import one_line
+from aaa.run.earlier_run import OVERRIDES
+from aaa.run.earlier_sweep import MULTIRUN
+from aaa.tracking.printed import one_line
 from aaa.tracking.redaction import hide_argument
 
 MAX_LENGTH = 120

@@ -8,9 +8,9 @@ from accelerate import Accelerator
 from torch import nn
 from torch.optim import Optimizer
 
-from aaa.checkpoint_folders import AVERAGE, MODEL, newest_whole
 from aaa.data.cache import LatentCache
 from aaa.errors import UserError
+from aaa.run.checkpoint_folders import AVERAGE, MODEL, newest_whole
 from aaa.run.export import exported_step
 from aaa.run.folder import RunFolder
 from aaa.run.going_on import Before

@@ -12,9 +12,10 @@ import torch
 from omegaconf import DictConfig
 from PIL import Image
 
-from aaa.assemble import build_model, build_sampling, open_latents, pick_device
-from aaa.config import CONF
-from aaa.config_upgrade import upgrade
+from aaa.config.build import build_model, build_sampling, open_latents, pick_device
+from aaa.config.checks import CONF
+from aaa.config.trust import foreign_targets, read_yaml_config
+from aaa.config.upgrade import upgrade
 from aaa.data.records import Split
 from aaa.data.split import split_records
 from aaa.errors import UserError
@@ -28,7 +29,6 @@ from aaa.tracking.console import display
 from aaa.tracking.environment import read_environment
 from aaa.training.checkpoint import load_weights
 from aaa.training.precision import precision
-from aaa.trust import foreign_targets, read_yaml_config
 
 logger = logging.getLogger(__name__)
 

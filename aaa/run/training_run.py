@@ -15,7 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
-from aaa.assemble import (
+from aaa.config.build import (
     build,
     build_model,
     build_optimizer,
@@ -24,10 +24,10 @@ from aaa.assemble import (
     open_latents,
     pick_device,
 )
-from aaa.config import check_config
+from aaa.config.checks import check_config
+from aaa.data.randomness import generator
 from aaa.data.records import Split
 from aaa.data.split import split_records
-from aaa.earlier_sweep import MULTIRUN
 from aaa.encoders.protocols import NormalisesLatents
 from aaa.errors import UserError
 from aaa.evaluation.painter import Painter
@@ -37,12 +37,12 @@ from aaa.evaluation.validation import summarise, validation_table
 from aaa.models.card import model_card
 from aaa.models.costs import count_parameters, forward_flops
 from aaa.objectives.flow_matching import Objective
-from aaa.randomness import generator
 from aaa.run.anomaly_log import AnomalyLog
 from aaa.run.batch_size import fitting_batch_size
 from aaa.run.budget import keep_to_parameters, steps_within
 from aaa.run.callbacks import RunCallbacks
 from aaa.run.claim import shown
+from aaa.run.earlier_sweep import MULTIRUN
 from aaa.run.export import export_model, exported_step, newest_samples
 from aaa.run.folder import RunFolder, recorded_precision
 from aaa.run.going_on import (

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from aaa.printed import harmless
+from aaa.tracking.printed import harmless
 from aaa.tracking.redaction import redact
 
 console = Console(stderr=True, highlight=False)

@@ -10,11 +10,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from aaa.config.trust import read_json_config
 from aaa.errors import UserError
 from aaa.tracking.files import replace_text
 from aaa.tracking.redaction import hide_argument, without_secrets
 from aaa.tracking.variables import recorded_variables
-from aaa.trust import read_json_config
 
 ENVIRONMENT = "environment.json"  # in a run folder
 PACKAGES = ("aaa", "accelerate", "diffsynth", "hydra-core", "numpy", "torch", "transformers", "wandb")

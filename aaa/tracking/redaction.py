@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from aaa.overrides import quoted
-from aaa.printed import harmless
+from aaa.config.overrides import quoted
+from aaa.tracking.printed import harmless
 
 HIDDEN = "<hidden>"
 SECRET_NAME = re.compile(

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from aaa.errors import UserError
-from aaa.printed import markdown, one_line
+from aaa.tracking.printed import markdown, one_line
 from aaa.tracking.tracker import RunInfo
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from PIL import Image
 
 from aaa.errors import UserError
-from aaa.printed import harmless
+from aaa.tracking.printed import harmless
 from aaa.tracking.tracker import RunInfo
 
 

@@ -16,9 +16,9 @@ import psutil
 from PIL import Image
 
 from aaa.errors import UserError
-from aaa.printed import command, harmless
 from aaa.tracking.environment import ENVIRONMENT
 from aaa.tracking.files import replace_text
+from aaa.tracking.printed import command, harmless
 from aaa.tracking.tracker import AXES, RunInfo
 from aaa.tracking.variables import agents_run
 from aaa.tracking.wandb_identity import WANDB_ID, Identity, identify, kept_id

@@ -17,10 +17,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from aaa.checkpoint_folders import AVERAGE, MODEL, OPTIMIZER, SETTINGS, STATE, write_manifest
 from aaa.errors import UserError, reason
 from aaa.models.weights_file import read_dit_tensors
-from aaa.printed import train_command
+from aaa.run.checkpoint_folders import AVERAGE, MODEL, OPTIMIZER, SETTINGS, STATE, write_manifest
+from aaa.tracking.printed import train_command
 
 
 @dataclass  # not frozen: OmegaConf would not fill it

@@ -12,8 +12,8 @@ logger = logging.getLogger(__name__)
 
 ALWAYS = (signal.SIGINT, signal.SIGTERM)
 
-# What a cluster sends before it takes the machine away: who installed a handler for it (aaa.requeue, submitit) sees to
-# it that the job is started again, once the run has saved.
+# What a cluster sends before it takes the machine away: who installed a handler for it (aaa.cli.requeue, submitit) sees
+# to it that the job is started again, once the run has saved.
 HANDED_ON = frozenset({signal.SIGUSR1, signal.SIGUSR2})
 
 ENOUGH = 10_000  # no signal: the run has asked itself to stop

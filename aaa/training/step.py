@@ -13,9 +13,9 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from aaa.data.randomness import generator
 from aaa.data.split import micro_batch
 from aaa.errors import UserError
-from aaa.randomness import generator
 from aaa.training.ema import EMA
 from aaa.training.lr_schedules import Schedule
 from aaa.training.norms import norms_by_part

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from aaa.cli import keys_of
 from aaa.cli.arguments import for_hydra, read_arguments
+from aaa.config.overrides import set_to, value_of
 from aaa.errors import UserError
-from aaa.overrides import set_to, value_of
 
 TRAIN = keys_of("train")
 ANYTHING = st.one_of(

@@ -15,12 +15,12 @@ from aaa.data.cache import CachedRecord, LatentCache
 from aaa.data.cache_writer import CacheWriter
 from aaa.data.imagefolder import ImageFolderSource
 from aaa.data.pictures import crop_and_resize, to_tensor
+from aaa.data.randomness import generator
 from aaa.data.records import Record, Source
 from aaa.data.shapes import ShapesSource
 from aaa.encoders.pixel import PixelVAE
 from aaa.encoders.words import WordEmbedding
 from aaa.errors import UserError
-from aaa.randomness import generator
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 

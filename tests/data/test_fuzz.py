@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from aaa.checkpoint_folders import damage, write_manifest
+from aaa.config.trust import read_json_config, read_yaml_config
 from aaa.data.cache import LatentCache
 from aaa.data.imagefolder import ImageFolderSource
 from aaa.data.pictures import decode_picture
@@ -21,9 +21,9 @@ from aaa.data.tables import SUFFIXES, read_table
 from aaa.data.webdataset import WebDatasetSource
 from aaa.errors import UserError
 from aaa.models.weights_file import read_dit_numbers
+from aaa.run.checkpoint_folders import damage, write_manifest
 from aaa.tracking.tracker import read_metrics
 from aaa.training.checkpoint import load_state
-from aaa.trust import read_json_config, read_yaml_config
 from tests.data.test_cache import build
 from tests.helpers.hostile_files import add, encoded, noise_picture
 

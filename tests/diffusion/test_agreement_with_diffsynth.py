@@ -5,13 +5,13 @@ from typing import Any
 import pytest
 import torch
 
+from aaa.data.randomness import generator
 from aaa.diffusion.guidance import PromptGuidance
 from aaa.diffusion.prediction import VelocityPrediction
 from aaa.diffusion.samplers import Euler
 from aaa.diffusion.sampling import Sampling
 from aaa.diffusion.schedulers import Flux2Scheduler, add_noise
 from aaa.objectives.flow_matching import velocity_error
-from aaa.randomness import generator
 
 
 @pytest.fixture(scope="module")

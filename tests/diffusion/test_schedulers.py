@@ -3,8 +3,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aaa.data.randomness import generator
 from aaa.diffusion.schedulers import LinearScheduler, LogitNormalScheduler
-from aaa.randomness import generator
 
 
 def test_linear_draws_every_noise_level_equally_often() -> None:

@@ -14,7 +14,7 @@ from aaa.diffusion.sampling import Sampling
 from aaa.diffusion.schedulers import Flux2Scheduler
 from aaa.models.dit import AAADiT
 from aaa.objectives.flow_matching import FlowMatching
-from aaa.pipeline import AAAImagePipeline
+from aaa.pipelines.diffsynth_pipeline import AAAImagePipeline
 from aaa.training.optimizers import adamw
 from tests.helpers.reference import ReferenceDiT
 

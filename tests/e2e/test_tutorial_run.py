@@ -44,7 +44,7 @@ def test_the_tutorials_run_from_one_command(
     from diffsynth.core import ModelConfig
 
     from aaa.models.dit import AAADiT
-    from aaa.pipeline import AAAImagePipeline
+    from aaa.pipelines.diffsynth_pipeline import AAAImagePipeline
 
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path)

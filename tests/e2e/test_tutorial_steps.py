@@ -7,9 +7,9 @@ import torch
 from safetensors.torch import save_file
 
 from aaa.data.cache import LatentCache
+from aaa.data.randomness import generator
 from aaa.data.split import ShuffledOrder, split_records
 from aaa.diffusion.schedulers import Flux2Scheduler
-from aaa.randomness import generator
 from tests.e2e.conftest import SMALL, Command, losses, only_run
 from tests.helpers.reference import ReferenceDiT
 
@@ -24,7 +24,7 @@ def diffsynth_losses(model: ReferenceDiT, cache: LatentCache) -> list[float]:
     from diffsynth.diffusion.runner import launch_training_task
     from diffsynth.diffusion.training_module import DiffusionTrainingModule
 
-    from aaa.pipeline import AAAImagePipeline
+    from aaa.pipelines.diffsynth_pipeline import AAAImagePipeline
 
     order = ShuffledOrder(split_records(cache.records, 0)[0], seed=0)
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from aaa import pipeline
-from aaa.config_upgrade import upgrade
+from aaa.config.upgrade import upgrade
 from aaa.encoders.pixel import PixelVAE
-from aaa.text_to_image import TextToImage
+from aaa.pipelines import diffsynth_pipeline as pipeline
+from aaa.pipelines.text_to_image import TextToImage
 
 COMPOSED = "caf\u00e9"
 TAKEN_APART = unicodedata.normalize("NFD", COMPOSED)

@@ -4,7 +4,7 @@ import hydra
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
-from aaa.config import CONF
+from aaa.config.checks import CONF
 
 
 def compose(*overrides: str, config_name: str = "train") -> DictConfig:

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import yaml
 
-from aaa.checkpoint_folders import write_manifest
 from aaa.errors import UserError
 from aaa.models.factory import build_dit
 from aaa.models.saved import find_saved, saved_statistics
 from aaa.models.weights_file import DiTNumbers, model_header
+from aaa.run.checkpoint_folders import write_manifest
 from aaa.run.saved_evaluation import run_of
 from aaa.run.starting_weights import inherited_statistics, start_from
 from aaa.training.checkpoint import save_weights

@@ -2,10 +2,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from aaa.data.randomness import generator
 from aaa.diffusion.prediction import VelocityPrediction
 from aaa.diffusion.schedulers import LinearScheduler, NoiseLevels, NoiseScheduler
 from aaa.objectives.flow_matching import FlowMatching
-from aaa.randomness import generator
 
 EMPTY = torch.full((2, 4), -7.0)
 

@@ -8,7 +8,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from aaa.config_upgrade import upgrade
+from aaa.config.upgrade import upgrade
 from aaa.diffusion.guidance import PromptGuidance
 from aaa.diffusion.prediction import VelocityPrediction
 from aaa.diffusion.samplers import Euler, Sampler

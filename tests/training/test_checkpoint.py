@@ -12,8 +12,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import nn
 
-from aaa.checkpoint_folders import newest_whole
 from aaa.errors import UserError
+from aaa.run.checkpoint_folders import newest_whole
 from aaa.training.checkpoint import (
     Snapshot,
     State,

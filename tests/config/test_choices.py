@@ -1,8 +1,8 @@
 import hydra
 from hydra.core.global_hydra import GlobalHydra
 
-from aaa.choices import brought_along, describe
-from aaa.config import CONF
+from aaa.config.checks import CONF
+from aaa.config.choices import brought_along, describe
 
 
 def choices_of(*overrides: str) -> dict[str, str]:

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import nn
 
 from aaa.models.dit import AAADiT
-from aaa.pipeline import AAAImagePipeline, dit_model_fn
+from aaa.pipelines.diffsynth_pipeline import AAAImagePipeline, dit_model_fn
 from tests.encoders.test_weights import make_tokenizer
 
 KNOBS: dict[str, Any] = {

@@ -21,8 +21,8 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from aaa.config.schema import HOLDS
 from aaa.errors import UserError
-from aaa.schema import HOLDS
 
 PATH, PROSE, TEXT, NUMBER, ANY = "path", "prose", "text", "number", "any"
 MISSING_MARK = "???"

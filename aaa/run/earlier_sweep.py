@@ -7,9 +7,9 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig
 
-from aaa.earlier_run import own_overrides
-from aaa.overrides import value_of
-from aaa.trust import read_yaml_config
+from aaa.config.overrides import value_of
+from aaa.config.trust import read_yaml_config
+from aaa.run.earlier_run import own_overrides
 
 MULTIRUN = "multirun.yaml"  # Hydra leaves it in a sweep's folder
 PRUNED = "sweep/pruned"  # the metric of a run that was given up

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from aaa.overrides import Keys, set_to
-from aaa.schema import SampleConfig, TrainConfig
+from aaa.config.overrides import Keys, set_to
+from aaa.config.schema import SampleConfig, TrainConfig
 
 # Joiners that are part of letters in many scripts, and of emoji.
 JOINERS = "\u200c\u200d"

@@ -8,16 +8,16 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from aaa.checkpoint_folders import FOLDER, checkpoints
-from aaa.config import CONF, group_options
+from aaa.config.checks import CONF, group_options
+from aaa.config.overrides import key_of, value_of
+from aaa.config.schema import TrainConfig
+from aaa.config.trust import foreign_targets, read_yaml_config
 from aaa.errors import UserError, nearest
-from aaa.overrides import key_of, value_of
-from aaa.printed import command, train_command
-from aaa.schema import TrainConfig
+from aaa.run.checkpoint_folders import FOLDER, checkpoints
+from aaa.tracking.printed import command, train_command
 from aaa.tracking.redaction import HIDDEN, hide_argument
 from aaa.tracking.variables import agents_run
 from aaa.tracking.wandb_identity import kept_id
-from aaa.trust import foreign_targets, read_yaml_config
 
 COMPOSED, OVERRIDES = ".hydra/config.yaml", ".hydra/overrides.yaml"
 RUN_DIR = "hydra.run.dir"

@@ -11,10 +11,10 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 
 from aaa.cli.errors import explain
-from aaa.config import CONF, PACKAGE, check_config, group_options
+from aaa.config.checks import CONF, PACKAGE, check_config, group_options
+from aaa.config.overrides import quoted
+from aaa.config.schema import SCHEMAS, DataConfig, EncoderConfig, EvaluateConfig, ModelConfig, TrainConfig
 from aaa.errors import UserError
-from aaa.overrides import quoted
-from aaa.schema import SCHEMAS, DataConfig, EncoderConfig, EvaluateConfig, ModelConfig, TrainConfig
 
 CODE = "\n".join(path.read_text() for path in PACKAGE.rglob("*.py") if path.name != "config.py")
 YAML = "\n".join(path.read_text() for path in CONF.rglob("*.yaml"))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from aaa.printed import command
+from aaa.tracking.printed import command
 
 logger = logging.getLogger(__name__)
 for noisy in ("httpx", "httpx2"):  # they would tell of every request

@@ -11,10 +11,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from aaa.config import CONF, group_options
+from aaa.config.checks import CONF, group_options
+from aaa.config.overrides import Keys, as_typed, parsed, set_to, value_of, without_interpolations
+from aaa.config.schema import SampleConfig, TrainConfig
 from aaa.errors import UserError
-from aaa.overrides import Keys, as_typed, parsed, set_to, value_of, without_interpolations
-from aaa.schema import SampleConfig, TrainConfig
 
 SAMPLE = Keys(SampleConfig)
 TRAIN = Keys(TrainConfig, frozenset(group_options()))

@@ -10,8 +10,10 @@ import torch
 from omegaconf import OmegaConf
 from PIL import Image
 
-from aaa.assemble import build_encoders, build_model, build_preview, build_sampling, missing_weights, pick_device
-from aaa.config_upgrade import upgrade
+from aaa.config.build import build_encoders, build_model, build_preview, build_sampling, missing_weights, pick_device
+from aaa.config.overrides import without_interpolations
+from aaa.config.ranges import require_ranges
+from aaa.config.upgrade import upgrade
 from aaa.data.pictures import as_rgb, crop_and_resize, read_picture, to_pictures, to_tensor
 from aaa.diffusion.samplers import Step, initial_noise
 from aaa.diffusion.schedulers import add_noise
@@ -22,8 +24,6 @@ from aaa.encoders.protocols import HasWeights
 from aaa.errors import UserError
 from aaa.models.saved import SavedModel, find_saved
 from aaa.models.weights_file import require_numbers
-from aaa.overrides import without_interpolations
-from aaa.ranges import require_ranges
 from aaa.training.checkpoint import load_weights
 
 logger = logging.getLogger(__name__)

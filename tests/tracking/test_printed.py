@@ -10,8 +10,8 @@ import pytest
 
 from aaa.cli import keys_of
 from aaa.cli.arguments import read_arguments
-from aaa.overrides import value_of
-from aaa.printed import (
+from aaa.config.overrides import value_of
+from aaa.tracking.printed import (
     command,
     compare_command,
     harmless,

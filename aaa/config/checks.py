@@ -13,21 +13,21 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from aaa.config_upgrade import upgrade
-from aaa.errors import UserError, in_plain_words, nearest
-from aaa.printed import harmless
-from aaa.ranges import RANGES, require_ranges
-from aaa.resolvers import register_resolvers
-from aaa.schema import (
+from aaa.config.ranges import RANGES, require_ranges
+from aaa.config.resolvers import register_resolvers
+from aaa.config.schema import (
     SCHEMAS,
     DataConfig,
     ImageFolderConfig,
     LocatedConfig,
     TrainConfig,
 )
+from aaa.config.upgrade import upgrade
+from aaa.errors import UserError, in_plain_words, nearest
+from aaa.tracking.printed import harmless
 
 WANDB_MODES = ("online", "offline", "shared", "disabled", "dryrun", "run")
-PACKAGE = Path(__file__).resolve().parent
+PACKAGE = Path(__file__).resolve().parents[1]
 # A wheel carries conf/ inside the package; a checkout has it beside the package.
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
 

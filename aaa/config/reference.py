@@ -1,4 +1,4 @@
-"""Write docs/config.md from the schema and conf/: `python -m aaa.config_reference > docs/config.md`."""
+"""Write docs/config.md from the schema and conf/: `python -m aaa.config.reference > docs/config.md`."""
 
 import re
 from collections.abc import Iterator
@@ -8,8 +8,8 @@ from pathlib import Path
 
 from omegaconf import MISSING
 
-from aaa.config import CONF, group_options
-from aaa.schema import ImageFolderConfig, LocatedConfig, TrainConfig
+from aaa.config.checks import CONF, group_options
+from aaa.config.schema import ImageFolderConfig, LocatedConfig, TrainConfig
 
 # The run's own keys, then those of its parts, some of which have more where data is of a kind.
 SECTIONS: dict[str, type] = {
@@ -20,9 +20,9 @@ SECTIONS: dict[str, type] = {
 }
 HEAD = """# Every key of a run
 
-Made by `python -m aaa.config_reference` from `aaa/schema.py` and `conf/`; a test keeps it true. A group is chosen as
-`group=option` (an experiment as `+experiment=option`), a key set as `group.key=value`. `python -m aaa.train --cfg job`
-shows what comes of it. A default of `(preset)` is in the files of the group.
+Made by `python -m aaa.config.reference` from `aaa/config/schema.py` and `conf/`; a test keeps it true. A group is
+chosen as `group=option` (an experiment as `+experiment=option`), a key set as `group.key=value`.
+`python -m aaa.train --cfg job` shows what comes of it. A default of `(preset)` is in the files of the group.
 """
 
 
