@@ -27,6 +27,7 @@ def test_checkpoints_are_measured(command: Command, tmp_path: Path) -> None:
     assert seconds["resuming: loading"] > 0
 
 
+@pytest.mark.slow
 def test_speed_measures_every_combination(command: Command, tmp_path: Path) -> None:
     done = command(
         "aaa.bench", *TINY, "bench.batch_sizes=[1,2]", "bench.precisions=[float32,bf16]", "bench.steps=2", "+bench.x=1"
@@ -59,6 +60,7 @@ def test_overhead_compares_the_trainer_with_a_bare_loop(command: Command, tmp_pa
     assert found["notes"][0].startswith("overhead: ")
 
 
+@pytest.mark.slow
 def test_encode_builds_opens_and_reads(command: Command, tmp_path: Path) -> None:
     done = command("aaa.bench", "bench=encode", *TINY, "bench.records=[20,40]", "bench.opened_records=2000")
     assert done.code == 0, done.err

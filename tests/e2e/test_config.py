@@ -56,7 +56,7 @@ def test_the_default_and_the_tutorials_run_compose(command: Command) -> None:
         ("model=dit_1m", "model=dit_1m: no such option (did you mean 'dit_10m'?). There is: dit_0.1b, dit_0.3b"),
         (
             "trainer.max_steps=many",
-            "trainer.max_steps=many: Value 'many' of type 'str' could not be converted to Integer",
+            "trainer.max_steps=many: must be a whole number, such as 1000.",
         ),
         ("data.root=x", "data.root: no such config key"),
         ("optimizer.lr=1", "optimizer.lr: no such config key"),

@@ -40,6 +40,7 @@ def train(folder: Path, *more: str) -> tuple[int, str]:
     return run.wait(120), run.err.read_text()
 
 
+@pytest.mark.slow
 def test_a_full_disk_while_checkpoints_are_written(tmp_path: Path) -> None:
     with disk(tmp_path / "disk", "16m") as folder:
         more = ["trainer.max_steps=200", "trainer.save_every_steps=10", "checkpoint.keep_last=null", "resume=auto"]

@@ -22,6 +22,7 @@ TINY = [
 ]
 
 
+@pytest.mark.slow
 def test_a_model_takes_its_latents_statistics_along(command: Command, tmp_path: Path) -> None:
     make_taef2(tmp_path / "taef2")
     make_model(tmp_path / "bert", "bert")

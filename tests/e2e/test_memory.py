@@ -24,6 +24,7 @@ def test_auto_finds_a_batch_size_and_a_resumed_run_keeps_it(command: Command, tm
     assert {row["samples"] for row in metrics(run) if "samples" in row} == {32, 64, 96, 128, 160}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["gradient_checkpointing", "gradient_checkpointing_offload"])
 def test_recomputing_activations_takes_the_same_steps(command: Command, tmp_path: Path, key: str) -> None:
     for name, value in (("plain", "false"), ("thrifty", "true")):

@@ -21,6 +21,7 @@ def own(tmp_path: Path, command: Command) -> Command:
     return lambda *arguments: command(*arguments, PYTHONPATH=path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", ["clean", "small"])
 def test_every_command_knows_it(own: Command, tmp_path: Path, objective: str) -> None:
     chosen = ["--config-dir=conf", f"objective={objective}", "sampler=midpoint", "evaluation=none", "logger=none"]

@@ -26,6 +26,7 @@ ARGUMENTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sweep", [False, True])
 def test_nothing_written_holds_a_secret(tmp_path: Path, sweep: bool) -> None:
     environment = PLANTED | {"PYTHONPATH": str(Path(__file__).parents[2]), "WANDB_MODE": "offline"}

@@ -219,6 +219,7 @@ def test_a_sweep_gives_a_folder_and_a_wandb_run_for_each_job(tmp_path: Path, sma
     assert {row["model.depth"] for row in json.loads((tmp_path / "table.json").read_text())} == {1, 2}
 
 
+@pytest.mark.slow
 def test_a_failed_job_ends_as_failed_and_the_sweep_goes_on(tmp_path: Path, small_run: SmallRun) -> None:
     shutil.copytree(small_run[0].parents[2] / ".cache", tmp_path / ".cache")
     arguments = [argument for argument in SMALL if not argument.startswith("evaluation.")]
@@ -269,6 +270,7 @@ def test_a_run_may_go_on_with_another_number_of_processes(tmp_path: Path, small_
     assert max(row.get("samples", 0) for row in metrics(run)) == 16 * 8
 
 
+@pytest.mark.slow
 def test_the_tutorials_regime_keeps_everything_in_bf16_and_no_average(tmp_path: Path, small_run: SmallRun) -> None:
     shutil.copytree(small_run[0].parents[2] / ".cache", tmp_path / ".cache")
     arguments = [argument for argument in SMALL if not argument.startswith("trainer.batch_size")]

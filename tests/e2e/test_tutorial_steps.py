@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from safetensors.torch import save_file
 
@@ -69,6 +70,7 @@ def diffsynth_losses(model: ReferenceDiT, cache: LatentCache) -> list[float]:
     return found
 
 
+@pytest.mark.slow
 def test_twenty_steps_are_those_of_diffsynths_training_task(command: Command, tmp_path: Path) -> None:
     torch.manual_seed(0)
     reference = ReferenceDiT(**NUMBERS, in_channels=48, text_dim=128).bfloat16()

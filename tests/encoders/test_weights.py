@@ -32,6 +32,7 @@ def test_missing_files_are_named_with_the_commands_that_fetch_them(models: Path)
         Flux2Encoder(VAE_ID, VAE_FILE).encode(torch.zeros(1, 3, 16, 16))
 
 
+@pytest.mark.slow
 def test_the_vae_is_recognised_loaded_and_used(models: Path) -> None:
     reference = make_flux2_vae(models)
     encoder = Flux2Encoder(VAE_ID, VAE_FILE)
