@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import SMALL, Command
+from tests.helpers.bf16 import needs_bf16
 
 TINY = ["model.dim=32", "model.depth=1", "model.heads=2", "data.resolution=16", "trainer.batch_size=2"]
 
@@ -78,6 +79,7 @@ def test_startup_times_the_commands(command: Command, tmp_path: Path) -> None:
     assert "beside python -c 'import torch, diffsynth'" in found["notes"][1]
 
 
+@needs_bf16
 @pytest.mark.slow
 def test_the_tutorials_loop_runs_beside_ours(command: Command, tmp_path: Path) -> None:
     few = ["bench.steps=1", "bench.our_steps=1", "bench.batch_size=2"]

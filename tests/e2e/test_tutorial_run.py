@@ -7,10 +7,12 @@ import pytest
 import torch
 
 from tests.e2e.conftest import Command, losses, only_run
+from tests.helpers.bf16 import needs_bf16
 from tests.helpers.pretrained import make_flux2_vae, make_qwen3
 from tests.helpers.reference import ReferenceDiT
 
 
+@needs_bf16
 @pytest.mark.slow
 def test_the_tutorials_run_from_one_command(
     command: Command, tmp_path: Path, picture_folder: Callable[..., Path]
