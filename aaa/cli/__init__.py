@@ -100,7 +100,7 @@ def _silence_failed_jobs() -> None:
     def keep(job: JobReturn, value: object) -> None:
         job._return_value = value
 
-    JobReturn.return_value = property(value, keep)  # type: ignore[assignment]
+    JobReturn.return_value = property(value, keep)
 
 
 def _exit_on_signal(signum: int, _frame: FrameType | None) -> NoReturn:

@@ -31,13 +31,13 @@ def runs(folder: Path) -> list[Path]:
 
 def test_a_sweep_goes_on_after_a_failure_and_again_with_what_is_missing(tmp_path: Path) -> None:
     rates = "optimizer.learning_rate=1e30,1e-3,2e-3"
-    first = sweep(tmp_path, rates, "+logger.api_key=planted")
+    first = sweep(tmp_path, rates)
     assert first.code == 1
-    assert "planted" not in first.err, "Hydra would print the overrides of what failed"
+    assert "with overrides" not in first.err, "which Hydra prints as they are, secrets included"
     assert "The loss became nan" in first.err
     assert [(run / "model").is_dir() for run in runs(tmp_path)] == [False, True, True]
     before = (runs(tmp_path)[1] / "metrics.jsonl").read_bytes()
-    again = sweep(tmp_path, rates, "+logger.api_key=planted", "sweep.resume=true")
+    again = sweep(tmp_path, rates, "sweep.resume=true")
     assert again.err.count("is finished: skipped") == 2
     assert again.code == 1
     assert len(runs(tmp_path)) == 3, "in the same folder"
