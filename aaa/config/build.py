@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 from torch.optim import Optimizer
 
+from aaa.config.overrides import without_interpolations
 from aaa.data.buckets import bucket_sizes, nearest_bucket, square
 from aaa.data.build_cache import Fit, open_or_build
 from aaa.data.cache import LatentCache, earlier_cache
@@ -39,12 +40,29 @@ def build(config: DictConfig, key: str, **arguments: Any) -> Any:
     if not isinstance(node, DictConfig) or "_target_" not in node:
         raise UserError(f"{key}={node}: must name a class or function with _target_, and its arguments.")
     try:
-        return instantiate(node, **arguments)
+        return instantiate(_as_it_is(node), **arguments)
     except Exception as error:
         known = next((e for e in (error, error.__cause__) if isinstance(e, UserError)), None)
         if known is not None:
             raise known from None
         raise UserError(f"{key}: {node._target_} cannot be made: {_reason(error)}") from error
+
+
+def _as_it_is(node: DictConfig) -> DictConfig:
+    """The node so that texts with `${` in them, such as a path, reach the class as they are.
+
+    Hydra resolves what it has resolved again: arguments twice, what is within lists and dictionaries thrice.
+    """
+    resolved = OmegaConf.to_container(node, resolve=True)
+
+    def escaped(value: Any, times: int) -> Any:
+        if isinstance(value, dict):
+            return {key: escaped(part, times if "_target_" in value else 3) for key, part in value.items()}
+        if isinstance(value, list):
+            return [escaped(part, 3) for part in value]
+        return without_interpolations(escaped(value, times - 1)) if times else value
+
+    return node if without_interpolations(resolved) == resolved else OmegaConf.create(escaped(resolved, 2))
 
 
 def build_model(config: DictConfig) -> nn.Module:

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from aaa.cli.errors import explain
 from aaa.config.checks import CONF, PACKAGE, check_config, group_options
-from aaa.config.overrides import quoted
+from aaa.config.overrides import quoted, without_interpolations
 from aaa.config.schema import SCHEMAS, DataConfig, EncoderConfig, EvaluateConfig, ModelConfig, TrainConfig
 from aaa.errors import UserError
 
@@ -125,3 +125,18 @@ def test_groups_of_ones_own_folder_are_known(tmp_path: Path) -> None:
 
 def test_conf_lies_beside_or_inside_the_package() -> None:
     assert Path(PACKAGE, "conf") == CONF or PACKAGE.parent / "conf" == CONF
+
+
+@pytest.mark.parametrize("text", ["pics ${x}", "${", "\\${x}", "a\\\\${data.name}", "plain"])
+def test_what_is_built_gets_texts_as_they_are(text: str) -> None:
+    from aaa.config.build import build
+
+    literal = without_interpolations(text)
+    inner = {"_target_": "builtins.dict", "root": "${data.root}", "all": [literal, [literal], {"deep": {"a": literal}}]}
+    part = inner | {"parts": [inner], "part": inner, "n": "${data.n}"}
+    config = OmegaConf.create({"data": {"name": "own", "root": literal, "n": 3}, "part": part})
+    built = build(config, "part")
+    assert built["n"] == 3
+    for made in (built, built["part"], built["parts"][0]):
+        found = made["root"], made["all"][0], made["all"][1][0], made["all"][2]["deep"]["a"]
+        assert found == (text, text, text, text)

