@@ -75,12 +75,14 @@ class Sharing:
         """Images a second of each of the runs, counted while all of them train."""
         with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
             folders = [Path(folder) / str(number) for number in range(runs)]
-            for run in folders:
+            logs = [Path(folder) / f"{number}.log" for number in range(runs)]
+            processes = []
+            for run, log in zip(folders, logs, strict=True):
                 command = ["-m", "aaa.train", *overrides, *QUIET, f"hydra.run.dir={run}"]
-                stack.enter_context(_running(command, variables))
-            _wait_until_they_train(folders)
+                processes.append(stack.enter_context(_running(command, variables, log)))
+            _wait_until_they_train(folders, processes, logs)
             for _ in range(loops):
-                stack.enter_context(_running(["-c", "while True: pass"], {}))
+                stack.enter_context(_running(["-c", "while True: pass"], {}, Path(os.devnull)))
             began, before = time.monotonic(), [_steps_of(run) for run in folders]
             time.sleep(self.seconds)
             taken, after = time.monotonic() - began, [_steps_of(run) for run in folders]
@@ -93,25 +95,28 @@ def _steps_of(run: Path) -> int:
 
 
 @contextmanager
-def _running(arguments: Sequence[str], variables: Mapping[str, str]) -> Iterator[None]:
-    """A Python process that lives as long as the block."""
+def _running(arguments: Sequence[str], variables: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A Python process that lives as long as the block, and what it prints in a file."""
     inherited = {key: value for key, value in os.environ.items() if key != "GOMP_SPINCOUNT"}
-    process = subprocess.Popen(
-        [sys.executable, *arguments],
-        env=inherited | {"WANDB_MODE": "disabled"} | dict(variables),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    environment = inherited | {"WANDB_MODE": "disabled"} | dict(variables)
+    with log.open("wb") as printed:
+        process = subprocess.Popen([sys.executable, *arguments], env=environment, stdout=printed, stderr=printed)
     try:
-        yield
+        yield process
     finally:
         process.kill()
         process.wait()
 
 
-def _wait_until_they_train(runs: Sequence[Path]) -> None:
+def _wait_until_they_train(
+    runs: Sequence[Path], processes: Sequence[subprocess.Popen[bytes]], logs: Sequence[Path]
+) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while min(map(_steps_of, runs)) < WARM_UP_STEPS:
+        for process, log in zip(processes, logs, strict=True):
+            if (code := process.poll()) is not None:
+                printed = log.read_text(encoding="utf-8", errors="replace")[-2000:].strip()
+                raise UserError(f"bench=sharing: a run ended with exit code {code} instead of training:\n{printed}")
         if time.monotonic() > deadline:
             raise UserError(f"bench=sharing: a run took no {WARM_UP_STEPS} steps within {PATIENCE_SECONDS} s.")
         time.sleep(POLL_SECONDS)

@@ -319,8 +319,10 @@ def _read_ahead(
             content = hashlib.sha256(json.dumps([identity, kept.prompts, flip]).encode()).digest()[:16]
             if (stored := earlier.find(content)) is not None:
                 return _Item(replace(kept, picture=stored.picture), content, stored)
-            loaded = record.load()
-            identify(record)  # it may have been changed meanwhile
+            try:
+                loaded = record.load()
+            finally:
+                identify(record)  # it may have been changed meanwhile, which explains whatever is wrong with it
         except UserError as error:
             return error
         try:
