@@ -36,7 +36,17 @@ class ModelConfig:
         in_channels: channels of the latents; follows from the encoder.
         text_dim: width of the prompt embeddings; follows from the encoder.
         block: `_target_` of a class to make the blocks of instead of ours, which gets dim, heads and mlp_ratio.
-        architecture: `_target_` of a class to make instead of the whole model, which gets these numbers (without init).
+        architecture: `_target_` of a class to make instead of the whole model, which gets the numbers above.
+        positions: `learned` vectors added before each norm, or `rope`: queries and keys turned by row and column.
+        qk_norm: normalise queries and keys.
+        mlp: `silu`, `relu2` or `swiglu`, all with as many parameters.
+        modulation: what the timestep does: a `gate` for each branch, `adaln`, `adaln_shared` or `none` (a token).
+        value_residual: mix the first block's values into those of the others.
+        text_refiner: blocks over the prompt alone, before it meets the latents.
+        registers: learned tokens beside those of the picture.
+        patch_bottleneck: channels that a latent is squeezed through before it becomes a token; null: none.
+        mask_padding: attend to no padding of prompts; their encoder must have zeros there.
+        joint: latents and prompt share all weights (`single`), or have their own in all but the last block (`mmdit`).
     """
 
     name: str = MISSING
@@ -50,6 +60,16 @@ class ModelConfig:
     text_dim: int = MISSING
     block: Any = None
     architecture: Any = None
+    positions: str = "learned"
+    qk_norm: bool = False
+    mlp: str = "silu"
+    modulation: str = "gate"
+    value_residual: bool = False
+    text_refiner: int = 0
+    registers: int = 0
+    patch_bottleneck: int | None = None
+    mask_padding: bool = False
+    joint: str = "single"
 
 
 @dataclass
