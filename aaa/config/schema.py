@@ -1,7 +1,7 @@
 """The typed schema of the config groups: which keys there are, of which type, and what each is for.
 
-Only omegaconf and what needs no torch is imported here, so that a mistyped override is answered at once. docs/config.md is made from it, and
-the ranges that fields have are checked before anything is built.
+Only omegaconf and what needs no torch is imported here, so that a mistyped override is answered at once. docs/config.md
+is made from it, and the ranges that fields have are checked before anything is built.
 """
 
 from dataclasses import dataclass, field
