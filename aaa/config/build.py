@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from aaa.encoders.flux2 import Flux2Encoder
 from aaa.encoders.flux2_tiny import Flux2TinyVAE
 from aaa.encoders.protocols import VAE, HasWeights, TextEncoder
 from aaa.errors import UserError
+from aaa.models.design import Design
 from aaa.models.factory import InitialisesItself, build_dit, require_init
 from aaa.objectives.flow_matching import Objective
 from aaa.training.lr_schedules import Schedule
@@ -80,8 +82,10 @@ def build_model(config: DictConfig) -> nn.Module:
 
 
 def model_numbers(config: DictConfig) -> dict[str, Any]:
-    """What a model's class is made from: its numbers, and what makes its blocks where the config names that."""
-    of_config = ("name", "init", "architecture", "block")
+    """What a model's class is made from: numbers, the switches of ours, and what makes its blocks if that is named."""
+    of_config = ["name", "init", "architecture", "block"]
+    if config.model.get("architecture") is not None:
+        of_config += [f.name for f in fields(Design)]
     numbers = {str(key): value for key, value in config.model.items() if key not in of_config}
     if config.model.get("block") is not None:
         numbers["block"] = build(config, "model.block", _partial_=True)
