@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from aaa.data.randomness import generator
 from aaa.models.attention import attend
 from aaa.models.costs import linear_flops
 
@@ -18,16 +19,30 @@ class BlockContext(NamedTuple):
         positions: of the tokens, `1 N D`: the latents row by row, then the prompt.
         timestep_emb: `B D`.
         height, width: of the latents, so that the first `height * width` tokens are theirs.
+        seed: of what is drawn at random; None where nothing is: when sampling, when validating.
+        number: of the block, from 1.
     """
 
     positions: Tensor
     timestep_emb: Tensor
     height: int
     width: int
+    seed: int | None = None
+    number: int = 1
+
+    def generator(self, device: torch.device) -> torch.Generator | None:
+        """What this block draws from, on this device, or None where nothing is drawn.
+
+        It is a new one each time, so that a block that is computed again in the backward pass draws the same.
+        """
+        return None if self.seed is None else generator(self.seed, "block", self.number, device=device)
 
 
 class Block(Protocol):
-    """What a model asks of its blocks; any `nn.Module` with these methods is one."""
+    """What a model asks of its blocks; any `nn.Module` with these methods is one.
+
+    One that draws at random is a `DrawsWhileTraining` too, and draws from `context.generator(x.device)`.
+    """
 
     def __call__(self, x: Tensor, context: BlockContext) -> Tensor:
         """Tokens `B N D` in, tokens out."""

@@ -5,7 +5,7 @@ turned into arguments, and a timestep of its own for each sample of a batch. Sta
 the tutorial's, so weights move both ways.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import cast
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from aaa.models.block import Block, BlockContext, DiTBlock
 from aaa.models.costs import linear_flops
 from aaa.models.embeddings import PositionEmbedding, TimestepEmbedding
+from aaa.models.forward import ModelOutput, draws_while_training
 
 
 class AAADiT(nn.Module):
@@ -29,6 +30,10 @@ class AAADiT(nn.Module):
         mlp_ratio: hidden width of the MLP over `dim`.
         position_grid: height and width of the learned grid of positions.
         block: makes each block, a `Block`, from dim, heads and mlp_ratio.
+
+    Attributes:
+        hidden_depth, hidden_dim: number of blocks, width of what they hold; see `ShowsHidden`.
+        draws_while_training: whether any block draws at random; see `DrawsWhileTraining`.
     """
 
     def __init__(
@@ -49,6 +54,8 @@ class AAADiT(nn.Module):
         self.text_embedder = nn.Sequential(nn.Linear(text_dim, dim), nn.LayerNorm(dim))
         self.blocks = nn.ModuleList(block(dim, heads, mlp_ratio) for _ in range(depth))
         self.proj_out = nn.Linear(dim, in_channels)
+        self.hidden_depth, self.hidden_dim = depth, dim
+        self.draws_while_training = any(map(draws_while_training, self.blocks))
         # A trainer that is short of memory sets one that recomputes the block in the backward pass.
         self.run_block: Callable[[nn.Module, Tensor, BlockContext], Tensor] = _run_block
 
@@ -67,26 +74,46 @@ class AAADiT(nn.Module):
         nn.init.zeros_(self.proj_out.weight)
         self.pos_embedder.init_weights()
 
-    def forward(self, latents: Tensor, prompt_embeds: Tensor, timestep: Tensor) -> Tensor:
+    def forward(
+        self,
+        latents: Tensor,
+        prompt_embeds: Tensor,
+        timestep: Tensor,
+        *,
+        generator: torch.Generator | None = None,
+        hidden_after: Collection[int] = (),
+    ) -> Tensor | ModelOutput:
         """Predict the velocity `noise - latents`.
 
         Args:
             latents: noised latents, `B C H W`.
             prompt_embeds: `B L text_dim`; padding is attended like any other token.
             timestep: `B` (or `1`, for all samples alike), in 0..1000 where 1000 is pure noise.
+            generator: its seed is that of all that blocks draw; it is not advanced. Without it they draw nothing.
+            hidden_after: numbers of blocks, from 1, after which the latents' tokens are wanted too.
 
         Returns:
-            Velocity, `B C H W`.
+            Velocity, `B C H W`; where hidden states are wanted a `ModelOutput` with it and them.
+
+        Raises:
+            ValueError: if there is no block of such a number.
         """
+        if strange := [number for number in hidden_after if not 1 <= number <= len(self.blocks)]:
+            raise ValueError(f"hidden states after block {strange[0]} are wanted, of {len(self.blocks)} blocks")
         height, width = latents.shape[-2:]
         positions = self.pos_embedder(height, width, prompt_embeds.shape[1], latents.dtype)
-        context = BlockContext(positions, self.timestep_embedder(timestep, latents.dtype), height, width)
+        timestep_emb = self.timestep_embedder(timestep, latents.dtype)
+        seed = None if generator is None else generator.initial_seed()
         image = self.image_embedder(rearrange(latents, "b c h w -> b (h w) c"))
         x = torch.cat([image, self.text_embedder(prompt_embeds)], dim=1)  # B N D
-        for block in self.blocks:
-            x = self.run_block(block, x, context)
+        hidden = {}
+        for number, block in enumerate(self.blocks, start=1):
+            x = self.run_block(block, x, BlockContext(positions, timestep_emb, height, width, seed, number))
+            if number in hidden_after:
+                hidden[number] = x[:, : height * width]
         velocity = self.proj_out(x[:, : height * width])  # B (H W) C
-        return rearrange(velocity, "b (h w) c -> b c h w", h=height)
+        velocity = rearrange(velocity, "b (h w) c -> b c h w", h=height)
+        return ModelOutput(velocity, hidden) if hidden else velocity
 
     def forward_flops(self, height: int, width: int, text_tokens: int) -> int:
         """Floating-point operations of one forward pass for one picture (a multiply and an add are two)."""

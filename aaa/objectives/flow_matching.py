@@ -8,6 +8,7 @@ from torch import Tensor
 
 from aaa.diffusion.prediction import Model, Prediction
 from aaa.diffusion.schedulers import NoiseLevels, NoiseScheduler, add_noise
+from aaa.models.forward import in_training
 
 
 class Draws(NamedTuple):
@@ -80,7 +81,7 @@ class FlowMatching:
         if self.prompt_dropout:
             prompt_embeds = torch.where(dropped[:, None, None], self.empty_prompt_embeds, prompt_embeds)
         noised = add_noise(latents, noise, sigma)
-        predicted = self.prediction.velocity(model, noised, prompt_embeds, timestep, sigma)
+        predicted = self.prediction.velocity(in_training(model, generator), noised, prompt_embeds, timestep, sigma)
         return {"velocity": weight * velocity_error(predicted, latents, noise)}
 
 
