@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from aaa.config.build import build, build_model, build_optimizer
+from aaa.data.batch import Batch
 from aaa.data.randomness import generator
 from aaa.models.costs import forward_flops
 from aaa.objectives.flow_matching import Objective
@@ -61,9 +62,8 @@ class Subject:
         """A step of training and nothing else: nothing is waited for, read back, shown or logged. Returns the loss."""
         device = self.accelerator.device
         positions = range(number * batch_size, (number + 1) * batch_size)
-        latents, prompt_embeds = (tensor.to(device) for tensor in self.batches(positions))
         draws = generator("bench", number, device=device)
-        loss = sum_of(self.loss(self.model, latents, prompt_embeds, draws)).mean()
+        loss = sum_of(self.loss(self.model, self.batches(positions).to(device), draws, 0)).mean()
         self.accelerator.backward(loss)
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
@@ -75,8 +75,8 @@ class Subject:
     def trial_loss(self, samples: int) -> Tensor:
         """Of a batch of so many."""
         device = self.accelerator.device
-        latents, prompt_embeds = (tensor.to(device) for tensor in self.batches(range(samples)))
-        return sum_of(self.loss(self.model, latents, prompt_embeds, generator("trial", device=device))).mean()
+        batch = self.batches(range(samples)).to(device)
+        return sum_of(self.loss(self.model, batch, generator("trial", device=device), 0)).mean()
 
     def train(self, config: DictConfig, progress: Progress, max_steps: int, batch_size: int, log: Log) -> None:
         """The trainer's own steps, with progress, EMA and logging as the config has them."""
@@ -150,14 +150,12 @@ def make_subject(
         prompt_dropout=config.trainer.prompt_dropout,
     )
 
-    def loss(
-        model: nn.Module, latents: Tensor, prompt_embeds: Tensor, generator: torch.Generator
-    ) -> Mapping[str, Tensor]:
-        return objective(model, latents.to(dtype), prompt_embeds.to(dtype), generator)
+    def loss(model: nn.Module, batch: Batch, generator: torch.Generator, step: int) -> Mapping[str, Tensor]:
+        return objective(model, batch.as_dtype(dtype), generator, step)
 
-    def batches(positions: range) -> tuple[Tensor, Tensor]:
+    def batches(positions: range) -> Batch:
         chosen = torch.arange(positions.start, positions.stop, device=latents.device) % RECORDS
-        return latents[chosen], prompt_embeds[chosen]
+        return Batch.of_strangers(latents[chosen], prompt_embeds[chosen])
 
     channels, text_dim = config.model.in_channels, config.model.text_dim
     flops = 3 * forward_flops(model, side, side, text_tokens, channels=channels, text_dim=text_dim)

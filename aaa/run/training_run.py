@@ -25,6 +25,7 @@ from aaa.config.build import (
     pick_device,
 )
 from aaa.config.checks import check_config
+from aaa.data.batch import Batch
 from aaa.data.randomness import generator
 from aaa.data.records import Split
 from aaa.data.split import split_records
@@ -372,19 +373,16 @@ class TrainingRun:
             ),
         ]
 
-    def _loss(
-        self, model: nn.Module, latents: Tensor, prompt_embeds: Tensor, draws: torch.Generator
-    ) -> Mapping[str, Tensor]:
-        return self.objective(model, latents.to(self.dtype), prompt_embeds.to(self.dtype), draws)
+    def _loss(self, model: nn.Module, batch: Batch, draws: torch.Generator, step: int) -> Mapping[str, Tensor]:
+        return self.objective(model, batch.as_dtype(self.dtype), draws, step)
 
     def _trial_loss(self, model: nn.Module, samples: int) -> Tensor:
         """Of a batch of the largest pictures there are."""
         sizes = torch.tensor([math.prod(shape) for shape in self.cache.shapes])
         record = int(sizes[self.cache.shape_ids].argmax())
-        latents, prompt_embeds = self.cache.gather(torch.full((samples,), record))
+        batch = Batch.of_strangers(*self.cache.gather(torch.full((samples,), record))).to(self.device)
         with self.accelerator.autocast():
-            draws = generator("trial", device=self.device)
-            return sum_of(self._loss(model, latents.to(self.device), prompt_embeds.to(self.device), draws)).mean()
+            return sum_of(self._loss(model, batch, generator("trial", device=self.device), 0)).mean()
 
     def _trial_step(self, model: nn.Module) -> None:
         """Forward and backward of a whole step, leaving no gradients behind."""

@@ -13,6 +13,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from aaa.data.batch import Batch
 from aaa.data.randomness import generator
 from aaa.data.split import micro_batch
 from aaa.errors import UserError
@@ -22,10 +23,10 @@ from aaa.training.norms import norms_by_part
 from aaa.training.progress import Progress
 from aaa.training.settings import LoopSettings
 
-# The terms of the loss by name, a number of each sample: their sum is what a step lowers.
-Loss = Callable[[nn.Module, Tensor, Tensor, torch.Generator], Mapping[str, Tensor]]
+# The terms of the loss by name, a number of each sample, at a step, from 0: their sum is what the step lowers.
+Loss = Callable[[nn.Module, Batch, torch.Generator, int], Mapping[str, Tensor]]
 # The samples at these positions of the data order, on the CPU or on the device.
-Batches = Callable[[range], tuple[Tensor, Tensor]]
+Batches = Callable[[range], Batch]
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Trainee:
         model: what is trained.
         optimizer: its step is one step of the run, however many micro-batches and processes share it.
         ema: moving average to update after each step, or None.
-        loss: its terms for each sample of a batch, given the model, latents, prompt_embeds and a generator.
+        loss: its terms for each sample of a batch, given the model, the batch, a generator and the number of the step.
         batches: the samples.
         schedule: factor on the optimizer's learning rates at each step.
     """
@@ -117,11 +118,11 @@ def _accumulate_gradients(
             0, micro, rank, batch_size=settings.batch_size, micro_batches=micro_batches, processes=processes
         )
         positions = range(progress.samples + share.start, progress.samples + share.stop)
-        latents, prompt_embeds = (tensor.to(device, non_blocking=True) for tensor in trainee.batches(positions))
+        batch = trainee.batches(positions).to(device)
         draws = generator(settings.seed, "step", progress.step, micro, rank, device=device)
         with nullcontext() if micro == micro_batches - 1 else accelerator.no_sync(trainee.model):
             started = time.perf_counter()
-            terms = trainee.loss(trainee.model, latents, prompt_embeds, draws)
+            terms = trainee.loss(trainee.model, batch, draws, progress.step)
             losses = sum_of(terms)
             micro_loss = losses.mean() / micro_batches
             accelerator.backward(micro_loss)
