@@ -10,11 +10,10 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from aaa.config.build import build, build_model, build_optimizer
+from aaa.config.build import build, build_model, build_objective, build_optimizer
 from aaa.data.batch import Batch
 from aaa.data.randomness import generator
 from aaa.models.costs import forward_flops
-from aaa.objectives.flow_matching import Objective
 from aaa.run.processes import make_accelerator
 from aaa.training.callbacks import Callback
 from aaa.training.compiling import compile_model
@@ -142,24 +141,29 @@ def make_subject(
     prompt_embeds = torch.randn(RECORDS, text_tokens, text_dim, generator=draws)
     if accelerator.device.type == "cuda":  # as the trainer does
         latents, prompt_embeds = latents.to(accelerator.device), prompt_embeds.to(accelerator.device)
-    objective: Objective = build(
+    objective, of_objective = build_objective(
         config,
-        "objective",
-        scheduler=build(config, "scheduler"),
-        empty_prompt_embeds=prompt_embeds[0].to(accelerator.device, dtype),
-        prompt_dropout=config.trainer.prompt_dropout,
+        build(config, "scheduler"),
+        build(config, "objective.prediction"),
+        prompt_embeds[0].to(accelerator.device, dtype),
     )
+    extras = {
+        name: torch.randn(RECORDS, extra.channels, side, side, generator=draws).to(latents.device)
+        for name, extra in objective.extras.items()
+    }
 
     def loss(model: nn.Module, batch: Batch, generator: torch.Generator, step: int) -> Mapping[str, Tensor]:
         return objective(model, batch.as_dtype(dtype), generator, step)
 
     def batches(positions: range) -> Batch:
         chosen = torch.arange(positions.start, positions.stop, device=latents.device) % RECORDS
-        return Batch.of_strangers(latents[chosen], prompt_embeds[chosen])
+        batch = Batch.of_strangers(latents[chosen], prompt_embeds[chosen])
+        return batch._replace(extras={name: extra[chosen] for name, extra in extras.items()})
 
     channels, text_dim = config.model.in_channels, config.model.text_dim
     flops = 3 * forward_flops(model, side, side, text_tokens, channels=channels, text_dim=text_dim)
-    prepared_model, optimizer = accelerator.prepare(model, build_optimizer(config, model))
+    prepared_model, optimizer = accelerator.prepare(model, build_optimizer(config, model, of_objective))
+    objective.use({name: accelerator.prepare(module) for name, module in of_objective.items()})
     return Subject(
         accelerator,
         prepared_model,

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from aaa.config.overrides import without_interpolations
@@ -17,13 +17,17 @@ from aaa.data.buckets import bucket_sizes, nearest_bucket, square
 from aaa.data.build_cache import Fit, open_or_build
 from aaa.data.cache import LatentCache, earlier_cache
 from aaa.data.fingerprint import FileDigests, code_fingerprint, fingerprint, records_fingerprint
+from aaa.data.randomness import generator
 from aaa.data.records import Record, Source
+from aaa.diffusion.prediction import Prediction
 from aaa.diffusion.sampling import Sampling
+from aaa.diffusion.schedulers import NoiseScheduler
 from aaa.encoders.flux2 import Flux2Encoder
 from aaa.encoders.flux2_tiny import Flux2TinyVAE
 from aaa.encoders.protocols import VAE, HasWeights, NormalisesLatents, TextEncoder
 from aaa.errors import UserError
 from aaa.models.factory import InitialisesItself, build_dit, require_init
+from aaa.objectives.flow_matching import Objective
 
 logger = logging.getLogger(__name__)
 
@@ -95,15 +99,47 @@ def model_numbers(config: DictConfig) -> dict[str, Any]:
     return numbers
 
 
-def build_optimizer(config: DictConfig, model: nn.Module) -> Optimizer:
+def build_objective(
+    config: DictConfig, scheduler: NoiseScheduler, prediction: Prediction, empty_prompt_embeds: Tensor
+) -> tuple[Objective, nn.ModuleDict]:
+    """What is to be learned, and what that trains besides the model, where `empty_prompt_embeds` are.
+
+    Initial values of the latter come from the run's seed and leave torch's global generator as it was.
+
+    Args:
+        config: of a run.
+        scheduler, prediction: that the model is sampled with too.
+        empty_prompt_embeds: of the empty prompt, `L D`, on the device and of the dtype of the model.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(generator(config.seed, "objective").initial_seed())
+        objective: Objective = build(
+            config,
+            "objective",
+            scheduler=scheduler,
+            empty_prompt_embeds=empty_prompt_embeds,
+            prompt_dropout=config.trainer.prompt_dropout,
+            prediction=prediction,
+        )
+    modules = nn.ModuleDict(objective.modules)
+    return objective, modules.to(empty_prompt_embeds.device, empty_prompt_embeds.dtype)
+
+
+def build_optimizer(config: DictConfig, model: nn.Module, of_objective: nn.Module | None = None) -> Optimizer:
     """The configured optimizer of the model's parameters, which it is given with their names.
+
+    Args:
+        config: of a run.
+        model: what is trained.
+        of_objective: what is trained besides; the names of its parameters begin with `objective.`.
 
     Raises:
         UserError: if it will not have its arguments.
     """
     partial = build(config, "optimizer", _partial_=True)
+    others = () if of_objective is None else of_objective.named_parameters(prefix="objective")
     try:
-        return partial(list(model.named_parameters()))
+        return partial([*model.named_parameters(), *others])
     except (TypeError, ValueError) as error:
         raise UserError(f"optimizer: {config.optimizer._target_} cannot be made: {error}") from error
 

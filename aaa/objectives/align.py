@@ -61,7 +61,8 @@ class Align(Term):
         channels = latent_channels
         if target == "hog":
             channels, self.extras = HOG_CHANNELS, {"hog": Extra(HOG_CHANNELS, histograms_of_gradients)}
-        self.module = nn.Conv2d(dim, channels, 1 if projector == "linear" else 3, padding="same")
+        if weight:
+            self.module = nn.Conv2d(dim, channels, 1 if projector == "linear" else 3, padding="same")
 
     def __call__(self, done: ForwardPass) -> Tensor:
         """See `Term`."""
@@ -69,7 +70,7 @@ class Align(Term):
         target = (clean if self.target == "latents" else done.batch.extras[self.target]).float()  # B F H W
         if self.spatial_norm:
             target = target - target.mean(dim=(2, 3), keepdim=True)
-            target = target / (target.std(dim=(2, 3), keepdim=True) + 1e-6)
+            target = target / (target.std(dim=(2, 3), keepdim=True, correction=0) + 1e-6)
         hidden = rearrange(done.hidden[self.after_block], "b (h w) d -> b d h w", h=clean.shape[2])
         assert self.module is not None
         projected = self.module(hidden).float()

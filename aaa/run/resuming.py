@@ -15,7 +15,7 @@ from aaa.run.export import exported_step
 from aaa.run.folder import RunFolder
 from aaa.run.going_on import Before
 from aaa.run.processes import of_first_process
-from aaa.training.checkpoint import load_optimizer, load_weights
+from aaa.training.checkpoint import load_of_objective, load_optimizer, load_weights
 from aaa.training.ema import EMA
 from aaa.training.progress import Progress, Window
 
@@ -42,6 +42,7 @@ def restore(
     model: nn.Module,
     ema: EMA | None,
     optimizer: Optimizer,
+    of_objective: nn.ModuleDict,
     cache: LatentCache,
     folder: RunFolder,
     *,
@@ -54,7 +55,7 @@ def restore(
 
     Args:
         before: the checkpoint, and what the run was up to it.
-        model, ema, optimizer: take their states.
+        model, ema, optimizer, of_objective: take their states.
         cache: what is trained on; must be what the run was trained on.
         folder: of the run.
         max_steps: that the run is to take in all.
@@ -86,6 +87,7 @@ def restore(
             f"To go on: trainer.max_steps={2 * state.step}"
         )
     load_weights(checkpoint / MODEL, model)
+    load_of_objective(checkpoint, of_objective)
     load_optimizer(checkpoint, optimizer)
     if ema is not None:
         if not (checkpoint / AVERAGE).is_file():

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from aaa.config.build import (
     build,
     build_model,
+    build_objective,
     build_optimizer,
     build_preview,
     build_sampling,
@@ -37,7 +38,6 @@ from aaa.evaluation.studio import Studio
 from aaa.evaluation.validation import summarise, validation_table
 from aaa.models.card import model_card
 from aaa.models.costs import count_parameters, forward_flops
-from aaa.objectives.flow_matching import Objective
 from aaa.run.anomaly_log import AnomalyLog
 from aaa.run.batch_size import fitting_batch_size
 from aaa.run.budget import keep_to_parameters, steps_within
@@ -45,6 +45,7 @@ from aaa.run.callbacks import RunCallbacks
 from aaa.run.claim import shown
 from aaa.run.earlier_sweep import MULTIRUN
 from aaa.run.export import export_model, exported_step, newest_samples
+from aaa.run.extras import open_extras
 from aaa.run.folder import RunFolder, recorded_precision
 from aaa.run.going_on import (
     branch_checkpoint,
@@ -148,14 +149,9 @@ class TrainingRun:
             require_value(config, HydraConfig.get().sweeper, held_out=len(self.held_out))
         sampling = build_sampling(config)
         evaluation = build(config, "evaluation")
-        self.objective: Objective = build(
-            config,
-            "objective",
-            scheduler=sampling.scheduler,
-            empty_prompt_embeds=self.cache.empty_prompt_embeds.to(self.device, self.dtype),
-            prompt_dropout=trainer.prompt_dropout,
-            prediction=sampling.prediction,
-        )
+        empty = self.cache.empty_prompt_embeds.to(self.device, self.dtype)
+        self.objective, self.of_objective = build_objective(config, sampling.scheduler, sampling.prediction, empty)
+        open_extras(self.cache, self.objective.extras, self.vae, self.device)
         model = model.to(self.device, self.dtype)
         self.ema = EMA(model, trainer.ema_decay) if trainer.ema_decay else None
         if trainer.gradient_checkpointing or trainer.gradient_checkpointing_offload:
@@ -203,7 +199,7 @@ class TrainingRun:
         )
         if trainer.compile:
             compile_model(model, self.device)
-        optimizer = build_optimizer(config, model)
+        optimizer = build_optimizer(config, model, self.of_objective)
         self.progress = Progress()
         if self.before is not None:
             self.progress = restore(
@@ -211,6 +207,7 @@ class TrainingRun:
                 model,
                 self.ema,
                 optimizer,
+                self.of_objective,
                 self.cache,
                 self.folder,
                 max_steps=self.max_steps,
@@ -224,6 +221,7 @@ class TrainingRun:
         multiplied = torch.bfloat16 if mixed_precision == "bf16" else self.dtype
         self.peak_flops = matmul_rate(self.device, multiplied) if self.device.type == "cuda" else None
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
+        self.objective.use({name: self.accelerator.prepare(module) for name, module in self.of_objective.items()})
         self.anomalies = AnomalyLog(
             self.folder.path,
             self.loader,
@@ -326,7 +324,14 @@ class TrainingRun:
             max_skipped_steps=trainer.max_skipped_steps,
         )
         trainee = Trainee(
-            self.accelerator, self.model, self.optimizer, self.ema, self._loss, self.loader.batches, self.schedule
+            self.accelerator,
+            self.model,
+            self.optimizer,
+            self.ema,
+            self._loss,
+            self.loader.batches,
+            self.schedule,
+            list(self.objective.modules.values()),
         )
         hooks = Hooks(self._callbacks(), self._save, self._log, self.anomalies.report)
         signum = fit(trainee, settings, hooks, self.progress, self.signals)
@@ -380,7 +385,7 @@ class TrainingRun:
         """Of a batch of the largest pictures there are."""
         sizes = torch.tensor([math.prod(shape) for shape in self.cache.shapes])
         record = int(sizes[self.cache.shape_ids].argmax())
-        batch = Batch.of_strangers(*self.cache.gather(torch.full((samples,), record))).to(self.device)
+        batch = self.cache.batch(torch.full((samples,), record)).to(self.device)
         with self.accelerator.autocast():
             return sum_of(self._loss(model, batch, generator("trial", device=self.device), 0)).mean()
 
@@ -446,7 +451,13 @@ class TrainingRun:
         ema = None if self.ema is None else self.ema.module
         optimizer = getattr(self.optimizer, "optimizer", self.optimizer)
         return take_snapshot(
-            state, self.raw_model, ema, optimizer, self._weights_metadata(state.step), self._settings()
+            state,
+            self.raw_model,
+            ema,
+            optimizer,
+            self._weights_metadata(state.step),
+            self._settings(),
+            self.of_objective,
         )
 
     def _keep_statistics(self) -> None:

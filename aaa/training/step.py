@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import reduce
@@ -41,6 +41,7 @@ class Trainee:
         loss: its terms for each sample of a batch, given the model, the batch, a generator and the number of the step.
         batches: the samples.
         schedule: factor on the optimizer's learning rates at each step.
+        of_loss: what the loss trains besides the model, if anything; prepared as well.
     """
 
     accelerator: Accelerator
@@ -50,6 +51,12 @@ class Trainee:
     loss: Loss
     batches: Batches
     schedule: Schedule
+    of_loss: Sequence[nn.Module] = ()
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """All that is trained."""
+        return [parameter for module in (self.model, *self.of_loss) for parameter in module.parameters()]
 
 
 class StepResult(NamedTuple):
@@ -92,7 +99,7 @@ def take_step(
     loss, terms, sample_losses, busy = _accumulate_gradients(trainee, settings, progress)
     norms = norms_by_part(model) if measure_norms else {}
     started = time.perf_counter()
-    grad_norm = nn.utils.clip_grad_norm_(list(model.parameters()), settings.max_grad_norm or math.inf)
+    grad_norm = nn.utils.clip_grad_norm_(trainee.parameters, settings.max_grad_norm or math.inf)
     taken = settings.on_nonfinite == "stop" or math.isfinite(grad_norm.item())
     if taken:
         optimizer.step()
