@@ -3,12 +3,13 @@
 import logging
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from aaa.config.ranges import count, number, one_of, require_ranges, share
 from aaa.errors import UserError, in_plain_words, nearest
 
 logger = logging.getLogger(__name__)
@@ -31,12 +32,12 @@ class ObjectiveConfig:
         terms: what adds to the error, by name; more of your own: `+objective.terms.NAME={_target_: ..., weight: ...}`.
     """
 
-    prediction: Any = None
-    weighting: str = "scheduler"
-    min_snr_gamma: float = 5.0
-    coupling: str = "independent"
-    coupling_candidates: int = 8
-    terms: Any = field(default_factory=dict)
+    prediction: Any = MISSING
+    weighting: str = one_of("scheduler", "none", "flux2", "min_snr", default="scheduler")
+    min_snr_gamma: float = number(5.0, above=0)
+    coupling: str = one_of("independent", "immiscible", "nearest", default="independent")
+    coupling_candidates: int = count(8, least=1)
+    terms: Any = MISSING
 
 
 @dataclass
@@ -44,12 +45,12 @@ class ContrastiveConfig:
     """DeltaFM (arXiv 2506.05350): away from the velocities of other pictures, those of other captions.
 
     Attributes:
-        weight: lambda, below 1; 0: off.
+        weight: lambda; 0: off.
         until_step: at which it ends; null: never.
     """
 
-    weight: float = 0.0
-    until_step: int | None = None
+    weight: float = share(0.0)
+    until_step: int | None = count(None, least=1)
 
 
 @dataclass
@@ -63,10 +64,10 @@ class DispersiveConfig:
         until_step: at which it ends; null: never.
     """
 
-    weight: float = 0.0
-    after_block: int = 2
-    temperature: float = 0.5
-    until_step: int | None = None
+    weight: float = number(0.0, least=0)
+    after_block: int = count(2, least=1)
+    temperature: float = number(0.5, above=0)
+    until_step: int | None = count(None, least=1)
 
 
 @dataclass
@@ -85,15 +86,15 @@ class AlignConfig:
         until_step: at which it ends; null: never.
     """
 
-    weight: float = 0.0
-    after_block: int = 2
-    target: str = "hog"
-    projector: str = "linear"
-    distance: str = "cosine"
+    weight: float = number(0.0, least=0)
+    after_block: int = count(2, least=1)
+    target: str = one_of("hog", "latents", default="hog")
+    projector: str = one_of("linear", "conv", default="linear")
+    distance: str = one_of("cosine", "smooth_l1", default="cosine")
     spatial_norm: bool = False
-    dim: int = 0
-    latent_channels: int = 0
-    until_step: int | None = None
+    dim: int = MISSING
+    latent_channels: int = MISSING
+    until_step: int | None = count(None, least=1)
 
 
 TERMS: dict[str, type] = {
@@ -113,16 +114,17 @@ def check_objective(config: DictConfig) -> None:
     """
     if OmegaConf.select(config, "objective._target_") != OURS:
         return
-    objective = _typed(ObjectiveConfig, OmegaConf.to_container(config.objective, resolve=True), "objective")
+    objective: Any = OmegaConf.to_container(config.objective, resolve=True)
+    _require_typed(ObjectiveConfig, objective, "objective")
     _refuse_clean_with_bell(config, objective)
-    for name, term in (objective["terms"] or {}).items():
+    for name, term in (objective.get("terms") or {}).items():
         key = f"objective.terms.{name}"
         if term is None:
             continue
         if not isinstance(term, dict) or "_target_" not in term:
             raise UserError(f"{key}={term}: must name a class with _target_, and its arguments; or null.")
         if (schema := TERMS.get(term["_target_"])) is not None:
-            _typed(schema, term, key)
+            _require_typed(schema, term, key)
         if term.get("weight"):
             _check_term(config, key, term)
 
@@ -156,10 +158,11 @@ def _defaults(schema: type) -> dict[str, Any]:
 
 
 def _refuse_clean_with_bell(config: DictConfig, objective: dict[str, Any]) -> None:
-    if (objective["prediction"] or {}).get("_target_") != CLEAN:
+    if objective["prediction"].get("_target_") != CLEAN:
         return
-    of_scheduler = objective["weighting"] == "scheduler" and OmegaConf.select(config, "scheduler._target_") == BELL
-    if of_scheduler or objective["weighting"] == "flux2":
+    weighting = objective.get("weighting", "scheduler")
+    of_scheduler = weighting == "scheduler" and OmegaConf.select(config, "scheduler._target_") == BELL
+    if of_scheduler or weighting == "flux2":
         key = "scheduler=flux2" if of_scheduler else "objective.weighting=flux2"
         raise UserError(
             f"objective=clean does not go with {key}: FLUX.2's bell of loss weights is made for models whose output is "
@@ -188,8 +191,8 @@ def _check_term(config: DictConfig, key: str, term: dict[str, Any]) -> None:
             )
 
 
-def _typed(schema: type, node: Any, key: str) -> dict[str, Any]:
-    """A node's values, with defaults for what it lacks, once all are of the schema's types and in their ranges."""
+def _require_typed(schema: type, node: dict[str, Any], key: str) -> None:
+    """Refuse a node with keys that its schema does not know, values that are of another type, or out of range."""
     values = {name: value for name, value in node.items() if name != "_target_"}
     known = [f.name for f in fields(schema)]
     for name in values:
@@ -198,10 +201,9 @@ def _typed(schema: type, node: Any, key: str) -> dict[str, Any]:
                 f"{key}.{name}: nothing reads this key{nearest(str(name), known)}. There is: {', '.join(known)}."
             )
     try:
-        whole = OmegaConf.to_container(OmegaConf.merge(OmegaConf.structured(schema), values))
+        OmegaConf.merge(OmegaConf.structured(schema), values)
     except OmegaConfBaseException as error:
         wrong = f"{key}.{error.full_key}"
         value = OmegaConf.select(OmegaConf.create(values), str(error.full_key))
         raise UserError(f"{wrong}={value}: {in_plain_words(str(error), wrong)}") from None
-    assert isinstance(whole, dict)
-    return {str(name): value for name, value in whole.items()}
+    require_ranges(schema, values, f"{key}.")

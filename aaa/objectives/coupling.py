@@ -48,7 +48,7 @@ def immiscible(latents: Tensor, generator: torch.Generator) -> Tensor:
     """
     noise = independent(latents, generator)
     products = latents.flatten(1).float() @ noise.flatten(1).float().T  # B B
-    _, chosen = linear_sum_assignment(products.cpu().numpy(), maximize=True)
+    _, chosen = linear_sum_assignment(products.float().cpu().numpy(), maximize=True)
     return noise[torch.from_numpy(chosen).to(noise.device)]
 
 
