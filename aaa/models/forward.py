@@ -106,6 +106,6 @@ def require_hidden(model: Asked, hidden_after: Collection[int], key: str) -> Sho
     return bare
 
 
-def without_wrapper(model: Asked) -> Asked:
+def without_wrapper(model: object) -> Any:
     """The model itself, where several processes train it together."""
     return model.module if isinstance(model, DistributedDataParallel) else model

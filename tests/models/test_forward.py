@@ -32,10 +32,10 @@ class DropoutBlock(DiTBlock):
     draws_while_training = True
 
     def forward(self, x: Tensor, context: BlockContext) -> Tensor:
-        added = super().forward(x, context) - x
-        if (draws := context.generator(x.device)) is not None:
-            added = added * torch.randint(2, added.shape, generator=draws, device=x.device)
-        return x + added
+        out = super().forward(x, context)
+        if (draws := context.generator(x.device)) is None:
+            return out
+        return x + (out - x) * torch.randint(2, x.shape, generator=draws, device=x.device)
 
 
 class Convolution(nn.Conv2d):
