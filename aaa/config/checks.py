@@ -13,6 +13,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from aaa.config.objective import check_objective
 from aaa.config.ranges import require_ranges
 from aaa.config.resolvers import register_resolvers
 from aaa.config.schema import (
@@ -80,6 +81,7 @@ def check_config(config: DictConfig) -> None:
         raise UserError("budget.flops and budget.seconds both set trainer.max_steps: only one of them can.")
     _check_design(config)
     _check_padding(config)
+    check_objective(config)
     _check_name(config.name)
     _check_wandb_mode(config.logger)
     if not config.data.cache_dir:
