@@ -9,10 +9,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from aaa.data.records import Split
+from aaa.evaluation.drawing import PictureDrawer
+from aaa.evaluation.evaluated_model import EvaluatedModel
 from aaa.evaluation.grid import make_grid
-from aaa.evaluation.painter import Painter
 from aaa.evaluation.protocol import Evaluation, NotApplicable
-from aaa.evaluation.studio import Studio
 from aaa.evaluation.validation import ValidationTable, loss_by_sigma, row_losses, summarise
 from aaa.run.earlier_sweep import PRUNED
 from aaa.run.pruning import why_hopeless
@@ -34,7 +34,7 @@ class RunCallbacks:
         models: by the suffix that their metrics have.
         accelerator: for the precision that the models run in.
         table: what to validate on, or None.
-        painter: draws.
+        drawer: draws.
         evaluation: judges pictures.
         train_records, held_out: to draw.
         num_images: of a sample grid.
@@ -50,7 +50,7 @@ class RunCallbacks:
         models: dict[str, nn.Module],
         accelerator: Accelerator,
         table: ValidationTable | None,
-        painter: Painter,
+        drawer: PictureDrawer,
         evaluation: Evaluation,
         train_records: Tensor,
         held_out: Tensor,
@@ -64,7 +64,7 @@ class RunCallbacks:
         prune_min_runs: int,
     ) -> None:
         self.models, self.accelerator, self.dtype = models, accelerator, dtype
-        self.table, self.painter, self.evaluation = table, painter, evaluation
+        self.table, self.drawer, self.evaluation = table, drawer, evaluation
         self.records: dict[Split, Tensor] = {"train": train_records, "validation": held_out}
         self.num_images, self.folder = num_images, folder
         self.tracker, self.signals = tracker, signals
@@ -80,7 +80,7 @@ class RunCallbacks:
             for suffix, model in self.models.items():
                 with self.accelerator.autocast():
                     losses[suffix] = row_losses(
-                        model.eval(), self.painter.sampling.prediction, self.table, self.accelerator.device, self.dtype
+                        model.eval(), self.drawer.sampling.prediction, self.table, self.accelerator.device, self.dtype
                     )
         metrics = {
             name + suffix: value
@@ -115,21 +115,21 @@ class RunCallbacks:
         records = torch.cat([self.records["train"][: self.num_images - len(held_out)], held_out])
         for suffix, model in self.models.items():
             with self.signals.interruptible():
-                drawn = self.painter.draw(model.eval(), records)
+                drawn = self.drawer.draw(model.eval(), records)
             grid = make_grid(drawn.images, drawn.prompts)
             self._save(self.folder / "samples" / f"step-{step:08d}{suffix.replace('_', '-')}.png", grid)
             self.tracker.log_images(step, f"pictures{suffix}", drawn.images, drawn.prompts)
 
     def evaluate(self, step: int) -> None:
         """Log how good pictures are, and keep what there is to look at."""
-        studio = Studio(next(iter(self.models.values())).eval(), self.painter, self.records)
+        evaluated = EvaluatedModel(next(iter(self.models.values())).eval(), self.drawer, self.records)
         try:
             with self.signals.interruptible():
-                metrics = self.evaluation.evaluate(studio)
+                metrics = self.evaluation.evaluate(evaluated)
         except NotApplicable as why:
             logger.warning("The evaluation has nothing to say: %s", why)
             return
-        for name, picture in studio.kept.items():
+        for name, picture in evaluated.kept.items():
             self._save(self.folder / "evaluation" / f"step-{step:08d}-{name}.png", picture)
             self.tracker.log_images(step, f"evaluation/{name}", [picture], [f"step {step}"])
         if metrics:

@@ -7,9 +7,9 @@ from collections.abc import Collection
 from omegaconf import DictConfig
 
 from aaa.errors import UserError
+from aaa.evaluation.evaluated_model import EvaluatedModel
 from aaa.evaluation.none import NoEvaluation
 from aaa.evaluation.protocol import Evaluation, NotApplicable, check
-from aaa.evaluation.studio import Studio
 
 logger = logging.getLogger(__name__)
 
@@ -17,14 +17,14 @@ ALWAYS_LOGGED = ("train/loss", "train/lr", "train/grad_norm", "samples", "second
 ALSO_LOGGED = ("perf/", "grad_norm/", "weight_norm/")
 
 
-def require_applicable(evaluation: Evaluation, studio: Studio, *, resumed: bool) -> None:
+def require_applicable(evaluation: Evaluation, evaluated: EvaluatedModel, *, resumed: bool) -> None:
     """Refuse an evaluation that will have nothing to say; of a run that is resumed only warn.
 
     Raises:
         UserError: with the reason.
     """
     try:
-        check(evaluation, studio)
+        check(evaluation, evaluated)
     except NotApplicable as why:
         if not resumed:
             raise UserError(

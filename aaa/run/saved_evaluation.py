@@ -19,9 +19,9 @@ from aaa.config.upgrade import upgrade
 from aaa.data.records import Split
 from aaa.data.split import split_records
 from aaa.errors import UserError
-from aaa.evaluation.painter import Painter
+from aaa.evaluation.drawing import PictureDrawer
+from aaa.evaluation.evaluated_model import EvaluatedModel
 from aaa.evaluation.protocol import Evaluation, NotApplicable
-from aaa.evaluation.studio import Studio
 from aaa.evaluation.validation import row_losses, summarise, validation_table
 from aaa.models.saved import RUN_CONFIG, find_saved
 from aaa.models.weights_file import require_numbers
@@ -112,7 +112,7 @@ def judge(
         with autocast():
             metrics |= summarise(row_losses(dit, sampling.prediction, table, place, dtype), table)
         logger.info("Validation loss %.4f +- %.4f", metrics["val/loss"], metrics["val/loss_standard_error"])
-    painter = Painter(
+    drawer = PictureDrawer(
         cache,
         vae,
         sampling,
@@ -122,12 +122,12 @@ def judge(
         dtype=dtype,
     )
     records: dict[Split, torch.Tensor] = {"train": train, "validation": held_out}
-    studio = Studio(dit, painter, records, _Shown())
+    evaluated = EvaluatedModel(dit, drawer, records, _Shown())
     try:
-        metrics |= evaluation.evaluate(studio)
+        metrics |= evaluation.evaluate(evaluated)
     except NotApplicable as why:
         raise UserError(f"evaluation: it has nothing to say of this model: {why}") from None
-    return Judged(metrics, saved.weights, None if table is None else table.digest, studio.kept)
+    return Judged(metrics, saved.weights, None if table is None else table.digest, evaluated.kept)
 
 
 def _latents_of(run: Path) -> str | None:

@@ -30,9 +30,9 @@ from aaa.data.records import Split
 from aaa.data.split import split_records
 from aaa.encoders.protocols import NormalisesLatents
 from aaa.errors import UserError
-from aaa.evaluation.painter import Painter
+from aaa.evaluation.drawing import PictureDrawer
+from aaa.evaluation.evaluated_model import EvaluatedModel
 from aaa.evaluation.protocol import Evaluation
-from aaa.evaluation.studio import Studio
 from aaa.evaluation.validation import summarise, validation_table
 from aaa.models.card import model_card
 from aaa.models.costs import count_parameters, forward_flops
@@ -247,7 +247,7 @@ class TrainingRun:
             in_background=self.device.type != "cpu" if keep.in_background is None else keep.in_background,
         )
         preview = config.sampling.preview
-        painter = Painter(
+        drawer = PictureDrawer(
             self.cache,
             self.vae if preview is None else build_preview(self.vae, preview),
             sampling,
@@ -257,7 +257,7 @@ class TrainingRun:
             dtype=self.dtype,
         )
         if self.is_main:
-            self._require_what_is_looked_at(evaluation, painter)
+            self._require_what_is_looked_at(evaluation, drawer)
             remove_unfinished(self.folder.path / "checkpoints")
             require_space(self.folder.path, self._snapshot(State(0, 0.0, "", 0)).nbytes)
             past = copy_history(self.before, self.folder.path) if self.before is not None and self.branched else []
@@ -267,7 +267,7 @@ class TrainingRun:
                 self._models(),
                 self.accelerator,
                 self.table,
-                painter,
+                drawer,
                 evaluation,
                 self.train_records,
                 self.held_out,
@@ -295,10 +295,10 @@ class TrainingRun:
             if config.data.attribution:
                 logger.info("%s", config.data.attribution)
 
-    def _require_what_is_looked_at(self, evaluation: Evaluation, painter: Painter) -> None:
+    def _require_what_is_looked_at(self, evaluation: Evaluation, drawer: PictureDrawer) -> None:
         records: dict[Split, Tensor] = {"train": self.train_records, "validation": self.held_out}
-        studio = Studio(self.raw_model, painter, records)
-        require_applicable(evaluation, studio, resumed=self.config.resume is not None)
+        evaluated = EvaluatedModel(self.raw_model, drawer, records)
+        require_applicable(evaluation, evaluated, resumed=self.config.resume is not None)
         measured: dict[str, float] = {}
         if self.table is not None and self.config.trainer.validate_every_steps:
             measured = summarise(torch.zeros(len(self.table.sigmas)), self.table)

@@ -43,7 +43,7 @@ class Drawn:
         return self.part(0, count)
 
 
-class Painter:
+class PictureDrawer:
     """Draws pictures for prompts of the latent cache, so that no text encoder is needed while training.
 
     Args:
