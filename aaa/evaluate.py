@@ -5,7 +5,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aaa.cli import run
+from aaa.cli import SAVED_MODEL, run
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -21,22 +21,24 @@ def evaluate(config: "DictConfig") -> None:
 
     from aaa.config.build import build
     from aaa.config.ranges import require_ranges
+    from aaa.config.sampling_choice import SamplingChoice
+    from aaa.config.schema import EvaluateConfig
     from aaa.run.saved_evaluation import judge, run_of
     from aaa.tracking.files import cannot_write, replace_text, require_writable
     from aaa.tracking.printed import one_line
 
-    require_ranges(seed=config.seed, steps=config.steps, guidance=config.guidance)
+    require_ranges(EvaluateConfig, config)
     model = Path(config.saved_model)
     out = run_of(model) / "evaluation" if config.out is None else Path(config.out)
     require_writable(out)  # before minutes of judging are lost on it
     judged = judge(
         model,
         build(config, "evaluation"),
+        SamplingChoice(steps=config.steps, sampler=config.sampler, guidance=config.guidance),
         weights=config.weights,
         device=config.device,
+        precision=config.precision,
         seed=config.seed,
-        steps=config.steps,
-        guidance=config.guidance,
         trust_config=config.trust_config,
     )
     # A checkpoint is told by its step, the exported model by its folder.
@@ -65,7 +67,7 @@ def evaluate(config: "DictConfig") -> None:
 
 def main() -> None:
     """Entry point of `aaa-evaluate`."""
-    run(evaluate, "evaluate", called={"model": "saved_model"})
+    run(evaluate, "evaluate", called=SAVED_MODEL)
 
 
 if __name__ == "__main__":

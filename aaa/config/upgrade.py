@@ -11,7 +11,12 @@ IMPLIED: dict[str, dict[str, Any]] = {
         "prediction": {"_target_": "aaa.diffusion.prediction.VelocityPrediction"},
     },
     "sampler": {"_target_": "aaa.diffusion.samplers.Euler"},
-    "guidance": {"_target_": "aaa.diffusion.guidance.PromptGuidance", "scale": "${sampling.guidance}"},
+    "guidance": {
+        "_target_": "aaa.diffusion.guidance.PromptGuidance",
+        "scale": "${sampling.guidance}",
+        "interval": [0.0, 1.0],
+        "rescale": 0.0,
+    },
 }
 
 

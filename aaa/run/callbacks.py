@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from aaa.data.records import Split
-from aaa.evaluation.drawing import PictureDrawer
+from aaa.evaluation.drawing import EVALUATIONS, PictureDrawer
 from aaa.evaluation.evaluated_model import EvaluatedModel
 from aaa.evaluation.grid import make_grid
 from aaa.evaluation.protocol import Evaluation, NotApplicable
@@ -133,7 +133,7 @@ class RunCallbacks:
             self._save(self.folder / "evaluation" / f"step-{step:08d}-{name}.png", picture)
             self.tracker.log_images(step, f"evaluation/{name}", [picture], [f"step {step}"])
         if metrics:
-            self.tracker.log(step, metrics)
+            self.tracker.log(step, metrics | {EVALUATIONS: self.drawer.evaluations})
 
     def _save(self, path: Path, picture: Image.Image) -> None:
         aside = path.with_name(f".{path.name}")

@@ -2,9 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +12,23 @@ from PIL import Image
 
 from aaa.config.build import build_model, build_sampling, open_latents, pick_device
 from aaa.config.checks import CONF
+from aaa.config.sampling_choice import SamplingChoice
 from aaa.config.trust import foreign_targets, read_yaml_config
 from aaa.config.upgrade import upgrade
 from aaa.data.records import Split
 from aaa.data.split import split_records
 from aaa.errors import UserError
-from aaa.evaluation.drawing import PictureDrawer
+from aaa.evaluation.drawing import EVALUATIONS, PictureDrawer
 from aaa.evaluation.evaluated_model import EvaluatedModel
 from aaa.evaluation.protocol import Evaluation, NotApplicable
 from aaa.evaluation.validation import row_losses, summarise, validation_table
 from aaa.models.saved import RUN_CONFIG, find_saved
 from aaa.models.weights_file import require_numbers
+from aaa.pipelines.guide import load_guide
 from aaa.tracking.console import display
 from aaa.tracking.environment import read_environment
 from aaa.training.checkpoint import load_weights
-from aaa.training.precision import precision
+from aaa.training.precision import model_precision
 
 logger = logging.getLogger(__name__)
 
@@ -68,12 +68,12 @@ def run_of(model: Path) -> Path:
 def judge(
     model: Path,
     evaluation: Evaluation,
+    choice: SamplingChoice,
     *,
     weights: str,
     device: str,
+    precision: str | None,
     seed: int | None,
-    steps: int | None,
-    guidance: float | None,
     trust_config: bool,
 ) -> Judged:
     """Validate a saved model, and let an evaluation look at what it draws.
@@ -81,9 +81,11 @@ def judge(
     Args:
         model: run folder, checkpoint, or the model/ folder of a run.
         evaluation: judges pictures.
+        choice: in place of the run's own way to be sampled.
         weights: `ema` or `raw`, for checkpoints that have both.
         device: `auto`, `cpu` or `cuda`.
-        seed, steps, guidance: of sampling; None for the run's own.
+        precision: to run the model in; None for what `model_precision` says.
+        seed: of the first picture; None for the run's own.
         trust_config: let the run's config name classes that conf/ does not.
 
     Raises:
@@ -93,40 +95,35 @@ def judge(
     config = upgrade(read_yaml_config(run / RUN_CONFIG))
     if not trust_config:
         _refuse_foreign_code(config, run)
+    config = choice.applied_to(config)
     saved = find_saved(model, weights, trust_config)
-    mixed, dtype = precision(config.trainer.precision)
-    place = torch.device(pick_device(device))
-    cache, vae, *_ = open_latents(config, str(place), _latents_of(run))
+    run_in = model_precision(config.trainer.precision, torch.device(pick_device(device)), precision)
+    sampling = build_sampling(config)
+    load_guide(sampling.guidance, saved.config["encoder"], run_in)
+    cache, vae, *_ = open_latents(config, str(run_in.device), _latents_of(run))
     if config.trainer.trim_prompts:
         cache.trim_prompts()
     train, held_out = split_records(cache.records, config.data.validation_fraction)
     require_numbers(saved.weights, saved.config["model"])
     dit = build_model(config)
     load_weights(saved.weights, dit)
-    dit.to(place, dtype).eval()
-    autocast = partial(_autocast, place, enabled=mixed == "bf16")
+    dit.to(run_in.device, run_in.dtype).eval()
     table = validation_table(cache, held_out, config.validation.num_records, config.validation.timesteps_per_record)
-    sampling = build_sampling(config, steps, guidance)
     metrics: dict[str, float] = {}
     if table is not None:
-        with autocast():
-            metrics |= summarise(row_losses(dit, sampling.prediction, table, place, dtype), table)
+        with run_in.autocast():
+            losses = row_losses(dit, sampling.prediction, table, run_in.device, run_in.dtype)
+        metrics |= summarise(losses, table)
         logger.info("Validation loss %.4f +- %.4f", metrics["val/loss"], metrics["val/loss_standard_error"])
-    drawer = PictureDrawer(
-        cache,
-        vae,
-        sampling,
-        seed=config.sampling.seed if seed is None else seed,
-        autocast=autocast,
-        device=place,
-        dtype=dtype,
-    )
+    seed = config.sampling.seed if seed is None else seed
+    drawer = PictureDrawer(cache, vae, sampling, seed=seed, precision=run_in)
     records: dict[Split, torch.Tensor] = {"train": train, "validation": held_out}
     evaluated = EvaluatedModel(dit, drawer, records, _Shown())
     try:
-        metrics |= evaluation.evaluate(evaluated)
+        found = evaluation.evaluate(evaluated)
     except NotApplicable as why:
         raise UserError(f"evaluation: it has nothing to say of this model: {why}") from None
+    metrics |= found | ({EVALUATIONS: drawer.evaluations} if found else {})
     return Judged(metrics, saved.weights, None if table is None else table.digest, evaluated.kept)
 
 
@@ -152,10 +149,6 @@ class _Shown:
         if done == total:
             self._stack.__exit__(None, None, None)
             self._bar = None
-
-
-def _autocast(device: torch.device, *, enabled: bool) -> AbstractContextManager[object]:
-    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
 
 
 def _refuse_foreign_code(config: DictConfig, run: Path) -> None:

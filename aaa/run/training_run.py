@@ -37,6 +37,7 @@ from aaa.evaluation.validation import summarise, validation_table
 from aaa.models.card import model_card
 from aaa.models.costs import count_parameters, forward_flops
 from aaa.objectives.flow_matching import Objective
+from aaa.pipelines.guide import load_guide
 from aaa.run.anomaly_log import AnomalyLog
 from aaa.run.batch_size import fitting_batch_size
 from aaa.run.budget import keep_to_parameters, steps_within
@@ -76,7 +77,7 @@ from aaa.training.compiling import compile_model
 from aaa.training.ema import EMA
 from aaa.training.loop import Hooks, fit
 from aaa.training.lr_schedules import Schedule
-from aaa.training.precision import choose_precision, precision
+from aaa.training.precision import ModelPrecision, choose_precision, precision
 from aaa.training.progress import Progress
 from aaa.training.recomputing import recompute_activations
 from aaa.training.settings import LoopSettings
@@ -252,10 +253,9 @@ class TrainingRun:
             self.vae if preview is None else build_preview(self.vae, preview),
             sampling,
             seed=config.sampling.seed,
-            autocast=self.accelerator.autocast,
-            device=self.device,
-            dtype=self.dtype,
+            precision=ModelPrecision(trainer.precision, self.device),
         )
+        load_guide(sampling.guidance, self._resolved["encoder"], drawer.precision)
         if self.is_main:
             self._require_what_is_looked_at(evaluation, drawer)
             remove_unfinished(self.folder.path / "checkpoints")

@@ -1,7 +1,6 @@
 """Evaluations with models that are known: one that draws the very pictures, one that draws noise, one that recalls."""
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -28,6 +27,7 @@ from aaa.evaluation.pretrained import InceptionDistance
 from aaa.evaluation.protocol import NotApplicable
 from aaa.evaluation.several import Several
 from aaa.evaluation.shapes import ShapesAgreement
+from aaa.training.precision import ModelPrecision
 from tests.data.test_cache import build
 
 DRAWN = 48
@@ -65,9 +65,7 @@ def evaluated(cache: LatentCache, answer: Answer) -> EvaluatedModel:
         PixelVAE(4),
         Sampling(LinearScheduler(), Euler(), PromptGuidance(1), VelocityPrediction(), steps=2),
         seed=0,
-        autocast=nullcontext,
-        device=torch.device("cpu"),
-        dtype=torch.float32,
+        precision=ModelPrecision("float32", torch.device("cpu")),
     )
     train, held_out = split_records(cache.records, 0)
     records: dict[Split, Tensor] = {"train": train, "validation": held_out}
