@@ -11,7 +11,6 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from aaa.config.build import (
-    STORAGE_DTYPES,
     build_encoders,
     build_model,
     build_preview,
@@ -19,6 +18,7 @@ from aaa.config.build import (
     missing_weights,
     pick_device,
 )
+from aaa.config.data import STORAGE_DTYPES
 from aaa.config.overrides import without_interpolations
 from aaa.config.sampling_choice import SamplingChoice
 from aaa.config.upgrade import upgrade

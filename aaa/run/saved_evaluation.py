@@ -10,18 +10,17 @@ import torch
 from omegaconf import DictConfig
 from PIL import Image
 
-from aaa.config.build import build_model, build_sampling, open_latents, pick_device
+from aaa.config.build import build_model, build_sampling, pick_device
 from aaa.config.checks import CONF
+from aaa.config.data import open_data
 from aaa.config.sampling_choice import SamplingChoice
 from aaa.config.trust import foreign_targets, read_yaml_config
 from aaa.config.upgrade import upgrade
-from aaa.data.records import Split
-from aaa.data.split import split_records
 from aaa.errors import UserError
 from aaa.evaluation.drawing import EVALUATIONS, PictureDrawer
 from aaa.evaluation.evaluated_model import EvaluatedModel
 from aaa.evaluation.protocol import Evaluation, NotApplicable
-from aaa.evaluation.validation import row_losses, summarise, validation_table
+from aaa.evaluation.validation import row_losses, summarise
 from aaa.models.saved import RUN_CONFIG, find_saved
 from aaa.models.weights_file import require_numbers
 from aaa.pipelines.guide import load_guide
@@ -68,13 +67,13 @@ def run_of(model: Path) -> Path:
 def judge(
     model: Path,
     evaluation: Evaluation,
-    choice: SamplingChoice,
+    choice: SamplingChoice | None = None,
     *,
-    weights: str,
-    device: str,
-    precision: str | None,
-    seed: int | None,
-    trust_config: bool,
+    weights: str = "ema",
+    device: str = "auto",
+    precision: str | None = None,
+    seed: int | None = None,
+    trust_config: bool = False,
 ) -> Judged:
     """Validate a saved model, and let an evaluation look at what it draws.
 
@@ -95,36 +94,31 @@ def judge(
     config = upgrade(read_yaml_config(run / RUN_CONFIG))
     if not trust_config:
         _refuse_foreign_code(config, run)
-    config = choice.applied_to(config)
+    config = config if choice is None else choice.applied_to(config)
     saved = find_saved(model, weights, trust_config)
     run_in = model_precision(config.trainer.precision, torch.device(pick_device(device)), precision)
     sampling = build_sampling(config)
     load_guide(sampling.guidance, saved.config["encoder"], run_in)
-    cache, vae, *_ = open_latents(config, str(run_in.device), _latents_of(run))
-    if config.trainer.trim_prompts:
-        cache.trim_prompts()
-    train, held_out = split_records(cache.records, config.data.validation_fraction)
+    data = open_data(config, str(run_in.device), trained_on=_latents_of(run))
     require_numbers(saved.weights, saved.config["model"])
     dit = build_model(config)
     load_weights(saved.weights, dit)
     dit.to(run_in.device, run_in.dtype).eval()
-    table = validation_table(cache, held_out, config.validation.num_records, config.validation.timesteps_per_record)
     metrics: dict[str, float] = {}
-    if table is not None:
+    if data.table is not None:
         with run_in.autocast():
-            losses = row_losses(dit, sampling.prediction, table, run_in.device, run_in.dtype)
-        metrics |= summarise(losses, table)
+            losses = row_losses(dit, sampling.prediction, data.table, run_in.device, run_in.dtype)
+        metrics |= summarise(losses, data.table)
         logger.info("Validation loss %.4f +- %.4f", metrics["val/loss"], metrics["val/loss_standard_error"])
     seed = config.sampling.seed if seed is None else seed
-    drawer = PictureDrawer(cache, vae, sampling, seed=seed, precision=run_in)
-    records: dict[Split, torch.Tensor] = {"train": train, "validation": held_out}
-    evaluated = EvaluatedModel(dit, drawer, records, _Shown())
+    drawer = PictureDrawer(data.cache, data.vae, sampling, seed=seed, precision=run_in)
+    evaluated = EvaluatedModel(dit, drawer, data.records, _Shown())
     try:
         found = evaluation.evaluate(evaluated)
     except NotApplicable as why:
         raise UserError(f"evaluation: it has nothing to say of this model: {why}") from None
     metrics |= found | ({EVALUATIONS: drawer.evaluations} if found else {})
-    return Judged(metrics, saved.weights, None if table is None else table.digest, evaluated.kept)
+    return Judged(metrics, saved.weights, None if data.table is None else data.table.digest, evaluated.kept)
 
 
 def _latents_of(run: Path) -> str | None:

@@ -38,14 +38,9 @@ def model(latents: Tensor, prompt_embeds: Tensor, timestep: Tensor) -> Tensor:
     return velocity(latents, timestep.item() / 1000)
 
 
-def sampling(sampler: Sampler, steps: int, scale: float = 1, **guidance: object) -> Sampling:
-    return Sampling(
-        LinearScheduler(),
-        sampler,
-        PromptGuidance(scale, **guidance),
-        VelocityPrediction(),
-        steps,  # type: ignore[arg-type]
-    )
+def sampling(sampler: Sampler, steps: int, scale: float = 1, interval: tuple[float, float] = (0.0, 1.0)) -> Sampling:
+    guidance = PromptGuidance(scale, interval)
+    return Sampling(LinearScheduler(), sampler, guidance, VelocityPrediction(), steps)
 
 
 def end(sampler: Sampler, latents: Tensor, sigmas: list[float], noise: SeededNoise | None = None) -> Tensor:
@@ -169,7 +164,7 @@ def test_evaluations_are_the_passes_that_are_made(
         seen += len(latents)
         return latents
 
-    of = sampling(SAMPLERS[name], steps, scale, interval=interval)
+    of = sampling(SAMPLERS[name], steps, scale, interval)
     sigmas = of.sigmas(16)
     embeds = EMPTY.expand(3, -1, -1)
     of.draw(counting, start(3), embeds, embeds, sigmas)

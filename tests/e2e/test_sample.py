@@ -12,7 +12,7 @@ import yaml
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from aaa.config.build import open_latents
+from aaa.config.data import open_data
 from aaa.config.trust import read_yaml_config
 from aaa.data.split import split_records
 from aaa.evaluation.grid import make_grid
@@ -93,7 +93,7 @@ def test_grids_of_a_run_are_what_is_drawn_with_its_model(small_run: SmallRun) ->
     run = small_run[0]
     config = read_yaml_config(run / "config.yaml")
     config.data.cache_dir = str(run.parents[2] / config.data.cache_dir)
-    records = open_latents(config, "cpu").cache.records
+    records = open_data(config).cache.records
     train, held_out = split_records(records, 0)
     prompts = [records[record].prompt for record in [*train[:2].tolist(), *held_out[:2].tolist()]]
     for weights, name in (("ema", "step-00000012.png"), ("raw", "step-00000012-raw.png")):
@@ -131,7 +131,7 @@ def test_run_folders_checkpoints_and_model_folders_are_all_models(
         (["seed=18446744073709551616"], "seed=18446744073709551616: must be at least 0 and at most 92233720368547"),
         (["denoising_strength=0.5"], "denoising_strength below 1 needs a picture"),
         (["input_image=nowhere.png"], "input_image=nowhere.png: there is no such file"),
-        (["weights=best"], "weights=best: must be ema or raw"),
+        (["weights=best"], "weights=best: must be one of ema, raw."),
         (["model=nowhere"], "model=nowhere: there is no such folder"),
         (["heads=4"], "heads=4: the model's config says 2. Leave heads out."),
         (["out=/dev/null"], "out=/dev/null: is a file. Give a folder: out=FOLDER"),
