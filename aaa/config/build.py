@@ -183,20 +183,14 @@ def build_encoders(config: DictConfig) -> tuple[VAE, TextEncoder]:
     return vae, text_encoder
 
 
-def build_sampling(config: DictConfig, steps: int | None = None, guidance: float | None = None) -> Sampling:
-    """How the model of a config is sampled.
-
-    Args:
-        config: of a run or a saved model.
-        steps, guidance: in place of the config's own.
-    """
-    scale = {} if guidance is None else {"scale": guidance}
+def build_sampling(config: DictConfig) -> Sampling:
+    """How the model of a run's or saved model's config is sampled."""
     return Sampling(
         build(config, "scheduler"),
         build(config, "sampler"),
-        build(config, "guidance", **scale),
+        build(config, "guidance"),
         build(config, "objective.prediction"),
-        config.sampling.steps if steps is None else steps,
+        config.sampling.steps,
     )
 
 

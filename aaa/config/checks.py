@@ -51,7 +51,7 @@ def group_options(*roots: Path) -> dict[str, list[str]]:
     options: dict[str, set[str]] = {}
     for root in roots or (CONF,):
         for folder in root.iterdir():
-            if folder.is_dir() and folder.name not in ("hydra", "sample", "web", "bench"):
+            if folder.is_dir() and folder.name not in ("hydra", "bench"):
                 options.setdefault(folder.name, set()).update(path.stem for path in folder.glob("*.yaml"))
     return {group: sorted(options[group]) for group in sorted(options)}
 

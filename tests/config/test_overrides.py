@@ -171,9 +171,9 @@ def test_the_last_of_several_counts() -> None:
     assert value_of([], "resume") is None
 
 
-@pytest.mark.parametrize("key", ["prompt", "model", "out"])
+@pytest.mark.parametrize("key", ["prompt", "saved_model", "out"])
 def test_hydra_composes_it(key: str) -> None:
     text = "\"Hello\", ${said} {the} [wall] = 'é' 水 \\ ~#;%"
-    with initialize_config_dir(version_base="1.3", config_dir=str(CONF / "sample")):
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
         config = compose("sample", overrides=[as_typed(f"{key}={text}", SAMPLE, sweep=False)])
     assert config[key] == text
