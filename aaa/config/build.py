@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from aaa.config.overrides import without_interpolations
+from aaa.data.randomness import generator
 from aaa.diffusion.sampling import Sampling
 from aaa.encoders.flux2 import Flux2Encoder
 from aaa.encoders.flux2_tiny import Flux2TinyVAE
@@ -100,17 +101,23 @@ def model_numbers(config: DictConfig) -> dict[str, Any]:
 def build_objective(config: DictConfig, empty_prompt_embeds: Tensor) -> Objective:
     """What the configured model learns.
 
+    What it trains besides the model has initial values of the run's seed; torch's global generator stays as it is.
+
     Args:
         config: of a run.
         empty_prompt_embeds: of the empty prompt, `L D`, which dropped prompts are replaced by; like the model's inputs.
     """
-    objective: Objective = build(
-        config,
-        "objective",
-        scheduler=build(config, "scheduler"),
-        empty_prompt_embeds=empty_prompt_embeds,
-        prompt_dropout=config.trainer.prompt_dropout,
-    )
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(generator(config.seed, "objective").initial_seed())
+        objective: Objective = build(
+            config,
+            "objective",
+            scheduler=build(config, "scheduler"),
+            empty_prompt_embeds=empty_prompt_embeds,
+            prompt_dropout=config.trainer.prompt_dropout,
+        )
+    for module in objective.modules.values():
+        module.to(empty_prompt_embeds.device, empty_prompt_embeds.dtype)
     return objective
 
 
@@ -120,15 +127,21 @@ def build_schedule(config: DictConfig, max_steps: int) -> Schedule:
     return schedule
 
 
-def build_optimizer(config: DictConfig, model: nn.Module) -> Optimizer:
+def build_optimizer(config: DictConfig, model: nn.Module, of_objective: nn.Module | None = None) -> Optimizer:
     """The configured optimizer of the model's parameters, which it is given with their names.
+
+    Args:
+        config: of a run.
+        model: what is trained.
+        of_objective: what is trained besides; the names of its parameters begin with `objective.`.
 
     Raises:
         UserError: if it will not have its arguments.
     """
     partial = build(config, "optimizer", _partial_=True)
+    others = () if of_objective is None else of_objective.named_parameters(prefix="objective")
     try:
-        return partial(list(model.named_parameters()))
+        return partial([*model.named_parameters(), *others])
     except (TypeError, ValueError) as error:
         raise UserError(f"optimizer: {config.optimizer._target_} cannot be made: {error}") from error
 
@@ -175,20 +188,14 @@ def build_encoders(config: DictConfig) -> tuple[VAE, TextEncoder]:
     return vae, text_encoder
 
 
-def build_sampling(config: DictConfig, steps: int | None = None, guidance: float | None = None) -> Sampling:
-    """How the model of a config is sampled.
-
-    Args:
-        config: of a run or a saved model.
-        steps, guidance: in place of the config's own.
-    """
-    scale = {} if guidance is None else {"scale": guidance}
+def build_sampling(config: DictConfig) -> Sampling:
+    """How the model of a run's or saved model's config is sampled."""
     return Sampling(
         build(config, "scheduler"),
         build(config, "sampler"),
-        build(config, "guidance", **scale),
+        build(config, "guidance"),
         build(config, "objective.prediction"),
-        config.sampling.steps if steps is None else steps,
+        config.sampling.steps,
     )
 
 

@@ -13,6 +13,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from aaa.config.objective import check_objective
 from aaa.config.ranges import require_ranges
 from aaa.config.resolvers import register_resolvers
 from aaa.config.schema import (
@@ -50,7 +51,7 @@ def group_options(*roots: Path) -> dict[str, list[str]]:
     options: dict[str, set[str]] = {}
     for root in roots or (CONF,):
         for folder in root.iterdir():
-            if folder.is_dir() and folder.name not in ("hydra", "sample", "web", "bench"):
+            if folder.is_dir() and folder.name not in ("hydra", "bench"):
                 options.setdefault(folder.name, set()).update(path.stem for path in folder.glob("*.yaml"))
     return {group: sorted(options[group]) for group in sorted(options)}
 
@@ -81,6 +82,7 @@ def check_config(config: DictConfig) -> None:
     _check_design(config)
     _check_padding(config)
     _check_routing(config)
+    check_objective(config)
     _check_name(config.name)
     _check_wandb_mode(config.logger)
     if not config.data.cache_dir:

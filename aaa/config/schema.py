@@ -265,8 +265,8 @@ class SamplingConfig:
     """How pictures are drawn while training and, unless told otherwise, by `aaa.sample`.
 
     Attributes:
-        steps: Euler steps.
-        guidance: classifier-free guidance scale; 1: none.
+        steps: of the sampler; what that costs is said as evaluations of the model.
+        guidance: scale of the guidance; 1: none.
         num_images: of a sample grid, half of them for prompts that are held out.
         seed: of the first picture.
         preview: folder of TAEF2, to decode the latents of FLUX.2's VAE cheaply.
@@ -385,11 +385,13 @@ class BenchConfig(TrainConfig):
 class SampleConfig:
     """Everything sampling can be told; an empty value means the model's own default."""
 
-    model: str = path_key()
+    saved_model: str = path_key()
     prompt: str = prose_key()
     negative_prompt: str = prose_key("")
     steps: int | None = number(None, least=1, most=MAX_STEPS)
-    guidance: float | None = number(None, least=-MAX_GUIDANCE, most=MAX_GUIDANCE)
+    sampler: Any = None
+    guidance: Any = None
+    precision: str | None = None
     seed: int = number(0, least=0, most=MAX_SEED)
     num_images: int = number(4, least=1, most=MAX_IMAGES)
     height: int | None = number(None, least=1, most=MAX_SIDE)
@@ -406,10 +408,14 @@ class SampleConfig:
 
 @dataclass
 class WebConfig:
-    """Everything the web page can be told."""
+    """Everything the web page can be told; an empty value means the model's own default."""
 
-    model: str = path_key()
+    saved_model: str = path_key()
     port: int = number(7860, least=0, most=65_535)
+    steps: int | None = number(None, least=1, most=MAX_STEPS)
+    sampler: Any = None
+    guidance: Any = None
+    precision: str | None = None
     preview: str | None = path_key(None)
     heads: int | None = number(None, least=1, most=MAX_HEADS)
     device: str = "auto"
@@ -425,7 +431,9 @@ class EvaluateConfig:
     weights: str = one_of("ema", "raw", default="ema")
     seed: int | None = number(None, least=0, most=MAX_SEED)
     steps: int | None = number(None, least=1, most=MAX_STEPS)
-    guidance: float | None = number(None, least=-MAX_GUIDANCE, most=MAX_GUIDANCE)
+    sampler: Any = None
+    guidance: Any = None
+    precision: str | None = None
     device: str = "auto"
     trust_config: bool = False
     out: str | None = path_key(None)

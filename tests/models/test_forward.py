@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from aaa.data.batch import Batch
 from aaa.diffusion.prediction import VelocityPrediction
 from aaa.diffusion.schedulers import LogitNormalScheduler
 from aaa.errors import UserError
@@ -65,7 +66,7 @@ def loss(model: nn.Module, seed: int) -> Tensor:
     scheduler = LogitNormalScheduler(mean=0.0, std=1.0)
     objective = FlowMatching(scheduler, torch.zeros(5, 8), 0.0, VelocityPrediction())
     latents, prompt_embeds, _ = inputs()
-    return objective(model, latents, prompt_embeds, seeded(seed))["velocity"]
+    return objective(model, Batch.of_strangers(latents, prompt_embeds), seeded(seed), 0)["velocity"]
 
 
 def test_hidden_states_are_what_the_blocks_hold_of_the_latents() -> None:
