@@ -20,6 +20,7 @@ from aaa.encoders.protocols import VAE, HasWeights, TextEncoder
 from aaa.errors import UserError
 from aaa.models.design import Design
 from aaa.models.factory import InitialisesItself, build_dit, require_init
+from aaa.models.routing import Routing
 from aaa.objectives.flow_matching import Objective
 from aaa.training.lr_schedules import Schedule
 
@@ -90,6 +91,10 @@ def model_numbers(config: DictConfig) -> dict[str, Any]:
     numbers = {str(key): value for key, value in config.model.items() if key not in of_config}
     if config.model.get("block") is not None:
         numbers["block"] = build(config, "model.block", _partial_=True)
+    routing = config.get("routing")
+    if routing is not None and routing.kind != "none":
+        last = config.model.depth - 1 if routing.last_block is None else routing.last_block
+        numbers["routing"] = Routing(routing.rate, routing.first_block, last)
     return numbers
 
 

@@ -82,6 +82,23 @@ class ModelConfig:
 
 
 @dataclass
+class RoutingConfig:
+    """conf/routing: tokens that skip blocks while training, but not when sampling or validating.
+
+    Attributes:
+        kind: `none`, or `tread`: some latents, drawn anew for each picture of each step, skip a range of blocks.
+        rate: share of a picture's latents that skip.
+        first_block: that is skipped, from 1.
+        last_block: that is skipped; null: the last but one.
+    """
+
+    kind: str = one_of("none", "tread", default="none")
+    rate: float | None = share(None)
+    first_block: int | None = count(None, least=1)
+    last_block: int | None = count(None, least=1)
+
+
+@dataclass
 class DataConfig:
     """conf/data: where pictures and prompts come from, and how they are prepared.
 
@@ -338,6 +355,7 @@ class TrainConfig:
     trust_config: bool = False
     output_dir: str = path_key()
     model: ModelConfig = field(default_factory=ModelConfig)
+    routing: RoutingConfig = field(default_factory=RoutingConfig)
     data: DataConfig = field(default_factory=DataConfig)
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     scheduler: Any = MISSING
