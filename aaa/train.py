@@ -42,6 +42,7 @@ def recipe(config: "DictConfig") -> float | None:
     from aaa.config.build import build, build_objective, build_sampling
     from aaa.config.checks import check_config
     from aaa.run.callbacks import RunCallbacks, callbacks_of, make_drawer
+    from aaa.run.extras import open_extras
     from aaa.run.latent_loader import LatentLoader
     from aaa.run.learner import make_learner, place_model, start_model
     from aaa.run.length import plan_length
@@ -63,6 +64,7 @@ def recipe(config: "DictConfig") -> float | None:
         sampling = build_sampling(config)  # how pictures are drawn: along which noise levels, how guided
         data = open_run_data(config, session, origin)  # latents, prompt_embeds, who is held out
         objective = build_objective(config, data.cache.empty_prompt_embeds.to(session.device, session.dtype))
+        open_extras(data, objective, session.device)  # what terms of the loss compare with, if any
         model, ema = place_model(config, model, session)
         length = plan_length(config, Trial(model, objective, data.cache, session), data, origin)
         loader = LatentLoader(
@@ -74,7 +76,7 @@ def recipe(config: "DictConfig") -> float | None:
             session.device,
             began_at=origin.samples,
         )
-        learner = make_learner(config, model, ema, session)  # with its optimizer
+        learner = make_learner(config, model, ema, objective, session)  # with its optimizer
         progress = resume(config, origin, learner, data, length)
         run = Run(config, session, origin, data, loader, objective, learner, length, progress)
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -11,11 +12,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from aaa.config.overrides import without_interpolations
+from aaa.data.randomness import generator
 from aaa.diffusion.sampling import Sampling
 from aaa.encoders.flux2 import Flux2Encoder
 from aaa.encoders.flux2_tiny import Flux2TinyVAE
 from aaa.encoders.protocols import VAE, HasWeights, TextEncoder
 from aaa.errors import UserError
+from aaa.models.design import Design
 from aaa.models.factory import InitialisesItself, build_dit, require_init
 from aaa.objectives.flow_matching import Objective
 from aaa.training.lr_schedules import Schedule
@@ -80,8 +83,10 @@ def build_model(config: DictConfig) -> nn.Module:
 
 
 def model_numbers(config: DictConfig) -> dict[str, Any]:
-    """What a model's class is made from: its numbers, and what makes its blocks where the config names that."""
-    of_config = ("name", "init", "architecture", "block")
+    """What a model's class is made from: numbers, the switches of ours, and what makes its blocks if that is named."""
+    of_config = ["name", "init", "architecture", "block"]
+    if config.model.get("architecture") is not None:
+        of_config += [f.name for f in fields(Design)]
     numbers = {str(key): value for key, value in config.model.items() if key not in of_config}
     if config.model.get("block") is not None:
         numbers["block"] = build(config, "model.block", _partial_=True)
@@ -91,17 +96,23 @@ def model_numbers(config: DictConfig) -> dict[str, Any]:
 def build_objective(config: DictConfig, empty_prompt_embeds: Tensor) -> Objective:
     """What the configured model learns.
 
+    What it trains besides the model has initial values of the run's seed; torch's global generator stays as it is.
+
     Args:
         config: of a run.
         empty_prompt_embeds: of the empty prompt, `L D`, which dropped prompts are replaced by; like the model's inputs.
     """
-    objective: Objective = build(
-        config,
-        "objective",
-        scheduler=build(config, "scheduler"),
-        empty_prompt_embeds=empty_prompt_embeds,
-        prompt_dropout=config.trainer.prompt_dropout,
-    )
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(generator(config.seed, "objective").initial_seed())
+        objective: Objective = build(
+            config,
+            "objective",
+            scheduler=build(config, "scheduler"),
+            empty_prompt_embeds=empty_prompt_embeds,
+            prompt_dropout=config.trainer.prompt_dropout,
+        )
+    for module in objective.modules.values():
+        module.to(empty_prompt_embeds.device, empty_prompt_embeds.dtype)
     return objective
 
 
@@ -111,15 +122,21 @@ def build_schedule(config: DictConfig, max_steps: int) -> Schedule:
     return schedule
 
 
-def build_optimizer(config: DictConfig, model: nn.Module) -> Optimizer:
+def build_optimizer(config: DictConfig, model: nn.Module, of_objective: nn.Module | None = None) -> Optimizer:
     """The configured optimizer of the model's parameters, which it is given with their names.
+
+    Args:
+        config: of a run.
+        model: what is trained.
+        of_objective: what is trained besides; the names of its parameters begin with `objective.`.
 
     Raises:
         UserError: if it will not have its arguments.
     """
     partial = build(config, "optimizer", _partial_=True)
+    others = () if of_objective is None else of_objective.named_parameters(prefix="objective")
     try:
-        return partial(list(model.named_parameters()))
+        return partial([*model.named_parameters(), *others])
     except (TypeError, ValueError) as error:
         raise UserError(f"optimizer: {config.optimizer._target_} cannot be made: {error}") from error
 

@@ -22,7 +22,7 @@ ANYTHING = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(ANYTHING.filter(lambda text: text != "--experimental-rerun"), max_size=3))
 def test_any_arguments_are_read_or_refused_in_our_words(arguments: list[str]) -> None:
     with suppress(UserError):

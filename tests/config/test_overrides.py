@@ -40,7 +40,7 @@ def is_quoted(text: str) -> bool:
         return False
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(TEXT)
 @example("${oops} \\")
 @example('"Hello" painted on a wall')
@@ -50,14 +50,14 @@ def test_a_prompt_is_taken_as_it_is_typed(text: str) -> None:
         assert read(as_typed(f"prompt={text}", SAMPLE, sweep=True)) == text or text.startswith("choice(")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(TEXT, st.sampled_from(KEYS))
 def test_what_is_printed_is_read_back_as_it_is(text: str, key: str) -> None:
     keys = SAMPLE if key in ("prompt", "out") else TRAIN
     assert read(as_typed(set_to(key, text, keys), keys, sweep=False)) == text
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(TEXT, st.sampled_from(["${x}", "\\${x}", "${", ""]))
 def test_a_resolved_config_is_read_back_as_it_is(text: str, more: str) -> None:
     assume(not set(text) & set("\x85\u2028\u2029"))  # OmegaConf writes them as they are, and YAML reads line breaks
@@ -66,7 +66,7 @@ def test_a_resolved_config_is_read_back_as_it_is(text: str, more: str) -> None:
     assert OmegaConf.to_container(OmegaConf.create(written), resolve=True) == config
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(TEXT, st.sampled_from([*KEYS, "seed", "model", "trainer.batch_size", "data.prompt_column"]), st.booleans())
 def test_hydra_can_read_every_value_of_every_key(text: str, key: str, sweep: bool) -> None:
     try:

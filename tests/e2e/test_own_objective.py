@@ -22,7 +22,7 @@ def own(tmp_path: Path, command: Command) -> Command:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("objective", ["clean", "small"])
+@pytest.mark.parametrize("objective", ["noise", "small"])
 def test_every_command_knows_it(own: Command, tmp_path: Path, objective: str) -> None:
     chosen = ["--config-dir=conf", f"objective={objective}", "sampler=midpoint", "evaluation=none", "logger=none"]
     train = [
