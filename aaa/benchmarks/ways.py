@@ -115,7 +115,8 @@ def _as_row(name: str, without: float, used: float) -> dict[str, Any]:
 def _of_parts(config: DictConfig, device: torch.device) -> Iterator[Way]:
     model = build_dit(**model_numbers(config)).to(device)
     yield _attention(config, device)
-    yield _one_product(model.blocks[0], config, device)  # type: ignore[arg-type]
+    if isinstance(model.blocks[-1], DiTBlock):
+        yield _one_product(model.blocks[-1], config, device)
     yield _gates(model, config, device)
     for parameter in model.parameters():
         parameter.grad = torch.randn_like(parameter)

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from aaa.encoders.flux2 import Flux2Encoder
 from aaa.encoders.flux2_tiny import Flux2TinyVAE
 from aaa.encoders.protocols import VAE, HasWeights, TextEncoder
 from aaa.errors import UserError
+from aaa.models.design import Design
 from aaa.models.factory import InitialisesItself, build_dit, require_init
 from aaa.objectives.flow_matching import Objective
 from aaa.training.lr_schedules import Schedule
@@ -81,8 +83,10 @@ def build_model(config: DictConfig) -> nn.Module:
 
 
 def model_numbers(config: DictConfig) -> dict[str, Any]:
-    """What a model's class is made from: its numbers, and what makes its blocks where the config names that."""
-    of_config = ("name", "init", "architecture", "block")
+    """What a model's class is made from: numbers, the switches of ours, and what makes its blocks if that is named."""
+    of_config = ["name", "init", "architecture", "block"]
+    if config.model.get("architecture") is not None:
+        of_config += [f.name for f in fields(Design)]
     numbers = {str(key): value for key, value in config.model.items() if key not in of_config}
     if config.model.get("block") is not None:
         numbers["block"] = build(config, "model.block", _partial_=True)
@@ -179,20 +183,14 @@ def build_encoders(config: DictConfig) -> tuple[VAE, TextEncoder]:
     return vae, text_encoder
 
 
-def build_sampling(config: DictConfig, steps: int | None = None, guidance: float | None = None) -> Sampling:
-    """How the model of a config is sampled.
-
-    Args:
-        config: of a run or a saved model.
-        steps, guidance: in place of the config's own.
-    """
-    scale = {} if guidance is None else {"scale": guidance}
+def build_sampling(config: DictConfig) -> Sampling:
+    """How the model of a run's or saved model's config is sampled."""
     return Sampling(
         build(config, "scheduler"),
         build(config, "sampler"),
-        build(config, "guidance", **scale),
+        build(config, "guidance"),
         build(config, "objective.prediction"),
-        config.sampling.steps if steps is None else steps,
+        config.sampling.steps,
     )
 
 

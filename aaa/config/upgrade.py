@@ -37,7 +37,12 @@ IMPLIED: dict[str, dict[str, Any]] = {
         },
     },
     "sampler": {"_target_": "aaa.diffusion.samplers.Euler"},
-    "guidance": {"_target_": "aaa.diffusion.guidance.PromptGuidance", "scale": "${sampling.guidance}"},
+    "guidance": {
+        "_target_": "aaa.diffusion.guidance.PromptGuidance",
+        "scale": "${sampling.guidance}",
+        "interval": [0.0, 1.0],
+        "rescale": 0.0,
+    },
 }
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from aaa.diffusion.guidance import Predict
 from aaa.diffusion.prediction import Model
-from aaa.diffusion.samplers import ShowProgress, Step, ask
+from aaa.diffusion.samplers import SeededNoise, ShowProgress, Step, ask
 from aaa.objectives.terms import ForwardPass, Term
 
 
@@ -50,7 +50,12 @@ class Midpoint:
     """The velocity half a step ahead, followed for the whole step: two questions to the model a step."""
 
     def __call__(
-        self, predict: Predict, latents: Tensor, sigmas: Sequence[float], progress: ShowProgress = iter
+        self,
+        predict: Predict,
+        latents: Tensor,
+        sigmas: Sequence[float],
+        noise: SeededNoise,  # noqa: ARG002 - it adds none
+        progress: ShowProgress = iter,
     ) -> Iterator[Step]:
         """From the first noise level to the last."""
         for sigma, next_sigma in progress(list(pairwise(sigmas))):

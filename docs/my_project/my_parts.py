@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from aaa.data.records import Record
-from aaa.evaluation.studio import Studio
+from aaa.evaluation.evaluated_model import EvaluatedModel
 from aaa.models.block import DiTBlock
 
 COLORS = ("red", "lime", "blue", "yellow", "black", "white")
@@ -138,11 +138,11 @@ class Brightness:
     def __init__(self, num_images: int) -> None:
         self.num_images = num_images
 
-    def evaluate(self, studio: Studio) -> dict[str, float]:
+    def evaluate(self, evaluated: EvaluatedModel) -> dict[str, float]:
         """`quality/brightness_error`; keeps the picture of what was drawn."""
-        drawn = studio.draw("train", self.num_images).images
-        real = [studio.decode(latents) for latents in studio.real("train", self.num_images).latents()]
-        studio.keep("first", drawn[0])
+        drawn = evaluated.draw("train", self.num_images).images
+        real = [evaluated.decode(latents) for latents in evaluated.real("train", self.num_images).latents()]
+        evaluated.keep("first", drawn[0])
         return {"quality/brightness_error": abs(_brightness(drawn) - _brightness(real))}
 
 

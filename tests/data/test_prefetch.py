@@ -14,7 +14,7 @@ def numbers(positions: range) -> Batch:
     return Batch.of_strangers(torch.tensor(positions), -torch.tensor(positions))._replace(extras=extras)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(1, 8)), min_size=1, max_size=12), st.integers(1, 10))
 def test_what_comes_is_always_what_was_asked_for(asked: list[tuple[int, int]], stride: int) -> None:
     batches = Prefetch(numbers, stride, pin=False)
