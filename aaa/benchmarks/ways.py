@@ -73,9 +73,9 @@ class Ways:
 
     def _of_whole_steps(self, config: DictConfig, device: str) -> list[dict[str, Any]]:
         batch_size = config.trainer.batch_size
-        make = partial(make_subject, config, device, precision=config.trainer.precision, compiled=False, tuned=False)
+        make = partial(make_subject, device=device, precision=config.trainer.precision, compiled=False, tuned=False)
         numbers = iter(range(10**9))
-        subject = make()
+        subject = make(config)
         whole = partial(subject.bare_step, batch_size)
         place = subject.accelerator.device
         rows = []
@@ -98,14 +98,27 @@ class Ways:
         torch.use_deterministic_algorithms(False)
         rows.append(_as_row("trainer.deterministic=true, which costs", without, used))
         subject.close()
+        for name, changed in _with_a_term(config):
+            subject = make(changed)
+            rows.append(_as_row(f"objective.terms.{name}, which costs", without, step_seconds(subject)))
+            subject.close()
         if self.prompt_tokens >= config.encoder.max_prompt_tokens:
             return rows
-        trimmed = make(prompt_tokens=self.prompt_tokens)
+        trimmed = make(config, prompt_tokens=self.prompt_tokens)
         used = step_seconds(trimmed)
         trimmed.close()
         name = f"prompts of {self.prompt_tokens} tokens instead of {config.encoder.max_prompt_tokens}"
         rows.append(_as_row(name, without, used))
         return rows
+
+
+def _with_a_term(config: DictConfig) -> Iterator[tuple[str, DictConfig]]:
+    """The config with each term of the loss that is off and can be on, by the term's name."""
+    for name, term in (config.objective.get("terms") or {}).items():
+        if term is not None and not term.weight and term.get("after_block", 1) <= config.model.depth:
+            changed = config.copy()
+            changed.objective.terms[name].weight = 0.1
+            yield str(name), changed
 
 
 def _as_row(name: str, without: float, used: float) -> dict[str, Any]:
