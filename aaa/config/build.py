@@ -24,6 +24,9 @@ from aaa.encoders.flux2_tiny import Flux2TinyVAE
 from aaa.encoders.protocols import VAE, HasWeights, NormalisesLatents, TextEncoder
 from aaa.errors import UserError
 from aaa.models.factory import InitialisesItself, build_dit, require_init
+from aaa.models.parameters import fused_matrices, matrices
+from aaa.training.optimizers import KnowsFusedMatrices
+from aaa.training.parameter_groups import DECAYED, decay_only, regroup
 
 logger = logging.getLogger(__name__)
 
@@ -98,14 +101,25 @@ def model_numbers(config: DictConfig) -> dict[str, Any]:
 def build_optimizer(config: DictConfig, model: nn.Module) -> Optimizer:
     """The configured optimizer of the model's parameters, which it is given with their names.
 
+    Whichever it is, `optimizer.decayed` says of which parameters it decays the weights.
+
     Raises:
         UserError: if it will not have its arguments.
     """
-    partial = build(config, "optimizer", _partial_=True)
+    made: partial[Optimizer] = build(config, "optimizer", _partial_=True)
+    arguments = {key: value for key, value in made.keywords.items() if key != "decayed"}
+    decayed = made.keywords.get("decayed", "all")
+    if decayed not in DECAYED:
+        raise UserError(f"optimizer.decayed={decayed}: must be one of {', '.join(DECAYED)}.")
     try:
-        return partial(list(model.named_parameters()))
+        optimizer = made.func(list(model.named_parameters()), **arguments)
+        if isinstance(optimizer, KnowsFusedMatrices):
+            optimizer.know_fused_matrices(fused_matrices(model))
+        if decayed == "matrices":
+            regroup(optimizer, model, decay_only(matrices(model)))
     except (TypeError, ValueError) as error:
         raise UserError(f"optimizer: {config.optimizer._target_} cannot be made: {error}") from error
+    return optimizer
 
 
 def _reason(error: Exception) -> str:

@@ -76,6 +76,10 @@ class DiTBlock(nn.Module):
         """The last layer of each branch, which writes to the residual stream."""
         return [layer for layer in (self.to_out, self.ff[-1]) if isinstance(layer, nn.Linear)]
 
+    def fused_matrices(self) -> dict[str, int]:
+        """The gates of both branches."""
+        return {"to_gate.weight": 2}
+
     def project(self, x: Tensor) -> Tensor:
         """Queries, keys and values of tokens, `B N D`, as `3 B heads N head_dim`."""
         # One product instead of three: x is read, and under autocast rounded, once. The keys of checkpoints stay.

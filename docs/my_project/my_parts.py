@@ -119,6 +119,10 @@ class GatedBlock(DiTBlock):
         """Those that begin small."""
         return [self.to_out, self.ff.to_out]
 
+    def fused_matrices(self) -> dict[str, int]:
+        """Those that Muon may take apart: the gates of both branches, and value and gate of the MLP."""
+        return super().fused_matrices() | {"ff.to_hidden.weight": 2}
+
 
 def nesterov(
     named_parameters: Iterable[tuple[str, nn.Parameter]], learning_rate: float, momentum: float
