@@ -21,11 +21,12 @@ def evaluate(config: "DictConfig") -> None:
 
     from aaa.config.build import build
     from aaa.config.ranges import require_ranges
+    from aaa.config.schema import EvaluateConfig
     from aaa.run.saved_evaluation import judge, run_of
     from aaa.tracking.files import cannot_write, replace_text, require_writable
     from aaa.tracking.printed import one_line
 
-    require_ranges(seed=config.seed, steps=config.steps, guidance=config.guidance)
+    require_ranges(EvaluateConfig, config)
     model = Path(config.saved_model)
     out = run_of(model) / "evaluation" if config.out is None else Path(config.out)
     require_writable(out)  # before minutes of judging are lost on it

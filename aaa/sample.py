@@ -19,13 +19,14 @@ logger = logging.getLogger(__name__)
 def sample(config: "DictConfig") -> None:
     """Write the pictures and a grid of them."""
     from aaa.config.build import pick_device
-    from aaa.config.ranges import RANGES, require_ranges
+    from aaa.config.ranges import require_ranges
+    from aaa.config.schema import SampleConfig
     from aaa.evaluation.grid import make_grid
     from aaa.models.saved import find_saved
     from aaa.pipelines.text_to_image import TextToImage
     from aaa.tracking.files import require_writable
 
-    require_ranges(**{name: config[name] for name in RANGES if name in config})
+    require_ranges(SampleConfig, config)
     out = Path(config.out)
     if HydraConfig.get().mode is RunMode.MULTIRUN:  # each of its jobs draws with other settings
         out /= str(HydraConfig.get().job.num)

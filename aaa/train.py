@@ -1,21 +1,16 @@
 """Train a text-to-image diffusion transformer from scratch: `python -m aaa.train [overrides]`."""
 
 import logging
-import signal
-import sys
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
-from omegaconf import OmegaConf
 
-from aaa.cli import run
-from aaa.errors import UserError
-from aaa.run.claim import release
-from aaa.run.earlier_sweep import finished_run
+from aaa.cli import run as run_command
+from aaa.run.claim import release, require_own_folder
+from aaa.run.earlier_sweep import finished_job
 from aaa.run.wandb_agent import require_agents_parameters
-from aaa.tracking.variables import is_helper
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -25,48 +20,78 @@ logger = logging.getLogger(__name__)
 
 def train(config: "DictConfig") -> float | None:
     """Run one training run; returns its last validation loss, for sweepers that search for the lowest."""
+    folder = Path(config.output_dir)
     try:
-        return _train(config)
+        require_own_folder(config)
+        require_agents_parameters(config, HydraConfig.get().runtime.choices)
+        if (done := finished_job(folder, config)) is not None:
+            logger.info("%s is finished%s: skipped.", folder, " (pruned)" if done.was_pruned else "")
+            return done.validation_loss
+        return recipe(config)
     finally:
-        release(Path(config.output_dir))
+        release(folder)
 
 
-def _train(config: "DictConfig") -> float | None:
-    if Path(config.output_dir).absolute() != Path(HydraConfig.get().runtime.output_dir) and not is_helper():
-        raise UserError(
-            f"output_dir={config.output_dir}: the folder of a run is set by hydra.run.dir={config.output_dir}"
+def recipe(config: "DictConfig") -> float | None:
+    """Put a run together from its parts, and train it; each part can be made and used alone (docs/notebook.md).
+
+    Returns:
+        The last validation loss, None where nothing was validated.
+    """
+    # torch is only loaded once the config is accepted.
+    from aaa.config.build import build, build_objective
+    from aaa.config.checks import check_config
+    from aaa.run.callbacks import RunCallbacks, callbacks_of, make_painter
+    from aaa.run.latent_loader import LatentLoader
+    from aaa.run.learner import make_learner, place_model, start_model
+    from aaa.run.length import plan_length
+    from aaa.run.origin import open_origin
+    from aaa.run.recorder import Recorder
+    from aaa.run.requirements import require_outcome
+    from aaa.run.resuming import resume
+    from aaa.run.run import Run
+    from aaa.run.run_data import open_run_data
+    from aaa.run.session import open_session
+    from aaa.run.trial import Trial
+    from aaa.training.loop import Hooks, fit
+    from aaa.training.signals import exit_code, obey
+
+    check_config(config)
+    with open_session(config) as session:
+        origin = open_origin(config, session)  # the run's folder, and the checkpoint that it goes on from, if any
+        model = start_model(config, origin)
+        data = open_run_data(config, session, origin)  # latents, prompt_embeds, who is held out
+        objective = build_objective(config, data.cache.empty_prompt_embeds.to(session.device, session.dtype))
+        model, ema = place_model(config, model, session)
+        length = plan_length(config, Trial(model, objective, data.cache, session), data, origin)
+        loader = LatentLoader(
+            data.cache,
+            data.train_records,
+            length.batch_size,
+            config.trainer.gradient_accumulation_steps,
+            config.seed,
+            session.device,
+            began_at=origin.samples,
         )
-    in_sweep = HydraConfig.get().mode is RunMode.MULTIRUN
-    require_agents_parameters(config, HydraConfig.get().runtime.choices)
-    if (
-        in_sweep
-        and OmegaConf.select(config, "sweep.resume")
-        and (done := finished_run(Path(config.output_dir), config)) is not None
-    ):
-        logger.info("%s is finished%s: skipped.", config.output_dir, " (pruned)" if done.was_pruned else "")
-        return done.validation_loss
-    from aaa.run.training_run import TrainingRun  # torch is only loaded once the config is accepted
-    from aaa.training.signals import ENOUGH, HANDED_ON
+        learner = make_learner(config, model, ema, session)  # with its optimizer
+        progress = resume(config, origin, learner, data, length)
+        run = Run(config, session, origin, data, loader, objective, learner, length, progress)
 
-    training = TrainingRun(config)
-    exit_code = 1
-    signum = None
-    try:
-        signum = training.train()
-        exit_code = 0 if signum is None or signum in (ENOUGH, *HANDED_ON) else 128 + signum
-    finally:
-        training.close(exit_code)
-    if signum in HANDED_ON:
-        # The state is saved: now whoever would have answered had the run not asked for time to save.
-        signal.raise_signal(signum)
-    if signum is not None and signum != ENOUGH:
-        sys.exit(exit_code)
-    return training.last_validation_loss
+        painter, evaluation = make_painter(run), build(config, "evaluation")
+        if session.is_main:
+            require_outcome(run, evaluation, painter)
+        with closing(loader), Recorder(run) as recorder:
+            looks = None if recorder.tracker is None else RunCallbacks(run, recorder.tracker, painter, evaluation)
+            hooks = Hooks(callbacks_of(run, looks), recorder.save, recorder.log, run.anomaly_log().report)
+            signum = fit(run.trainee(), run.loop_settings, hooks, progress, session.signals)
+            recorder.finish(signum, exit_code(signum))
+    obey(signum)
+    return None if looks is None else looks.last_validation_loss
 
 
 def main() -> None:
     """Entry point of `aaa-train`."""
-    run(train, "train")
+    run_command(train, "train")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from aaa.cli import run
 from aaa.config.checks import CONF
 from aaa.config.ranges import require_ranges
+from aaa.config.schema import WebConfig
 from aaa.errors import UserError
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ logger = logging.getLogger("aaa.web")  # which is __main__ where it is run as a 
 
 def web(config: "DictConfig") -> None:
     """Serve the page on this machine alone, until Ctrl-C."""
-    require_ranges(port=config.port, heads=config.heads)
+    require_ranges(WebConfig, config)
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     try:
         import gradio  # noqa: F401 - so that what is missing is said before any weights are loaded

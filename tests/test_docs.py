@@ -37,6 +37,19 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 @pytest.mark.slow
+def test_the_notebook_page_runs(tmp_path: Path) -> None:
+    cells = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs" / "notebook.md").read_text(), re.M | re.S)
+    checks = [
+        "assert [picture.size for picture in pictures] == [(32, 32)] * 4",
+        "assert validation_loss == judged.metrics['val/loss']",
+        "assert sum(losses.values()).mean() < 1 and images.shape == (4, 3, 32, 32)",
+    ]
+    script = "\n".join(line for cell, check in zip(cells, checks, strict=True) for line in (cell, check))
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
 def test_a_project_of_ones_own_runs(tmp_path: Path) -> None:
     project = tmp_path / "my_project"
     shutil.copytree(ROOT / "docs" / "my_project", project)

@@ -56,7 +56,7 @@ class Speed:
         rates: dict[torch.dtype, float] = {}
         for precision, compiled in product(self.precisions, self.compiled):
             subject = make_subject(config, device, precision=precision, compiled=compiled)
-            dtype = subject.compute_dtype
+            dtype = subject.session.product_dtype
             if dtype not in rates:
                 rates[dtype] = matmul_rate(subject.accelerator.device, dtype)
             footprint = measure_footprint(subject.trial_loss, subject.model, subject.accelerator.device)

@@ -1,32 +1,29 @@
 """What is measured: the model, optimizer and loss of a config, on made-up latents that are already in memory."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from aaa.config.build import build, build_model, build_optimizer
+from aaa.config.build import build_model, build_objective, build_optimizer
 from aaa.data.randomness import generator
-from aaa.models.costs import forward_flops
-from aaa.objectives.flow_matching import Objective
-from aaa.run.processes import make_accelerator
+from aaa.models.costs import TRAINING_FLOPS, forward_flops
+from aaa.run.learner import place_model
+from aaa.run.session import Session
+from aaa.run.trial import loss_in
 from aaa.training.callbacks import Callback
 from aaa.training.compiling import compile_model
 from aaa.training.ema import EMA
 from aaa.training.loop import Hooks, fit
 from aaa.training.precision import choose_precision
-from aaa.training.precision import precision as precision_of
 from aaa.training.progress import Progress
-from aaa.training.recomputing import recompute_activations
 from aaa.training.settings import LoopSettings
 from aaa.training.signals import StopSignals
 from aaa.training.step import Batches, Loss, Trainee, sum_of
-from aaa.training.tuning import tune_for
 
 RECORDS = 256  # made-up ones
 Log = Callable[[int, dict[str, float]], None]
@@ -37,17 +34,16 @@ class Subject:
     """Everything a training step needs.
 
     Attributes:
-        accelerator: with the precision asked for.
+        session: with the precision asked for.
         model, optimizer: prepared by it.
         ema: or None.
         loss: its terms for each sample of a batch, as the trainer calls it.
         batches: made-up samples at positions of a data order.
         flops: of forward and backward, a sample.
         tokens: of a sample, latents and prompt together.
-        compute_dtype: of the matrix products.
     """
 
-    accelerator: Accelerator
+    session: Session
     model: nn.Module
     optimizer: Optimizer
     ema: EMA | None
@@ -55,7 +51,11 @@ class Subject:
     batches: Batches
     flops: int
     tokens: int
-    compute_dtype: torch.dtype
+
+    @property
+    def accelerator(self) -> Accelerator:
+        """Places and synchronises."""
+        return self.session.accelerator
 
     def bare_step(self, batch_size: int, number: int) -> Tensor:
         """A step of training and nothing else: nothing is waited for, read back, shown or logged. Returns the loss."""
@@ -99,8 +99,7 @@ class Subject:
 
     def close(self) -> None:
         """Make room for another precision."""
-        self.accelerator.free_memory()
-        AcceleratorState._reset_state(reset_partial_state=True)
+        self.session.close()
 
 
 def make_subject(
@@ -122,17 +121,12 @@ def make_subject(
         prompt_tokens: of each prompt; None for all that the encoder pads to.
         tuned: set what the trainer sets.
     """
-    if tuned:
-        tune_for(device)
     precision = choose_precision(precision, torch.device(device))
-    mixed, dtype = precision_of(precision)
-    accelerator = make_accelerator(device, mixed, config.trainer.gradient_accumulation_steps, compiled=compiled)
+    accumulation = config.trainer.gradient_accumulation_steps
+    session = Session(device, precision, accumulation, compiled=compiled, tuned=tuned)
+    accelerator = session.accelerator
     torch.manual_seed(config.seed)
-    model = build_model(config)
-    model = model.to(accelerator.device, dtype)
-    ema = EMA(model, config.trainer.ema_decay) if config.trainer.ema_decay else None
-    if config.trainer.gradient_checkpointing or config.trainer.gradient_checkpointing_offload:
-        recompute_activations(model, offload=config.trainer.gradient_checkpointing_offload)
+    model, ema = place_model(config, build_model(config), session)
     if compiled:
         compile_model(model, accelerator.device)
     side = config.data.resolution // config.encoder.downscale_factor
@@ -142,28 +136,18 @@ def make_subject(
     prompt_embeds = torch.randn(RECORDS, text_tokens, text_dim, generator=draws)
     if accelerator.device.type == "cuda":  # as the trainer does
         latents, prompt_embeds = latents.to(accelerator.device), prompt_embeds.to(accelerator.device)
-    objective: Objective = build(
-        config,
-        "objective",
-        scheduler=build(config, "scheduler"),
-        empty_prompt_embeds=prompt_embeds[0].to(accelerator.device, dtype),
-        prompt_dropout=config.trainer.prompt_dropout,
-    )
-
-    def loss(
-        model: nn.Module, latents: Tensor, prompt_embeds: Tensor, generator: torch.Generator
-    ) -> Mapping[str, Tensor]:
-        return objective(model, latents.to(dtype), prompt_embeds.to(dtype), generator)
+    empty = prompt_embeds[0].to(session.device, session.dtype)
+    loss = loss_in(session.dtype, build_objective(config, empty))
 
     def batches(positions: range) -> tuple[Tensor, Tensor]:
         chosen = torch.arange(positions.start, positions.stop, device=latents.device) % RECORDS
         return latents[chosen], prompt_embeds[chosen]
 
     channels, text_dim = config.model.in_channels, config.model.text_dim
-    flops = 3 * forward_flops(model, side, side, text_tokens, channels=channels, text_dim=text_dim)
+    flops = TRAINING_FLOPS * forward_flops(model, side, side, text_tokens, channels=channels, text_dim=text_dim)
     prepared_model, optimizer = accelerator.prepare(model, build_optimizer(config, model))
     return Subject(
-        accelerator,
+        session,
         prepared_model,
         optimizer,
         ema,
@@ -171,5 +155,4 @@ def make_subject(
         batches,
         flops,
         side**2 + text_tokens,
-        torch.float32 if precision == "float32" else torch.bfloat16,
     )

@@ -3,34 +3,28 @@
 import logging
 from collections.abc import Iterable
 from functools import partial
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from aaa.config.overrides import without_interpolations
-from aaa.data.buckets import bucket_sizes, nearest_bucket, square
-from aaa.data.build_cache import Fit, open_or_build
-from aaa.data.cache import LatentCache, earlier_cache
-from aaa.data.fingerprint import FileDigests, code_fingerprint, fingerprint, records_fingerprint
-from aaa.data.records import Record, Source
 from aaa.diffusion.sampling import Sampling
 from aaa.encoders.flux2 import Flux2Encoder
 from aaa.encoders.flux2_tiny import Flux2TinyVAE
-from aaa.encoders.protocols import VAE, HasWeights, NormalisesLatents, TextEncoder
+from aaa.encoders.protocols import VAE, HasWeights, TextEncoder
 from aaa.errors import UserError
 from aaa.models.factory import InitialisesItself, build_dit, require_init
 from aaa.models.parameters import fused_matrices, matrices
+from aaa.objectives.flow_matching import Objective
+from aaa.training.lr_schedules import Schedule
 from aaa.training.optimizers import KnowsFusedMatrices
 from aaa.training.parameter_groups import DECAYED, decay_only, regroup
 
 logger = logging.getLogger(__name__)
-
-STORAGE_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 
 
 def build(config: DictConfig, key: str, **arguments: Any) -> Any:
@@ -96,6 +90,29 @@ def model_numbers(config: DictConfig) -> dict[str, Any]:
     if config.model.get("block") is not None:
         numbers["block"] = build(config, "model.block", _partial_=True)
     return numbers
+
+
+def build_objective(config: DictConfig, empty_prompt_embeds: Tensor) -> Objective:
+    """What the configured model learns.
+
+    Args:
+        config: of a run.
+        empty_prompt_embeds: of the empty prompt, `L D`, which dropped prompts are replaced by; like the model's inputs.
+    """
+    objective: Objective = build(
+        config,
+        "objective",
+        scheduler=build(config, "scheduler"),
+        empty_prompt_embeds=empty_prompt_embeds,
+        prompt_dropout=config.trainer.prompt_dropout,
+    )
+    return objective
+
+
+def build_schedule(config: DictConfig, max_steps: int) -> Schedule:
+    """The factor on the learning rate at each step of a run of so many."""
+    schedule: Schedule = build(config, "lr_scheduler", max_steps=max_steps)
+    return schedule
 
 
 def build_optimizer(config: DictConfig, model: nn.Module) -> Optimizer:
@@ -206,144 +223,3 @@ def build_preview(vae: VAE, path: str) -> VAE:
     preview.statistics = vae.latent_statistics()
     preview.to(vae.device)
     return preview
-
-
-class Latents(NamedTuple):
-    """A latent cache with what it was made from.
-
-    Attributes:
-        cache: of latents and prompt_embeds.
-        vae: decodes its latents.
-        source: of the pictures and prompts.
-        fit: the size a picture is cut to, by its own.
-    """
-
-    cache: LatentCache
-    vae: VAE
-    source: Source
-    fit: Fit
-
-
-def open_latents(config: DictConfig, device: str, trained_on: str | None = None) -> Latents:
-    """Open the latent cache of the config's data and encoder, building it first where there is none.
-
-    Args:
-        config: of a run.
-        device: to encode on.
-        trained_on: fingerprint of the cache that the run was trained on so far. It is opened if it is still there and
-            differs in nothing but the version of aaa that made it, so that the run goes on with the same latents and
-            the same held-out records.
-
-    Raises:
-        UserError: naming at once everything that is missing.
-    """
-    data, encoder = config.data, config.encoder
-    _check_resolution(data.resolution, encoder.downscale_factor)
-    if encoder.storage_dtype not in STORAGE_DTYPES:
-        raise UserError(f"encoder.storage_dtype={encoder.storage_dtype}: must be one of {', '.join(STORAGE_DTYPES)}.")
-    vae, text_encoder = build_encoders(config)
-    weighty = [part for part in (vae, text_encoder) if isinstance(part, HasWeights)]
-    source = _build_source(config, missing_weights(weighty))
-    digests = FileDigests(Path(data.cache_dir) / "digests.jsonl")
-    source_arguments: dict[str, Any] = {
-        key: value
-        for key, value in _plain(data.source).items()
-        if key not in ("root", "path", "dataset_id")  # where it lies does not matter
-    }
-    encoder_arguments = {"vae": _plain(encoder.vae), "text_encoder": _plain(encoder.text_encoder)}
-    targets = [source_arguments["_target_"], *(part["_target_"] for part in encoder_arguments.values())]
-    recipe = {
-        "encoder": encoder_arguments,
-        "resolution": data.resolution,
-        "buckets": data.buckets and data.max_aspect_ratio,
-        "storage_dtype": encoder.storage_dtype,
-        "weights": [digests.digest(path) for part in weighty for path in part.weight_files],
-        "code": code_fingerprint([*targets, "aaa.data.build_cache.open_or_build"]),
-    }
-    origin = recipe | {
-        "source": source_arguments,
-        "horizontal_flip": data.horizontal_flip,
-        "skip_unreadable": data.skip_unreadable,
-        "records": records_fingerprint(source, digests),
-    }
-    key = fingerprint(origin)
-    path = Path(data.cache_dir) / f"{data.name}-{encoder.name}-{data.resolution}-{key[:16]}"
-    if trained_on not in (None, key) and (own := earlier_cache(Path(data.cache_dir), trained_on, origin)) is not None:
-        logger.info("Going on with the latents of an earlier version of aaa that the run was trained on: %s", own)
-        path, key = own, trained_on
-    identify = partial(_identity, digests=digests, shared=_shared_by_records(source, source_arguments, digests))
-
-    fit = square(data.resolution)
-    if data.buckets:
-        fit = nearest_bucket(bucket_sizes(data.resolution, encoder.downscale_factor, data.max_aspect_ratio))
-
-    def on_device() -> tuple[VAE, TextEncoder]:
-        logger.info("Encoding %d records into the latent cache %s", len(source), path)
-        for part in weighty:
-            part.to(device)
-        return vae, text_encoder
-
-    cache = open_or_build(
-        path,
-        source,
-        on_device,
-        fingerprint=key,
-        recipe=fingerprint(recipe),
-        identify=identify,
-        fit=fit,
-        horizontal_flip=data.horizontal_flip,
-        skip_unreadable=data.skip_unreadable,
-        storage_dtype=STORAGE_DTYPES[encoder.storage_dtype],
-        batch_size=encoder.batch_size,
-        origin=origin,
-    )
-    if isinstance(vae, HasWeights):
-        vae.to(device)
-    if isinstance(vae, NormalisesLatents) and cache.statistics is not None:
-        vae.statistics = cache.statistics
-    return Latents(cache, vae, source, fit)
-
-
-def _shared_by_records(source: Source, arguments: dict[str, Any], digests: FileDigests) -> str:
-    """What tells the pictures of one source from those of another, whatever their captions are."""
-    kept = {key: value for key, value in arguments.items() if not key.endswith("_column")}
-    files = [digests.digest(path) for path in getattr(source, "files", ())]
-    return fingerprint({"source": kept, "files": files})
-
-
-def _identity(record: Record, digests: FileDigests, shared: str) -> str:
-    # A picture with a file of its own is that file's content, whatever its name.
-    return f"{shared} {digests.same_digest(record.path) if record.path else record.key}"
-
-
-def _check_resolution(resolution: int, factor: int) -> None:
-    if resolution < factor or resolution % factor:
-        nearest = max(round(resolution / factor), 1) * factor
-        raise UserError(
-            f"data.resolution={resolution} is not divisible by encoder.downscale_factor={factor}; "
-            f"the nearest that is: {nearest}."
-        )
-
-
-def _build_source(config: DictConfig, missing_weights: list[str]) -> Source:
-    problems = []
-    source = None
-    try:
-        source = build(config, "data.source")
-    except UserError as error:
-        problems.append(str(error))
-    if missing_weights:
-        listed = "\n  ".join(missing_weights)
-        problems.append(
-            f"The weights of encoder={config.encoder.name} are missing (and no latents are cached):\n  {listed}\n"
-            "  Or train without them, on pixels: encoder=pixel data.resolution=64"
-        )
-    if source is None or problems:
-        raise UserError("\n".join(problems))
-    return source
-
-
-def _plain(config: DictConfig) -> dict[str, Any]:
-    container = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(container, dict)
-    return {str(key): value for key, value in container.items()}

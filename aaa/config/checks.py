@@ -13,7 +13,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from aaa.config.ranges import RANGES, require_ranges
+from aaa.config.ranges import require_ranges
 from aaa.config.resolvers import register_resolvers
 from aaa.config.schema import (
     SCHEMAS,
@@ -69,51 +69,14 @@ def check_config(config: DictConfig) -> None:
         _refuse_unread(config, "", OmegaConf.get_type(config))
     else:  # a resumed run's, which was read from a file and carries no types
         _check_types(config)
-    trainer, sampling, checkpoint = config.trainer, config.sampling, config.checkpoint
-    if isinstance(trainer.batch_size, str) and trainer.batch_size != "auto":
-        raise UserError(f"trainer.batch_size={trainer.batch_size}: must be a whole number, or auto: as many as fit.")
-    for key, value, least in (
-        ("seed", config.seed, 0),
-        ("trainer.max_steps", trainer.max_steps, 1),
-        ("trainer.batch_size", 1 if trainer.batch_size == "auto" else trainer.batch_size, 1),
-        ("trainer.gradient_accumulation_steps", trainer.gradient_accumulation_steps, 1),
-        ("trainer.log_every_steps", trainer.log_every_steps, 1),
-        ("trainer.validate_every_steps", trainer.validate_every_steps, 0),
-        ("trainer.sample_every_steps", trainer.sample_every_steps, 0),
-        ("trainer.save_every_steps", trainer.save_every_steps, 0),
-        ("trainer.evaluate_every_steps", trainer.evaluate_every_steps, 0),
-        ("trainer.max_grad_norm", trainer.max_grad_norm, 0),
-        ("trainer.max_skipped_steps", trainer.max_skipped_steps, 0),
-        ("checkpoint.keep_last", 1 if checkpoint.keep_last is None else checkpoint.keep_last, 1),
-        ("checkpoint.keep_best", checkpoint.keep_best, 0),
-        ("checkpoint.keep_every_steps", checkpoint.keep_every_steps, 0),
-        ("validation.num_records", config.validation.num_records, 1),
-        ("validation.timesteps_per_record", config.validation.timesteps_per_record, 1),
-        ("sweep.prune_after_steps", config.sweep.prune_after_steps or 0, 0),
-        ("sweep.prune_min_runs", config.sweep.prune_min_runs, 1),
-        ("encoder.batch_size", config.encoder.batch_size, 1),
-        ("encoder.downscale_factor", config.encoder.downscale_factor, 1),
-        ("encoder.max_prompt_tokens", config.encoder.max_prompt_tokens, 1),
-        ("data.resolution", config.data.resolution, 1),
-        ("data.max_aspect_ratio", config.data.max_aspect_ratio, 1),
-    ):
-        if not least <= value < 2**62:
-            raise UserError(f"{key}={value}: must be at least {least}" + (" and below 2^62." if value > 0 else "."))
-    require_ranges("sampling.", steps=sampling.steps, seed=sampling.seed, num_images=sampling.num_images)
-    if not 0 <= sampling.guidance <= RANGES["guidance"][1]:
-        raise UserError(
-            f"sampling.guidance={sampling.guidance}: must be at least 0 and at most {RANGES['guidance'][1]}."
-        )
-    for key, share in (("trainer.ema_decay", trainer.ema_decay), ("trainer.prompt_dropout", trainer.prompt_dropout)):
-        if not 0 <= share < 1:
-            raise UserError(f"{key}={share}: must be at least 0 and less than 1.")
-    for key, value in config.budget.items():
-        if value is not None and not 0 < value < float("inf"):
-            raise UserError(f"budget.{key}={value}: must be above 0 and finite.")
+    batch_size = config.trainer.batch_size
+    if isinstance(batch_size, str) and batch_size != "auto":
+        raise UserError(f"trainer.batch_size={batch_size}: must be a whole number, or auto: as many as fit.")
+    require_ranges(TrainConfig, config)
+    for key, schema in _schemas_of(config).items():
+        require_ranges(schema, config[key], f"{key}.")
     if config.budget.flops is not None and config.budget.seconds is not None:
         raise UserError("budget.flops and budget.seconds both set trainer.max_steps: only one of them can.")
-    if trainer.on_nonfinite not in ("stop", "skip"):
-        raise UserError(f"trainer.on_nonfinite={trainer.on_nonfinite}: must be stop or skip.")
     _check_name(config.name)
     _check_wandb_mode(config.logger)
     if not config.data.cache_dir:
@@ -150,13 +113,17 @@ def _refuse_unread(node: DictConfig, prefix: str, schema: Any) -> None:
             _refuse_unread(node[key], f"{prefix}{key}.", inner)
 
 
-def _check_types(config: DictConfig) -> None:
-    """Check what was read from a file, and give it the defaults of keys that there were not when it was written."""
+def _schemas_of(config: DictConfig) -> dict[str, type]:
+    """The schemas of a run's groups that have one."""
     located = {"root": ImageFolderConfig, "path": LocatedConfig}
     schemas = {f.name: f.type for f in fields(TrainConfig) if isinstance(f.type, type) and is_dataclass(f.type)}
+    return schemas | {"data": next((schema for key, schema in located.items() if key in config.data), DataConfig)}
+
+
+def _check_types(config: DictConfig) -> None:
+    """Check what was read from a file, and give it the defaults of keys that there were not when it was written."""
     upgrade(config)
-    schemas["data"] = next((schema for key, schema in located.items() if key in config.data), DataConfig)
-    for key, schema in schemas.items():
+    for key, schema in _schemas_of(config).items():
         try:
             whole = OmegaConf.merge(OmegaConf.structured(schema), config.get(key) or {})
         except OmegaConfBaseException as error:

@@ -9,6 +9,7 @@ from pathlib import Path
 from omegaconf import MISSING
 
 from aaa.config.checks import CONF, group_options
+from aaa.config.ranges import ranges_of
 from aaa.config.schema import ImageFolderConfig, LocatedConfig, TrainConfig
 
 # The run's own keys, then those of its parts, some of which have more where data is of a kind.
@@ -57,11 +58,13 @@ def _section(name: str, schema: type) -> Iterator[str]:
     own = [f for f in fields(schema) if f.name not in inherited and not is_dataclass(f.type)]
     yield f"## {f'`{name}`' if name else 'The run itself'}\n"
     yield (schema.__doc__ or "").splitlines()[0] + "\n"
-    yield "| key | type | default | |"
-    yield "| --- | --- | --- | --- |"
+    yield "| key | type | default | must be | |"
+    yield "| --- | --- | --- | --- | --- |"
     prefix = f"{name.partition(' ')[0]}." if name else ""
+    ranges = ranges_of(schema)
     for f in own:
-        yield f"| `{prefix}{f.name}` | {_type(f)} | {_default(f)} | {said.get(f.name, '')} |"
+        allowed = ranges.get(f.name, "")
+        yield f"| `{prefix}{f.name}` | {_type(f)} | {_default(f)} | {allowed} | {said.get(f.name, '')} |"
     yield ""
 
 

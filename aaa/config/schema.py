@@ -1,6 +1,7 @@
 """The typed schema of the config groups: which keys there are, of which type, and what each is for.
 
-Only omegaconf is imported here, so that a mistyped override is answered at once. docs/config.md is made from it.
+Only omegaconf is imported here, so that a mistyped override is answered at once. docs/config.md is made from it, and
+the ranges that fields have are checked before anything is built.
 """
 
 from dataclasses import dataclass, field
@@ -8,6 +9,13 @@ from typing import Any
 
 from omegaconf import MISSING
 
+from aaa.config.ranges import MAX_SEED, count, number, one_of, share
+
+MAX_STEPS = 10_000  # of a sampler
+MAX_GUIDANCE = 1000  # float32 overflows long after pictures are nothing but black
+MAX_IMAGES = 100_000
+MAX_SIDE = 16_384  # pixels
+MAX_HEADS = 65_536
 HOLDS = "holds"  # of a text's metadata: `path`, or `prose` such as a prompt, in which every character is only itself
 
 
@@ -40,11 +48,11 @@ class ModelConfig:
     """
 
     name: str = MISSING
-    dim: int = MISSING
-    depth: int = MISSING
-    heads: int = MISSING
-    mlp_ratio: float = 3.0
-    position_grid: int = 16
+    dim: int = count(least=1)
+    depth: int = count(least=1)
+    heads: int = count(least=1)
+    mlp_ratio: float = number(3.0, above=0)
+    position_grid: int = count(16, least=1)
     init: str = "scaled"
     in_channels: int = MISSING
     text_dim: int = MISSING
@@ -71,11 +79,11 @@ class DataConfig:
     """
 
     name: str = MISSING
-    resolution: int = MISSING
-    validation_fraction: float = 0.05
+    resolution: int = count(least=1)
+    validation_fraction: float = share(0.05)
     horizontal_flip: bool = False
     buckets: bool = False
-    max_aspect_ratio: float = 2.0
+    max_aspect_ratio: float = number(2.0, least=1)
     skip_unreadable: bool = False
     cache_dir: str = path_key(".cache/aaa")
     license: str | None = prose_key(None)
@@ -134,12 +142,12 @@ class EncoderConfig:
     """
 
     name: str = MISSING
-    downscale_factor: int = MISSING
-    latent_channels: int = MISSING
-    prompt_dim: int = MISSING
-    max_prompt_tokens: int = MISSING
-    storage_dtype: str = MISSING
-    batch_size: int = MISSING
+    downscale_factor: int = count(least=1)
+    latent_channels: int = count(least=1)
+    prompt_dim: int = count(least=1)
+    max_prompt_tokens: int = count(least=1)
+    storage_dtype: str = one_of("float16", "bfloat16", "float32")
+    batch_size: int = count(least=1)
     vae: Any = MISSING
     text_encoder: Any = MISSING
 
@@ -171,25 +179,25 @@ class TrainerConfig:
         deterministic: refuse operations whose result is not the same every time.
     """
 
-    max_steps: int = MISSING
-    batch_size: int | str = MISSING
-    gradient_accumulation_steps: int = 1
+    max_steps: int = count(least=1)
+    batch_size: int | str = count(least=1)
+    gradient_accumulation_steps: int = count(1, least=1)
     precision: str = "float32"
     compile: bool = False
     gradient_checkpointing: bool = False
     gradient_checkpointing_offload: bool = False
     trim_prompts: bool = True
     device: str = "auto"
-    max_grad_norm: float = 1.0
-    ema_decay: float = 0.999
-    prompt_dropout: float = 0.1
-    log_every_steps: int = 10
-    validate_every_steps: int = MISSING
-    sample_every_steps: int = MISSING
-    save_every_steps: int = MISSING
-    evaluate_every_steps: int = 0
-    on_nonfinite: str = "stop"
-    max_skipped_steps: int = 20
+    max_grad_norm: float = number(1.0, least=0)
+    ema_decay: float = share(0.999)
+    prompt_dropout: float = share(0.1)
+    log_every_steps: int = count(10, least=1)
+    validate_every_steps: int = count()
+    sample_every_steps: int = count()
+    save_every_steps: int = count()
+    evaluate_every_steps: int = count(0)
+    on_nonfinite: str = one_of("stop", "skip", default="stop")
+    max_skipped_steps: int = count(20)
     deterministic: bool = False
 
 
@@ -206,11 +214,11 @@ class CheckpointConfig:
         in_background: write while training goes on; null: where a GPU trains, as a CPU has no time to spare.
     """
 
-    keep_last: int | None = 3
-    keep_best: int = 1
+    keep_last: int | None = count(3, least=1)
+    keep_best: int = count(1)
     metric: str = "val/loss"
     higher_is_better: bool = False
-    keep_every_steps: int = 0
+    keep_every_steps: int = count(0)
     in_background: bool | None = None
 
 
@@ -226,10 +234,10 @@ class SamplingConfig:
         preview: folder of TAEF2, to decode the latents of FLUX.2's VAE cheaply.
     """
 
-    steps: int = 30
-    guidance: float = 2.0
-    num_images: int = 16
-    seed: int = 0
+    steps: int = number(30, least=1, most=MAX_STEPS)
+    guidance: float = number(2.0, least=0, most=MAX_GUIDANCE)
+    num_images: int = number(16, least=1, most=MAX_IMAGES)
+    seed: int = number(0, least=0, most=MAX_SEED)
     preview: str | None = path_key(None)
 
 
@@ -242,8 +250,8 @@ class ValidationConfig:
         timesteps_per_record: noise levels that each is judged at.
     """
 
-    num_records: int = 64
-    timesteps_per_record: int = 5
+    num_records: int = count(64, least=1)
+    timesteps_per_record: int = count(5, least=1)
 
 
 @dataclass
@@ -256,9 +264,9 @@ class BudgetConfig:
         seconds: of training, by steps timed before it starts; sets `trainer.max_steps`.
     """
 
-    parameters: float | None = None
-    flops: float | None = None
-    seconds: float | None = None
+    parameters: float | None = number(None, above=0, below=float("inf"))
+    flops: float | None = number(None, above=0, below=float("inf"))
+    seconds: float | None = number(None, above=0, below=float("inf"))
 
 
 @dataclass
@@ -273,8 +281,8 @@ class SweepConfig:
     """
 
     resume: bool = False
-    prune_after_steps: int | None = None
-    prune_min_runs: int = 4
+    prune_after_steps: int | None = count(None)
+    prune_min_runs: int = count(4, least=1)
     show_plan: bool = True
 
 
@@ -302,7 +310,7 @@ class TrainConfig:
     """
 
     name: str = MISSING
-    seed: int = 0
+    seed: int = count(0)
     resume: str | None = path_key(None)
     repeat: str | None = path_key(None)
     init_from: str | None = path_key(None)
@@ -341,17 +349,17 @@ class SampleConfig:
     model: str = path_key()
     prompt: str = prose_key()
     negative_prompt: str = prose_key("")
-    steps: int | None = None
-    guidance: float | None = None
-    seed: int = 0
-    num_images: int = 4
-    height: int | None = None
-    width: int | None = None
+    steps: int | None = number(None, least=1, most=MAX_STEPS)
+    guidance: float | None = number(None, least=-MAX_GUIDANCE, most=MAX_GUIDANCE)
+    seed: int = number(0, least=0, most=MAX_SEED)
+    num_images: int = number(4, least=1, most=MAX_IMAGES)
+    height: int | None = number(None, least=1, most=MAX_SIDE)
+    width: int | None = number(None, least=1, most=MAX_SIDE)
     input_image: str | None = path_key(None)
-    denoising_strength: float = 1.0
+    denoising_strength: float = number(1.0, above=0, most=1)
     preview: str | None = path_key(None)
-    weights: str = "ema"
-    heads: int | None = None
+    weights: str = one_of("ema", "raw", default="ema")
+    heads: int | None = number(None, least=1, most=MAX_HEADS)
     device: str = "auto"
     trust_config: bool = False
     out: str = path_key()
@@ -362,9 +370,9 @@ class WebConfig:
     """Everything the web page can be told."""
 
     model: str = path_key()
-    port: int = 7860
+    port: int = number(7860, least=0, most=65_535)
     preview: str | None = path_key(None)
-    heads: int | None = None
+    heads: int | None = number(None, least=1, most=MAX_HEADS)
     device: str = "auto"
     trust_config: bool = False
 
@@ -375,10 +383,10 @@ class EvaluateConfig:
 
     saved_model: str = path_key()
     evaluation: Any = MISSING
-    weights: str = "ema"
-    seed: int | None = None
-    steps: int | None = None
-    guidance: float | None = None
+    weights: str = one_of("ema", "raw", default="ema")
+    seed: int | None = number(None, least=0, most=MAX_SEED)
+    steps: int | None = number(None, least=1, most=MAX_STEPS)
+    guidance: float | None = number(None, least=-MAX_GUIDANCE, most=MAX_GUIDANCE)
     device: str = "auto"
     trust_config: bool = False
     out: str | None = path_key(None)

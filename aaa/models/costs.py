@@ -6,6 +6,8 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import nn
 
+TRAINING_FLOPS = 3  # of a forward pass: itself, and the backward pass, which costs twice as much
+
 
 @runtime_checkable
 class SaysFlops(Protocol):

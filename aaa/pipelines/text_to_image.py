@@ -13,6 +13,7 @@ from PIL import Image
 from aaa.config.build import build_encoders, build_model, build_preview, build_sampling, missing_weights, pick_device
 from aaa.config.overrides import without_interpolations
 from aaa.config.ranges import require_ranges
+from aaa.config.schema import SampleConfig
 from aaa.config.upgrade import upgrade
 from aaa.data.pictures import as_rgb, crop_and_resize, read_picture, to_pictures, to_tensor
 from aaa.diffusion.samplers import Step, initial_noise
@@ -168,9 +169,9 @@ class TextToImage:
         guidance = self.config.sampling.guidance if guidance is None else guidance
         height = self.resolution if height is None else height
         width = self.resolution if width is None else width
-        require_ranges(steps=steps, guidance=guidance, seed=seed, num_images=num_images, height=height, width=width)
-        if not 0 < denoising_strength <= 1:
-            raise UserError(f"denoising_strength={denoising_strength}: must be above 0 and at most 1.")
+        numbers = {"steps": steps, "guidance": guidance, "seed": seed, "num_images": num_images}
+        sides = {"height": height, "width": width, "denoising_strength": denoising_strength}
+        require_ranges(SampleConfig, numbers | sides)
         if denoising_strength < 1 and input_image is None:
             raise UserError("denoising_strength below 1 needs a picture to start from: input_image=PATH.")
         height, width = self._rounded_up("height", height), self._rounded_up("width", width)

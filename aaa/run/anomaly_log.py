@@ -18,6 +18,7 @@ from aaa.tracking.files import append_line
 from aaa.tracking.tracker import ODD_STEPS
 from aaa.training.anomalies import Anomaly
 from aaa.training.progress import Progress
+from aaa.training.settings import LoopSettings
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ class AnomalyLog:
         loader: the data order, and the records.
         objective: drew what was random.
         model: its parameters are measured.
-        batch_size, micro_batches: of the run.
+        settings: of the training loop.
         progress: of the run, which says where in the data order a step was.
         device: that drew them.
     """
@@ -45,8 +46,7 @@ class AnomalyLog:
     loader: LatentLoader
     objective: Objective
     model: nn.Module
-    batch_size: int
-    micro_batches: int
+    settings: LoopSettings
     progress: Progress
     device: torch.device
 
@@ -80,15 +80,15 @@ class AnomalyLog:
     def samples_of(self, step: Anomaly) -> list[dict[str, Any]]:
         """Record, prompt, timestep and loss of each sample of a step, highest loss first."""
         samples = []
-        first = self.progress.samples - (self.progress.step - step.step + 1) * self.batch_size
+        first = self.progress.samples - (self.progress.step - step.step + 1) * self.settings.batch_size
         for rank, losses in enumerate(step.sample_losses):
-            for micro in range(self.micro_batches):
+            for micro in range(self.settings.gradient_accumulation_steps):
                 part = micro_batch(
                     0,
                     micro,
                     rank,
-                    batch_size=self.batch_size,
-                    micro_batches=self.micro_batches,
+                    batch_size=self.settings.batch_size,
+                    micro_batches=self.settings.gradient_accumulation_steps,
                     processes=len(step.sample_losses),
                 )
                 share, positions = len(part), range(first + part.start, first + part.stop)

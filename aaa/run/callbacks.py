@@ -4,71 +4,47 @@ import logging
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
-from aaa.data.records import Split
+from aaa.config.build import build_preview, build_sampling
 from aaa.evaluation.grid import make_grid
 from aaa.evaluation.painter import Painter
 from aaa.evaluation.protocol import Evaluation, NotApplicable
 from aaa.evaluation.studio import Studio
-from aaa.evaluation.validation import ValidationTable, loss_by_sigma, row_losses, summarise
-from aaa.run.earlier_sweep import PRUNED
+from aaa.evaluation.validation import loss_by_sigma, row_losses, summarise
+from aaa.run.earlier_sweep import PRUNED, is_of_sweep
 from aaa.run.pruning import why_hopeless
+from aaa.run.run import Run
 from aaa.tracking.files import cannot_write
 from aaa.tracking.tracker import Tracker
 from aaa.tracking.validation_rows import ValidationRows, write_rows
-from aaa.training.signals import StopSignals
+from aaa.training.callbacks import Callback
 
 logger = logging.getLogger(__name__)
 
 
 class RunCallbacks:
-    """RunCallbacks at the models of a run: the average, if there is one, and the raw weights.
+    """Validation, sample grids and evaluation of a run's models: the average, if there is one, and the raw weights.
 
     Whatever takes long may be left when a signal comes, and is done again by the run that goes on; numbers and pictures
     are only given away once they are complete.
 
     Args:
-        models: by the suffix that their metrics have.
-        accelerator: for the precision that the models run in.
-        table: what to validate on, or None.
+        run: says what, how often and on what.
+        tracker: takes what is seen.
         painter: draws.
         evaluation: judges pictures.
-        train_records, held_out: to draw.
-        num_images: of a sample grid.
-        folder: of the run.
-        tracker: takes what is seen.
-        signals: that may end a look.
-        dtype: of the models' inputs.
-        prune_after_steps, prune_min_runs: when the run of a sweep may be given up, see `why_hopeless`; None: never.
+
+    Attributes:
+        last_validation_loss: of this process, None if it has not validated.
     """
 
-    def __init__(
-        self,
-        models: dict[str, nn.Module],
-        accelerator: Accelerator,
-        table: ValidationTable | None,
-        painter: Painter,
-        evaluation: Evaluation,
-        train_records: Tensor,
-        held_out: Tensor,
-        *,
-        num_images: int,
-        folder: Path,
-        tracker: Tracker,
-        signals: StopSignals,
-        dtype: torch.dtype,
-        prune_after_steps: int | None,
-        prune_min_runs: int,
-    ) -> None:
-        self.models, self.accelerator, self.dtype = models, accelerator, dtype
-        self.table, self.painter, self.evaluation = table, painter, evaluation
-        self.records: dict[Split, Tensor] = {"train": train_records, "validation": held_out}
-        self.num_images, self.folder = num_images, folder
-        self.tracker, self.signals = tracker, signals
-        self.prune_after_steps, self.prune_min_runs = prune_after_steps, prune_min_runs
+    def __init__(self, run: Run, tracker: Tracker, painter: Painter, evaluation: Evaluation) -> None:
+        self.run, self.tracker, self.painter, self.evaluation = run, tracker, painter, evaluation
+        self.models, self.table, self.records = run.learner.judged, run.data.table, run.data.records
+        self.session, self.folder = run.session, run.origin.folder.path
+        self.signals = run.session.signals
         self.last_validation_loss: float | None = None
 
     def validate(self, step: int) -> None:
@@ -78,9 +54,13 @@ class RunCallbacks:
         losses: dict[str, Tensor] = {}
         with self.signals.interruptible():
             for suffix, model in self.models.items():
-                with self.accelerator.autocast():
+                with self.session.accelerator.autocast():
                     losses[suffix] = row_losses(
-                        model.eval(), self.painter.sampling.prediction, self.table, self.accelerator.device, self.dtype
+                        model.eval(),
+                        self.painter.sampling.prediction,
+                        self.table,
+                        self.session.device,
+                        self.session.dtype,
                     )
         metrics = {
             name + suffix: value
@@ -102,8 +82,9 @@ class RunCallbacks:
         self.tracker.log(step, metrics)
         for_model = next(iter(losses.values()))
         self.tracker.log_histogram(step, "val/loss_by_sigma", *loss_by_sigma(self.table.sigmas, for_model))
-        if self.prune_after_steps is not None:
-            reason = why_hopeless(self.folder, step, after_steps=self.prune_after_steps, min_runs=self.prune_min_runs)
+        sweep = self.run.config.sweep
+        if is_of_sweep() and sweep.prune_after_steps is not None:
+            reason = why_hopeless(self.folder, step, after_steps=sweep.prune_after_steps, min_runs=sweep.prune_min_runs)
             if reason is not None:
                 logger.info("%s", reason)
                 self.tracker.log(step, {PRUNED: 1.0})
@@ -111,8 +92,9 @@ class RunCallbacks:
 
     def sample(self, step: int) -> None:
         """Draw and save a grid of pictures with each model."""
-        held_out = self.records["validation"][: self.num_images // 2]
-        records = torch.cat([self.records["train"][: self.num_images - len(held_out)], held_out])
+        count = self.run.config.sampling.num_images
+        held_out = self.records["validation"][: count // 2]
+        records = torch.cat([self.records["train"][: count - len(held_out)], held_out])
         for suffix, model in self.models.items():
             with self.signals.interruptible():
                 drawn = self.painter.draw(model.eval(), records)
@@ -144,3 +126,36 @@ class RunCallbacks:
         except OSError as error:
             aside.unlink(missing_ok=True)
             raise cannot_write(path, error) from None
+
+
+def make_painter(run: Run) -> Painter:
+    """What draws a run's pictures, as its config wants them."""
+    config, session = run.config, run.session
+    preview = config.sampling.preview
+    return Painter(
+        run.data.cache,
+        run.data.vae if preview is None else build_preview(run.data.vae, preview),
+        build_sampling(config),
+        seed=config.sampling.seed,
+        autocast=session.accelerator.autocast,
+        device=session.device,
+        dtype=session.dtype,
+    )
+
+
+def callbacks_of(run: Run, looks: RunCallbacks | None) -> list[Callback]:
+    """What happens every so often; processes other than the first have none of it, and only wait for it."""
+    trainer = run.config.trainer
+    every = {
+        "validate": trainer.validate_every_steps,
+        "sample": trainer.sample_every_steps,
+        "evaluate": trainer.evaluate_every_steps or run.length.max_steps,
+    }
+    if looks is None:
+        return [Callback(name, steps, _wait) for name, steps in every.items()]
+    does = {"validate": looks.validate, "sample": looks.sample, "evaluate": looks.evaluate}
+    return [Callback(name, steps, does[name]) for name, steps in every.items()]
+
+
+def _wait(_step: int) -> None:
+    """The next step of other processes waits for the first one."""

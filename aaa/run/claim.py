@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from filelock import FileLock, Timeout
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from aaa.errors import UserError
@@ -19,6 +20,7 @@ from aaa.run.earlier_run import OVERRIDES, own_overrides
 from aaa.run.earlier_sweep import MULTIRUN
 from aaa.run.search import BASIC, jobs_of
 from aaa.tracking.printed import train_command
+from aaa.tracking.variables import is_helper
 from aaa.tracking.wandb_identity import WANDB_ID
 
 if TYPE_CHECKING:
@@ -58,6 +60,18 @@ def claim(folder: Path, resume: str | None, overrides: Sequence[str]) -> None:
     except UserError:
         release(folder)
         raise
+
+
+def require_own_folder(config: "DictConfig") -> None:
+    """Refuse a folder that Hydra does not know of.
+
+    Raises:
+        UserError: with the key that sets it.
+    """
+    if Path(config.output_dir).absolute() != Path(HydraConfig.get().runtime.output_dir) and not is_helper():
+        raise UserError(
+            f"output_dir={config.output_dir}: the folder of a run is set by hydra.run.dir={config.output_dir}"
+        )
 
 
 def release(folder: Path) -> None:

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from omegaconf import DictConfig
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
 
 from aaa.config.overrides import value_of
 from aaa.config.trust import read_yaml_config
@@ -38,6 +40,17 @@ def earlier_sweep(arguments: list[str]) -> Path | None:
         return folder if _recorded(folder / MULTIRUN) == wanted else None
     found = sorted(Path("outputs").glob(f"**/{MULTIRUN}"), key=lambda path: path.stat().st_mtime, reverse=True)
     return next((path.parent.absolute() for path in found if _recorded(path) == wanted), None)
+
+
+def is_of_sweep() -> bool:
+    """Whether this process runs a job of a sweep."""
+    return HydraConfig.initialized() and HydraConfig.get().mode is RunMode.MULTIRUN
+
+
+def finished_job(folder: Path, config: DictConfig) -> FinishedRun | None:
+    """What came out of a job of a sweep that is gone on with, or None if it is still to be done."""
+    wanted = is_of_sweep() and OmegaConf.select(config, "sweep.resume")
+    return finished_run(folder, config) if wanted else None
 
 
 def finished_run(folder: Path, config: DictConfig) -> FinishedRun | None:

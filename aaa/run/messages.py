@@ -1,18 +1,19 @@
 """What a run says of itself when it starts and when it ends."""
 
 import logging
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from aaa.config.checks import CONF
 from aaa.config.choices import brought_along, describe
 from aaa.config.trust import foreign_targets, read_yaml_config
+from aaa.models.costs import TRAINING_FLOPS
 from aaa.models.saved import RUN_CONFIG, foreign_to_sampling
 from aaa.run.earlier_run import COMPOSED
+from aaa.run.run import Run
 from aaa.tracking.printed import compare_command, sample_command, train_command
 
 logger = logging.getLogger(__name__)
@@ -20,44 +21,26 @@ logger = logging.getLogger(__name__)
 TRUST = ["trust_config=true"]
 
 
-def announce(
-    folder: Path,
-    name: str,
-    parameters: int,
-    flops: float,
-    train: int,
-    held_out: int,
-    device: torch.device,
-    *,
-    choices: Mapping[str, Any],
-    overrides: Sequence[str],
-) -> None:
-    """Model, data, device and folder.
-
-    Args:
-        folder: of the run, as it is shown.
-        name: of the model's config.
-        parameters: of the model.
-        flops: of its forward pass, for one picture.
-        train, held_out: records of either kind.
-        device: that trains.
-        choices: of all config groups.
-        overrides: of the command.
-    """
+def announce(run: Run) -> None:
+    """Model, data, device and folder."""
+    train, held_out = len(run.data.train_records), len(run.data.held_out)
     logger.info(
         "%s: %s parameters, %.2f GFLOP forward a picture; %d records to train on, %d held out; on %s",
-        name,
-        f"{parameters:,}",
-        flops / 1e9,
+        run.config.model.name,
+        f"{run.parameters:,}",
+        run.length.flops_per_sample / TRAINING_FLOPS / 1e9,
         train,
         held_out,
-        describe_device(device),
+        describe_device(run.session.device),
     )
-    if brought := brought_along(choices, overrides):
+    composed = HydraConfig.get()
+    if brought := brought_along(composed.runtime.choices, composed.overrides.task):
         logger.info("Chosen along with it: %s. Each can be overridden.", describe(brought))
     if not held_out:
         logger.info("No records are held out (data.validation_fraction=0): no validation loss.")
-    logger.info("Run folder: %s", folder)
+    logger.info("Run folder: %s", run.origin.folder.shown)
+    if run.config.data.attribution:
+        logger.info("%s", run.config.data.attribution)
 
 
 def say_what_next(folder: Path, prompt: str, *, steps: int, stopped: bool, longer: str | None = None) -> None:

@@ -1,66 +1,35 @@
-"""Taking up a run where it stopped: the newest whole checkpoint, and everything that is in it."""
+"""Taking up a run where it stopped: everything that is in its checkpoint."""
 
 import logging
-from pathlib import Path
+from functools import partial
 
 import torch
-from accelerate import Accelerator
-from torch import nn
-from torch.optim import Optimizer
+from omegaconf import DictConfig
 
-from aaa.data.cache import LatentCache
+from aaa.config.build import build_schedule
+from aaa.config.data import TrainingData
 from aaa.errors import UserError
-from aaa.run.checkpoint_folders import AVERAGE, MODEL, newest_whole
+from aaa.run.checkpoint_folders import AVERAGE, MODEL
 from aaa.run.export import exported_step
-from aaa.run.folder import RunFolder
-from aaa.run.going_on import Before
-from aaa.run.processes import of_first_process
+from aaa.run.going_on import Before, warn_of_schedule
+from aaa.run.learner import Learner
+from aaa.run.length import RunLength
+from aaa.run.origin import Origin
 from aaa.training.checkpoint import load_optimizer, load_weights
-from aaa.training.ema import EMA
 from aaa.training.progress import Progress, Window
 
 logger = logging.getLogger(__name__)
 
 
-def checkpoint_to_go_on_from(folder: RunFolder, resume: str | None, accelerator: Accelerator) -> Path | None:
-    """The newest whole checkpoint of a run that is resumed, if it has any; the same for all processes.
+def resume(config: DictConfig, origin: Origin, learner: Learner, data: TrainingData, length: RunLength) -> Progress:
+    """Take up the checkpoint that a run goes on from.
 
     Args:
-        folder: of the run.
-        resume: the run folder, `auto`, or None.
-        accelerator: tells the first process, which looks, from the others.
-    """
-    found = newest_whole(folder.path) if resume is not None and accelerator.is_main_process else None
-    found = of_first_process(found, accelerator)
-    if found is None and resume not in (None, "auto"):
-        logger.info("There is no checkpoint in %s yet: starting at step 0.", folder.shown)
-    return found
-
-
-def restore(
-    before: Before,
-    model: nn.Module,
-    ema: EMA | None,
-    optimizer: Optimizer,
-    cache: LatentCache,
-    folder: RunFolder,
-    *,
-    max_steps: int,
-    batch_size: int,
-    finished_is_fine: bool,
-    device: torch.device,
-) -> Progress:
-    """Take up a checkpoint.
-
-    Args:
-        before: the checkpoint, and what the run was up to it.
-        model, ema, optimizer: take their states.
-        cache: what is trained on; must be what the run was trained on.
-        folder: of the run.
-        max_steps: that the run is to take in all.
-        batch_size: of the steps to come.
-        finished_is_fine: whether a run that has taken them and exported its model may be taken up.
-        device: of the model.
+        config: of the run; `resume=auto` takes up one that has taken all its steps and exported its model.
+        origin: without a checkpoint there is nothing to take up.
+        learner: takes its state.
+        data: what is trained on; must be what the run was trained on.
+        length: of the run.
 
     Returns:
         How far the run is.
@@ -68,34 +37,46 @@ def restore(
     Raises:
         UserError: if the checkpoint is not one of this run as it is configured, or nothing is left to do.
     """
+    before, folder = origin.before, origin.folder
+    if before is None:
+        return Progress()
     checkpoint, state = before.checkpoint, before.state
-    if state.cache_fingerprint != cache.fingerprint:
+    if state.cache_fingerprint != data.cache.fingerprint:
         raise UserError(
-            f"{checkpoint}: the run was trained on other latents than {cache.path} holds. Were the pictures, prompts, "
-            "data or encoder changed since? Set them back, or train a new run."
+            f"{checkpoint}: the run was trained on other latents than {data.cache.path} holds. Were the pictures, "
+            "prompts, data or encoder changed since? Set them back, or train a new run."
         )
-    finished = state.step >= max_steps and not state.unlooked and exported_step(folder.path) == state.step
-    if before.run != folder.path and state.step >= max_steps:
+    finished = state.step >= length.max_steps and not state.unlooked and exported_step(folder.path) == state.step
+    over = before.run != folder.path and state.step >= length.max_steps
+    if over or (finished and config.resume != "auto"):
         raise UserError(
-            f"repeat={checkpoint}: has already taken {state.step} of trainer.max_steps={max_steps} steps. "
-            f"To go on: trainer.max_steps={2 * state.step}"
+            f"{f'repeat={checkpoint}:' if over else folder.shown} has already taken {state.step} of "
+            f"trainer.max_steps={length.max_steps} steps. To go on: trainer.max_steps={2 * state.step}"
         )
-    if finished and not finished_is_fine:
-        raise UserError(
-            f"{folder.shown} has already taken {state.step} of trainer.max_steps={max_steps} steps. "
-            f"To go on: trainer.max_steps={2 * state.step}"
-        )
-    load_weights(checkpoint / MODEL, model)
-    load_optimizer(checkpoint, optimizer)
-    if ema is not None:
-        if not (checkpoint / AVERAGE).is_file():
-            raise UserError(f"{checkpoint} has no {AVERAGE}, but trainer.ema_decay is not 0.")
-        load_weights(checkpoint / AVERAGE, ema.module)
-        ema.n_averaged.fill_(state.ema_updates)
+    _load(before, learner)
     if finished:
         logger.info("%s is finished: there is nothing left to do.", folder.shown)
     else:
         logger.info("Going on from step %d (%s)", state.step, checkpoint)
+    learning_rate = learner.optimizer.param_groups[0]["lr"]
+    warn_of_schedule(before, partial(build_schedule, config), length.max_steps, learning_rate)
+    return _progress(before, length.batch_size, next(learner.model.parameters()).device)
+
+
+def _load(before: Before, learner: Learner) -> None:
+    checkpoint, ema = before.checkpoint, learner.ema
+    load_weights(checkpoint / MODEL, learner.model)
+    load_optimizer(checkpoint, learner.optimizer)
+    if ema is not None:
+        if not (checkpoint / AVERAGE).is_file():
+            raise UserError(f"{checkpoint} has no {AVERAGE}, but trainer.ema_decay is not 0.")
+        load_weights(checkpoint / AVERAGE, ema.module)
+        ema.n_averaged.fill_(before.state.ema_updates)
+
+
+def _progress(before: Before, batch_size: int, device: torch.device) -> Progress:
+    """How far the run is, with what was measured since its last row of metrics."""
+    state = before.state
     progress = Progress(state.step, state.seconds, state.skipped_steps, list(state.unlooked), samples=before.samples)
     progress.window = Window.of(state.unlogged, device)
     if isinstance(before.settings.get("trainer.batch_size"), int):

@@ -12,17 +12,16 @@ import torch
 from omegaconf import DictConfig
 from PIL import Image
 
-from aaa.config.build import build_model, build_sampling, open_latents, pick_device
+from aaa.config.build import build_model, build_sampling, pick_device
 from aaa.config.checks import CONF
+from aaa.config.data import open_data
 from aaa.config.trust import foreign_targets, read_yaml_config
 from aaa.config.upgrade import upgrade
-from aaa.data.records import Split
-from aaa.data.split import split_records
 from aaa.errors import UserError
 from aaa.evaluation.painter import Painter
 from aaa.evaluation.protocol import Evaluation, NotApplicable
 from aaa.evaluation.studio import Studio
-from aaa.evaluation.validation import row_losses, summarise, validation_table
+from aaa.evaluation.validation import row_losses, summarise
 from aaa.models.saved import RUN_CONFIG, find_saved
 from aaa.models.weights_file import require_numbers
 from aaa.tracking.console import display
@@ -69,12 +68,12 @@ def judge(
     model: Path,
     evaluation: Evaluation,
     *,
-    weights: str,
-    device: str,
-    seed: int | None,
-    steps: int | None,
-    guidance: float | None,
-    trust_config: bool,
+    weights: str = "ema",
+    device: str = "auto",
+    seed: int | None = None,
+    steps: int | None = None,
+    guidance: float | None = None,
+    trust_config: bool = False,
 ) -> Judged:
     """Validate a saved model, and let an evaluation look at what it draws.
 
@@ -96,38 +95,33 @@ def judge(
     saved = find_saved(model, weights, trust_config)
     mixed, dtype = precision(config.trainer.precision)
     place = torch.device(pick_device(device))
-    cache, vae, *_ = open_latents(config, str(place), _latents_of(run))
-    if config.trainer.trim_prompts:
-        cache.trim_prompts()
-    train, held_out = split_records(cache.records, config.data.validation_fraction)
+    data = open_data(config, str(place), trained_on=_latents_of(run))
     require_numbers(saved.weights, saved.config["model"])
     dit = build_model(config)
     load_weights(saved.weights, dit)
     dit.to(place, dtype).eval()
     autocast = partial(_autocast, place, enabled=mixed == "bf16")
-    table = validation_table(cache, held_out, config.validation.num_records, config.validation.timesteps_per_record)
     sampling = build_sampling(config, steps, guidance)
     metrics: dict[str, float] = {}
-    if table is not None:
+    if data.table is not None:
         with autocast():
-            metrics |= summarise(row_losses(dit, sampling.prediction, table, place, dtype), table)
+            metrics |= summarise(row_losses(dit, sampling.prediction, data.table, place, dtype), data.table)
         logger.info("Validation loss %.4f +- %.4f", metrics["val/loss"], metrics["val/loss_standard_error"])
     painter = Painter(
-        cache,
-        vae,
+        data.cache,
+        data.vae,
         sampling,
         seed=config.sampling.seed if seed is None else seed,
         autocast=autocast,
         device=place,
         dtype=dtype,
     )
-    records: dict[Split, torch.Tensor] = {"train": train, "validation": held_out}
-    studio = Studio(dit, painter, records, _Shown())
+    studio = Studio(dit, painter, data.records, _Shown())
     try:
         metrics |= evaluation.evaluate(studio)
     except NotApplicable as why:
         raise UserError(f"evaluation: it has nothing to say of this model: {why}") from None
-    return Judged(metrics, saved.weights, None if table is None else table.digest, studio.kept)
+    return Judged(metrics, saved.weights, None if data.table is None else data.table.digest, studio.kept)
 
 
 def _latents_of(run: Path) -> str | None:

@@ -1,4 +1,4 @@
-"""Weights that a run starts from instead of random ones: `init_from`, and what has to be inherited with them."""
+"""Weights that a run starts from instead of random ones: `init_from`."""
 
 import logging
 from collections.abc import Mapping
@@ -7,9 +7,8 @@ from typing import Any
 
 from torch import nn
 
-from aaa.encoders.statistics import LatentStatistics
 from aaa.errors import UserError
-from aaa.models.saved import find_saved, saved_statistics
+from aaa.models.saved import find_saved
 from aaa.models.weights_file import other_numbers
 from aaa.training.checkpoint import load_weights
 
@@ -37,8 +36,3 @@ def start_from(path: Path, model: nn.Module, numbers: Mapping[str, Any]) -> None
         raise UserError(f"init_from={path}: holds a model of another size. To train that one: {fitting}")
     load_weights(file, model)
     logger.info("Starting from the weights in %s", file)
-
-
-def inherited_statistics(place: Path) -> LatentStatistics | None:
-    """What the weights that are taken up from there were trained to have latents normalised by, if they say so."""
-    return saved_statistics(place)

@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
@@ -17,6 +18,19 @@ ALWAYS = (signal.SIGINT, signal.SIGTERM)
 HANDED_ON = frozenset({signal.SIGUSR1, signal.SIGUSR2})
 
 ENOUGH = 10_000  # no signal: the run has asked itself to stop
+
+
+def exit_code(signum: int | None) -> int:
+    """Of a command whose run ended by this signal: 0 where somebody else sees to it that the run goes on."""
+    return 0 if signum is None or signum in (ENOUGH, *HANDED_ON) else 128 + signum
+
+
+def obey(signum: int | None) -> None:
+    """Do what a signal asked for, now that the run is saved: end the process, or let its other handler answer."""
+    if signum in HANDED_ON:
+        signal.raise_signal(signum)
+    if signum is not None and signum != ENOUGH:
+        sys.exit(exit_code(signum))
 
 
 class Interrupted(BaseException):

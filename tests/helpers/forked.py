@@ -17,9 +17,7 @@ from pathlib import Path
 from typing import Any
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(
-    ["aaa.run.training_run", "aaa.encode", "aaa.pipelines.text_to_image", "aaa.evaluation.shapes"]
-)
+_context.set_forkserver_preload(["aaa.run.run", "aaa.encode", "aaa.pipelines.text_to_image", "aaa.evaluation.shapes"])
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from aaa.models.saved import find_saved, saved_statistics
 from aaa.models.weights_file import DiTNumbers, model_header
 from aaa.run.checkpoint_folders import write_manifest
 from aaa.run.saved_evaluation import run_of
-from aaa.run.starting_weights import inherited_statistics, start_from
+from aaa.run.starting_weights import start_from
 from aaa.training.checkpoint import save_weights
 
 NUMBERS = DiTNumbers(32, 1, 2, 12, 16, 3.0, 4)
@@ -66,7 +66,7 @@ def test_a_file_brings_the_config_that_lies_beside_it(
     assert saved.config == find_saved(run, "ema", trust_config=False).config
     statistics = saved_statistics(run / file)
     assert statistics is not None
-    assert statistics == saved_statistics(run) == inherited_statistics(run / file)
+    assert statistics == saved_statistics(run) == saved_statistics(run / file)
     assert run_of(run / file) == run
     link = tmp_path / "linked.safetensors"
     link.symlink_to(run / file)
@@ -82,7 +82,7 @@ def test_a_file_that_lies_alone_and_is_not_the_tutorials_is_refused(run: Path, t
     shutil.copyfile(run / "model" / "model.safetensors", alone)
     with pytest.raises(UserError, match=r"in_channels is 12, the tutorial's 128, text_dim is 16, the tutorial's 1024"):
         find_saved(alone, "ema", trust_config=False)
-    assert inherited_statistics(alone) is None
+    assert saved_statistics(alone) is None
     # A folder may have a config.json of something else.
     (tmp_path / "config.json").write_text('{"architectures": ["Other"]}')
     with pytest.raises(UserError, match=r"no config.json lies beside it"):

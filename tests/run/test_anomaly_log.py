@@ -61,14 +61,6 @@ def test_a_step_is_traced_to_its_records_and_noise_levels(tmp_path: Path, caplog
         return {"velocity": terms["velocity"] * torch.tensor([1.0, math.nan])} if len(seen) == 4 else terms
 
     progress = Progress()
-    anomalies = AnomalyLog(tmp_path, feed, objective, model, 4, 2, progress, torch.device("cpu"))
-    accelerator = Accelerator(cpu=True)
-    prepared, optimizer = accelerator.prepare(model, torch.optim.SGD(model.parameters(), lr=1e-3))
-
-    def report(odd: Anomaly) -> str:
-        told.append(odd)
-        return anomalies.report(odd)
-
     settings = LoopSettings(
         seed=3,
         max_steps=4,
@@ -80,6 +72,14 @@ def test_a_step_is_traced_to_its_records_and_noise_levels(tmp_path: Path, caplog
         on_nonfinite="skip",
         max_skipped_steps=1,
     )
+    anomalies = AnomalyLog(tmp_path, feed, objective, model, settings, progress, torch.device("cpu"))
+    accelerator = Accelerator(cpu=True)
+    prepared, optimizer = accelerator.prepare(model, torch.optim.SGD(model.parameters(), lr=1e-3))
+
+    def report(odd: Anomaly) -> str:
+        told.append(odd)
+        return anomalies.report(odd)
+
     trainee = Trainee(accelerator, prepared, optimizer, None, loss, batches, constant(4))
     hooks = Hooks([], lambda _step, _last: None, lambda _step, _metrics: None, report)
     fit(trainee, settings, hooks, progress, StopSignals())

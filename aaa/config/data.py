@@ -1,0 +1,222 @@
+"""From a composed config to what is trained on: the latent cache, split, with its validation table."""
+
+import logging
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+
+from aaa.config.build import build, build_encoders, missing_weights
+from aaa.data.buckets import bucket_sizes, nearest_bucket, square
+from aaa.data.build_cache import Fit, open_or_build
+from aaa.data.cache import LatentCache, earlier_cache
+from aaa.data.fingerprint import FileDigests, code_fingerprint, fingerprint, records_fingerprint
+from aaa.data.records import Record, Source, Split
+from aaa.data.split import split_records
+from aaa.encoders.protocols import VAE, HasWeights, NormalisesLatents, TextEncoder
+from aaa.errors import UserError
+from aaa.evaluation.validation import ValidationTable, validation_table
+from aaa.models.saved import saved_statistics
+
+logger = logging.getLogger(__name__)
+
+STORAGE_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a run is trained and validated on.
+
+    Attributes:
+        cache: of latents and prompt_embeds.
+        vae: decodes its latents.
+        train_records, held_out: indices into the cache.
+        table: to validate on, None if nothing is held out.
+    """
+
+    cache: LatentCache
+    vae: VAE
+    train_records: Tensor
+    held_out: Tensor
+    table: ValidationTable | None
+
+    @property
+    def records(self) -> dict[Split, Tensor]:
+        """Of either split."""
+        return {"train": self.train_records, "validation": self.held_out}
+
+
+def open_data(
+    config: DictConfig,
+    device: str = "cpu",
+    *,
+    trained_on: str | None = None,
+    weights: Path | None = None,
+) -> TrainingData:
+    """Open what a run is trained on, encoding it first where that was not done yet.
+
+    Args:
+        config: of a run.
+        device: to encode and decode on.
+        trained_on: fingerprint of the cache that the run was trained on so far, as in `open_latents`.
+        weights: that are trained on: a run, checkpoint, model/ folder or file. Latents are normalised as these have
+            learned them.
+
+    Raises:
+        UserError: naming at once everything that is missing.
+    """
+    cache, vae, *_ = open_latents(config, device, trained_on)
+    if weights is not None and isinstance(vae, NormalisesLatents):
+        statistics = saved_statistics(weights)
+        if statistics not in (None, cache.statistics):
+            logger.info("Latents are normalised by the statistics that the weights in %s were trained with.", weights)
+            cache.statistics = vae.statistics = statistics
+    if config.trainer.trim_prompts:
+        cache.trim_prompts()
+    train_records, held_out = split_records(cache.records, config.data.validation_fraction)
+    validation = config.validation
+    table = validation_table(cache, held_out, validation.num_records, validation.timesteps_per_record)
+    return TrainingData(cache, vae, train_records, held_out, table)
+
+
+class Latents(NamedTuple):
+    """A latent cache with what it was made from.
+
+    Attributes:
+        cache: of latents and prompt_embeds.
+        vae: decodes its latents.
+        source: of the pictures and prompts.
+        fit: the size a picture is cut to, by its own.
+    """
+
+    cache: LatentCache
+    vae: VAE
+    source: Source
+    fit: Fit
+
+
+def open_latents(config: DictConfig, device: str, trained_on: str | None = None) -> Latents:
+    """Open the latent cache of the config's data and encoder, building it first where there is none.
+
+    Args:
+        config: of a run.
+        device: to encode on.
+        trained_on: fingerprint of the cache that the run was trained on so far. It is opened if it is still there and
+            differs in nothing but the version of aaa that made it, so that the run goes on with the same latents and
+            the same held-out records.
+
+    Raises:
+        UserError: naming at once everything that is missing.
+    """
+    data, encoder = config.data, config.encoder
+    _check_resolution(data.resolution, encoder.downscale_factor)
+    vae, text_encoder = build_encoders(config)
+    weighty = [part for part in (vae, text_encoder) if isinstance(part, HasWeights)]
+    source = _build_source(config, missing_weights(weighty))
+    digests = FileDigests(Path(data.cache_dir) / "digests.jsonl")
+    source_arguments: dict[str, Any] = {
+        key: value
+        for key, value in _plain(data.source).items()
+        if key not in ("root", "path", "dataset_id")  # where it lies does not matter
+    }
+    encoder_arguments = {"vae": _plain(encoder.vae), "text_encoder": _plain(encoder.text_encoder)}
+    targets = [source_arguments["_target_"], *(part["_target_"] for part in encoder_arguments.values())]
+    recipe = {
+        "encoder": encoder_arguments,
+        "resolution": data.resolution,
+        "buckets": data.buckets and data.max_aspect_ratio,
+        "storage_dtype": encoder.storage_dtype,
+        "weights": [digests.digest(path) for part in weighty for path in part.weight_files],
+        "code": code_fingerprint([*targets, "aaa.data.build_cache.open_or_build"]),
+    }
+    origin = recipe | {
+        "source": source_arguments,
+        "horizontal_flip": data.horizontal_flip,
+        "skip_unreadable": data.skip_unreadable,
+        "records": records_fingerprint(source, digests),
+    }
+    key = fingerprint(origin)
+    path = Path(data.cache_dir) / f"{data.name}-{encoder.name}-{data.resolution}-{key[:16]}"
+    if trained_on not in (None, key) and (own := earlier_cache(Path(data.cache_dir), trained_on, origin)) is not None:
+        logger.info("Going on with the latents of an earlier version of aaa that the run was trained on: %s", own)
+        path, key = own, trained_on
+    identify = partial(_identity, digests=digests, shared=_shared_by_records(source, source_arguments, digests))
+
+    fit = square(data.resolution)
+    if data.buckets:
+        fit = nearest_bucket(bucket_sizes(data.resolution, encoder.downscale_factor, data.max_aspect_ratio))
+
+    def on_device() -> tuple[VAE, TextEncoder]:
+        logger.info("Encoding %d records into the latent cache %s", len(source), path)
+        for part in weighty:
+            part.to(device)
+        return vae, text_encoder
+
+    cache = open_or_build(
+        path,
+        source,
+        on_device,
+        fingerprint=key,
+        recipe=fingerprint(recipe),
+        identify=identify,
+        fit=fit,
+        horizontal_flip=data.horizontal_flip,
+        skip_unreadable=data.skip_unreadable,
+        storage_dtype=STORAGE_DTYPES[encoder.storage_dtype],
+        batch_size=encoder.batch_size,
+        origin=origin,
+    )
+    if isinstance(vae, HasWeights):
+        vae.to(device)
+    if isinstance(vae, NormalisesLatents) and cache.statistics is not None:
+        vae.statistics = cache.statistics
+    return Latents(cache, vae, source, fit)
+
+
+def _shared_by_records(source: Source, arguments: dict[str, Any], digests: FileDigests) -> str:
+    """What tells the pictures of one source from those of another, whatever their captions are."""
+    kept = {key: value for key, value in arguments.items() if not key.endswith("_column")}
+    files = [digests.digest(path) for path in getattr(source, "files", ())]
+    return fingerprint({"source": kept, "files": files})
+
+
+def _identity(record: Record, digests: FileDigests, shared: str) -> str:
+    # A picture with a file of its own is that file's content, whatever its name.
+    return f"{shared} {digests.same_digest(record.path) if record.path else record.key}"
+
+
+def _check_resolution(resolution: int, factor: int) -> None:
+    if resolution < factor or resolution % factor:
+        nearest = max(round(resolution / factor), 1) * factor
+        raise UserError(
+            f"data.resolution={resolution} is not divisible by encoder.downscale_factor={factor}; "
+            f"the nearest that is: {nearest}."
+        )
+
+
+def _build_source(config: DictConfig, missing_weights: list[str]) -> Source:
+    problems = []
+    source = None
+    try:
+        source = build(config, "data.source")
+    except UserError as error:
+        problems.append(str(error))
+    if missing_weights:
+        listed = "\n  ".join(missing_weights)
+        problems.append(
+            f"The weights of encoder={config.encoder.name} are missing (and no latents are cached):\n  {listed}\n"
+            "  Or train without them, on pixels: encoder=pixel data.resolution=64"
+        )
+    if source is None or problems:
+        raise UserError("\n".join(problems))
+    return source
+
+
+def _plain(config: DictConfig) -> dict[str, Any]:
+    container = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}

@@ -1,0 +1,83 @@
+"""How much a run does: samples of a step, steps in all, and what that costs."""
+
+import math
+from dataclasses import dataclass
+from functools import partial
+
+from omegaconf import DictConfig
+
+from aaa.config.build import build_schedule
+from aaa.config.data import TrainingData
+from aaa.models.costs import TRAINING_FLOPS, forward_flops
+from aaa.run.batch_size import fitting_batch_size
+from aaa.run.budget import steps_within
+from aaa.run.going_on import unaffected_steps
+from aaa.run.origin import Origin
+from aaa.run.processes import of_first_process
+from aaa.run.trial import Trial
+from aaa.training.lr_schedules import Schedule
+
+
+@dataclass(frozen=True)
+class RunLength:
+    """How much a run does.
+
+    Attributes:
+        batch_size: samples of a step, over all processes and micro-batches.
+        max_steps: in all.
+        schedule: factor on the learning rate at each.
+        branching_step: the last one whose learning rate a longer run shares, where that is worth a checkpoint.
+        flops_per_sample: floating-point operations of forward and backward pass.
+    """
+
+    batch_size: int
+    max_steps: int
+    schedule: Schedule
+    branching_step: int | None
+    flops_per_sample: int
+
+    @property
+    def extra_saves(self) -> tuple[int, ...]:
+        """Steps to save at and to keep besides the regular ones."""
+        return () if self.branching_step is None else (self.branching_step,)
+
+
+def plan_length(config: DictConfig, trial: Trial, data: TrainingData, origin: Origin) -> RunLength:
+    """Find the batch size that fits and the steps that the budget allows.
+
+    Raises:
+        UserError: if the batch does not fit, or not a single step does.
+    """
+    trainer, accelerator = config.trainer, trial.session.accelerator
+    micro_batches = trainer.gradient_accumulation_steps
+    batch_size = fitting_batch_size(
+        trainer.batch_size,
+        origin.earlier_run,
+        trial.loss,
+        trial.model,
+        accelerator,
+        micro_batches=micro_batches,
+        records=len(data.train_records),
+    )
+    _, height, width = max(data.cache.shapes, key=math.prod)
+    flops_per_sample = TRAINING_FLOPS * forward_flops(
+        trial.model,
+        height,
+        width,
+        data.cache.prompt_shape[0],
+        channels=config.model.in_channels,
+        text_dim=config.model.text_dim,
+    )
+    max_steps = steps_within(
+        config,
+        origin.earlier_run,
+        origin.before,
+        flops_per_sample=flops_per_sample,
+        batch_size=batch_size,
+        trial_step=partial(trial.step, batch_size, micro_batches),
+    )
+    max_steps = of_first_process(max_steps, accelerator)
+    undecayed = unaffected_steps(partial(build_schedule, config), max_steps)
+    # A run that is to be longer goes on from there.
+    branching_step = undecayed if trainer.save_every_steps and 0 < undecayed < max_steps else None
+    return RunLength(batch_size, max_steps, build_schedule(config, max_steps), branching_step, flops_per_sample)

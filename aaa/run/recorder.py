@@ -1,0 +1,200 @@
+"""What is written down of a run while it trains: metrics, checkpoints, at the end its model."""
+
+import json
+import logging
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+
+from aaa.config.build import build
+from aaa.models.card import model_card
+from aaa.run.earlier_sweep import MULTIRUN, is_of_sweep
+from aaa.run.export import export_model, exported_step, newest_samples
+from aaa.run.going_on import changed_settings, describe_changes, longer_command
+from aaa.run.history import copy_history
+from aaa.run.messages import announce, describe_device, say_what_next
+from aaa.run.naming import overrides_of, run_name
+from aaa.run.record import parent_run, warn_of_differences
+from aaa.run.resolved import without_statistics
+from aaa.run.run import Run
+from aaa.tracking.tracker import METRICS, RunInfo, Tracker, read_metrics
+from aaa.training.checkpoint import Snapshot, State, remove_unfinished, take_snapshot
+from aaa.training.checkpoint_keeper import CheckpointKeeper, Keep, require_space
+from aaa.training.timing import matmul_rate
+
+logger = logging.getLogger(__name__)
+
+
+class Recorder:
+    """Writes down what becomes of a run; as a context manager it closes with the run's true status.
+
+    Args:
+        run: whose parts are there. What shaped it is written down at once, what would not fit on the disk refused.
+
+    Attributes:
+        tracker: of the first process; None in the others.
+        exit_code: of the command; 1 until the run has come to an end.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.session, self.folder = run, run.session, run.origin.folder
+        self.exit_code = 1
+        # On a CPU it would add to every start, and other programs would spoil it; `aaa.bench` measures it there.
+        on_gpu = self.session.device.type == "cuda"
+        self.peak_flops = matmul_rate(self.session.device, self.session.product_dtype) if on_gpu else None
+        keep = run.config.checkpoint
+        self.keeper = CheckpointKeeper(
+            self.folder.path / "checkpoints",
+            Keep(
+                keep.keep_last,
+                keep.keep_best,
+                keep.metric,
+                keep.higher_is_better,
+                keep.keep_every_steps,
+                run.length.extra_saves,
+            ),
+            in_background=on_gpu if keep.in_background is None else keep.in_background,
+        )
+        self.tracker = self._open_tracker() if self.session.is_main else None
+
+    def __enter__(self) -> "Recorder":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.keeper.close()
+        if self.tracker is not None:
+            self.tracker.finish(self.exit_code if kind is None else 1)
+
+    def log(self, step: int, metrics: dict[str, float]) -> None:
+        """A row of metrics, with what so many images a second come to."""
+        assert self.tracker is not None
+        self.keeper.raise_failure()
+        rate = metrics["perf/images_per_second"] * self.run.length.flops_per_sample
+        metrics |= {"flops": self.run.flops, "perf/flops_per_second": rate}
+        if self.peak_flops is not None:
+            metrics["perf/mfu"] = rate / (self.peak_flops * self.session.accelerator.num_processes)
+        self.tracker.log(step, metrics)
+
+    def save(self, step: int, last: bool) -> None:
+        """A checkpoint; of the last one it is waited until it is on disk."""
+        if self.session.is_main:
+            assert self.tracker is not None
+            progress, ema = self.run.progress, self.run.learner.ema
+            state = State(
+                step=step,
+                seconds=progress.seconds,
+                cache_fingerprint=self.run.data.cache.fingerprint,
+                ema_updates=0 if ema is None else int(ema.n_averaged),
+                skipped_steps=progress.skipped_steps,
+                metrics=self.tracker.metrics_at(step),
+                unlogged=progress.window.numbers(),
+                unlooked=progress.unlooked,
+                samples=progress.samples,
+                flops=self.run.flops,
+            )
+            self.keeper.save(self._snapshot(state), wait=last)
+        self.session.accelerator.wait_for_everyone()
+
+    def finish(self, signum: int | None, exit_code: int) -> None:
+        """Export the model of a run that has come to its end, and say what one may want to do next.
+
+        Args:
+            signum: the signal that ended it early, or None.
+            exit_code: that the command will have.
+        """
+        self.keeper.wait()
+        step, folder = self.run.progress.step, self.folder
+        if signum is None and self.tracker is not None and exported_step(folder.path) != step:
+            self._export()
+            self.tracker.log_model(folder.path / "model")
+        self.session.accelerator.wait_for_everyone()
+        if self.session.is_main:
+            undecayed = folder.path / "checkpoints" / f"step-{self.run.length.branching_step or 0:08d}"
+            longer = longer_command(undecayed, 2 * step) if undecayed.is_dir() else None
+            say_what_next(folder.shown, self._prompt(), steps=step, stopped=signum is not None, longer=longer)
+        self.exit_code = exit_code
+
+    def _open_tracker(self) -> Tracker:
+        run, folder = self.run, self.folder.path
+        remove_unfinished(folder / "checkpoints")
+        require_space(folder, self._snapshot(State(0, 0.0, "", 0)).nbytes)
+        past = copy_history(run.origin.before, folder) if run.origin.before and run.origin.branches_off else []
+        environment = self._write_records()
+        tracker = Tracker(self._run_info(environment), build(run.config, "logger"), past)
+        announce(run)
+        return tracker
+
+    def _snapshot(self, state: State) -> Snapshot:
+        learner = self.run.learner
+        average = None if learner.ema is None else learner.ema.module
+        metadata = self._weights_metadata(state.step)
+        return take_snapshot(state, learner.model, average, learner.optimizer, metadata, self.run.settings)
+
+    def _export(self) -> None:
+        run, folder = self.run, self.folder.path
+        card = model_card(
+            run.resolved,
+            parameters=run.parameters,
+            metrics=read_metrics(folder / METRICS),
+            device=describe_device(self.session.device),
+            prompt=self._prompt(),
+            has_samples=newest_samples(folder) is not None,
+        )
+        model = next(iter(run.learner.judged.values()))
+        export_model(folder, model, run.resolved, self._weights_metadata(run.progress.step), card)
+
+    def _prompt(self) -> str:
+        """One that the model knows."""
+        data = self.run.data
+        return data.cache.records[int(data.train_records[0])].prompt
+
+    def _weights_metadata(self, step: int) -> dict[str, str]:
+        return {"format": "pt", "step": str(step), "model": json.dumps(self.run.resolved["model"])}
+
+    def _write_records(self) -> dict[str, Any]:
+        """Write down what shaped the run, warn where that is not what shaped the run it goes on with or repeats."""
+        run, before = self.run, self.run.origin.before
+        changed = {} if before is None else changed_settings(before.settings, run.settings)
+        table = run.data.table
+        records = {
+            "output_dir": str(self.folder.path.absolute()),
+            "data": {
+                "latent_cache": run.data.cache.fingerprint,
+                "validation_table": None if table is None else table.digest,
+            },
+            "model": {"parameters": run.parameters, "flops_per_sample": run.length.flops_per_sample},
+            "changed": changed,
+        } | parent_run(self.folder.path, run.config, None if before is None else before.checkpoint)
+        composed = run.config if run.config.resume is not None else None
+        device = describe_device(self.session.device)
+        environment = self.folder.write_records(run.resolved, composed, device, records)
+        warn_of_differences(environment)
+        if before is not None and changed:
+            logger.warning(
+                "From step %d on the run has other settings: %s", before.state.step + 1, describe_changes(changed)
+            )
+        return environment
+
+    def _run_info(self, environment: dict[str, Any]) -> RunInfo:
+        path = self.folder.path
+        overrides = overrides_of(path, HydraConfig.get().overrides.task)
+        sweep = sweep_of(path)
+        return RunInfo(
+            folder=path,
+            name=run_name(self.run.config.name, overrides, sweep),
+            config=without_statistics(self.run.resolved),
+            overrides=overrides,
+            group=None if sweep is None else "/".join(sweep.parts[-2:]),
+            step=self.run.progress.step,
+            environment=environment,
+            remark=describe_changes(environment.get("changed") or {}),
+        )
+
+
+def sweep_of(run: Path) -> Path | None:
+    """The folder of the sweep that a run belongs to; a job that is resumed by itself is still one of the sweep."""
+    return run.parent if is_of_sweep() or (run.parent / MULTIRUN).is_file() else None

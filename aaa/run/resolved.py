@@ -1,0 +1,35 @@
+"""The config of a run with all its values: what was asked for, and what came of it."""
+
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from aaa.config.data import TrainingData
+from aaa.encoders.protocols import NormalisesLatents
+from aaa.run.length import RunLength
+from aaa.tracking.redaction import without_secrets
+
+
+def resolve(config: DictConfig) -> dict[str, Any]:
+    """As it was asked for, without secrets."""
+    resolved: dict[str, Any] = without_secrets(OmegaConf.to_container(config, resolve=True))
+    return resolved
+
+
+def resolve_run(config: DictConfig, data: TrainingData, length: RunLength) -> dict[str, Any]:
+    """As it came to be: with the lengths and statistics of its data, its batch size and its steps."""
+    resolved = resolve(config)
+    resolved["encoder"]["prompt_tokens"] = data.cache.prompt_shape[0]
+    resolved["trainer"] |= {"batch_size": length.batch_size, "max_steps": length.max_steps}
+    if isinstance(data.vae, NormalisesLatents):
+        assert data.vae.statistics is not None
+        statistics = {"latent_mean": list(data.vae.statistics.mean), "latent_std": list(data.vae.statistics.std)}
+        resolved["encoder"]["vae"] |= statistics
+    return resolved
+
+
+def without_statistics(resolved: dict[str, Any]) -> dict[str, Any]:
+    """Without the hundreds of numbers that nobody wants to see in a table of runs."""
+    encoder = resolved["encoder"]
+    vae = {key: value for key, value in encoder["vae"].items() if not key.startswith("latent_")}
+    return resolved | {"encoder": encoder | {"vae": vae}}

@@ -1,0 +1,36 @@
+"""The data of a run, refused before it is encoded where that would be in vain."""
+
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from aaa.config.data import TrainingData, open_data
+from aaa.run.earlier_sweep import is_of_sweep
+from aaa.run.going_on import refuse_senseless, shaping_settings
+from aaa.run.origin import Origin
+from aaa.run.resolved import resolve
+from aaa.run.search import require_value
+from aaa.run.session import Session
+
+
+def open_run_data(config: DictConfig, session: Session, origin: Origin) -> TrainingData:
+    """Open what a run is trained on; of one that goes on, what it was trained on so far.
+
+    Raises:
+        UserError: if the weights so far do not go with it, or it leaves a search without a value to go by.
+    """
+    before = origin.before
+    if before is not None:
+        processes = session.accelerator.num_processes
+        refuse_senseless(before, shaping_settings(resolve(config), processes=processes))
+    taken_up = config.init_from if before is None else before.run
+    data = open_data(
+        config,
+        str(session.device),
+        trained_on=None if before is None else before.state.cache_fingerprint,
+        weights=None if taken_up is None else Path(taken_up),
+    )
+    if is_of_sweep():
+        require_value(config, HydraConfig.get().sweeper, held_out=len(data.held_out))
+    return data

@@ -1,0 +1,97 @@
+"""What a run computes on: its processes, their device and precision, and the signals that may end it."""
+
+from types import TracebackType
+from typing import Literal
+
+import torch
+from accelerate.state import AcceleratorState
+from omegaconf import DictConfig
+
+from aaa.config.build import pick_device
+from aaa.errors import UserError
+from aaa.run.folder import recorded_precision
+from aaa.run.processes import make_accelerator
+from aaa.tracking.variables import wants_cpu
+from aaa.training.precision import choose_precision, precision
+from aaa.training.signals import StopSignals
+from aaa.training.tuning import tune_for
+
+
+class Session:
+    """Processes, a device each, and a precision; as a context manager it gives them back.
+
+    Args:
+        device: `cpu` or `cuda`.
+        precision_name: `float32`, `bf16` or `bf16_weights`.
+        gradient_accumulation_steps: of the config.
+        compiled: whether models are to be compiled.
+        tuned: set threads, allocators and formats as training has them.
+
+    Attributes:
+        accelerator: places and synchronises.
+        device: of this process.
+        dtype: of weights and of what goes into the model.
+        product_dtype: that matrices are multiplied in.
+        signals: where signals to stop arrive.
+
+    Raises:
+        UserError: if there is no such precision, or the environment asks for what there is not.
+    """
+
+    def __init__(
+        self,
+        device: str,
+        precision_name: str,
+        gradient_accumulation_steps: int,
+        *,
+        compiled: bool = False,
+        tuned: bool = True,
+    ) -> None:
+        mixed: Literal["no", "bf16"]
+        mixed, self.dtype = precision(precision_name)
+        self.product_dtype = torch.bfloat16 if mixed == "bf16" else self.dtype
+        if tuned:
+            tune_for(device)
+        self.accelerator = make_accelerator(device, mixed, gradient_accumulation_steps, compiled=compiled)
+        self.device = self.accelerator.device
+        self.signals = StopSignals(interrupts=self.accelerator.num_processes == 1)
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process is the one that writes."""
+        return bool(self.accelerator.is_main_process)
+
+    def __enter__(self) -> "Session":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.accelerator.end_training()
+        self.close()
+
+    def close(self) -> None:
+        """Give back what the processes hold."""
+        self.accelerator.free_memory()
+        if self.accelerator.num_processes == 1:
+            # accelerate keeps one precision for the whole process; the next job of a sweep may want another.
+            AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def open_session(config: DictConfig) -> Session:
+    """The session that a run's config asks for; what `auto` stands for is written into the config.
+
+    Raises:
+        UserError: if there is no such device or precision, or the device is one of several GPUs.
+    """
+    trainer = config.trainer
+    device = "cpu" if trainer.device == "auto" and wants_cpu() else pick_device(trainer.device)
+    if ":" in device:
+        raise UserError(
+            f"trainer.device={trainer.device}: each process takes a GPU of its own. To choose which there are: "
+            "CUDA_VISIBLE_DEVICES=1 python -m aaa.train ..."
+        )
+    trainer.precision = recorded_precision(config) or choose_precision(trainer.precision, torch.device(device))
+    torch.use_deterministic_algorithms(trainer.deterministic)
+    return Session(device, trainer.precision, trainer.gradient_accumulation_steps, compiled=trainer.compile)
