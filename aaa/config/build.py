@@ -19,12 +19,17 @@ from aaa.encoders.protocols import VAE, HasWeights, TextEncoder
 from aaa.errors import UserError
 from aaa.models.factory import InitialisesItself, build_dit, require_init
 from aaa.models.parameters import fused_matrices, matrices
+from aaa.models.parametrization import Growth, growths, scale_initial_values
 from aaa.objectives.flow_matching import Objective
 from aaa.training.lr_schedules import Schedule
 from aaa.training.optimizers import KnowsFusedMatrices
 from aaa.training.parameter_groups import DECAYED, decay_only, regroup
+from aaa.training.parametrization import rates_by_growth
 
 logger = logging.getLogger(__name__)
+
+# What of the config's `model` is not for its class.
+NO_NUMBERS = ("name", "init", "architecture", "block", "parametrization", "base_dim", "base_depth", "base_heads")
 
 
 def build(config: DictConfig, key: str, **arguments: Any) -> Any:
@@ -71,25 +76,45 @@ def build_model(config: DictConfig) -> nn.Module:
     Raises:
         UserError: if no model has these numbers, or the class will not have them.
     """
-    numbers = model_numbers(config)
+    model = _model_of(config, model_numbers(config), config.model.init)
+    if config.model.get("parametrization") == "mup":
+        scale_initial_values(model, growths_of(config, model))
+    return model
+
+
+def _model_of(config: DictConfig, numbers: dict[str, Any], init: str) -> nn.Module:
     if config.model.get("architecture") is None:
-        return build_dit(**numbers, init=config.model.init)
-    require_init(config.model.init)
+        return build_dit(**numbers, init=init)
+    require_init(init)
     model = build(config, "model.architecture", **numbers)
     if not isinstance(model, nn.Module):
         raise UserError(f"model.architecture: {config.model.architecture._target_} makes no torch.nn.Module.")
-    if isinstance(model, InitialisesItself) and config.model.init == "scaled":
+    if isinstance(model, InitialisesItself) and init == "scaled":
         model.init_weights()
     return model
 
 
 def model_numbers(config: DictConfig) -> dict[str, Any]:
     """What a model's class is made from: its numbers, and what makes its blocks where the config names that."""
-    of_config = ("name", "init", "architecture", "block")
-    numbers = {str(key): value for key, value in config.model.items() if key not in of_config}
+    numbers = {str(key): value for key, value in config.model.items() if key not in NO_NUMBERS}
     if config.model.get("block") is not None:
         numbers["block"] = build(config, "model.block", _partial_=True)
     return numbers
+
+
+def growths_of(config: DictConfig, model: nn.Module) -> dict[str, Growth]:
+    """How each parameter of the configured model has grown from the base that `model.base_dim` and the like describe.
+
+    Raises:
+        UserError: if that cannot be told.
+    """
+    numbers = model_numbers(config) | {"dim": config.model.base_dim, "heads": config.model.base_heads}
+    with torch.device("meta"):
+        base = _model_of(config, numbers, "torch")
+    try:
+        return growths(model, base, config.model.depth / config.model.base_depth)
+    except ValueError as error:
+        raise UserError(f"model.parametrization=mup: {error}. There is also model.parametrization=standard.") from error
 
 
 def build_objective(config: DictConfig, empty_prompt_embeds: Tensor) -> Objective:
@@ -118,7 +143,8 @@ def build_schedule(config: DictConfig, max_steps: int) -> Schedule:
 def build_optimizer(config: DictConfig, model: nn.Module) -> Optimizer:
     """The configured optimizer of the model's parameters, which it is given with their names.
 
-    Whichever it is, `optimizer.decayed` says of which parameters it decays the weights.
+    Whichever it is, `optimizer.decayed` says of which parameters it decays the weights, and `model.parametrization` how
+    its learning rate and weight decay become those of each parameter.
 
     Raises:
         UserError: if it will not have its arguments.
@@ -134,6 +160,8 @@ def build_optimizer(config: DictConfig, model: nn.Module) -> Optimizer:
             optimizer.know_fused_matrices(fused_matrices(model))
         if decayed == "matrices":
             regroup(optimizer, model, decay_only(matrices(model)))
+        if config.model.get("parametrization") == "mup":
+            regroup(optimizer, model, rates_by_growth(growths_of(config, model)))
     except (TypeError, ValueError) as error:
         raise UserError(f"optimizer: {config.optimizer._target_} cannot be made: {error}") from error
     return optimizer
