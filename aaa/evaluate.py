@@ -5,7 +5,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aaa.cli import run
+from aaa.cli import SAVED_MODEL, run
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -21,6 +21,7 @@ def evaluate(config: "DictConfig") -> None:
 
     from aaa.config.build import build
     from aaa.config.ranges import require_ranges
+    from aaa.config.sampling_choice import SamplingChoice
     from aaa.config.schema import EvaluateConfig
     from aaa.run.saved_evaluation import judge, run_of
     from aaa.tracking.files import cannot_write, replace_text, require_writable
@@ -33,11 +34,11 @@ def evaluate(config: "DictConfig") -> None:
     judged = judge(
         model,
         build(config, "evaluation"),
+        SamplingChoice(steps=config.steps, sampler=config.sampler, guidance=config.guidance),
         weights=config.weights,
         device=config.device,
+        precision=config.precision,
         seed=config.seed,
-        steps=config.steps,
-        guidance=config.guidance,
         trust_config=config.trust_config,
     )
     # A checkpoint is told by its step, the exported model by its folder.
@@ -66,7 +67,7 @@ def evaluate(config: "DictConfig") -> None:
 
 def main() -> None:
     """Entry point of `aaa-evaluate`."""
-    run(evaluate, "evaluate", called={"model": "saved_model"})
+    run(evaluate, "evaluate", called=SAVED_MODEL)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
-from aaa.cli import run
-from aaa.config.checks import CONF
+from aaa.cli import SAVED_MODEL, run
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -23,38 +22,42 @@ def sample(config: "DictConfig") -> None:
     from aaa.config.schema import SampleConfig
     from aaa.evaluation.grid import make_grid
     from aaa.models.saved import find_saved
+    from aaa.pipelines.draw_request import DrawRequest
     from aaa.pipelines.text_to_image import TextToImage
     from aaa.tracking.files import require_writable
 
     require_ranges(SampleConfig, config)
-    out = Path(config.out)
-    if HydraConfig.get().mode is RunMode.MULTIRUN:  # each of its jobs draws with other settings
-        out /= str(HydraConfig.get().job.num)
-    saved = find_saved(Path(config.model), config.weights, config.trust_config, config.heads)
-    drawer = TextToImage(saved, pick_device(config.device), config.preview)
-    require_writable(out)  # before minutes of drawing are lost on it
-    pictures = drawer.draw(
+    request = DrawRequest(
         config.prompt,
         config.negative_prompt,
         num_images=config.num_images,
         seed=config.seed,
-        steps=config.steps,
-        guidance=config.guidance,
         height=config.height,
         width=config.width,
         input_image=None if config.input_image is None else Path(config.input_image),
         denoising_strength=config.denoising_strength,
+        steps=config.steps,
+        sampler=config.sampler,
+        guidance=config.guidance,
     )
+    out = Path(config.out)
+    if HydraConfig.get().mode is RunMode.MULTIRUN:  # each of its jobs draws with other settings
+        out /= str(HydraConfig.get().job.num)
+    saved = find_saved(Path(config.saved_model), config.weights, config.trust_config, config.heads)
+    model = TextToImage(saved, pick_device(config.device), config.preview, config.precision)
+    require_writable(out)  # before minutes of drawing are lost on it
+    pictures = model(request)
     out.mkdir(parents=True, exist_ok=True)
-    for offset, picture in enumerate(pictures):
-        picture.save(out / f"seed-{config.seed + offset}.png")
-    make_grid(pictures, [f"seed {config.seed + offset}" for offset in range(len(pictures))]).save(out / "grid.png")
+    for seed, picture in zip(request.seeds, pictures, strict=True):
+        picture.save(out / f"seed-{seed}.png")
+    make_grid(pictures, [f"seed {seed}" for seed in request.seeds]).save(out / "grid.png")
     logger.info("Wrote %d pictures and grid.png to %s", len(pictures), out)
+    logger.info("Each took %s.", model.described(request))
 
 
 def main() -> None:
     """Entry point of `aaa-sample`."""
-    run(sample, "sample", CONF / "sample")
+    run(sample, "sample", called=SAVED_MODEL)
 
 
 if __name__ == "__main__":

@@ -39,9 +39,10 @@ def recipe(config: "DictConfig") -> float | None:
         The last validation loss, None where nothing was validated.
     """
     # torch is only loaded once the config is accepted.
-    from aaa.config.build import build, build_objective
+    from aaa.config.build import build, build_objective, build_sampling
     from aaa.config.checks import check_config
-    from aaa.run.callbacks import RunCallbacks, callbacks_of, make_painter
+    from aaa.run.callbacks import RunCallbacks, callbacks_of, make_drawer
+    from aaa.run.extras import open_extras
     from aaa.run.latent_loader import LatentLoader
     from aaa.run.learner import make_learner, place_model, start_model
     from aaa.run.length import plan_length
@@ -60,8 +61,10 @@ def recipe(config: "DictConfig") -> float | None:
     with open_session(config) as session:
         origin = open_origin(config, session)  # the run's folder, and the checkpoint that it goes on from, if any
         model = start_model(config, origin)
+        sampling = build_sampling(config)  # how pictures are drawn: along which noise levels, how guided
         data = open_run_data(config, session, origin)  # latents, prompt_embeds, who is held out
         objective = build_objective(config, data.cache.empty_prompt_embeds.to(session.device, session.dtype))
+        open_extras(data, objective, session.device)  # what terms of the loss compare with, if any
         model, ema = place_model(config, model, session)
         length = plan_length(config, Trial(model, objective, data.cache, session), data, origin)
         loader = LatentLoader(
@@ -73,15 +76,15 @@ def recipe(config: "DictConfig") -> float | None:
             session.device,
             began_at=origin.samples,
         )
-        learner = make_learner(config, model, ema, session)  # with its optimizer
+        learner = make_learner(config, model, ema, objective, session)  # with its optimizer
         progress = resume(config, origin, learner, data, length)
         run = Run(config, session, origin, data, loader, objective, learner, length, progress)
 
-        painter, evaluation = make_painter(run), build(config, "evaluation")
+        drawer, evaluation = make_drawer(run, sampling), build(config, "evaluation")
         if session.is_main:
-            require_outcome(run, evaluation, painter)
+            require_outcome(run, evaluation, drawer)
         with closing(loader), Recorder(run) as recorder:
-            looks = None if recorder.tracker is None else RunCallbacks(run, recorder.tracker, painter, evaluation)
+            looks = None if recorder.tracker is None else RunCallbacks(run, recorder.tracker, drawer, evaluation)
             hooks = Hooks(callbacks_of(run, looks), recorder.save, recorder.log, run.anomaly_log().report)
             signum = fit(run.trainee(), run.loop_settings, hooks, progress, session.signals)
             recorder.finish(signum, exit_code(signum))

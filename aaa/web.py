@@ -5,8 +5,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aaa.cli import run
-from aaa.config.checks import CONF
+from aaa.cli import SAVED_MODEL, run
 from aaa.config.ranges import require_ranges
 from aaa.config.schema import WebConfig
 from aaa.errors import UserError
@@ -25,11 +24,14 @@ def web(config: "DictConfig") -> None:
         import gradio  # noqa: F401 - so that what is missing is said before any weights are loaded
     except ImportError:
         raise UserError('gradio is not installed: pip install -e ".[web]"') from None
+    from aaa.config.sampling_choice import SamplingChoice
     from aaa.reports.web_page import Drawers, make_page
 
     drawers = Drawers(
-        Path(config.model),
+        Path(config.saved_model),
+        SamplingChoice(steps=config.steps, sampler=config.sampler, guidance=config.guidance),
         device=config.device,
+        precision=config.precision,
         preview=config.preview,
         heads=config.heads,
         trust_config=config.trust_config,
@@ -54,7 +56,7 @@ def web(config: "DictConfig") -> None:
 
 def main() -> None:
     """Entry point of `aaa-web`."""
-    run(web, "web", CONF / "web")
+    run(web, "web", called=SAVED_MODEL)
 
 
 if __name__ == "__main__":

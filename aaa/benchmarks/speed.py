@@ -121,12 +121,11 @@ def _parts(subject: Subject, tracker: Tracker, batch_size: int, number: int) -> 
 
     def data() -> None:
         positions = range(number * batch_size, (number + 1) * batch_size)
-        held["batch"] = [tensor.to(device) for tensor in subject.batches(positions)]
+        held["batch"] = subject.batches(positions).to(device)
 
     def forward() -> None:
         draws = generator("bench", number, device=device)
-        latents, prompt_embeds = held["batch"]
-        held["loss"] = sum_of(subject.loss(subject.model, latents, prompt_embeds, draws)).mean()
+        held["loss"] = sum_of(subject.loss(subject.model, held["batch"], draws, 0)).mean()
 
     def optimizer() -> None:
         nn.utils.clip_grad_norm_(subject.model.parameters(), 1.0)

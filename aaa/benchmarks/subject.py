@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from aaa.config.build import build_model, build_objective, build_optimizer
+from aaa.data.batch import Batch
 from aaa.data.randomness import generator
 from aaa.models.costs import TRAINING_FLOPS, forward_flops
 from aaa.run.learner import place_model
@@ -61,9 +62,8 @@ class Subject:
         """A step of training and nothing else: nothing is waited for, read back, shown or logged. Returns the loss."""
         device = self.accelerator.device
         positions = range(number * batch_size, (number + 1) * batch_size)
-        latents, prompt_embeds = (tensor.to(device) for tensor in self.batches(positions))
         draws = generator("bench", number, device=device)
-        loss = sum_of(self.loss(self.model, latents, prompt_embeds, draws)).mean()
+        loss = sum_of(self.loss(self.model, self.batches(positions).to(device), draws, 0)).mean()
         self.accelerator.backward(loss)
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
@@ -75,8 +75,8 @@ class Subject:
     def trial_loss(self, samples: int) -> Tensor:
         """Of a batch of so many."""
         device = self.accelerator.device
-        latents, prompt_embeds = (tensor.to(device) for tensor in self.batches(range(samples)))
-        return sum_of(self.loss(self.model, latents, prompt_embeds, generator("trial", device=device))).mean()
+        batch = self.batches(range(samples)).to(device)
+        return sum_of(self.loss(self.model, batch, generator("trial", device=device), 0)).mean()
 
     def train(self, config: DictConfig, progress: Progress, max_steps: int, batch_size: int, log: Log) -> None:
         """The trainer's own steps, with progress, EMA and logging as the config has them."""
@@ -137,21 +137,28 @@ def make_subject(
     if accelerator.device.type == "cuda":  # as the trainer does
         latents, prompt_embeds = latents.to(accelerator.device), prompt_embeds.to(accelerator.device)
     empty = prompt_embeds[0].to(session.device, session.dtype)
-    loss = loss_in(session.dtype, build_objective(config, empty))
+    objective = build_objective(config, empty)
+    extras = {
+        name: torch.randn(RECORDS, extra.channels, side, side, generator=draws).to(latents.device)
+        for name, extra in objective.extras.items()
+    }
 
-    def batches(positions: range) -> tuple[Tensor, Tensor]:
+    def batches(positions: range) -> Batch:
         chosen = torch.arange(positions.start, positions.stop, device=latents.device) % RECORDS
-        return latents[chosen], prompt_embeds[chosen]
+        batch = Batch.of_strangers(latents[chosen], prompt_embeds[chosen])
+        return batch._replace(extras={name: extra[chosen] for name, extra in extras.items()})
 
     channels, text_dim = config.model.in_channels, config.model.text_dim
     flops = TRAINING_FLOPS * forward_flops(model, side, side, text_tokens, channels=channels, text_dim=text_dim)
-    prepared_model, optimizer = accelerator.prepare(model, build_optimizer(config, model))
+    of_objective = nn.ModuleDict(objective.modules)
+    prepared_model, optimizer = accelerator.prepare(model, build_optimizer(config, model, of_objective))
+    objective.use({name: accelerator.prepare(module) for name, module in of_objective.items()})
     return Subject(
         session,
         prepared_model,
         optimizer,
         ema,
-        loss,
+        loss_in(session.dtype, objective),
         batches,
         flops,
         side**2 + text_tokens,

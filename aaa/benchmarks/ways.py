@@ -120,7 +120,8 @@ def _as_row(name: str, without: float, used: float) -> dict[str, Any]:
 def _of_parts(config: DictConfig, device: torch.device) -> Iterator[Way]:
     model = build_dit(**model_numbers(config)).to(device)
     yield _attention(config, device)
-    yield _one_product(model.blocks[0], config, device)  # type: ignore[arg-type]
+    if isinstance(model.blocks[-1], DiTBlock):
+        yield _one_product(model.blocks[-1], config, device)
     yield _gates(model, config, device)
     for parameter in model.parameters():
         parameter.grad = torch.randn_like(parameter)
@@ -208,7 +209,7 @@ def _decay(model: nn.Module) -> Way:
     everything, only_matrices = (
         adamw(model.named_parameters(), learning_rate=1e-9, weight_decay=0.01, betas=(0.9, 0.999)) for _ in range(2)
     )
-    regroup(only_matrices, model, decay_only(matrices(model)))
+    regroup(only_matrices, model.named_parameters(), decay_only(matrices(model)))
     return Way("optimizer.decayed=matrices, which changes the steps", everything.step, only_matrices.step)
 
 

@@ -31,6 +31,8 @@ from aaa.tracking.redaction import hide_argument, hide_from_now_on, redact, with
 logger = logging.getLogger(__name__)
 
 Task = Callable[[DictConfig], object]
+# How the commands that take a saved model are told: beside conf/ Hydra takes `model` and `guidance` for groups.
+SAVED_MODEL = {"model": "saved_model", "guidance=": "guidance.scale"}
 
 
 def run(
@@ -47,7 +49,7 @@ def run(
         task: what the command does with its composed config.
         config_name: its primary config, a file of `config_dir` without `.yaml`.
         config_dir: where its configs are.
-        called: keys that the user calls by another name than the config.
+        called: keys that the user calls by another name than the config, as `read_arguments` has them.
     """
     print_anything()
     arguments: list[str] = []

@@ -33,6 +33,8 @@ CONFIG_DIR = ("--config-dir", "-cd")
 INFO = ("--info", "-i")
 LONG = {"-cd": "--config-dir", "-cp": "--config-path", "-cn": "--config-name", "-c": "--cfg", "-p": "--package"}
 MINUS_SIGN = "\u2212"
+# A number, numbers of a sweep, or that there is none.
+NUMBERS = re.compile(r"(?:(?:choice|range|interval|geomspace)\(\s*)?[-+]?\.?\d|null$")
 
 
 def read_arguments(arguments: list[str], keys: Keys, called: Mapping[str, str]) -> list[str]:
@@ -41,7 +43,7 @@ def read_arguments(arguments: list[str], keys: Keys, called: Mapping[str, str]) 
     Args:
         arguments: of the command.
         keys: of its config.
-        called: keys that people call by another name than the config.
+        called: keys that people call by another name than the config; one that ends in `=`, where it is a number.
 
     Raises:
         UserError: naming the argument that is neither a flag nor `key=value`.
@@ -172,7 +174,8 @@ def _refuse_interpolated_folder(typed: str, read: str) -> None:
 
 def _renamed(argument: str, called: Mapping[str, str]) -> str:
     key, equals, value = argument.partition("=")
-    return f"{called[key]}={value}" if equals and key in called else argument
+    name = called.get(f"{key}=" if NUMBERS.match(value) else key, called.get(key))
+    return argument if name is None or not equals else f"{name}={value}"
 
 
 def _spread_out(argument: str) -> str:

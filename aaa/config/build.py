@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable
+from dataclasses import fields
 from functools import partial
 from typing import Any
 
@@ -12,11 +13,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from aaa.config.overrides import without_interpolations
+from aaa.data.randomness import generator
 from aaa.diffusion.sampling import Sampling
 from aaa.encoders.flux2 import Flux2Encoder
 from aaa.encoders.flux2_tiny import Flux2TinyVAE
 from aaa.encoders.protocols import VAE, HasWeights, TextEncoder
 from aaa.errors import UserError
+from aaa.models.design import Design
 from aaa.models.factory import InitialisesItself, build_dit, require_init
 from aaa.models.parameters import fused_matrices, matrices
 from aaa.models.parametrization import Growth, growths, scale_initial_values
@@ -95,8 +98,11 @@ def _model_of(config: DictConfig, numbers: dict[str, Any], init: str) -> nn.Modu
 
 
 def model_numbers(config: DictConfig) -> dict[str, Any]:
-    """What a model's class is made from: its numbers, and what makes its blocks where the config names that."""
-    numbers = {str(key): value for key, value in config.model.items() if key not in NO_NUMBERS}
+    """What a model's class is made from: numbers, the switches of ours, and what makes its blocks if that is named."""
+    of_config = [*NO_NUMBERS]
+    if config.model.get("architecture") is not None:
+        of_config += [f.name for f in fields(Design)]
+    numbers = {str(key): value for key, value in config.model.items() if key not in of_config}
     if config.model.get("block") is not None:
         numbers["block"] = build(config, "model.block", _partial_=True)
     return numbers
@@ -120,17 +126,23 @@ def growths_of(config: DictConfig, model: nn.Module) -> dict[str, Growth]:
 def build_objective(config: DictConfig, empty_prompt_embeds: Tensor) -> Objective:
     """What the configured model learns.
 
+    What it trains besides the model has initial values of the run's seed; torch's global generator stays as it is.
+
     Args:
         config: of a run.
         empty_prompt_embeds: of the empty prompt, `L D`, which dropped prompts are replaced by; like the model's inputs.
     """
-    objective: Objective = build(
-        config,
-        "objective",
-        scheduler=build(config, "scheduler"),
-        empty_prompt_embeds=empty_prompt_embeds,
-        prompt_dropout=config.trainer.prompt_dropout,
-    )
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(generator(config.seed, "objective").initial_seed())
+        objective: Objective = build(
+            config,
+            "objective",
+            scheduler=build(config, "scheduler"),
+            empty_prompt_embeds=empty_prompt_embeds,
+            prompt_dropout=config.trainer.prompt_dropout,
+        )
+    for module in objective.modules.values():
+        module.to(empty_prompt_embeds.device, empty_prompt_embeds.dtype)
     return objective
 
 
@@ -140,11 +152,16 @@ def build_schedule(config: DictConfig, max_steps: int) -> Schedule:
     return schedule
 
 
-def build_optimizer(config: DictConfig, model: nn.Module) -> Optimizer:
+def build_optimizer(config: DictConfig, model: nn.Module, of_objective: nn.Module | None = None) -> Optimizer:
     """The configured optimizer of the model's parameters, which it is given with their names.
 
     Whichever it is, `optimizer.decayed` says of which parameters it decays the weights, and `model.parametrization` how
     its learning rate and weight decay become those of each parameter.
+
+    Args:
+        config: of a run.
+        model: what is trained.
+        of_objective: what is trained besides; the names of its parameters begin with `objective.`.
 
     Raises:
         UserError: if it will not have its arguments.
@@ -154,14 +171,17 @@ def build_optimizer(config: DictConfig, model: nn.Module) -> Optimizer:
     decayed = made.keywords.get("decayed", "all")
     if decayed not in DECAYED:
         raise UserError(f"optimizer.decayed={decayed}: must be one of {', '.join(DECAYED)}.")
+    besides = nn.Module() if of_objective is None else of_objective
+    named = [*model.named_parameters(), *besides.named_parameters(prefix="objective")]
     try:
-        optimizer = made.func(list(model.named_parameters()), **arguments)
+        optimizer = made.func(named, **arguments)
         if isinstance(optimizer, KnowsFusedMatrices):
             optimizer.know_fused_matrices(fused_matrices(model))
         if decayed == "matrices":
-            regroup(optimizer, model, decay_only(matrices(model)))
+            kept = matrices(model) | {f"objective.{name}" for name in matrices(besides)}
+            regroup(optimizer, named, decay_only(kept))
         if config.model.get("parametrization") == "mup":
-            regroup(optimizer, model, rates_by_growth(growths_of(config, model)))
+            regroup(optimizer, named, rates_by_growth(growths_of(config, model)))
     except (TypeError, ValueError) as error:
         raise UserError(f"optimizer: {config.optimizer._target_} cannot be made: {error}") from error
     return optimizer
@@ -209,20 +229,14 @@ def build_encoders(config: DictConfig) -> tuple[VAE, TextEncoder]:
     return vae, text_encoder
 
 
-def build_sampling(config: DictConfig, steps: int | None = None, guidance: float | None = None) -> Sampling:
-    """How the model of a config is sampled.
-
-    Args:
-        config: of a run or a saved model.
-        steps, guidance: in place of the config's own.
-    """
-    scale = {} if guidance is None else {"scale": guidance}
+def build_sampling(config: DictConfig) -> Sampling:
+    """How the model of a run's or saved model's config is sampled."""
     return Sampling(
         build(config, "scheduler"),
         build(config, "sampler"),
-        build(config, "guidance", **scale),
+        build(config, "guidance"),
         build(config, "objective.prediction"),
-        config.sampling.steps if steps is None else steps,
+        config.sampling.steps,
     )
 
 

@@ -13,6 +13,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from aaa.config.objective import check_objective
 from aaa.config.ranges import require_ranges
 from aaa.config.resolvers import register_resolvers
 from aaa.config.schema import (
@@ -24,6 +25,7 @@ from aaa.config.schema import (
 )
 from aaa.config.upgrade import upgrade
 from aaa.errors import UserError, in_plain_words, nearest
+from aaa.models.design import Design, require_possible, require_unused
 from aaa.tracking.printed import harmless
 
 WANDB_MODES = ("online", "offline", "shared", "disabled", "dryrun", "run")
@@ -49,7 +51,7 @@ def group_options(*roots: Path) -> dict[str, list[str]]:
     options: dict[str, set[str]] = {}
     for root in roots or (CONF,):
         for folder in root.iterdir():
-            if folder.is_dir() and folder.name not in ("hydra", "sample", "web", "bench"):
+            if folder.is_dir() and folder.name not in ("hydra", "bench"):
                 options.setdefault(folder.name, set()).update(path.stem for path in folder.glob("*.yaml"))
     return {group: sorted(options[group]) for group in sorted(options)}
 
@@ -79,6 +81,9 @@ def check_config(config: DictConfig) -> None:
         raise UserError("budget.flops and budget.seconds both set trainer.max_steps: only one of them can.")
     if config.model.parametrization == "mup":
         _check_base(config)
+    _check_design(config)
+    _check_padding(config)
+    check_objective(config)
     _check_name(config.name)
     _check_wandb_mode(config.logger)
     if not config.data.cache_dir:
@@ -100,6 +105,31 @@ def _check_base(config: DictConfig) -> None:
             f"model.heads={model.heads}: with model.parametrization=mup heads are as wide as those of the base, "
             f"model.base_dim={model.base_dim} over model.base_heads={model.base_heads}. That makes {fitting:g} at "
             f"model.dim={model.dim}."
+        )
+
+
+def _check_design(config: DictConfig) -> None:
+    """Refuse an architecture that there is not, and switches that the class that is named would not see."""
+    model = config.model
+    design = Design(**{f.name: model[f.name] for f in fields(Design)})
+    for key in ("architecture", "block"):
+        if model.get(key) is not None:
+            require_unused(design, key)
+    heads = min(model.heads, model.dim)
+    if model.get("architecture") is None and heads >= 1 and config.budget.parameters is None:
+        require_possible(design, model.dim, model.depth, heads)
+
+
+def _check_padding(config: DictConfig) -> None:
+    """Refuse to mask padding that cannot be told from words."""
+    text_encoder = config.encoder.text_encoder
+    if not config.model.mask_padding or not isinstance(text_encoder, DictConfig):
+        return
+    padding = "tokens" if str(text_encoder.get("_target_")).endswith(".Qwen3Encoder") else text_encoder.get("padding")
+    if padding == "tokens":
+        raise UserError(
+            "model.mask_padding=true: encoder.text_encoder keeps hidden states for padding, which look like words. "
+            "text_encoder=huggingface with encoder.text_encoder.padding=zeros blanks them."
         )
 
 

@@ -43,5 +43,6 @@ def _usual() -> dict[str, list[str]]:
 
 
 def _defaults(config: str) -> dict[str, str]:
-    entries = yaml.safe_load((CONF / f"{config}.yaml").read_text(encoding="utf-8")).get("defaults", [])
+    content = yaml.safe_load((CONF / f"{config}.yaml").read_text(encoding="utf-8")) or {}  # of nothing but comments
+    entries = content.get("defaults", [])
     return {group: option for entry in entries if isinstance(entry, dict) for group, option in entry.items()}

@@ -9,6 +9,7 @@ from pathlib import Path
 from omegaconf import MISSING
 
 from aaa.config.checks import CONF, group_options
+from aaa.config.objective import AlignConfig, ContrastiveConfig, DispersiveConfig, ObjectiveConfig
 from aaa.config.ranges import ranges_of
 from aaa.config.schema import ImageFolderConfig, LocatedConfig, TrainConfig
 
@@ -16,6 +17,10 @@ from aaa.config.schema import ImageFolderConfig, LocatedConfig, TrainConfig
 SECTIONS: dict[str, type] = {
     "": TrainConfig,
     **{f.name: f.type for f in fields(TrainConfig) if isinstance(f.type, type) and is_dataclass(f.type)},
+    "objective": ObjectiveConfig,
+    "objective.terms.contrastive": ContrastiveConfig,
+    "objective.terms.dispersive": DispersiveConfig,
+    "objective.terms.align": AlignConfig,
     "data (imagefolder, pokemon)": ImageFolderConfig,
     "data (huggingface, webdataset)": LocatedConfig,
 }

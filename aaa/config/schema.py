@@ -1,7 +1,7 @@
 """The typed schema of the config groups: which keys there are, of which type, and what each is for.
 
-Only omegaconf is imported here, so that a mistyped override is answered at once. docs/config.md is made from it, and
-the ranges that fields have are checked before anything is built.
+Only omegaconf and what needs no torch is imported here, so that a mistyped override is answered at once. docs/config.md
+is made from it, and the ranges that fields have are checked before anything is built.
 """
 
 from dataclasses import dataclass, field
@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from aaa.config.ranges import MAX_SEED, count, number, one_of, share
+from aaa.models.design import CHOICES
 
 MAX_STEPS = 10_000  # of a sampler
 MAX_GUIDANCE = 1000  # float32 overflows long after pictures are nothing but black
@@ -48,7 +49,17 @@ class ModelConfig:
         base_depth: its blocks.
         base_heads: its attention heads, as wide as the model's.
         block: `_target_` of a class to make the blocks of instead of ours, which gets dim, heads and mlp_ratio.
-        architecture: `_target_` of a class to make instead of the whole model, which gets these numbers (without init).
+        architecture: `_target_` of a class to make instead of the whole model, which gets the numbers above.
+        positions: `learned` vectors added before each norm, or `rope`: queries and keys turned by row and column.
+        qk_norm: normalise queries and keys.
+        mlp: `silu`, `relu2` or `swiglu`, all with as many parameters.
+        modulation: what the timestep does: a `gate` for each branch, `adaln`, `adaln_shared` or `none` (a token).
+        value_residual: mix the first block's values into those of the others.
+        text_refiner: blocks over the prompt alone, before it meets the latents.
+        registers: learned tokens beside those of the picture.
+        patch_bottleneck: channels that a latent is squeezed through before it becomes a token; null: none.
+        mask_padding: attend to no padding of prompts; their encoder must have zeros there.
+        joint: latents and prompt share all weights (`single`), or have their own in all but the last block (`mmdit`).
     """
 
     name: str = MISSING
@@ -66,6 +77,16 @@ class ModelConfig:
     base_heads: int = count(2, least=1)
     block: Any = None
     architecture: Any = None
+    positions: str = one_of(*CHOICES["positions"], default="learned")
+    qk_norm: bool = False
+    mlp: str = one_of(*CHOICES["mlp"], default="silu")
+    modulation: str = one_of(*CHOICES["modulation"], default="gate")
+    value_residual: bool = False
+    text_refiner: int = count(0)
+    registers: int = count(0)
+    patch_bottleneck: int | None = count(None, least=1)
+    mask_padding: bool = False
+    joint: str = one_of(*CHOICES["joint"], default="single")
 
 
 @dataclass
@@ -235,8 +256,8 @@ class SamplingConfig:
     """How pictures are drawn while training and, unless told otherwise, by `aaa.sample`.
 
     Attributes:
-        steps: Euler steps.
-        guidance: classifier-free guidance scale; 1: none.
+        steps: of the sampler; what that costs is said as evaluations of the model.
+        guidance: scale of the guidance; 1: none.
         num_images: of a sample grid, half of them for prompts that are held out.
         seed: of the first picture.
         preview: folder of TAEF2, to decode the latents of FLUX.2's VAE cheaply.
@@ -354,11 +375,13 @@ class BenchConfig(TrainConfig):
 class SampleConfig:
     """Everything sampling can be told; an empty value means the model's own default."""
 
-    model: str = path_key()
+    saved_model: str = path_key()
     prompt: str = prose_key()
     negative_prompt: str = prose_key("")
     steps: int | None = number(None, least=1, most=MAX_STEPS)
-    guidance: float | None = number(None, least=-MAX_GUIDANCE, most=MAX_GUIDANCE)
+    sampler: Any = None
+    guidance: Any = None
+    precision: str | None = None
     seed: int = number(0, least=0, most=MAX_SEED)
     num_images: int = number(4, least=1, most=MAX_IMAGES)
     height: int | None = number(None, least=1, most=MAX_SIDE)
@@ -375,10 +398,14 @@ class SampleConfig:
 
 @dataclass
 class WebConfig:
-    """Everything the web page can be told."""
+    """Everything the web page can be told; an empty value means the model's own default."""
 
-    model: str = path_key()
+    saved_model: str = path_key()
     port: int = number(7860, least=0, most=65_535)
+    steps: int | None = number(None, least=1, most=MAX_STEPS)
+    sampler: Any = None
+    guidance: Any = None
+    precision: str | None = None
     preview: str | None = path_key(None)
     heads: int | None = number(None, least=1, most=MAX_HEADS)
     device: str = "auto"
@@ -394,7 +421,9 @@ class EvaluateConfig:
     weights: str = one_of("ema", "raw", default="ema")
     seed: int | None = number(None, least=0, most=MAX_SEED)
     steps: int | None = number(None, least=1, most=MAX_STEPS)
-    guidance: float | None = number(None, least=-MAX_GUIDANCE, most=MAX_GUIDANCE)
+    sampler: Any = None
+    guidance: Any = None
+    precision: str | None = None
     device: str = "auto"
     trust_config: bool = False
     out: str | None = path_key(None)

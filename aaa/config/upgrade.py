@@ -2,16 +2,47 @@
 
 from typing import Any
 
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 # What there was only one of before it became a group, and so was not said.
 IMPLIED: dict[str, dict[str, Any]] = {
     "objective": {
         "_target_": "aaa.objectives.flow_matching.FlowMatching",
         "prediction": {"_target_": "aaa.diffusion.prediction.VelocityPrediction"},
+        "weighting": "scheduler",
+        "min_snr_gamma": 5.0,
+        "coupling": "independent",
+        "coupling_candidates": 8,
+        "terms": {
+            "contrastive": {"_target_": "aaa.objectives.contrastive.Contrastive", "weight": 0.0, "until_step": None},
+            "dispersive": {
+                "_target_": "aaa.objectives.dispersive.Dispersive",
+                "weight": 0.0,
+                "after_block": 2,
+                "temperature": 0.5,
+                "until_step": None,
+            },
+            "align": {
+                "_target_": "aaa.objectives.align.Align",
+                "weight": 0.0,
+                "after_block": 2,
+                "target": "hog",
+                "projector": "linear",
+                "distance": "cosine",
+                "spatial_norm": False,
+                "dim": "${model.dim}",
+                "latent_channels": "${model.in_channels}",
+                "until_step": None,
+            },
+        },
     },
     "sampler": {"_target_": "aaa.diffusion.samplers.Euler"},
-    "guidance": {"_target_": "aaa.diffusion.guidance.PromptGuidance", "scale": "${sampling.guidance}"},
+    "guidance": {
+        "_target_": "aaa.diffusion.guidance.PromptGuidance",
+        "scale": "${sampling.guidance}",
+        "interval": [0.0, 1.0],
+        "rescale": 0.0,
+    },
 }
 
 
@@ -21,4 +52,6 @@ def upgrade(config: DictConfig) -> DictConfig:
         for group, implied in IMPLIED.items():
             if config.get(group) is None:
                 config[group] = implied
+        if config.objective.get("_target_") == IMPLIED["objective"]["_target_"]:
+            config.objective = OmegaConf.merge(IMPLIED["objective"], config.objective)
     return config

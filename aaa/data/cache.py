@@ -16,6 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from aaa.data.batch import Batch
 from aaa.data.records import Split
 from aaa.encoders.statistics import LatentStatistics
 from aaa.errors import UserError
@@ -66,6 +67,7 @@ class LatentCache:
         self.path = path
         self.device = torch.device("cpu")
         self.statistics: LatentStatistics | None = None
+        self._extras: dict[str, list[Tensor]] = {}
         try:
             self._open()
         except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError, SafetensorError) as error:
@@ -125,18 +127,60 @@ class LatentCache:
             prompt_embeds[rows] = self._prompt_embeds[shard][:, :tokens][prompts].float()
         return latents if self.statistics is None else self.statistics.normalise(latents), prompt_embeds
 
+    def batch(self, indices: Tensor, captions: Tensor | None = None) -> Batch:
+        """Everything that training takes of the records with these indices.
+
+        Args:
+            indices, captions: as `gather` takes them.
+        """
+        extras = {name: self._gather_extra(name, indices) for name in self._extras}
+        return Batch(*self.gather(indices, captions), *self.identities(indices, captions), extras)
+
+    @property
+    def shard_sizes(self) -> list[int]:
+        """How many records each shard holds, in order."""
+        return [len(latents) for latents in self._latents]
+
+    def add_extra(self, name: str, shards: Sequence[Tensor]) -> None:
+        """Hold another tensor of each record, `n ...` for the records of each shard; batches have it from now on."""
+        self._extras[name] = [shard.to(self.device) for shard in shards]
+
+    def _gather_extra(self, name: str, indices: Tensor) -> Tensor:
+        shards = torch.searchsorted(self._ends, indices, right=True)
+        held = self._extras[name]
+        gathered = torch.empty(len(indices), *held[int(shards[0])].shape[1:], device=self.device)
+        for shard in shards.unique().tolist():
+            rows = (shards == shard).nonzero()[:, 0]
+            places = self._index(indices[rows] - self._starts[shard])
+            gathered[self._index(rows)] = held[shard][places].float()
+        return gathered
+
+    def identities(self, indices: Tensor, captions: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Numbers that tell captions apart, and pictures, `B` int64 each: see `Batch`. Another process has others.
+
+        Args:
+            indices, captions: as `gather` takes them.
+        """
+        records = [self.records[index] for index in indices.tolist()]
+        chosen = [0] * len(records) if captions is None else captions.tolist()
+        prompts = [hash(record.prompts[place]) for record, place in zip(records, chosen, strict=True)]
+        return torch.tensor(prompts), torch.tensor([hash(record.picture or record.key) for record in records])
+
     @property
     def nbytes(self) -> int:
-        """Size of all latents and of the prompt_embeds as they are read."""
+        """Size of all latents and extras, and of the prompt_embeds as they are read."""
         tokens = self.prompt_shape[0]
         prompts = sum(embeds[:, :tokens].numel() * embeds.element_size() for embeds in self._prompt_embeds)
-        return prompts + sum(latents.nbytes for latents in self._latents)
+        extras = sum(shard.nbytes for shards in self._extras.values() for shard in shards)
+        return prompts + extras + sum(latents.nbytes for latents in self._latents)
 
     def move_to(self, device: torch.device) -> None:
         """Hold everything in this device's memory: batches are gathered there, and nothing is copied to it any more."""
         tokens = self.prompt_shape[0]
         self._latents = [latents.to(device) for latents in self._latents]
         self._prompt_embeds = [embeds[:, :tokens].contiguous().to(device) for embeds in self._prompt_embeds]
+        for name, shards in self._extras.items():
+            self._extras[name] = [shard.to(device) for shard in shards]
         self.device = device
 
     def _index(self, places: Tensor) -> Tensor:

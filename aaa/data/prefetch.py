@@ -3,9 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from torch import Tensor
-
-Batch = tuple[Tensor, Tensor]
+from aaa.data.batch import Batch
 
 
 class Prefetch:
@@ -39,5 +37,5 @@ class Prefetch:
         self._thread.shutdown(cancel_futures=True)
 
     def _read(self, positions: range) -> Batch:
-        latents, prompt_embeds = self._batches(positions)
-        return (latents.pin_memory(), prompt_embeds.pin_memory()) if self._pin else (latents, prompt_embeds)
+        batch = self._batches(positions)
+        return batch.pin_memory() if self._pin else batch

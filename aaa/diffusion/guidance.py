@@ -1,19 +1,58 @@
-"""Guidance: the velocity to follow, from what the model says with and without the prompt."""
+"""Guidance: the velocity to follow, from what models say with and without the prompt."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
+from einops import repeat
 from torch import Tensor
 
-# The velocity to follow from latents `B C H W`, given what the model is told of the noise level, and the level, 1 each.
-Predict = Callable[[Tensor, Tensor, Tensor], Tensor]
-# The velocity that a model holds for noised latents, prompt_embeds, timestep and sigma.
-VelocityModel = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+from aaa.diffusion.prediction import Model, Prediction
+from aaa.diffusion.schedulers import TRAIN_TIMESTEPS
+from aaa.errors import UserError
+
+# The velocity to follow from latents `B C H W` at a noise level, 0..1.
+Predict = Callable[[Tensor, float], Tensor]
+
+
+@dataclass(frozen=True)
+class VelocityModel:
+    """The velocity that a network holds for noised latents.
+
+    A guidance that wants more of the network than one output (a head on its way, a pass by another route) asks
+    `network` itself; `of` makes velocity of what it says.
+
+    Attributes:
+        network: predicts whatever it predicts.
+        prediction: what that means.
+    """
+
+    network: Model
+    prediction: Prediction
+
+    def __call__(self, latents: Tensor, prompt_embeds: Tensor, sigma: float) -> Tensor:
+        """The velocity, `B C H W`, at one noise level for latents, `B C H W`, and prompts, `B L D`.
+
+        In bf16 the network is told rounded timesteps, as DiffSynth's pipelines do and as its training has them.
+        """
+        timestep = torch.tensor([sigma * TRAIN_TIMESTEPS], device=latents.device, dtype=latents.dtype)
+        level = torch.tensor([sigma], device=latents.device)
+        return self.prediction.velocity(self.network, latents, prompt_embeds, timestep, level)
+
+    def of(self, network: Model) -> "VelocityModel":
+        """The same of another network, or of another way through this one."""
+        return replace(self, network=network)
 
 
 class Guidance(Protocol):
-    """A way to steer; named by `_target_` in conf/guidance, with its scale."""
+    """A way to steer; named by `_target_` in conf/guidance, with its scale.
+
+    Attributes:
+        reads_negative_prompt: whether it makes a difference what the negative prompt is.
+    """
+
+    reads_negative_prompt: bool
 
     def __call__(self, model: VelocityModel, prompt_embeds: Tensor, negative_prompt_embeds: Tensor) -> Predict:
         """What a sampler follows.
@@ -25,25 +64,84 @@ class Guidance(Protocol):
         """
         ...
 
+    def passes(self, sigma: float) -> int:
+        """How many passes through a network a picture takes at a noise level."""
+        ...
 
-class PromptGuidance:
-    """Classifier-free guidance (Ho and Salimans 2022): on from the negative prompt's velocity through the prompt's.
+
+class Extrapolation:
+    """Steering on from a weaker prediction through a better one: what the kinds of guidance have in common.
 
     Args:
-        scale: 1 follows the prompt alone and spares the model's second pass.
+        scale: how far; 1 is the better prediction alone, and spares the weaker one's pass.
+        interval: noise levels, from and to, within which it steers; outside the better prediction is followed alone
+            (Kynkaanniemi et al. 2024, arXiv 2404.07724).
+        rescale: how much of what steering adds to the standard deviation is taken back, 0..1 (Lin et al. 2023, arXiv
+            2305.08891, algorithm 2).
+
+    Raises:
+        UserError: if the interval is none, or `rescale` no share.
     """
 
-    def __init__(self, scale: float) -> None:
-        self.scale = scale
+    def __init__(self, scale: float, interval: Sequence[float] = (0.0, 1.0), rescale: float = 0.0) -> None:
+        self.scale, self.rescale = scale, rescale
+        self.low, self.high = _interval(interval)
+        if isinstance(rescale, bool) or not isinstance(rescale, int | float) or not 0 <= rescale <= 1:
+            raise UserError(f"guidance.rescale={rescale}: must be at least 0 and at most 1.")
+
+    def steers(self, sigma: float) -> bool:
+        """Whether it does anything at this noise level."""
+        return self.scale != 1 and self.low <= sigma <= self.high
+
+    def passes(self, sigma: float) -> int:
+        """See `Guidance`."""
+        return 2 if self.steers(sigma) else 1
+
+    def beyond(self, better: Tensor, weaker: Tensor) -> Tensor:
+        """On from the weaker velocity through the better one, both `B C H W`."""
+        guided = weaker + self.scale * (better - weaker)
+        return rescaled(guided, better, self.rescale) if self.rescale else guided
+
+
+class PromptGuidance(Extrapolation):
+    """Classifier-free guidance (Ho and Salimans 2022): on from the negative prompt's velocity through the prompt's."""
+
+    reads_negative_prompt = True
 
     def __call__(self, model: VelocityModel, prompt_embeds: Tensor, negative_prompt_embeds: Tensor) -> Predict:
         """See `Guidance`."""
         both_embeds = torch.cat([prompt_embeds, negative_prompt_embeds])
 
-        def predict(latents: Tensor, timestep: Tensor, sigma: Tensor) -> Tensor:
-            if self.scale == 1:
-                return model(latents, prompt_embeds, timestep, sigma)
-            positive, negative = model(latents.repeat(2, 1, 1, 1), both_embeds, timestep, sigma).chunk(2)
-            return negative + self.scale * (positive - negative)
+        def predict(latents: Tensor, sigma: float) -> Tensor:
+            if not self.steers(sigma):
+                return model(latents, prompt_embeds, sigma)
+            twice = repeat(latents, "b c h w -> (two b) c h w", two=2)
+            positive, negative = model(twice, both_embeds, sigma).chunk(2)
+            return self.beyond(positive, negative)
 
         return predict
+
+
+def rescaled(guided: Tensor, better: Tensor, share: float) -> Tensor:
+    """The guided velocity with the standard deviation of each picture's brought back to the better one's, by a share.
+
+    `share * guided * std(better) / std(guided) + (1 - share) * guided` (Lin et al. 2023, algorithm 2).
+
+    Args:
+        guided, better: `B C H W`.
+        share: 0 leaves it as it is, 1 gives it the very deviation of `better`.
+    """
+    wanted, found = (velocity.float().std(dim=(1, 2, 3), keepdim=True) for velocity in (better, guided))
+    return guided * (share * wanted / found.clamp(min=torch.finfo(found.dtype).tiny) + (1 - share)).to(guided.dtype)
+
+
+def _interval(interval: object) -> tuple[float, float]:
+    levels = list(interval) if isinstance(interval, Sequence) else []
+    if all(isinstance(level, int | float) and not isinstance(level, bool) for level in levels):
+        match levels:
+            case [low, high] if 0 <= low < high <= 1:
+                return low, high
+    raise UserError(
+        f"guidance.interval={interval}: must be two noise levels from 0 (clean) to 1 (pure noise), the lower first, "
+        "such as [0.2,0.8]."
+    )

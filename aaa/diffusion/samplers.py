@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from aaa.diffusion.guidance import Predict
-from aaa.diffusion.schedulers import TRAIN_TIMESTEPS
 
 # Wraps the list of steps, to show how far a sampler is (`tqdm`, say).
 ShowProgress = Callable[[list[tuple[float, float]]], Iterable[tuple[float, float]]]
@@ -26,18 +25,42 @@ class Step(NamedTuple):
     predicted: Tensor
 
 
+class SeededNoise:
+    """Standard normal noise for pictures that each have a seed: each call goes on where the last one ended.
+
+    Each picture has a generator of its own, so that it depends on its seed alone, whatever is drawn beside it; they are
+    on the CPU, so that it does not depend on the machine either.
+
+    Args:
+        seeds: of the pictures.
+    """
+
+    def __init__(self, seeds: Iterable[int]) -> None:
+        self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+
+    def __call__(self, shape: tuple[int, ...]) -> Tensor:
+        """Noise of this shape, `C H W`, for each picture: `B C H W` float32."""
+        return torch.cat([torch.randn(1, *shape, generator=generator) for generator in self._generators])
+
+
 class Sampler(Protocol):
     """A way from the first noise level to the last; named by `_target_` in conf/sampler."""
 
     def __call__(
-        self, predict: Predict, latents: Tensor, sigmas: Sequence[float], progress: ShowProgress = iter
+        self,
+        predict: Predict,
+        latents: Tensor,
+        sigmas: Sequence[float],
+        noise: SeededNoise,
+        progress: ShowProgress = iter,
     ) -> Iterator[Step]:
         """Follow the velocity, a step at a time.
 
         Args:
-            predict: the velocity to follow.
+            predict: the velocity to follow; `ask` asks it.
             latents: at the first noise level: pure noise, or a picture's latents noised; `B C H W`.
             sigmas: noise levels, falling, the last one 0.
+            noise: more of it, for samplers that add some on their way.
             progress: shows how far it is.
         """
         ...
@@ -47,7 +70,12 @@ class Euler:
     """Straight on along the velocity at each level: one question to the model a step."""
 
     def __call__(
-        self, predict: Predict, latents: Tensor, sigmas: Sequence[float], progress: ShowProgress = iter
+        self,
+        predict: Predict,
+        latents: Tensor,
+        sigmas: Sequence[float],
+        noise: SeededNoise,  # noqa: ARG002
+        progress: ShowProgress = iter,
     ) -> Iterator[Step]:
         """See `Sampler`."""
         for sigma, next_sigma in progress(list(pairwise(sigmas))):
@@ -59,15 +87,5 @@ class Euler:
 
 @torch.no_grad()
 def ask(predict: Predict, latents: Tensor, sigma: float) -> Tensor:
-    """The velocity at a noise level, in the latents' dtype.
-
-    In bf16 the model is told rounded timesteps, as DiffSynth's pipelines do and as its training has them.
-    """
-    timestep = torch.tensor([sigma * TRAIN_TIMESTEPS], device=latents.device, dtype=latents.dtype)
-    level = torch.tensor([sigma], device=latents.device)
-    return predict(latents, timestep, level).to(latents.dtype)
-
-
-def initial_noise(seeds: Iterable[int], shape: tuple[int, int, int]) -> Tensor:
-    """Standard normal noise for one picture a seed, `B C H W` float32, drawn on the CPU on every machine."""
-    return torch.cat([torch.randn(1, *shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+    """The velocity at a noise level, in the latents' dtype."""
+    return predict(latents, sigma).to(latents.dtype)

@@ -1,15 +1,15 @@
 """How pictures are drawn: along which noise levels, by which sampler, how guided. The one way, for all that draw."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 
+import torch
 from torch import Tensor
 
-from aaa.diffusion.guidance import Guidance
+from aaa.diffusion.guidance import Guidance, VelocityModel
 from aaa.diffusion.prediction import Model, Prediction
-from aaa.diffusion.samplers import Sampler, ShowProgress, Step
+from aaa.diffusion.samplers import Sampler, SeededNoise, ShowProgress, Step
 from aaa.diffusion.schedulers import NoiseScheduler
 
 
@@ -36,13 +36,30 @@ class Sampling:
         levels: list[float] = self.scheduler.sampling_sigmas(self.steps, tokens, denoising_strength).tolist()
         return levels
 
+    def evaluations(self, sigmas: Sequence[float]) -> int:
+        """How many passes through a network a picture takes along these noise levels, which is what drawing costs.
+
+        Samplers and guidance of equal steps differ in it; compared are pictures of equal evaluations. It is counted by
+        going that way, with a single number for latents and no network.
+        """
+        passes = 0
+
+        def count(latents: Tensor, sigma: float) -> Tensor:
+            nonlocal passes
+            passes += self.guidance.passes(sigma)
+            return torch.zeros_like(latents)
+
+        deque(self.sampler(count, torch.zeros(1, 1, 1, 1), sigmas, SeededNoise([0])), maxlen=0)
+        return passes
+
     def drawing(
         self,
         model: Model,
         latents: Tensor,
         prompt_embeds: Tensor,
         negative_prompt_embeds: Tensor,
-        sigmas: list[float],
+        sigmas: Sequence[float],
+        noise: SeededNoise | None = None,
         progress: ShowProgress = iter,
     ) -> Iterator[Step]:
         """The steps from latents at the first noise level, `B C H W`, to clean ones.
@@ -53,11 +70,13 @@ class Sampling:
             prompt_embeds: what to draw, `B L D`.
             negative_prompt_embeds: what to steer away from, `B L D`.
             sigmas: noise levels, as the method of that name gives them.
+            noise: for samplers that add some: that which the latents were drawn from, which goes on with the pictures'
+                seeds. None: of seeds 0, 1, ...
             progress: shows how far it is.
         """
-        velocity = partial(self.prediction.velocity, model)
-        predict = self.guidance(velocity, prompt_embeds, negative_prompt_embeds)
-        return self.sampler(predict, latents, sigmas, progress)
+        noise = SeededNoise(range(len(latents))) if noise is None else noise
+        predict = self.guidance(VelocityModel(model, self.prediction), prompt_embeds, negative_prompt_embeds)
+        return self.sampler(predict, latents, sigmas, noise, progress)
 
     def draw(
         self,
@@ -65,10 +84,11 @@ class Sampling:
         latents: Tensor,
         prompt_embeds: Tensor,
         negative_prompt_embeds: Tensor,
-        sigmas: list[float],
+        sigmas: Sequence[float],
+        noise: SeededNoise | None = None,
         progress: ShowProgress = iter,
     ) -> Tensor:
         """Clean latents, `B C H W`: where `drawing` ends."""
-        steps = self.drawing(model, latents, prompt_embeds, negative_prompt_embeds, sigmas, progress)
+        steps = self.drawing(model, latents, prompt_embeds, negative_prompt_embeds, sigmas, noise, progress)
         last = deque(steps, maxlen=1)
         return last.pop().latents if last else latents

@@ -3,6 +3,7 @@
 A noise level sigma runs from 0 (a clean picture) to 1 (pure noise); the model is told `timestep = 1000 * sigma`.
 """
 
+import math
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
@@ -57,35 +58,43 @@ class LinearScheduler:
 
     Args:
         shift: above 1, moves the sampler's steps towards high noise (Esser et al. 2024, equation 23).
+        base_tokens: latents of a picture that need no shift beyond that: one of more is shifted by the square root of
+            how many times as many it has, as its noise must be stronger to hide as much. None: every size is alike.
     """
 
-    def __init__(self, shift: float = 1.0) -> None:
+    def __init__(self, shift: float = 1.0, base_tokens: int | None = None) -> None:
         if not shift > 0:
             raise UserError(f"scheduler.shift={shift}: must be above 0.")
-        self.shift = shift
+        if base_tokens is not None and base_tokens < 1:
+            raise UserError(f"scheduler.base_tokens={base_tokens}: must be at least 1.")
+        self.shift, self.base_tokens = shift, base_tokens
 
     def draw(self, batch_size: int, generator: torch.Generator) -> NoiseLevels:
         """Uniform noise levels, all weighing 1."""
         sigma = torch.rand(batch_size, generator=generator, device=generator.device)
         return NoiseLevels(sigma, sigma * TRAIN_TIMESTEPS, torch.ones_like(sigma))
 
-    def sampling_sigmas(self, steps: int, tokens: int, denoising_strength: float = 1.0) -> Tensor:  # noqa: ARG002
+    def sampling_sigmas(self, steps: int, tokens: int, denoising_strength: float = 1.0) -> Tensor:
         """Equal steps from `denoising_strength` to 0, then shifted."""
         sigmas = torch.linspace(denoising_strength, 0, steps + 1)
-        return self.shift * sigmas / (1 + (self.shift - 1) * sigmas)
+        shift = self.shift
+        if self.base_tokens is not None:
+            shift *= math.sqrt(tokens / self.base_tokens)
+        return shift * sigmas / (1 + (shift - 1) * sigmas)
 
 
 class LogitNormalScheduler(LinearScheduler):
     """Noise levels whose logit is normal, so middling ones come most often (Esser et al. 2024, section 3.1).
 
     Args:
-        mean: of the logit; above 0 favours high noise.
+        mean: of the logit; above 0 favours high noise. A shift by `s` of the levels that are trained on is a mean that
+            is higher by `log(s)`.
         std: of the logit.
-        shift: as in `LinearScheduler`.
+        shift, base_tokens: as in `LinearScheduler`.
     """
 
-    def __init__(self, mean: float = 0.0, std: float = 1.0, shift: float = 1.0) -> None:
-        super().__init__(shift)
+    def __init__(self, mean: float = 0.0, std: float = 1.0, shift: float = 1.0, base_tokens: int | None = None) -> None:
+        super().__init__(shift, base_tokens)
         if not std > 0:
             raise UserError(f"scheduler.std={std}: must be above 0.")
         self.mean, self.std = mean, std

@@ -7,9 +7,9 @@ from torch import Tensor
 
 from aaa.data.records import Split
 from aaa.errors import UserError
+from aaa.evaluation.evaluated_model import EvaluatedModel
 from aaa.evaluation.grid import make_grid
 from aaa.evaluation.protocol import NotApplicable
-from aaa.evaluation.studio import Studio
 
 logger = logging.getLogger(__name__)
 
@@ -32,20 +32,20 @@ class Diversity:
             raise UserError("evaluation: Diversity needs num_prompts of at least 1 and num_seeds of at least 2.")
         self.num_prompts, self.num_seeds = num_prompts, num_seeds
 
-    def check(self, studio: Studio) -> None:
+    def check(self, evaluated: EvaluatedModel) -> None:
         """Count the training pictures.
 
         Raises:
             NotApplicable: if there is but one.
         """
-        if len(studio.records["train"]) < 2:
+        if len(evaluated.records["train"]) < 2:
             raise NotApplicable(ALIKE)
 
-    def evaluate(self, studio: Studio) -> dict[str, float]:
+    def evaluate(self, evaluated: EvaluatedModel) -> dict[str, float]:
         """`quality/diversity` and its standard error over prompts; keeps `seeds`, a row a prompt."""
-        split: Split = "validation" if len(studio.records["validation"]) else "train"
-        drawn = studio.draw_repeats(split, self.num_prompts, self.num_seeds)
-        real = list(studio.real("train", REAL).latents())
+        split: Split = "validation" if len(evaluated.records["validation"]) else "train"
+        drawn = evaluated.draw_repeats(split, self.num_prompts, self.num_seeds)
+        real = list(evaluated.real("train", REAL).latents())
         alike = torch.stack([latent for latent in real if latent.shape == real[0].shape])
         if len(alike) < 2 or (usual := _mean_distance(alike)) == 0:
             raise NotApplicable(ALIKE)
@@ -58,7 +58,7 @@ class Diversity:
         )
         pictures = [picture for of_one in drawn for picture in of_one.images]
         captions = [prompt for of_one in drawn for prompt in of_one.prompts]
-        studio.keep("seeds", make_grid(pictures, captions, columns=self.num_seeds))
+        evaluated.keep("seeds", make_grid(pictures, captions, columns=self.num_seeds))
         return metrics
 
 

@@ -9,8 +9,8 @@ from torch.nn import functional as F
 
 from aaa.errors import UserError
 from aaa.evaluation.distances import frechet_distance, jackknife_error, kernel_distance
+from aaa.evaluation.evaluated_model import EvaluatedModel
 from aaa.evaluation.protocol import NotApplicable
-from aaa.evaluation.studio import Studio
 
 logger = logging.getLogger(__name__)
 
@@ -44,20 +44,20 @@ class LatentDistance:
                 raise UserError(f"evaluation: {name}={value} of LatentDistance: must be at least {least}.")
         self.num_images, self.num_real, self.components = num_images, num_real, components
 
-    def check(self, studio: Studio) -> None:
+    def check(self, evaluated: EvaluatedModel) -> None:
         """Count the training pictures.
 
         Raises:
             NotApplicable: if there are too few.
         """
-        if (count := len(studio.records["train"])) < LEAST:
+        if (count := len(evaluated.records["train"])) < LEAST:
             raise NotApplicable(f"Of {count} pictures no distribution can be told; it takes {LEAST}.")
 
-    def evaluate(self, studio: Studio) -> dict[str, float]:
+    def evaluate(self, evaluated: EvaluatedModel) -> dict[str, float]:
         """`quality/latent_frechet`, `quality/latent_kernel`; each with `_standard_error` and `_floor`."""
-        self.check(studio)
-        drawn = _pooled(studio.draw("train", self.num_images).latents)
-        real = _pooled(studio.real("train", self.num_real).latents())
+        self.check(evaluated)
+        drawn = _pooled(evaluated.draw("train", self.num_images).latents)
+        real = _pooled(evaluated.real("train", self.num_real).latents())
         apart = min(len(drawn), len(real) // 2)
         floor, reference = real[:apart], real[apart:]
         features = _Principal(reference, min(self.components, len(floor) // 4, len(drawn) // 4))

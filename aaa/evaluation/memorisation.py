@@ -9,9 +9,9 @@ from PIL import Image
 from torch import Tensor
 
 from aaa.errors import UserError
+from aaa.evaluation.evaluated_model import EvaluatedModel
 from aaa.evaluation.grid import make_grid
 from aaa.evaluation.protocol import NotApplicable
-from aaa.evaluation.studio import Studio
 
 logger = logging.getLogger(__name__)
 
@@ -37,21 +37,21 @@ class NearestTraining:
             raise UserError("evaluation: num_images and num_train of NearestTraining must be at least 1.")
         self.num_images, self.num_train = num_images, num_train
 
-    def check(self, studio: Studio) -> None:
+    def check(self, evaluated: EvaluatedModel) -> None:
         """Count the pictures that are held out.
 
         Raises:
             NotApplicable: if there are too few.
         """
-        if min(self.num_images, len(studio.records["validation"])) < 2:
+        if min(self.num_images, len(evaluated.records["validation"])) < 2:
             raise NotApplicable("Fewer than two records are held out, so nothing says how near is too near.")
 
-    def evaluate(self, studio: Studio) -> dict[str, float]:
+    def evaluate(self, evaluated: EvaluatedModel) -> dict[str, float]:
         """`memorisation/...`: medians of the distances, and the share of copies; keeps `nearest` and `distances`."""
-        self.check(studio)
-        drawn = studio.draw("validation", self.num_images)
-        train = studio.real("train", self.num_train)
-        held_out = studio.real("validation", self.num_images)
+        self.check(evaluated)
+        drawn = evaluated.draw("validation", self.num_images)
+        train = evaluated.real("train", self.num_train)
+        held_out = evaluated.real("validation", self.num_images)
         distance, nearest = nearest_of(drawn.latents, train.latents())
         usual, _ = nearest_of(list(held_out.latents()), train.latents())
         threshold = usual.quantile(QUANTILE).item()
@@ -73,10 +73,10 @@ class NearestTraining:
         pictures, captions = [], []
         for place in closest:
             record = int(train.records[nearest[place]])
-            pictures += [drawn.images[place], studio.picture(record)]
-            captions += [f"drawn: {drawn.prompts[place]}", f"{distance[place]:.3f}: {studio.prompt(record)}"]
-        studio.keep("nearest", make_grid(pictures, captions))
-        studio.keep("distances", _histogram(distance, usual, threshold))
+            pictures += [drawn.images[place], evaluated.picture(record)]
+            captions += [f"drawn: {drawn.prompts[place]}", f"{distance[place]:.3f}: {evaluated.prompt(record)}"]
+        evaluated.keep("nearest", make_grid(pictures, captions))
+        evaluated.keep("distances", _histogram(distance, usual, threshold))
         return metrics
 
 

@@ -1,12 +1,12 @@
 """No judgement of a model."""
 
-from aaa.evaluation.studio import Studio
+from aaa.evaluation.evaluated_model import EvaluatedModel
 
 
 class NoEvaluation:
     """Measures nothing."""
 
-    def evaluate(self, studio: Studio) -> dict[str, float]:
+    def evaluate(self, evaluated: EvaluatedModel) -> dict[str, float]:
         """No metrics."""
-        del studio
+        del evaluated
         return {}

@@ -17,8 +17,8 @@ from torch.nn import functional as F
 
 from aaa.data.records import Split
 from aaa.errors import UserError
+from aaa.evaluation.evaluated_model import EvaluatedModel
 from aaa.evaluation.protocol import NotApplicable
-from aaa.evaluation.studio import Studio
 from aaa.tracking.printed import command
 
 logger = logging.getLogger(__name__)
@@ -47,16 +47,16 @@ class ClipScore:
             )
         self.path, self.num_images = path, num_images
 
-    def evaluate(self, studio: Studio) -> dict[str, float]:
+    def evaluate(self, evaluated: EvaluatedModel) -> dict[str, float]:
         """`quality/clip_score`, and `quality/clip_score_real` of the data's own pictures."""
         from transformers import CLIPModel, CLIPProcessor
 
-        split: Split = "validation" if len(studio.records["validation"]) else "train"
-        drawn = studio.draw(split, self.num_images)
-        real = studio.real(split, self.num_images)
-        own = [studio.picture(record) for record in real.records.tolist()]
-        of_real = [studio.prompt(record) for record in real.records.tolist()]
-        device = studio.painter.device
+        split: Split = "validation" if len(evaluated.records["validation"]) else "train"
+        drawn = evaluated.draw(split, self.num_images)
+        real = evaluated.real(split, self.num_images)
+        own = [evaluated.picture(record) for record in real.records.tolist()]
+        of_real = [evaluated.prompt(record) for record in real.records.tolist()]
+        device = evaluated.drawer.device
         model, processor = CLIPModel.from_pretrained(self.path), CLIPProcessor.from_pretrained(self.path)
         model.to(device).eval()
         metrics = {}
@@ -104,7 +104,7 @@ class InceptionDistance:
             )
         self.num_images, self.num_real = num_images, num_real
 
-    def check(self, studio: Studio) -> None:
+    def check(self, evaluated: EvaluatedModel) -> None:
         """See to it that there are two pictures, and what computes with them.
 
         Raises:
@@ -112,24 +112,24 @@ class InceptionDistance:
             UserError: if torchmetrics is not installed.
         """
         _torchmetrics_image()
-        if min(self.num_images, self.num_real, len(studio.records["train"])) < 2:
+        if min(self.num_images, self.num_real, len(evaluated.records["train"])) < 2:
             raise NotApplicable("One picture has no distribution.")
 
-    def evaluate(self, studio: Studio) -> dict[str, float]:
+    def evaluate(self, evaluated: EvaluatedModel) -> dict[str, float]:
         """`quality/fid`, and `quality/kid` with its standard deviation over subsets."""
-        self.check(studio)
+        self.check(evaluated)
         image = _torchmetrics_image()
-        drawn = studio.draw("train", self.num_images).images
-        real = studio.real("train", self.num_real).records.tolist()
+        drawn = evaluated.draw("train", self.num_images).images
+        real = evaluated.real("train", self.num_real).records.tolist()
         fid = image.FrechetInceptionDistance(feature_extractor_weights_path=str(self.weights))
-        fid = fid.to(studio.painter.device)
+        fid = fid.to(evaluated.drawer.device)
         subset = min(len(drawn), len(real), 1000)
-        kid = image.KernelInceptionDistance(feature=fid.inception, subset_size=subset).to(studio.painter.device)
+        kid = image.KernelInceptionDistance(feature=fid.inception, subset_size=subset).to(evaluated.drawer.device)
         for is_real, count in ((True, len(real)), (False, len(drawn))):
             for start in range(0, count, BATCH_SIZE):
                 end = min(start + BATCH_SIZE, count)
-                pictures = [studio.picture(record) for record in real[start:end]] if is_real else drawn[start:end]
-                batch = _bytes(pictures).to(studio.painter.device)
+                pictures = [evaluated.picture(record) for record in real[start:end]] if is_real else drawn[start:end]
+                batch = _bytes(pictures).to(evaluated.drawer.device)
                 fid.update(batch, real=is_real)
                 kid.update(batch, real=is_real)
         mean, deviation = kid.compute()

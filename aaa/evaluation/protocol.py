@@ -2,17 +2,17 @@
 
 from typing import Protocol
 
-from aaa.evaluation.studio import Studio
+from aaa.evaluation.evaluated_model import EvaluatedModel
 
 
 class Evaluation(Protocol):
     """A judgement of a model; named by `_target_` in conf/evaluation.
 
-    One that cannot judge every data set may have a method `check(studio)` as well, which is called before training and
-    raises NotApplicable where `evaluate` would.
+    One that cannot judge every data set may have a method `check(evaluated)` as well, which is called before training
+    and raises NotApplicable where `evaluate` would.
     """
 
-    def evaluate(self, studio: Studio) -> dict[str, float]:
+    def evaluate(self, evaluated: EvaluatedModel) -> dict[str, float]:
         """Metrics by name.
 
         Raises:
@@ -25,11 +25,11 @@ class NotApplicable(Exception):  # noqa: N818 - no error: the data is just of an
     """Why an evaluation has nothing to say of this model and data."""
 
 
-def check(evaluation: Evaluation, studio: Studio) -> None:
+def check(evaluation: Evaluation, evaluated: EvaluatedModel) -> None:
     """Let an evaluation say beforehand, without drawing anything, that it will have nothing to say.
 
     Raises:
         NotApplicable: if so.
     """
     if (own := getattr(evaluation, "check", None)) is not None:
-        own(studio)
+        own(evaluated)

@@ -3,8 +3,8 @@
 import logging
 from collections.abc import Mapping
 
+from aaa.evaluation.evaluated_model import EvaluatedModel
 from aaa.evaluation.protocol import Evaluation, NotApplicable, check
-from aaa.evaluation.studio import Studio
 
 logger = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ class Several:
         del num_images
         self.parts = {name: part for name, part in parts.items() if part is not None}
 
-    def check(self, studio: Studio) -> None:
+    def check(self, evaluated: EvaluatedModel) -> None:
         """Look at each part, and warn of those that will be left out.
 
         Raises:
@@ -30,7 +30,7 @@ class Several:
         reasons = {}
         for name, part in self.parts.items():
             try:
-                check(part, studio)
+                check(part, evaluated)
             except NotApplicable as why:
                 reasons[name] = f"{name}: {why}"
         if reasons and len(reasons) == len(self.parts):
@@ -38,12 +38,12 @@ class Several:
         if reasons:
             logger.warning("Of the evaluation is left out: %s", " ".join(reasons.values()))
 
-    def evaluate(self, studio: Studio) -> dict[str, float]:
+    def evaluate(self, evaluated: EvaluatedModel) -> dict[str, float]:
         """The metrics of all of them."""
         metrics: dict[str, float] = {}
         for name, part in self.parts.items():
             try:
-                metrics |= part.evaluate(studio)
+                metrics |= part.evaluate(evaluated)
             except NotApplicable as why:
                 logger.info("%s is left out: %s", name, why)
         return metrics

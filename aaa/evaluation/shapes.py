@@ -9,9 +9,9 @@ from PIL import Image
 from aaa.data.records import Split
 from aaa.data.shapes import BACKGROUNDS, COLORS, SHAPES
 from aaa.errors import UserError
+from aaa.evaluation.evaluated_model import EvaluatedModel
 from aaa.evaluation.protocol import NotApplicable
 from aaa.evaluation.shapes_reader import read
-from aaa.evaluation.studio import Studio
 
 logger = logging.getLogger(__name__)
 
@@ -31,23 +31,23 @@ class ShapesAgreement:
             raise UserError(f"evaluation.num_images={num_images}: must be at least 1.")
         self.num_images = num_images
 
-    def check(self, studio: Studio) -> None:
+    def check(self, evaluated: EvaluatedModel) -> None:
         """Look at a prompt of each split.
 
         Raises:
             NotApplicable: if it is none of data=shapes.
         """
         for split in SPLITS.values():
-            for record in studio.records[split][:1].tolist():
-                if _said(prompt := studio.prompt(record), SHAPES) is None:
+            for record in evaluated.records[split][:1].tolist():
+                if _said(prompt := evaluated.prompt(record), SHAPES) is None:
                     raise NotApplicable(f"The prompts ({prompt!r}) are not those of data=shapes.")
 
-    def evaluate(self, studio: Studio) -> dict[str, float]:
+    def evaluate(self, evaluated: EvaluatedModel) -> dict[str, float]:
         """`quality/seen`, `quality/held_out`: the share with shape, colour and background all right; and each alone."""
-        self.check(studio)
+        self.check(evaluated)
         metrics: dict[str, float] = {}
         for name, split in SPLITS.items():
-            drawn = studio.draw(split, self.num_images)
+            drawn = evaluated.draw(split, self.num_images)
             if not drawn.images:
                 continue
             shares = agreement(drawn.prompts, drawn.images)

@@ -21,8 +21,15 @@ from torch import Tensor
 CACHED_SCORES = 4 * 2**20
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Softmax attention without mask or dropout, `B heads N head_dim` each."""
+def attend(q: Tensor, k: Tensor, v: Tensor, attended: Tensor | None = None) -> Tensor:
+    """Softmax attention without dropout, `B heads N head_dim` each.
+
+    Args:
+        q, k, v: queries, keys and values.
+        attended: which keys count, bool, `B 1 1 N` or `B 1 N N`; None: all.
+    """
+    if attended is not None:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=attended)
     if q.device.type == "cpu" and q.dtype == torch.bfloat16 and q.requires_grad:
         batch, heads, tokens, width = q.shape
         if batch * heads * tokens**2 <= 2 * CACHED_SCORES:

@@ -7,27 +7,58 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from aaa.data.randomness import generator
 from aaa.models.attention import attend
-from aaa.models.costs import linear_flops
+from aaa.models.costs import linear_flops, linear_layers
+from aaa.models.design import TUTORIAL, Design
+from aaa.models.mlp import last_layer, make_mlp
+from aaa.models.modulation import MODULATIONS, Branch
+from aaa.models.qk_norm import QKNorm
+from aaa.models.rope import rotate
+from aaa.models.value_residual import ValueResidual
 
 
 class BlockContext(NamedTuple):
-    """What every block of a model is told besides the tokens.
+    """What every block of a model is told besides the tokens, which are the latents', others, then the prompt's.
 
     Attributes:
-        positions: of the tokens, `1 N D`: the latents row by row, then the prompt.
+        positions: of the tokens, `1 N D`, the latents row by row; 0 where positions are rotations.
         timestep_emb: `B D`.
         height, width: of the latents, so that the first `height * width` tokens are theirs.
+        seed: of what is drawn at random; None where nothing is: when sampling, when validating.
+        number: of the block, from 1.
+        text_tokens: how many tokens are the prompt's; they are the last.
+        rotation: `2 N head_dim/2` as rope.py makes it, or None where positions are learned.
+        modulation: what adaLN-single's matrix makes of the timestep, `B 6D`, or None.
+        first_values: of the first block's attention, `B heads N head_dim`, or None if they are not mixed in.
+        attended: which tokens are not padding, as `attend` takes it, or None where all are attended.
     """
 
     positions: Tensor
     timestep_emb: Tensor
     height: int
     width: int
+    seed: int | None = None
+    number: int = 1
+    text_tokens: int = 0
+    rotation: Tensor | None = None
+    modulation: Tensor | None = None
+    first_values: Tensor | None = None
+    attended: Tensor | None = None
+
+    def generator(self, device: torch.device) -> torch.Generator | None:
+        """What this block draws from, on this device, or None where nothing is drawn.
+
+        It is a new one each time, so that a block that is computed again in the backward pass draws the same.
+        """
+        return None if self.seed is None else generator(self.seed, "block", self.number, device=device)
 
 
 class Block(Protocol):
-    """What a model asks of its blocks; any `nn.Module` with these methods is one."""
+    """What a model asks of its blocks; any `nn.Module` with these methods is one.
+
+    One that draws at random is a `DrawsWhileTraining` too, and draws from `context.generator(x.device)`.
+    """
 
     def __call__(self, x: Tensor, context: BlockContext) -> Tensor:
         """Tokens `B N D` in, tokens out."""
@@ -42,43 +73,60 @@ class Block(Protocol):
         ...
 
 
+class WithValues(NamedTuple):
+    """What the first block gives where later ones mix its values into theirs.
+
+    Attributes:
+        x: tokens, `B N D`.
+        values: of its attention, `B heads N head_dim`.
+    """
+
+    x: Tensor
+    values: Tensor
+
+
 class DiTBlock(nn.Module):
     """Self-attention over latents and prompt tokens together, then an MLP.
 
-    Each branch normalises `hidden + positions` without learned scale and is multiplied by `1 + gate`, where
-    the gate comes from the timestep alone.
+    The tutorial's: each branch normalises `hidden + positions` without learned scale and is multiplied by `1 + gate`,
+    where the gate comes from the timestep alone. A design changes parts of it.
+
+    Args:
+        dim, heads, mlp_ratio: as in `AAADiT`.
+        design: the switches.
+        first: whether it is the first, which has no values of another to mix in.
     """
 
-    def __init__(self, dim: int, heads: int, mlp_ratio: float) -> None:
+    def __init__(
+        self, dim: int, heads: int, mlp_ratio: float, design: Design = TUTORIAL, *, first: bool = False
+    ) -> None:
         super().__init__()
         self.heads = heads
+        self.adds_positions = design.positions == "learned"
         self.norm_attn = nn.RMSNorm(dim, elementwise_affine=False)
         self.to_q = nn.Linear(dim, dim)
         self.to_k = nn.Linear(dim, dim)
         self.to_v = nn.Linear(dim, dim)
         self.to_out = nn.Linear(dim, dim)
         self.norm_mlp = nn.RMSNorm(dim, elementwise_affine=False)
-        hidden = round(dim * mlp_ratio)
-        self.ff = nn.Sequential(nn.Linear(dim, hidden), nn.SiLU(), nn.Linear(hidden, dim))
-        self.to_gate = nn.Linear(dim, dim * 2)
+        self.ff = make_mlp(design.mlp, dim, mlp_ratio)
+        self.to_gate = MODULATIONS[design.modulation](dim)
+        self.qk_norm = QKNorm(dim // heads) if design.qk_norm else None
+        self.value_residual = ValueResidual() if design.value_residual and not first else None
 
     @torch.no_grad()
     def init_weights(self, depth: int) -> None:
-        """Gates of 1 (adaLN-Zero's idea, Peebles and Xie 2023), small steps on the residual stream.
+        """Gates that do nothing yet (adaLN-Zero, Peebles and Xie 2023), small steps on the residual stream.
 
         What writes to the stream is divided by sqrt(2 * depth) (GPT-2, Radford et al. 2019).
         """
-        nn.init.zeros_(self.to_gate.weight)
+        self.to_gate.init_weights()
         for layer in self.layers_to_stream():
             layer.weight.div_(math.sqrt(2 * depth))
 
     def layers_to_stream(self) -> list[nn.Linear]:
         """The last layer of each branch, which writes to the residual stream."""
-        return [layer for layer in (self.to_out, self.ff[-1]) if isinstance(layer, nn.Linear)]
-
-    def fused_matrices(self) -> dict[str, int]:
-        """The gates of both branches."""
-        return {"to_gate.weight": 2}
+        return [self.to_out, last_layer(self.ff)]
 
     def project(self, x: Tensor) -> Tensor:
         """Queries, keys and values of tokens, `B N D`, as `3 B heads N head_dim`."""
@@ -87,21 +135,46 @@ class DiTBlock(nn.Module):
         weight, bias = (torch.cat([getattr(layer, name) for layer in projections]) for name in ("weight", "bias"))
         return F.linear(x, weight, bias).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
 
-    def attention(self, x: Tensor) -> Tensor:
-        """Attention over normalised tokens, `B N D`."""
-        q, k, v = self.project(x)
-        out = attend(q, k, v)  # B heads N head_dim
-        return self.to_out(out.transpose(1, 2).flatten(2))  # B N D
+    def branches(self, context: BlockContext) -> tuple[Branch, Branch]:
+        """What the timestep does to attention and MLP."""
+        return self.to_gate.branches(context.timestep_emb, context.modulation)
+
+    def queries_keys_values(self, x: Tensor, branch: Branch, context: BlockContext) -> tuple[Tensor, Tensor, Tensor]:
+        """Of tokens `B N D`, `B heads N head_dim` each, as attention takes them."""
+        q, k, v = self.project(branch.enter(self.norm_attn(self._placed(x, context))))
+        if self.qk_norm is not None:
+            q, k = self.qk_norm(q, k)
+        if context.rotation is not None:
+            q, k = rotate(q, context.rotation), rotate(k, context.rotation)
+        if self.value_residual is not None and context.first_values is not None:
+            v = self.value_residual(v, context.first_values)
+        return q, k, v
+
+    def add_attention(self, x: Tensor, attended: Tensor, branch: Branch) -> Tensor:
+        """Tokens `B N D` with what attention found for them, `B heads N head_dim`."""
+        return x + branch.leave(self.to_out(attended.transpose(1, 2).flatten(2)))
+
+    def add_mlp(self, x: Tensor, branch: Branch, context: BlockContext) -> Tensor:
+        """Tokens `B N D` with what the MLP makes of them."""
+        return x + branch.leave(self.ff(branch.enter(self.norm_mlp(self._placed(x, context)))))
 
     def forward(self, x: Tensor, context: BlockContext) -> Tensor:
         """Tokens `B N D` in, tokens out."""
-        gate_attn, gate_mlp = self.to_gate(context.timestep_emb)[:, None].chunk(2, dim=-1)  # B 1 D each
-        x = x + self.attention(self.norm_attn(x + context.positions)) * (1 + gate_attn)
-        return x + self.ff(self.norm_mlp(x + context.positions)) * (1 + gate_mlp)
+        return self.with_values(x, context).x
+
+    def with_values(self, x: Tensor, context: BlockContext) -> WithValues:
+        """Tokens `B N D` in; tokens, and the values of their attention, out."""
+        attention, mlp = self.branches(context)
+        q, k, v = self.queries_keys_values(x, attention, context)
+        x = self.add_attention(x, attend(q, k, v, context.attended), attention)
+        return WithValues(self.add_mlp(x, mlp, context), v)
 
     def flops(self, tokens: int) -> int:
         """Of a forward pass for one picture: the gates once, the matrices and attention for every token."""
-        layers = [layer for layer in self.modules() if isinstance(layer, nn.Linear) and layer is not self.to_gate]
-        dim = self.to_out.in_features
-        attention = 4 * tokens**2 * dim  # scores, and their mix of values
-        return linear_flops(layers, tokens) + linear_flops([self.to_gate], 1) + attention
+        once = set(linear_layers(self.to_gate))
+        each = [layer for layer in linear_layers(self) if layer not in once]
+        attention = 4 * tokens**2 * self.to_out.in_features  # scores, and their mix of values
+        return linear_flops(each, tokens) + linear_flops(once, 1) + attention
+
+    def _placed(self, x: Tensor, context: BlockContext) -> Tensor:
+        return x + context.positions if self.adds_positions else x

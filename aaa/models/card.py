@@ -1,11 +1,13 @@
 """The model card: what a stranger must know of a trained model."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from statistics import median
 from typing import Any
 
 import yaml
 
+from aaa.models.design import TUTORIAL
 from aaa.tracking.printed import harmless, markdown, one_line
 
 SAMPLES = "samples.png"
@@ -42,6 +44,7 @@ def model_card(
     rows = {
         "parameters": f"{parameters:,}",
         "width, depth, heads": f"{model['dim']}, {model['depth']}, {model['heads']}",
+        **_architecture(model),
         "data": f"{data['name']}, {data['resolution']} x {data['resolution']} pixels",
         "encoder": encoder["name"],
         "weights": "exponential moving average" if trainer["ema_decay"] else "of the last step",
@@ -81,6 +84,14 @@ pictures[0].save("picture.png")
 The model has only seen its training data: what that shows, and what rights there are in it, holds for the
 pictures it draws too.{_encoder_notes(encoder)}
 """
+
+
+def _architecture(model: Mapping[str, Any]) -> dict[str, str]:
+    """What is not the tutorial's: `qk_norm, mlp=swiglu`."""
+    tutorial = asdict(TUTORIAL)
+    other = {key: model[key] for key in tutorial if key in model and model[key] != tutorial[key]}
+    told = [key if value is True else f"{key}={value}" for key, value in other.items()]
+    return {"architecture": ", ".join(told)} if told else {}
 
 
 def _hub_metadata(license_name: str) -> str:

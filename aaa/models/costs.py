@@ -23,6 +23,11 @@ def count_parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
+def linear_layers(module: nn.Module) -> list[nn.Linear]:
+    """All that a module has within, and itself if it is one."""
+    return [layer for layer in module.modules() if isinstance(layer, nn.Linear)]
+
+
 def linear_flops(layers: Iterable[nn.Linear], tokens: int) -> int:
     """Floating-point operations of linear layers for so many tokens."""
     return 2 * tokens * sum(layer.in_features * layer.out_features for layer in layers)

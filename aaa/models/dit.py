@@ -1,20 +1,28 @@
 """The diffusion transformer: noised latents, prompt embeddings and a timestep in, velocity out.
 
-The architecture is that of DiffSynth-Studio's tutorial "Training Models from Scratch" with its numbers
-turned into arguments, and a timestep of its own for each sample of a batch. State-dict keys and shapes are
-the tutorial's, so weights move both ways.
+As it is by default the architecture is that of DiffSynth-Studio's tutorial "Training Models from Scratch" with its
+numbers turned into arguments, and a timestep of its own for each sample of a batch. State-dict keys and shapes are
+the tutorial's, so weights move both ways. What else it can be made of is in design.py, a switch each.
 """
 
-from collections.abc import Callable
-from typing import cast
+from collections.abc import Callable, Collection
+from functools import partial
+from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
 from aaa.models.block import Block, BlockContext, DiTBlock
-from aaa.models.costs import linear_flops
+from aaa.models.costs import linear_flops, linear_layers
+from aaa.models.design import Design
 from aaa.models.embeddings import PositionEmbedding, TimestepEmbedding
+from aaa.models.forward import ModelOutput, draws_while_training
+from aaa.models.modulation import SharedModulation
+from aaa.models.rope import rotation
+from aaa.models.text_refiner import TextRefiner
+from aaa.models.two_streams import TwoStreamBlock
 
 
 class AAADiT(nn.Module):
@@ -27,8 +35,13 @@ class AAADiT(nn.Module):
         in_channels: channels of the latents.
         text_dim: width of the prompt embeddings.
         mlp_ratio: hidden width of the MLP over `dim`.
-        position_grid: height and width of the learned grid of positions.
-        block: makes each block, a `Block`, from dim, heads and mlp_ratio.
+        position_grid: height and width of the learned grid of positions, or of the picture that rotations count as one.
+        block: makes each block, a `Block`, from dim, heads and mlp_ratio; None: ours.
+        switches: of the architecture, by the names of `Design`.
+
+    Attributes:
+        hidden_depth, hidden_dim: number of blocks, width of what they hold; see `ShowsHidden`.
+        draws_while_training: whether any block draws at random; see `DrawsWhileTraining`.
     """
 
     def __init__(
@@ -40,17 +53,31 @@ class AAADiT(nn.Module):
         text_dim: int = 1024,
         mlp_ratio: float = 3.0,
         position_grid: int = 16,
-        block: Callable[..., nn.Module] = DiTBlock,
+        block: Callable[..., nn.Module] | None = None,
+        **switches: Any,
     ) -> None:
         super().__init__()
-        self.pos_embedder = PositionEmbedding(dim, position_grid)
+        design = Design(**switches)
+        self.head_dim, self.position_grid = dim // heads, position_grid
+        self.pos_embedder = PositionEmbedding(dim, position_grid) if design.positions == "learned" else None
         self.timestep_embedder = TimestepEmbedding(dim)
-        self.image_embedder = nn.Sequential(nn.Linear(in_channels, dim), nn.LayerNorm(dim))
+        self.image_embedder = nn.Sequential(*_patch_embedding(in_channels, dim, design), nn.LayerNorm(dim))
         self.text_embedder = nn.Sequential(nn.Linear(text_dim, dim), nn.LayerNorm(dim))
-        self.blocks = nn.ModuleList(block(dim, heads, mlp_ratio) for _ in range(depth))
+        make = partial(_make_block, design, depth) if block is None else (lambda _number, *numbers: block(*numbers))
+        self.blocks = nn.ModuleList(make(number, dim, heads, mlp_ratio) for number in range(1, depth + 1))
         self.proj_out = nn.Linear(dim, in_channels)
+        self.text_refiner = None
+        if design.text_refiner:
+            self.text_refiner = TextRefiner(design.text_refiner, dim, heads, mlp_ratio, design)
+        self.registers = nn.Parameter(0.02 * torch.randn(design.registers, dim)) if design.registers else None
+        self.modulation = SharedModulation(dim) if design.modulation == "adaln_shared" else None
+        self.mixes_values = design.value_residual
+        self.masks_padding = design.mask_padding
+        self.has_timestep_token = design.modulation == "none"
+        self.hidden_depth, self.hidden_dim = depth, dim
+        self.draws_while_training = any(map(draws_while_training, self.blocks))
         # A trainer that is short of memory sets one that recomputes the block in the backward pass.
-        self.run_block: Callable[[nn.Module, Tensor, BlockContext], Tensor] = _run_block
+        self.run_block: RunBlock = _run_block
 
     @torch.no_grad()
     def init_weights(self) -> None:
@@ -58,48 +85,137 @@ class AAADiT(nn.Module):
 
         Matrices are Xavier-uniform, biases 0; blocks and positions then do their own.
         """
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
+        for layer in linear_layers(self):
+            nn.init.xavier_uniform_(layer.weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
         for block in self._blocks():
             block.init_weights(len(self.blocks))
         nn.init.zeros_(self.proj_out.weight)
-        self.pos_embedder.init_weights()
+        for part in (self.pos_embedder, self.text_refiner, self.modulation):
+            if part is not None:
+                part.init_weights()
 
-    def forward(self, latents: Tensor, prompt_embeds: Tensor, timestep: Tensor) -> Tensor:
+    def forward(
+        self,
+        latents: Tensor,
+        prompt_embeds: Tensor,
+        timestep: Tensor,
+        *,
+        generator: torch.Generator | None = None,
+        hidden_after: Collection[int] = (),
+    ) -> Tensor | ModelOutput:
         """Predict the velocity `noise - latents`.
 
         Args:
             latents: noised latents, `B C H W`.
-            prompt_embeds: `B L text_dim`; padding is attended like any other token.
+            prompt_embeds: `B L text_dim`; padding is attended like any other token unless the design masks it.
             timestep: `B` (or `1`, for all samples alike), in 0..1000 where 1000 is pure noise.
+            generator: its seed is that of all that blocks draw; it is not advanced. Without it they draw nothing.
+            hidden_after: numbers of blocks, from 1, after which the latents' tokens are wanted too.
 
         Returns:
-            Velocity, `B C H W`.
+            Velocity, `B C H W`; where hidden states are wanted a `ModelOutput` with it and them.
+
+        Raises:
+            ValueError: if there is no block of such a number.
         """
+        if strange := [number for number in hidden_after if not 1 <= number <= len(self.blocks)]:
+            raise ValueError(f"hidden states after block {strange[0]} are wanted, of {len(self.blocks)} blocks")
         height, width = latents.shape[-2:]
-        positions = self.pos_embedder(height, width, prompt_embeds.shape[1], latents.dtype)
-        context = BlockContext(positions, self.timestep_embedder(timestep, latents.dtype), height, width)
+        timestep_emb = self.timestep_embedder(timestep, latents.dtype)
         image = self.image_embedder(rearrange(latents, "b c h w -> b (h w) c"))
-        x = torch.cat([image, self.text_embedder(prompt_embeds)], dim=1)  # B N D
-        for block in self.blocks:
-            x = self.run_block(block, x, context)
+        words = (prompt_embeds != 0).any(dim=-1) if self.masks_padding else None  # B L
+        text = self._text(prompt_embeds, timestep_emb, words)
+        x = torch.cat([image, *self._others(timestep_emb, len(image)), text], dim=1)  # B N D
+        seed = None if generator is None else generator.initial_seed()
+        context = self._context(x, timestep_emb, height, width, text.shape[1])
+        context = context._replace(seed=seed, attended=_attended(words, x.shape[1]))
+        hidden = {}
+        for number, block in enumerate(self.blocks, start=1):
+            context = context._replace(number=number)
+            if self.mixes_values and isinstance(block, DiTBlock | TwoStreamBlock) and number == 1:
+                x, first_values = self.run_block(block.with_values, x, context)
+                context = context._replace(first_values=first_values)
+            else:
+                x = self.run_block(block, x, context)
+            if number in hidden_after:
+                hidden[number] = x[:, : height * width]
         velocity = self.proj_out(x[:, : height * width])  # B (H W) C
-        return rearrange(velocity, "b (h w) c -> b c h w", h=height)
+        velocity = rearrange(velocity, "b (h w) c -> b c h w", h=height)
+        return ModelOutput(velocity, hidden) if hidden else velocity
 
     def forward_flops(self, height: int, width: int, text_tokens: int) -> int:
         """Floating-point operations of one forward pass for one picture (a multiply and an add are two)."""
-        timestep = [layer for layer in self.timestep_embedder.modules() if isinstance(layer, nn.Linear)]
-        image_layers = [layer for layer in (*self.image_embedder, self.proj_out) if isinstance(layer, nn.Linear)]
-        text_layers = [layer for layer in self.text_embedder if isinstance(layer, nn.Linear)]
-        embed = linear_flops(image_layers, height * width) + linear_flops(text_layers, text_tokens)
-        tokens = height * width + text_tokens
-        return linear_flops(timestep, 1) + embed + sum(block.flops(tokens) for block in self._blocks())
+        once = linear_layers(self.timestep_embedder) + (
+            [] if self.modulation is None else linear_layers(self.modulation)
+        )
+        each_latent = [*linear_layers(self.image_embedder), self.proj_out]
+        embed = linear_flops(each_latent, height * width) + linear_flops(linear_layers(self.text_embedder), text_tokens)
+        if self.text_refiner is not None:
+            embed += self.text_refiner.flops(text_tokens)
+        tokens = height * width + self._count_others() + text_tokens
+        return linear_flops(once, 1) + embed + sum(block.flops(tokens) for block in self._blocks())
+
+    def _text(self, prompt_embeds: Tensor, timestep_emb: Tensor, words: Tensor | None) -> Tensor:
+        """The prompt's tokens, `B L D`."""
+        text = self.text_embedder(prompt_embeds)
+        if self.text_refiner is not None:
+            context = self.text_refiner.context(text, timestep_emb, words)
+            for block in self.text_refiner.blocks:
+                text = self.run_block(block, text, context)
+        return text
+
+    def _others(self, timestep_emb: Tensor, batch_size: int) -> list[Tensor]:
+        """Tokens that are neither latents nor prompt, `B ... D` each: registers, and the timestep if it is one."""
+        others = []
+        if self.registers is not None:
+            others.append(self.registers.to(timestep_emb.dtype).expand(batch_size, -1, -1))
+        if self.has_timestep_token:
+            others.append(timestep_emb[:, None].expand(batch_size, -1, -1))
+        return others
+
+    def _count_others(self) -> int:
+        return (0 if self.registers is None else len(self.registers)) + self.has_timestep_token
+
+    def _context(self, x: Tensor, timestep_emb: Tensor, height: int, width: int, text_tokens: int) -> BlockContext:
+        """What all blocks are told of tokens `B N D`."""
+        modulation = None if self.modulation is None else self.modulation(timestep_emb)
+        others = self._count_others()
+        if self.pos_embedder is not None:
+            positions, turns = self.pos_embedder(height, width, text_tokens, timestep_emb.dtype, others), None
+        else:
+            positions = x.new_zeros(1, x.shape[1], 1)
+            turns = rotation(height, width, others + text_tokens, self.head_dim, self.position_grid, x.device)
+        return BlockContext(
+            positions, timestep_emb, height, width, text_tokens=text_tokens, rotation=turns, modulation=modulation
+        )
 
     def _blocks(self) -> list[Block]:
         return cast(list[Block], list(self.blocks))
 
 
-def _run_block(block: nn.Module, x: Tensor, context: BlockContext) -> Tensor:
+# A block, or what shows its values too, run in whatever way saves memory.
+RunBlock = Callable[[Callable[..., Any], Tensor, BlockContext], Any]
+
+
+def _run_block(block: Callable[..., Any], x: Tensor, context: BlockContext) -> Any:
     return block(x, context)
+
+
+def _attended(words: Tensor | None, tokens: int) -> Tensor | None:
+    """Of all tokens, `B 1 1 N`, those that are not padding, where words are told from it, `B L`."""
+    return None if words is None else F.pad(words, (tokens - words.shape[1], 0), value=True)[:, None, None]
+
+
+def _patch_embedding(in_channels: int, dim: int, design: Design) -> list[nn.Module]:
+    """From the channels of a latent to a token: one matrix, or two with few channels between them."""
+    if design.patch_bottleneck is None:
+        return [nn.Linear(in_channels, dim)]
+    return [nn.Linear(in_channels, design.patch_bottleneck, bias=False), nn.Linear(design.patch_bottleneck, dim)]
+
+
+def _make_block(design: Design, depth: int, number: int, dim: int, heads: int, mlp_ratio: float) -> nn.Module:
+    """Block `number`, from 1, of `depth`. Nothing reads the prompt after the last, which needs no second stream."""
+    two = design.joint == "mmdit" and number < depth
+    return (TwoStreamBlock if two else DiTBlock)(dim, heads, mlp_ratio, design, first=number == 1)

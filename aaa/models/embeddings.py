@@ -28,16 +28,17 @@ class PositionEmbedding(nn.Module):
         self.image_emb.copy_(sincos_positions(*self.image_emb.shape[1:3]))
         nn.init.normal_(self.text_emb, std=0.02)
 
-    def forward(self, height: int, width: int, text_tokens: int, dtype: torch.dtype) -> Tensor:
-        """Return positions for a sequence of `height * width` latents and `text_tokens` prompt tokens.
+    def forward(self, height: int, width: int, text_tokens: int, dtype: torch.dtype, other_tokens: int = 0) -> Tensor:
+        """Return positions for a sequence of `height * width` latents, others that have none, and the prompt.
 
-        Shape `1 N D` with N = height * width + text_tokens, dtype `dtype`.
+        Shape `1 N D` with N = height * width + other_tokens + text_tokens, dtype `dtype`.
         """
         image = self.image_emb.to(dtype)
         if image.shape[-2:] != (height, width):
             image = F.interpolate(image, size=(height, width), mode="bilinear")
         text = self.text_emb.to(dtype).expand(1, text_tokens, -1)
-        return torch.cat([rearrange(image, "1 d h w -> 1 (h w) d"), text], dim=1)
+        others = image.new_zeros(1, other_tokens, text.shape[-1])
+        return torch.cat([rearrange(image, "1 d h w -> 1 (h w) d"), others, text], dim=1)
 
 
 class TimestepEmbedding(nn.Module):

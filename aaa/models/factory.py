@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import psutil
 from torch import nn
 
 from aaa.errors import UserError
-from aaa.models.block import DiTBlock
+from aaa.models.design import Design, require_possible, require_unused
 from aaa.models.dit import AAADiT
 
 # scaled: what the model's own `init_weights` gives. torch: what torch's layers and the tutorial's script start from,
@@ -34,12 +34,13 @@ def build_dit(
     mlp_ratio: float = 3.0,
     position_grid: int = 16,
     init: str = "scaled",
-    block: Callable[..., nn.Module] = DiTBlock,
+    block: Callable[..., nn.Module] | None = None,
+    **switches: Any,
 ) -> AAADiT:
     """Build a DiT and initialise its weights from torch's global generator.
 
     Args:
-        dim, depth, heads, in_channels, text_dim, mlp_ratio, position_grid, block: as in `AAADiT`.
+        dim, depth, heads, in_channels, text_dim, mlp_ratio, position_grid, block, switches: as in `AAADiT`.
         init: `scaled` or `torch`, see `INITS`.
 
     Raises:
@@ -60,7 +61,11 @@ def build_dit(
     if not mlp_ratio * dim >= 1 or math.isinf(mlp_ratio):
         raise UserError(f"model.mlp_ratio={mlp_ratio}: must be positive.")
     require_init(init)
-    model = AAADiT(dim, depth, heads, in_channels, text_dim, mlp_ratio, position_grid, block)
+    design = Design(**switches)
+    require_possible(design, dim, depth, heads)
+    if block is not None:
+        require_unused(design, "block")
+    model = AAADiT(dim, depth, heads, in_channels, text_dim, mlp_ratio, position_grid, block, **switches)
     if init == "scaled":
         model.init_weights()
     return model

@@ -34,7 +34,7 @@ from aaa.models.parameters import matrices
 
 @runtime_checkable
 class EndsBranches(Protocol):
-    """A block that says which of its layers write to the residual stream."""
+    """A part of a block that says which of its layers write to the residual stream."""
 
     def layers_to_stream(self) -> list[nn.Linear]:
         """The last layer of each branch."""
@@ -89,7 +89,7 @@ def growths(model: nn.Module, base: nn.Module, depth: float) -> dict[str, Growth
     """How each parameter of a model has grown.
 
     Args:
-        model: of any width.
+        model: of any width, whose blocks are in a list of that name.
         base: the same at the base's width and the model's depth; may be on the meta device.
         depth: of the model over the base's.
 
@@ -123,6 +123,7 @@ def _of_matrix(shape: torch.Size, base: torch.Size) -> Growth:
 
 
 def _ends_of_branches(model: nn.Module) -> set[str]:
+    """Of the model's own blocks: those that refine the prompt have a stream of their own, as deep at every size."""
     ends = {
         id(parameter)
         for module in model.modules()
@@ -130,7 +131,8 @@ def _ends_of_branches(model: nn.Module) -> set[str]:
         for layer in module.layers_to_stream()
         for parameter in layer.parameters()
     }
-    return {name for name, parameter in model.named_parameters() if id(parameter) in ends}
+    named = model.named_parameters()
+    return {name for name, parameter in named if id(parameter) in ends and name.startswith("blocks.")}
 
 
 @torch.no_grad()

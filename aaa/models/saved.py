@@ -24,7 +24,8 @@ CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 RUN_CONFIG = "config.yaml"
 DRAWN_WITH = (MODEL, AVERAGE)  # of a checkpoint
 NEEDED = ("model", "encoder", "scheduler", "sampling", "data")  # of a run's config, by all who sample
-KEPT = (*NEEDED, "objective", "sampler", "guidance")  # the rest is implied where it is not said
+KEPT = (*NEEDED, "objective", "sampler", "guidance", "trainer")  # the rest is implied where it is not said
+PARTS = {"data": ("name", "resolution"), "trainer": ("precision",)}  # of these no more is kept
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,9 @@ class SavedModel:
 def sampling_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """The parts of a run's resolved config that go with its weights."""
     kept = {key: config[key] for key in KEPT if key in config}
-    if isinstance(data := kept.get("data"), dict):
-        kept["data"] = {key: value for key, value in data.items() if key in ("name", "resolution")}
+    for name, parts in PARTS.items():
+        if isinstance(whole := kept.get(name), dict):
+            kept[name] = {key: value for key, value in whole.items() if key in parts}
     return kept
 
 

@@ -2,12 +2,11 @@
 
 Checkpoints of DiffSynth's tutorial carry no config: depth and widths are read off the tensors' shapes. How many heads
 share the width leaves no trace in a shape; for the tutorial's own size it is known, and our files say it in their
-header.
+header. Of the architecture's switches shapes tell all but the function of an MLP and what is not attended.
 """
 
 import json
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,16 +16,17 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from aaa.errors import UserError
+from aaa.models.design import Design
+from aaa.models.tensor_shapes import design_of, mlp_ratio_of, position_grid_of, whole, widths_of
 
 PREFIX = "pipe.dit."  # of a tutorial checkpoint that was saved without `remove_prefix_in_ckpt`
 TUTORIAL_WIDTHS = {"dim": 1024, "depth": 10, "in_channels": 128, "text_dim": 1024}
 TUTORIAL_HEADS = 32
-BLOCK = re.compile(r"blocks\.(\d+)\.to_q\.weight")
 
 
 @dataclass(frozen=True)
-class DiTNumbers:
-    """The numbers of a DiT, as `build_dit` takes them."""
+class DiTNumbers(Design):
+    """The numbers and switches of a DiT, as `build_dit` takes them."""
 
     dim: int
     depth: int
@@ -54,22 +54,19 @@ def read_dit_numbers(path: Path, heads: int | None = None) -> DiTNumbers:
             metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: not a whole safetensors file ({error}).") from None
+    said = _said_in_header(metadata)
     try:
-        in_channels, dim = shapes["proj_out.weight"]
-        widths = {
-            "dim": dim,
-            "depth": _count(int(match[1]) for name in shapes if (match := BLOCK.fullmatch(name))),
-            "in_channels": in_channels,
-            "text_dim": shapes["text_embedder.0.weight"][1],
-        }
-        mlp_ratio = shapes["blocks.0.ff.0.weight"][0] / dim
-        position_grid = shapes["pos_embedder.image_emb"][-1]
+        widths = widths_of(shapes)
+        mlp_ratio = mlp_ratio_of(shapes, said)
+        position_grid = position_grid_of(shapes, said)
+        design = design_of(shapes, said)
     except (KeyError, ValueError, IndexError, ZeroDivisionError):
         raise UserError(
             f"{path}: not the weights of a DiT, ours or the tutorial's (it has {', '.join(list(shapes)[:3])}, ...)."
         ) from None
+    dim = widths["dim"]
     if heads is None:
-        heads = _heads_in_header(metadata)
+        heads = whole(said, "heads", 2**16)
     if heads is None and widths == TUTORIAL_WIDTHS:
         heads = TUTORIAL_HEADS
     if heads is None:
@@ -77,7 +74,8 @@ def read_dit_numbers(path: Path, heads: int | None = None) -> DiTNumbers:
             f"{path}: nothing in the file says how many attention heads its width of {dim} is shared by. "
             "Say it with heads=N."
         )
-    return DiTNumbers(**widths, heads=heads, mlp_ratio=mlp_ratio, position_grid=position_grid)
+    numbers: dict[str, Any] = widths | asdict(design)
+    return DiTNumbers(**numbers, heads=heads, mlp_ratio=mlp_ratio, position_grid=position_grid)
 
 
 def read_dit_tensors(path: Path) -> dict[str, Tensor]:
@@ -96,11 +94,11 @@ def read_dit_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def model_header(numbers: DiTNumbers) -> str:
-    """What `read_dit_numbers` finds heads in: the value of `model` in a file's metadata."""
+    """What `read_dit_numbers` finds heads in, and what else leaves no trace: `model` in a file's metadata."""
     return json.dumps(asdict(numbers))
 
 
-def other_numbers(path: Path, numbers: Mapping[str, Any]) -> dict[str, float]:
+def other_numbers(path: Path, numbers: Mapping[str, Any]) -> dict[str, Any]:
     """The numbers of the model in a file that are not these, as `build_dit` takes them.
 
     Raises:
@@ -127,17 +125,10 @@ def require_numbers(path: Path, numbers: Mapping[str, Any]) -> None:
         raise UserError(f"{path}: its weights are those of another model: {listed}.")
 
 
-def _count(numbers: Iterable[int]) -> int:
-    """How many blocks there are, if they are numbered 0, 1, 2, ..."""
-    found = sorted(numbers)
-    if not found or found != list(range(len(found))):
-        raise ValueError("blocks are missing")
-    return len(found)
-
-
-def _heads_in_header(metadata: dict[str, str]) -> int | None:
+def _said_in_header(metadata: dict[str, str]) -> dict[str, Any]:
+    """What the file's header says of its model; it may say anything."""
     try:
-        heads = json.loads(metadata["model"])["heads"]
-    except (KeyError, ValueError, TypeError):
-        return None
-    return heads if isinstance(heads, int) else None
+        said = json.loads(metadata["model"])
+    except (KeyError, ValueError, TypeError, RecursionError):
+        return {}
+    return said if isinstance(said, dict) else {}

@@ -1,27 +1,18 @@
 """Flow matching along straight lines (Lipman et al. 2023, Liu et al. 2022)."""
 
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from aaa.data.batch import Batch
 from aaa.diffusion.prediction import Model, Prediction
-from aaa.diffusion.schedulers import NoiseLevels, NoiseScheduler, add_noise
-
-
-class Draws(NamedTuple):
-    """All that is random in the loss of a batch.
-
-    Attributes:
-        dropped: whose prompts are replaced by the empty one, `B` bool.
-        levels: noise levels, with what the model is told of them and how much they count.
-        noise: standard normal, `B C H W`.
-    """
-
-    dropped: Tensor
-    levels: NoiseLevels
-    noise: Tensor
+from aaa.diffusion.schedulers import NoiseScheduler, add_noise
+from aaa.models.forward import in_training, require_hidden
+from aaa.objectives.coupling import make_coupling
+from aaa.objectives.terms import Draws, Extra, ForwardPass, Term, Watched
+from aaa.objectives.weighting import make_weighting
 
 
 class Objective(Protocol):
@@ -35,14 +26,33 @@ class Objective(Protocol):
 
     prediction: Prediction
 
+    @property
+    def extras(self) -> Mapping[str, Extra]:
+        """What it needs of the cache beside latents and prompts, by name."""
+        ...
+
+    @property
+    def modules(self) -> Mapping[str, nn.Module]:
+        """What it trains besides the model, by name: in checkpoints, in no exported model."""
+        ...
+
+    def use(self, modules: Mapping[str, nn.Module]) -> None:
+        """Ask these from now on in place of `modules`, of which they are what `accelerate` has prepared."""
+        ...
+
     def draw(self, latents: Tensor, generator: torch.Generator) -> Draws:
         """What is random for a batch of latents: the same for the same generator."""
         ...
 
-    def __call__(
-        self, model: Model, latents: Tensor, prompt_embeds: Tensor, generator: torch.Generator
-    ) -> Mapping[str, Tensor]:
-        """The terms of the loss by name, `B` float32 each; training minimises the mean of their sum."""
+    def __call__(self, model: Model, batch: Batch, generator: torch.Generator, step: int) -> Mapping[str, Tensor]:
+        """The terms of the loss by name, `B` float32 each; training minimises the mean of their sum.
+
+        Args:
+            model: what is trained.
+            batch: on its device, of its dtype.
+            generator: of all that is random at this step.
+            step: its number, from 0.
+        """
         ...
 
 
@@ -50,17 +60,52 @@ class FlowMatching:
     """Squared error of the velocity at random noise levels, some prompts dropped for classifier-free guidance.
 
     Args:
-        scheduler: draws noise levels and their weights.
+        scheduler: draws noise levels and, where `weighting` says so, their weights.
         empty_prompt_embeds: of the empty prompt, `L D`.
         prompt_dropout: chance that a prompt is dropped (Ho and Salimans 2022).
         prediction: what the model predicts.
+        weighting: how much each noise level counts: `scheduler`, `none`, `flux2` or `min_snr`.
+        min_snr_gamma: of `min_snr`.
+        coupling: which noise comes with which picture: `independent`, `immiscible` or `nearest`.
+        coupling_candidates: draws for each picture, of `nearest`.
+        terms: that add to the error, by name; those of weight 0 are left out.
+
+    Raises:
+        UserError: if there is no such weighting or coupling.
     """
 
     def __init__(
-        self, scheduler: NoiseScheduler, empty_prompt_embeds: Tensor, prompt_dropout: float, prediction: Prediction
+        self,
+        scheduler: NoiseScheduler,
+        empty_prompt_embeds: Tensor,
+        prompt_dropout: float,
+        prediction: Prediction,
+        weighting: str = "scheduler",
+        min_snr_gamma: float = 5.0,
+        coupling: str = "independent",
+        coupling_candidates: int = 8,
+        terms: Mapping[str, Term | None] | None = None,
     ) -> None:
         self.scheduler, self.prediction = scheduler, prediction
         self.empty_prompt_embeds, self.prompt_dropout = empty_prompt_embeds, prompt_dropout
+        self.weighting = make_weighting(weighting, min_snr_gamma)
+        self.coupling = make_coupling(coupling, coupling_candidates)
+        self.terms = {str(name): term for name, term in (terms or {}).items() if term is not None and term.weight}
+
+    @property
+    def extras(self) -> dict[str, Extra]:
+        """What its terms need; see `Objective`."""
+        return {name: extra for term in self.terms.values() for name, extra in term.extras.items()}
+
+    @property
+    def modules(self) -> dict[str, nn.Module]:
+        """Those of its terms, by the terms' names; see `Objective`."""
+        return {name: term.module for name, term in self.terms.items() if term.module is not None}
+
+    def use(self, modules: Mapping[str, nn.Module]) -> None:
+        """See `Objective`."""
+        for name, module in modules.items():
+            self.terms[name].module = module
 
     def draw(self, latents: Tensor, generator: torch.Generator) -> Draws:
         """Prompts to drop, noise levels and noise for latents, `B C H W`, from a generator on their device."""
@@ -69,19 +114,28 @@ class FlowMatching:
         if self.prompt_dropout:
             dropped = torch.rand(size, generator=generator, device=device) < self.prompt_dropout
         levels = self.scheduler.draw(size, generator)
-        noise = torch.randn(latents.shape, generator=generator, device=device, dtype=latents.dtype)
-        return Draws(dropped, levels, noise)
+        return Draws(dropped, levels, self.coupling(latents, generator))
 
-    def __call__(
-        self, model: Model, latents: Tensor, prompt_embeds: Tensor, generator: torch.Generator
-    ) -> dict[str, Tensor]:
-        """The weighted loss of each sample, `B` float32, of latents `B C H W` and prompt_embeds `B L D`."""
-        dropped, (sigma, timestep, weight), noise = self.draw(latents, generator)
+    def __call__(self, model: Model, batch: Batch, generator: torch.Generator, step: int) -> dict[str, Tensor]:
+        """The weighted error of each sample's velocity, and what terms add to it; see `Objective`."""
+        latents, prompt_embeds = batch.latents, batch.prompt_embeds
+        draws = self.draw(latents, generator)
+        sigma, timestep, _ = draws.levels
         if self.prompt_dropout:
-            prompt_embeds = torch.where(dropped[:, None, None], self.empty_prompt_embeds, prompt_embeds)
-        noised = add_noise(latents, noise, sigma)
-        predicted = self.prediction.velocity(model, noised, prompt_embeds, timestep, sigma)
-        return {"velocity": weight * velocity_error(predicted, latents, noise)}
+            prompt_embeds = torch.where(draws.dropped[:, None, None], self.empty_prompt_embeds, prompt_embeds)
+        noised = add_noise(latents, draws.noise, sigma)
+        terms = {name: term for name, term in self.terms.items() if term.is_on(step)}
+        for name, term in terms.items():
+            if term.after_blocks:
+                require_hidden(model, term.after_blocks, f"objective.terms.{name}.after_block")
+        watched = Watched(
+            in_training(model, generator), sorted({block for term in terms.values() for block in term.after_blocks})
+        )
+        predicted = self.prediction.velocity(watched, noised, prompt_embeds, timestep, sigma)
+        weight = self.weighting(draws.levels)
+        done = ForwardPass(batch, draws, weight, predicted, watched.hidden)
+        losses = {"velocity": weight * velocity_error(predicted, latents, draws.noise)}
+        return losses | {name: term.weight * term(done) for name, term in terms.items()}
 
 
 def velocity_error(predicted: Tensor, latents: Tensor, noise: Tensor) -> Tensor:

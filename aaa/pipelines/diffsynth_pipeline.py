@@ -3,7 +3,7 @@
 `python -m aaa.sample` and this pipeline draw with the same sampler and noise scheduler: one truth, two doors.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from transformers import AutoTokenizer
 
 from aaa.diffusion.guidance import PromptGuidance
 from aaa.diffusion.prediction import VelocityPrediction
-from aaa.diffusion.samplers import Euler
+from aaa.diffusion.samplers import Euler, Sampler, SeededNoise
 from aaa.diffusion.sampling import Sampling
 from aaa.diffusion.schedulers import Flux2Scheduler, add_noise
 from aaa.encoders.prompts import normalised
@@ -96,6 +96,9 @@ class AAAImagePipeline(BasePipeline):
         rand_device: str = "cpu",
         num_inference_steps: int = 30,
         progress_bar_cmd: Callable[[Any], Iterable[Any]] = tqdm,
+        sampler: Sampler | None = None,
+        guidance_interval: Sequence[float] = (0.0, 1.0),
+        guidance_rescale: float = 0.0,
     ) -> Image.Image:
         """Draw one picture.
 
@@ -108,17 +111,18 @@ class AAAImagePipeline(BasePipeline):
             height, width: in pixels, rounded up to a multiple of 16.
             seed: of the noise; None for any.
             rand_device: where the noise is drawn.
-            num_inference_steps: Euler steps.
+            num_inference_steps: of the sampler.
             progress_bar_cmd: wraps the steps, to show progress.
+            sampler: of aaa/diffusion; None for Euler's, as DiffSynth has it.
+            guidance_interval, guidance_rescale: as `PromptGuidance` has them.
         """
         height, width = self.check_resize_height_width(height, width)
         tokens = height // DIVISION_FACTOR * (width // DIVISION_FACTOR)
         self.scheduler.set_timesteps(
             num_inference_steps, denoising_strength=denoising_strength, dynamic_shift_len=tokens
         )
-        sampling = Sampling(
-            Flux2Scheduler(), Euler(), PromptGuidance(cfg_scale), VelocityPrediction(), num_inference_steps
-        )
+        guidance = PromptGuidance(cfg_scale, guidance_interval, guidance_rescale)
+        sampling = Sampling(Flux2Scheduler(), sampler or Euler(), guidance, VelocityPrediction(), num_inference_steps)
         sigmas = sampling.sigmas(tokens, denoising_strength)
         shared: dict[str, Any] = {
             "cfg_scale": cfg_scale,
@@ -133,12 +137,17 @@ class AAAImagePipeline(BasePipeline):
         for unit in self.units:
             shared, positive, negative = self.unit_runner(unit, self, shared, positive, negative)
         self.load_models_to_device(self.in_iteration_models)
+        noise = SeededNoise([int(torch.randint(2**62, ())) if seed is None else seed])
+        noise(
+            tuple(shared["latents"].shape[1:])
+        )  # what the latents were drawn from; a sampler's own goes on from there
         latents = sampling.draw(
             self.dit,
             shared["latents"],
             positive["prompt_embeds"],
             negative.get("prompt_embeds", positive["prompt_embeds"]),
             sigmas,
+            noise,
             progress=progress_bar_cmd,
         )
         self.load_models_to_device(["vae"])

@@ -10,13 +10,23 @@ import torch
 from omegaconf import OmegaConf
 from PIL import Image
 
-from aaa.config.build import build_encoders, build_model, build_preview, build_sampling, missing_weights, pick_device
+from aaa.config.build import (
+    build_encoders,
+    build_model,
+    build_preview,
+    build_sampling,
+    missing_weights,
+    pick_device,
+)
+from aaa.config.data import STORAGE_DTYPES
 from aaa.config.overrides import without_interpolations
-from aaa.config.ranges import require_ranges
-from aaa.config.schema import SampleConfig
+from aaa.config.sampling_choice import SamplingChoice
 from aaa.config.upgrade import upgrade
 from aaa.data.pictures import as_rgb, crop_and_resize, read_picture, to_pictures, to_tensor
-from aaa.diffusion.samplers import Step, initial_noise
+from aaa.diffusion.autoguidance import GuidedByModel
+from aaa.diffusion.guidance import VelocityModel
+from aaa.diffusion.samplers import SeededNoise, Step
+from aaa.diffusion.sampling import Sampling
 from aaa.diffusion.schedulers import add_noise
 from aaa.encoders.flux2_tiny import Flux2TinyVAE
 from aaa.encoders.pixel import PixelVAE
@@ -25,7 +35,10 @@ from aaa.encoders.protocols import HasWeights
 from aaa.errors import UserError
 from aaa.models.saved import SavedModel, find_saved
 from aaa.models.weights_file import require_numbers
+from aaa.pipelines.draw_request import DrawRequest
+from aaa.pipelines.guide import load_guide
 from aaa.training.checkpoint import load_weights
+from aaa.training.precision import model_precision
 
 logger = logging.getLogger(__name__)
 
@@ -40,15 +53,27 @@ class TextToImage:
         saved: its weights and config.
         device: where to compute.
         preview: folder of TAEF2, to decode the latents of FLUX.2's VAE cheaply.
+        precision: to run the model in; None for what `model_precision` says.
+        choice: in place of the model's own way to be sampled, unless a request says otherwise.
 
     Raises:
         UserError: if weights are missing, damaged or do not fit.
     """
 
-    def __init__(self, saved: SavedModel, device: str, preview: str | None = None) -> None:
+    def __init__(
+        self,
+        saved: SavedModel,
+        device: str,
+        preview: str | None = None,
+        precision: str | None = None,
+        choice: SamplingChoice | None = None,
+    ) -> None:
         self.device = torch.device(device)
         config = upgrade(OmegaConf.create(without_interpolations(saved.config)))
+        config = config if choice is None else choice.applied_to(config)
         self.config = config
+        self.precision = model_precision(OmegaConf.select(config, "trainer.precision"), self.device, precision)
+        self._guides: dict[tuple[str, str], VelocityModel | None] = {}
         self.vae, self.text_encoder = build_encoders(config)
         weighty = [part for part in (self.vae, self.text_encoder) if isinstance(part, HasWeights)]
         if missing := missing_weights(weighty):
@@ -59,11 +84,12 @@ class TextToImage:
         self.resolution: int = config.data.resolution
         # A run that trimmed its prompts says to how many tokens.
         self.prompt_tokens: int = config.encoder.get("prompt_tokens", self.text_encoder.max_length)
+        self.stored = STORAGE_DTYPES.get(config.encoder.get("storage_dtype"), torch.float32)
         self._refuse_other_channels(config.model.in_channels, saved.weights)
         require_numbers(saved.weights, saved.config["model"])
         self.model = build_model(config)
         load_weights(saved.weights, self.model)
-        self.model.to(self.device).eval()
+        self.model.to(self.device, self.precision.dtype).eval()
 
     @classmethod
     def from_pretrained(cls, path: str | Path, device: str = "auto", weights: str = "ema") -> "TextToImage":
@@ -79,122 +105,116 @@ class TextToImage:
         """
         return cls(find_saved(Path(path), weights, trust_config=False), pick_device(device))
 
-    def draw(
-        self,
-        prompt: str,
-        negative_prompt: str = "",
-        *,
-        num_images: int = 1,
-        seed: int = 0,
-        steps: int | None = None,
-        guidance: float | None = None,
-        height: int | None = None,
-        width: int | None = None,
-        input_image: Path | Image.Image | None = None,
-        denoising_strength: float = 1.0,
-    ) -> list[Image.Image]:
+    def draw(self, prompt: str, negative_prompt: str = "", **settings: Any) -> list[Image.Image]:
         """Draw pictures of a prompt, one for each of the seeds `seed`, `seed + 1`, ...
 
         Args:
             prompt: what to draw.
             negative_prompt: what to steer away from.
-            num_images: how many.
-            seed: of the first.
-            steps, guidance: None for the model's own defaults.
-            height, width: in pixels, rounded up to multiples of the VAE's downscale factor; None for the resolution of
-                the training pictures.
-            input_image: a picture to start from.
-            denoising_strength: how much of it to redraw, in (0, 1].
+            settings: `num_images`, `seed`, `steps`, `sampler`, `guidance`, `height`, `width`, `input_image` and
+                `denoising_strength`, as `DrawRequest` has them.
 
         Raises:
             UserError: if one of these numbers cannot be, or the picture cannot be read.
         """
-        steps_taken = self._steps(
-            prompt,
-            negative_prompt,
-            num_images=num_images,
-            seed=seed,
-            steps=steps,
-            guidance=guidance,
-            height=height,
-            width=width,
-            input_image=input_image,
-            denoising_strength=denoising_strength,
-        )
-        last = deque(steps_taken, maxlen=1).pop()
+        return self(DrawRequest(prompt, negative_prompt, **settings))
+
+    def __call__(self, request: DrawRequest) -> list[Image.Image]:
+        """The pictures that are asked for."""
+        last = deque(self._steps(request), maxlen=1).pop()
         return self._finished(last.latents)
 
-    def draw_live(
-        self, prompt: str, negative_prompt: str = "", **settings: Any
-    ) -> Iterator[tuple[int, list[Image.Image]]]:
-        """As `draw`, showing after each step what the model then holds for the pictures; the last are `draw`'s own.
-
-        Args:
-            prompt, negative_prompt, settings: as `draw` takes them.
+    def live(self, request: DrawRequest) -> Iterator[tuple[int, list[Image.Image]]]:
+        """The same, showing after each step what the model then holds for the pictures; the last are the finished ones.
 
         Yields:
             The number of steps taken, and the pictures. A decoder that is not cheap is asked every few steps only.
         """
         every = 1 if isinstance(self.decoder, CHEAP) else SELDOM
         latents = None
-        for taken, step in enumerate(self._steps(prompt, negative_prompt, **settings), start=1):
+        for taken, step in enumerate(self._steps(request), start=1):
             latents = step.latents
             if taken % every == 0:
-                yield taken, to_pictures(self.decoder.decode(step.predicted))
+                yield taken, to_pictures(self.decoder.decode(step.predicted.float()))
         assert latents is not None
         yield taken, self._finished(latents)
+
+    def sampling(self, choice: SamplingChoice) -> Sampling:
+        """How it is sampled, with what is chosen in place of its own way.
+
+        Raises:
+            UserError: if that cannot be made, or a model that is to guide does not fit.
+        """
+        config = choice.applied_to(self.config)
+        sampling = build_sampling(config)
+        if isinstance(sampling.guidance, GuidedByModel):
+            place = sampling.guidance.path, sampling.guidance.weights
+            sampling.guidance.guide = self._guides.get(place)
+            encoder = OmegaConf.to_container(config.encoder, resolve=True)
+            assert isinstance(encoder, dict)
+            load_guide(sampling.guidance, {str(key): value for key, value in encoder.items()}, self.precision)
+            self._guides = {place: sampling.guidance.guide}
+        return sampling
+
+    def described(self, request: DrawRequest) -> str:
+        """What drawing takes: `15 steps of Heun, 58 evaluations of the model, in bf16`."""
+        sampling = self.sampling(request)
+        sigmas = self._sigmas(sampling, request)
+        taken = f"{len(sigmas) - 1} steps of {type(sampling.sampler).__name__}"
+        return f"{taken}, {sampling.evaluations(sigmas)} evaluations of the model, in {self.precision.name}"
 
     def _finished(self, latents: torch.Tensor) -> list[Image.Image]:
         if not latents.isfinite().all():
             raise UserError(
                 "What was drawn are no finite numbers: a smaller guidance may help, unless the model itself is broken."
             )
-        return to_pictures(self.decoder.decode(latents))
+        return to_pictures(self.decoder.decode(latents.float()))
 
-    def _steps(
-        self,
-        prompt: str,
-        negative_prompt: str,
-        *,
-        num_images: int = 1,
-        seed: int = 0,
-        steps: int | None = None,
-        guidance: float | None = None,
-        height: int | None = None,
-        width: int | None = None,
-        input_image: Path | Image.Image | None = None,
-        denoising_strength: float = 1.0,
-    ) -> Iterator[Step]:
-        steps = self.config.sampling.steps if steps is None else steps
-        guidance = self.config.sampling.guidance if guidance is None else guidance
-        height = self.resolution if height is None else height
-        width = self.resolution if width is None else width
-        numbers = {"steps": steps, "guidance": guidance, "seed": seed, "num_images": num_images}
-        sides = {"height": height, "width": width, "denoising_strength": denoising_strength}
-        require_ranges(SampleConfig, numbers | sides)
-        if denoising_strength < 1 and input_image is None:
-            raise UserError("denoising_strength below 1 needs a picture to start from: input_image=PATH.")
-        height, width = self._rounded_up("height", height), self._rounded_up("width", width)
-        factor = self.vae.downscale_factor
-        shape = (self.vae.latent_channels, height // factor, width // factor)
-        sampling = build_sampling(self.config, steps, guidance)
-        sigmas = sampling.sigmas(shape[1] * shape[2], denoising_strength)
-        latents = initial_noise(range(seed, seed + num_images), shape).to(self.device)
-        if input_image is not None:
-            clean = self.vae.encode(self._read(input_image, height, width)[None]).to(latents)
+    def _steps(self, request: DrawRequest) -> Iterator[Step]:
+        sampling = self.sampling(request)
+        if request.negative_prompt and not sampling.guidance.reads_negative_prompt:
+            raise UserError(
+                f"negative_prompt={request.negative_prompt}: this guidance steers away from no prompt, so that nothing "
+                "would read it. Leave it out, or guidance=prompt."
+            )
+        self._warn_of_rounding(request)
+        sigmas = self._sigmas(sampling, request)
+        noise = SeededNoise(request.seeds)
+        latents = noise(self._shape(request)).to(self.device)
+        if request.input_image is not None:
+            height, width = (self.vae.downscale_factor * side for side in self._shape(request)[1:])
+            clean = self.vae.encode(self._read(request.input_image, height, width)[None]).to(latents)
             latents = add_noise(clean, latents, torch.tensor(sigmas[:1], device=self.device))
-        embeds, lengths = self.text_encoder.encode([normalised(prompt), normalised(negative_prompt)])
+        positive, negative = self._embeds(request)
+        network = self.precision.running(self.model)
+        return sampling.drawing(network, latents.to(self.precision.dtype), positive, negative, sigmas, noise)
+
+    def _embeds(self, request: DrawRequest) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of prompt and negative prompt, `B L D` each, rounded as in the latent cache that the model learned from."""
+        prompts = [normalised(request.prompt), normalised(request.negative_prompt)]
+        embeds, lengths = self.text_encoder.encode(prompts)
         if max(lengths) > self.prompt_tokens:
             logger.warning("The prompt has %d tokens; the model sees the first %d.", max(lengths), self.prompt_tokens)
-        positive, negative = (embed[: self.prompt_tokens].to(latents).expand(num_images, -1, -1) for embed in embeds)
-        return sampling.drawing(self.model, latents, positive, negative, sigmas)
+        stored = embeds[:, : self.prompt_tokens].to(self.stored).to(self.device, self.precision.dtype)
+        positive, negative = (embed.expand(request.num_images, -1, -1) for embed in stored)
+        return positive, negative
 
-    def _rounded_up(self, name: str, pixels: int) -> int:
+    def _sigmas(self, sampling: Sampling, request: DrawRequest) -> list[float]:
+        _, height, width = self._shape(request)
+        return sampling.sigmas(height * width, request.denoising_strength)
+
+    def _shape(self, request: DrawRequest) -> tuple[int, int, int]:
+        """Of the latents, `C H W`."""
         factor = self.vae.downscale_factor
-        rounded = -(-pixels // factor) * factor
-        if rounded != pixels:
-            logger.warning("%s=%d is not a multiple of %d and was rounded up to %d.", name, pixels, factor, rounded)
-        return rounded
+        height, width = (side or self.resolution for side in (request.height, request.width))
+        return self.vae.latent_channels, -(-height // factor), -(-width // factor)
+
+    def _warn_of_rounding(self, request: DrawRequest) -> None:
+        factor = self.vae.downscale_factor
+        for name, pixels in (("height", request.height), ("width", request.width)):
+            if pixels is not None and pixels % factor:
+                rounded = -(-pixels // factor) * factor
+                logger.warning("%s=%d is not a multiple of %d and was rounded up to %d.", name, pixels, factor, rounded)
 
     def _refuse_other_channels(self, in_channels: int, weights: Path) -> None:
         if in_channels != self.vae.latent_channels:

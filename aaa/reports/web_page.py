@@ -10,8 +10,10 @@ import gradio as gr
 from PIL import Image
 
 from aaa.config.build import pick_device
+from aaa.config.sampling_choice import SamplingChoice, sampler_options
 from aaa.errors import UserError
 from aaa.models.saved import RUN_CONFIG, find_saved
+from aaa.pipelines.draw_request import DrawRequest
 from aaa.pipelines.text_to_image import TextToImage
 from aaa.run.checkpoint_folders import AVERAGE, checkpoints, step_of
 from aaa.tracking.printed import markdown
@@ -19,6 +21,7 @@ from aaa.tracking.printed import markdown
 LOADED = 4  # models that are kept at once
 GALLERY = 60  # pictures of this session that are kept
 FINISHED = "finished model"
+OWN = "the model's own"  # of samplers
 
 Pictures = list[tuple[Image.Image, str]]
 
@@ -28,7 +31,9 @@ class Drawers:
 
     Args:
         path: as `aaa.sample` takes it.
+        choice: in place of the models' own way to be sampled.
         device: `auto`, `cpu` or `cuda`.
+        precision: to run them in; None for what `model_precision` says.
         preview: folder of TAEF2, or None.
         heads: of a file of weights that does not say.
         trust_config: whether the config may name any class.
@@ -37,8 +42,19 @@ class Drawers:
         UserError: if there is no model there.
     """
 
-    def __init__(self, path: Path, *, device: str, preview: str | None, heads: int | None, trust_config: bool) -> None:
-        self.path, self.device, self.preview = path, pick_device(device), preview
+    def __init__(
+        self,
+        path: Path,
+        choice: SamplingChoice,
+        *,
+        device: str,
+        precision: str | None,
+        preview: str | None,
+        heads: int | None,
+        trust_config: bool,
+    ) -> None:
+        self.path, self.choice, self.device, self.preview = path, choice, pick_device(device), preview
+        self._precision = precision
         self._heads, self._trust_config = heads, trust_config
         self._places: dict[str, tuple[Path, str]] = {}
         if (path / RUN_CONFIG).is_file():
@@ -60,13 +76,17 @@ class Drawers:
 
     def _load(self, name: str) -> TextToImage:
         place, weights = self._places[name]
-        return TextToImage(find_saved(place, weights, self._trust_config, self._heads), self.device, self.preview)
+        saved = find_saved(place, weights, self._trust_config, self._heads)
+        return TextToImage(saved, self.device, self.preview, self._precision, self.choice)
 
 
 def make_page(drawers: Drawers) -> gr.Blocks:
     """Prompt and settings to the left, what is drawn to the right, and below what was drawn before."""
     first = drawers.get(drawers.names[0])
     factor, resolution = first.vae.downscale_factor, first.resolution
+    # Of a guidance of another kind, the page shows what changes nothing.
+    of_guidance = {"scale": first.config.sampling.guidance, "interval": [0.0, 1.0], "rescale": 0.0}
+    of_guidance |= {key: value for key, value in first.config.guidance.items() if key in of_guidance}
 
     def draw(
         prompt: str,
@@ -75,7 +95,11 @@ def make_page(drawers: Drawers) -> gr.Blocks:
         num_images: float,
         seed: float,
         steps: float,
+        sampler: str,
         guidance: float,
+        low: float,
+        high: float,
+        rescale: float,
         height: float,
         width: float,
         input_image: Image.Image | None,
@@ -86,20 +110,23 @@ def make_page(drawers: Drawers) -> gr.Blocks:
         try:
             for name in models or drawers.names[:1]:
                 yield finished, f"Loading {name} ...", gr.skip(), before
-                live = drawers.get(name).draw_live(
+                model = drawers.get(name)
+                request = DrawRequest(
                     prompt,
                     negative_prompt,
                     num_images=int(num_images),
                     seed=int(seed),
                     steps=int(steps),
-                    guidance=float(guidance),
+                    sampler=None if sampler == OWN else sampler,
+                    guidance=_moved(of_guidance, {"scale": guidance, "interval": [low, high], "rescale": rescale}),
                     height=int(height),
                     width=int(width),
                     input_image=input_image,
                     denoising_strength=1.0 if input_image is None else float(denoising_strength),
                 )
+                cost = model.described(request)
                 shown: Pictures = []
-                for taken, pictures in live:
+                for taken, pictures in model.live(request):
                     captions = [f"{name}, seed {int(seed) + place}" for place in range(len(pictures))]
                     shown = list(zip([_large(picture) for picture in pictures], captions, strict=True))
                     yield finished + shown, f"{name}: step {taken}", gr.skip(), before
@@ -108,7 +135,7 @@ def make_page(drawers: Drawers) -> gr.Blocks:
             raise gr.Error(html.escape(str(error))) from None
         told = [(picture, f"{prompt} ({caption})") for picture, caption in finished]
         kept = (told + before)[:GALLERY]
-        yield finished, f"Drew {len(finished)}", kept, kept
+        yield finished, f"Drew {len(finished)}, each in {cost}", kept, kept
 
     with gr.Blocks(title=f"aaa: {drawers.path}") as page:
         gr.Markdown(f"## {markdown(str(drawers.path))}")
@@ -124,7 +151,14 @@ def make_page(drawers: Drawers) -> gr.Blocks:
                     num_images = gr.Slider(1, 8, 2, step=1, label="Pictures")
                 with gr.Row():
                     steps = gr.Slider(1, 100, first.config.sampling.steps, step=1, label="Steps")
-                    guidance = gr.Slider(1, 15, first.config.sampling.guidance, step=0.1, label="Guidance")
+                    guidance = gr.Slider(1, 15, of_guidance["scale"], step=0.1, label="Guidance")
+                with gr.Accordion("Sampler and guidance", open=False):
+                    sampler = gr.Dropdown([OWN, *sampler_options()], value=OWN, label="Sampler")
+                    with gr.Row():
+                        low, high = of_guidance["interval"]
+                        lowest = gr.Slider(0, 1, low, step=0.05, label="Guide from noise level")
+                        highest = gr.Slider(0, 1, high, step=0.05, label="Guide up to noise level")
+                    rescale = gr.Slider(0, 1, of_guidance["rescale"], step=0.05, label="Rescale")
                 with gr.Row():
                     height = gr.Slider(factor, 4 * resolution, resolution, step=factor, label="Height")
                     width = gr.Slider(factor, 4 * resolution, resolution, step=factor, label="Width")
@@ -136,12 +170,18 @@ def make_page(drawers: Drawers) -> gr.Blocks:
                 status = gr.Textbox(label="Status", interactive=False)
                 results = gr.Gallery(label="Pictures", columns=4, height="auto", format="png")
                 gallery = gr.Gallery(label="Drawn before", columns=8, height="auto", format="png")
-        inputs: list[Any] = [prompt, negative, models, num_images, seed, steps, guidance, height, width]
+        inputs: list[Any] = [prompt, negative, models, num_images, seed, steps, sampler, guidance]
+        inputs += [lowest, highest, rescale, height, width]
         before = gr.State([])
         inputs += [input_image, strength, before]
         for event in (button.click, prompt.submit):
             event(draw, inputs, [results, status, gallery, before], concurrency_limit=1)
     return page
+
+
+def _moved(first: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """What of guidance is not as the page began with: a guidance of one's own may have no such keys."""
+    return {key: value for key, value in now.items() if value != first[key]}
 
 
 def _large(picture: Image.Image, side: int = 256) -> Image.Image:

@@ -95,14 +95,14 @@ class AnomalyLog:
                 draws = generator(self.loader.seed, "step", step.step - 1, micro, rank, device=self.device)
                 records = self.loader.records_at(positions)
                 latents, _ = self.loader.cache.gather(torch.tensor(records))
-                dropped, levels, _ = self.objective.draw(latents.to(self.device), draws)
+                drawn = self.objective.draw(latents.to(self.device), draws)
                 for place, index in enumerate(records):
                     record = self.loader.cache.records[index]
                     samples.append(
                         {
                             "record": record.key,
-                            "prompt": "" if bool(dropped[place]) else record.prompt,
-                            "timestep": round(levels.timestep[place].item(), 3),
+                            "prompt": "" if bool(drawn.dropped[place]) else record.prompt,
+                            "timestep": round(drawn.levels.timestep[place].item(), 3),
                             "loss": losses[micro * share + place],
                         }
                     )

@@ -40,7 +40,8 @@ def keep_to_parameters(config: DictConfig) -> None:
     if config.model.get("architecture") is not None:
         make = partial(build, config, "model.architecture")
     count = partial(_parameters, make, numbers)
-    step = math.lcm(8, int(config.model.heads))
+    # Rotations want heads of a multiple of 4.
+    step = math.lcm(8, int(config.model.heads) * (4 if config.model.get("positions") == "rope" else 1))
     widths = range(step, WIDEST + step, step)
     place = bisect_left(widths, wanted, key=count)
     near = widths[max(place - 1, 0) : place + 1]

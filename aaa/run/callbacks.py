@@ -7,12 +7,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from aaa.config.build import build_preview, build_sampling
+from aaa.config.build import build_preview
+from aaa.diffusion.sampling import Sampling
+from aaa.evaluation.drawing import EVALUATIONS, PictureDrawer
+from aaa.evaluation.evaluated_model import EvaluatedModel
 from aaa.evaluation.grid import make_grid
-from aaa.evaluation.painter import Painter
 from aaa.evaluation.protocol import Evaluation, NotApplicable
-from aaa.evaluation.studio import Studio
 from aaa.evaluation.validation import loss_by_sigma, row_losses, summarise
+from aaa.pipelines.guide import load_guide
 from aaa.run.earlier_sweep import PRUNED, is_of_sweep
 from aaa.run.pruning import why_hopeless
 from aaa.run.run import Run
@@ -20,6 +22,7 @@ from aaa.tracking.files import cannot_write
 from aaa.tracking.tracker import Tracker
 from aaa.tracking.validation_rows import ValidationRows, write_rows
 from aaa.training.callbacks import Callback
+from aaa.training.precision import ModelPrecision
 
 logger = logging.getLogger(__name__)
 
@@ -33,15 +36,15 @@ class RunCallbacks:
     Args:
         run: says what, how often and on what.
         tracker: takes what is seen.
-        painter: draws.
+        drawer: draws.
         evaluation: judges pictures.
 
     Attributes:
         last_validation_loss: of this process, None if it has not validated.
     """
 
-    def __init__(self, run: Run, tracker: Tracker, painter: Painter, evaluation: Evaluation) -> None:
-        self.run, self.tracker, self.painter, self.evaluation = run, tracker, painter, evaluation
+    def __init__(self, run: Run, tracker: Tracker, drawer: PictureDrawer, evaluation: Evaluation) -> None:
+        self.run, self.tracker, self.drawer, self.evaluation = run, tracker, drawer, evaluation
         self.models, self.table, self.records = run.learner.judged, run.data.table, run.data.records
         self.session, self.folder = run.session, run.origin.folder.path
         self.signals = run.session.signals
@@ -57,7 +60,7 @@ class RunCallbacks:
                 with self.session.accelerator.autocast():
                     losses[suffix] = row_losses(
                         model.eval(),
-                        self.painter.sampling.prediction,
+                        self.drawer.sampling.prediction,
                         self.table,
                         self.session.device,
                         self.session.dtype,
@@ -97,25 +100,25 @@ class RunCallbacks:
         records = torch.cat([self.records["train"][: count - len(held_out)], held_out])
         for suffix, model in self.models.items():
             with self.signals.interruptible():
-                drawn = self.painter.draw(model.eval(), records)
+                drawn = self.drawer.draw(model.eval(), records)
             grid = make_grid(drawn.images, drawn.prompts)
             self._save(self.folder / "samples" / f"step-{step:08d}{suffix.replace('_', '-')}.png", grid)
             self.tracker.log_images(step, f"pictures{suffix}", drawn.images, drawn.prompts)
 
     def evaluate(self, step: int) -> None:
         """Log how good pictures are, and keep what there is to look at."""
-        studio = Studio(next(iter(self.models.values())).eval(), self.painter, self.records)
+        evaluated = EvaluatedModel(next(iter(self.models.values())).eval(), self.drawer, self.records)
         try:
             with self.signals.interruptible():
-                metrics = self.evaluation.evaluate(studio)
+                metrics = self.evaluation.evaluate(evaluated)
         except NotApplicable as why:
             logger.warning("The evaluation has nothing to say: %s", why)
             return
-        for name, picture in studio.kept.items():
+        for name, picture in evaluated.kept.items():
             self._save(self.folder / "evaluation" / f"step-{step:08d}-{name}.png", picture)
             self.tracker.log_images(step, f"evaluation/{name}", [picture], [f"step {step}"])
         if metrics:
-            self.tracker.log(step, metrics)
+            self.tracker.log(step, metrics | {EVALUATIONS: self.drawer.evaluations})
 
     def _save(self, path: Path, picture: Image.Image) -> None:
         aside = path.with_name(f".{path.name}")
@@ -128,19 +131,13 @@ class RunCallbacks:
             raise cannot_write(path, error) from None
 
 
-def make_painter(run: Run) -> Painter:
-    """What draws a run's pictures, as its config wants them."""
-    config, session = run.config, run.session
-    preview = config.sampling.preview
-    return Painter(
-        run.data.cache,
-        run.data.vae if preview is None else build_preview(run.data.vae, preview),
-        build_sampling(config),
-        seed=config.sampling.seed,
-        autocast=session.accelerator.autocast,
-        device=session.device,
-        dtype=session.dtype,
-    )
+def make_drawer(run: Run, sampling: Sampling) -> PictureDrawer:
+    """What draws a run's pictures, in the precision that the run trains in."""
+    config, preview = run.config, run.config.sampling.preview
+    precision = ModelPrecision(config.trainer.precision, run.session.device)
+    load_guide(sampling.guidance, run.resolved["encoder"], precision)
+    vae = run.data.vae if preview is None else build_preview(run.data.vae, preview)
+    return PictureDrawer(run.data.cache, vae, sampling, seed=config.sampling.seed, precision=precision)
 
 
 def callbacks_of(run: Run, looks: RunCallbacks | None) -> list[Callback]:

@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 FOLDER = re.compile(r"step-(\d{8,})")
 MANIFEST, STATE, SETTINGS = "manifest.json", "state.json", "settings.json"
 MODEL, AVERAGE, OPTIMIZER = "model.safetensors", "ema.safetensors", "optimizer.pt"
+OF_OBJECTIVE = "objective.safetensors"  # what its terms train of their own
 
 
 def write_manifest(folder: Path) -> None:

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from aaa.data.batch import Batch
 from aaa.data.cache import LatentCache
 from aaa.data.prefetch import Prefetch
 from aaa.data.randomness import generator
@@ -69,8 +70,8 @@ class LatentLoader:
         ahead = -self.began_at % self.batch_size
         return range(positions.start + ahead, positions.stop + ahead)
 
-    def _gather(self, positions: range) -> tuple[Tensor, Tensor]:
+    def _gather(self, positions: range) -> Batch:
         positions = self._in_order(positions)
         records = self.order[positions]
         draws = generator(self.seed, "captions", positions.start)
-        return self.cache.gather(records, self.cache.draw_captions(records, draws))
+        return self.cache.batch(records, self.cache.draw_captions(records, draws))

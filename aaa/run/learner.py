@@ -9,6 +9,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from aaa.config.build import build_model, build_optimizer
+from aaa.objectives.flow_matching import Objective
 from aaa.run.budget import keep_to_parameters
 from aaa.run.origin import Origin
 from aaa.run.session import Session
@@ -26,11 +27,13 @@ class Learner:
         model: with the weights.
         optimizer: of them.
         ema: their moving average, or None.
+        of_objective: what the terms of the objective train of their own, by their names; nobody else knows it.
     """
 
     model: nn.Module
     optimizer: Optimizer
     ema: EMA | None
+    of_objective: nn.ModuleDict
 
     @property
     def judged(self) -> dict[str, nn.Module]:
@@ -68,8 +71,11 @@ def place_model(config: DictConfig, model: nn.Module, session: Session) -> tuple
     return model, ema
 
 
-def make_learner(config: DictConfig, model: nn.Module, ema: EMA | None, session: Session) -> Learner:
-    """Compile a model where the config wants it, and give it its optimizer."""
+def make_learner(
+    config: DictConfig, model: nn.Module, ema: EMA | None, objective: Objective, session: Session
+) -> Learner:
+    """Compile a model where the config wants it, and give it, and what its objective trains besides, an optimizer."""
     if config.trainer.compile:
         compile_model(model, session.device)
-    return Learner(model, build_optimizer(config, model), ema)
+    of_objective = nn.ModuleDict(objective.modules)
+    return Learner(model, build_optimizer(config, model, of_objective), ema, of_objective)

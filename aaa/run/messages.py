@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 
 from aaa.config.checks import CONF
 from aaa.config.choices import brought_along, describe
+from aaa.config.objective import unread_settings
 from aaa.config.trust import foreign_targets, read_yaml_config
 from aaa.models.costs import TRAINING_FLOPS
 from aaa.models.saved import RUN_CONFIG, foreign_to_sampling
@@ -43,6 +44,8 @@ def announce(run: Run) -> None:
         logger.info("The schedule multiplies several learning rates: %s", listed)
     if not held_out:
         logger.info("No records are held out (data.validation_fraction=0): no validation loss.")
+    for setting in unread_settings(run.config):
+        logger.warning("%s.", setting)
     logger.info("Run folder: %s", run.origin.folder.shown)
     if run.config.data.attribution:
         logger.info("%s", run.config.data.attribution)

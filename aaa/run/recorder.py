@@ -131,8 +131,8 @@ class Recorder:
     def _snapshot(self, state: State) -> Snapshot:
         learner = self.run.learner
         average = None if learner.ema is None else learner.ema.module
-        metadata = self._weights_metadata(state.step)
-        return take_snapshot(state, learner.model, average, learner.optimizer, metadata, self.run.settings)
+        metadata, settings = self._weights_metadata(state.step), self.run.settings
+        return take_snapshot(state, learner.model, average, learner.optimizer, metadata, settings, learner.of_objective)
 
     def _export(self) -> None:
         run, folder = self.run, self.folder.path

@@ -8,10 +8,10 @@ import torch
 from omegaconf import DictConfig
 
 from aaa.errors import UserError
+from aaa.evaluation.drawing import PictureDrawer
+from aaa.evaluation.evaluated_model import EvaluatedModel
 from aaa.evaluation.none import NoEvaluation
-from aaa.evaluation.painter import Painter
 from aaa.evaluation.protocol import Evaluation, NotApplicable, check
-from aaa.evaluation.studio import Studio
 from aaa.evaluation.validation import summarise
 from aaa.run.run import Run
 
@@ -21,29 +21,29 @@ ALWAYS_LOGGED = ("train/loss", "train/lr", "train/grad_norm", "samples", "second
 ALSO_LOGGED = ("perf/", "grad_norm/", "weight_norm/")
 
 
-def require_outcome(run: Run, evaluation: Evaluation, painter: Painter) -> None:
+def require_outcome(run: Run, evaluation: Evaluation, drawer: PictureDrawer) -> None:
     """Refuse what will come to nothing: an evaluation that does not apply, a best checkpoint by what nobody measures.
 
     Raises:
         UserError: with the reason.
     """
     config, table = run.config, run.data.table
-    studio = Studio(run.learner.model, painter, run.data.records)
-    require_applicable(evaluation, studio, resumed=config.resume is not None)
+    evaluated = EvaluatedModel(run.learner.model, drawer, run.data.records)
+    require_applicable(evaluation, evaluated, resumed=config.resume is not None)
     measured: dict[str, float] = {}
     if table is not None and config.trainer.validate_every_steps:
         measured = summarise(torch.zeros(len(table.sigmas)), table)
     require_metric(config, evaluation, [name + suffix for suffix in run.learner.judged for name in measured])
 
 
-def require_applicable(evaluation: Evaluation, studio: Studio, *, resumed: bool) -> None:
+def require_applicable(evaluation: Evaluation, evaluated: EvaluatedModel, *, resumed: bool) -> None:
     """Refuse an evaluation that will have nothing to say; of a run that is resumed only warn.
 
     Raises:
         UserError: with the reason.
     """
     try:
-        check(evaluation, studio)
+        check(evaluation, evaluated)
     except NotApplicable as why:
         if not resumed:
             raise UserError(

@@ -15,7 +15,7 @@ from aaa.run.going_on import Before, warn_of_schedule
 from aaa.run.learner import Learner
 from aaa.run.length import RunLength
 from aaa.run.origin import Origin
-from aaa.training.checkpoint import load_optimizer, load_weights
+from aaa.training.checkpoint import load_of_objective, load_optimizer, load_weights
 from aaa.training.progress import Progress, Window
 
 logger = logging.getLogger(__name__)
@@ -66,6 +66,7 @@ def resume(config: DictConfig, origin: Origin, learner: Learner, data: TrainingD
 def _load(before: Before, learner: Learner) -> None:
     checkpoint, ema = before.checkpoint, learner.ema
     load_weights(checkpoint / MODEL, learner.model)
+    load_of_objective(checkpoint, learner.of_objective)
     load_optimizer(checkpoint, learner.optimizer)
     if ema is not None:
         if not (checkpoint / AVERAGE).is_file():

@@ -93,8 +93,18 @@ class Run:
         """What the loop trains, prepared by accelerate."""
         accelerator, learner = self.session.accelerator, self.learner
         model, optimizer = accelerator.prepare(learner.model, learner.optimizer)
-        loss = loss_in(self.session.dtype, self.objective)
-        return Trainee(accelerator, model, optimizer, learner.ema, loss, self.loader.batches, self.length.schedule)
+        of_loss = {name: accelerator.prepare(module) for name, module in learner.of_objective.items()}
+        self.objective.use(of_loss)
+        return Trainee(
+            accelerator,
+            model,
+            optimizer,
+            learner.ema,
+            loss_in(self.session.dtype, self.objective),
+            self.loader.batches,
+            self.length.schedule,
+            list(of_loss.values()),
+        )
 
     def anomaly_log(self) -> AnomalyLog:
         """Traces steps that stand out to their samples."""

@@ -2,9 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +13,21 @@ from PIL import Image
 from aaa.config.build import build_model, build_sampling, pick_device
 from aaa.config.checks import CONF
 from aaa.config.data import open_data
+from aaa.config.sampling_choice import SamplingChoice
 from aaa.config.trust import foreign_targets, read_yaml_config
 from aaa.config.upgrade import upgrade
 from aaa.errors import UserError
-from aaa.evaluation.painter import Painter
+from aaa.evaluation.drawing import EVALUATIONS, PictureDrawer
+from aaa.evaluation.evaluated_model import EvaluatedModel
 from aaa.evaluation.protocol import Evaluation, NotApplicable
-from aaa.evaluation.studio import Studio
 from aaa.evaluation.validation import row_losses, summarise
 from aaa.models.saved import RUN_CONFIG, find_saved
 from aaa.models.weights_file import require_numbers
+from aaa.pipelines.guide import load_guide
 from aaa.tracking.console import display
 from aaa.tracking.environment import read_environment
 from aaa.training.checkpoint import load_weights
-from aaa.training.precision import precision
+from aaa.training.precision import model_precision
 
 logger = logging.getLogger(__name__)
 
@@ -67,12 +67,12 @@ def run_of(model: Path) -> Path:
 def judge(
     model: Path,
     evaluation: Evaluation,
+    choice: SamplingChoice | None = None,
     *,
     weights: str = "ema",
     device: str = "auto",
+    precision: str | None = None,
     seed: int | None = None,
-    steps: int | None = None,
-    guidance: float | None = None,
     trust_config: bool = False,
 ) -> Judged:
     """Validate a saved model, and let an evaluation look at what it draws.
@@ -80,9 +80,11 @@ def judge(
     Args:
         model: run folder, checkpoint, or the model/ folder of a run.
         evaluation: judges pictures.
+        choice: in place of the run's own way to be sampled.
         weights: `ema` or `raw`, for checkpoints that have both.
         device: `auto`, `cpu` or `cuda`.
-        seed, steps, guidance: of sampling; None for the run's own.
+        precision: to run the model in; None for what `model_precision` says.
+        seed: of the first picture; None for the run's own.
         trust_config: let the run's config name classes that conf/ does not.
 
     Raises:
@@ -92,36 +94,31 @@ def judge(
     config = upgrade(read_yaml_config(run / RUN_CONFIG))
     if not trust_config:
         _refuse_foreign_code(config, run)
+    config = config if choice is None else choice.applied_to(config)
     saved = find_saved(model, weights, trust_config)
-    mixed, dtype = precision(config.trainer.precision)
-    place = torch.device(pick_device(device))
-    data = open_data(config, str(place), trained_on=_latents_of(run))
+    run_in = model_precision(config.trainer.precision, torch.device(pick_device(device)), precision)
+    sampling = build_sampling(config)
+    load_guide(sampling.guidance, saved.config["encoder"], run_in)
+    data = open_data(config, str(run_in.device), trained_on=_latents_of(run))
     require_numbers(saved.weights, saved.config["model"])
     dit = build_model(config)
     load_weights(saved.weights, dit)
-    dit.to(place, dtype).eval()
-    autocast = partial(_autocast, place, enabled=mixed == "bf16")
-    sampling = build_sampling(config, steps, guidance)
+    dit.to(run_in.device, run_in.dtype).eval()
     metrics: dict[str, float] = {}
     if data.table is not None:
-        with autocast():
-            metrics |= summarise(row_losses(dit, sampling.prediction, data.table, place, dtype), data.table)
+        with run_in.autocast():
+            losses = row_losses(dit, sampling.prediction, data.table, run_in.device, run_in.dtype)
+        metrics |= summarise(losses, data.table)
         logger.info("Validation loss %.4f +- %.4f", metrics["val/loss"], metrics["val/loss_standard_error"])
-    painter = Painter(
-        data.cache,
-        data.vae,
-        sampling,
-        seed=config.sampling.seed if seed is None else seed,
-        autocast=autocast,
-        device=place,
-        dtype=dtype,
-    )
-    studio = Studio(dit, painter, data.records, _Shown())
+    seed = config.sampling.seed if seed is None else seed
+    drawer = PictureDrawer(data.cache, data.vae, sampling, seed=seed, precision=run_in)
+    evaluated = EvaluatedModel(dit, drawer, data.records, _Shown())
     try:
-        metrics |= evaluation.evaluate(studio)
+        found = evaluation.evaluate(evaluated)
     except NotApplicable as why:
         raise UserError(f"evaluation: it has nothing to say of this model: {why}") from None
-    return Judged(metrics, saved.weights, None if data.table is None else data.table.digest, studio.kept)
+    metrics |= found | ({EVALUATIONS: drawer.evaluations} if found else {})
+    return Judged(metrics, saved.weights, None if data.table is None else data.table.digest, evaluated.kept)
 
 
 def _latents_of(run: Path) -> str | None:
@@ -146,10 +143,6 @@ class _Shown:
         if done == total:
             self._stack.__exit__(None, None, None)
             self._bar = None
-
-
-def _autocast(device: torch.device, *, enabled: bool) -> AbstractContextManager[object]:
-    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
 
 
 def _refuse_foreign_code(config: DictConfig, run: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from aaa.data.batch import Batch
 from aaa.data.cache import LatentCache
 from aaa.data.randomness import generator
 from aaa.objectives.flow_matching import Objective
@@ -14,10 +15,10 @@ from aaa.training.step import Loss, sum_of
 
 
 def loss_in(dtype: torch.dtype, objective: Objective) -> Loss:
-    """An objective for latents and prompt_embeds of any precision, which the model gets in this one."""
+    """An objective for batches of any precision, of which the model gets latents and prompt_embeds in this one."""
 
-    def loss(model: nn.Module, latents: Tensor, prompt_embeds: Tensor, draws: torch.Generator) -> Mapping[str, Tensor]:
-        return objective(model, latents.to(dtype), prompt_embeds.to(dtype), draws)
+    def loss(model: nn.Module, batch: Batch, draws: torch.Generator, step: int) -> Mapping[str, Tensor]:
+        return objective(model, batch.as_dtype(dtype), draws, step)
 
     return loss
 
@@ -34,17 +35,16 @@ class Trial:
 
     def __init__(self, model: nn.Module, objective: Objective, cache: LatentCache, session: Session) -> None:
         self.model, self.cache, self.session = model, cache, session
-        self._loss = loss_in(session.dtype, objective)
+        self.objective, self._loss = objective, loss_in(session.dtype, objective)
 
     def loss(self, samples: int) -> Tensor:
         """Mean loss of a batch of so many."""
         device = self.session.device
         sizes = torch.tensor([math.prod(shape) for shape in self.cache.shapes])
         record = int(sizes[self.cache.shape_ids].argmax())
-        latents, prompt_embeds = self.cache.gather(torch.full((samples,), record))
+        batch = self.cache.batch(torch.full((samples,), record)).to(device)
         with self.session.accelerator.autocast():
-            draws = generator("trial", device=device)
-            return sum_of(self._loss(self.model, latents.to(device), prompt_embeds.to(device), draws)).mean()
+            return sum_of(self._loss(self.model, batch, generator("trial", device=device), 0)).mean()
 
     def step(self, batch_size: int, micro_batches: int) -> None:
         """Forward and backward of a whole step."""
@@ -52,3 +52,5 @@ class Trial:
         for _ in range(micro_batches):
             self.loss(max(share, 1)).backward()
         self.model.zero_grad()
+        for module in self.objective.modules.values():
+            module.zero_grad()

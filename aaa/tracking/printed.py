@@ -76,7 +76,9 @@ def train_command(*arguments: str, **paths: Path) -> str:
 def sample_command(model: Path, prompt: str, *arguments: str) -> str:
     """`python -m aaa.sample model=MODEL prompt=PROMPT ...`"""
     keys = Keys(SampleConfig)
-    given = [set_to("model", os.fspath(model), keys), set_to("prompt", one_line(prompt), keys)]
+    # `model` is what the command's `saved_model` is called.
+    place = set_to("saved_model", os.fspath(model), keys).removeprefix("saved_")
+    given = [place, set_to("prompt", one_line(prompt), keys)]
     return command("python", "-m", "aaa.sample", *given, *arguments)
 
 

@@ -19,7 +19,7 @@ from torch.optim import Optimizer
 
 from aaa.errors import UserError, reason
 from aaa.models.weights_file import read_dit_tensors
-from aaa.run.checkpoint_folders import AVERAGE, MODEL, OPTIMIZER, SETTINGS, STATE, write_manifest
+from aaa.run.checkpoint_folders import AVERAGE, MODEL, OF_OBJECTIVE, OPTIMIZER, SETTINGS, STATE, write_manifest
 from aaa.tracking.printed import train_command
 
 
@@ -84,6 +84,7 @@ class Snapshot:
         optimizer: its `state_dict`.
         metadata: for the headers of the weights.
         settings: what the run was trained with, by dotted key.
+        of_objective: weights that the objective trains of its own, if any.
     """
 
     state: State
@@ -92,21 +93,22 @@ class Snapshot:
     optimizer: Mapping[str, Any]
     metadata: Mapping[str, str]
     settings: Mapping[str, Any] = field(default_factory=dict)
+    of_objective: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def nbytes(self) -> int:
         """Size of all tensors."""
-        return tensor_bytes([self.model, self.ema, self.optimizer])
+        return tensor_bytes([self.model, self.ema, self.optimizer, self.of_objective])
 
     def on_cpu(self) -> "Snapshot":
         """A copy in the CPU's memory, which training may go on beside."""
         from accelerate.utils import recursively_apply  # takes a second, which drawing pictures need not wait for
 
-        model, ema, optimizer = (
+        model, ema, optimizer, of_objective = (
             recursively_apply(lambda tensor: tensor.detach().to("cpu", copy=True), part)
-            for part in (self.model, self.ema, self.optimizer)
+            for part in (self.model, self.ema, self.optimizer, self.of_objective)
         )
-        return Snapshot(self.state, model, ema, optimizer, self.metadata, self.settings)
+        return Snapshot(self.state, model, ema, optimizer, self.metadata, self.settings, of_objective)
 
 
 def take_snapshot(
@@ -116,10 +118,12 @@ def take_snapshot(
     optimizer: Optimizer,
     metadata: Mapping[str, str],
     settings: Mapping[str, Any] | None = None,
+    of_objective: nn.Module | None = None,
 ) -> Snapshot:
     """What a checkpoint of these is to hold: their own tensors, not copies."""
     average = None if ema is None else ema.state_dict()
-    return Snapshot(state, model.state_dict(), average, optimizer.state_dict(), metadata, settings or {})
+    of_terms = {} if of_objective is None else of_objective.state_dict()
+    return Snapshot(state, model.state_dict(), average, optimizer.state_dict(), metadata, settings or {}, of_terms)
 
 
 def write_checkpoint(folder: Path, snapshot: Snapshot) -> Path:
@@ -140,6 +144,8 @@ def write_checkpoint(folder: Path, snapshot: Snapshot) -> Path:
         save_file(_plain(snapshot.model), aside / MODEL, metadata=dict(snapshot.metadata))
         if snapshot.ema is not None:
             save_file(_plain(snapshot.ema), aside / AVERAGE, metadata=dict(snapshot.metadata))
+        if snapshot.of_objective:
+            save_file(_plain(snapshot.of_objective), aside / OF_OBJECTIVE)
         torch.save(snapshot.optimizer, aside / OPTIMIZER)
         (aside / STATE).write_text(json.dumps(asdict(snapshot.state), indent=2), encoding="utf-8")
         (aside / SETTINGS).write_text(json.dumps(snapshot.settings, indent=2), encoding="utf-8")
@@ -208,6 +214,29 @@ def load_weights(path: Path, model: nn.Module) -> None:
             "Were model.dim, model.depth, encoder or resolution changed? Set them back, or train a new run."
         )
     model.load_state_dict(tensors)
+
+
+def load_of_objective(checkpoint: Path, modules: nn.ModuleDict) -> None:
+    """Load what the objective trains of its own.
+
+    Args:
+        checkpoint: of the run that goes on.
+        modules: by the names of their terms; take the weights.
+
+    Raises:
+        UserError: if it was trained with other terms that have weights of their own, naming the key.
+    """
+    path = checkpoint / OF_OBJECTIVE
+    tensors = read_dit_tensors(path) if path.is_file() else {}
+    before, now = {name.partition(".")[0] for name in tensors}, set(modules)
+    for name in sorted(before ^ now):
+        raise UserError(
+            f"objective.terms.{name}.weight: the run was trained {'with' if name in before else 'without'} this term, "
+            f"which has weights of its own, and goes on as it began. Set it back, or use until_step to end a term; to "
+            "start from the run's weights: init_from."
+        )
+    if modules:
+        load_weights(path, modules)
 
 
 def _differences(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:

@@ -1,6 +1,6 @@
 """An optimizer's groups of parameters, divided by what is to differ between them, whichever optimizer it is."""
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
@@ -27,15 +27,15 @@ class Combines(Protocol):
         ...
 
 
-def regroup(optimizer: Optimizer, model: nn.Module, change: Change) -> None:
+def regroup(optimizer: Optimizer, named_parameters: Iterable[tuple[str, nn.Parameter]], change: Change) -> None:
     """Give each parameter a group with what `change` says, and one group to those of which it says the same.
 
     Args:
-        optimizer: of the model's parameters, which has taken no step yet.
-        model: names them.
+        optimizer: of these parameters, which has taken no step yet.
+        named_parameters: all of its own.
         change: of each parameter; an empty mapping leaves it where it is.
     """
-    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    names = {id(parameter): name for name, parameter in named_parameters}
     for part in optimizer.optimizers if isinstance(optimizer, Combines) else [optimizer]:
         part.param_groups = [
             new for group in part.param_groups for new in _divided(group, names, partial(change, part))

@@ -13,14 +13,14 @@ def rates_by_growth(grown: Mapping[str, Growth]) -> Change:
     """Each parameter's learning rate and weight decay at the size of its model, from those at the base.
 
     Args:
-        grown: how each parameter has grown, by name.
+        grown: how each parameter of the model has grown, by name; what is trained besides keeps the base's rate.
 
     Raises:
         ValueError: by what it returns, for an optimizer for which there is no rule.
     """
 
     def change(optimizer: Optimizer, name: str, group: Mapping[str, Any]) -> Mapping[str, Any]:
-        growth = grown[name]
+        growth = grown.get(name, Growth())
         if isinstance(optimizer, Muon):
             kind, factor = "muon", growth.muon
         elif isinstance(optimizer, AdamW):

@@ -2,10 +2,14 @@
 
 import logging
 import platform
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from aaa.errors import UserError
 
@@ -19,33 +23,88 @@ PRECISIONS: dict[str, tuple[Literal["no", "bf16"], torch.dtype]] = {
 }
 
 
-def precision(name: str) -> tuple[Literal["no", "bf16"], torch.dtype]:
-    """Autocast mode and weights' dtype of `float32`, `bf16` (autocast) or `bf16_weights`.
+@dataclass(frozen=True)
+class ModelPrecision:
+    """What a trained model is run in, wherever it draws or is judged.
 
-    Raises:
-        UserError: for any other name.
+    Attributes:
+        name: of `PRECISIONS`.
+        device: where it runs.
     """
-    if name not in PRECISIONS:
-        raise UserError(f"trainer.precision={name}: must be one of auto, {', '.join(PRECISIONS)}.")
-    return PRECISIONS[name]
+
+    name: str
+    device: torch.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights and of what the model is given."""
+        return PRECISIONS[self.name][1]
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """The context to run a model in."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=PRECISIONS[self.name][0] == "bf16")
+
+    def running(self, model: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        """The model run so, its output in what it was computed in: accelerate gives float32 of a model in training."""
+        computed = torch.bfloat16 if PRECISIONS[self.name][0] == "bf16" else self.dtype
+
+        def run(*inputs: Tensor, **options: object) -> Tensor:
+            with self.autocast():
+                return model(*inputs, **options).to(computed)
+
+        return run
 
 
-def choose_precision(name: str, device: torch.device) -> str:
-    """The precision that `auto` means on this device; any other name as it is, with a warning where it crawls.
+def model_precision(trained: str | None, device: torch.device, asked: str | None = None) -> ModelPrecision:
+    """The precision that a trained model is run in: one rule for `aaa.sample`, `aaa.evaluate` and the web page.
+
+    It is what the model was trained in, and so what its run drew its grids in, where this device multiplies bf16; else
+    float32.
+
+    Args:
+        trained: `trainer.precision` of its run, None where that is not known.
+        device: to run it on.
+        asked: in place of all that, as `precision=` says; `auto` as in training.
 
     Raises:
         UserError: for an unknown name.
     """
+    if asked is not None:
+        return ModelPrecision(choose_precision(asked, device, key="precision"), device)
+    if trained is None or not multiplies_bf16(device):
+        return ModelPrecision("float32", device)
+    return ModelPrecision(choose_precision(trained, device), device)
+
+
+def precision(name: str, key: str = "trainer.precision") -> tuple[Literal["no", "bf16"], torch.dtype]:
+    """Autocast mode and weights' dtype of `float32`, `bf16` (autocast) or `bf16_weights`.
+
+    Raises:
+        UserError: for any other name, which `key` was set to.
+    """
+    if name not in PRECISIONS:
+        raise UserError(f"{key}={name}: must be one of auto, {', '.join(PRECISIONS)}.")
+    return PRECISIONS[name]
+
+
+def choose_precision(name: str, device: torch.device, key: str = "trainer.precision") -> str:
+    """The precision that `auto` means on this device; any other name as it is, with a warning where it crawls.
+
+    Raises:
+        UserError: for an unknown name, which `key` was set to.
+    """
     fast = multiplies_bf16(device)
     if name == "auto":
         return "bf16" if fast else "float32"
-    precision(name)
+    precision(name, key)
     if name != "float32" and not fast:
         logger.warning(
-            "trainer.precision=%s: this %s has no bf16 arithmetic, and doing it by hand is many times slower; "
-            "trainer.precision=float32 (or auto) is quick here.",
+            "%s=%s: this %s has no bf16 arithmetic, and doing it by hand is many times slower; "
+            "%s=float32 (or auto) is quick here.",
+            key,
             name,
             "processor" if device.type == "cpu" else "GPU",
+            key,
         )
     return name
 

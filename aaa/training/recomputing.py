@@ -1,5 +1,8 @@
 """Memory for time: what a block computes is thrown away after the forward pass and computed again in the backward."""
 
+from collections.abc import Callable
+from typing import Any
+
 from torch import Tensor, nn
 
 from aaa.errors import UserError
@@ -21,7 +24,7 @@ def recompute_activations(model: nn.Module, *, offload: bool) -> None:
         raise UserError("trainer.gradient_checkpointing is for the DiT; model.architecture names another class.")
     from diffsynth.core.gradient import gradient_checkpoint_forward  # takes seconds to import
 
-    def run_block(block: nn.Module, x: Tensor, context: BlockContext) -> Tensor:
+    def run_block(block: Callable[..., Any], x: Tensor, context: BlockContext) -> Any:
         return gradient_checkpoint_forward(block, True, offload, x, context)
 
     model.run_block = run_block

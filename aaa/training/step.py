@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import reduce
@@ -13,6 +13,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from aaa.data.batch import Batch
 from aaa.data.randomness import generator
 from aaa.data.split import micro_batch
 from aaa.errors import UserError
@@ -22,10 +23,10 @@ from aaa.training.norms import norms_by_part
 from aaa.training.progress import Progress
 from aaa.training.settings import LoopSettings
 
-# The terms of the loss by name, a number of each sample: their sum is what a step lowers.
-Loss = Callable[[nn.Module, Tensor, Tensor, torch.Generator], Mapping[str, Tensor]]
+# The terms of the loss by name, a number of each sample, at a step, from 0: their sum is what the step lowers.
+Loss = Callable[[nn.Module, Batch, torch.Generator, int], Mapping[str, Tensor]]
 # The samples at these positions of the data order, on the CPU or on the device.
-Batches = Callable[[range], tuple[Tensor, Tensor]]
+Batches = Callable[[range], Batch]
 
 
 @dataclass(frozen=True)
@@ -37,9 +38,10 @@ class Trainee:
         model: what is trained.
         optimizer: its step is one step of the run, however many micro-batches and processes share it.
         ema: moving average to update after each step, or None.
-        loss: its terms for each sample of a batch, given the model, latents, prompt_embeds and a generator.
+        loss: its terms for each sample of a batch, given the model, the batch, a generator and the number of the step.
         batches: the samples.
         schedule: factor on the optimizer's learning rates at each step.
+        of_loss: what the loss trains besides the model, if anything; prepared as well.
     """
 
     accelerator: Accelerator
@@ -49,6 +51,12 @@ class Trainee:
     loss: Loss
     batches: Batches
     schedule: Schedule
+    of_loss: Sequence[nn.Module] = ()
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """All that is trained."""
+        return [parameter for module in (self.model, *self.of_loss) for parameter in module.parameters()]
 
 
 class StepResult(NamedTuple):
@@ -91,7 +99,7 @@ def take_step(
     loss, terms, sample_losses, busy = _accumulate_gradients(trainee, settings, progress)
     norms = norms_by_part(model) if measure_norms else {}
     started = time.perf_counter()
-    grad_norm = nn.utils.clip_grad_norm_(list(model.parameters()), settings.max_grad_norm or math.inf)
+    grad_norm = nn.utils.clip_grad_norm_(trainee.parameters, settings.max_grad_norm or math.inf)
     taken = settings.on_nonfinite == "stop" or math.isfinite(grad_norm.item())
     if taken:
         optimizer.step()
@@ -117,11 +125,11 @@ def _accumulate_gradients(
             0, micro, rank, batch_size=settings.batch_size, micro_batches=micro_batches, processes=processes
         )
         positions = range(progress.samples + share.start, progress.samples + share.stop)
-        latents, prompt_embeds = (tensor.to(device, non_blocking=True) for tensor in trainee.batches(positions))
+        batch = trainee.batches(positions).to(device)
         draws = generator(settings.seed, "step", progress.step, micro, rank, device=device)
         with nullcontext() if micro == micro_batches - 1 else accelerator.no_sync(trainee.model):
             started = time.perf_counter()
-            terms = trainee.loss(trainee.model, latents, prompt_embeds, draws)
+            terms = trainee.loss(trainee.model, batch, draws, progress.step)
             losses = sum_of(terms)
             micro_loss = losses.mean() / micro_batches
             accelerator.backward(micro_loss)

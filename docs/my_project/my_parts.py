@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from aaa.data.records import Record
-from aaa.evaluation.studio import Studio
+from aaa.evaluation.evaluated_model import EvaluatedModel
 from aaa.models.block import DiTBlock
 
 COLORS = ("red", "lime", "blue", "yellow", "black", "white")
@@ -102,6 +102,10 @@ class SwiGLU(nn.Module):
         self.to_hidden = nn.Linear(dim, 2 * hidden)
         self.to_out = nn.Linear(hidden, dim)
 
+    def fused_matrices(self) -> dict[str, int]:
+        """What makes values and what makes gates, which Muon may take apart."""
+        return {"to_hidden.weight": 2}
+
     def forward(self, x: Tensor) -> Tensor:
         """Tokens in, tokens out."""
         value, gate = self.to_hidden(x).chunk(2, dim=-1)
@@ -118,10 +122,6 @@ class GatedBlock(DiTBlock):
     def layers_to_stream(self) -> list[nn.Linear]:
         """Those that begin small."""
         return [self.to_out, self.ff.to_out]
-
-    def fused_matrices(self) -> dict[str, int]:
-        """Those that Muon may take apart: the gates of both branches, and value and gate of the MLP."""
-        return super().fused_matrices() | {"ff.to_hidden.weight": 2}
 
 
 def nesterov(
@@ -142,11 +142,11 @@ class Brightness:
     def __init__(self, num_images: int) -> None:
         self.num_images = num_images
 
-    def evaluate(self, studio: Studio) -> dict[str, float]:
+    def evaluate(self, evaluated: EvaluatedModel) -> dict[str, float]:
         """`quality/brightness_error`; keeps the picture of what was drawn."""
-        drawn = studio.draw("train", self.num_images).images
-        real = [studio.decode(latents) for latents in studio.real("train", self.num_images).latents()]
-        studio.keep("first", drawn[0])
+        drawn = evaluated.draw("train", self.num_images).images
+        real = [evaluated.decode(latents) for latents in evaluated.real("train", self.num_images).latents()]
+        evaluated.keep("first", drawn[0])
         return {"quality/brightness_error": abs(_brightness(drawn) - _brightness(real))}
 
 

@@ -9,7 +9,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aaa.cli import keys_of
+from aaa.cli import SAVED_MODEL, keys_of
 from aaa.cli.arguments import for_hydra, read_arguments
 from aaa.config.overrides import set_to, value_of
 from aaa.errors import UserError
@@ -22,7 +22,7 @@ ANYTHING = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(ANYTHING.filter(lambda text: text != "--experimental-rerun"), max_size=3))
 def test_any_arguments_are_read_or_refused_in_our_words(arguments: list[str]) -> None:
     with suppress(UserError):
@@ -93,6 +93,22 @@ def test_flags_may_stand_anywhere(typed: list[str], read: list[str]) -> None:
 
 def test_a_key_may_have_another_name() -> None:
     assert read_arguments(["model=it's"], keys_of("evaluate"), {"model": "saved_model"}) == ["saved_model='it\\'s'"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "read"),
+    [
+        ("guidance=3", "guidance.scale=3"),
+        ("guidance=-.5", "guidance.scale=-.5"),
+        ("guidance=null", "guidance.scale=null"),
+        ("guidance=checkpoint", "guidance=checkpoint"),
+        ("guidance=nullify", "guidance=nullify"),
+        ("guidance.interval=[0.2,0.8]", "guidance.interval=[0.2,0.8]"),
+    ],
+)
+def test_a_number_may_stand_where_a_group_is_chosen(typed: str, read: str) -> None:
+    assert read_arguments([typed], keys_of("sample"), SAVED_MODEL) == [read]
+    assert read_arguments(["-m", "guidance=1,4"], keys_of("sample"), SAVED_MODEL) == ["-m", "guidance.scale=1,4"]
 
 
 def test_a_config_folder_is_found_under_home(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from aaa.config.checks import CONF, PACKAGE, check_config, group_options
 from aaa.config.overrides import quoted, without_interpolations
 from aaa.config.schema import SCHEMAS, DataConfig, EncoderConfig, EvaluateConfig, ModelConfig, TrainConfig
 from aaa.errors import UserError
+from aaa.models.design import Design
 
 CODE = "\n".join(path.read_text() for path in PACKAGE.rglob("*.py") if path.name != "config.py")
 YAML = "\n".join(path.read_text() for path in CONF.rglob("*.yaml"))
@@ -25,7 +26,7 @@ def test_every_key_of_a_schema_is_read(schema: type, key: str) -> None:
     if schema is ModelConfig and key not in ("name", "architecture", "parametrization") and "base_" not in key:
         from aaa.models.factory import build_dit
 
-        assert key in inspect.signature(build_dit).parameters
+        assert key in {*inspect.signature(build_dit).parameters, *(f.name for f in fields(Design))}
         return
     in_code = re.search(rf"\b(config|data|encoder|trainer|sampling|validation|model)\.{key}\b", CODE)
     in_yaml = (
@@ -127,7 +128,7 @@ def test_groups_of_ones_own_folder_are_known(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "mine.yaml").touch()
     options = group_options(CONF, tmp_path)
-    assert options["objective"] == ["contrastive", "velocity"]
+    assert options["objective"] == ["clean", "contrastive", "velocity"]
     assert "mine" in options["model"]
     assert "dit_tiny" in options["model"]
     flags = [f"--config-dir={tmp_path}"]

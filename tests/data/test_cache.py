@@ -135,7 +135,7 @@ def test_a_cache_with_missing_latents_is_refused(tmp_path: Path) -> None:
         LatentCache(tmp_path / "cache")
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     batches=st.lists(st.tuples(st.integers(1, 5), st.sampled_from([1, 2, 3])), min_size=1, max_size=5),
     shard_bytes=st.sampled_from([1, 200, 10**6]),

@@ -29,7 +29,6 @@ from tests.helpers.hostile_files import add, encoded, noise_picture
 
 MUTATIONS = settings(
     max_examples=int(os.environ.get("FUZZ_EXAMPLES", "60")),
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 

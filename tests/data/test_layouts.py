@@ -390,7 +390,7 @@ ENDINGS = st.sampled_from([".png", ".PNG", ".jfif", ".txt", ".TXT", ".caption", 
 FILES = st.lists(st.tuples(st.lists(NAMES, max_size=2), NAMES, ENDINGS), min_size=1, max_size=12)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(files=FILES, table=st.booleans())
 def test_every_file_is_a_record_or_is_counted(
     tmp_path_factory: pytest.TempPathFactory,

@@ -11,7 +11,7 @@ from aaa.data.pictures import crop_and_resize, read_picture, to_pictures, to_ten
 from aaa.errors import UserError
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(width=st.integers(1, 90), height=st.integers(1, 90), target=st.tuples(st.integers(1, 64), st.integers(1, 64)))
 def test_cropping_and_resizing_gives_diffsynths_pixels(width: int, height: int, target: tuple[int, int]) -> None:
     from diffsynth.core.data.operators import ImageCropAndResize

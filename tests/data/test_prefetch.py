@@ -4,21 +4,22 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
+from aaa.data.batch import Batch
 from aaa.data.prefetch import Prefetch
 
 
-def numbers(positions: range) -> tuple[Tensor, Tensor]:
-    return torch.tensor(positions), -torch.tensor(positions)
+def numbers(positions: range) -> Batch:
+    extras = {"doubled": 2 * torch.tensor(positions)}
+    return Batch.of_strangers(torch.tensor(positions), -torch.tensor(positions))._replace(extras=extras)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(1, 8)), min_size=1, max_size=12), st.integers(1, 10))
 def test_what_comes_is_always_what_was_asked_for(asked: list[tuple[int, int]], stride: int) -> None:
     batches = Prefetch(numbers, stride, pin=False)
     for start, count in [*asked, *((asked[-1][0] + stride * n, 4) for n in range(3))]:
-        latents, prompt_embeds = batches(range(start, start + count))
+        latents, prompt_embeds, *_ = batches(range(start, start + count))
         assert latents.tolist() == list(range(start, start + count))
         assert prompt_embeds.tolist() == (-latents).tolist()
     batches.close()
@@ -28,7 +29,7 @@ def test_the_next_batch_is_read_before_it_is_asked_for() -> None:
     read: list[range] = []
     second = threading.Event()
 
-    def batch(positions: range) -> tuple[Tensor, Tensor]:
+    def batch(positions: range) -> Batch:
         read.append(positions)
         if len(read) == 2:
             second.set()
@@ -44,7 +45,7 @@ def test_the_next_batch_is_read_before_it_is_asked_for() -> None:
 
 
 def test_an_error_while_reading_ahead_comes_when_that_batch_is_asked_for() -> None:
-    def batch(positions: range) -> tuple[Tensor, Tensor]:
+    def batch(positions: range) -> Batch:
         if positions.start == 4:
             raise OSError("the disk is gone")
         return numbers(positions)
@@ -59,5 +60,6 @@ def test_an_error_while_reading_ahead_comes_when_that_batch_is_asked_for() -> No
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_batches_for_a_gpu_are_page_locked() -> None:
     batches = Prefetch(numbers, 4, pin=True)
-    assert all(tensor.is_pinned() for tensor in batches(range(4)))
+    batch = batches(range(4))
+    assert all(tensor.is_pinned() for tensor in (batch.latents, batch.prompt_embeds, *batch.extras.values()))
     batches.close()

@@ -259,7 +259,7 @@ def test_lists_that_pandas_writes_as_text_are_captions(
 ROWS = st.lists(st.text(st.sampled_from('ab,"\n;0.png é'), max_size=12), min_size=1, max_size=4)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(texts=ROWS)
 def test_raw_lines_give_a_row_each_or_an_error(tmp_path: Path, texts: list[str]) -> None:
     """Whatever people type into a CSV file by hand: no row vanishes into another one without a word."""

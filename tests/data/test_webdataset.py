@@ -315,7 +315,7 @@ def test_links_in_a_shard_are_counted_and_never_followed(tmp_path: Path, caplog:
     assert "links and devices in a shard, which are not followed: 2 (a.tar/1.png, a.tar/2.png)" in caplog.text
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(order=st.permutations(["0.png", "0.txt=0", "1.png", "1.txt=1", "2.jpg", "2.caption=2", "2.txt=2"]))
 def test_the_order_within_a_shard_makes_no_difference(
     tmp_path_factory: pytest.TempPathFactory, order: list[str]

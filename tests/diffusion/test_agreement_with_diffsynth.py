@@ -12,6 +12,7 @@ from aaa.diffusion.samplers import Euler
 from aaa.diffusion.sampling import Sampling
 from aaa.diffusion.schedulers import Flux2Scheduler, add_noise
 from aaa.objectives.flow_matching import velocity_error
+from aaa.objectives.weighting import make_weighting
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +31,11 @@ def test_drawn_noise_levels_and_weights_are_diffsynths(diffsynth_scheduler: Any)
         assert (diffsynth_scheduler.timesteps - timestep).abs().min() < 1e-3
         torch.testing.assert_close(found, diffsynth_scheduler.training_weight(timestep))
     assert sigma.unique().numel() > 300  # of 1000 levels
+
+
+def test_the_bell_of_weights_as_a_function_of_the_noise_level_is_diffsynths(diffsynth_scheduler: Any) -> None:
+    levels = Flux2Scheduler().draw(512, generator("bell"))
+    torch.testing.assert_close(make_weighting("flux2", 5.0)(levels), levels.weight, atol=1e-5, rtol=1e-4)
 
 
 def test_noised_latents_target_and_loss_are_diffsynths(diffsynth_scheduler: Any) -> None:

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from aaa.data.randomness import generator
 from aaa.diffusion.schedulers import LinearScheduler, LogitNormalScheduler
+from aaa.errors import UserError
 
 
 def test_linear_draws_every_noise_level_equally_often() -> None:
@@ -27,3 +28,15 @@ def test_sampling_falls_from_the_strength_to_zero(steps: int, strength: float, s
     assert sigmas[0].item() == pytest.approx(shift * strength / (1 + (shift - 1) * strength), rel=1e-4)
     assert sigmas[-1] == 0
     assert (sigmas[1:] < sigmas[:-1]).all()
+
+
+def test_bigger_pictures_are_shifted_by_the_square_root_of_their_tokens() -> None:
+    scheduler = LogitNormalScheduler(shift=1.5, base_tokens=64)
+    assert torch.equal(scheduler.sampling_sigmas(9, 64), LinearScheduler(1.5).sampling_sigmas(9, 64))
+    assert torch.equal(scheduler.sampling_sigmas(9, 256), LinearScheduler(3.0).sampling_sigmas(9, 256))
+    # Esser et al. 2024, below equation 23: at the same signal-to-noise ratio of the mean colour, sigma / (1 - sigma)
+    # is as many times higher as a side has more latents.
+    plain, shifted = (LinearScheduler(1, tokens).sampling_sigmas(7, 400)[1:-1] for tokens in (400, 100))
+    torch.testing.assert_close(shifted / (1 - shifted), 2 * plain / (1 - plain))
+    with pytest.raises(UserError, match=r"scheduler\.base_tokens=0: must be at least 1"):
+        LinearScheduler(1, 0)

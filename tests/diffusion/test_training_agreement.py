@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from aaa.data.batch import Batch
 from aaa.diffusion.guidance import PromptGuidance
 from aaa.diffusion.prediction import VelocityPrediction
 from aaa.diffusion.samplers import Euler
@@ -42,7 +43,8 @@ def test_loss_gradients_and_an_adamw_step_are_the_tutorials(dtype: torch.dtype, 
 
     scheduler = Flux2Scheduler(str(dtype).removeprefix("torch."))
     objective = FlowMatching(scheduler, prompt_embeds[0], 0, VelocityPrediction())
-    loss = objective(ours, latents, prompt_embeds, torch.Generator().manual_seed(7))["velocity"].mean()
+    batch = Batch.of_strangers(latents, prompt_embeds)
+    loss = objective(ours, batch, torch.Generator().manual_seed(7), 0)["velocity"].mean()
     loss.backward()
     assert relative(loss, expected) < tolerance
     their_gradients, our_gradients = (

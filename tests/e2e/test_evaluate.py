@@ -30,11 +30,13 @@ def test_a_run_is_judged_and_agrees_with_its_own_validation(session_folder: Path
     # A checkpoint on its way, by its raw weights, with one metric alone.
     checkpoint = shown / "checkpoints" / "step-00000006"
     raw = ["weights=raw", "evaluation=shapes", "evaluation.num_images=4", "out=judged"]
+    raw += ["sampler=heun", "steps=3", "guidance=3", "guidance.interval=[0.01,1]"]
     done = fork_in(session_folder, "aaa.evaluate", f"model={checkpoint}", *raw)
     assert done.code == 0, done.err
     other = json.loads((session_folder / "judged" / "step-00000006-model.json").read_text())["metrics"]
     assert other["val/loss"] != written["metrics"]["val/loss"]
     assert "memorisation/copies" not in other
+    assert (written["metrics"]["sampling/evaluations"], other["sampling/evaluations"]) == (8, 10)
 
 
 def test_what_cannot_be_judged_is_said(session_folder: Path, small_run: SmallRun, tmp_path: Path) -> None:
@@ -45,6 +47,13 @@ def test_what_cannot_be_judged_is_said(session_folder: Path, small_run: SmallRun
     assert "hf download" in found
     found = fork_in(tmp_path, "aaa.evaluate", f"model={run}", "evaluation=nothing").error
     assert "evaluation=nothing: no such option" in found
+    for wrong, said in (
+        ("sampler=huen", "no such option (did you mean 'heun'?)"),
+        ("guidance.interval=[1,0]", "guidance.interval=[1, 0]: must be two noise levels"),
+        ("guidance=1e38", "guidance=1e+38: must be at least -1000"),
+        ("precision=half", "precision=half: must be one of auto"),
+    ):
+        assert said in fork_in(tmp_path, "aaa.evaluate", f"model={run}", "evaluation=none", wrong).error
     assert "model" in fork_in(tmp_path, "aaa.evaluate").error
 
 

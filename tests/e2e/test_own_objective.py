@@ -22,7 +22,7 @@ def own(tmp_path: Path, command: Command) -> Command:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("objective", ["clean", "small"])
+@pytest.mark.parametrize("objective", ["noise", "small"])
 def test_every_command_knows_it(own: Command, tmp_path: Path, objective: str) -> None:
     chosen = ["--config-dir=conf", f"objective={objective}", "sampler=midpoint", "evaluation=none", "logger=none"]
     train = [
@@ -42,6 +42,9 @@ def test_every_command_knows_it(own: Command, tmp_path: Path, objective: str) ->
     assert ("train/loss_size" in first) == (objective == "small")
     done = own("aaa.sample", "model=whole", "prompt=a red circle", "num_images=1", "steps=2", TRUST)
     assert done.code == 0, done.err
+    other = ["--config-dir=conf", "sampler=midpoint", "steps=1", "guidance=1"]
+    done = own("aaa.sample", "model=whole", "prompt=a red circle", "num_images=1", *other, TRUST)
+    assert "1 steps of Midpoint, 2 evaluations of the model" in done.err
     done = own("aaa.evaluate", "model=whole", "evaluation=none", TRUST)
     assert done.code == 0, done.err
     done = own("aaa.compare", "whole", "halves")

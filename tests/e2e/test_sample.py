@@ -12,6 +12,11 @@ import yaml
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from aaa.config.data import open_data
+from aaa.config.trust import read_yaml_config
+from aaa.data.split import split_records
+from aaa.evaluation.grid import make_grid
+from aaa.pipelines.text_to_image import TextToImage
 from tests.e2e.conftest import Command, Finished
 
 FORKED = True
@@ -43,6 +48,11 @@ def test_the_same_seed_gives_the_same_pictures_and_every_knob_works(
     assert sample("guided", "num_images=1", "seed=5", "guidance=7") != one
     assert sample("negative", "num_images=1", "seed=5", "negative_prompt=a red square") != one
     assert sample("stepped", "num_images=1", "seed=5", "steps=4") != one
+    assert sample("heun", "num_images=1", "seed=5", "sampler=heun") != one
+    assert sample("sde", "num_images=1", "seed=5", "sampler=sde", "sampler.noise=0.0") == one
+    assert sample("interval", "num_images=1", "seed=5", "guidance.interval=[0.01,0.02]", "guidance=7") == sample(
+        "unguided", "num_images=1", "seed=5", "guidance=1"
+    )
     sample("sized", "num_images=1", "height=24", "width=32")
     assert Image.open(tmp_path / "sized" / "seed-0.png").size == (32, 24)
 
@@ -55,6 +65,42 @@ def test_the_same_seed_gives_the_same_pictures_and_every_knob_works(
     assert min(kept[:2]) > 200
     assert kept[2] < 60
     assert sample("redrawn", *start, "denoising_strength=1.0") == one
+
+
+def test_how_it_is_drawn_is_chosen_as_a_whole_and_by_key(command: Command, tmp_path: Path, small_run: SmallRun) -> None:
+    run = small_run[0]
+
+    def sample(name: str, *arguments: str) -> tuple[bytes, str]:
+        done = command("aaa.sample", f"model={run}", PROMPT, "num_images=1", f"out={name}", *arguments)
+        assert done.code == 0, done.err
+        return pictures(tmp_path / name)["seed-0.png"], done.err
+
+    heun, said = sample("heun", "sampler=heun", "steps=5", "guidance=3", "precision=float32")
+    assert "5 steps of Heun, 18 evaluations of the model, in float32" in said
+    _, said = sample("dpm", "sampler=dpmpp_2m", "steps=9", "guidance=3", "guidance.interval=[0.3,1]")
+    assert "9 steps of DPMSolverPP2M, " in said
+    early = f"guidance.model={run / 'checkpoints' / 'step-00000006'}"
+    steered, said = sample("early", "guidance=checkpoint", early, "guidance=3", "sampler=heun", "steps=5")
+    assert "18 evaluations" in said
+    assert steered != heun
+    # A model that guides itself is not steered.
+    itself = sample("itself", "guidance=checkpoint", f"guidance.model={run}", "guidance=3", "steps=5")[0]
+    assert itself == sample("alone", "guidance=1", "steps=5")[0]
+
+
+def test_grids_of_a_run_are_what_is_drawn_with_its_model(small_run: SmallRun) -> None:
+    """One precision for both, the prompts as the cache has them, the same seeds: the same bytes."""
+    run = small_run[0]
+    config = read_yaml_config(run / "config.yaml")
+    config.data.cache_dir = str(run.parents[2] / config.data.cache_dir)
+    records = open_data(config).cache.records
+    train, held_out = split_records(records, 0)
+    prompts = [records[record].prompt for record in [*train[:2].tolist(), *held_out[:2].tolist()]]
+    for weights, name in (("ema", "step-00000012.png"), ("raw", "step-00000012-raw.png")):
+        model = TextToImage.from_pretrained(run, weights=weights)
+        assert model.precision.name == config.trainer.precision
+        drawn = [model.draw(prompt, seed=seed)[0] for seed, prompt in enumerate(prompts)]
+        assert make_grid(drawn, prompts).tobytes() == Image.open(run / "samples" / name).tobytes()
 
 
 def test_run_folders_checkpoints_and_model_folders_are_all_models(
@@ -85,13 +131,24 @@ def test_run_folders_checkpoints_and_model_folders_are_all_models(
         (["seed=18446744073709551616"], "seed=18446744073709551616: must be at least 0 and at most 92233720368547"),
         (["denoising_strength=0.5"], "denoising_strength below 1 needs a picture"),
         (["input_image=nowhere.png"], "input_image=nowhere.png: there is no such file"),
-        (["weights=best"], "weights=best: must be ema or raw"),
+        (["weights=best"], "weights=best: must be one of ema, raw."),
         (["model=nowhere"], "model=nowhere: there is no such folder"),
         (["heads=4"], "heads=4: the model's config says 2. Leave heads out."),
         (["out=/dev/null"], "out=/dev/null: is a file. Give a folder: out=FOLDER"),
         (["out=/dev/null/x"], "out=/dev/null/x: cannot be written in (Not a directory). Give another folder"),
         (["num_images=1e1"], "num_images=1e1: must be a whole number: 10."),
         (["guidence=3"], "guidence: no such config key (did you mean 'guidance'?)"),
+        (
+            ["sampler=huen"],
+            "sampler=huen: no such option (did you mean 'heun'?). There is: dpmpp_2m, euler, heun, sde.",
+        ),
+        (["guidance=promt"], "guidance=promt: no such option (did you mean 'prompt'?). There is: checkpoint, prompt."),
+        (["guidance.intervall=[0,1]"], "guidance.intervall: no such config key (did you mean 'guidance.interval'?)"),
+        (["guidance.interval=[0.8,0.2]"], "guidance.interval=[0.8, 0.2]: must be two noise levels"),
+        (["guidance.rescale=2"], "guidance.rescale=2: must be at least 0 and at most 1."),
+        (["guidance=checkpoint"], "guidance.model: guidance=checkpoint steers away from a weaker model"),
+        (["guidance=checkpoint", "guidance.model=no"], "guidance.model=no: there is no such folder"),
+        (["precision=half"], "precision=half: must be one of auto, float32, bf16, bf16_weights."),
     ],
 )
 def test_what_cannot_be_drawn_is_said(
@@ -150,6 +207,22 @@ def test_the_model_card_tells_what_matters_and_its_snippet_runs(small_run: Small
     done = subprocess.run([sys.executable, "-c", snippet], cwd=tmp_path / "model", capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert Image.open(tmp_path / "model" / "picture.png").size == (16, 16)
+
+
+def test_a_model_of_another_encoder_guides_nobody(command: Command, small_run: SmallRun, tmp_path: Path) -> None:
+    shutil.copytree(small_run[0] / "model", tmp_path / "other")
+    config = json.loads((tmp_path / "other/config.json").read_text())
+    config["encoder"]["text_encoder"]["prompt_dim"] = config["encoder"]["prompt_dim"] = 64
+    (tmp_path / "other/config.json").write_text(json.dumps(config))
+    guided = ["guidance=checkpoint", "guidance.model=other"]
+    error = command("aaa.sample", f"model={small_run[0]}", PROMPT, *guided).error
+    assert (
+        "a model of other latents or prompts cannot guide this one: its encoder.prompt_dim is 64, and here 128" in error
+    )
+    guided = ["guidance=checkpoint", f"guidance.model={small_run[0]}", "negative_prompt=blue"]
+    assert (
+        "negative_prompt=blue: this guidance" in command("aaa.sample", f"model={small_run[0]}", PROMPT, *guided).error
+    )
 
 
 @pytest.mark.parametrize("target", ["os.system", "aaa.encoders.flux2.Path", "aaa.data.cache.shutil.rmtree"])

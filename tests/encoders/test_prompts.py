@@ -10,7 +10,9 @@ from omegaconf import OmegaConf
 from aaa.config.upgrade import upgrade
 from aaa.encoders.pixel import PixelVAE
 from aaa.pipelines import diffsynth_pipeline as pipeline
+from aaa.pipelines.draw_request import DrawRequest
 from aaa.pipelines.text_to_image import TextToImage
+from aaa.training.precision import ModelPrecision
 
 COMPOSED = "caf\u00e9"
 TAKEN_APART = unicodedata.normalize("NFD", COMPOSED)
@@ -28,11 +30,12 @@ def test_sample_and_the_page_embed_one_form() -> None:
     model = object.__new__(TextToImage)
     model.device = torch.device("cpu")
     model.vae = model.decoder = PixelVAE(4)
-    model.resolution = 16
+    model.resolution = model.prompt_tokens = 16
+    model.precision, model.stored = ModelPrecision("float32", model.device), torch.float32
     scheduler = {"_target_": "aaa.diffusion.schedulers.Flux2Scheduler"}
     model.config = upgrade(OmegaConf.create({"scheduler": scheduler, "sampling": {"steps": 1, "guidance": 1.0}}))
     model.text_encoder = type("Encoder", (), {"encode": staticmethod(raise_asked)})()
-    for draw in (model.draw, lambda *prompts: next(model.draw_live(*prompts))):
+    for draw in (model.draw, lambda *prompts: next(model.live(DrawRequest(*prompts)))):
         with pytest.raises(AskedError) as asked:
             draw(TAKEN_APART, TAKEN_APART + "\udcff")
         assert asked.value.args[0] == [COMPOSED, COMPOSED + "\ufffd"]

@@ -47,7 +47,7 @@ def test_the_jackknife_sees_how_much_the_choice_matters() -> None:
     assert sum(told) / 60 == pytest.approx(true, rel=0.4)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 12), st.integers(1, 600), st.integers(0, 10**6))
 def test_the_nearest_is_found_among_any_number(count: int, train: int, seed: int) -> None:
     latents = list(normal(count, seed, dim=12).view(count, 3, 2, 2))

@@ -1,7 +1,6 @@
 """Evaluations with models that are known: one that draws the very pictures, one that draws noise, one that recalls."""
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -20,14 +19,15 @@ from aaa.diffusion.schedulers import LinearScheduler
 from aaa.encoders.pixel import PixelVAE
 from aaa.errors import UserError
 from aaa.evaluation.diversity import Diversity
+from aaa.evaluation.drawing import PictureDrawer
+from aaa.evaluation.evaluated_model import EvaluatedModel
 from aaa.evaluation.latent_distance import LatentDistance
 from aaa.evaluation.memorisation import NearestTraining
-from aaa.evaluation.painter import Painter
 from aaa.evaluation.pretrained import InceptionDistance
 from aaa.evaluation.protocol import NotApplicable
 from aaa.evaluation.several import Several
 from aaa.evaluation.shapes import ShapesAgreement
-from aaa.evaluation.studio import Studio
+from aaa.training.precision import ModelPrecision
 from tests.data.test_cache import build
 
 DRAWN = 48
@@ -45,7 +45,7 @@ class Knowing(nn.Module):
         return (latents - self.answer(self.asked)) / (timestep / 1000).view(-1, 1, 1, 1)
 
 
-class TellingPainter(Painter):
+class TellingDrawer(PictureDrawer):
     """Lets the model know which records are drawn."""
 
     def _draw(self, model: nn.Module, records: Tensor, seeds: list[int], shape: int) -> Tensor:
@@ -59,24 +59,22 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> LatentCache:
     return build(tmp_path_factory.mktemp("c") / "cache", ShapesSource(16, num_records=400, num_validation=DRAWN))
 
 
-def studio(cache: LatentCache, answer: Answer) -> Studio:
-    painter = TellingPainter(
+def evaluated(cache: LatentCache, answer: Answer) -> EvaluatedModel:
+    drawer = TellingDrawer(
         cache,
         PixelVAE(4),
         Sampling(LinearScheduler(), Euler(), PromptGuidance(1), VelocityPrediction(), steps=2),
         seed=0,
-        autocast=nullcontext,
-        device=torch.device("cpu"),
-        dtype=torch.float32,
+        precision=ModelPrecision("float32", torch.device("cpu")),
     )
     train, held_out = split_records(cache.records, 0)
     records: dict[Split, Tensor] = {"train": train, "validation": held_out}
-    return Studio(Knowing(answer), painter, records)
+    return EvaluatedModel(Knowing(answer), drawer, records)
 
 
 def test_a_model_that_draws_the_data_is_found_perfect_and_one_that_draws_noise_is_not(cache: LatentCache) -> None:
-    perfect = studio(cache, lambda records: cache.gather(records)[0])
-    noise = studio(cache, lambda records: torch.randn(len(records), *cache.shapes[0]))
+    perfect = evaluated(cache, lambda records: cache.gather(records)[0])
+    noise = evaluated(cache, lambda records: torch.randn(len(records), *cache.shapes[0]))
     of_perfect, of_noise = (LatentDistance(DRAWN, components=8).evaluate(of) for of in (perfect, noise))
     for name in ("quality/latent_frechet", "quality/latent_kernel"):
         assert of_perfect[name] < of_noise[name] / 3
@@ -95,7 +93,7 @@ def test_pictures_are_shared_and_drawn_once(cache: LatentCache) -> None:
         asked.extend(records.tolist())
         return cache.gather(records)[0]
 
-    one = studio(cache, answer)
+    one = evaluated(cache, answer)
     first = one.draw("train", 8)
     assert len(asked) == 8 * 2, "two steps"
     again = one.draw("train", 5)
@@ -111,8 +109,8 @@ def test_pictures_are_shared_and_drawn_once(cache: LatentCache) -> None:
 
 def test_a_model_that_recalls_is_told_from_one_that_draws(cache: LatentCache) -> None:
     train = torch.arange(400)
-    honest = studio(cache, lambda records: cache.gather(records)[0])
-    recalling = studio(cache, lambda records: cache.gather(train[records % 400])[0])
+    honest = evaluated(cache, lambda records: cache.gather(records)[0])
+    recalling = evaluated(cache, lambda records: cache.gather(train[records % 400])[0])
     of_honest, of_recalling = (NearestTraining(DRAWN).evaluate(of) for of in (honest, recalling))
     assert of_honest["memorisation/copies"] < 0.1
     assert of_recalling["memorisation/copies"] > 0.9
@@ -124,18 +122,20 @@ def test_a_model_that_recalls_is_told_from_one_that_draws(cache: LatentCache) ->
 def test_diversity_is_none_of_a_model_that_heeds_no_seed_and_whole_of_one_that_heeds_no_prompt(
     cache: LatentCache,
 ) -> None:
-    deaf = studio(cache, lambda records: cache.gather(records)[0])
+    deaf = evaluated(cache, lambda records: cache.gather(records)[0])
     assert Diversity(3, 4).evaluate(deaf)["quality/diversity"] == pytest.approx(0, abs=1e-3)
     draws = torch.Generator().manual_seed(0)
-    any_picture = studio(cache, lambda records: cache.gather(torch.randint(400, (len(records),), generator=draws))[0])
-    any_picture.painter.sigmas = [[1.0, 0.0]]  # one step: one picture
+    any_picture = evaluated(
+        cache, lambda records: cache.gather(torch.randint(400, (len(records),), generator=draws))[0]
+    )
+    any_picture.drawer.sigmas = [[1.0, 0.0]]  # one step: one picture
     metrics = Diversity(6, 8).evaluate(any_picture)
     assert metrics["quality/diversity"] == pytest.approx(1, abs=0.2)
     assert any_picture.kept["seeds"].width > 8 * 16
 
 
 def test_evaluations_that_do_not_apply_are_left_out(cache: LatentCache) -> None:
-    one = studio(cache, lambda records: cache.gather(records)[0])
+    one = evaluated(cache, lambda records: cache.gather(records)[0])
     one.records["validation"] = torch.tensor([], dtype=torch.long)
     with pytest.raises(NotApplicable, match="Fewer than two records are held out"):
         NearestTraining(8).evaluate(one)

@@ -9,7 +9,7 @@ import torch
 
 from aaa.data.cache import LatentCache
 from aaa.evaluation.pretrained import ClipScore, InceptionDistance
-from tests.evaluation.test_evaluations import cache, studio
+from tests.evaluation.test_evaluations import cache, evaluated
 
 __all__ = ["cache"]
 
@@ -41,7 +41,7 @@ def save_clip(folder: Path) -> None:
 @pytest.mark.slow
 def test_the_clip_score_of_the_data_is_that_of_a_model_that_draws_it(cache: LatentCache, tmp_path: Path) -> None:
     save_clip(tmp_path / "clip")
-    perfect = studio(cache, lambda records: cache.gather(records)[0])
+    perfect = evaluated(cache, lambda records: cache.gather(records)[0])
     metrics = ClipScore(str(tmp_path / "clip"), num_images=48).evaluate(perfect)
     assert metrics["quality/clip_score"] == pytest.approx(metrics["quality/clip_score_real"], abs=0.1)
 
@@ -61,8 +61,8 @@ def test_fid_and_kid_are_those_of_a_network_on_disk(cache: LatentCache, tmp_path
         if isinstance(module, torch.nn.Conv2d):
             torch.nn.init.kaiming_normal_(module.weight)  # else nothing reaches the end
     torch.save(network.state_dict(), weights)
-    perfect = studio(cache, lambda records: cache.gather(records)[0])
-    noise = studio(cache, lambda records: torch.randn(len(records), *cache.shapes[0]))
+    perfect = evaluated(cache, lambda records: cache.gather(records)[0])
+    noise = evaluated(cache, lambda records: torch.randn(len(records), *cache.shapes[0]))
     of_perfect, of_noise = (InceptionDistance(str(weights), 24, 24).evaluate(of) for of in (perfect, noise))
     assert of_perfect["quality/fid"] < of_noise["quality/fid"]
     assert of_perfect["quality/kid"] < of_noise["quality/kid"]

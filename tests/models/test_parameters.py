@@ -10,6 +10,10 @@ def test_a_model_says_which_of_its_weights_are_several() -> None:
     assert fused_matrices(model) == {"blocks.0.to_gate.weight": 2, "blocks.1.to_gate.weight": 2}
     assert fused_matrices(model.blocks[0]) == {"to_gate.weight": 2}
     assert fused_matrices(nn.Linear(2, 2)) == {}
+    two_streams = build_dit(32, 2, 2, in_channels=12, text_dim=8, modulation="adaln", joint="mmdit")
+    assert fused_matrices(two_streams.blocks[0]) == {"latents.to_gate.weight": 6, "text.to_gate.weight": 6}
+    shared = build_dit(32, 2, 2, in_channels=12, text_dim=8, modulation="adaln_shared")
+    assert fused_matrices(shared) == {"modulation.1.weight": 6}
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,20 @@ def test_at_the_base_everything_is_one() -> None:
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
+def test_blocks_that_refine_the_prompt_are_as_deep_at_every_size() -> None:
+    with torch.device("meta"):
+        model, base = (
+            build_dit(dim, 4, dim // 16, 12, 24, text_refiner=2, joint="mmdit", patch_bottleneck=4, registers=3)
+            for dim in (64, 32)
+        )
+    found = growths(model, base, 2.0)
+    assert found["text_refiner.blocks.0.to_out.weight"].adamw == 1 / 2
+    assert found["blocks.0.text.to_out.weight"].adamw == 1 / 4
+    assert found["blocks.3.to_out.weight"].adamw == 1 / 4  # the last has one stream
+    assert found["image_embedder.0.weight"].kind == "fixed"
+    assert found["registers"] == Growth()
+
+
 def test_making_the_base_draws_no_numbers() -> None:
     before = torch.get_rng_state()
     with torch.device("meta"):

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from aaa.data.batch import Batch
 from aaa.data.randomness import generator
 from aaa.diffusion.prediction import VelocityPrediction
 from aaa.diffusion.schedulers import LinearScheduler, NoiseLevels, NoiseScheduler
@@ -20,7 +21,8 @@ def loss(prompt_dropout: float, seen: list[Tensor], size: int = 400) -> Tensor:
         return torch.zeros_like(latents)
 
     latents = torch.ones(size, 1, 2, 2)
-    return objective(prompt_dropout)(model, latents, torch.ones(size, 2, 4), generator("test"))["velocity"]
+    batch = Batch.of_strangers(latents, torch.ones(size, 2, 4))
+    return objective(prompt_dropout)(model, batch, generator("test"), 0)["velocity"]
 
 
 def test_dropped_prompts_become_the_empty_prompt_and_no_other() -> None:
@@ -49,13 +51,13 @@ def test_weights_multiply_each_samples_loss() -> None:
             levels = super().draw(batch_size, generator)
             return levels._replace(weight=levels.weight * torch.arange(batch_size))
 
-    latents, embeds = torch.ones(5, 1, 2, 2), torch.ones(5, 2, 4)
+    batch = Batch.of_strangers(torch.ones(5, 1, 2, 2), torch.ones(5, 2, 4))
 
     def model(latents: Tensor, prompt_embeds: Tensor, timestep: Tensor) -> Tensor:
         return latents * timestep.view(-1, 1, 1, 1) / 1000
 
     plain, weighted = (
-        objective(0.0, scheduler)(model, latents, embeds, generator("x"))["velocity"]
+        objective(0.0, scheduler)(model, batch, generator("x"), 0)["velocity"]
         for scheduler in (LinearScheduler(), Weighted())
     )
     torch.testing.assert_close(weighted, plain * torch.arange(5))

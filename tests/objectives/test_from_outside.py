@@ -15,6 +15,7 @@ from aaa.diffusion.samplers import Euler, Sampler
 from aaa.diffusion.sampling import Sampling
 from aaa.diffusion.schedulers import LinearScheduler
 from tests.helpers.composed import compose
+from tests.helpers.forward_pass import forward_pass
 
 PROJECT = Path(__file__).parents[2] / "docs" / "my_project"
 
@@ -43,14 +44,24 @@ def test_halving_the_steps_shows_a_samplers_order(name: str, order: int) -> None
     assert error_of(sampler, 16) / error_of(sampler, 32) == pytest.approx(2**order, rel=0.1)
 
 
-def test_a_model_that_knows_the_clean_picture_is_sampled_to_it() -> None:
+def test_the_velocity_of_a_model_that_knows_the_noise() -> None:
     import my_objective
 
-    clean = torch.linspace(-1, 1, 12).view(1, 3, 2, 2)
-    sampling = Sampling(LinearScheduler(), Euler(), PromptGuidance(1), my_objective.CleanPrediction(0.0), 7)
-    empty = torch.zeros(1, 1, 1)
-    drawn = sampling.draw(lambda *_: clean, torch.randn(1, 3, 2, 2), empty, empty, sampling.sigmas(4))
-    torch.testing.assert_close(drawn, clean)
+    clean, noise = torch.linspace(-1, 1, 12).view(1, 3, 2, 2), torch.randn(1, 3, 2, 2)
+    sigma = torch.tensor([0.4])
+    noised = 0.6 * clean + 0.4 * noise
+    found = my_objective.NoisePrediction().velocity(lambda *_: noise, noised, torch.zeros(1, 1, 1), 400.0, sigma)
+    torch.testing.assert_close(found, noise - clean)
+
+
+def test_a_term_of_ones_own_adds_to_the_loss_where_there_is_much_noise() -> None:
+    import my_objective
+
+    done = forward_pass(6)
+    found = my_objective.Size(0.1, above_sigma=0.5)(done)
+    sigmas = done.draws.levels.sigma.tolist()
+    expected = [v.square().mean().item() if s >= 0.5 else 0 for v, s in zip(done.velocity, sigmas, strict=True)]
+    assert found.tolist() == pytest.approx(expected)
 
 
 def test_a_config_from_before_there_were_these_groups_means_what_it_meant() -> None:

@@ -119,7 +119,7 @@ def test_damaged_and_later_rows_are_passed_over(tmp_path: Path) -> None:
 losses = st.lists(st.floats(0, 10), min_size=2, max_size=20)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(losses, st.floats(-5, 5))
 def test_the_interval_holds_a_shift_that_all_pictures_share(values: list[float], shift: float) -> None:
     def setting(name: str, numbers: list[float]) -> Setting:

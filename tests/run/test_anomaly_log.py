@@ -9,6 +9,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from aaa.data.batch import Batch
 from aaa.data.shapes import ShapesSource
 from aaa.diffusion.prediction import VelocityPrediction
 from aaa.diffusion.schedulers import LinearScheduler, NoiseLevels
@@ -52,12 +53,12 @@ def test_a_step_is_traced_to_its_records_and_noise_levels(tmp_path: Path, caplog
     seen: list[list[str]] = []
     told: list[Anomaly] = []
 
-    def batches(positions: range) -> tuple[Tensor, Tensor]:
+    def batches(positions: range) -> Batch:
         seen.append([cache.records[index].key for index in feed.records_at(positions)])
         return feed.batches(positions)
 
-    def loss(model: nn.Module, latents: Tensor, prompt_embeds: Tensor, draws: torch.Generator) -> dict[str, Tensor]:
-        terms = objective(model, latents, prompt_embeds, draws)
+    def loss(model: nn.Module, batch: Batch, draws: torch.Generator, step: int) -> dict[str, Tensor]:
+        terms = objective(model, batch, draws, step)
         return {"velocity": terms["velocity"] * torch.tensor([1.0, math.nan])} if len(seen) == 4 else terms
 
     progress = Progress()

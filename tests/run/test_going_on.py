@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from aaa.data.batch import Batch
 from aaa.errors import UserError
 from aaa.run.going_on import (
     Before,
@@ -166,8 +167,8 @@ class FakeCache:
     def draw_captions(self, _records: Tensor, _draws: torch.Generator) -> Tensor:
         return torch.zeros(0)
 
-    def gather(self, records: Tensor, _captions: Tensor) -> tuple[Tensor, Tensor]:
-        return records, records
+    def batch(self, records: Tensor, _captions: Tensor) -> Batch:
+        return Batch.of_strangers(records, records)
 
 
 def steps_of(shape_ids: Tensor, batch_size: int, began_at: int, steps: int) -> tuple[list[list[int]], int]:
@@ -175,7 +176,7 @@ def steps_of(shape_ids: Tensor, batch_size: int, began_at: int, steps: int) -> t
     cache: Any = FakeCache(shape_ids)
     feed = LatentLoader(cache, torch.arange(len(shape_ids)), batch_size, 1, 0, torch.device("cpu"), began_at)
     places = [range(began_at + step * batch_size, began_at + (step + 1) * batch_size) for step in range(steps)]
-    taken = [feed.batches(place)[0].tolist() for place in places]
+    taken = [feed.batches(place).latents.tolist() for place in places]
     assert taken == [feed.records_at(place) for place in places]
     return taken, began_at + steps * batch_size
 

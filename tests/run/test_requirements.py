@@ -11,13 +11,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from aaa.errors import UserError
 from aaa.evaluation.diversity import Diversity
+from aaa.evaluation.evaluated_model import EvaluatedModel
 from aaa.evaluation.latent_distance import LatentDistance
 from aaa.evaluation.memorisation import NearestTraining
 from aaa.evaluation.none import NoEvaluation
 from aaa.evaluation.protocol import Evaluation
 from aaa.evaluation.several import Several
 from aaa.evaluation.shapes import ShapesAgreement
-from aaa.evaluation.studio import Studio
 from aaa.run.requirements import require_applicable, require_metric
 from aaa.run.search import BASIC, require_same_question, require_value
 
@@ -102,11 +102,11 @@ def test_the_best_checkpoint_needs_its_metric(
     assert f"checkpoint.metric={metric}" in str(refused.value)
 
 
-def studio(train: int, held_out: int, prompt: str = "a small red ring") -> Studio:
+def evaluated(train: int, held_out: int, prompt: str = "a small red ring") -> EvaluatedModel:
     """Of so many records, which all have this prompt."""
-    painter: Any = SimpleNamespace(cache=SimpleNamespace(records=[SimpleNamespace(prompt=prompt)] * (train + held_out)))
+    drawer: Any = SimpleNamespace(cache=SimpleNamespace(records=[SimpleNamespace(prompt=prompt)] * (train + held_out)))
     records: Any = {"train": torch.arange(train), "validation": torch.arange(held_out) + train}
-    return Studio(torch.nn.Linear(1, 1), painter, records)
+    return EvaluatedModel(torch.nn.Linear(1, 1), drawer, records)
 
 
 FULL = Several({"agreement": ShapesAgreement(8), "distance": LatentDistance(), "nearest": NearestTraining()})
@@ -115,18 +115,22 @@ FULL = Several({"agreement": ShapesAgreement(8), "distance": LatentDistance(), "
 @pytest.mark.parametrize(
     ("evaluation", "of", "message"),
     [
-        (NoEvaluation(), studio(1, 0, "x"), None),
-        (ShapesAgreement(8), studio(9, 3, "a small red ring on a white background"), None),
-        (ShapesAgreement(8), studio(9, 3, "a dog"), "The prompts ('a dog') are not those of data=shapes"),
-        (LatentDistance(), studio(7, 0), "Of 7 pictures no distribution can be told"),
-        (LatentDistance(), studio(8, 0), None),
-        (NearestTraining(), studio(9, 1), "Fewer than two records are held out"),
-        (Diversity(), studio(1, 1), "no two different training pictures"),
-        (FULL, studio(3, 0, "a dog"), "agreement: The prompts ('a dog') are not those of data=shapes. distance: Of 3"),
+        (NoEvaluation(), evaluated(1, 0, "x"), None),
+        (ShapesAgreement(8), evaluated(9, 3, "a small red ring on a white background"), None),
+        (ShapesAgreement(8), evaluated(9, 3, "a dog"), "The prompts ('a dog') are not those of data=shapes"),
+        (LatentDistance(), evaluated(7, 0), "Of 7 pictures no distribution can be told"),
+        (LatentDistance(), evaluated(8, 0), None),
+        (NearestTraining(), evaluated(9, 1), "Fewer than two records are held out"),
+        (Diversity(), evaluated(1, 1), "no two different training pictures"),
+        (
+            FULL,
+            evaluated(3, 0, "a dog"),
+            "agreement: The prompts ('a dog') are not those of data=shapes. distance: Of 3",
+        ),
     ],
 )
 def test_an_evaluation_that_cannot_apply_is_refused(
-    evaluation: Evaluation, of: Studio, message: str | None, caplog: pytest.LogCaptureFixture
+    evaluation: Evaluation, of: EvaluatedModel, message: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     if message is None:
         require_applicable(evaluation, of, resumed=False)
@@ -141,7 +145,7 @@ def test_an_evaluation_that_cannot_apply_is_refused(
 
 def test_parts_of_an_evaluation_that_do_not_apply_are_told_in_one_warning(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        require_applicable(FULL, studio(20, 0, "a dog"), resumed=False)
+        require_applicable(FULL, evaluated(20, 0, "a dog"), resumed=False)
     (record,) = caplog.records
     assert record.message.startswith("Of the evaluation is left out: agreement: The prompts ('a dog')")
     assert "nearest: Fewer than two" in record.message

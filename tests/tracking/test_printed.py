@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from aaa.cli import keys_of
+from aaa.cli import SAVED_MODEL, keys_of
 from aaa.cli.arguments import read_arguments
 from aaa.config.overrides import value_of
 from aaa.tracking.printed import (
@@ -59,9 +59,9 @@ def received(*lines: str, folder: Path) -> list[list[str]]:
 def test_a_sample_command_draws_the_caption_with_the_model(tmp_path: Path) -> None:
     lines = [sample_command(Path("runs", text or "x"), text) for text in ODD]
     for text, arguments in zip(ODD, received(*lines, folder=tmp_path), strict=True):
-        read = read_arguments(arguments, keys_of("sample"), {})
+        read = read_arguments(arguments, keys_of("sample"), SAVED_MODEL)
         assert value_of(read, "prompt") == text
-        assert value_of(read, "model") == f"runs/{text or 'x'}"
+        assert value_of(read, "saved_model") == f"runs/{text or 'x'}"
 
 
 def test_a_command_to_go_on_names_the_folder(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from aaa.data.batch import Batch
 from aaa.errors import UserError
 from aaa.training.anomalies import Anomaly
 from aaa.training.callbacks import Callback
@@ -28,13 +29,13 @@ Terms = dict[str, Tensor]
 DATA = torch.randn(64, 4, generator=torch.Generator().manual_seed(0))
 
 
-def noisy_loss(model: nn.Module, latents: Tensor, prompt_embeds: Tensor, generator: torch.Generator) -> Terms:
-    noise = torch.randn(latents.shape, generator=generator)
-    return {"error": (model(latents + 0.1 * noise) - latents.flip(-1)).square().mean(-1)}
+def noisy_loss(model: nn.Module, batch: Batch, generator: torch.Generator, step: int) -> Terms:
+    noise = torch.randn(batch.latents.shape, generator=generator)
+    return {"error": (model(batch.latents + 0.1 * noise) - batch.latents.flip(-1)).square().mean(-1)}
 
 
-def plain_loss(model: nn.Module, latents: Tensor, prompt_embeds: Tensor, generator: torch.Generator) -> Terms:
-    return {"error": (model(latents) - latents.flip(-1)).square().mean(-1)}
+def plain_loss(model: nn.Module, batch: Batch, generator: torch.Generator, step: int) -> Terms:
+    return {"error": (model(batch.latents) - batch.latents.flip(-1)).square().mean(-1)}
 
 
 class Run:
@@ -73,7 +74,7 @@ class Run:
             self.optimizer,
             self.ema,
             loss,
-            lambda positions: (DATA[torch.tensor(positions) % 64], DATA[:1]),
+            lambda positions: Batch.of_strangers(DATA[torch.tensor(positions) % 64], DATA[:1]),
             warmup_stable_decay(20, 5, 0.3, 0.0),
         )
         hooks = Hooks(
@@ -122,9 +123,9 @@ def test_logging_rarely_gives_the_mean_of_the_steps_between() -> None:
     assert rarely.losses == pytest.approx([sum(every.losses[:10]) / 10, sum(every.losses[10:]) / 10])
 
 
-def two_terms(model: nn.Module, latents: Tensor, prompt_embeds: Tensor, generator: torch.Generator) -> Terms:
-    error = plain_loss(model, latents, prompt_embeds, generator)["error"]
-    return {"error": error, "size": 0.1 * model(latents).square().mean(-1)}
+def two_terms(model: nn.Module, batch: Batch, generator: torch.Generator, step: int) -> Terms:
+    error = plain_loss(model, batch, generator, step)["error"]
+    return {"error": error, "size": 0.1 * model(batch.latents).square().mean(-1)}
 
 
 def test_terms_of_the_loss_are_summed_and_each_is_logged() -> None:
@@ -172,12 +173,12 @@ def broken_at(*steps: int) -> Callable[..., Terms]:
     """A loss that is NaN for the third sample of these steps."""
     count = [0]
 
-    def loss(model: nn.Module, latents: Tensor, prompt_embeds: Tensor, generator: torch.Generator) -> Terms:
+    def loss(model: nn.Module, batch: Batch, generator: torch.Generator, step: int) -> Terms:
         count[0] += 1
-        factor = torch.ones(len(latents))
+        factor = torch.ones(len(batch.latents))
         if count[0] in steps:
             factor[2] = float("nan")
-        return {"error": plain_loss(model, latents, prompt_embeds, generator)["error"] * factor}
+        return {"error": plain_loss(model, batch, generator, step)["error"] * factor}
 
     return loss
 
@@ -204,9 +205,9 @@ def test_steps_that_are_not_finite_can_be_left_out() -> None:
 def test_a_loss_that_stands_out_is_told_with_the_losses_of_its_samples() -> None:
     count = [0]
 
-    def loss(model: nn.Module, latents: Tensor, prompt_embeds: Tensor, generator: torch.Generator) -> Terms:
+    def loss(model: nn.Module, batch: Batch, generator: torch.Generator, step: int) -> Terms:
         count[0] += 1
-        error = plain_loss(model, latents, prompt_embeds, generator)["error"]
+        error = plain_loss(model, batch, generator, step)["error"]
         return {"error": error * (100 if count[0] == 60 else 1)}
 
     run = Run(loss, max_steps=70, log_every_steps=7)
@@ -226,14 +227,14 @@ def test_a_signal_ends_the_run_after_its_step_and_saves(number: signal.Signals) 
     assert signal.getsignal(number) is before
 
 
-def killing(number: signal.Signals, step: int) -> Callable[..., Terms]:
+def killing(number: signal.Signals, at: int) -> Callable[..., Terms]:
     count = [0]
 
-    def loss(model: nn.Module, latents: Tensor, prompt_embeds: Tensor, generator: torch.Generator) -> Terms:
+    def loss(model: nn.Module, batch: Batch, generator: torch.Generator, step: int) -> Terms:
         count[0] += 1
-        if count[0] == step:
+        if count[0] == at:
             os.kill(os.getpid(), number)
-        return plain_loss(model, latents, prompt_embeds, generator)
+        return plain_loss(model, batch, generator, step)
 
     return loss
 

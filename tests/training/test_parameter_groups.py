@@ -72,7 +72,8 @@ def test_regrouped_parameters_keep_their_options_and_their_names() -> None:
     model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2))
     optimizer = torch.optim.SGD(model.named_parameters(), lr=1.0, momentum=0.5)
     rates = {"0.weight": 2.0, "1.bias": 2.0, "1.weight": 3.0}
-    regroup(optimizer, model, lambda _, name, group: {"lr": group["lr"] * rates[name]} if name in rates else {})
+    changed = {name: {"lr": rate} for name, rate in rates.items()}
+    regroup(optimizer, model.named_parameters(), lambda _optimizer, name, _group: changed.get(name, {}))
     found = {tuple(group["param_names"]): (group["lr"], group["momentum"]) for group in optimizer.param_groups}
     assert found == {("0.weight", "1.bias"): (2.0, 0.5), ("0.bias",): (1.0, 0.5), ("1.weight",): (3.0, 0.5)}
 

@@ -26,7 +26,7 @@ def change_of_tokens(kind: str, dim: int, depth: int, *, parametrization: str) -
     optimizer = optimizer_of(kind, model)
     if parametrization == "mup":
         scale_initial_values(model, found)
-        regroup(optimizer, model, rates_by_growth(found))
+        regroup(optimizer, model.named_parameters(), rates_by_growth(found))
     draws = torch.Generator().manual_seed(1)
     latents, target = torch.randn(2, 8, 12, 4, 4, generator=draws)
     prompts = torch.randn(8, 3, 24, generator=draws)

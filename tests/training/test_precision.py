@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 from aaa.errors import UserError
 from aaa.run.folder import recorded_precision
 from aaa.training.muon import orthogonalise
-from aaa.training.precision import choose_precision, multiplies_bf16
+from aaa.training.precision import ModelPrecision, choose_precision, model_precision, multiplies_bf16
 
 CPU = torch.device("cpu")
 
@@ -30,6 +30,51 @@ def test_bf16_where_it_crawls_is_taken_with_a_warning(
         assert not caplog.text
         assert choose_precision("bf16", CPU) == "bf16"
     assert "trainer.precision=float32 (or auto) is quick here" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("trained", "asked", "on_quick", "on_slow"),
+    [
+        ("bf16", None, "bf16", "float32"),
+        ("bf16_weights", None, "bf16_weights", "float32"),
+        ("float32", None, "float32", "float32"),
+        (None, None, "float32", "float32"),
+        ("bf16", "float32", "float32", "float32"),
+        ("float32", "bf16_weights", "bf16_weights", "bf16_weights"),
+        ("bf16_weights", "auto", "bf16", "float32"),
+    ],
+)
+def test_a_trained_model_is_run_as_it_was_trained_where_that_is_quick(
+    trained: str | None, asked: str | None, on_quick: str, on_slow: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for quick, expected in ((True, on_quick), (False, on_slow)):
+        monkeypatch.setattr("aaa.training.precision.multiplies_bf16", lambda _device, quick=quick: quick)
+        assert model_precision(trained, CPU, asked) == ModelPrecision(expected, CPU)
+    with pytest.raises(UserError, match=r"^precision=half: must be one of auto, float32, bf16, bf16_weights"):
+        model_precision(trained, CPU, "half")
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "computed"),
+    [
+        ("float32", torch.float32, torch.float32),
+        ("bf16", torch.float32, torch.bfloat16),
+        ("bf16_weights", torch.bfloat16, torch.bfloat16),
+    ],
+)
+def test_a_model_is_run_in_its_precision(name: str, weights: torch.dtype, computed: torch.dtype) -> None:
+    run_in = ModelPrecision(name, CPU)
+    layer = torch.nn.Linear(4, 4).to(dtype=run_in.dtype)
+    assert layer.weight.dtype == weights
+    seen = []
+    layer.register_forward_hook(lambda _module, _inputs, output: seen.append(output.dtype))
+    inputs = torch.ones(1, 4, dtype=run_in.dtype)
+    assert run_in.running(layer)(inputs).dtype == computed
+    assert seen == [computed]
+    # What wraps a model, as accelerate does in training, makes no difference to what is drawn.
+    wrapped = run_in.running(lambda x: layer(x).float())
+    assert torch.equal(wrapped(inputs), run_in.running(layer)(inputs))
+    assert not torch.is_autocast_enabled("cpu")
 
 
 def test_an_unknown_precision_names_those_that_there_are() -> None:

@@ -1,4 +1,4 @@
-"""Where an evaluation gets its pictures from: the model draws on demand, the data set is at hand."""
+"""A model as an evaluation sees it: it draws on demand, and the data set is at hand."""
 
 import hashlib
 from collections.abc import Callable, Iterator
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from aaa.data.cache import LatentCache
 from aaa.data.pictures import to_pictures
 from aaa.data.records import Split
-from aaa.evaluation.painter import BATCH_SIZE, Drawn, Painter
+from aaa.evaluation.drawing import BATCH_SIZE, Drawn, PictureDrawer
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,12 @@ class Real:
             yield from (gathered[row] for row in range(len(indices)))
 
 
-class Studio:
+class EvaluatedModel:
     """Draws with one model, as it is sampled by default, and has the data's latents.
 
     Args:
         model: in evaluation mode.
-        painter: draws for records of the latent cache.
+        drawer: draws for records of the latent cache.
         records: of each split, as indices into the cache.
         on_drawn: told how many pictures were drawn, of how many.
 
@@ -57,11 +57,11 @@ class Studio:
     def __init__(
         self,
         model: nn.Module,
-        painter: Painter,
+        drawer: PictureDrawer,
         records: dict[Split, Tensor],
         on_drawn: Callable[[int, int], None] = lambda _done, _total: None,
     ) -> None:
-        self.model, self.painter, self.records, self.on_drawn = model, painter, records, on_drawn
+        self.model, self.drawer, self.records, self.on_drawn = model, drawer, records, on_drawn
         self.kept: dict[str, Image.Image] = {}
         self._drawn: dict[Split, Drawn] = {}
 
@@ -73,19 +73,19 @@ class Studio:
         wanted = self.records[split][:count]
         drawn = self._drawn.get(split)
         if drawn is None or len(drawn.images) < len(wanted):
-            drawn = self._drawn[split] = self.painter.draw(self.model, wanted, on_drawn=self.on_drawn)
+            drawn = self._drawn[split] = self.drawer.draw(self.model, wanted, on_drawn=self.on_drawn)
         return drawn.first(len(wanted))
 
     def draw_repeats(self, split: Split, prompts: int, seeds: int) -> list[Drawn]:
         """For each of some records of a split, of different prompts, as many pictures as seeds."""
         first: dict[str, int] = {}
         for index in self.records[split].tolist():
-            first.setdefault(self.painter.cache.records[index].prompt, index)
+            first.setdefault(self.drawer.cache.records[index].prompt, index)
             if len(first) == prompts:
                 break
         repeated = torch.tensor(list(first.values())).repeat_interleave(seeds)
-        numbers = list(range(self.painter.seed, self.painter.seed + seeds)) * len(first)
-        drawn = self.painter.draw(self.model, repeated, numbers, on_drawn=self.on_drawn)
+        numbers = list(range(self.drawer.seed, self.drawer.seed + seeds)) * len(first)
+        drawn = self.drawer.draw(self.model, repeated, numbers, on_drawn=self.on_drawn)
         return [drawn.part(start, start + seeds) for start in range(0, len(repeated), seeds)]
 
     def real(self, split: Split, count: int) -> Real:
@@ -93,26 +93,26 @@ class Studio:
 
         Their order has nothing to do with that of the records that are drawn.
         """
-        records = self.painter.cache.records
+        records = self.drawer.cache.records
         chosen = self.records[split].tolist()
         if len(chosen) > count:
             chosen = sorted(
                 chosen, key=lambda index: hashlib.sha256(records[index].key.encode("utf-8", "surrogatepass")).digest()
             )[:count]
-        return Real(self.painter.cache, torch.tensor(chosen, dtype=torch.long))
+        return Real(self.drawer.cache, torch.tensor(chosen, dtype=torch.long))
 
     def decode(self, latents: Tensor) -> Image.Image:
         """The picture of some latents, `C H W`."""
-        return to_pictures(self.painter.vae.decode(latents[None].to(self.painter.device)))[0]
+        return to_pictures(self.drawer.vae.decode(latents[None].to(self.drawer.device)))[0]
 
     def picture(self, record: int) -> Image.Image:
         """Of a record of the cache."""
-        latents, _ = self.painter.cache.gather(torch.tensor([record]))
+        latents, _ = self.drawer.cache.gather(torch.tensor([record]))
         return self.decode(latents[0])
 
     def prompt(self, record: int) -> str:
         """That a record of the cache comes with."""
-        return self.painter.cache.records[record].prompt
+        return self.drawer.cache.records[record].prompt
 
     def keep(self, name: str, picture: Image.Image) -> None:
         """Leave a picture to be looked at."""

@@ -1,7 +1,6 @@
 """Drawing pictures of cached prompts with the model in training."""
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
@@ -10,11 +9,13 @@ from torch import Tensor, nn
 
 from aaa.data.cache import LatentCache
 from aaa.data.pictures import to_pictures
-from aaa.diffusion.samplers import initial_noise
+from aaa.diffusion.samplers import SeededNoise
 from aaa.diffusion.sampling import Sampling
 from aaa.encoders.protocols import VAE
+from aaa.training.precision import ModelPrecision
 
 BATCH_SIZE = 64
+EVALUATIONS = "sampling/evaluations"  # a metric: what drawing a judged picture cost
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Drawn:
         return self.part(0, count)
 
 
-class Painter:
+class PictureDrawer:
     """Draws pictures for prompts of the latent cache, so that no text encoder is needed while training.
 
     Args:
@@ -51,9 +52,7 @@ class Painter:
         vae: decodes what is drawn.
         sampling: how.
         seed: of the first picture; the next take seed + 1, seed + 2, ...
-        autocast: the context to run the model in.
-        device: where the model is.
-        dtype: of the model's inputs.
+        precision: to run the model in, and where it is.
     """
 
     def __init__(
@@ -63,13 +62,10 @@ class Painter:
         sampling: Sampling,
         *,
         seed: int,
-        autocast: Callable[[], AbstractContextManager[object]],
-        device: torch.device,
-        dtype: torch.dtype,
+        precision: ModelPrecision,
     ) -> None:
         self.cache, self.vae = cache, vae
-        self.sampling, self.seed = sampling, seed
-        self.autocast, self.device, self.dtype = autocast, device, dtype
+        self.sampling, self.seed, self.precision = sampling, seed, precision
         self.sigmas = [sampling.sigmas(height * width) for _, height, width in cache.shapes]
 
     def draw(
@@ -104,11 +100,22 @@ class Painter:
             [latents[place] for place in range(len(records))],
         )
 
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self.precision.device
+
+    @property
+    def evaluations(self) -> int:
+        """How many passes through a network a picture takes, the largest if there are several sizes."""
+        return max(self.sampling.evaluations(sigmas) for sigmas in self.sigmas)
+
     def _draw(self, model: nn.Module, records: Tensor, seeds: list[int], shape: int) -> Tensor:
-        noise = initial_noise(seeds, self.cache.shapes[shape]).to(self.device, self.dtype)
+        device, dtype = self.device, self.precision.dtype
+        noise = SeededNoise(seeds)
+        latents = noise(self.cache.shapes[shape]).to(device, dtype)
         _, prompt_embeds = self.cache.gather(records)
-        prompt_embeds = prompt_embeds.to(self.device, self.dtype)
-        empty = self.cache.empty_prompt_embeds.to(self.device, self.dtype).expand_as(prompt_embeds)
-        with self.autocast():
-            latents = self.sampling.draw(model, noise, prompt_embeds, empty, self.sigmas[shape])
-        return latents.float()
+        prompt_embeds = prompt_embeds.to(device, dtype)
+        empty = self.cache.empty_prompt_embeds.to(device, dtype).expand_as(prompt_embeds)
+        network = self.precision.running(model)
+        return self.sampling.draw(network, latents, prompt_embeds, empty, self.sigmas[shape], noise).float()

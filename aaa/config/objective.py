@@ -1,0 +1,209 @@
+"""The keys of our own objective, and what of them does not go together: told when a config is composed."""
+
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import Any
+
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from aaa.config.ranges import count, number, one_of, require_ranges, share
+from aaa.errors import UserError, in_plain_words, nearest
+
+logger = logging.getLogger(__name__)
+
+OURS = "aaa.objectives.flow_matching.FlowMatching"
+CLEAN = "aaa.diffusion.prediction.CleanPrediction"
+BELL = "aaa.diffusion.schedulers.Flux2Scheduler"
+
+
+@dataclass
+class ObjectiveConfig:
+    """conf/objective: what the model predicts, how its errors count, and what adds to them.
+
+    Attributes:
+        prediction: `_target_`: what the model's output means; objective=clean has `least_sigma`.
+        weighting: how much each noise level counts: scheduler (FLUX.2's bell with it, else none), none, flux2, min_snr.
+        min_snr_gamma: of weighting=min_snr, the largest signal-to-noise ratio that counts.
+        coupling: of noise and pictures: independent, immiscible (dealt out within the batch), nearest.
+        coupling_candidates: of coupling=nearest, draws for each picture.
+        terms: what adds to the error, by name; more of your own: `+objective.terms.NAME={_target_: ..., weight: ...}`.
+    """
+
+    prediction: Any = MISSING
+    weighting: str = one_of("scheduler", "none", "flux2", "min_snr", default="scheduler")
+    min_snr_gamma: float = number(5.0, above=0)
+    coupling: str = one_of("independent", "immiscible", "nearest", default="independent")
+    coupling_candidates: int = count(8, least=1)
+    terms: Any = MISSING
+
+
+@dataclass
+class ContrastiveConfig:
+    """DeltaFM (arXiv 2506.05350): away from the velocities of other pictures, those of other captions.
+
+    Attributes:
+        weight: lambda; 0: off.
+        until_step: at which it ends; null: never.
+    """
+
+    weight: float = share(0.0)
+    until_step: int | None = count(None, least=1)
+
+
+@dataclass
+class DispersiveConfig:
+    """Dispersive loss (arXiv 2506.09027): hidden states of different pictures spread out.
+
+    Attributes:
+        weight: in the loss; 0: off.
+        after_block: number of the block, from 1.
+        temperature: of the squared distances, each divided by how many numbers are compared.
+        until_step: at which it ends; null: never.
+    """
+
+    weight: float = number(0.0, least=0)
+    after_block: int = count(2, least=1)
+    temperature: float = number(0.5, above=0)
+    until_step: int | None = count(None, least=1)
+
+
+@dataclass
+class AlignConfig:
+    """Representation alignment (REPA, arXiv 2410.06940): a projector of hidden states comes near to a target.
+
+    Attributes:
+        weight: in the loss; 0: off.
+        after_block: number of the block, from 1.
+        target: hog (histograms of oriented gradients of the picture) or latents (its own clean ones).
+        projector: linear, or conv (3 x 3).
+        distance: cosine or smooth_l1.
+        spatial_norm: whether each channel of the target is normalised over space (iREPA, arXiv 2512.10794).
+        dim: width of hidden states; follows from the model.
+        latent_channels: of the latents; follows from the encoder.
+        until_step: at which it ends; null: never.
+    """
+
+    weight: float = number(0.0, least=0)
+    after_block: int = count(2, least=1)
+    target: str = one_of("hog", "latents", default="hog")
+    projector: str = one_of("linear", "conv", default="linear")
+    distance: str = one_of("cosine", "smooth_l1", default="cosine")
+    spatial_norm: bool = False
+    dim: int = MISSING
+    latent_channels: int = MISSING
+    until_step: int | None = count(None, least=1)
+
+
+TERMS: dict[str, type] = {
+    "aaa.objectives.contrastive.Contrastive": ContrastiveConfig,
+    "aaa.objectives.dispersive.Dispersive": DispersiveConfig,
+    "aaa.objectives.align.Align": AlignConfig,
+}
+NOT_SAID = ("dim", "latent_channels")  # keys that follow from others
+USED_WITH = {"min_snr_gamma": ("weighting", "min_snr"), "coupling_candidates": ("coupling", "nearest")}
+
+
+def check_objective(config: DictConfig) -> None:
+    """Refuse what an objective of ours cannot be, by itself or with the rest of the run; others are not looked into.
+
+    Raises:
+        UserError: naming the key, or the two that do not go together.
+    """
+    if OmegaConf.select(config, "objective._target_") != OURS:
+        return
+    objective: Any = OmegaConf.to_container(config.objective, resolve=True)
+    _require_typed(ObjectiveConfig, objective, "objective")
+    _refuse_clean_with_bell(config, objective)
+    for name, term in (objective.get("terms") or {}).items():
+        key = f"objective.terms.{name}"
+        if term is None:
+            continue
+        if not isinstance(term, dict) or "_target_" not in term:
+            raise UserError(f"{key}={term}: must name a class with _target_, and its arguments; or null.")
+        if (schema := TERMS.get(term["_target_"])) is not None:
+            _require_typed(schema, term, key)
+        if term.get("weight"):
+            _check_term(config, key, term)
+
+
+def unread_settings(config: DictConfig) -> list[str]:
+    """Settings of our objective that say something and are not read, each with why: of a term that is off, say."""
+    if OmegaConf.select(config, "objective._target_") != OURS:
+        return []
+    objective = config.objective
+    found = [
+        f"objective.{key}={objective[key]} is only read with objective.{other}={value}"
+        for key, (other, value) in USED_WITH.items()
+        if objective.get(other) != value and objective.get(key) != _defaults(ObjectiveConfig)[key]
+    ]
+    return found + list(_unread_of_terms(objective.get("terms") or {}))
+
+
+def _unread_of_terms(terms: Any) -> Iterator[str]:
+    for name, term in terms.items():
+        schema = None if term is None else TERMS.get(term.get("_target_"))
+        if schema is None or term.get("weight"):
+            continue
+        for key, default in _defaults(schema).items():
+            if key not in NOT_SAID and term.get(key, default) != default:
+                off = f"objective.terms.{name}.weight=0"
+                yield f"objective.terms.{name}.{key}={term[key]} is not read: the term is off ({off})"
+
+
+def _defaults(schema: type) -> dict[str, Any]:
+    return {f.name: f.default for f in fields(schema)}
+
+
+def _refuse_clean_with_bell(config: DictConfig, objective: dict[str, Any]) -> None:
+    if objective["prediction"].get("_target_") != CLEAN:
+        return
+    weighting = objective.get("weighting", "scheduler")
+    of_scheduler = weighting == "scheduler" and OmegaConf.select(config, "scheduler._target_") == BELL
+    if of_scheduler or weighting == "flux2":
+        key = "scheduler=flux2" if of_scheduler else "objective.weighting=flux2"
+        raise UserError(
+            f"objective=clean does not go with {key}: FLUX.2's bell of loss weights is made for models whose output is "
+            "velocity, and counts for nothing at pure noise, where a clean picture is hardest to predict. Use "
+            "objective.weighting=none (which keeps the scheduler's noise levels), or objective=velocity."
+        )
+
+
+def _check_term(config: DictConfig, key: str, term: dict[str, Any]) -> None:
+    """Refuse a term that is on and cannot be computed."""
+    depth, block = config.model.depth, term.get("after_block")
+    if isinstance(block, int) and config.model.get("architecture") is None and not 1 <= block <= depth:
+        raise UserError(
+            f"{key}.after_block={block}: there is no such block, as model.depth={depth}. It must be at least 1 and at "
+            f"most {depth}."
+        )
+    trainer = config.trainer
+    compares = term["_target_"].endswith((".Contrastive", ".Dispersive"))
+    if compares and isinstance(trainer.batch_size, int):
+        parts = trainer.gradient_accumulation_steps * int(os.environ.get("WORLD_SIZE") or 1)
+        if trainer.batch_size // parts < 2:
+            told = f"trainer.gradient_accumulation_steps={trainer.gradient_accumulation_steps}"
+            raise UserError(
+                f"{key}.weight={term['weight']} does not go with trainer.batch_size={trainer.batch_size} and {told}: "
+                "it compares samples that are computed together, and there is one at a time."
+            )
+
+
+def _require_typed(schema: type, node: dict[str, Any], key: str) -> None:
+    """Refuse a node with keys that its schema does not know, values that are of another type, or out of range."""
+    values = {name: value for name, value in node.items() if name != "_target_"}
+    known = [f.name for f in fields(schema)]
+    for name in values:
+        if name not in known:
+            raise UserError(
+                f"{key}.{name}: nothing reads this key{nearest(str(name), known)}. There is: {', '.join(known)}."
+            )
+    try:
+        OmegaConf.merge(OmegaConf.structured(schema), values)
+    except OmegaConfBaseException as error:
+        wrong = f"{key}.{error.full_key}"
+        value = OmegaConf.select(OmegaConf.create(values), str(error.full_key))
+        raise UserError(f"{wrong}={value}: {in_plain_words(str(error), wrong)}") from None
+    require_ranges(schema, values, f"{key}.")

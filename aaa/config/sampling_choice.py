@@ -1,0 +1,80 @@
+"""How a saved model is to be sampled, where that is not as its run did."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
+
+from aaa.config.checks import CONF
+from aaa.config.ranges import Range, require_ranges
+from aaa.config.schema import MAX_GUIDANCE, SampleConfig
+from aaa.errors import UserError, nearest
+
+SCALES = Range(least=-MAX_GUIDANCE, most=MAX_GUIDANCE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingChoice:
+    """What is chosen in place of a model's own way to be sampled; None leaves it as it is.
+
+    Attributes:
+        steps: of the sampler.
+        sampler: an option of conf/sampler by its name, or what such a file holds.
+        guidance: its scale; or what a file of conf/guidance holds, or a part of that: `{"interval": [0.2, 0.8]}`.
+
+    Raises:
+        UserError: if a number is out of its range, or there is no such sampler.
+    """
+
+    steps: int | None = None
+    sampler: str | Mapping[str, Any] | DictConfig | None = None
+    guidance: float | Mapping[str, Any] | DictConfig | None = None
+
+    def __post_init__(self) -> None:
+        require_ranges(SampleConfig, {"steps": self.steps})
+        scale = self.guidance_parts.get("scale")
+        if isinstance(scale, bool) or not (isinstance(scale, int | float | None) or "${" in str(scale)):
+            raise UserError(f"guidance={scale}: must be a number, such as 4.")
+        if not SCALES.holds(scale):
+            raise UserError(f"guidance={scale}: must be {SCALES}.")
+        if isinstance(self.sampler, str) and self.sampler not in (options := sampler_options()):
+            raise UserError(
+                f"sampler={self.sampler}: no such option{nearest(self.sampler, options)}. "
+                f"There is: {', '.join(options)}."
+            )
+
+    @property
+    def guidance_parts(self) -> dict[str, Any]:
+        """What is said of guidance, by key, as it is written: interpolations are of the model's config."""
+        if self.guidance is None:
+            return {}
+        if isinstance(self.guidance, int | float):
+            return {"scale": self.guidance}
+        parts = self.guidance
+        if isinstance(parts, DictConfig):
+            found = OmegaConf.to_container(parts, resolve=False)
+            assert isinstance(found, dict)
+            parts = {str(key): value for key, value in found.items()}
+        return {str(key): value for key, value in parts.items() if value is not None}
+
+    def applied_to(self, config: DictConfig) -> DictConfig:
+        """The config of a run or saved model with what is chosen in it."""
+        chosen = config.copy()
+        with open_dict(chosen):
+            if self.steps is not None:
+                chosen.sampling.steps = self.steps
+            if self.sampler is not None:
+                by_name = isinstance(self.sampler, str)
+                chosen.sampler = OmegaConf.load(CONF / "sampler" / f"{self.sampler}.yaml") if by_name else self.sampler
+            parts = self.guidance_parts
+            if "_target_" in parts:
+                chosen.guidance = parts
+            for key, value in parts.items():
+                chosen.guidance[key] = list(value) if isinstance(value, tuple | ListConfig) else value
+        return chosen
+
+
+def sampler_options() -> list[str]:
+    """Names of the samplers in conf/sampler."""
+    return sorted(path.stem for path in (CONF / "sampler").glob("*.yaml"))

@@ -1,0 +1,50 @@
+"""What a step is trained on: tensors of some records, and what tells which of them are alike."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+NO_EXTRAS: Mapping[str, Tensor] = MappingProxyType({})
+
+
+class Batch(NamedTuple):
+    """Some records, of latents of one shape.
+
+    Attributes:
+        latents: `B C H W`.
+        prompt_embeds: of the caption that each came with, `B L D`.
+        captions: numbers that are equal where captions are, `B` int64; always on the CPU.
+        pictures: numbers that are equal where pictures are, mirrored or not, `B` int64; always on the CPU.
+        extras: whatever else the cache holds of each record, by name, `B ...`.
+    """
+
+    latents: Tensor
+    prompt_embeds: Tensor
+    captions: Tensor
+    pictures: Tensor
+    extras: Mapping[str, Tensor] = NO_EXTRAS
+
+    @classmethod
+    def of_strangers(cls, latents: Tensor, prompt_embeds: Tensor) -> "Batch":
+        """Samples each of which has a caption and a picture of its own."""
+        return cls(latents, prompt_embeds, torch.arange(len(latents)), torch.arange(len(latents)))
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same on a device, of which the copies need not be waited for."""
+        extras = {name: extra.to(device, non_blocking=True) for name, extra in self.extras.items()}
+        latents, prompt_embeds = (part.to(device, non_blocking=True) for part in (self.latents, self.prompt_embeds))
+        return self._replace(latents=latents, prompt_embeds=prompt_embeds, extras=extras)
+
+    def as_dtype(self, dtype: torch.dtype) -> "Batch":
+        """The same with what a model takes in the dtype of its weights; extras stay as they are."""
+        return self._replace(latents=self.latents.to(dtype), prompt_embeds=self.prompt_embeds.to(dtype))
+
+    def pin_memory(self) -> "Batch":
+        """The same in page-locked memory, from which a GPU copies without anybody waiting."""
+        extras = {name: extra.pin_memory() for name, extra in self.extras.items()}
+        return self._replace(
+            latents=self.latents.pin_memory(), prompt_embeds=self.prompt_embeds.pin_memory(), extras=extras
+        )

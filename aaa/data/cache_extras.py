@@ -1,0 +1,88 @@
+"""Further tensors of each record, beside the latents in their cache: made from these once, read by every later run."""
+
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from filelock import FileLock
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from aaa.data.cache import LatentCache
+from aaa.errors import UserError, reason
+from aaa.tracking.console import display
+
+logger = logging.getLogger(__name__)
+
+BATCH_SIZE = 64
+TENSOR = "extra"
+
+
+def open_extra(cache: LatentCache, name: str, version: str, compute: Callable[[Tensor], Tensor]) -> None:
+    """Let a cache hold another tensor of each record, computing what is not there yet.
+
+    Of several processes one computes a shard while the others wait.
+
+    Args:
+        cache: gathers it from now on, as one of its extras.
+        name: of the extra.
+        version: of what computes it; another has files of its own.
+        compute: from latents as the cache gathers them, `B C H W` on the CPU, what is kept of each, `B ...`.
+
+    Raises:
+        UserError: if it cannot be written.
+    """
+    folder = cache.path / "extras"
+    folder.mkdir(exist_ok=True)
+    tensors = []
+    with FileLock(f"{cache.path}.{name}.lock"), display(f"Computing {name}", len(cache)) as progress:
+        done = 0
+        for shard, count in enumerate(cache.shard_sizes):
+            file = folder / f"{name}-{version}-{shard:05d}.safetensors"
+            found = _read(file, count)
+            if found is None:
+                _write(file, _computed(cache, range(done, done + count), compute))
+                found = _read(file, count)
+                assert found is not None
+            tensors.append(found)
+            done += count
+            progress.update(done)
+    cache.add_extra(name, tensors)
+
+
+def _computed(cache: LatentCache, records: range, compute: Callable[[Tensor], Tensor]) -> Tensor:
+    parts = []
+    with torch.no_grad():
+        for indices in torch.tensor(records).split(BATCH_SIZE):
+            latents, _ = cache.gather(indices)
+            parts.append(compute(latents).to("cpu", torch.float16))
+    return torch.cat(parts)
+
+
+def _read(file: Path, count: int) -> Tensor | None:
+    """What a file holds, by memory map; None if it is not there, or not whole."""
+    if not file.is_file():
+        return None
+    try:
+        tensor: Tensor = safe_open(file, "pt").get_tensor(TENSOR)
+    except (OSError, SafetensorError) as error:
+        logger.warning("%s is damaged (%s); it is computed again.", file, reason(error))
+        return None
+    return tensor if len(tensor) == count else None
+
+
+def _write(file: Path, tensor: Tensor) -> None:
+    aside = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        save_file({TENSOR: tensor.contiguous()}, aside)
+        aside.replace(file)
+    except (OSError, SafetensorError) as error:
+        raise UserError(
+            f"{file.parent}: cannot be written ({reason(error)}). Make room there, or let the latent cache be "
+            "elsewhere with data.cache_dir=FOLDER."
+        ) from None
+    finally:
+        aside.unlink(missing_ok=True)

@@ -1,0 +1,99 @@
+"""What a DiT is made of besides its numbers: the architecture's switches, and which of them go together.
+
+torch is not imported here, so that a config is checked at once.
+"""
+
+from dataclasses import dataclass
+
+from aaa.errors import UserError
+
+CHOICES = {
+    "positions": ("learned", "rope"),
+    "mlp": ("silu", "relu2", "swiglu"),
+    "modulation": ("gate", "adaln", "adaln_shared", "none"),
+    "joint": ("single", "mmdit"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Design:
+    """The switches of an `AAADiT`, each of which goes with all others; as they are by default it is the tutorial's.
+
+    Attributes:
+        positions: `learned` vectors added before every norm, or `rope`: rotations of queries and keys (rope.py).
+        qk_norm: normalise queries and keys (qk_norm.py).
+        mlp: `silu`, `relu2` or `swiglu` (mlp.py).
+        modulation: what the timestep does to a block: `gate`, `adaln`, `adaln_shared` or `none` (modulation.py).
+        value_residual: mix the first block's values into those of all later ones (value_residual.py).
+        text_refiner: blocks over the prompt's tokens alone, before they meet the latents.
+        registers: learned tokens beside those of the picture (Darcet et al. 2024, arXiv 2309.16588).
+        patch_bottleneck: channels that a latent is squeezed through before it becomes a token (JiT, Li and He 2025,
+            arXiv 2511.13720, section 4.3); None: none.
+        mask_padding: attend to no token of the prompt whose embedding is 0 throughout.
+        joint: whether latents and prompt share the weights of all blocks (`single`) or only of the last (`mmdit`).
+    """
+
+    positions: str = "learned"
+    qk_norm: bool = False
+    mlp: str = "silu"
+    modulation: str = "gate"
+    value_residual: bool = False
+    text_refiner: int = 0
+    registers: int = 0
+    patch_bottleneck: int | None = None
+    mask_padding: bool = False
+    joint: str = "single"
+
+
+TUTORIAL = Design()
+# What a block of one's own, which is given dim, heads and mlp_ratio, knows nothing of.
+OF_BLOCKS = ("positions", "qk_norm", "mlp", "modulation", "value_residual", "mask_padding", "joint")
+
+
+def mlp_hidden(kind: str, dim: int, mlp_ratio: float) -> int:
+    """Width of an MLP: one with three matrices instead of two has two thirds of it, so as many parameters."""
+    return max(round(dim * mlp_ratio * 2 / 3), 1) if kind == "swiglu" else round(dim * mlp_ratio)
+
+
+def require_possible(design: Design, dim: int, depth: int, heads: int) -> None:
+    """Refuse switches that no model has.
+
+    Args:
+        design: the switches.
+        dim, depth, heads: of the model.
+
+    Raises:
+        UserError: naming the keys.
+    """
+    for key, options in CHOICES.items():
+        if (value := getattr(design, key)) not in options:
+            raise UserError(f"model.{key}={value}: must be one of {', '.join(options)}.")
+    for key, least in (("text_refiner", 0), ("registers", 0), ("patch_bottleneck", 1)):
+        value = getattr(design, key)
+        if value is not None and value < least:
+            raise UserError(f"model.{key}={value}: must be at least {least}.")
+    if design.positions == "rope" and dim // heads % 4:
+        raise UserError(
+            f"model.positions=rope turns pairs of numbers by row and by column: the width of a head, model.dim={dim} / "
+            f"model.heads={heads}, must be divisible by 4."
+        )
+    for key, value in (("value_residual", "true"), ("joint", "mmdit")):
+        if depth == 1 and str(getattr(design, key)).lower() == value:
+            raise UserError(f"model.{key}={value}: model.depth=1 has no block that it would make a difference to.")
+
+
+def require_unused(design: Design, key: str) -> None:
+    """Refuse switches that blocks, or a model, of one's own would not see.
+
+    Args:
+        design: the switches.
+        key: what names the class: `block` or `architecture`.
+
+    Raises:
+        UserError: naming both keys.
+    """
+    for name in OF_BLOCKS if key == "block" else Design.__dataclass_fields__:
+        value = getattr(design, name)
+        if value != getattr(TUTORIAL, name):
+            shown = str(value).lower() if isinstance(value, bool) else value
+            raise UserError(f"model.{name}={shown}: the class that model.{key} names is not told of it.")

@@ -1,0 +1,111 @@
+"""What a model may be asked for besides its prediction, and how a loss asks any model, ours or another.
+
+The least that a model takes is `model(latents, prompt_embeds, timestep)`. What it can do beyond that it says by being
+one of the protocols below; nothing else is passed to a model that does not.
+"""
+
+from collections.abc import Callable, Collection
+from functools import partial
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from aaa.errors import UserError
+
+# A module, or a function that asks one.
+Asked = Callable[..., Any]
+
+
+class ModelOutput(NamedTuple):
+    """What a model gives where hidden states are wanted.
+
+    Attributes:
+        prediction: as without them, `B C H W`.
+        hidden: tokens of the latents after the blocks of these numbers (from 1), `B (H W) D` each.
+    """
+
+    prediction: Tensor
+    hidden: dict[int, Tensor]
+
+
+@runtime_checkable
+class DrawsWhileTraining(Protocol):
+    """A model that draws at random while it trains: its forward takes `generator`, so that a step can be replayed.
+
+    Without one it draws nothing, as when sampling and validating.
+
+    Attributes:
+        draws_while_training: whether it does, with the numbers it was made from.
+    """
+
+    draws_while_training: bool
+
+
+@runtime_checkable
+class ShowsHidden(Protocol):
+    """A model whose forward takes `hidden_after`, numbers of blocks from 1, and then returns a `ModelOutput`.
+
+    Attributes:
+        hidden_depth: number of blocks.
+        hidden_dim: width of hidden states.
+    """
+
+    hidden_depth: int
+    hidden_dim: int
+
+
+def draws_while_training(model: Asked) -> bool:
+    """Whether a model or a block draws at random while it trains."""
+    bare = without_wrapper(model)
+    return isinstance(bare, DrawsWhileTraining) and bare.draws_while_training
+
+
+def in_training(model: Asked, generator: torch.Generator) -> Asked:
+    """The model as a loss asks it: what it draws at random comes from this generator's seed."""
+    return partial(model, generator=generator) if draws_while_training(model) else model
+
+
+def with_hidden(
+    model: Asked,
+    latents: Tensor,
+    prompt_embeds: Tensor,
+    timestep: Tensor,
+    hidden_after: Collection[int],
+) -> ModelOutput:
+    """What a model predicts, with the hidden states of the latents' tokens after these blocks.
+
+    Args:
+        model: one whose blocks `require_hidden` has approved, as it is or as `in_training` gives it.
+        latents, prompt_embeds, timestep: as the model takes them.
+        hidden_after: numbers of blocks from 1; none asks the model for nothing more than its prediction.
+    """
+    if not hidden_after:
+        return ModelOutput(model(latents, prompt_embeds, timestep), {})
+    output: ModelOutput = model(latents, prompt_embeds, timestep, hidden_after=hidden_after)
+    return output
+
+
+def require_hidden(model: Asked, hidden_after: Collection[int], key: str) -> ShowsHidden:
+    """The model as one that shows hidden states after these blocks.
+
+    Args:
+        model: any.
+        hidden_after: numbers of blocks from 1.
+        key: of the config, which asks for them.
+
+    Raises:
+        UserError: if it shows none, or has no such block.
+    """
+    bare = without_wrapper(model)
+    if not isinstance(bare, ShowsHidden):
+        raise UserError(f"{key}: model.architecture names a class that shows no hidden states (ShowsHidden).")
+    if strange := [number for number in hidden_after if not 1 <= number <= bare.hidden_depth]:
+        raise UserError(f"{key}={strange[0]}: must be at least 1 and at most model.depth={bare.hidden_depth}.")
+    return bare
+
+
+def without_wrapper(model: object) -> Any:
+    """The model itself, where several processes train it together."""
+    return model.module if isinstance(model, DistributedDataParallel) else model

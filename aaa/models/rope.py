@@ -1,0 +1,45 @@
+"""Rotary positions (RoFormer, Su et al. 2021, arXiv 2104.09864), of two axes: half of each head turns by row, half by
+column (Heo et al. 2024, arXiv 2403.13298, equation 9).
+
+Queries and keys are turned by angles that grow with their place, so that the product of a query at p and a key at q
+depends on p - q alone (RoFormer, equation 16).
+"""
+
+import torch
+from torch import Tensor
+
+BASE = 10_000.0  # the slowest pair of an axis turns about this many times slower than the fastest
+
+
+def rotation(height: int, width: int, other_tokens: int, head_dim: int, grid: int, device: torch.device) -> Tensor:
+    """How far each token turns: cosines and sines, `2 N head_dim/2` float32, of latents row by row, then of others.
+
+    Pictures of any size cover the same area of `grid` x `grid` places (Chen et al. 2023, arXiv 2306.15595): one that is
+    drawn larger than those trained on is sampled more densely, not beyond what was seen. Other tokens do not turn.
+
+    Args:
+        height, width: of the latents.
+        other_tokens: that come after them.
+        head_dim: width of a head, a multiple of 4.
+        grid: side of a square picture of which neighbours are 1 apart.
+        device: of the result.
+    """
+    places = grid / (height * width) ** 0.5
+    frequencies = BASE ** -(torch.arange(head_dim // 4, device=device) / (head_dim // 4))
+    rows, columns = (places * torch.arange(size, device=device)[:, None] * frequencies for size in (height, width))
+    shape = (height, width, head_dim // 4)
+    angles = torch.cat([rows[:, None].expand(shape), columns.expand(shape)], dim=-1).flatten(0, 1)  # H*W head_dim/2
+    angles = torch.cat([angles, angles.new_zeros(other_tokens, head_dim // 2)])
+    return torch.stack([angles.cos(), angles.sin()])
+
+
+def rotate(x: Tensor, cos_sin: Tensor) -> Tensor:
+    """Turn each pair of numbers (i of the first half of a head, i of the second) by its token's angles.
+
+    Args:
+        x: `... N head_dim`.
+        cos_sin: `2 N head_dim/2`, as `rotation` gives them.
+    """
+    cos, sin = cos_sin.to(x.dtype)
+    one, other = x.chunk(2, dim=-1)
+    return torch.cat([one * cos - other * sin, other * cos + one * sin], dim=-1)

@@ -1,0 +1,79 @@
+"""Representation alignment (REPA, Yu et al. 2025, arXiv 2410.06940): a block is to hold what a picture is known by."""
+
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from aaa.errors import UserError
+from aaa.objectives.hog import HOG_CHANNELS, histograms_of_gradients
+from aaa.objectives.terms import Extra, ForwardPass, Term
+
+TARGETS = ("hog", "latents")
+PROJECTORS = ("linear", "conv")
+DISTANCES = ("cosine", "smooth_l1")
+
+
+class Align(Term):
+    """The distance between what a projector makes of a block's tokens and a target at each of their places.
+
+    `mean over places of 1 - cos(h(z), y)` (REPA), or smooth L1 as SRA 2 has it (arXiv 2601.17830). Targets need no
+    weights of others: histograms of oriented gradients of the picture (tried in iREPA, arXiv 2512.10794), or its own
+    clean latents (SRA 2). iREPA projects by a 3 x 3 convolution and normalises each channel of the target over space,
+    so that what is alike all over a picture does not count.
+
+    Args:
+        weight: in the loss; REPA has 0.5.
+        after_block: number of the block, from 1; REPA's best is at a third of the depth.
+        target: `hog` or `latents`.
+        projector: `linear` or `conv`.
+        distance: `cosine` or `smooth_l1`.
+        spatial_norm: whether targets are normalised over space.
+        dim: width of hidden states.
+        latent_channels: of the latents.
+        until_step: see `Term`; where a model is trained for long, alignment is best ended early (HASTE).
+
+    Raises:
+        UserError: if there is no such target, projector or distance.
+    """
+
+    def __init__(
+        self,
+        weight: float,
+        after_block: int,
+        target: str,
+        projector: str,
+        distance: str,
+        spatial_norm: bool,
+        dim: int,
+        latent_channels: int,
+        until_step: int | None = None,
+    ) -> None:
+        super().__init__(weight, until_step)
+        for key, value, known in (
+            ("target", target, TARGETS),
+            ("projector", projector, PROJECTORS),
+            ("distance", distance, DISTANCES),
+        ):
+            if value not in known:
+                raise UserError(f"objective.terms.align.{key}={value}: must be one of {', '.join(known)}.")
+        self.after_block, self.after_blocks = after_block, (after_block,)
+        self.target, self.distance, self.spatial_norm = target, distance, spatial_norm
+        channels = latent_channels
+        if target == "hog":
+            channels, self.extras = HOG_CHANNELS, {"hog": Extra(HOG_CHANNELS, histograms_of_gradients)}
+        if weight:
+            self.module = nn.Conv2d(dim, channels, 1 if projector == "linear" else 3, padding="same")
+
+    def __call__(self, done: ForwardPass) -> Tensor:
+        """See `Term`."""
+        clean = done.batch.latents
+        target = (clean if self.target == "latents" else done.batch.extras[self.target]).float()  # B F H W
+        if self.spatial_norm:
+            target = target - target.mean(dim=(2, 3), keepdim=True)
+            target = target / (target.std(dim=(2, 3), keepdim=True, correction=0) + 1e-6)
+        hidden = rearrange(done.hidden[self.after_block], "b (h w) d -> b d h w", h=clean.shape[2])
+        assert self.module is not None
+        projected = self.module(hidden).float()
+        if self.distance == "cosine":
+            return (1 - F.cosine_similarity(projected, target, dim=1)).mean(dim=(1, 2))
+        return F.smooth_l1_loss(projected, target, reduction="none").mean(dim=(1, 2, 3))

@@ -1,0 +1,108 @@
+"""Terms that add to the velocity's error: what one of them sees, and what it has to offer."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from aaa.data.batch import Batch
+from aaa.diffusion.schedulers import NoiseLevels
+from aaa.models.forward import Asked, with_hidden
+
+
+class Draws(NamedTuple):
+    """All that is random in the loss of a batch.
+
+    Attributes:
+        dropped: whose prompts are replaced by the empty one, `B` bool.
+        levels: noise levels, with what the model is told of them and how much they count.
+        noise: standard normal, `B C H W`.
+    """
+
+    dropped: Tensor
+    levels: NoiseLevels
+    noise: Tensor
+
+
+class ForwardPass(NamedTuple):
+    """A batch and what the model made of it.
+
+    Attributes:
+        batch: clean.
+        draws: what it was noised by.
+        weight: of the velocity's error at each sample's noise level, `B` float32.
+        velocity: predicted, `B C H W`.
+        hidden: the latents' tokens after the blocks that terms look at, by number, `B (H W) D` each.
+    """
+
+    batch: Batch
+    draws: Draws
+    weight: Tensor
+    velocity: Tensor
+    hidden: Mapping[int, Tensor]
+
+
+class Extra(NamedTuple):
+    """A tensor of each picture that a term needs, on the grid of its latents; computed once and kept in the cache.
+
+    Attributes:
+        channels: of it.
+        compute: from images in -1..1, `B 3 H W`, and the pixels of a latent's side, `B channels H/side W/side`. It is
+            a function of a module, whose code tells one version from another.
+    """
+
+    channels: int
+    compute: Callable[[Tensor, int], Tensor]
+
+
+class Term(ABC):
+    """A term of the loss; named by `_target_` under `objective.terms`, where its name is that of its log line.
+
+    Args:
+        weight: in the loss; at 0 the term is off, and nothing of it is computed.
+        until_step: the step, from 0, at which it ends; None: never.
+
+    Attributes:
+        after_blocks: numbers of blocks, from 1, whose hidden states it looks at.
+        module: what it trains of its own, which goes into checkpoints and never into an exported model.
+        extras: what it needs of the cache beside latents, by name.
+    """
+
+    after_blocks: Collection[int] = ()
+    module: nn.Module | None = None
+    extras: Mapping[str, Extra] = MappingProxyType({})
+
+    def __init__(self, weight: float, until_step: int | None = None) -> None:
+        self.weight, self.until_step = weight, until_step
+
+    def is_on(self, step: int) -> bool:
+        """Whether it counts at this step, from 0."""
+        return self.until_step is None or step < self.until_step
+
+    @abstractmethod
+    def __call__(self, done: ForwardPass) -> Tensor:
+        """The term of each sample before its weight, `B` float32."""
+
+
+class Watched:
+    """A model as a prediction asks it, whose hidden states after some blocks are kept.
+
+    Args:
+        model: as `with_hidden` takes it.
+        after_blocks: numbers of blocks, from 1; with none of them it is the model and nothing more.
+
+    Attributes:
+        hidden: of the last time that it was asked, by block.
+    """
+
+    def __init__(self, model: Asked, after_blocks: Collection[int]) -> None:
+        self.model, self.after_blocks = model, after_blocks
+        self.hidden: Mapping[int, Tensor] = {}
+
+    def __call__(self, noised: Tensor, prompt_embeds: Tensor, timestep: Tensor) -> Tensor:
+        """What the model predicts."""
+        output = with_hidden(self.model, noised, prompt_embeds, timestep, self.after_blocks)
+        self.hidden = output.hidden
+        return output.prediction

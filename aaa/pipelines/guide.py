@@ -1,0 +1,77 @@
+"""The weaker model that a guidance steers away from, loaded beside the one that draws."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from aaa.config.build import build, build_model
+from aaa.config.overrides import NAMED, PATH, without_interpolations
+from aaa.config.upgrade import upgrade
+from aaa.diffusion.autoguidance import GuidedByModel
+from aaa.diffusion.guidance import Guidance, VelocityModel
+from aaa.errors import UserError
+from aaa.models.saved import SavedModel, find_saved
+from aaa.models.weights_file import require_numbers
+from aaa.training.checkpoint import load_weights
+from aaa.training.precision import ModelPrecision
+
+
+def load_guide(guidance: Guidance, encoder: Mapping[str, Any], precision: ModelPrecision) -> None:
+    """Give a guidance the model that it is guided by, where it is of that kind and has none yet.
+
+    Args:
+        guidance: of any kind.
+        encoder: resolved config of the encoder of the model that draws: the other's latents and prompts must be these.
+        precision: to run it in, as the one that draws.
+
+    Raises:
+        UserError: if there is no such model, or it does not fit.
+    """
+    if not isinstance(guidance, GuidedByModel) or guidance.guide is not None:
+        return
+    try:
+        saved = find_saved(Path(guidance.path), guidance.weights, trust_config=False)
+    except UserError as error:
+        raise UserError(f"guidance.{error}") from None
+    require_same_encoder(saved, encoder)
+    require_numbers(saved.weights, saved.config["model"])
+    own = upgrade(OmegaConf.create(without_interpolations(saved.config)))
+    network = build_model(own)
+    load_weights(saved.weights, network)
+    network.to(precision.device, precision.dtype).eval().requires_grad_(False)
+    guidance.guide = VelocityModel(precision.running(network), build(own, "objective.prediction"))
+
+
+def require_same_encoder(saved: SavedModel, encoder: Mapping[str, Any]) -> None:
+    """Refuse a model that cannot be asked about these latents and prompts.
+
+    Raises:
+        UserError: naming what is not the same.
+    """
+    here, there = _what_it_gives(encoder), _what_it_gives(saved.config["encoder"])
+    for key in sorted(here.keys() | there.keys()):
+        if here.get(key) != there.get(key):
+            told = f" is {there.get(key)}, and here {here.get(key)}" if len(str(here.get(key))) < 100 else " is another"
+            raise UserError(
+                f"guidance.model={saved.weights}: a model of other latents or prompts cannot guide this one: its "
+                f"encoder.{key}{told}."
+            )
+
+
+def _what_it_gives(encoder: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Of an encoder's config, by dotted key, what its latents and embeddings depend on; where files lie does not."""
+    flat: dict[str, Any] = {}
+    for key, value in encoder.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            flat |= _what_it_gives(value, f"{name}.")
+        elif name not in ("name", "batch_size", "storage_dtype", "prompt_tokens") and not _is_path(key):
+            flat[name] = value
+    return flat
+
+
+def _is_path(key: str) -> bool:
+    return re.search(NAMED[PATH], key) is not None

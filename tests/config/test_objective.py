@@ -1,0 +1,75 @@
+"""What an objective cannot be is refused when the config is composed, naming the keys."""
+
+import pytest
+
+from aaa.config.checks import check_config
+from aaa.config.objective import unread_settings
+from aaa.errors import UserError
+from tests.helpers.composed import compose
+
+FINE = (
+    ("objective=clean",),
+    ("objective=clean", "scheduler=flux2", "objective.weighting=none"),
+    ("objective.terms.contrastive.weight=0.05",),
+    ("objective.terms.dispersive.weight=0.5", "objective.terms.dispersive.after_block=5"),
+    ("objective.terms.align.weight=0.5", "objective.terms.align.target=latents", "trainer.batch_size=1"),
+    ("objective.terms.align=null",),
+    ("objective.coupling=nearest", "objective.coupling_candidates=2", "objective.weighting=min_snr"),
+    ("+objective.terms.mine={_target_: my_objective.Size, weight: 0.1, above_sigma: 0.5}",),
+    ("scheduler=logit_normal_pixels", "scheduler.base_tokens=64"),
+)
+REFUSED = (
+    (("objective=clean", "scheduler=flux2"), r"objective=clean does not go with scheduler=flux2: .*weighting=none"),
+    (("objective=clean", "objective.weighting=flux2"), r"objective=clean does not go with objective\.weighting=flux2"),
+    (
+        ("objective.terms.contrastive.weight=0.05", "trainer.batch_size=1"),
+        r"objective\.terms\.contrastive\.weight=0\.05 does not go with trainer\.batch_size=1",
+    ),
+    (
+        ("objective.terms.dispersive.weight=0.5", "trainer.batch_size=4", "trainer.gradient_accumulation_steps=4"),
+        r"does not go with trainer\.batch_size=4 and trainer\.gradient_accumulation_steps=4",
+    ),
+    (
+        ("objective.terms.dispersive.weight=0.5", "objective.terms.dispersive.after_block=6"),
+        r"objective\.terms\.dispersive\.after_block=6: there is no such block, as model\.depth=5",
+    ),
+    (
+        ("objective.terms.align.weight=0.5", "model.depth=1"),
+        r"objective\.terms\.align\.after_block=2: there is no such block, as model\.depth=1",
+    ),
+    (("objective.terms.contrastive.weight=1",), r"objective\.terms\.contrastive\.weight=1.*: must be .* below 1"),
+    (("objective.terms.align.target=dino",), r"objective\.terms\.align\.target=dino: must be one of hog, latents"),
+    (("objective.terms.align.until_step=0.5",), r"objective\.terms\.align\.until_step=0\.5: must be a whole number"),
+    (("+objective.terms.contrastive.lambda=1",), r"objective\.terms\.contrastive\.lambda: nothing reads this key"),
+    (("+objective.terms.mine=0.1",), r"objective\.terms\.mine=0\.1: must name a class with _target_"),
+    (("objective.weighting=snr",), r"objective\.weighting=snr: must be one of scheduler, none, flux2, min_snr"),
+    (("+objective.predicts=clean",), r"objective\.predicts: nothing reads this key \(did you mean 'prediction'\?\)"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("overrides", FINE)
+def test_what_goes_together_is_accepted(overrides: tuple[str, ...]) -> None:
+    check_config(compose(*overrides, "output_dir=x"))
+
+
+@pytest.mark.parametrize(("overrides", "message"), REFUSED)
+def test_what_does_not_is_refused(overrides: tuple[str, ...], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        check_config(compose(*overrides, "output_dir=x"))
+
+
+def test_a_batch_is_shared_out_among_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    config = compose("objective.terms.contrastive.weight=0.05", "trainer.batch_size=4", "output_dir=x")
+    with pytest.raises(UserError, match=r"does not go with trainer\.batch_size=4"):
+        check_config(config)
+
+
+def test_settings_of_what_is_off_are_told() -> None:
+    assert unread_settings(compose()) == []
+    assert unread_settings(compose("objective=clean", "objective.terms.contrastive.weight=0.05")) == []
+    config = compose("objective.terms.align.target=latents", "objective.min_snr_gamma=3", "model.dim=64")
+    assert unread_settings(config) == [
+        "objective.min_snr_gamma=3 is only read with objective.weighting=min_snr",
+        "objective.terms.align.target=latents is not read: the term is off (objective.terms.align.weight=0)",
+    ]

@@ -1,0 +1,71 @@
+"""Objectives by the command line: trained, gone on with to the bit, sampled, judged; refused where they cannot be."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.e2e.conftest import SMALL, Command, losses, metrics
+
+FORKED = True
+EVERYTHING = [
+    "objective=clean",
+    "scheduler=logit_normal_pixels",
+    "objective.weighting=min_snr",
+    "objective.coupling=immiscible",
+    "objective.terms.contrastive.weight=0.05",
+    "objective.terms.dispersive.weight=0.25",
+    "objective.terms.dispersive.until_step=14",
+    "objective.terms.align.weight=0.5",
+    "objective.terms.align.projector=conv",
+    "objective.terms.align.spatial_norm=true",
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [EVERYTHING, ["objective.weighting=flux2", "objective.coupling=nearest"]])
+def test_it_is_resumed_to_the_bit_and_known_to_every_command(
+    command: Command, tmp_path: Path, options: list[str]
+) -> None:
+    chosen = [*SMALL, *options, "logger=none", "lr_scheduler=constant", "trainer.save_every_steps=10"]
+    for name, steps in (("whole", 20), ("halves", 10)):
+        done = command("aaa.train", *chosen, f"trainer.max_steps={steps}", f"hydra.run.dir={name}")
+        assert done.code == 0, done.err
+    done = command("aaa.train", "resume=halves", "trainer.max_steps=20")
+    assert done.code == 0, done.err
+    assert losses(tmp_path / "halves") == losses(tmp_path / "whole")
+    files = ["model.safetensors"] + ["objective.safetensors"] * (options is EVERYTHING)
+    for file in files:
+        one, other = (load_file(tmp_path / run / "checkpoints/step-00000020" / file) for run in ("whole", "halves"))
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[name], other[name]) for name in one), file
+    exported = load_file(tmp_path / "whole/model/model.safetensors")
+    assert exported.keys() == load_file(tmp_path / "whole/checkpoints/step-00000020/model.safetensors").keys()
+    rows = {row["step"]: row for row in metrics(tmp_path / "whole") if "train/loss" in row}
+    if options is EVERYTHING:
+        assert "train/loss_dispersive" in rows[14]
+        assert "train/loss_dispersive" not in rows[15]
+        assert rows[20]["train/loss_contrastive"] < 0 < rows[20]["train/loss_align"]
+    done = command("aaa.sample", "model=whole", "prompt=a red circle", "num_images=1", "steps=3")
+    assert done.code == 0, done.err
+    done = command("aaa.evaluate", "model=whole", "evaluation=none")
+    assert done.code == 0, done.err
+
+
+@pytest.mark.slow
+def test_a_term_is_swept_from_off(command: Command, tmp_path: Path) -> None:
+    weights = "objective.terms.contrastive.weight=0,0.05"
+    done = command("aaa.train", "-m", *SMALL, weights, "logger=none", "trainer.max_steps=2", "hydra.sweep.dir=sweep")
+    assert done.code == 0, done.err
+    off, on = (metrics(tmp_path / "sweep" / job)[0] for job in "01")
+    assert "train/loss_contrastive" in on
+    assert "train/loss_contrastive" not in off
+    done = command("aaa.compare", "sweep")
+    assert done.code == 0, done.err
+    assert "terms.contrastive.weight" in done.out
+
+
+def test_what_does_not_go_together_is_refused(command: Command) -> None:
+    done = command("aaa.train", "objective=clean", "scheduler=flux2")
+    assert "objective=clean does not go with scheduler=flux2" in done.error

@@ -1,0 +1,127 @@
+"""The architecture's switches: alone, in any combination, saved and loaded, counted, refused."""
+
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.utils.flop_counter import FlopCounterMode
+
+from aaa.errors import UserError
+from aaa.models.block import BlockContext, DiTBlock
+from aaa.models.card import model_card
+from aaa.models.costs import forward_flops
+from aaa.models.design import Design
+from aaa.models.factory import build_dit
+from aaa.models.weights_file import DiTNumbers, model_header, other_numbers, read_dit_numbers
+from aaa.training.checkpoint import load_weights, save_weights
+from tests.helpers.designs import SWITCHES, designs, inputs, small
+
+
+@pytest.mark.parametrize("name", SWITCHES)
+def test_flops_are_those_that_torch_counts(name: str) -> None:
+    model = small(**SWITCHES[name])
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(*inputs(samples=1))
+    assert forward_flops(model, 3, 4, 5, channels=4, text_dim=8) == counter.get_total_flops()
+
+
+@pytest.mark.parametrize("name", SWITCHES)
+def test_a_switch_changes_what_is_computed_and_a_fresh_model_does_nothing(name: str) -> None:
+    if name != "tutorial":
+        assert not torch.allclose(small(**SWITCHES[name])(*inputs()), small()(*inputs()))
+    model = small(init="scaled", **SWITCHES[name])
+    assert model(*inputs()).abs().max() == 0
+    (model(*inputs()) - 1).square().mean().backward()
+    assert model.proj_out.weight.grad is not None
+    assert model.proj_out.weight.grad.abs().max() > 0
+
+
+@settings(max_examples=25, deadline=None)
+@given(switches=designs(), depth=st.integers(2, 3), height=st.integers(1, 5), width=st.integers(1, 5))
+def test_any_combination_trains_and_is_saved_and_loaded(
+    switches: dict[str, Any], depth: int, height: int, width: int
+) -> None:
+    model = small(depth=depth, **switches)
+    tensors = inputs(height, width)
+    output = model(*tensors)
+    assert output.shape == tensors[0].shape
+    output.square().sum().backward()
+    # A parameter without a gradient would stop training by several processes.
+    assert [name for name, parameter in model.named_parameters() if parameter.grad is None] == []
+    numbers = DiTNumbers(16, depth, 2, 4, 8, 3.0, 4, **switches)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.safetensors"
+        save_weights(path, model, {"model": model_header(numbers)})
+        assert read_dit_numbers(path) == numbers
+        again = build_dit(**asdict(read_dit_numbers(path)))
+        load_weights(path, again)
+    assert torch.equal(again(*tensors), output)
+    assert forward_flops(model, height, width, 5, channels=4, text_dim=8) == _counted(model, height, width)
+
+
+def _counted(model: torch.nn.Module, height: int, width: int) -> int:
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(*inputs(height, width, samples=1))
+    return counter.get_total_flops()
+
+
+def test_shapes_tell_the_design_where_the_header_is_missing(tmp_path: Path) -> None:
+    switches: dict[str, Any] = {"positions": "rope", "qk_norm": True, "mlp": "swiglu", "joint": "mmdit", "registers": 2}
+    save_weights(tmp_path / "a.safetensors", small(**switches), {})
+    found = read_dit_numbers(tmp_path / "a.safetensors", heads=2)
+    assert {key: getattr(found, key) for key in switches} == switches
+    other = other_numbers(tmp_path / "a.safetensors", asdict(DiTNumbers(16, 3, 2, 4, 8, 3.0, 16, mlp="silu")))
+    assert other == switches
+
+
+@pytest.mark.parametrize(
+    ("switches", "depth", "message"),
+    [
+        ({"positions": "sincos"}, 2, r"model\.positions=sincos: must be one of learned, rope"),
+        ({"mlp": "gelu"}, 2, r"model\.mlp=gelu: must be one of silu, relu2, swiglu"),
+        ({"registers": -1}, 2, r"model\.registers=-1: must be at least 0"),
+        ({"patch_bottleneck": 0}, 2, r"model\.patch_bottleneck=0: must be at least 1"),
+        ({"joint": "mmdit"}, 1, r"model\.joint=mmdit: model\.depth=1"),
+        ({"value_residual": True}, 1, r"model\.value_residual=true: model\.depth=1"),
+        ({"qk_norm": True, "block": DiTBlock}, 2, r"model\.qk_norm=true: the class that model\.block names"),
+    ],
+)
+def test_what_no_model_has_is_refused(switches: dict[str, Any], depth: int, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        small(depth=depth, **switches)
+
+
+def test_a_head_that_cannot_turn_is_refused() -> None:
+    with pytest.raises(UserError, match=r"model\.positions=rope .* model\.dim=24 / model\.heads=4"):
+        build_dit(24, 2, 4, in_channels=4, text_dim=8, positions="rope")
+
+
+def test_the_card_says_how_the_architecture_differs_from_the_tutorials() -> None:
+    model = {"dim": 16, "depth": 3, "heads": 2}
+    config = {
+        "name": "run",
+        "model": model | asdict(Design(qk_norm=True, mlp="swiglu")),
+        "data": {"name": "shapes", "resolution": 32},
+        "encoder": {"name": "pixel", "vae": {}, "text_encoder": {}},
+        "trainer": {"ema_decay": 0.9, "precision": "float32"},
+    }
+    told = {"parameters": 1, "metrics": [{"step": 1, "samples": 1, "seconds": 1.0}], "device": "cpu", "prompt": "a"}
+    assert "| architecture | qk_norm, mlp=swiglu |" in model_card(config, has_samples=False, **told)  # type: ignore[arg-type]
+    assert "| architecture |" not in model_card(config | {"model": model}, has_samples=False, **told)  # type: ignore[arg-type]
+
+
+def test_registers_and_the_timesteps_token_are_not_shown() -> None:
+    model = small(registers=3, modulation="none")
+    output = model(*inputs(), hidden_after=[2])
+    assert output.hidden[2].shape == (2, 12, 16)
+    assert output.prediction.shape == (2, 4, 3, 4)
+    seen: list[BlockContext] = []
+    model.blocks[0].register_forward_pre_hook(lambda _module, args: seen.append(args[1]))
+    model(*inputs())
+    assert seen[0].positions.shape[1] == 12 + 3 + 1 + 5
+    assert seen[0].positions[0, 12:16].abs().max() == 0
