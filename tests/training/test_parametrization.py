@@ -88,6 +88,30 @@ def test_each_group_says_its_own_rate_and_takes_the_same_share_of_its_weights() 
     assert sorted(shares) == pytest.approx([0.0, *[5e-3 * 0.01] * (len(shares) - 1)])
 
 
+DESIGNS = [
+    ("block=modern", "model.joint=mmdit", "model.text_refiner=1", "optimizer=muon", "optimizer.fused=parts"),
+    ("model.modulation=adaln_shared", "model.value_residual=true", "model.registers=2", "optimizer=adamw"),
+    ("model.modulation=none", "model.patch_bottleneck=4", "model.mlp=swiglu", "model.qk_norm=true", "optimizer=muon"),
+]
+
+
+@pytest.mark.parametrize("design", DESIGNS)
+def test_every_design_has_each_parameter_in_one_group_and_learns(design: tuple[str, ...]) -> None:
+    larger = ("model.dim=64", "model.heads=4", "model.depth=3", "model.base_dim=32", "model.base_depth=2")
+    model, optimizer = made(*design, *larger, "model.parametrization=mup", "optimizer.decayed=matrices")
+    grouped = [id(parameter) for group in optimizer.param_groups for parameter in group["params"]]
+    assert sorted(grouped) == sorted(map(id, model.parameters()))
+    torch.manual_seed(0)
+    latents, prompts, timesteps = torch.randn(4, 12, 4, 4), torch.randn(4, 3, 128), torch.linspace(50, 950, 4)
+    losses = []
+    for _ in range(4):
+        losses.append((model(latents, prompts, timesteps) - latents).square().mean())
+        losses[-1].backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert losses[-1] < losses[0]
+
+
 def test_an_optimizer_without_rules_is_refused() -> None:
     config = compose("encoder.latent_channels=12", *WIDER)
     config.optimizer = {"_target_": "torch.optim.SGD", "lr": 0.1}
