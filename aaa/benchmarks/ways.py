@@ -25,12 +25,17 @@ from aaa.models.attention import attend
 from aaa.models.block import DiTBlock
 from aaa.models.dit import AAADiT
 from aaa.models.factory import build_dit
+from aaa.models.parameters import fused_matrices, matrices
 from aaa.training.ema import EMA
 from aaa.training.memory import keep_freed_memory
-from aaa.training.optimizers import BatchedMuon, adamw
+from aaa.training.muon import BatchedMuon
+from aaa.training.optimizers import adamw
+from aaa.training.parameter_groups import decay_only, regroup
 from aaa.training.timing import seconds
 
 Action = Callable[[], object]
+
+MUON: dict[str, Any] = {"lr": 1e-9, "weight_decay": 0.0, "momentum": 0.95}
 
 
 @dataclass(frozen=True)
@@ -73,9 +78,9 @@ class Ways:
 
     def _of_whole_steps(self, config: DictConfig, device: str) -> list[dict[str, Any]]:
         batch_size = config.trainer.batch_size
-        make = partial(make_subject, config, device, precision=config.trainer.precision, compiled=False, tuned=False)
+        make = partial(make_subject, device=device, precision=config.trainer.precision, compiled=False, tuned=False)
         numbers = iter(range(10**9))
-        subject = make()
+        subject = make(config)
         whole = partial(subject.bare_step, batch_size)
         place = subject.accelerator.device
         rows = []
@@ -98,14 +103,27 @@ class Ways:
         torch.use_deterministic_algorithms(False)
         rows.append(_as_row("trainer.deterministic=true, which costs", without, used))
         subject.close()
+        for name, changed in _with_a_term(config):
+            subject = make(changed)
+            rows.append(_as_row(f"objective.terms.{name}, which costs", without, step_seconds(subject)))
+            subject.close()
         if self.prompt_tokens >= config.encoder.max_prompt_tokens:
             return rows
-        trimmed = make(prompt_tokens=self.prompt_tokens)
+        trimmed = make(config, prompt_tokens=self.prompt_tokens)
         used = step_seconds(trimmed)
         trimmed.close()
         name = f"prompts of {self.prompt_tokens} tokens instead of {config.encoder.max_prompt_tokens}"
         rows.append(_as_row(name, without, used))
         return rows
+
+
+def _with_a_term(config: DictConfig) -> Iterator[tuple[str, DictConfig]]:
+    """The config with each term of the loss that is off and can be on, by the term's name."""
+    for name, term in (config.objective.get("terms") or {}).items():
+        if term is not None and not term.weight and term.get("after_block", 1) <= config.model.depth:
+            changed = config.copy()
+            changed.objective.terms[name].weight = 0.1
+            yield str(name), changed
 
 
 def _as_row(name: str, without: float, used: float) -> dict[str, Any]:
@@ -121,7 +139,9 @@ def _of_parts(config: DictConfig, device: torch.device) -> Iterator[Way]:
     for parameter in model.parameters():
         parameter.grad = torch.randn_like(parameter)
     yield _muon(model)
+    yield _fused_matrices(model)
     yield _adamw(model)
+    yield _decay(model)
     yield _ema(model)
     yield _writing()
 
@@ -180,17 +200,30 @@ def _gates(model: AAADiT, config: DictConfig, device: torch.device) -> Way:
 
 
 def _muon(model: nn.Module) -> Way:
-    matrices = [weight for name, weight in model.named_parameters() if "blocks." in name and weight.ndim == 2]
-    settings: dict[str, Any] = {"lr": 1e-9, "weight_decay": 0.0, "momentum": 0.95}
-    return Way(
-        "Muon: matrices of one shape together", Muon(matrices, **settings).step, BatchedMuon(matrices, **settings).step
-    )
+    weights = [weight for name, weight in model.named_parameters() if "blocks." in name and weight.ndim == 2]
+    return Way("Muon: matrices of one shape together", Muon(weights, **MUON).step, BatchedMuon(weights, **MUON).step)
+
+
+def _fused_matrices(model: nn.Module) -> Way:
+    """Steps of Muon with all of AdamW's left out."""
+    weights = {name: weight for name, weight in model.named_parameters() if "blocks." in name and weight.ndim == 2}
+    whole, parts = (BatchedMuon(list(weights.values()), **MUON) for _ in range(2))
+    parts.stacked = {weights[name]: number for name, number in fused_matrices(model).items() if name in weights}
+    return Way("optimizer.fused=parts, which changes the steps", whole.step, parts.step)
 
 
 def _adamw(model: nn.Module) -> Way:
     plain = AdamW(model.parameters(), lr=1e-9)
     fused = adamw(model.named_parameters(), learning_rate=1e-9, weight_decay=0.01, betas=(0.9, 0.999))
     return Way("AdamW in one kernel", plain.step, fused.step)
+
+
+def _decay(model: nn.Module) -> Way:
+    everything, only_matrices = (
+        adamw(model.named_parameters(), learning_rate=1e-9, weight_decay=0.01, betas=(0.9, 0.999)) for _ in range(2)
+    )
+    regroup(only_matrices, model.named_parameters(), decay_only(matrices(model)))
+    return Way("optimizer.decayed=matrices, which changes the steps", everything.step, only_matrices.step)
 
 
 def _ema(model: nn.Module) -> Way:

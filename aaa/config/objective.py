@@ -97,10 +97,30 @@ class AlignConfig:
     until_step: int | None = count(None, least=1)
 
 
+@dataclass
+class InternalConfig:
+    """Internal Guidance (arXiv 2512.24176), its training: a second head after a block, which is not exported.
+
+    Attributes:
+        weight: in the loss; 0: off.
+        after_block: number of the block, from 1.
+        dim: width of hidden states; follows from the model.
+        latent_channels: of the latents; follows from the encoder.
+        until_step: at which it ends; null: never.
+    """
+
+    weight: float = number(0.0, least=0)
+    after_block: int = count(2, least=1)
+    dim: int = MISSING
+    latent_channels: int = MISSING
+    until_step: int | None = count(None, least=1)
+
+
 TERMS: dict[str, type] = {
     "aaa.objectives.contrastive.Contrastive": ContrastiveConfig,
     "aaa.objectives.dispersive.Dispersive": DispersiveConfig,
     "aaa.objectives.align.Align": AlignConfig,
+    "aaa.objectives.internal.Internal": InternalConfig,
 }
 NOT_SAID = ("dim", "latent_channels")  # keys that follow from others
 USED_WITH = {"min_snr_gamma": ("weighting", "min_snr"), "coupling_candidates": ("coupling", "nearest")}

@@ -9,7 +9,13 @@ from pathlib import Path
 from omegaconf import MISSING
 
 from aaa.config.checks import CONF, group_options
-from aaa.config.objective import AlignConfig, ContrastiveConfig, DispersiveConfig, ObjectiveConfig
+from aaa.config.objective import (
+    AlignConfig,
+    ContrastiveConfig,
+    DispersiveConfig,
+    InternalConfig,
+    ObjectiveConfig,
+)
 from aaa.config.ranges import ranges_of
 from aaa.config.schema import ImageFolderConfig, LocatedConfig, TrainConfig
 
@@ -21,6 +27,7 @@ SECTIONS: dict[str, type] = {
     "objective.terms.contrastive": ContrastiveConfig,
     "objective.terms.dispersive": DispersiveConfig,
     "objective.terms.align": AlignConfig,
+    "objective.terms.internal": InternalConfig,
     "data (imagefolder, pokemon)": ImageFolderConfig,
     "data (huggingface, webdataset)": LocatedConfig,
 }

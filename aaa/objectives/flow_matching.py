@@ -133,7 +133,11 @@ class FlowMatching:
         )
         predicted = self.prediction.velocity(watched, noised, prompt_embeds, timestep, sigma)
         weight = self.weighting(draws.levels)
-        done = ForwardPass(batch, draws, weight, predicted, watched.hidden)
+
+        def velocity_of(output: Tensor) -> Tensor:
+            return self.prediction.velocity(lambda *_: output, noised, prompt_embeds, timestep, sigma)
+
+        done = ForwardPass(batch, draws, weight, predicted, watched.hidden, velocity_of)
         losses = {"velocity": weight * velocity_error(predicted, latents, draws.noise)}
         return losses | {name: term.weight * term(done) for name, term in terms.items()}
 

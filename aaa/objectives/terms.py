@@ -35,6 +35,7 @@ class ForwardPass(NamedTuple):
         weight: of the velocity's error at each sample's noise level, `B` float32.
         velocity: predicted, `B C H W`.
         hidden: the latents' tokens after the blocks that terms look at, by number, `B (H W) D` each.
+        velocity_of: the velocity that an output of the kind that the model gives stands for, both `B C H W`.
     """
 
     batch: Batch
@@ -42,6 +43,7 @@ class ForwardPass(NamedTuple):
     weight: Tensor
     velocity: Tensor
     hidden: Mapping[int, Tensor]
+    velocity_of: Callable[[Tensor], Tensor]
 
 
 class Extra(NamedTuple):

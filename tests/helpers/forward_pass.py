@@ -40,4 +40,6 @@ def forward_pass(
     is_dropped[dropped or []] = True
     levels = NoiseLevels(sigma, 1000 * sigma, torch.ones(size))
     weight = 0.5 + torch.rand(size, generator=draws)
-    return ForwardPass(batch, Draws(is_dropped, levels, noise), weight, velocity.requires_grad_(), hidden or {})
+    return ForwardPass(
+        batch, Draws(is_dropped, levels, noise), weight, velocity.requires_grad_(), hidden or {}, lambda output: output
+    )

@@ -6,7 +6,12 @@ from aaa.data.batch import Batch
 from aaa.data.randomness import generator
 from aaa.diffusion.prediction import VelocityPrediction
 from aaa.diffusion.schedulers import LinearScheduler, NoiseLevels, NoiseScheduler
+from aaa.objectives.align import Align
+from aaa.objectives.contrastive import Contrastive
+from aaa.objectives.dispersive import Dispersive
 from aaa.objectives.flow_matching import FlowMatching
+from aaa.objectives.internal import Internal
+from aaa.objectives.terms import Term
 
 EMPTY = torch.full((2, 4), -7.0)
 
@@ -61,3 +66,39 @@ def test_weights_multiply_each_samples_loss() -> None:
         for scheduler in (LinearScheduler(), Weighted())
     )
     torch.testing.assert_close(weighted, plain * torch.arange(5))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_with_everything_off_it_is_the_plain_weighted_error_to_the_bit(dtype: torch.dtype) -> None:
+    """What the objective was before there was anything to turn on, written out."""
+
+    class Weighted(LinearScheduler):
+        def draw(self, batch_size: int, generator: torch.Generator) -> NoiseLevels:
+            levels = super().draw(batch_size, generator)
+            return levels._replace(weight=1 + levels.sigma)
+
+    def model(latents: Tensor, prompt_embeds: Tensor, timestep: Tensor) -> Tensor:
+        return torch.sin(3 * latents + prompt_embeds.mean(dim=(1, 2)).view(-1, 1, 1, 1) + timestep.view(-1, 1, 1, 1))
+
+    off: dict[str, Term | None] = {
+        "contrastive": Contrastive(0.0),
+        "dispersive": Dispersive(0.0, 9),
+        "align": Align(0.0, 9, "hog", "conv", "cosine", False, 32, 3),
+        "internal": Internal(0.0, 9, 32, 3),
+        "none": None,
+    }
+    latents, prompt_embeds = torch.randn(7, 3, 4, 4).to(dtype), torch.randn(7, 2, 4).to(dtype)
+    ours = FlowMatching(Weighted(), EMPTY.to(dtype), 0.3, VelocityPrediction(), terms=off)
+    found = ours(model, Batch.of_strangers(latents, prompt_embeds), generator("off"), 0)
+
+    draws = generator("off")
+    dropped = torch.rand(7, generator=draws) < 0.3
+    sigma = torch.rand(7, generator=draws)
+    noise = torch.randn(latents.shape, generator=draws, dtype=dtype)
+    told = torch.where(dropped[:, None, None], EMPTY.to(dtype), prompt_embeds)
+    level = sigma.view(-1, 1, 1, 1)
+    predicted = model(((1 - level) * latents + level * noise).to(dtype), told, sigma * 1000)
+    expected = (1 + sigma) * (predicted.float() - (noise - latents).float()).square().mean(dim=(1, 2, 3))
+    assert found.keys() == {"velocity"}
+    assert torch.equal(found["velocity"], expected)
+    assert (ours.extras, ours.modules) == ({}, {})
