@@ -23,7 +23,8 @@ from aaa.training.fitting import measure_footprint
 COSTLESS = (
     *("name", "seed", "output_dir", "resume", "repeat", "init_from", "trust_config"),
     *("lr_scheduler", "checkpoint", "sampling", "validation", "budget", "sweep", "evaluation", "logger"),
-    *("optimizer.learning_rate", "optimizer.weight_decay", "data.cache_dir", "data.validation_fraction"),
+    *("optimizer.learning_rate", "optimizer.adamw_learning_rate", "optimizer.weight_decay", "optimizer.decayed"),
+    *("data.cache_dir", "data.validation_fraction"),
     *("model.name", "model.init", "trainer.batch_size", "trainer.max_steps", "trainer.max_skipped_steps"),
     *(f"trainer.{what}_every_steps" for what in ("log", "validate", "sample", "save", "evaluate")),
 )

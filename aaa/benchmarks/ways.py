@@ -25,12 +25,17 @@ from aaa.models.attention import attend
 from aaa.models.block import DiTBlock
 from aaa.models.dit import AAADiT
 from aaa.models.factory import build_dit
+from aaa.models.parameters import fused_matrices, matrices
 from aaa.training.ema import EMA
 from aaa.training.memory import keep_freed_memory
-from aaa.training.optimizers import BatchedMuon, adamw
+from aaa.training.muon import BatchedMuon
+from aaa.training.optimizers import adamw
+from aaa.training.parameter_groups import decay_only, regroup
 from aaa.training.timing import seconds
 
 Action = Callable[[], object]
+
+MUON: dict[str, Any] = {"lr": 1e-9, "weight_decay": 0.0, "momentum": 0.95}
 
 
 @dataclass(frozen=True)
@@ -134,7 +139,9 @@ def _of_parts(config: DictConfig, device: torch.device) -> Iterator[Way]:
     for parameter in model.parameters():
         parameter.grad = torch.randn_like(parameter)
     yield _muon(model)
+    yield _fused_matrices(model)
     yield _adamw(model)
+    yield _decay(model)
     yield _ema(model)
     yield _writing()
 
@@ -193,17 +200,30 @@ def _gates(model: AAADiT, config: DictConfig, device: torch.device) -> Way:
 
 
 def _muon(model: nn.Module) -> Way:
-    matrices = [weight for name, weight in model.named_parameters() if "blocks." in name and weight.ndim == 2]
-    settings: dict[str, Any] = {"lr": 1e-9, "weight_decay": 0.0, "momentum": 0.95}
-    return Way(
-        "Muon: matrices of one shape together", Muon(matrices, **settings).step, BatchedMuon(matrices, **settings).step
-    )
+    weights = [weight for name, weight in model.named_parameters() if "blocks." in name and weight.ndim == 2]
+    return Way("Muon: matrices of one shape together", Muon(weights, **MUON).step, BatchedMuon(weights, **MUON).step)
+
+
+def _fused_matrices(model: nn.Module) -> Way:
+    """Steps of Muon with all of AdamW's left out."""
+    weights = {name: weight for name, weight in model.named_parameters() if "blocks." in name and weight.ndim == 2}
+    whole, parts = (BatchedMuon(list(weights.values()), **MUON) for _ in range(2))
+    parts.stacked = {weights[name]: number for name, number in fused_matrices(model).items() if name in weights}
+    return Way("optimizer.fused=parts, which changes the steps", whole.step, parts.step)
 
 
 def _adamw(model: nn.Module) -> Way:
     plain = AdamW(model.parameters(), lr=1e-9)
     fused = adamw(model.named_parameters(), learning_rate=1e-9, weight_decay=0.01, betas=(0.9, 0.999))
     return Way("AdamW in one kernel", plain.step, fused.step)
+
+
+def _decay(model: nn.Module) -> Way:
+    everything, only_matrices = (
+        adamw(model.named_parameters(), learning_rate=1e-9, weight_decay=0.01, betas=(0.9, 0.999)) for _ in range(2)
+    )
+    regroup(only_matrices, model.named_parameters(), decay_only(matrices(model)))
+    return Way("optimizer.decayed=matrices, which changes the steps", everything.step, only_matrices.step)
 
 
 def _ema(model: nn.Module) -> Way:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterable
 from dataclasses import fields
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,10 +21,19 @@ from aaa.encoders.protocols import VAE, HasWeights, TextEncoder
 from aaa.errors import UserError
 from aaa.models.design import Design
 from aaa.models.factory import InitialisesItself, build_dit, require_init
+from aaa.models.parameters import fused_matrices, matrices
+from aaa.models.parametrization import Growth, growths, scale_initial_values
+from aaa.models.routing import Routing
 from aaa.objectives.flow_matching import Objective
 from aaa.training.lr_schedules import Schedule
+from aaa.training.optimizers import KnowsFusedMatrices
+from aaa.training.parameter_groups import DECAYED, decay_only, regroup
+from aaa.training.parametrization import rates_by_growth
 
 logger = logging.getLogger(__name__)
+
+# What of the config's `model` is not for its class.
+NO_NUMBERS = ("name", "init", "architecture", "block", "parametrization", "base_dim", "base_depth", "base_heads")
 
 
 def build(config: DictConfig, key: str, **arguments: Any) -> Any:
@@ -70,27 +80,52 @@ def build_model(config: DictConfig) -> nn.Module:
     Raises:
         UserError: if no model has these numbers, or the class will not have them.
     """
-    numbers = model_numbers(config)
+    model = _model_of(config, model_numbers(config), config.model.init)
+    if config.model.get("parametrization") == "mup":
+        scale_initial_values(model, growths_of(config, model))
+    return model
+
+
+def _model_of(config: DictConfig, numbers: dict[str, Any], init: str) -> nn.Module:
     if config.model.get("architecture") is None:
-        return build_dit(**numbers, init=config.model.init)
-    require_init(config.model.init)
+        return build_dit(**numbers, init=init)
+    require_init(init)
     model = build(config, "model.architecture", **numbers)
     if not isinstance(model, nn.Module):
         raise UserError(f"model.architecture: {config.model.architecture._target_} makes no torch.nn.Module.")
-    if isinstance(model, InitialisesItself) and config.model.init == "scaled":
+    if isinstance(model, InitialisesItself) and init == "scaled":
         model.init_weights()
     return model
 
 
 def model_numbers(config: DictConfig) -> dict[str, Any]:
     """What a model's class is made from: numbers, the switches of ours, and what makes its blocks if that is named."""
-    of_config = ["name", "init", "architecture", "block"]
+    of_config = [*NO_NUMBERS]
     if config.model.get("architecture") is not None:
         of_config += [f.name for f in fields(Design)]
     numbers = {str(key): value for key, value in config.model.items() if key not in of_config}
     if config.model.get("block") is not None:
         numbers["block"] = build(config, "model.block", _partial_=True)
+    routing = config.get("routing")
+    if routing is not None and routing.kind != "none":
+        last = config.model.depth - 1 if routing.last_block is None else routing.last_block
+        numbers["routing"] = Routing(routing.rate, routing.first_block, last)
     return numbers
+
+
+def growths_of(config: DictConfig, model: nn.Module) -> dict[str, Growth]:
+    """How each parameter of the configured model has grown from the base that `model.base_dim` and the like describe.
+
+    Raises:
+        UserError: if that cannot be told.
+    """
+    numbers = model_numbers(config) | {"dim": config.model.base_dim, "heads": config.model.base_heads}
+    with torch.device("meta"):
+        base = _model_of(config, numbers, "torch")
+    try:
+        return growths(model, base, config.model.depth / config.model.base_depth)
+    except ValueError as error:
+        raise UserError(f"model.parametrization=mup: {error}. There is also model.parametrization=standard.") from error
 
 
 def build_objective(config: DictConfig, empty_prompt_embeds: Tensor) -> Objective:
@@ -125,6 +160,9 @@ def build_schedule(config: DictConfig, max_steps: int) -> Schedule:
 def build_optimizer(config: DictConfig, model: nn.Module, of_objective: nn.Module | None = None) -> Optimizer:
     """The configured optimizer of the model's parameters, which it is given with their names.
 
+    Whichever it is, `optimizer.decayed` says of which parameters it decays the weights, and `model.parametrization` how
+    its learning rate and weight decay become those of each parameter.
+
     Args:
         config: of a run.
         model: what is trained.
@@ -133,12 +171,25 @@ def build_optimizer(config: DictConfig, model: nn.Module, of_objective: nn.Modul
     Raises:
         UserError: if it will not have its arguments.
     """
-    partial = build(config, "optimizer", _partial_=True)
-    others = () if of_objective is None else of_objective.named_parameters(prefix="objective")
+    made: partial[Optimizer] = build(config, "optimizer", _partial_=True)
+    arguments = {key: value for key, value in made.keywords.items() if key != "decayed"}
+    decayed = made.keywords.get("decayed", "all")
+    if decayed not in DECAYED:
+        raise UserError(f"optimizer.decayed={decayed}: must be one of {', '.join(DECAYED)}.")
+    besides = nn.Module() if of_objective is None else of_objective
+    named = [*model.named_parameters(), *besides.named_parameters(prefix="objective")]
     try:
-        return partial([*model.named_parameters(), *others])
+        optimizer = made.func(named, **arguments)
+        if isinstance(optimizer, KnowsFusedMatrices):
+            optimizer.know_fused_matrices(fused_matrices(model))
+        if decayed == "matrices":
+            kept = matrices(model) | {f"objective.{name}" for name in matrices(besides)}
+            regroup(optimizer, named, decay_only(kept))
+        if config.model.get("parametrization") == "mup":
+            regroup(optimizer, named, rates_by_growth(growths_of(config, model)))
     except (TypeError, ValueError) as error:
         raise UserError(f"optimizer: {config.optimizer._target_} cannot be made: {error}") from error
+    return optimizer
 
 
 def _reason(error: Exception) -> str:

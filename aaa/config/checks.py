@@ -79,13 +79,34 @@ def check_config(config: DictConfig) -> None:
         require_ranges(schema, config[key], f"{key}.")
     if config.budget.flops is not None and config.budget.seconds is not None:
         raise UserError("budget.flops and budget.seconds both set trainer.max_steps: only one of them can.")
+    if config.model.parametrization == "mup":
+        _check_base(config)
     _check_design(config)
     _check_padding(config)
+    _check_routing(config)
     check_objective(config)
     _check_name(config.name)
     _check_wandb_mode(config.logger)
     if not config.data.cache_dir:
         raise UserError("data.cache_dir='': must be a folder.")
+
+
+def _check_base(config: DictConfig) -> None:
+    """Refuse a model that the rules for its size, `model.parametrization=mup`, cannot compare with their base."""
+    model = config.model
+    if model.init != "scaled":
+        raise UserError(f"model.parametrization=mup has initial values of its own, model.init={model.init} others.")
+    if config.budget.parameters is not None:
+        raise UserError(
+            "model.parametrization=mup keeps heads as wide as those of the base, budget.parameters changes their width."
+        )
+    if model.dim * model.base_heads != model.base_dim * model.heads:
+        fitting = model.dim * model.base_heads / model.base_dim
+        raise UserError(
+            f"model.heads={model.heads}: with model.parametrization=mup heads are as wide as those of the base, "
+            f"model.base_dim={model.base_dim} over model.base_heads={model.base_heads}. That makes {fitting:g} at "
+            f"model.dim={model.dim}."
+        )
 
 
 def _check_design(config: DictConfig) -> None:
@@ -111,6 +132,29 @@ def _check_padding(config: DictConfig) -> None:
             "model.mask_padding=true: encoder.text_encoder keeps hidden states for padding, which look like words. "
             "text_encoder=huggingface with encoder.text_encoder.padding=zeros blanks them."
         )
+
+
+def _check_routing(config: DictConfig) -> None:
+    """Refuse a way around blocks that there are not, and numbers of a way where there is none."""
+    routing, model = config.routing, config.model
+    if routing.kind == "none":
+        if said := [f"routing.{key}={value}" for key, value in routing.items() if key != "kind" and value is not None]:
+            raise UserError(f"{said[0]}: routing.kind=none, so that nothing is routed. Choose routing=tread.")
+        return
+    for key in ("architecture", "block"):
+        if model.get(key) is not None:
+            raise UserError(f"routing.kind={routing.kind}: the class that model.{key} names knows nothing of routing.")
+    for key in ("rate", "first_block"):
+        if routing[key] is None:
+            raise UserError(f"routing.{key}=null: routing.kind={routing.kind} needs a number.")
+    last = model.depth - 1 if routing.last_block is None else routing.last_block
+    if not routing.first_block <= last <= model.depth:
+        raise UserError(
+            f"routing.first_block={routing.first_block} routing.last_block={last}: model.depth={model.depth} has no "
+            "such range of blocks."
+        )
+    if routing.first_block == 1 and model.value_residual:
+        raise UserError("routing.first_block=1: model.value_residual=true needs that block's values of all tokens.")
 
 
 def _check_name(name: str) -> None:

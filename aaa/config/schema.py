@@ -44,6 +44,10 @@ class ModelConfig:
         init: `scaled` (gates and output start at nothing) or `torch` (as the tutorial starts).
         in_channels: channels of the latents; follows from the encoder.
         text_dim: width of the prompt embeddings; follows from the encoder.
+        parametrization: `standard`, or `mup`: learning rate and weight decay are those at the base's size, found there.
+        base_dim: width of the base.
+        base_depth: its blocks.
+        base_heads: its attention heads, as wide as the model's.
         block: `_target_` of a class to make the blocks of instead of ours, which gets dim, heads and mlp_ratio.
         architecture: `_target_` of a class to make instead of the whole model, which gets the numbers above.
         positions: `learned` vectors added before each norm, or `rope`: queries and keys turned by row and column.
@@ -67,6 +71,10 @@ class ModelConfig:
     init: str = "scaled"
     in_channels: int = MISSING
     text_dim: int = MISSING
+    parametrization: str = one_of("standard", "mup", default="standard")
+    base_dim: int = count(128, least=1)
+    base_depth: int = count(5, least=1)
+    base_heads: int = count(2, least=1)
     block: Any = None
     architecture: Any = None
     positions: str = one_of(*CHOICES["positions"], default="learned")
@@ -79,6 +87,23 @@ class ModelConfig:
     patch_bottleneck: int | None = count(None, least=1)
     mask_padding: bool = False
     joint: str = one_of(*CHOICES["joint"], default="single")
+
+
+@dataclass
+class RoutingConfig:
+    """conf/routing: tokens that skip blocks while training, but not when sampling or validating.
+
+    Attributes:
+        kind: `none`, or `tread`: some latents, drawn anew for each picture of each step, skip a range of blocks.
+        rate: share of a picture's latents that skip.
+        first_block: that is skipped, from 1.
+        last_block: that is skipped; null: the last but one.
+    """
+
+    kind: str = one_of("none", "tread", default="none")
+    rate: float | None = share(None)
+    first_block: int | None = count(None, least=1)
+    last_block: int | None = count(None, least=1)
 
 
 @dataclass
@@ -338,6 +363,7 @@ class TrainConfig:
     trust_config: bool = False
     output_dir: str = path_key()
     model: ModelConfig = field(default_factory=ModelConfig)
+    routing: RoutingConfig = field(default_factory=RoutingConfig)
     data: DataConfig = field(default_factory=DataConfig)
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     scheduler: Any = MISSING

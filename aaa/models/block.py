@@ -141,14 +141,15 @@ class DiTBlock(nn.Module):
 
     def queries_keys_values(self, x: Tensor, branch: Branch, context: BlockContext) -> tuple[Tensor, Tensor, Tensor]:
         """Of tokens `B N D`, `B heads N head_dim` each, as attention takes them."""
-        q, k, v = self.project(branch.enter(self.norm_attn(self._placed(x, context))))
+        projected = self.project(branch.enter(self.norm_attn(self._placed(x, context))))
+        queries_keys, v = projected[:2], projected[2]
         if self.qk_norm is not None:
-            q, k = self.qk_norm(q, k)
+            queries_keys = self.qk_norm(queries_keys)
         if context.rotation is not None:
-            q, k = rotate(q, context.rotation), rotate(k, context.rotation)
+            queries_keys = rotate(queries_keys, context.rotation)
         if self.value_residual is not None and context.first_values is not None:
             v = self.value_residual(v, context.first_values)
-        return q, k, v
+        return queries_keys[0], queries_keys[1], v
 
     def add_attention(self, x: Tensor, attended: Tensor, branch: Branch) -> Tensor:
         """Tokens `B N D` with what attention found for them, `B heads N head_dim`."""

@@ -21,6 +21,7 @@ from aaa.models.embeddings import PositionEmbedding, TimestepEmbedding
 from aaa.models.forward import ModelOutput, draws_while_training
 from aaa.models.modulation import SharedModulation
 from aaa.models.rope import rotation
+from aaa.models.routing import Detour, Routing
 from aaa.models.text_refiner import TextRefiner
 from aaa.models.two_streams import TwoStreamBlock
 
@@ -37,11 +38,12 @@ class AAADiT(nn.Module):
         mlp_ratio: hidden width of the MLP over `dim`.
         position_grid: height and width of the learned grid of positions, or of the picture that rotations count as one.
         block: makes each block, a `Block`, from dim, heads and mlp_ratio; None: ours.
+        routing: which tokens skip which blocks while training; None: none do.
         switches: of the architecture, by the names of `Design`.
 
     Attributes:
         hidden_depth, hidden_dim: number of blocks, width of what they hold; see `ShowsHidden`.
-        draws_while_training: whether any block draws at random; see `DrawsWhileTraining`.
+        draws_while_training: whether routing or any block draws at random; see `DrawsWhileTraining`.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class AAADiT(nn.Module):
         mlp_ratio: float = 3.0,
         position_grid: int = 16,
         block: Callable[..., nn.Module] | None = None,
+        routing: Routing | None = None,
         **switches: Any,
     ) -> None:
         super().__init__()
@@ -75,7 +78,9 @@ class AAADiT(nn.Module):
         self.masks_padding = design.mask_padding
         self.has_timestep_token = design.modulation == "none"
         self.hidden_depth, self.hidden_dim = depth, dim
-        self.draws_while_training = any(map(draws_while_training, self.blocks))
+        self.routing = routing
+        self.blocks_draw = any(map(draws_while_training, self.blocks))
+        self.draws_while_training = self.blocks_draw or routing is not None
         # A trainer that is short of memory sets one that recomputes the block in the backward pass.
         self.run_block: RunBlock = _run_block
 
@@ -111,7 +116,7 @@ class AAADiT(nn.Module):
             latents: noised latents, `B C H W`.
             prompt_embeds: `B L text_dim`; padding is attended like any other token unless the design masks it.
             timestep: `B` (or `1`, for all samples alike), in 0..1000 where 1000 is pure noise.
-            generator: its seed is that of all that blocks draw; it is not advanced. Without it they draw nothing.
+            generator: its seed is that of all that is drawn; it is not advanced. Without it nothing is, nor routed.
             hidden_after: numbers of blocks, from 1, after which the latents' tokens are wanted too.
 
         Returns:
@@ -128,25 +133,43 @@ class AAADiT(nn.Module):
         words = (prompt_embeds != 0).any(dim=-1) if self.masks_padding else None  # B L
         text = self._text(prompt_embeds, timestep_emb, words)
         x = torch.cat([image, *self._others(timestep_emb, len(image)), text], dim=1)  # B N D
-        seed = None if generator is None else generator.initial_seed()
         context = self._context(x, timestep_emb, height, width, text.shape[1])
-        context = context._replace(seed=seed, attended=_attended(words, x.shape[1]))
-        hidden = {}
-        for number, block in enumerate(self.blocks, start=1):
-            context = context._replace(number=number)
-            if self.mixes_values and isinstance(block, DiTBlock | TwoStreamBlock) and number == 1:
-                x, first_values = self.run_block(block.with_values, x, context)
-                context = context._replace(first_values=first_values)
-            else:
-                x = self.run_block(block, x, context)
-            if number in hidden_after:
-                hidden[number] = x[:, : height * width]
+        context = context._replace(attended=_attended(words, x.shape[1]))
+        x, hidden = self._through_blocks(x, context, generator, hidden_after)
         velocity = self.proj_out(x[:, : height * width])  # B (H W) C
         velocity = rearrange(velocity, "b (h w) c -> b c h w", h=height)
         return ModelOutput(velocity, hidden) if hidden else velocity
 
+    def _through_blocks(
+        self, x: Tensor, context: BlockContext, generator: torch.Generator | None, hidden_after: Collection[int]
+    ) -> tuple[Tensor, dict[int, Tensor]]:
+        """Tokens `B N D` after all blocks, and those of the latents after the blocks that are asked for."""
+        latents = context.height * context.width
+        if generator is not None and self.blocks_draw:
+            context = context._replace(seed=generator.initial_seed())
+        routing = None if generator is None else self.routing
+        detour: Detour | None = None
+        hidden = {}
+        for number, block in enumerate(self.blocks, start=1):
+            if routing is not None and generator is not None and number == routing.first:
+                detour = Detour(x, context, routing.draw(generator, x, latents))
+                x, context = detour.staying()
+            x, context = self._through_block(block, x, context._replace(number=number))
+            if number in hidden_after:
+                hidden[number] = (x if detour is None else detour.back(x))[:, :latents]
+            if routing is not None and detour is not None and number == routing.last:
+                x, context, detour = detour.back(x), detour.context, None
+        return x, hidden
+
+    def _through_block(self, block: nn.Module, x: Tensor, context: BlockContext) -> tuple[Tensor, BlockContext]:
+        """Tokens after a block, and what the next is told."""
+        if self.mixes_values and isinstance(block, DiTBlock | TwoStreamBlock) and context.number == 1:
+            x, values = self.run_block(block.with_values, x, context)
+            return x, context._replace(first_values=values)
+        return self.run_block(block, x, context), context
+
     def forward_flops(self, height: int, width: int, text_tokens: int) -> int:
-        """Floating-point operations of one forward pass for one picture (a multiply and an add are two)."""
+        """Floating-point operations of one forward pass in training for one picture (a multiply and an add are two)."""
         once = linear_layers(self.timestep_embedder) + (
             [] if self.modulation is None else linear_layers(self.modulation)
         )
@@ -154,8 +177,12 @@ class AAADiT(nn.Module):
         embed = linear_flops(each_latent, height * width) + linear_flops(linear_layers(self.text_embedder), text_tokens)
         if self.text_refiner is not None:
             embed += self.text_refiner.flops(text_tokens)
-        tokens = height * width + self._count_others() + text_tokens
-        return linear_flops(once, 1) + embed + sum(block.flops(tokens) for block in self._blocks())
+        latents, others = height * width, self._count_others() + text_tokens
+        blocks = 0
+        for number, block in enumerate(self._blocks(), start=1):
+            routed = latents + others if self.routing is None else self.routing.tokens(number, latents, others)
+            blocks += block.flops(routed)
+        return linear_flops(once, 1) + embed + blocks
 
     def _text(self, prompt_embeds: Tensor, timestep_emb: Tensor, words: Tensor | None) -> Tensor:
         """The prompt's tokens, `B L D`."""

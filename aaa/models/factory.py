@@ -10,6 +10,7 @@ from torch import nn
 from aaa.errors import UserError
 from aaa.models.design import Design, require_possible, require_unused
 from aaa.models.dit import AAADiT
+from aaa.models.routing import Routing
 
 # scaled: what the model's own `init_weights` gives. torch: what torch's layers and the tutorial's script start from,
 # uniform matrices and normal positions.
@@ -35,12 +36,13 @@ def build_dit(
     position_grid: int = 16,
     init: str = "scaled",
     block: Callable[..., nn.Module] | None = None,
+    routing: Routing | None = None,
     **switches: Any,
 ) -> AAADiT:
     """Build a DiT and initialise its weights from torch's global generator.
 
     Args:
-        dim, depth, heads, in_channels, text_dim, mlp_ratio, position_grid, block, switches: as in `AAADiT`.
+        dim, depth, heads, in_channels, text_dim, mlp_ratio, position_grid, block, routing, switches: as in `AAADiT`.
         init: `scaled` or `torch`, see `INITS`.
 
     Raises:
@@ -65,7 +67,7 @@ def build_dit(
     require_possible(design, dim, depth, heads)
     if block is not None:
         require_unused(design, "block")
-    model = AAADiT(dim, depth, heads, in_channels, text_dim, mlp_ratio, position_grid, block, **switches)
+    model = AAADiT(dim, depth, heads, in_channels, text_dim, mlp_ratio, position_grid, block, routing, **switches)
     if init == "scaled":
         model.init_weights()
     return model

@@ -37,6 +37,10 @@ class Gates(nn.Linear):
         attention, mlp = self(timestep_emb)[:, None].chunk(2, dim=-1)  # B 1 D each
         return Branch(1 + attention), Branch(1 + mlp)
 
+    def fused_matrices(self) -> dict[str, int]:
+        """One for each branch."""
+        return {"weight": 2}
+
     def init_weights(self) -> None:
         """Gates of 1 (the idea of adaLN-Zero)."""
         nn.init.zeros_(self.weight)
@@ -51,6 +55,10 @@ class AdaLN(nn.Linear):
     def branches(self, timestep_emb: Tensor, shared: Tensor | None) -> tuple[Branch, Branch]:  # noqa: ARG002
         """For attention and MLP, from the timestep's embedding, `B D`."""
         return split(self(F.silu(timestep_emb)))
+
+    def fused_matrices(self) -> dict[str, int]:
+        """Gate, scale and shift of each branch."""
+        return {"weight": 6}
 
     def init_weights(self) -> None:
         """Gates of 0: each block passes tokens on as they are."""
@@ -105,6 +113,10 @@ class SharedModulation(nn.Sequential):
 
     def __init__(self, dim: int) -> None:
         super().__init__(nn.SiLU(), nn.Linear(dim, 6 * dim))
+
+    def fused_matrices(self) -> dict[str, int]:
+        """Gate, scale and shift of each branch."""
+        return {"1.weight": 6}
 
     def init_weights(self) -> None:
         """Gates of 0."""

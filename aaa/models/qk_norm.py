@@ -2,6 +2,8 @@
 2302.05442, section 2; with RMSNorm as in Stable Diffusion 3, Esser et al. 2024, arXiv 2403.03206, section 5.3.2).
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -16,12 +18,37 @@ class QKNorm(nn.Module):
         self.scale_q = nn.Parameter(torch.ones(head_dim))
         self.scale_k = nn.Parameter(torch.ones(head_dim))
 
-    def forward(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
-        """Queries and keys, `B heads N head_dim`, in their own dtype."""
-        return normalised(q, self.scale_q), normalised(k, self.scale_k)
+    def forward(self, queries_keys: Tensor) -> Tensor:
+        """Queries and keys, `2 B heads N head_dim`, in their own dtype."""
+        scale = torch.stack([self.scale_q, self.scale_k])[:, None, None, None].to(queries_keys.dtype)
+        if torch.compiler.is_compiling():
+            return queries_keys * inverse_rms(queries_keys) * scale
+        normalised: Tensor = _Normalise.apply(queries_keys, scale)
+        return normalised
 
 
-def normalised(x: Tensor, scale: Tensor) -> Tensor:
-    """`scale * x / sqrt(mean(x^2))`, over the last axis."""
-    inverse = (x.float().square().mean(dim=-1, keepdim=True) + EPSILON).rsqrt()
-    return x * inverse.to(x.dtype) * scale.to(x.dtype)
+def inverse_rms(x: Tensor) -> Tensor:
+    """`1 / sqrt(mean(x^2))` over the last axis, which stays with length 1, computed in float32 at least."""
+    precise = torch.promote_types(x.dtype, torch.float32)
+    length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=precise)
+    return (length.square() / x.shape[-1] + EPSILON).rsqrt().to(x.dtype)
+
+
+class _Normalise(torch.autograd.Function):
+    """`scale * x * inverse_rms(x)` in a few passes over memory, which are what it takes where nothing is compiled."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: Tensor) -> Tensor:
+        inverse = inverse_rms(x)
+        unit = x * inverse
+        ctx.save_for_backward(unit, inverse, scale)
+        return unit * scale
+
+    @staticmethod
+    def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor, Tensor]:
+        unit, inverse, scale = ctx.saved_tensors
+        grad_scale = (grad_out * unit).sum(dim=(1, 2, 3), keepdim=True)
+        grad_unit = grad_out * scale
+        # What points along x would only make it longer, which makes no difference.
+        along = (grad_unit * unit).mean(dim=-1, keepdim=True)
+        return torch.addcmul(grad_unit, unit, along, value=-1).mul_(inverse), grad_scale

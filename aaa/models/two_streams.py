@@ -61,7 +61,7 @@ def _of_streams(context: BlockContext, count: int) -> tuple[BlockContext, BlockC
     """What each stream is told, of `count` tokens and of the others."""
     told = []
     for part in (slice(count), slice(count, None)):
-        rotation = None if context.rotation is None else context.rotation[:, part]
+        rotation = None if context.rotation is None else context.rotation[..., part, :]
         values = None if context.first_values is None else context.first_values[:, :, part]
         told.append(context._replace(positions=context.positions[:, part], rotation=rotation, first_values=values))
     return told[0], told[1]

@@ -92,18 +92,21 @@ class TextToImage:
         self.model.to(self.device, self.precision.dtype).eval()
 
     @classmethod
-    def from_pretrained(cls, path: str | Path, device: str = "auto", weights: str = "ema") -> "TextToImage":
+    def from_pretrained(
+        cls, path: str | Path, device: str = "auto", weights: str = "ema", precision: str | None = None
+    ) -> "TextToImage":
         """Load the model of a run folder, a checkpoint, a model/ folder or a file of weights.
 
         Args:
             path: of it.
             device: `auto` for a GPU where there is one.
             weights: `ema` or `raw`, for checkpoints that have both.
+            precision: to run it in; None for what it was trained in, where the device is quick at that.
 
         Raises:
             UserError: if there is no model there, or its config names classes that are not aaa's.
         """
-        return cls(find_saved(Path(path), weights, trust_config=False), pick_device(device))
+        return cls(find_saved(Path(path), weights, trust_config=False), pick_device(device), precision=precision)
 
     def draw(self, prompt: str, negative_prompt: str = "", **settings: Any) -> list[Image.Image]:
         """Draw pictures of a prompt, one for each of the seeds `seed`, `seed + 1`, ...

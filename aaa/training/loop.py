@@ -16,6 +16,7 @@ from aaa.training.anomalies import Anomaly
 from aaa.training.callbacks import Callback, is_due, run_pending
 from aaa.training.measuring import Measuring
 from aaa.training.norms import as_numbers
+from aaa.training.parameter_groups import learning_rates
 from aaa.training.progress import Progress, Window
 from aaa.training.settings import LoopSettings
 from aaa.training.signals import StopSignals
@@ -73,7 +74,7 @@ def fit(trainee: Trainee, settings: LoopSettings, hooks: Hooks, progress: Progre
             metrics = measuring.means(progress.window) if logging else None
             _count_time(progress, time.perf_counter() - began, step.busy_seconds)
             if metrics is not None:
-                metrics |= measuring.standing(progress, optimizer.param_groups[0]["lr"]) | as_numbers(step.norms)
+                metrics |= measuring.standing(progress, learning_rates(optimizer)) | as_numbers(step.norms)
                 progress.window = Window()
                 if accelerator.is_main_process:
                     hooks.log(progress.step, metrics)

@@ -1,7 +1,7 @@
 """What a run measures of its steps: kept on the device, read back now and then, and looked at for anomalies."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -104,13 +104,13 @@ class Measuring:
                 )
         return steps
 
-    def standing(self, progress: Progress, learning_rate: float) -> dict[str, float]:
-        """The part of a row of metrics that says how far and how fast the run is."""
+    def standing(self, progress: Progress, rates: Mapping[str, float]) -> dict[str, float]:
+        """The part of a row of metrics that says how far and how fast the run is, with its learning rates by name."""
         window, batch_size, device = progress.window, self.settings.batch_size, self.accelerator.device
         metrics = {
             "samples": progress.samples,
             "seconds": round(progress.seconds, 3),
-            "train/lr": learning_rate,
+            **rates,
             "perf/images_per_second": window.count * batch_size / window.seconds,
             "perf/step_seconds": window.seconds / window.count,
             "perf/peak_memory_gib": peak_memory_gib(device),

@@ -102,6 +102,10 @@ class SwiGLU(nn.Module):
         self.to_hidden = nn.Linear(dim, 2 * hidden)
         self.to_out = nn.Linear(hidden, dim)
 
+    def fused_matrices(self) -> dict[str, int]:
+        """What makes values and what makes gates, which Muon may take apart."""
+        return {"to_hidden.weight": 2}
+
     def forward(self, x: Tensor) -> Tensor:
         """Tokens in, tokens out."""
         value, gate = self.to_hidden(x).chunk(2, dim=-1)

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from aaa.cli.errors import explain
 from aaa.config.checks import CONF, PACKAGE, check_config, group_options
 from aaa.config.overrides import quoted, without_interpolations
 from aaa.config.schema import SCHEMAS, DataConfig, EncoderConfig, EvaluateConfig, ModelConfig, TrainConfig
 from aaa.errors import UserError
+from aaa.models.design import Design
 
 CODE = "\n".join(path.read_text() for path in PACKAGE.rglob("*.py") if path.name != "config.py")
 YAML = "\n".join(path.read_text() for path in CONF.rglob("*.yaml"))
@@ -22,10 +23,10 @@ YAML = "\n".join(path.read_text() for path in CONF.rglob("*.yaml"))
 
 @pytest.mark.parametrize(("schema", "key"), [(schema, f.name) for schema in SCHEMAS.values() for f in fields(schema)])
 def test_every_key_of_a_schema_is_read(schema: type, key: str) -> None:
-    if schema is ModelConfig and key not in ("name", "architecture"):
+    if schema is ModelConfig and key not in ("name", "architecture", "parametrization") and "base_" not in key:
         from aaa.models.factory import build_dit
 
-        assert key in inspect.signature(build_dit).parameters
+        assert key in {*inspect.signature(build_dit).parameters, *(f.name for f in fields(Design))}
         return
     in_code = re.search(rf"\b(config|data|encoder|trainer|sampling|validation|model)\.{key}\b", CODE)
     in_yaml = (
@@ -41,6 +42,8 @@ def test_every_group_and_option_says_what_it_is_for() -> None:
     groups = group_options()
     assert {
         "model",
+        "block",
+        "routing",
         "data",
         "encoder",
         "text_encoder",
@@ -63,7 +66,7 @@ def test_every_group_and_option_says_what_it_is_for() -> None:
 def test_every_group_is_a_key_of_the_run() -> None:
     keys = {f.name for f in fields(TrainConfig)}
     # text_encoder fills half of `encoder`, an experiment overrides any of them.
-    assert set(group_options()) - {"text_encoder", "experiment"} <= keys
+    assert set(group_options()) - {"text_encoder", "experiment", "block"} <= keys
     assert "text_encoder" in {f.name for f in fields(EncoderConfig)}
 
 
@@ -87,6 +90,23 @@ def composed(*overrides: str) -> DictConfig:
 def test_numbers_and_names_that_no_run_can_have(override: str, expected: str) -> None:
     with pytest.raises(UserError) as caught:
         check_config(composed(override))
+    assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["model.parametrization=up"], "model.parametrization=up: must be one of standard, mup."),
+        (["model.parametrization=mup", "model.base_depth=0"], "model.base_depth=0: must be at least 1"),
+        (["model.parametrization=mup", "model.init=torch"], "initial values of its own, model.init=torch others."),
+        (["model.parametrization=mup", "budget.parameters=1e6"], "budget.parameters changes their width."),
+        (["model.parametrization=mup", "model.dim=256"], "model.heads=2: with model.parametrization=mup heads are as"),
+        (["model.parametrization=mup", "model.dim=256"], "That makes 4 at model.dim=256."),
+    ],
+)
+def test_what_does_not_go_with_rules_for_a_models_size(overrides: list[str], expected: str) -> None:
+    with pytest.raises(UserError) as caught:
+        check_config(composed(*overrides))
     assert expected in str(caught.value)
 
 
@@ -140,3 +160,37 @@ def test_what_is_built_gets_texts_as_they_are(text: str) -> None:
     for made in (built, built["part"], built["parts"][0]):
         found = made["root"], made["all"][0], made["all"][1][0], made["all"][2]["deep"]["a"]
         assert found == (text, text, text, text)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["model.mlp=gelu"], r"model\.mlp=gelu: must be one of silu, relu2, swiglu"),
+        (["model.registers=-1"], r"model\.registers=-1: must be at least 0"),
+        (["model.joint=mmdit", "model.depth=1"], r"model\.joint=mmdit: model\.depth=1"),
+        (["model.positions=rope", "model.heads=64"], r"model\.positions=rope .* model\.heads=64"),
+        (["block=modern", "model.block={_target_:x.Y}"], r"model\.positions=rope: the class that model\.block names"),
+        (
+            ["model.registers=1", "model.architecture={_target_:x.Y}"],
+            r"model\.registers=1: .* model\.architecture",
+        ),
+        (["routing.rate=0.3"], r"routing\.rate=0\.3: routing\.kind=none"),
+        (["routing=tread", "model.depth=2"], r"routing\.first_block=2 routing\.last_block=1: model\.depth=2"),
+        (["routing=tread", "+model.block={_target_:x.Y}"], r"routing\.kind=tread: the class that model\.block"),
+        (["routing=tread", "routing.first_block=1", "block=modern"], r"routing\.first_block=1: model\.value_residual"),
+        (["model.mask_padding=true", "text_encoder=qwen3"], r"model\.mask_padding=true: encoder\.text_encoder"),
+    ],
+)
+def test_an_architecture_that_there_is_not_is_refused(overrides: list[str], message: str) -> None:
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        config = compose("train", overrides=overrides)
+    with open_dict(config):
+        config.output_dir = "somewhere"
+    with pytest.raises(UserError, match=message):
+        check_config(config)
+
+
+def test_a_preset_of_blocks_goes_with_any_model_and_switches_go_before_it() -> None:
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        config = compose("train", overrides=["block=modern", "model=dit_10m", "model.mlp=relu2"])
+    assert (config.model.name, config.model.positions, config.model.mlp) == ("dit_10m", "rope", "relu2")

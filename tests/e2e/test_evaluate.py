@@ -47,13 +47,10 @@ def test_what_cannot_be_judged_is_said(session_folder: Path, small_run: SmallRun
     assert "hf download" in found
     found = fork_in(tmp_path, "aaa.evaluate", f"model={run}", "evaluation=nothing").error
     assert "evaluation=nothing: no such option" in found
-    for wrong, said in (
-        ("sampler=huen", "no such option (did you mean 'heun'?)"),
-        ("guidance.interval=[1,0]", "guidance.interval=[1, 0]: must be two noise levels"),
-        ("guidance=1e38", "guidance=1e+38: must be at least -1000"),
-        ("precision=half", "precision=half: must be one of auto"),
-    ):
-        assert said in fork_in(tmp_path, "aaa.evaluate", f"model={run}", "evaluation=none", wrong).error
+    found = fork_in(tmp_path, "aaa.evaluate", f"model={run}", "evaluation=none", "sampler=huen").error
+    assert "no such option (did you mean 'heun'?)" in found
+    found = fork_in(tmp_path, "aaa.evaluate", f"model={run}", "evaluation=none", "guidance.interval=[1,0]").error
+    assert "guidance.interval=[1, 0]: must be two noise levels" in found
     assert "model" in fork_in(tmp_path, "aaa.evaluate").error
 
 

@@ -42,9 +42,9 @@ def test_every_command_knows_it(own: Command, tmp_path: Path, objective: str) ->
     assert ("train/loss_size" in first) == (objective == "small")
     done = own("aaa.sample", "model=whole", "prompt=a red circle", "num_images=1", "steps=2", TRUST)
     assert done.code == 0, done.err
-    other = ["--config-dir=conf", "sampler=midpoint", "steps=1", "guidance=1"]
+    other = ["--config-dir=conf", "sampler=midpoint", "guidance=dimmed", "guidance=3", "steps=2"]
     done = own("aaa.sample", "model=whole", "prompt=a red circle", "num_images=1", *other, TRUST)
-    assert "1 steps of Midpoint, 2 evaluations of the model" in done.err
+    assert "2 steps of Midpoint, 8 evaluations of the model" in done.err
     done = own("aaa.evaluate", "model=whole", "evaluation=none", TRUST)
     assert done.code == 0, done.err
     done = own("aaa.compare", "whole", "halves")

@@ -8,13 +8,15 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
-from PIL import Image
+from PIL import Image, ImageChops
 from safetensors.torch import load_file, save_file
 
+from aaa.config.build import build_sampling
 from aaa.config.data import open_data
 from aaa.config.trust import read_yaml_config
-from aaa.data.split import split_records
+from aaa.evaluation.drawing import PictureDrawer
 from aaa.evaluation.grid import make_grid
 from aaa.pipelines.text_to_image import TextToImage
 from tests.e2e.conftest import Command, Finished
@@ -89,18 +91,23 @@ def test_how_it_is_drawn_is_chosen_as_a_whole_and_by_key(command: Command, tmp_p
 
 
 def test_grids_of_a_run_are_what_is_drawn_with_its_model(small_run: SmallRun) -> None:
-    """One precision for both, the prompts as the cache has them, the same seeds: the same bytes."""
+    """One precision for both, prompts as the cache has them, the same seeds."""
     run = small_run[0]
     config = read_yaml_config(run / "config.yaml")
     config.data.cache_dir = str(run.parents[2] / config.data.cache_dir)
-    records = open_data(config).cache.records
-    train, held_out = split_records(records, 0)
-    prompts = [records[record].prompt for record in [*train[:2].tolist(), *held_out[:2].tolist()]]
+    data = open_data(config)
+    records = torch.cat([data.train_records[:2], data.held_out[:2]])
+    prompts = [data.cache.records[record].prompt for record in records.tolist()]
     for weights, name in (("ema", "step-00000012.png"), ("raw", "step-00000012-raw.png")):
         model = TextToImage.from_pretrained(run, weights=weights)
         assert model.precision.name == config.trainer.precision
         drawn = [model.draw(prompt, seed=seed)[0] for seed, prompt in enumerate(prompts)]
-        assert make_grid(drawn, prompts).tobytes() == Image.open(run / "samples" / name).tobytes()
+        drawer = PictureDrawer(data.cache, data.vae, build_sampling(config), seed=0, precision=model.precision)
+        alone = [drawer.draw(model.model, records[[seed]], [seed]).images[0] for seed in range(4)]
+        assert [picture.tobytes() for picture in drawn] == [picture.tobytes() for picture in alone]
+        # Four at once, as the run drew them: in bf16, products round by what else is in the batch.
+        grid = ImageChops.difference(make_grid(drawn, prompts), Image.open(run / "samples" / name))
+        assert max(high for _, high in grid.getextrema()) <= (model.precision.name != "float32")  # type: ignore[misc]
 
 
 def test_run_folders_checkpoints_and_model_folders_are_all_models(
@@ -142,11 +149,8 @@ def test_run_folders_checkpoints_and_model_folders_are_all_models(
             ["sampler=huen"],
             "sampler=huen: no such option (did you mean 'heun'?). There is: dpmpp_2m, euler, heun, sde.",
         ),
-        (["guidance=promt"], "guidance=promt: no such option (did you mean 'prompt'?). There is: checkpoint, prompt."),
         (["guidance.intervall=[0,1]"], "guidance.intervall: no such config key (did you mean 'guidance.interval'?)"),
         (["guidance.interval=[0.8,0.2]"], "guidance.interval=[0.8, 0.2]: must be two noise levels"),
-        (["guidance.rescale=2"], "guidance.rescale=2: must be at least 0 and at most 1."),
-        (["guidance=checkpoint"], "guidance.model: guidance=checkpoint steers away from a weaker model"),
         (["guidance=checkpoint", "guidance.model=no"], "guidance.model=no: there is no such folder"),
         (["precision=half"], "precision=half: must be one of auto, float32, bf16, bf16_weights."),
     ],

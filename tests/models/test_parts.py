@@ -32,15 +32,20 @@ def scrambled(module: nn.Module) -> None:
 
 
 def test_queries_and_keys_are_divided_by_their_root_mean_square() -> None:
-    norm = QKNorm(8)
+    norm = QKNorm(8).double()
     scrambled(norm)
-    q, k = 50 * tokens(2, 3, 5, 8), 0.1 * tokens(2, 3, 4, 8)
-    for found, x, scale in zip(norm(q, k), (q, k), (norm.scale_q, norm.scale_k), strict=True):
-        expected = torch.nn.functional.rms_norm(x.double(), (8,), eps=1e-6) * scale.double()
-        torch.testing.assert_close(found.double(), expected, atol=1e-4, rtol=1e-4)
-    fresh, _ = QKNorm(8)(q, k)
-    torch.testing.assert_close(fresh.square().mean(dim=-1), torch.ones(2, 3, 5))
-    assert [x.dtype for x in norm(q.bfloat16(), k.bfloat16())] == [torch.bfloat16] * 2
+    both = torch.stack([50 * tokens(2, 3, 5, 8), 0.1 * tokens(2, 3, 5, 8)]).double().requires_grad_()
+    scales = torch.stack([norm.scale_q, norm.scale_k])[:, None, None, None]
+    expected = nn.functional.rms_norm(both, (8,), eps=1e-6) * scales
+    torch.testing.assert_close(norm(both), expected, atol=1e-6, rtol=1e-6)
+    inputs_of = (both, norm.scale_q, norm.scale_k)
+    weights = tokens(2, 2, 3, 5, 8).double()
+    gradients = (torch.autograd.grad((out * weights).sum(), inputs_of) for out in (norm(both), expected))
+    for found, right in zip(*gradients, strict=True):
+        torch.testing.assert_close(found, right, atol=1e-6, rtol=1e-5)
+    fresh = QKNorm(8)(both.float())
+    torch.testing.assert_close(fresh[0].square().mean(dim=-1), torch.ones(2, 3, 5))
+    assert norm.bfloat16()(both.bfloat16()).dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize(("dim", "ratio"), [(128, 3.0), (320, 3.0), (1024, 3.0), (256, 4.0), (64, 2.5)])

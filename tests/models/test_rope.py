@@ -66,3 +66,8 @@ def test_places_of_latents_matter_and_those_of_words_do_not() -> None:
     plain = model(latents, prompt_embeds, timestep)
     assert not torch.allclose(model(latents.flip(2), prompt_embeds, timestep).flip(2), plain, atol=1e-4)
     torch.testing.assert_close(model(latents, prompt_embeds.flip(1), timestep), plain)
+
+
+def test_gradients_turn_back() -> None:
+    x = torch.randn(2, 12, HEAD, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: turned(x, 3, 4, 4), x)

@@ -1,3 +1,4 @@
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -5,10 +6,12 @@ import torch
 from safetensors.torch import save_file
 
 from aaa.errors import UserError
+from aaa.models.dit import AAADiT
 from aaa.models.factory import build_dit
 from aaa.models.saved import find_saved
 from aaa.models.weights_file import DiTNumbers, model_header, read_dit_numbers
 from aaa.training.checkpoint import load_weights, save_weights
+from tests.helpers.designs import SWITCHES, inputs, small
 from tests.helpers.reference import ReferenceDiT
 
 
@@ -44,6 +47,17 @@ def test_diffsynth_loads_our_weights_into_the_tutorials_class(tmp_path: Path) ->
     loaded = load_model(ReferenceDiT, str(tmp_path / "model.safetensors"), torch_dtype=torch.float32, device="cpu")
     for name, tensor in loaded.state_dict().items():
         assert torch.equal(tensor, model.state_dict()[name])
+
+
+def test_diffsynth_loads_any_design_of_ours(tmp_path: Path) -> None:
+    from diffsynth import load_model
+
+    path = tmp_path / "model.safetensors"
+    numbers = DiTNumbers(16, 3, 2, 4, 8, 3.0, 4, **SWITCHES["many"])
+    save_weights(path, small(**SWITCHES["many"]), {"model": model_header(numbers)})
+    config = asdict(read_dit_numbers(path))
+    loaded = load_model(AAADiT, str(path), config=config, torch_dtype=torch.float32, device="cpu")
+    assert torch.equal(loaded(*inputs()), small(**SWITCHES["many"])(*inputs()))
 
 
 def test_sizes_are_read_off_shapes_and_heads_off_the_header(tmp_path: Path) -> None:

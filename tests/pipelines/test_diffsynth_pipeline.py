@@ -8,6 +8,8 @@ import torch
 from PIL import Image
 from torch import nn
 
+from aaa.diffusion.heun import Heun
+from aaa.diffusion.sde import Sde
 from aaa.models.dit import AAADiT
 from aaa.pipelines.diffsynth_pipeline import AAAImagePipeline, dit_model_fn
 from tests.encoders.test_weights import make_tokenizer
@@ -101,6 +103,19 @@ def test_a_picture_is_the_tutorials(pipe: AAAImagePipeline, changed: dict[str, A
     assert found.size == (48, 64)
     assert levels_apart(found, expected) <= 1
     assert levels_apart(found, pipe(**(knobs | {"seed": 4}), progress_bar_cmd=list)) > 1
+
+
+def test_it_follows_the_same_samplers_and_guidance(pipe: AAAImagePipeline) -> None:
+    def drawn(**changed: Any) -> Image.Image:
+        return pipe(**(KNOBS | {"num_inference_steps": 4} | changed), progress_bar_cmd=list)
+
+    plain = drawn()
+    assert levels_apart(drawn(sampler=Heun()), plain) > 1
+    assert levels_apart(drawn(sampler=Sde(0)), plain) <= 1
+    assert levels_apart(drawn(sampler=Sde()), drawn(sampler=Sde())) == 0
+    unguided = drawn(cfg_scale=1.0)
+    assert levels_apart(drawn(guidance_interval=(0.0, 0.01)), unguided) <= 1
+    assert levels_apart(drawn(guidance_rescale=1.0), plain) > 0
 
 
 def test_sizes_are_rounded_up_as_diffsynth_does(pipe: AAAImagePipeline, capsys: pytest.CaptureFixture[str]) -> None:

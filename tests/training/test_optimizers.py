@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from aaa.errors import UserError
 from aaa.models.factory import build_dit
-from aaa.training.optimizers import BatchedMuon, MuonWithAdamW, adamw
+from aaa.training.optimizers import MuonWithAdamW, adamw
 
 
 def small_dit() -> nn.Module:
@@ -17,26 +18,6 @@ def give_gradients(model: nn.Module, seed: int) -> None:
     torch.manual_seed(seed)
     for parameter in model.parameters():
         parameter.grad = torch.randn_like(parameter)
-
-
-def test_batched_muon_takes_torchs_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aaa.training.optimizers.multiplies_bf16", lambda _device: True)  # as torch's own always does
-    shapes = [(8, 8), (24, 8), (8, 24), (8, 8), (16, 8)]
-    torch.manual_seed(0)
-    ours = [nn.Parameter(torch.randn(shape)) for shape in shapes]
-    theirs = copy.deepcopy(ours)
-    batched = BatchedMuon(ours, lr=1e-2, weight_decay=0.1, momentum=0.9)
-    reference = torch.optim.Muon(theirs, lr=1e-2, weight_decay=0.1, momentum=0.9, adjust_lr_fn="match_rms_adamw")
-    for seed in range(4):
-        torch.manual_seed(seed)
-        for mine, other in zip(ours, theirs, strict=True):
-            mine.grad = torch.randn_like(mine)
-            other.grad = mine.grad.clone()
-        batched.step()
-        reference.step()
-    for mine, other in zip(ours, theirs, strict=True):
-        # Newton-Schulz runs in bf16, where stacking may round otherwise.
-        torch.testing.assert_close(mine, other, atol=2e-4, rtol=1e-3)
 
 
 def test_muon_gets_the_matrices_of_the_blocks_and_adamw_the_rest() -> None:
@@ -86,3 +67,27 @@ def test_the_shared_groups_set_both_learning_rates() -> None:
     optimizer.step()
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, before[name])
+
+
+def test_what_adamw_trains_can_have_a_learning_rate_of_its_own() -> None:
+    model = small_dit()
+    before = copy.deepcopy(model.state_dict())
+    optimizer = MuonWithAdamW(model.named_parameters(), 1e-2, 0.0, 0.95, [0.9, 0.99], adamw_learning_rate=1e-3)
+    give_gradients(model, 0)
+    optimizer.step()
+    for name, tensor in model.state_dict().items():
+        moved = (tensor - before[name]).abs()
+        if name.startswith("blocks.") and name.endswith("weight"):
+            # Orthogonal updates are scaled to a root mean square of about 0.2 of the learning rate.
+            assert 0.5 * 0.2e-2 < moved.square().mean().sqrt() < 1.5 * 0.2e-2
+        else:
+            torch.testing.assert_close(moved, torch.full_like(moved, 1e-3), atol=1e-5, rtol=0)  # Adam's first: a sign
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [({"fused": "halves"}, "whole, parts"), ({"adamw_learning_rate": "1e-3x"}, "must be a number, such as 0.001")],
+)
+def test_what_muon_cannot_be_told_is_refused(wrong: dict[str, str], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        MuonWithAdamW(small_dit().named_parameters(), 1e-3, 0.0, 0.95, [0.9, 0.99], **wrong)  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ from omegaconf import OmegaConf
 
 from aaa.errors import UserError
 from aaa.run.folder import recorded_precision
-from aaa.training.optimizers import orthogonalise
+from aaa.training.muon import orthogonalise
 from aaa.training.precision import ModelPrecision, choose_precision, model_precision, multiplies_bf16
 
 CPU = torch.device("cpu")
@@ -99,7 +99,7 @@ def test_a_resumed_run_keeps_the_precision_that_auto_was(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("quick", [True, False])
 def test_matrices_are_orthogonalised_in_either_precision(quick: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aaa.training.optimizers.multiplies_bf16", lambda _device: quick)
+    monkeypatch.setattr("aaa.training.muon.multiplies_bf16", lambda _device: quick)
     torch.manual_seed(0)
     (result,) = orthogonalise([torch.randn(24, 8)], (3.4445, -4.775, 2.0315), 5, 1e-7)
     values = torch.linalg.svdvals(result.float())

@@ -1,4 +1,5 @@
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -9,10 +10,13 @@ from aaa.models.factory import build_dit
 from aaa.training.fitting import measure_footprint
 from aaa.training.recomputing import recompute_activations
 
+MODERN: dict[str, Any] = {"positions": "rope", "qk_norm": True, "mlp": "swiglu", "value_residual": True}
+OTHERS: dict[str, Any] = {"joint": "mmdit", "value_residual": True, "text_refiner": 1, "modulation": "adaln_shared"}
 
-def make_model() -> AAADiT:
+
+def make_model(**switches: Any) -> AAADiT:
     torch.manual_seed(0)
-    return build_dit(dim=32, depth=3, heads=2, in_channels=4, text_dim=8, init="torch")
+    return build_dit(dim=32, depth=3, heads=2, in_channels=4, text_dim=8, init="torch", **switches)
 
 
 def loss_of(model: AAADiT, samples: int) -> Tensor:
@@ -22,9 +26,9 @@ def loss_of(model: AAADiT, samples: int) -> Tensor:
     return velocity.square().mean()
 
 
-@pytest.mark.parametrize("offload", [False, True])
-def test_gradients_stay_the_same_and_less_is_kept(offload: bool) -> None:
-    plain, thrifty = make_model(), make_model()
+@pytest.mark.parametrize(("offload", "switches"), [(False, {}), (True, {}), (False, MODERN), (False, OTHERS)])
+def test_gradients_stay_the_same_and_less_is_kept(offload: bool, switches: dict[str, Any]) -> None:
+    plain, thrifty = make_model(**switches), make_model(**switches)
     recompute_activations(thrifty, offload=offload)
     for model in (plain, thrifty):
         loss_of(model, 3).backward()

@@ -1,0 +1,82 @@
+"""An optimizer's groups of parameters, divided by what is to differ between them, whichever optimizer it is."""
+
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, Protocol, runtime_checkable
+
+from torch import nn
+from torch.optim import Optimizer
+
+# What a parameter's group is to have that is not as it was, given the optimizer that steps it, its name and its group.
+Change = Callable[[Optimizer, str, Mapping[str, Any]], Mapping[str, Any]]
+
+DECAYED = ("all", "matrices")
+
+
+@runtime_checkable
+class Combines(Protocol):
+    """An optimizer that is several, whose groups are theirs."""
+
+    @property
+    def optimizers(self) -> Sequence[Optimizer]:
+        """Each of them."""
+        ...
+
+    def share_groups(self) -> None:
+        """Take over their groups, which are others now."""
+        ...
+
+
+def regroup(optimizer: Optimizer, named_parameters: Iterable[tuple[str, nn.Parameter]], change: Change) -> None:
+    """Give each parameter a group with what `change` says, and one group to those of which it says the same.
+
+    Args:
+        optimizer: of these parameters, which has taken no step yet.
+        named_parameters: all of its own.
+        change: of each parameter; an empty mapping leaves it where it is.
+    """
+    names = {id(parameter): name for name, parameter in named_parameters}
+    for part in optimizer.optimizers if isinstance(optimizer, Combines) else [optimizer]:
+        part.param_groups = [
+            new for group in part.param_groups for new in _divided(group, names, partial(change, part))
+        ]
+    if isinstance(optimizer, Combines):
+        optimizer.share_groups()
+
+
+def _divided(
+    group: Mapping[str, Any],
+    names: Mapping[int, str],
+    change: Callable[[str, Mapping[str, Any]], Mapping[str, Any]],
+) -> list[dict[str, Any]]:
+    divided: dict[tuple[tuple[str, Any], ...], dict[str, Any]] = {}
+    of_each = [key for key in ("params", "param_names") if key in group]
+    for place, parameter in enumerate(group["params"]):
+        new = change(names[id(parameter)], group)
+        own = divided.setdefault(tuple(sorted(new.items())), {**group, **new, **{key: [] for key in of_each}})
+        for key in of_each:
+            own[key].append(group[key][place])
+    return list(divided.values())
+
+
+def decay_only(decayed: Container[str]) -> Change:
+    """No weight decay but for the parameters of these names.
+
+    Raises:
+        ValueError: by what it returns, if the optimizer decays no weights.
+    """
+
+    def change(_optimizer: Optimizer, name: str, group: Mapping[str, Any]) -> Mapping[str, Any]:
+        if "weight_decay" not in group:
+            raise ValueError("it has no weight_decay")
+        return {} if name in decayed else {"weight_decay": 0.0}
+
+    return change
+
+
+def learning_rates(optimizer: Optimizer) -> dict[str, float]:
+    """The rates of its next step as they are logged: `train/lr`, and `train/lr_NAME` of each group that has a name."""
+    rates = {"train/lr": float(optimizer.param_groups[0]["lr"])}
+    return rates | {
+        f"train/lr_{group['name']}": float(group["lr"]) for group in optimizer.param_groups if "name" in group
+    }

@@ -1,0 +1,48 @@
+"""What optimizers are told, as a user tells it: a run that is stopped half way ends where one that is not ends."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.e2e.conftest import SMALL, Command, metrics
+
+FORKED = True
+LOOKS = ("trainer.max_steps", "trainer.sample_every_steps", "trainer.validate_every", "trainer.save", "evaluation.")
+QUICK = [
+    *(argument for argument in SMALL if not argument.startswith(LOOKS)),
+    *("trainer.sample_every_steps=0", "trainer.validate_every_steps=4", "trainer.save_every_steps=4"),
+    *("evaluation=none", "logger=none", "lr_scheduler=constant"),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("told", "rates"),
+    [
+        (
+            ["optimizer.fused=parts", "optimizer.decayed=matrices", "optimizer.adamw_learning_rate=1e-3"],
+            {"train/lr": 5e-3, "train/lr_adamw": 1e-3},
+        ),
+        (["optimizer=soap", "optimizer.decayed=matrices"], {"train/lr": 3e-3}),
+        (
+            ["optimizer=adamw", "model.parametrization=mup", "model.base_dim=32", "model.base_heads=1"],
+            {"train/lr": 2e-4, "train/lr_adamw_hidden": 1e-4},
+        ),
+    ],
+)
+def test_it_goes_on_to_the_bit(told: list[str], rates: dict[str, float], command: Command, tmp_path: Path) -> None:
+    for name, steps in (("whole", 8), ("stopped", 4)):
+        done = command("aaa.train", *QUICK, *told, f"trainer.max_steps={steps}", f"hydra.run.dir={name}")
+        assert done.code == 0, done.err
+    done = command("aaa.train", "resume=stopped", "trainer.max_steps=8")
+    assert done.code == 0, done.err
+    whole, stopped = (
+        load_file(tmp_path / name / "checkpoints/step-00000008/ema.safetensors") for name in ("whole", "stopped")
+    )
+    assert all(torch.equal(whole[name], stopped[name]) for name in whole)
+    last = [row for row in metrics(tmp_path / "stopped") if "train/lr" in row][-1]
+    assert {name: last[name] for name in rates} == rates
+    done = command("aaa.sample", "model=stopped", "prompt=a red circle", "num_images=1", "steps=1")
+    assert done.code == 0, done.err

@@ -1,0 +1,68 @@
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from aaa.config.build import build_model, build_optimizer
+from aaa.errors import UserError
+from aaa.training.checkpoint import State, load_optimizer, take_snapshot, write_checkpoint
+from aaa.training.soap import soap
+from tests.helpers.composed import compose
+
+SMALL = ("model.dim=32", "model.depth=1", "model.heads=2", "encoder.latent_channels=12", "optimizer=soap")
+
+
+def made() -> tuple[nn.Module, Optimizer]:
+    config = compose(*SMALL, "optimizer.decayed=matrices", "optimizer.precondition_every_steps=2")
+    torch.manual_seed(0)
+    model = build_model(config)
+    return model, build_optimizer(config, model)
+
+
+def step(model: nn.Module, optimizer: Optimizer, seed: int) -> None:
+    torch.manual_seed(seed)
+    for parameter in model.parameters():
+        parameter.grad = torch.randn_like(parameter)
+    optimizer.step()
+
+
+def test_its_first_step_is_a_sign_in_the_eigenbasis_of_the_gradient_before() -> None:
+    weight = nn.Parameter(torch.zeros(5, 3))
+    optimizer = soap([("weight", weight)], 1e-2, 0.0, [0.9, 0.95], 10, 100)
+    torch.manual_seed(0)
+    looked_at, gradient = torch.randn(2, 5, 3)
+    for grad in (looked_at, gradient):
+        weight.grad = grad.clone()
+        optimizer.step()
+    rows = torch.linalg.eigh(looked_at @ looked_at.T)[1]
+    columns = torch.linalg.eigh(looked_at.T @ looked_at)[1]
+    # Two of the five directions of the rows have no eigenvalue: which vectors they get is not told by the gradient.
+    rotated = rows[:, 2:].T @ gradient @ columns
+    taken = rows[:, 2:].T @ weight.detach() @ columns
+    torch.testing.assert_close(taken, -1e-2 * rotated.sign(), atol=1e-5, rtol=1e-3)
+
+
+def test_it_goes_on_from_its_checkpoint_to_the_bit(tmp_path: Path) -> None:
+    model, optimizer = made()
+    for seed in range(5):
+        step(model, optimizer, seed)
+    written = write_checkpoint(tmp_path, take_snapshot(State(5, 0.0, "", 0), model, None, optimizer, {}))
+    other, resumed = made()
+    other.load_state_dict(model.state_dict())
+    load_optimizer(written, resumed)
+    for m, o in ((model, optimizer), (other, resumed)):
+        for group in o.param_groups:
+            group["lr"] = 1e-3
+        for seed in range(5, 9):
+            step(m, o, seed)
+    for mine, theirs in zip(model.parameters(), other.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+
+
+def test_without_the_package_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pytorch_optimizer", None)
+    with pytest.raises(UserError, match=r'pytorch_optimizer is not installed: pip install -e "\.\[optimizers\]"'):
+        made()
