@@ -29,7 +29,6 @@ AXES: dict[str, list[str]] = {
     "objective.terms.dispersive.weight": ["0", "0.25"],
     "objective.terms.align.weight": ["0", "0.5"],
     "objective.terms.internal.weight": ["0", "0.25"],
-    "routing": ["none", "tread"],
     "scheduler": ["logit_normal", "logit_normal_pixels", "linear", "flux2"],
     "sampler": ["euler", "heun", "dpmpp_2m", "sde"],
     "guidance.interval": ["[0.0,1.0]", "[0.2,0.8]"],
