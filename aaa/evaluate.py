@@ -19,7 +19,7 @@ def evaluate(config: "DictConfig") -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from aaa.config.build import build
+    from aaa.assembly.parts import build
     from aaa.config.ranges import require_ranges
     from aaa.config.sampling_choice import SamplingChoice
     from aaa.config.schema import EvaluateConfig
