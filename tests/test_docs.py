@@ -25,7 +25,7 @@ def test_every_key_is_described(schema: type) -> None:
     own = set(schema.__annotations__)
     assert descriptions(schema).keys() <= own
     # Groups are described where their own keys are.
-    groups = {"data", "encoder", "trainer", "checkpoint", "sampling", "validation", "budget", "sweep"}
+    groups = {"routing", "data", "encoder", "trainer", "checkpoint", "sampling", "validation", "budget", "sweep"}
     assert own - descriptions(schema).keys() <= groups
 
 

@@ -142,14 +142,14 @@ class DiTBlock(nn.Module):
     def queries_keys_values(self, x: Tensor, branch: Branch, context: BlockContext) -> tuple[Tensor, Tensor, Tensor]:
         """Of tokens `B N D`, `B heads N head_dim` each, as attention takes them."""
         projected = self.project(branch.enter(self.norm_attn(self._placed(x, context))))
-        queries_keys, v = projected[:2], projected[2]
-        if self.qk_norm is not None:
-            queries_keys = self.qk_norm(queries_keys)
-        if context.rotation is not None:
-            queries_keys = rotate(queries_keys, context.rotation)
+        if self.qk_norm is None and context.rotation is None:
+            q, k, v = projected
+        else:
+            q, k = self._turned(projected[:2], context)
+            v = projected[2]
         if self.value_residual is not None and context.first_values is not None:
             v = self.value_residual(v, context.first_values)
-        return queries_keys[0], queries_keys[1], v
+        return q, k, v
 
     def add_attention(self, x: Tensor, attended: Tensor, branch: Branch) -> Tensor:
         """Tokens `B N D` with what attention found for them, `B heads N head_dim`."""
@@ -176,6 +176,12 @@ class DiTBlock(nn.Module):
         each = [layer for layer in linear_layers(self) if layer not in once]
         attention = 4 * tokens**2 * self.to_out.in_features  # scores, and their mix of values
         return linear_flops(each, tokens) + linear_flops(once, 1) + attention
+
+    def _turned(self, queries_keys: Tensor, context: BlockContext) -> Tensor:
+        """Queries and keys, `2 B heads N head_dim`, normalised and turned to their places."""
+        if self.qk_norm is not None:
+            queries_keys = self.qk_norm(queries_keys)
+        return queries_keys if context.rotation is None else rotate(queries_keys, context.rotation)
 
     def _placed(self, x: Tensor, context: BlockContext) -> Tensor:
         return x + context.positions if self.adds_positions else x

@@ -132,8 +132,8 @@ class AAADiT(nn.Module):
         image = self.image_embedder(rearrange(latents, "b c h w -> b (h w) c"))
         words = (prompt_embeds != 0).any(dim=-1) if self.masks_padding else None  # B L
         text = self._text(prompt_embeds, timestep_emb, words)
-        x = torch.cat([image, *self._others(timestep_emb, len(image)), text], dim=1)  # B N D
-        context = self._context(x, timestep_emb, height, width, text.shape[1])
+        x = torch.cat([image, *self._others(timestep_emb, len(image), latents.dtype), text], dim=1)  # B N D
+        context = self._context(x, timestep_emb, latents.shape[-2:], text.shape[1], latents.dtype)
         context = context._replace(attended=_attended(words, x.shape[1]))
         x, hidden = self._through_blocks(x, context, generator, hidden_after)
         velocity = self.proj_out(x[:, : height * width])  # B (H W) C
@@ -193,11 +193,11 @@ class AAADiT(nn.Module):
                 text = self.run_block(block, text, context)
         return text
 
-    def _others(self, timestep_emb: Tensor, batch_size: int) -> list[Tensor]:
+    def _others(self, timestep_emb: Tensor, batch_size: int, dtype: torch.dtype) -> list[Tensor]:
         """Tokens that are neither latents nor prompt, `B ... D` each: registers, and the timestep if it is one."""
         others = []
         if self.registers is not None:
-            others.append(self.registers.to(timestep_emb.dtype).expand(batch_size, -1, -1))
+            others.append(self.registers.to(dtype).expand(batch_size, -1, -1))
         if self.has_timestep_token:
             others.append(timestep_emb[:, None].expand(batch_size, -1, -1))
         return others
@@ -205,12 +205,15 @@ class AAADiT(nn.Module):
     def _count_others(self) -> int:
         return (0 if self.registers is None else len(self.registers)) + self.has_timestep_token
 
-    def _context(self, x: Tensor, timestep_emb: Tensor, height: int, width: int, text_tokens: int) -> BlockContext:
-        """What all blocks are told of tokens `B N D`."""
+    def _context(
+        self, x: Tensor, timestep_emb: Tensor, size: torch.Size, text_tokens: int, dtype: torch.dtype
+    ) -> BlockContext:
+        """What all blocks are told of tokens `B N D`: latents of height and width, others, so many of the prompt."""
+        height, width = size
         modulation = None if self.modulation is None else self.modulation(timestep_emb)
         others = self._count_others()
         if self.pos_embedder is not None:
-            positions, turns = self.pos_embedder(height, width, text_tokens, timestep_emb.dtype, others), None
+            positions, turns = self.pos_embedder(height, width, text_tokens, dtype, others), None
         else:
             positions = x.new_zeros(1, x.shape[1], 1)
             turns = rotation(height, width, others + text_tokens, self.head_dim, self.position_grid, x.device)

@@ -53,3 +53,20 @@ def test_each_sample_of_a_batch_has_a_timestep_of_its_own() -> None:
         alone = [model(latents[i : i + 1], prompt_embeds[i : i + 1], timestep[i : i + 1]) for i in range(3)]
     torch.testing.assert_close(together, torch.cat(alone), atol=1e-5, rtol=1e-4)
     assert not torch.allclose(together[0], model(latents, prompt_embeds, timestep.flip(0))[0], atol=1e-3)
+
+
+def test_positions_are_as_precise_as_latents_where_products_are_not() -> None:
+    """As the tutorial's class has them: rounded, they would change what every mixed run computes."""
+    torch.manual_seed(0)
+    numbers: dict[str, Any] = {"dim": 64, "depth": 2, "heads": 2, "in_channels": 12, "text_dim": 16}
+    reference = ReferenceDiT(**numbers)
+    ours = build_dit(**numbers, init="torch")
+    ours.load_state_dict(reference.state_dict())
+    inputs = torch.randn(2, 12, 4, 6), torch.randn(2, 5, 16), torch.tensor([400.0])
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert (ours(*inputs) - reference(*inputs)).abs().max() < 0.02
+    seen: list[torch.dtype] = []
+    ours.blocks[0].register_forward_pre_hook(lambda _module, args: seen.append(args[1].positions.dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        ours(*inputs)
+    assert seen == [torch.float32]
