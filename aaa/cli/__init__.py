@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import signal
 import sys
 import traceback
@@ -63,7 +64,7 @@ def run(
     def report(error: Exception) -> None:
         if wants_traceback:
             traceback.print_exception(error)
-        message = redact(explain(error, config_name, config_dir, arguments))
+        message = _as_called(redact(explain(error, config_name, config_dir, arguments)), called or {})
         print(f"error: {harmless(message)}", file=sys.stderr)
 
     try:
@@ -89,6 +90,13 @@ def keys_of(config_name: str, config_dir: Path = CONF) -> Keys:
     """What the keys of a command's config hold; only the commands of runs have config groups."""
     groups = frozenset(group_options()) if config_dir == CONF else frozenset[str]()
     return Keys(SCHEMAS.get(config_name, TrainConfig), groups)
+
+
+def _as_called(message: str, called: Mapping[str, str]) -> str:
+    """A message that names keys as people call them."""
+    for name, key in called.items():
+        message = message if name.endswith("=") else re.sub(rf"\b{key}(?=[:=])", name, message)
+    return message
 
 
 def _silence_failed_jobs() -> None:

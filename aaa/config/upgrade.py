@@ -60,6 +60,7 @@ def upgrade(config: DictConfig) -> DictConfig:
         for group, implied in IMPLIED.items():
             if config.get(group) is None:
                 config[group] = implied
-        if config.objective.get("_target_") == IMPLIED["objective"]["_target_"]:
+        ours = IMPLIED["objective"]["_target_"]
+        if config.objective.get("_target_", ours) == ours:
             config.objective = OmegaConf.merge(IMPLIED["objective"], config.objective)
     return config

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -35,22 +35,35 @@ def open_extra(cache: LatentCache, name: str, version: str, compute: Callable[[T
     Raises:
         UserError: if it cannot be written.
     """
-    folder = cache.path / "extras"
-    folder.mkdir(exist_ok=True)
+    files = [f"{name}-{version}-{shard:05d}.safetensors" for shard in range(len(cache.shard_sizes))]
+    tensors = [_read(cache.path / "extras" / file, count) for file, count in zip(files, cache.shard_sizes, strict=True)]
+    if any(tensor is None for tensor in tensors):
+        tensors = _complete(cache, name, files, compute)
+    cache.add_extra(name, [tensor for tensor in tensors if tensor is not None])
+
+
+def _complete(
+    cache: LatentCache, name: str, files: Sequence[str], compute: Callable[[Tensor], Tensor]
+) -> list[Tensor | None]:
+    """What each of an extra's files holds, once those that are not there or not whole are computed."""
     tensors = []
-    with FileLock(f"{cache.path}.{name}.lock"), display(f"Computing {name}", len(cache)) as progress:
-        done = 0
-        for shard, count in enumerate(cache.shard_sizes):
-            file = folder / f"{name}-{version}-{shard:05d}.safetensors"
-            found = _read(file, count)
-            if found is None:
-                _write(file, _computed(cache, range(done, done + count), compute))
-                found = _read(file, count)
-                assert found is not None
-            tensors.append(found)
-            done += count
-            progress.update(done)
-    cache.add_extra(name, tensors)
+    try:
+        (cache.path / "extras").mkdir(exist_ok=True)
+        with FileLock(f"{cache.path}.{name}.lock"), display(f"Computing {name}", len(cache)) as progress:
+            done = 0
+            for file, count in zip(files, cache.shard_sizes, strict=True):
+                path = cache.path / "extras" / file
+                if _read(path, count) is None:
+                    _write(path, _computed(cache, range(done, done + count), compute))
+                tensors.append(_read(path, count))
+                done += count
+                progress.update(done)
+    except (OSError, SafetensorError) as error:
+        raise UserError(
+            f"{cache.path / 'extras'}: cannot be written ({reason(error)}). Make room there, or let the latent cache "
+            "be elsewhere with data.cache_dir=FOLDER."
+        ) from None
+    return tensors
 
 
 def _computed(cache: LatentCache, records: range, compute: Callable[[Tensor], Tensor]) -> Tensor:
@@ -79,10 +92,5 @@ def _write(file: Path, tensor: Tensor) -> None:
     try:
         save_file({TENSOR: tensor.contiguous()}, aside)
         aside.replace(file)
-    except (OSError, SafetensorError) as error:
-        raise UserError(
-            f"{file.parent}: cannot be written ({reason(error)}). Make room there, or let the latent cache be "
-            "elsewhere with data.cache_dir=FOLDER."
-        ) from None
     finally:
         aside.unlink(missing_ok=True)

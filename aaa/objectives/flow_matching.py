@@ -138,8 +138,10 @@ class FlowMatching:
             return self.prediction.velocity(lambda *_: output, noised, prompt_embeds, timestep, sigma)
 
         done = ForwardPass(batch, draws, weight, predicted, watched.hidden, velocity_of)
-        losses = {"velocity": weight * velocity_error(predicted, latents, draws.noise)}
-        return losses | {name: term.weight * term(done) for name, term in terms.items()}
+        error = weight * velocity_error(predicted, latents, draws.noise)
+        # What has ended stays as 0, so that the terms of every row of metrics sum to the loss.
+        ended = {name: torch.zeros_like(error) for name in self.terms if name not in terms}
+        return {"velocity": error} | ended | {name: term.weight * term(done) for name, term in terms.items()}
 
 
 def velocity_error(predicted: Tensor, latents: Tensor, noise: Tensor) -> Tensor:

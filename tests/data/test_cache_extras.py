@@ -9,6 +9,7 @@ from torch import Tensor
 from aaa.data import cache_writer as cache_module
 from aaa.data.cache_extras import open_extra
 from aaa.data.shapes import ShapesSource
+from aaa.errors import UserError
 from tests.data.test_cache import build
 
 
@@ -52,6 +53,13 @@ def test_a_damaged_file_is_computed_again(tmp_path: Path, caplog: pytest.LogCapt
     assert again.computed == 6
     assert "is damaged" in caplog.text
     assert torch.equal(cache.batch(torch.arange(6)).extras["mean"], whole)
+
+
+def test_where_it_cannot_be_written_is_said(tmp_path: Path) -> None:
+    cache = build(tmp_path / "cache", ShapesSource(16, num_records=6, num_validation=0))
+    (tmp_path / "cache" / "extras").write_text("in the way")
+    with pytest.raises(UserError, match=r"cache/extras: cannot be written .* data\.cache_dir=FOLDER"):
+        open_extra(cache, "mean", "v1", Computing())
 
 
 def test_what_is_alike_in_a_batch_is_told(tmp_path: Path) -> None:

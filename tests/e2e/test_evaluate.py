@@ -51,7 +51,7 @@ def test_what_cannot_be_judged_is_said(session_folder: Path, small_run: SmallRun
     assert "no such option (did you mean 'heun'?)" in found
     found = fork_in(tmp_path, "aaa.evaluate", f"model={run}", "evaluation=none", "guidance.interval=[1,0]").error
     assert "guidance.interval=[1, 0]: must be two noise levels" in found
-    assert "model" in fork_in(tmp_path, "aaa.evaluate").error
+    assert fork_in(tmp_path, "aaa.evaluate").error == "error: model: has no value yet, and must have one: model=VALUE\n"
 
 
 @pytest.mark.slow

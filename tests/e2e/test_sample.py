@@ -19,7 +19,7 @@ from aaa.config.trust import read_yaml_config
 from aaa.evaluation.drawing import PictureDrawer
 from aaa.evaluation.grid import make_grid
 from aaa.pipelines.text_to_image import TextToImage
-from tests.e2e.conftest import Command, Finished
+from tests.e2e.conftest import SMALL, Command, Finished
 
 FORKED = True
 
@@ -211,6 +211,22 @@ def test_the_model_card_tells_what_matters_and_its_snippet_runs(small_run: Small
     done = subprocess.run([sys.executable, "-c", snippet], cwd=tmp_path / "model", capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert Image.open(tmp_path / "model" / "picture.png").size == (16, 16)
+
+
+@pytest.mark.slow
+def test_a_run_is_guided_by_an_earlier_checkpoint(command: Command, small_run: SmallRun, tmp_path: Path) -> None:
+    early = small_run[0] / "checkpoints" / "step-00000006"
+    guided = ["guidance=checkpoint", f"guidance.model={early}", "sampler=dpmpp_2m", "guidance.interval=[0.1,1]"]
+    done = command("aaa.train", *SMALL, *guided, "logger=none", "hydra.run.dir=run")
+    assert done.code == 0, done.err
+    grids = [Image.open(tmp_path / "run" / "samples" / f"step-000000{step}.png").tobytes() for step in ("06", "12")]
+    assert len(set(grids)) == 2
+    drawn = command("aaa.sample", "model=run", PROMPT, "num_images=1")
+    assert "4 steps of DPMSolverPP2M, 8 evaluations of the model" in drawn.err
+    done = command("aaa.train", "resume=run", "trainer.max_steps=14")
+    assert done.code == 0, done.err
+    refused = command("aaa.train", *SMALL, "guidance=checkpoint", "logger=none", "hydra.run.dir=other")
+    assert "guidance.model: guidance=checkpoint steers away from a weaker model" in refused.error
 
 
 def test_a_model_of_another_encoder_guides_nobody(command: Command, small_run: SmallRun, tmp_path: Path) -> None:

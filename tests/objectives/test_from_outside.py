@@ -73,3 +73,11 @@ def test_a_config_from_before_there_were_these_groups_means_what_it_meant() -> N
     upgraded = upgrade(old)
     for group in ("objective", "sampler", "guidance"):
         assert upgraded[group] == new[group]
+
+
+def test_a_term_can_be_turned_on_in_a_config_from_before_there_were_terms() -> None:
+    old = OmegaConf.create(OmegaConf.to_container(compose(), resolve=False))
+    assert isinstance(old, DictConfig)
+    old.objective = {"terms": {"contrastive": {"weight": 0.05}}}  # what +objective.terms.contrastive.weight=0.05 gives
+    new = compose("objective.terms.contrastive.weight=0.05")
+    assert upgrade(old).objective == new.objective

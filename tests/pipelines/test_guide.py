@@ -1,0 +1,54 @@
+"""Which models may guide another one."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aaa.errors import UserError
+from aaa.models.saved import SavedModel
+from aaa.pipelines.guide import require_same_encoder
+
+WORDS = {"_target_": "aaa.encoders.words.WordEmbedding", "prompt_dim": 128, "max_length": 16}
+PIXELS = {"_target_": "aaa.encoders.pixel.PixelVAE", "downscale_factor": 4}
+ENCODER: dict[str, Any] = {
+    "name": "pixel",
+    "downscale_factor": 4,
+    "latent_channels": 48,
+    "batch_size": 256,
+    "vae": PIXELS,
+    "text_encoder": WORDS,
+}
+
+
+def saved(**changed: Any) -> SavedModel:
+    return SavedModel(Path("model.safetensors"), {"encoder": ENCODER | changed})
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        {"name": "mine", "batch_size": 2, "storage_dtype": "float32", "prompt_tokens": 11},
+        {"vae": PIXELS | {"path": "elsewhere"}},
+        {"key_of_a_later_version": 1},
+    ],
+)
+def test_where_things_lie_and_what_they_are_called_does_not_matter(changed: dict[str, Any]) -> None:
+    require_same_encoder(saved(**changed), ENCODER)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"latent_channels": 192}, "encoder.latent_channels is 192, and here 48"),
+        ({"text_encoder": WORDS | {"max_length": 77}}, "encoder.text_encoder.max_length is 77, and here 16"),
+        ({"text_encoder": WORDS | {"_target_": "mine.Words"}}, "encoder.text_encoder._target_ is mine.Words"),
+        ({"vae": PIXELS | {"latent_mean": [0.1] * 48}}, "encoder.vae.latent_mean is"),
+    ],
+)
+def test_other_latents_or_prompts_are_refused(changed: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=f"guidance.model=model.safetensors: .* {message}"):
+        require_same_encoder(saved(**changed), ENCODER)
+    with pytest.raises(UserError, match="cannot guide this one"):
+        require_same_encoder(saved(), ENCODER | changed)
