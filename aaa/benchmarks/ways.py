@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 from torch.optim import AdamW, Muon
 from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn
@@ -34,6 +34,19 @@ from aaa.training.parameter_groups import decay_only, regroup
 from aaa.training.timing import seconds
 
 Action = Callable[[], object]
+SWITCHES: tuple[dict[str, Any], ...] = (
+    {"positions": "rope"},
+    {"qk_norm": True},
+    {"mlp": "swiglu"},
+    {"positions": "rope", "qk_norm": True, "mlp": "swiglu"},
+    {"mlp": "relu2"},
+    {"modulation": "adaln"},
+    {"modulation": "adaln_shared"},
+    {"value_residual": True},
+    {"text_refiner": 2},
+    {"registers": 4},
+    {"joint": "mmdit"},
+)
 
 MUON: dict[str, Any] = {"lr": 1e-9, "weight_decay": 0.0, "momentum": 0.95}
 
@@ -107,6 +120,10 @@ class Ways:
             subject = make(changed)
             rows.append(_as_row(f"objective.terms.{name}, which costs", without, step_seconds(subject)))
             subject.close()
+        for name, changed in _with_a_switch(config):
+            subject = make(changed)
+            rows.append(_as_row(f"{name}, which costs", without, step_seconds(subject)))
+            subject.close()
         if self.prompt_tokens >= config.encoder.max_prompt_tokens:
             return rows
         trimmed = make(config, prompt_tokens=self.prompt_tokens)
@@ -124,6 +141,19 @@ def _with_a_term(config: DictConfig) -> Iterator[tuple[str, DictConfig]]:
             changed = config.copy()
             changed.objective.terms[name].weight = 0.1
             yield str(name), changed
+
+
+def _with_a_switch(config: DictConfig) -> Iterator[tuple[str, DictConfig]]:
+    """The config with each switch of the architecture that is not set, where its model can have them all."""
+    model = config.model
+    own = model.block is not None or model.architecture is not None
+    if own or model.depth == 1 or model.dim // model.heads % 4:
+        return
+    for switches in SWITCHES:
+        if all(model[key] != value for key, value in switches.items()):
+            changed = config.copy()
+            changed.model = OmegaConf.merge(model, switches)
+            yield " ".join(f"model.{key}={str(value).lower()}" for key, value in switches.items()), changed
 
 
 def _as_row(name: str, without: float, used: float) -> dict[str, Any]:

@@ -16,9 +16,11 @@ from aaa.models.block import BlockContext, DiTBlock
 from aaa.models.costs import forward_flops
 from aaa.models.design import Design
 from aaa.models.factory import build_dit
+from aaa.run.budget import keep_to_parameters
 from aaa.saved.checkpoint import load_weights, save_weights
 from aaa.saved.model_card import model_card
 from aaa.saved.weights_file import DiTNumbers, model_header, other_numbers, read_dit_numbers
+from tests.helpers.composed import compose
 from tests.helpers.designs import SWITCHES, designs, inputs, small
 
 
@@ -125,3 +127,9 @@ def test_registers_and_the_timesteps_token_are_not_shown() -> None:
     model(*inputs())
     assert seen[0].positions.shape[1] == 12 + 3 + 1 + 5
     assert seen[0].positions[0, 12:16].abs().max() == 0
+
+
+def test_a_budget_of_parameters_leaves_heads_that_can_turn() -> None:
+    config = compose("budget.parameters=2e6", "model.positions=rope", "model.heads=3")
+    keep_to_parameters(config)
+    assert config.model.dim % 12 == 0

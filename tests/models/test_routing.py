@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
@@ -70,6 +70,7 @@ def test_nothing_is_routed_without_a_generator_and_the_seed_says_what_is() -> No
     torch.testing.assert_close(none(*inputs(), generator=seeded(0)), plain(*inputs()))
 
 
+@settings(max_examples=15)
 @given(designs(), st.sampled_from([0.3, 0.75]))
 def test_any_design_can_be_routed(switches: dict[str, Any], rate: float) -> None:
     model = routed(Routing(rate, 2, 3), **switches)
