@@ -18,8 +18,8 @@ logger = logging.getLogger(__name__)
 def sample(config: "DictConfig") -> None:
     """Write the pictures and a grid of them."""
     from aaa.assembly.parts import pick_device
+    from aaa.config.command_schema import SampleConfig
     from aaa.config.ranges import require_ranges
-    from aaa.config.schema import SampleConfig
     from aaa.evaluation.grid import make_grid
     from aaa.pipelines.draw_request import DrawRequest
     from aaa.pipelines.text_to_image import TextToImage

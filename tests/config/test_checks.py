@@ -12,8 +12,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from aaa.cli.errors import explain
 from aaa.config.checks import CONF, PACKAGE, check_config, group_options
+from aaa.config.command_schema import EvaluateConfig
 from aaa.config.overrides import quoted, without_interpolations
-from aaa.config.schema import SCHEMAS, DataConfig, EncoderConfig, EvaluateConfig, ModelConfig, TrainConfig
+from aaa.config.schema import SCHEMAS, DataConfig, EncoderConfig, ModelConfig, TrainConfig
 from aaa.errors import UserError
 from aaa.models.design import Design
 
