@@ -16,7 +16,7 @@ def bench(config: "DictConfig") -> None:
     """Run one benchmark; print its table, write results.json and plot.png."""
     import torch
 
-    from aaa.config.build import build, pick_device
+    from aaa.assembly.parts import build, pick_device
     from aaa.config.checks import check_config
     from aaa.errors import UserError
     from aaa.run.messages import describe_device

@@ -16,9 +16,9 @@ RECONSTRUCTIONS = 16
 
 def encode(config: "DictConfig") -> None:
     """Build the cache, or find that it is there, and show what it keeps of the pictures."""
-    from aaa.config.build import pick_device
+    from aaa.assembly.data import open_latents
+    from aaa.assembly.parts import pick_device
     from aaa.config.checks import check_config
-    from aaa.config.data import open_latents
     from aaa.evaluation.grid import make_grid
     from aaa.evaluation.reconstruction import reconstruct
 

@@ -19,10 +19,10 @@ def evaluate(config: "DictConfig") -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from aaa.config.build import build
+    from aaa.assembly.parts import build
+    from aaa.config.command_schema import EvaluateConfig
     from aaa.config.ranges import require_ranges
     from aaa.config.sampling_choice import SamplingChoice
-    from aaa.config.schema import EvaluateConfig
     from aaa.run.saved_evaluation import judge, run_of
     from aaa.tracking.files import cannot_write, replace_text, require_writable
     from aaa.tracking.printed import one_line

@@ -17,13 +17,13 @@ logger = logging.getLogger(__name__)
 
 def sample(config: "DictConfig") -> None:
     """Write the pictures and a grid of them."""
-    from aaa.config.build import pick_device
+    from aaa.assembly.parts import pick_device
+    from aaa.config.command_schema import SampleConfig
     from aaa.config.ranges import require_ranges
-    from aaa.config.schema import SampleConfig
     from aaa.evaluation.grid import make_grid
-    from aaa.models.saved import find_saved
     from aaa.pipelines.draw_request import DrawRequest
     from aaa.pipelines.text_to_image import TextToImage
+    from aaa.saved.models import find_saved
     from aaa.tracking.files import require_writable
 
     require_ranges(SampleConfig, config)

@@ -39,7 +39,7 @@ def recipe(config: "DictConfig") -> float | None:
         The last validation loss, None where nothing was validated.
     """
     # torch is only loaded once the config is accepted.
-    from aaa.config.build import build, build_objective, build_sampling
+    from aaa.assembly.parts import build, build_objective, build_sampling
     from aaa.config.checks import check_config
     from aaa.run.callbacks import RunCallbacks, callbacks_of, make_drawer
     from aaa.run.extras import open_extras

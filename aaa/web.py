@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aaa.cli import SAVED_MODEL, run
+from aaa.config.command_schema import WebConfig
 from aaa.config.ranges import require_ranges
-from aaa.config.schema import WebConfig
 from aaa.errors import UserError
 
 if TYPE_CHECKING:

@@ -1,5 +1,6 @@
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,16 @@ os.environ.setdefault("WANDB_MODE", "offline")
 # Nor with those of model hubs.
 os.environ["DIFFSYNTH_SKIP_DOWNLOAD"] = "True"
 os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+@pytest.fixture(autouse=True)
+def _no_accelerator_left() -> Iterator[None]:
+    """accelerate keeps one precision for the whole process; the next test may want another."""
+    yield
+    if "accelerate.state" in sys.modules:
+        from accelerate.state import AcceleratorState
+
+        AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from aaa.config.reference import SECTIONS, descriptions, reference
+from aaa.config.reference import COMMANDS, SECTIONS, descriptions, reference
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("experiments/**/*.md"))]
@@ -20,7 +20,7 @@ def test_the_config_reference_is_made_from_the_schema() -> None:
     assert written == reference(), "python -m aaa.config.reference > docs/config.md"
 
 
-@pytest.mark.parametrize("schema", SECTIONS.values())
+@pytest.mark.parametrize("schema", [*SECTIONS.values(), *COMMANDS.values()])
 def test_every_key_is_described(schema: type) -> None:
     own = set(schema.__annotations__)
     assert descriptions(schema).keys() <= own

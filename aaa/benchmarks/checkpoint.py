@@ -13,8 +13,7 @@ from torch.optim import Optimizer
 
 from aaa.benchmarks.report import Report
 from aaa.benchmarks.subject import Subject, make_subject
-from aaa.run.checkpoint_folders import AVERAGE, MODEL, newest_whole
-from aaa.training.checkpoint import (
+from aaa.saved.checkpoint import (
     Snapshot,
     State,
     load_optimizer,
@@ -22,7 +21,8 @@ from aaa.training.checkpoint import (
     remove_checkpoint,
     take_snapshot,
 )
-from aaa.training.checkpoint_keeper import CheckpointKeeper, Keep
+from aaa.saved.checkpoint_folders import AVERAGE, MODEL, newest_whole
+from aaa.saved.checkpoint_keeper import CheckpointKeeper, Keep
 from aaa.training.timing import seconds
 
 

@@ -10,8 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
 from rich.text import Text
 
+from aaa.assembly.parts import pick_device
 from aaa.benchmarks.subject import make_subject
-from aaa.config.build import pick_device
 from aaa.config.checks import check_config
 from aaa.errors import UserError
 from aaa.models.costs import count_parameters

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from aaa.config.build import build_model, build_objective, build_optimizer
+from aaa.assembly.parts import build_model, build_objective, build_optimizer
 from aaa.data.batch import Batch
 from aaa.data.randomness import generator
 from aaa.models.costs import TRAINING_FLOPS, forward_flops

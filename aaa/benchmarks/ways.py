@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Muon
 from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn
 
+from aaa.assembly.parts import model_numbers
 from aaa.benchmarks.report import Report
 from aaa.benchmarks.subject import Subject, make_subject
-from aaa.config.build import model_numbers
 from aaa.data import cache_writer
 from aaa.data.cache import CachedRecord
 from aaa.data.cache_writer import CacheWriter

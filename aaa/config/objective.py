@@ -199,6 +199,8 @@ def _check_term(config: DictConfig, key: str, term: dict[str, Any]) -> None:
             f"{key}.after_block={block}: there is no such block, as model.depth={depth}. It must be at least 1 and at "
             f"most {depth}."
         )
+    if term.get("projector") == "conv":
+        _refuse_conv_of_routed_tokens(config, key, block)
     trainer = config.trainer
     compares = term["_target_"].endswith((".Contrastive", ".Dispersive"))
     if compares and isinstance(trainer.batch_size, int):
@@ -209,6 +211,21 @@ def _check_term(config: DictConfig, key: str, term: dict[str, Any]) -> None:
                 f"{key}.weight={term['weight']} does not go with trainer.batch_size={trainer.batch_size} and {told}: "
                 "it compares samples that are computed together, and there is one at a time."
             )
+
+
+def _refuse_conv_of_routed_tokens(config: DictConfig, key: str, block: Any) -> None:
+    """Where some tokens have gone around blocks, their neighbours' hidden states are not of the same block."""
+    kind = OmegaConf.select(config, "routing.kind") or "none"
+    if kind == "none":
+        return
+    first, last = config.routing.first_block, config.routing.last_block
+    last = config.model.depth - 1 if last is None else last
+    if isinstance(block, int) and first <= block <= last:
+        raise UserError(
+            f"{key}.projector=conv does not go with routing.kind={kind}: after block {block} "
+            f"({key}.after_block) a token's neighbours may have gone around blocks {first} to {last}. Use "
+            f"{key}.projector=linear, or a block before {first}."
+        )
 
 
 def _require_typed(schema: type, node: dict[str, Any], key: str) -> None:

@@ -21,7 +21,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from aaa.config.schema import HOLDS
+from aaa.config.keys import HOLDS
 from aaa.errors import UserError
 
 PATH, PROSE, TEXT, NUMBER, ANY = "path", "prose", "text", "number", "any"

@@ -9,6 +9,7 @@ from pathlib import Path
 from omegaconf import MISSING
 
 from aaa.config.checks import CONF, group_options
+from aaa.config.command_schema import EvaluateConfig, SampleConfig, WebConfig
 from aaa.config.objective import (
     AlignConfig,
     ContrastiveConfig,
@@ -31,6 +32,8 @@ SECTIONS: dict[str, type] = {
     "data (imagefolder, pokemon)": ImageFolderConfig,
     "data (huggingface, webdataset)": LocatedConfig,
 }
+# Commands that take a saved model, whose keys stand in no group.
+COMMANDS: dict[str, type] = {"aaa.sample": SampleConfig, "aaa.evaluate": EvaluateConfig, "aaa.web": WebConfig}
 HEAD = """# Every key of a run
 
 Made by `python -m aaa.config.reference` from `aaa/config/schema.py` and `conf/`; a test keeps it true. A group is
@@ -41,9 +44,9 @@ chosen as `group=option` (an experiment as `+experiment=option`), a key set as `
 
 def reference() -> str:
     """The whole page, in Markdown."""
-    return "\n".join(
-        [HEAD, *_groups(), *(line for name, schema in SECTIONS.items() for line in _section(name, schema))]
-    )
+    keys = [line for name, schema in SECTIONS.items() for line in _section(name, schema, f"{name.partition(' ')[0]}.")]
+    commands = [line for name, schema in COMMANDS.items() for line in _section(name, schema, "")]
+    return "\n".join([HEAD, *_groups(), *keys, *commands])
 
 
 def descriptions(schema: type) -> dict[str, str]:
@@ -63,7 +66,7 @@ def _groups() -> Iterator[str]:
         yield ""
 
 
-def _section(name: str, schema: type) -> Iterator[str]:
+def _section(name: str, schema: type, prefix: str) -> Iterator[str]:
     """The keys of one part; of a schema that extends another, only those that it adds."""
     inherited = {f.name for base in schema.__mro__[1:] if is_dataclass(base) for f in fields(base)}
     said = descriptions(schema)
@@ -72,11 +75,12 @@ def _section(name: str, schema: type) -> Iterator[str]:
     yield (schema.__doc__ or "").splitlines()[0] + "\n"
     yield "| key | type | default | must be | |"
     yield "| --- | --- | --- | --- | --- |"
-    prefix = f"{name.partition(' ')[0]}." if name else ""
+    prefix = prefix.lstrip(".")
     ranges = ranges_of(schema)
+    required = "(must be said)" if name in COMMANDS else "(preset)"
     for f in own:
         allowed = ranges.get(f.name, "")
-        yield f"| `{prefix}{f.name}` | {_type(f)} | {_default(f)} | {allowed} | {said.get(f.name, '')} |"
+        yield f"| `{prefix}{f.name}` | {_type(f)} | {_default(f) or required} | {allowed} | {said.get(f.name, '')} |"
     yield ""
 
 
@@ -87,7 +91,7 @@ def _type(f: "Field[object]") -> str:
 
 def _default(f: "Field[object]") -> str:
     if f.default is NO_DEFAULT or f.default == MISSING:
-        return "(preset)"
+        return ""
     return "null" if f.default is None else f"`{str(f.default).lower() if isinstance(f.default, bool) else f.default}`"
 
 

@@ -7,8 +7,9 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 from aaa.config.checks import CONF
+from aaa.config.command_schema import SampleConfig
+from aaa.config.keys import MAX_GUIDANCE
 from aaa.config.ranges import Range, require_ranges
-from aaa.config.schema import MAX_GUIDANCE, SampleConfig
 from aaa.errors import UserError, nearest
 
 SCALES = Range(least=-MAX_GUIDANCE, most=MAX_GUIDANCE)

@@ -9,25 +9,10 @@ from typing import Any
 
 from omegaconf import MISSING
 
+from aaa.config.command_schema import EvaluateConfig, SampleConfig, WebConfig
+from aaa.config.keys import MAX_GUIDANCE, MAX_IMAGES, MAX_STEPS, path_key, prose_key
 from aaa.config.ranges import MAX_SEED, count, number, one_of, share
 from aaa.models.design import CHOICES
-
-MAX_STEPS = 10_000  # of a sampler
-MAX_GUIDANCE = 1000  # float32 overflows long after pictures are nothing but black
-MAX_IMAGES = 100_000
-MAX_SIDE = 16_384  # pixels
-MAX_HEADS = 65_536
-HOLDS = "holds"  # of a text's metadata: `path`, or `prose` such as a prompt, in which every character is only itself
-
-
-def path_key(default: str | None = MISSING) -> Any:
-    """A key whose text is a path."""
-    return field(default=default, metadata={HOLDS: "path"})
-
-
-def prose_key(default: str | None = MISSING) -> Any:
-    """A key whose text is written for people."""
-    return field(default=default, metadata={HOLDS: "prose"})
 
 
 @dataclass
@@ -387,64 +372,6 @@ class BenchConfig(TrainConfig):
     """Everything a benchmark can be told: what a training run can, and which benchmark."""
 
     bench: Any = MISSING
-
-
-@dataclass
-class SampleConfig:
-    """Everything sampling can be told; an empty value means the model's own default."""
-
-    saved_model: str = path_key()
-    prompt: str = prose_key()
-    negative_prompt: str = prose_key("")
-    steps: int | None = number(None, least=1, most=MAX_STEPS)
-    sampler: Any = None
-    guidance: Any = None
-    precision: str | None = None
-    seed: int = number(0, least=0, most=MAX_SEED)
-    num_images: int = number(4, least=1, most=MAX_IMAGES)
-    height: int | None = number(None, least=1, most=MAX_SIDE)
-    width: int | None = number(None, least=1, most=MAX_SIDE)
-    input_image: str | None = path_key(None)
-    denoising_strength: float = number(1.0, above=0, most=1)
-    preview: str | None = path_key(None)
-    weights: str = one_of("ema", "raw", default="ema")
-    heads: int | None = number(None, least=1, most=MAX_HEADS)
-    device: str = "auto"
-    trust_config: bool = False
-    out: str = path_key()
-
-
-@dataclass
-class WebConfig:
-    """Everything the web page can be told; an empty value means the model's own default."""
-
-    saved_model: str = path_key()
-    port: int = number(7860, least=0, most=65_535)
-    steps: int | None = number(None, least=1, most=MAX_STEPS)
-    sampler: Any = None
-    guidance: Any = None
-    precision: str | None = None
-    preview: str | None = path_key(None)
-    heads: int | None = number(None, least=1, most=MAX_HEADS)
-    device: str = "auto"
-    trust_config: bool = False
-
-
-@dataclass
-class EvaluateConfig:
-    """Everything judging a saved model can be told; an empty value means the run's own."""
-
-    saved_model: str = path_key()
-    evaluation: Any = MISSING
-    weights: str = one_of("ema", "raw", default="ema")
-    seed: int | None = number(None, least=0, most=MAX_SEED)
-    steps: int | None = number(None, least=1, most=MAX_STEPS)
-    sampler: Any = None
-    guidance: Any = None
-    precision: str | None = None
-    device: str = "auto"
-    trust_config: bool = False
-    out: str | None = path_key(None)
 
 
 SCHEMAS: dict[str, type] = {

@@ -60,6 +60,10 @@ class CleanPrediction:
     mean square of velocity (1.7% at 0.05), all of it in the lowest band, `val/loss_sigma_0.0_0.2`. Without the bound
     each error there would be divided by sigma instead, and the lowest levels would outweigh all others.
 
+    They still weigh much: an error of the picture is an error `1 / max(sigma, least_sigma)` times as large of the
+    velocity, though it moves no picture further. Models of this and of the other prediction are compared by the
+    higher bands, `val/loss_sigma_0.2_0.4` and up, or by their pictures.
+
     An output of 0, which is what `model.init=scaled` starts with, is a grey picture.
 
     Args:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from PIL import Image
 
+from aaa.config.command_schema import SampleConfig
 from aaa.config.ranges import require_ranges
 from aaa.config.sampling_choice import SamplingChoice
-from aaa.config.schema import SampleConfig
 from aaa.errors import UserError
 
 

@@ -7,15 +7,15 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from aaa.config.build import build, build_model
+from aaa.assembly.parts import build, build_model
 from aaa.config.overrides import NAMED, PATH, without_interpolations
 from aaa.config.upgrade import upgrade
 from aaa.diffusion.autoguidance import GuidedByModel
 from aaa.diffusion.guidance import Guidance, VelocityModel
 from aaa.errors import UserError
-from aaa.models.saved import SavedModel, find_saved
-from aaa.models.weights_file import require_numbers
-from aaa.training.checkpoint import load_weights
+from aaa.saved.checkpoint import load_weights
+from aaa.saved.models import SavedModel, find_saved
+from aaa.saved.weights_file import require_numbers
 from aaa.training.precision import ModelPrecision
 
 

@@ -10,7 +10,8 @@ import torch
 from omegaconf import OmegaConf
 from PIL import Image
 
-from aaa.config.build import (
+from aaa.assembly.data import STORAGE_DTYPES
+from aaa.assembly.parts import (
     build_encoders,
     build_model,
     build_preview,
@@ -18,7 +19,6 @@ from aaa.config.build import (
     missing_weights,
     pick_device,
 )
-from aaa.config.data import STORAGE_DTYPES
 from aaa.config.overrides import without_interpolations
 from aaa.config.sampling_choice import SamplingChoice
 from aaa.config.upgrade import upgrade
@@ -33,11 +33,11 @@ from aaa.encoders.pixel import PixelVAE
 from aaa.encoders.prompts import normalised
 from aaa.encoders.protocols import HasWeights
 from aaa.errors import UserError
-from aaa.models.saved import SavedModel, find_saved
-from aaa.models.weights_file import require_numbers
 from aaa.pipelines.draw_request import DrawRequest
 from aaa.pipelines.guide import load_guide
-from aaa.training.checkpoint import load_weights
+from aaa.saved.checkpoint import load_weights
+from aaa.saved.models import SavedModel, find_saved
+from aaa.saved.weights_file import require_numbers
 from aaa.training.precision import model_precision
 
 logger = logging.getLogger(__name__)

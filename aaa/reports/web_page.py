@@ -9,13 +9,13 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from aaa.config.build import pick_device
+from aaa.assembly.parts import pick_device
 from aaa.config.sampling_choice import SamplingChoice, sampler_options
 from aaa.errors import UserError
-from aaa.models.saved import RUN_CONFIG, find_saved
 from aaa.pipelines.draw_request import DrawRequest
 from aaa.pipelines.text_to_image import TextToImage
-from aaa.run.checkpoint_folders import AVERAGE, checkpoints, step_of
+from aaa.saved.checkpoint_folders import AVERAGE, checkpoints, step_of
+from aaa.saved.models import RUN_CONFIG, find_saved
 from aaa.tracking.printed import markdown
 
 LOADED = 4  # models that are kept at once

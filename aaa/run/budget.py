@@ -13,7 +13,7 @@ import torch
 from omegaconf import DictConfig
 from torch import nn
 
-from aaa.config.build import build, model_numbers
+from aaa.assembly.parts import build, model_numbers
 from aaa.errors import UserError
 from aaa.models.costs import count_parameters
 from aaa.models.dit import AAADiT

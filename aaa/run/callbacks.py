@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from aaa.config.build import build_preview
+from aaa.assembly.parts import build_preview
 from aaa.diffusion.sampling import Sampling
 from aaa.evaluation.drawing import EVALUATIONS, PictureDrawer
 from aaa.evaluation.evaluated_model import EvaluatedModel

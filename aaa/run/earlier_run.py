@@ -13,7 +13,7 @@ from aaa.config.overrides import key_of, value_of
 from aaa.config.schema import TrainConfig
 from aaa.config.trust import foreign_targets, read_yaml_config
 from aaa.errors import UserError, nearest
-from aaa.run.checkpoint_folders import FOLDER, checkpoints
+from aaa.saved.checkpoint_folders import FOLDER, checkpoints
 from aaa.tracking.printed import command, train_command
 from aaa.tracking.redaction import HIDDEN, hide_argument
 from aaa.tracking.variables import agents_run

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from aaa.config.data import TrainingData
+from aaa.assembly.data import TrainingData
 from aaa.data.cache_extras import open_extra
 from aaa.data.fingerprint import code_fingerprint
 from aaa.encoders.protocols import VAE

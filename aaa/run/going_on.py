@@ -11,12 +11,12 @@ from omegaconf import OmegaConf
 
 from aaa.config.trust import read_yaml_config
 from aaa.errors import UserError
-from aaa.run.checkpoint_folders import FOLDER, checkpoints, damage, step_of
 from aaa.run.claim import shown
 from aaa.run.folder import CONFIG
+from aaa.saved.checkpoint import State, load_settings, load_state
+from aaa.saved.checkpoint_folders import FOLDER, checkpoints, damage, step_of
 from aaa.tracking.printed import train_command
 from aaa.tracking.tracker import METRICS, read_metrics
-from aaa.training.checkpoint import State, load_settings, load_state
 from aaa.training.lr_schedules import Schedule
 
 logger = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 from torch import nn
 from torch.optim import Optimizer
 
-from aaa.config.build import build_model, build_optimizer
+from aaa.assembly.parts import build_model, build_optimizer
 from aaa.objectives.flow_matching import Objective
 from aaa.run.budget import keep_to_parameters
 from aaa.run.origin import Origin

@@ -6,8 +6,8 @@ from functools import partial
 
 from omegaconf import DictConfig
 
-from aaa.config.build import build_schedule
-from aaa.config.data import TrainingData
+from aaa.assembly.data import TrainingData
+from aaa.assembly.parts import build_schedule
 from aaa.models.costs import TRAINING_FLOPS, forward_flops
 from aaa.run.batch_size import fitting_batch_size
 from aaa.run.budget import steps_within

@@ -12,9 +12,9 @@ from aaa.config.choices import brought_along, describe
 from aaa.config.objective import unread_settings
 from aaa.config.trust import foreign_targets, read_yaml_config
 from aaa.models.costs import TRAINING_FLOPS
-from aaa.models.saved import RUN_CONFIG, foreign_to_sampling
 from aaa.run.earlier_run import COMPOSED
 from aaa.run.run import Run
+from aaa.saved.models import RUN_CONFIG, foreign_to_sampling
 from aaa.tracking.printed import compare_command, sample_command, train_command
 from aaa.training.parameter_groups import learning_rates
 

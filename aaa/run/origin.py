@@ -7,11 +7,11 @@ from pathlib import Path
 from accelerate import Accelerator
 from omegaconf import DictConfig
 
-from aaa.run.checkpoint_folders import newest_whole
 from aaa.run.folder import RunFolder
 from aaa.run.going_on import Before, branch_checkpoint, read_before
 from aaa.run.processes import of_first_process
 from aaa.run.session import Session
+from aaa.saved.checkpoint_folders import newest_whole
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from aaa.run.checkpoint_folders import step_of
+from aaa.saved.checkpoint_folders import step_of
 from aaa.tracking.environment import read_environment
 from aaa.tracking.variables import numerical
 

@@ -8,10 +8,8 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 
-from aaa.config.build import build
-from aaa.models.card import model_card
+from aaa.assembly.parts import build
 from aaa.run.earlier_sweep import MULTIRUN, is_of_sweep
-from aaa.run.export import export_model, exported_step, newest_samples
 from aaa.run.going_on import changed_settings, describe_changes, longer_command
 from aaa.run.history import copy_history
 from aaa.run.messages import announce, describe_device, say_what_next
@@ -19,9 +17,11 @@ from aaa.run.naming import overrides_of, run_name
 from aaa.run.record import parent_run, warn_of_differences
 from aaa.run.resolved import without_statistics
 from aaa.run.run import Run
+from aaa.saved.checkpoint import Snapshot, State, remove_unfinished, take_snapshot
+from aaa.saved.checkpoint_keeper import CheckpointKeeper, Keep, require_space
+from aaa.saved.export import export_model, exported_step, newest_samples
+from aaa.saved.model_card import model_card
 from aaa.tracking.tracker import METRICS, RunInfo, Tracker, read_metrics
-from aaa.training.checkpoint import Snapshot, State, remove_unfinished, take_snapshot
-from aaa.training.checkpoint_keeper import CheckpointKeeper, Keep, require_space
 from aaa.training.timing import matmul_rate
 
 logger = logging.getLogger(__name__)

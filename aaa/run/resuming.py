@@ -6,16 +6,16 @@ from functools import partial
 import torch
 from omegaconf import DictConfig
 
-from aaa.config.build import build_schedule
-from aaa.config.data import TrainingData
+from aaa.assembly.data import TrainingData
+from aaa.assembly.parts import build_schedule
 from aaa.errors import UserError
-from aaa.run.checkpoint_folders import AVERAGE, MODEL
-from aaa.run.export import exported_step
 from aaa.run.going_on import Before, warn_of_schedule
 from aaa.run.learner import Learner
 from aaa.run.length import RunLength
 from aaa.run.origin import Origin
-from aaa.training.checkpoint import load_of_objective, load_optimizer, load_weights
+from aaa.saved.checkpoint import load_of_objective, load_optimizer, load_weights
+from aaa.saved.checkpoint_folders import AVERAGE, MODEL
+from aaa.saved.export import exported_step
 from aaa.training.progress import Progress, Window
 
 logger = logging.getLogger(__name__)

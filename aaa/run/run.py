@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from aaa.config.data import TrainingData
+from aaa.assembly.data import TrainingData
 from aaa.models.costs import count_parameters
 from aaa.objectives.flow_matching import Objective
 from aaa.run.anomaly_log import AnomalyLog

@@ -5,7 +5,7 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from aaa.config.data import TrainingData, open_data
+from aaa.assembly.data import TrainingData, open_data
 from aaa.run.earlier_sweep import is_of_sweep
 from aaa.run.going_on import refuse_senseless, shaping_settings
 from aaa.run.origin import Origin

@@ -10,9 +10,9 @@ import torch
 from omegaconf import DictConfig
 from PIL import Image
 
-from aaa.config.build import build_model, build_sampling, pick_device
+from aaa.assembly.data import open_data
+from aaa.assembly.parts import build_model, build_sampling, pick_device
 from aaa.config.checks import CONF
-from aaa.config.data import open_data
 from aaa.config.sampling_choice import SamplingChoice
 from aaa.config.trust import foreign_targets, read_yaml_config
 from aaa.config.upgrade import upgrade
@@ -21,12 +21,12 @@ from aaa.evaluation.drawing import EVALUATIONS, PictureDrawer
 from aaa.evaluation.evaluated_model import EvaluatedModel
 from aaa.evaluation.protocol import Evaluation, NotApplicable
 from aaa.evaluation.validation import row_losses, summarise
-from aaa.models.saved import RUN_CONFIG, find_saved
-from aaa.models.weights_file import require_numbers
 from aaa.pipelines.guide import load_guide
+from aaa.saved.checkpoint import load_weights
+from aaa.saved.models import RUN_CONFIG, find_saved
+from aaa.saved.weights_file import require_numbers
 from aaa.tracking.console import display
 from aaa.tracking.environment import read_environment
-from aaa.training.checkpoint import load_weights
 from aaa.training.precision import model_precision
 
 logger = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ import torch
 from accelerate.state import AcceleratorState
 from omegaconf import DictConfig
 
-from aaa.config.build import pick_device
+from aaa.assembly.parts import pick_device
 from aaa.errors import UserError
 from aaa.run.folder import recorded_precision
 from aaa.run.processes import make_accelerator

@@ -8,9 +8,9 @@ from typing import Any
 from torch import nn
 
 from aaa.errors import UserError
-from aaa.models.saved import find_saved
-from aaa.models.weights_file import other_numbers
-from aaa.training.checkpoint import load_weights
+from aaa.saved.checkpoint import load_weights
+from aaa.saved.models import find_saved
+from aaa.saved.weights_file import other_numbers
 
 logger = logging.getLogger(__name__)
 

@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from aaa.config.command_schema import SampleConfig
 from aaa.config.overrides import Keys, set_to
-from aaa.config.schema import SampleConfig, TrainConfig
+from aaa.config.schema import TrainConfig
 
 # Joiners that are part of letters in many scripts, and of emoji.
 JOINERS = "\u200c\u200d"

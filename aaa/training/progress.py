@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from aaa.training.checkpoint import UnloggedNumbers
+from aaa.training.unlogged import UnloggedNumbers
 
 
 @dataclass

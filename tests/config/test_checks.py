@@ -12,8 +12,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from aaa.cli.errors import explain
 from aaa.config.checks import CONF, PACKAGE, check_config, group_options
+from aaa.config.command_schema import EvaluateConfig
 from aaa.config.overrides import quoted, without_interpolations
-from aaa.config.schema import SCHEMAS, DataConfig, EncoderConfig, EvaluateConfig, ModelConfig, TrainConfig
+from aaa.config.schema import SCHEMAS, DataConfig, EncoderConfig, ModelConfig, TrainConfig
 from aaa.errors import UserError
 from aaa.models.design import Design
 
@@ -149,7 +150,7 @@ def test_conf_lies_beside_or_inside_the_package() -> None:
 
 @pytest.mark.parametrize("text", ["pics ${x}", "${", "\\${x}", "a\\\\${data.name}", "plain"])
 def test_what_is_built_gets_texts_as_they_are(text: str) -> None:
-    from aaa.config.build import build
+    from aaa.assembly.parts import build
 
     literal = without_interpolations(text)
     inner = {"_target_": "builtins.dict", "root": "${data.root}", "all": [literal, [literal], {"deep": {"a": literal}}]}

@@ -14,6 +14,7 @@ FINE = (
     ("objective.terms.dispersive.weight=0.5", "objective.terms.dispersive.after_block=5"),
     ("objective.terms.align.weight=0.5", "objective.terms.align.target=latents", "trainer.batch_size=1"),
     ("objective.terms.align=null",),
+    ("routing=tread", "objective.terms.align.weight=0.5"),
     ("objective.coupling=nearest", "objective.coupling_candidates=2", "objective.weighting=min_snr"),
     ("+objective.terms.mine={_target_: my_objective.Size, weight: 0.1, above_sigma: 0.5}",),
     ("scheduler=logit_normal_pixels", "scheduler.base_tokens=64"),
@@ -38,6 +39,10 @@ REFUSED = (
         r"objective\.terms\.align\.after_block=2: there is no such block, as model\.depth=1",
     ),
     (("objective.terms.contrastive.weight=1",), r"objective\.terms\.contrastive\.weight=1.*: must be .* below 1"),
+    (
+        ("routing=tread", "objective.terms.align.weight=0.5", "objective.terms.align.projector=conv"),
+        r"objective\.terms\.align\.projector=conv does not go with routing\.kind=tread: after block 2",
+    ),
     (("objective.terms.align.target=dino",), r"objective\.terms\.align\.target=dino: must be one of hog, latents"),
     (("objective.terms.align.until_step=0.5",), r"objective\.terms\.align\.until_step=0\.5: must be a whole number"),
     (("+objective.terms.contrastive.lambda=1",), r"objective\.terms\.contrastive\.lambda: nothing reads this key"),

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from aaa.config.checks import CONF, group_options
+from aaa.config.command_schema import SampleConfig
 from aaa.config.overrides import Keys, as_typed, parsed, set_to, value_of, without_interpolations
-from aaa.config.schema import SampleConfig, TrainConfig
+from aaa.config.schema import TrainConfig
 from aaa.errors import UserError
 
 SAMPLE = Keys(SampleConfig)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from aaa.config.build import build_sampling
+from aaa.assembly.parts import build_sampling
 from aaa.config.sampling_choice import SamplingChoice, sampler_options
 from aaa.diffusion.autoguidance import CheckpointGuidance
 from aaa.diffusion.guidance import PromptGuidance

@@ -20,10 +20,10 @@ from aaa.data.pictures import decode_picture
 from aaa.data.tables import SUFFIXES, read_table
 from aaa.data.webdataset import WebDatasetSource
 from aaa.errors import UserError
-from aaa.models.weights_file import read_dit_numbers
-from aaa.run.checkpoint_folders import damage, write_manifest
+from aaa.saved.checkpoint import load_state
+from aaa.saved.checkpoint_folders import damage, write_manifest
+from aaa.saved.weights_file import read_dit_numbers
 from aaa.tracking.tracker import read_metrics
-from aaa.training.checkpoint import load_state
 from tests.data.test_cache import build
 from tests.helpers.hostile_files import add, encoded, noise_picture
 

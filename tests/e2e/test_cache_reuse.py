@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from aaa.run.checkpoint_folders import write_manifest
+from aaa.saved.checkpoint_folders import write_manifest
 from tests.e2e.conftest import Command, Finished
 
 FORKED = True

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from aaa.errors import UserError
-from aaa.run.checkpoint_folders import damage, newest_whole
+from aaa.saved.checkpoint_folders import damage, newest_whole
 from aaa.tracking.files import append_line, replace_text
 from tests.e2e.conftest import SMALL, metrics, only_run
 from tests.helpers.forked import start

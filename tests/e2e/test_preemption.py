@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from aaa.run.checkpoint_folders import checkpoints, damage
+from aaa.saved.checkpoint_folders import checkpoints, damage
 from tests.e2e.conftest import SMALL, Finished, losses, only_run
 from tests.helpers.forked import Forked, start
 

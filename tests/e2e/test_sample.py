@@ -13,8 +13,8 @@ import yaml
 from PIL import Image, ImageChops
 from safetensors.torch import load_file, save_file
 
-from aaa.config.build import build_sampling
-from aaa.config.data import open_data
+from aaa.assembly.data import open_data
+from aaa.assembly.parts import build_sampling
 from aaa.config.trust import read_yaml_config
 from aaa.evaluation.drawing import PictureDrawer
 from aaa.evaluation.grid import make_grid

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from aaa.config.build import build_preview
+from aaa.assembly.parts import build_preview
 from aaa.data.buckets import square
 from aaa.data.build_cache import open_or_build
 from aaa.data.imagefolder import ImageFolderSource

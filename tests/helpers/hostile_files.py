@@ -202,7 +202,7 @@ def in_checkpoint(name: str, content: bytes | str) -> Callable[[Path], None]:
     """A file of the newest checkpoint replaced, and the manifest made to agree: a forgery, not an accident."""
 
     def make(folder: Path) -> None:
-        from aaa.run.checkpoint_folders import write_manifest
+        from aaa.saved.checkpoint_folders import write_manifest
 
         checkpoint = max((folder / "run/checkpoints").iterdir())
         (checkpoint / name).write_bytes(content.encode() if isinstance(content, str) else content)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from aaa.config.build import build_model
+from aaa.assembly.parts import build_model
 from aaa.errors import UserError
 from aaa.models.costs import forward_flops
 from aaa.models.dit import AAADiT

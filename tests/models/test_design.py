@@ -13,13 +13,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from aaa.errors import UserError
 from aaa.models.block import BlockContext, DiTBlock
-from aaa.models.card import model_card
 from aaa.models.costs import forward_flops
 from aaa.models.design import Design
 from aaa.models.factory import build_dit
-from aaa.models.weights_file import DiTNumbers, model_header, other_numbers, read_dit_numbers
 from aaa.run.budget import keep_to_parameters
-from aaa.training.checkpoint import load_weights, save_weights
+from aaa.saved.checkpoint import load_weights, save_weights
+from aaa.saved.model_card import model_card
+from aaa.saved.weights_file import DiTNumbers, model_header, other_numbers, read_dit_numbers
 from tests.helpers.composed import compose
 from tests.helpers.designs import SWITCHES, designs, inputs, small
 

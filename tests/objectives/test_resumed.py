@@ -18,7 +18,7 @@ from aaa.objectives.contrastive import Contrastive
 from aaa.objectives.dispersive import Dispersive
 from aaa.objectives.flow_matching import FlowMatching
 from aaa.objectives.terms import Term
-from aaa.training.checkpoint import (
+from aaa.saved.checkpoint import (
     State,
     load_of_objective,
     load_optimizer,

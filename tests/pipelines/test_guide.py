@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from aaa.errors import UserError
-from aaa.models.saved import SavedModel
 from aaa.pipelines.guide import require_same_encoder
+from aaa.saved.models import SavedModel
 
 WORDS = {"_target_": "aaa.encoders.words.WordEmbedding", "prompt_dim": 128, "max_length": 16}
 PIXELS = {"_target_": "aaa.encoders.pixel.PixelVAE", "downscale_factor": 4}

@@ -26,7 +26,7 @@ from aaa.run.going_on import (
     warn_of_schedule,
 )
 from aaa.run.latent_loader import LatentLoader
-from aaa.training.checkpoint import State
+from aaa.saved.checkpoint import State
 from aaa.training.lr_schedules import Schedule, constant, warmup_cosine, warmup_stable_decay
 
 WSD = partial(warmup_stable_decay, warmup_steps=2, decay_fraction=0.5, final_fraction=0.02)

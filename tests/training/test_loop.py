@@ -14,7 +14,6 @@ from aaa.data.batch import Batch
 from aaa.errors import UserError
 from aaa.training.anomalies import Anomaly
 from aaa.training.callbacks import Callback
-from aaa.training.checkpoint import UnloggedNumbers
 from aaa.training.ema import EMA
 from aaa.training.loop import Hooks, fit
 from aaa.training.lr_schedules import warmup_stable_decay
@@ -23,6 +22,7 @@ from aaa.training.progress import Progress, Window
 from aaa.training.settings import LoopSettings
 from aaa.training.signals import StopSignals
 from aaa.training.step import Trainee
+from aaa.training.unlogged import UnloggedNumbers
 
 Terms = dict[str, Tensor]
 

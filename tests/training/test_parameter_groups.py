@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from aaa.config.build import build_model, build_optimizer
+from aaa.assembly.parts import build_model, build_optimizer
 from aaa.errors import UserError
 from aaa.training.parameter_groups import learning_rates, regroup
 from tests.helpers.composed import compose

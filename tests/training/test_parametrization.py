@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from aaa.config.build import build_model, build_optimizer
+from aaa.assembly.parts import build_model, build_optimizer
 from aaa.errors import UserError
 from aaa.models.parametrization import scale_initial_values
 from aaa.training.optimizers import MuonWithAdamW, adamw

@@ -6,9 +6,9 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from aaa.config.build import build_model, build_optimizer
+from aaa.assembly.parts import build_model, build_optimizer
 from aaa.errors import UserError
-from aaa.training.checkpoint import State, load_optimizer, take_snapshot, write_checkpoint
+from aaa.saved.checkpoint import State, load_optimizer, take_snapshot, write_checkpoint
 from aaa.training.soap import soap
 from tests.helpers.composed import compose
 

@@ -11,12 +11,12 @@ import yaml
 
 from aaa.errors import UserError
 from aaa.models.factory import build_dit
-from aaa.models.saved import find_saved, saved_statistics
-from aaa.models.weights_file import DiTNumbers, model_header
-from aaa.run.checkpoint_folders import write_manifest
 from aaa.run.saved_evaluation import run_of
 from aaa.run.starting_weights import start_from
-from aaa.training.checkpoint import save_weights
+from aaa.saved.checkpoint import save_weights
+from aaa.saved.checkpoint_folders import write_manifest
+from aaa.saved.models import find_saved, saved_statistics
+from aaa.saved.weights_file import DiTNumbers, model_header
 
 NUMBERS = DiTNumbers(32, 1, 2, 12, 16, 3.0, 4)
 CONFIG: dict[str, Any] = {

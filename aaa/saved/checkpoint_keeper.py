@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 
 from aaa.errors import UserError
-from aaa.run.checkpoint_folders import STATE, checkpoints, damage, step_of
-from aaa.training.checkpoint import Snapshot, load_state, remove_checkpoint, write_checkpoint
+from aaa.saved.checkpoint import Snapshot, load_state, remove_checkpoint, write_checkpoint
+from aaa.saved.checkpoint_folders import STATE, checkpoints, damage, step_of
 from aaa.training.memory import available_memory, held_memory
 
 logger = logging.getLogger(__name__)

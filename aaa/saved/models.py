@@ -15,8 +15,8 @@ from aaa.config.schema import SamplingConfig
 from aaa.config.trust import is_own_class, read_json_config, read_yaml_config, targets
 from aaa.encoders.statistics import LatentStatistics
 from aaa.errors import UserError
-from aaa.models.weights_file import DiTNumbers, read_dit_numbers
-from aaa.run.checkpoint_folders import AVERAGE, MODEL, STATE, damage, newest_whole
+from aaa.saved.checkpoint_folders import AVERAGE, MODEL, STATE, damage, newest_whole
+from aaa.saved.weights_file import DiTNumbers, read_dit_numbers
 
 logger = logging.getLogger(__name__)
 

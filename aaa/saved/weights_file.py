@@ -17,7 +17,7 @@ from torch import Tensor
 
 from aaa.errors import UserError
 from aaa.models.design import Design
-from aaa.models.tensor_shapes import design_of, mlp_ratio_of, position_grid_of, whole, widths_of
+from aaa.saved.tensor_shapes import design_of, mlp_ratio_of, position_grid_of, whole, widths_of
 
 PREFIX = "pipe.dit."  # of a tutorial checkpoint that was saved without `remove_prefix_in_ckpt`
 TUTORIAL_WIDTHS = {"dim": 1024, "depth": 10, "in_channels": 128, "text_dim": 1024}

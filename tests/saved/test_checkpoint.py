@@ -13,8 +13,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from aaa.errors import UserError
-from aaa.run.checkpoint_folders import newest_whole
-from aaa.training.checkpoint import (
+from aaa.saved.checkpoint import (
     Snapshot,
     State,
     load_optimizer,
@@ -24,7 +23,8 @@ from aaa.training.checkpoint import (
     take_snapshot,
     write_checkpoint,
 )
-from aaa.training.checkpoint_keeper import CheckpointKeeper, Keep, require_space
+from aaa.saved.checkpoint_folders import newest_whole
+from aaa.saved.checkpoint_keeper import CheckpointKeeper, Keep, require_space
 
 
 def snapshot(step: int, model: nn.Linear, **metrics: float) -> Snapshot:

@@ -6,7 +6,7 @@ import re
 import pytest
 import yaml
 
-from aaa.models.card import model_card
+from aaa.saved.model_card import model_card
 
 METRICS = [{"step": 2, "samples": 16, "seconds": 1.0}]
 

@@ -8,9 +8,9 @@ from safetensors.torch import save_file
 from aaa.errors import UserError
 from aaa.models.dit import AAADiT
 from aaa.models.factory import build_dit
-from aaa.models.saved import find_saved
-from aaa.models.weights_file import DiTNumbers, model_header, read_dit_numbers
-from aaa.training.checkpoint import load_weights, save_weights
+from aaa.saved.checkpoint import load_weights, save_weights
+from aaa.saved.models import find_saved
+from aaa.saved.weights_file import DiTNumbers, model_header, read_dit_numbers
 from tests.helpers.designs import SWITCHES, inputs, small
 from tests.helpers.reference import ReferenceDiT
 

@@ -7,10 +7,10 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from aaa.models.card import SAMPLES
-from aaa.models.saved import CONFIG, WEIGHTS, sampling_config, write_card, write_config
+from aaa.saved.checkpoint import save_weights
+from aaa.saved.model_card import SAMPLES
+from aaa.saved.models import CONFIG, WEIGHTS, sampling_config, write_card, write_config
 from aaa.tracking.files import cannot_write
-from aaa.training.checkpoint import save_weights
 
 
 def export_model(run: Path, model: nn.Module, config: dict[str, Any], metadata: dict[str, str], card: str) -> None:

@@ -18,30 +18,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from aaa.errors import UserError, reason
-from aaa.models.weights_file import read_dit_tensors
-from aaa.run.checkpoint_folders import AVERAGE, MODEL, OF_OBJECTIVE, OPTIMIZER, SETTINGS, STATE, write_manifest
+from aaa.saved.checkpoint_folders import AVERAGE, MODEL, OF_OBJECTIVE, OPTIMIZER, SETTINGS, STATE, write_manifest
+from aaa.saved.weights_file import read_dit_tensors
 from aaa.tracking.printed import train_command
-
-
-@dataclass  # not frozen: OmegaConf would not fill it
-class UnloggedNumbers:
-    """What was measured of the steps since the last row of metrics, so that the run that goes on can log that row.
-
-    Attributes:
-        steps: those that were taken.
-        losses, grad_norms: a number of each.
-        count: of steps, skipped ones included.
-        seconds, busy_seconds: of all these steps, and of that in the model and the optimizer.
-        terms: of the loss, by name, where there are several: a number of each step.
-    """
-
-    steps: list[int] = field(default_factory=list)
-    losses: list[float] = field(default_factory=list)
-    grad_norms: list[float] = field(default_factory=list)
-    count: int = 0
-    seconds: float = 0.0
-    busy_seconds: float = 0.0
-    terms: dict[str, list[float]] = field(default_factory=dict)
+from aaa.training.unlogged import UnloggedNumbers
 
 
 @dataclass  # not frozen: OmegaConf would not fill it

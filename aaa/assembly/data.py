@@ -10,7 +10,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from aaa.config.build import build, build_encoders, missing_weights
+from aaa.assembly.parts import build, build_encoders, missing_weights
 from aaa.data.buckets import bucket_sizes, nearest_bucket, square
 from aaa.data.build_cache import Fit, open_or_build
 from aaa.data.cache import LatentCache, earlier_cache
@@ -20,7 +20,7 @@ from aaa.data.split import split_records
 from aaa.encoders.protocols import VAE, HasWeights, NormalisesLatents, TextEncoder
 from aaa.errors import UserError
 from aaa.evaluation.validation import ValidationTable, validation_table
-from aaa.models.saved import saved_statistics
+from aaa.saved.models import saved_statistics
 
 logger = logging.getLogger(__name__)
 
