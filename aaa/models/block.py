@@ -145,8 +145,9 @@ class DiTBlock(nn.Module):
         if self.qk_norm is None and context.rotation is None:
             q, k, v = projected
         else:
-            q, k = self._turned(projected[:2], context)
-            v = projected[2]
+            queries_keys, values = projected.split((2, 1))
+            q, k = self._turned(queries_keys, context)
+            v = values.squeeze(0)
         if self.value_residual is not None and context.first_values is not None:
             v = self.value_residual(v, context.first_values)
         return q, k, v
