@@ -35,6 +35,9 @@ def train(config: "DictConfig") -> float | None:
 def recipe(config: "DictConfig") -> float | None:
     """Put a run together from its parts, and train it; each part can be made and used alone (docs/notebook.md).
 
+    The order has reasons: what cannot be is refused before pictures are encoded, which may take hours; what fits and
+    how long a step takes is tried before anything is compiled; a checkpoint is loaded once all that it is of exists.
+
     Returns:
         The last validation loss, None where nothing was validated.
     """
@@ -60,13 +63,14 @@ def recipe(config: "DictConfig") -> float | None:
     check_config(config)
     with open_session(config) as session:
         origin = open_origin(config, session)  # the run's folder, and the checkpoint that it goes on from, if any
-        model = start_model(config, origin)
+        model = start_model(config, origin)  # with the weights that a new run starts from, on the CPU
         sampling = build_sampling(config)  # how pictures are drawn: along which noise levels, how guided
         data = open_run_data(config, session, origin)  # latents, prompt_embeds, who is held out
         objective = build_objective(config, data.cache.empty_prompt_embeds.to(session.device, session.dtype))
-        open_extras(data, objective, session.device)  # what terms of the loss compare with, if any
-        model, ema = place_model(config, model, session)
-        length = plan_length(config, Trial(model, objective, data.cache, session), data, origin)
+        open_extras(data, objective, session.device)  # the cache gets what terms of the loss compare with, if any
+        model, ema = place_model(config, model, session)  # on its device, the average of its weights beside it
+        trial = Trial(model, objective, data.cache, session)  # passes that leave nothing behind
+        length = plan_length(config, trial, data, origin)  # batch size, steps, schedule
         loader = LatentLoader(
             data.cache,
             data.train_records,
@@ -77,19 +81,20 @@ def recipe(config: "DictConfig") -> float | None:
             began_at=origin.samples,
         )
         learner = make_learner(config, model, ema, objective, session)  # with its optimizer
-        progress = resume(config, origin, learner, data, length)
+        progress = resume(config, origin, learner, data, length)  # loads the checkpoint, if there is one
         run = Run(config, session, origin, data, loader, objective, learner, length, progress)
 
         drawer, evaluation = make_drawer(run, sampling), build(config, "evaluation")
         if session.is_main:
             require_outcome(run, evaluation, drawer)
         with closing(loader), Recorder(run) as recorder:
-            looks = None if recorder.tracker is None else RunCallbacks(run, recorder.tracker, drawer, evaluation)
-            hooks = Hooks(callbacks_of(run, looks), recorder.save, recorder.log, run.anomaly_log().report)
+            # The first process validates, draws and evaluates; the others have no tracker, and wait for it.
+            judging = None if recorder.tracker is None else RunCallbacks(run, recorder.tracker, drawer, evaluation)
+            hooks = Hooks(callbacks_of(run, judging), recorder.save, recorder.log, run.anomaly_log().report)
             signum = fit(run.trainee(), run.loop_settings, hooks, progress, session.signals)
-            recorder.finish(signum, exit_code(signum))
-    obey(signum)
-    return None if looks is None else looks.last_validation_loss
+            recorder.finish(signum, exit_code(signum))  # exports the model of a run that came to its end
+    obey(signum)  # what ended the run early may end the process
+    return None if judging is None else judging.last_validation_loss
 
 
 def main() -> None:

@@ -1,4 +1,7 @@
-"""What shaped a latent cache, as a hash: change any of it and there is another cache."""
+"""What shaped a latent cache, as a hash: change any of it and there is another cache.
+
+What that is, is listed in assembly/data.py; here is how each is hashed.
+"""
 
 import hashlib
 import importlib

@@ -1,5 +1,7 @@
 """What a model predicts of a noised picture, and the velocity that follows from it.
 
+(What it is compared with in training is in objectives/flow_matching.py.)
+
 Training, validation, sample grids, `aaa.sample`, evaluations, the web page and the DiffSynth pipeline all ask for
 velocity, so that a model of another prediction is trained, judged and sampled without any of them knowing.
 """

@@ -60,7 +60,8 @@ class Extra(NamedTuple):
 
 
 class Term(ABC):
-    """A term of the loss; named by `_target_` under `objective.terms`, where its name is that of its log line.
+    """A term of the loss; named by `_target_` under `objective.terms`, where its name is that of its
+    log line, `train/loss_NAME`.
 
     Args:
         weight: in the loss; at 0 the term is off, and nothing of it is computed.

@@ -140,7 +140,7 @@ def make_drawer(run: Run, sampling: Sampling) -> PictureDrawer:
     return PictureDrawer(run.data.cache, vae, sampling, seed=config.sampling.seed, precision=precision)
 
 
-def callbacks_of(run: Run, looks: RunCallbacks | None) -> list[Callback]:
+def callbacks_of(run: Run, judging: RunCallbacks | None) -> list[Callback]:
     """What happens every so often; processes other than the first have none of it, and only wait for it."""
     trainer = run.config.trainer
     every = {
@@ -148,9 +148,9 @@ def callbacks_of(run: Run, looks: RunCallbacks | None) -> list[Callback]:
         "sample": trainer.sample_every_steps,
         "evaluate": trainer.evaluate_every_steps or run.length.max_steps,
     }
-    if looks is None:
+    if judging is None:
         return [Callback(name, steps, _wait) for name, steps in every.items()]
-    does = {"validate": looks.validate, "sample": looks.sample, "evaluate": looks.evaluate}
+    does = {"validate": judging.validate, "sample": judging.sample, "evaluate": judging.evaluate}
     return [Callback(name, steps, does[name]) for name, steps in every.items()]
 
 

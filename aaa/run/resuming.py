@@ -1,4 +1,4 @@
-"""Taking up a run where it stopped: everything that is in its checkpoint."""
+"""Taking up a run where it stopped: everything that is in its checkpoint, which origin.py has chosen."""
 
 import logging
 from functools import partial

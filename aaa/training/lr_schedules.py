@@ -1,7 +1,7 @@
 """Learning-rate schedules: the factor by which the optimizer's learning rate is multiplied at each step.
 
 Each function takes the number of optimizer steps of the whole run and returns step -> factor; steps count from
-0 and do not depend on the number of processes.
+0 and do not depend on the number of processes. step.py multiplies the rates that the optimizer was made with.
 """
 
 import math
