@@ -11,6 +11,7 @@ from aaa.cli import run as run_command
 from aaa.run.claim import release, require_own_folder
 from aaa.run.earlier_sweep import finished_job
 from aaa.run.wandb_agent import require_agents_parameters
+from aaa.training.signals import exit_code, obey
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -27,19 +28,21 @@ def train(config: "DictConfig") -> float | None:
         if (done := finished_job(folder, config)) is not None:
             logger.info("%s is finished%s: skipped.", folder, " (pruned)" if done.was_pruned else "")
             return done.validation_loss
-        return recipe(config)
+        signum, loss = recipe(config)
     finally:
         release(folder)
+    obey(signum)  # what ended the run early may end the process, or start the run again
+    return loss
 
 
-def recipe(config: "DictConfig") -> float | None:
+def recipe(config: "DictConfig") -> tuple[int | None, float | None]:
     """Put a run together from its parts, and train it; each part can be made and used alone (docs/notebook.md).
 
     The order has reasons: what cannot be is refused before pictures are encoded, which may take hours; what fits and
     how long a step takes is tried before anything is compiled; a checkpoint is loaded once all that it is of exists.
 
     Returns:
-        The last validation loss, None where nothing was validated.
+        The signal that ended the run early, and the last validation loss; None where there was none.
     """
     # torch is only loaded once the config is accepted.
     from aaa.assembly.parts import build, build_objective, build_sampling
@@ -58,7 +61,6 @@ def recipe(config: "DictConfig") -> float | None:
     from aaa.run.session import open_session
     from aaa.run.trial import Trial
     from aaa.training.loop import Hooks, fit
-    from aaa.training.signals import exit_code, obey
 
     check_config(config)
     with open_session(config) as session:
@@ -93,8 +95,7 @@ def recipe(config: "DictConfig") -> float | None:
             hooks = Hooks(callbacks_of(run, judging), recorder.save, recorder.log, run.anomaly_log().report)
             signum = fit(run.trainee(), run.loop_settings, hooks, progress, session.signals)
             recorder.finish(signum, exit_code(signum))  # exports the model of a run that came to its end
-    obey(signum)  # what ended the run early may end the process
-    return None if judging is None else judging.last_validation_loss
+    return signum, None if judging is None else judging.last_validation_loss
 
 
 def main() -> None:

@@ -34,13 +34,15 @@ def load_guide(guidance: Guidance, encoder: Mapping[str, Any], precision: ModelP
         return
     try:
         saved = find_saved(Path(guidance.path), guidance.weights, trust_config=False)
+        require_numbers(saved.weights, saved.config["model"])
+        own = upgrade(OmegaConf.create(without_interpolations(saved.config)))
+        network = build_model(own)
+        load_weights(saved.weights, network)
     except UserError as error:
-        raise UserError(f"guidance.{error}") from None
+        told = str(error)
+        named = told.startswith(("model=", "weights="))
+        raise UserError(f"guidance.{told}" if named else f"guidance.model={guidance.path}: {told}") from None
     require_same_encoder(saved, encoder)
-    require_numbers(saved.weights, saved.config["model"])
-    own = upgrade(OmegaConf.create(without_interpolations(saved.config)))
-    network = build_model(own)
-    load_weights(saved.weights, network)
     network.to(precision.device, precision.dtype).eval().requires_grad_(False)
     guidance.guide = VelocityModel(precision.running(network), build(own, "objective.prediction"))
 

@@ -135,7 +135,8 @@ def make_drawer(run: Run, sampling: Sampling) -> PictureDrawer:
     """What draws a run's pictures, in the precision that the run trains in."""
     config, preview = run.config, run.config.sampling.preview
     precision = ModelPrecision(config.trainer.precision, run.session.device)
-    load_guide(sampling.guidance, run.resolved["encoder"], precision)
+    if run.session.is_main:  # the others do not draw
+        load_guide(sampling.guidance, run.resolved["encoder"], precision)
     vae = run.data.vae if preview is None else build_preview(run.data.vae, preview)
     return PictureDrawer(run.data.cache, vae, sampling, seed=config.sampling.seed, precision=precision)
 

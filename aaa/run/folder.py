@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from aaa.config.overrides import without_interpolations
 from aaa.config.trust import read_yaml_config
 from aaa.errors import UserError
-from aaa.run.claim import claim, release, shown
+from aaa.run.claim import claim, shown
 from aaa.run.earlier_run import COMPOSED
 from aaa.run.processes import of_first_process
 from aaa.tracking.environment import ENVIRONMENT, write_environment
@@ -42,10 +42,6 @@ class RunFolder:
     def shown(self) -> Path:
         """The path as messages show it: relative where that is shorter."""
         return shown(self.path)
-
-    def release(self) -> None:
-        """Let others have the folder."""
-        release(self.path)
 
     def write_records(
         self, resolved: dict[str, Any], composed: DictConfig | None, device: str, records: dict[str, Any]

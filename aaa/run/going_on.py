@@ -9,7 +9,9 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from aaa.config.schema import ModelConfig, RoutingConfig
 from aaa.config.trust import read_yaml_config
+from aaa.config.upgrade import IMPLIED
 from aaa.errors import UserError
 from aaa.run.claim import shown
 from aaa.run.folder import CONFIG
@@ -31,6 +33,7 @@ SHAPING = (
         "encoder.",
         "scheduler.",
         "objective.",
+        "routing.",
         "optimizer.",
         "lr_scheduler.",
         "validation.",
@@ -85,10 +88,22 @@ def read_before(checkpoint: Path) -> Before:
     if settings is None:  # of an earlier version: the run's last config is the best that there is
         recorded = read_yaml_config(run / CONFIG) if (run / CONFIG).is_file() else OmegaConf.create({})
         settings = shaping_settings(OmegaConf.to_container(recorded, resolve=False))
+    settings = taken_for_granted() | settings
     samples = state.samples
     if samples is None:
         samples = _counted_samples(run, state, settings.get("trainer.batch_size"))
     return Before(checkpoint, state, samples, state.flops, settings)
+
+
+def taken_for_granted() -> dict[str, Any]:
+    """What settings were before there were keys for them: those of earlier versions' runs do not say."""
+    schemas = OmegaConf.structured({"model": ModelConfig, "routing": RoutingConfig})
+    defaults = {
+        group: {key: node[key] for key in map(str, node) if not OmegaConf.is_missing(node, key)}
+        for group, node in schemas.items()
+    }
+    settings = shaping_settings(defaults | {"objective": IMPLIED["objective"]})
+    return {key: value for key, value in settings.items() if "${" not in str(value)}
 
 
 def branch_checkpoint(repeat: str | None) -> Path | None:

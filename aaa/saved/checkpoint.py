@@ -215,8 +215,13 @@ def load_of_objective(checkpoint: Path, modules: nn.ModuleDict) -> None:
             f"which has weights of its own, and goes on as it began. Set it back, or use until_step to end a term; to "
             "start from the run's weights: init_from."
         )
-    if modules:
-        load_weights(path, modules)
+    if problems := _differences(tensors, modules.state_dict()):
+        name = problems[0].partition(".")[0]
+        raise UserError(
+            f"objective.terms.{name}: the run was trained with other keys of this term, which shape its weights "
+            f"({path.name}: {problems[0]}). Set them back."
+        )
+    modules.load_state_dict(tensors)
 
 
 def _differences(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
@@ -273,7 +278,14 @@ def load_optimizer(checkpoint: Path, optimizer: Optimizer) -> None:
     path = checkpoint / OPTIMIZER
     configured = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
     try:
-        optimizer.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if (groups := len(state["param_groups"])) != len(optimizer.param_groups):
+            raise UserError(
+                f"{path}: its parameters are in {groups} groups, and the configured optimizer has "
+                f"{len(optimizer.param_groups)}. Were optimizer.decayed, optimizer.adamw_learning_rate or "
+                "model.parametrization changed? Set them back, or train a new run."
+            )
+        optimizer.load_state_dict(state)
     except (ValueError, KeyError, RuntimeError, OSError, UnpicklingError) as error:
         raise UserError(f"{path}: not the state of the configured optimizer ({reason(error)})") from error
     for group, options in zip(optimizer.param_groups, configured, strict=True):

@@ -4,10 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from aaa.diffusion.autoguidance import CheckpointGuidance
 from aaa.errors import UserError
-from aaa.pipelines.guide import require_same_encoder
+from aaa.pipelines.guide import load_guide, require_same_encoder
 from aaa.saved.models import SavedModel
+from aaa.training.precision import ModelPrecision
 
 WORDS = {"_target_": "aaa.encoders.words.WordEmbedding", "prompt_dim": 128, "max_length": 16}
 PIXELS = {"_target_": "aaa.encoders.pixel.PixelVAE", "downscale_factor": 4}
@@ -52,3 +55,14 @@ def test_other_latents_or_prompts_are_refused(changed: dict[str, Any], message: 
         require_same_encoder(saved(**changed), ENCODER)
     with pytest.raises(UserError, match="cannot guide this one"):
         require_same_encoder(saved(), ENCODER | changed)
+
+
+def test_a_guide_that_cannot_be_opened_is_named_by_its_key(tmp_path: Path) -> None:
+    guidance = CheckpointGuidance(2.0, str(tmp_path / "nowhere"))
+    precision = ModelPrecision("float32", torch.device("cpu"))
+    with pytest.raises(UserError, match=r"^guidance\.model=.*nowhere: there is no such folder"):
+        load_guide(guidance, ENCODER, precision)
+    damaged = tmp_path / "step-5.safetensors"
+    damaged.write_bytes(b"half")
+    with pytest.raises(UserError, match=r"^guidance\.model=.*step-5\.safetensors: "):
+        load_guide(CheckpointGuidance(2.0, str(damaged)), ENCODER, precision)

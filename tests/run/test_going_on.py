@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 from torch import Tensor
 
 from aaa.data.batch import Batch
@@ -22,12 +23,14 @@ from aaa.run.going_on import (
     read_before,
     refuse_senseless,
     shaping_settings,
+    taken_for_granted,
     unaffected_steps,
     warn_of_schedule,
 )
 from aaa.run.latent_loader import LatentLoader
 from aaa.saved.checkpoint import State
 from aaa.training.lr_schedules import Schedule, constant, warmup_cosine, warmup_stable_decay
+from tests.helpers.composed import compose
 
 WSD = partial(warmup_stable_decay, warmup_steps=2, decay_fraction=0.5, final_fraction=0.02)
 COSINE = partial(warmup_cosine, warmup_steps=2, final_fraction=0.0)
@@ -145,7 +148,7 @@ def test_samples_of_earlier_versions_are_counted(
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     found = read_before(checkpoint)
     assert found.samples == samples
-    assert found.settings == {"trainer.batch_size": 8, "trainer.max_steps": 10}
+    assert found.settings == taken_for_granted() | {"trainer.batch_size": 8, "trainer.max_steps": 10}
 
 
 def test_a_damaged_checkpoint_is_not_branched_off(tmp_path: Path) -> None:
@@ -199,3 +202,11 @@ def test_batches_stay_of_one_shape_with_another_batch_size(first: int, second: i
     # Going on once more takes the very batches that going on without a stop would have taken.
     through, _ = steps_of(two_shapes, second, steps * first, 2 * steps)
     assert after + steps_of(two_shapes, second, samples, steps)[0] == through
+
+
+def test_what_an_earlier_versions_run_did_not_say_is_what_it_had() -> None:
+    before = taken_for_granted()
+    now = before | {"routing.kind": "tread", "routing.rate": 0.5, "objective.weighting": "min_snr"}
+    assert set(changed_settings(before, now)) == {"routing.kind", "routing.rate", "objective.weighting"}
+    resolved = OmegaConf.to_container(compose("output_dir=x"), resolve=True)
+    assert not changed_settings(before, shaping_settings(resolved) | {"model.position_grid": 16})
