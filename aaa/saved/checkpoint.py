@@ -278,16 +278,12 @@ def load_optimizer(checkpoint: Path, optimizer: Optimizer) -> None:
     path = checkpoint / OPTIMIZER
     configured = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        if (groups := len(state["param_groups"])) != len(optimizer.param_groups):
-            raise UserError(
-                f"{path}: its parameters are in {groups} groups, and the configured optimizer has "
-                f"{len(optimizer.param_groups)}. Were optimizer.decayed, optimizer.adamw_learning_rate or "
-                "model.parametrization changed? Set them back, or train a new run."
-            )
-        optimizer.load_state_dict(state)
+        optimizer.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     except (ValueError, KeyError, RuntimeError, OSError, UnpicklingError) as error:
-        raise UserError(f"{path}: not the state of the configured optimizer ({reason(error)})") from error
+        raise UserError(
+            f"{path}: not the state of the configured optimizer ({reason(error)}). Was another one chosen, or "
+            "optimizer.decayed or model.parametrization changed? Set it back, or train a new run."
+        ) from error
     for group, options in zip(optimizer.param_groups, configured, strict=True):
         group.update(options)
 
