@@ -9,6 +9,7 @@ from hydra.experimental.callback import Callback
 
 from aaa.cli import run
 from aaa.config.choices import brought_along, describe
+from aaa.run.earlier_sweep import is_of_sweep
 from aaa.run.search import BASIC, jobs_of
 from aaa.tracking.redaction import hide_argument
 from aaa.tracking.variables import is_helper
@@ -58,9 +59,8 @@ class ShowPlan(Callback):
 def plan(config: "DictConfig") -> None:
     """Plan one run; the runs of a sweep are planned before the first would start."""
     from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
 
-    if HydraConfig.get().mode is not RunMode.MULTIRUN:
+    if not is_of_sweep():
         composed = HydraConfig.get()
         brought = brought_along(composed.runtime.choices, composed.overrides.task)
         told = [hide_argument(part) for part in composed.overrides.task]

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 
 from aaa.cli import SAVED_MODEL, run
+from aaa.run.earlier_sweep import is_of_sweep
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -41,7 +41,7 @@ def sample(config: "DictConfig") -> None:
         guidance=config.guidance,
     )
     out = Path(config.out)
-    if HydraConfig.get().mode is RunMode.MULTIRUN:  # each of its jobs draws with other settings
+    if is_of_sweep():  # each of its jobs draws with other settings
         out /= str(HydraConfig.get().job.num)
     saved = find_saved(Path(config.saved_model), config.weights, config.trust_config, config.heads)
     model = TextToImage(saved, pick_device(config.device), config.preview, config.precision)

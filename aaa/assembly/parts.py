@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from aaa.config.overrides import without_interpolations
+from aaa.config.routing import routed_blocks
 from aaa.data.randomness import generator
 from aaa.diffusion.sampling import Sampling
 from aaa.encoders.flux2 import Flux2Encoder
@@ -106,10 +107,8 @@ def model_numbers(config: DictConfig) -> dict[str, Any]:
     numbers = {str(key): value for key, value in config.model.items() if key not in of_config}
     if config.model.get("block") is not None:
         numbers["block"] = build(config, "model.block", _partial_=True)
-    routing = config.get("routing")
-    if routing is not None and routing.kind != "none":
-        last = config.model.depth - 1 if routing.last_block is None else routing.last_block
-        numbers["routing"] = Routing(routing.rate, routing.first_block, last)
+    if (blocks := routed_blocks(config)) is not None:
+        numbers["routing"] = Routing(config.routing.rate, *blocks)
     return numbers
 
 

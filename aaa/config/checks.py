@@ -16,7 +16,9 @@ from omegaconf.errors import OmegaConfBaseException
 from aaa.config.objective import check_objective
 from aaa.config.ranges import require_ranges
 from aaa.config.resolvers import register_resolvers
+from aaa.config.routing import routed_blocks
 from aaa.config.schema import (
+    GROUPS,
     SCHEMAS,
     DataConfig,
     ImageFolderConfig,
@@ -137,7 +139,8 @@ def _check_padding(config: DictConfig) -> None:
 def _check_routing(config: DictConfig) -> None:
     """Refuse a way around blocks that there are not, and numbers of a way where there is none."""
     routing, model = config.routing, config.model
-    if routing.kind == "none":
+    blocks = routed_blocks(config)
+    if blocks is None:
         if said := [f"routing.{key}={value}" for key, value in routing.items() if key != "kind" and value is not None]:
             raise UserError(f"{said[0]}: routing.kind=none, so that nothing is routed. Choose routing=tread.")
         return
@@ -147,13 +150,13 @@ def _check_routing(config: DictConfig) -> None:
     for key in ("rate", "first_block"):
         if routing[key] is None:
             raise UserError(f"routing.{key}=null: routing.kind={routing.kind} needs a number.")
-    last = model.depth - 1 if routing.last_block is None else routing.last_block
-    if not routing.first_block <= last <= model.depth:
+    first, last = blocks
+    if not first <= last <= model.depth:
         raise UserError(
-            f"routing.first_block={routing.first_block} routing.last_block={last}: model.depth={model.depth} has no "
+            f"routing.first_block={first} routing.last_block={last}: model.depth={model.depth} has no "
             "such range of blocks."
         )
-    if routing.first_block == 1 and model.value_residual:
+    if first == 1 and model.value_residual:
         raise UserError("routing.first_block=1: model.value_residual=true needs that block's values of all tokens.")
 
 
@@ -190,8 +193,7 @@ def _refuse_unread(node: DictConfig, prefix: str, schema: Any) -> None:
 def _schemas_of(config: DictConfig) -> dict[str, type]:
     """The schemas of a run's groups that have one."""
     located = {"root": ImageFolderConfig, "path": LocatedConfig}
-    schemas = {f.name: f.type for f in fields(TrainConfig) if isinstance(f.type, type) and is_dataclass(f.type)}
-    return schemas | {"data": next((schema for key, schema in located.items() if key in config.data), DataConfig)}
+    return GROUPS | {"data": next((schema for key, schema in located.items() if key in config.data), DataConfig)}
 
 
 def _check_types(config: DictConfig) -> None:

@@ -10,6 +10,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from aaa.config.ranges import count, number, one_of, require_ranges, share
+from aaa.config.routing import routed_blocks
 from aaa.errors import UserError, in_plain_words, nearest
 
 logger = logging.getLogger(__name__)
@@ -215,14 +216,12 @@ def _check_term(config: DictConfig, key: str, term: dict[str, Any]) -> None:
 
 def _refuse_conv_of_routed_tokens(config: DictConfig, key: str, block: Any) -> None:
     """Where some tokens have gone around blocks, their neighbours' hidden states are not of the same block."""
-    kind = OmegaConf.select(config, "routing.kind") or "none"
-    if kind == "none":
+    if (blocks := routed_blocks(config)) is None:
         return
-    first, last = config.routing.first_block, config.routing.last_block
-    last = config.model.depth - 1 if last is None else last
+    first, last = blocks
     if isinstance(block, int) and first <= block <= last:
         raise UserError(
-            f"{key}.projector=conv does not go with routing.kind={kind}: after block {block} "
+            f"{key}.projector=conv does not go with routing.kind={config.routing.kind}: after block {block} "
             f"({key}.after_block) a token's neighbours may have gone around blocks {first} to {last}. Use "
             f"{key}.projector=linear, or a block before {first}."
         )

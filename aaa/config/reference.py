@@ -18,12 +18,12 @@ from aaa.config.objective import (
     ObjectiveConfig,
 )
 from aaa.config.ranges import ranges_of
-from aaa.config.schema import ImageFolderConfig, LocatedConfig, TrainConfig
+from aaa.config.schema import GROUPS, ImageFolderConfig, LocatedConfig, TrainConfig
 
 # The run's own keys, then those of its parts, some of which have more where data is of a kind.
 SECTIONS: dict[str, type] = {
     "": TrainConfig,
-    **{f.name: f.type for f in fields(TrainConfig) if isinstance(f.type, type) and is_dataclass(f.type)},
+    **GROUPS,
     "objective": ObjectiveConfig,
     "objective.terms.contrastive": ContrastiveConfig,
     "objective.terms.dispersive": DispersiveConfig,

@@ -4,7 +4,7 @@ Only omegaconf and what needs no torch is imported here, so that a mistyped over
 is made from it, and the ranges that fields have are checked before anything is built.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 from omegaconf import MISSING
@@ -374,6 +374,10 @@ class BenchConfig(TrainConfig):
     bench: Any = MISSING
 
 
+# The groups of a run whose keys are typed.
+GROUPS: dict[str, type] = {
+    f.name: f.type for f in fields(TrainConfig) if isinstance(f.type, type) and is_dataclass(f.type)
+}
 SCHEMAS: dict[str, type] = {
     "train": TrainConfig,
     "bench": BenchConfig,

@@ -6,9 +6,8 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 
 from aaa.cli.errors import explain
 from aaa.config.checks import CONF, PACKAGE, check_config, group_options
@@ -17,6 +16,7 @@ from aaa.config.overrides import quoted, without_interpolations
 from aaa.config.schema import SCHEMAS, DataConfig, EncoderConfig, ModelConfig, TrainConfig
 from aaa.errors import UserError
 from aaa.models.design import Design
+from tests.helpers.composed import compose
 
 CODE = "\n".join(path.read_text() for path in PACKAGE.rglob("*.py") if path.name != "config.py")
 YAML = "\n".join(path.read_text() for path in CONF.rglob("*.yaml"))
@@ -72,8 +72,7 @@ def test_every_group_is_a_key_of_the_run() -> None:
 
 
 def composed(*overrides: str) -> DictConfig:
-    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-        return compose("train", overrides=[*overrides, "output_dir=x"])
+    return compose(*overrides, "output_dir=x")
 
 
 @pytest.mark.parametrize(
@@ -183,15 +182,10 @@ def test_what_is_built_gets_texts_as_they_are(text: str) -> None:
     ],
 )
 def test_an_architecture_that_there_is_not_is_refused(overrides: list[str], message: str) -> None:
-    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-        config = compose("train", overrides=overrides)
-    with open_dict(config):
-        config.output_dir = "somewhere"
     with pytest.raises(UserError, match=message):
-        check_config(config)
+        check_config(composed(*overrides))
 
 
 def test_a_preset_of_blocks_goes_with_any_model_and_switches_go_before_it() -> None:
-    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-        config = compose("train", overrides=["block=modern", "model=dit_10m", "model.mlp=relu2"])
+    config = compose("block=modern", "model=dit_10m", "model.mlp=relu2")
     assert (config.model.name, config.model.positions, config.model.mlp) == ("dit_10m", "rope", "relu2")

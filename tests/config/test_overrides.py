@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import QuotedString
 from hydra.errors import HydraException
@@ -11,11 +10,12 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from aaa.config.checks import CONF, group_options
+from aaa.config.checks import group_options
 from aaa.config.command_schema import SampleConfig
 from aaa.config.overrides import Keys, as_typed, parsed, set_to, value_of, without_interpolations
 from aaa.config.schema import TrainConfig
 from aaa.errors import UserError
+from tests.helpers.composed import compose
 
 SAMPLE = Keys(SampleConfig)
 TRAIN = Keys(TrainConfig, frozenset(group_options()))
@@ -175,6 +175,5 @@ def test_the_last_of_several_counts() -> None:
 @pytest.mark.parametrize("key", ["prompt", "saved_model", "out"])
 def test_hydra_composes_it(key: str) -> None:
     text = "\"Hello\", ${said} {the} [wall] = 'é' 水 \\ ~#;%"
-    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-        config = compose("sample", overrides=[as_typed(f"{key}={text}", SAMPLE, sweep=False)])
+    config = compose(as_typed(f"{key}={text}", SAMPLE, sweep=False), config_name="sample")
     assert config[key] == text
