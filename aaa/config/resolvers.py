@@ -17,6 +17,7 @@ from aaa.errors import UserError
 def register_resolvers() -> None:
     """Make the resolvers of conf/ known to OmegaConf."""
     OmegaConf.register_new_resolver("pixel_unshuffle_channels", lambda factor: 3 * factor**2, replace=True)
+    OmegaConf.register_new_resolver("heads", _heads, replace=True)
     OmegaConf.register_new_resolver("weights_dtype", _weights_dtype, replace=True)
     OmegaConf.register_new_resolver("hidden_size", _hidden_size, replace=True)
     OmegaConf.register_new_resolver("unused_folder", _unused_folder, replace=True, use_cache=True)
@@ -41,6 +42,11 @@ def geomspace(start: float | str, stop: float | str, number: int | str) -> str:
             f"geomspace({start},{stop},{number}): takes two numbers above 0 and how many there are to be, at least 2."
         )
     return ",".join(f"{first * (last / first) ** (place / (count - 1)):.6g}" for place in range(count))
+
+
+def _heads(dim: int, base_dim: int, base_heads: int) -> int:
+    """How many attention heads are as wide as those of a base in a model of another width, at least one."""
+    return max(1, dim * base_heads // base_dim)
 
 
 def _study_in(folder: str) -> str:
