@@ -104,7 +104,7 @@ def growths(model: nn.Module, base: nn.Module, depth: float) -> dict[str, Growth
     named = dict(model.named_parameters())
     if shapes.keys() != named.keys():
         raise ValueError(f"at the base it has other parameters: {sorted(shapes.keys() ^ named.keys())[0]}")
-    ends = _ends_of_branches(model)
+    ends = ends_of_branches(model)
     if depth != 1 and not ends:
         raise ValueError("its blocks do not say which of their layers write to the residual stream")
     are_matrices = matrices(model)
@@ -122,8 +122,11 @@ def _of_matrix(shape: torch.Size, base: torch.Size) -> Growth:
     return Growth(kind, fan_in, fan_out, max(fans) / max(base_fans), sum(fans) / sum(base_fans))
 
 
-def _ends_of_branches(model: nn.Module) -> set[str]:
-    """Of the model's own blocks: those that refine the prompt have a stream of their own, as deep at every size."""
+def ends_of_branches(model: nn.Module) -> set[str]:
+    """The names of the parameters whose layers write to the residual stream of the model's own blocks.
+
+    Blocks that refine the prompt have a stream of their own, as deep at every size.
+    """
     ends = {
         id(parameter)
         for module in model.modules()

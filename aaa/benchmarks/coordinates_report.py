@@ -1,0 +1,64 @@
+"""How far apart sizes are in what their first steps change, as a table and a plot."""
+
+from pathlib import Path
+from typing import Literal
+
+from rich.table import Table
+
+from aaa.benchmarks.report import Report
+
+PARAMETRIZATIONS = ("standard", "mup")
+KINDS = ("outputs", "update")
+STYLES: dict[str, Literal["-", ":"]] = {"outputs": "-", "update": ":"}
+
+
+class SizesReport(Report):
+    """Rows of a layer after some steps: `values` of each kind, parametrization and size, and their `spread`."""
+
+    @property
+    def last(self) -> int:
+        """The most steps that were taken."""
+        return max(int(row["steps"]) for row in self.rows)
+
+    def table(self) -> Table:
+        """The rows after the most steps; the others are in results.json."""
+        shown = [row for row in self.rows if row["steps"] == self.last]
+        return Report(f"{self.title} ({self.last} steps)", shown, self.plot, self.notes, self.columns).table()
+
+    def _draw(self, path: Path) -> None:
+        import matplotlib as mpl
+
+        mpl.use("Agg")
+        from matplotlib import pyplot as plt
+
+        axes = list(dict.fromkeys(row["along"] for row in self.rows))
+        layers = list(dict.fromkeys(row["layer"] for row in self.rows))
+        colors = dict(zip(layers, plt.get_cmap("tab20")(range(len(layers))), strict=False))
+        figure, panels = plt.subplots(
+            len(axes), 2, figsize=(10, 4 * len(axes)), sharey="row", squeeze=False, constrained_layout=True
+        )
+        for panel_row, along in zip(panels, axes, strict=True):
+            for panel, parametrization in zip(panel_row, PARAMETRIZATIONS, strict=True):
+                panel.axhspan(0.5, 2, color="0.93")
+                for row in self.rows:
+                    if row["along"] != along or row["steps"] != self.last:
+                        continue
+                    for kind in KINDS:
+                        sizes = {int(size): value for size, value in row["values"][parametrization][kind].items()}
+                        first = next(iter(sizes.values()))
+                        if first:
+                            relative = [value / first for value in sizes.values()]
+                            panel.plot(
+                                list(sizes), relative, linestyle=STYLES[kind], marker=".", color=colors[row["layer"]]
+                            )
+                panel.set(xscale="log", yscale="log", xlabel=along, title=f"{parametrization}, by {along}")
+                panel.set_xticks(list(sizes), [str(size) for size in sizes], minor=False)
+                panel.minorticks_off()
+                panel.grid(alpha=0.3)
+            panel_row[0].set_ylabel(f"change after {self.last} steps, over that of the smallest")
+        handles = [plt.Line2D([], [], color=color, label=layer) for layer, color in colors.items()]
+        handles += [plt.Line2D([], [], color="k", linestyle=STYLES[kind], label=kind) for kind in KINDS]
+        figure.legend(handles=handles, loc="outside right center", fontsize="small")
+        figure.suptitle(self.title)
+        figure.savefig(path, dpi=110)
+        plt.close(figure)
