@@ -26,6 +26,8 @@ from aaa.models.parameters import fused_matrices, matrices
 from aaa.models.parametrization import Growth, growths, scale_initial_values
 from aaa.models.routing import Routing
 from aaa.objectives.flow_matching import Objective
+from aaa.training.batch_size import rates_by_batch_size
+from aaa.training.ema import EMA, decaying, share_of_run
 from aaa.training.lr_schedules import Schedule
 from aaa.training.optimizers import KnowsFusedMatrices
 from aaa.training.parameter_groups import DECAYED, decay_only, regroup
@@ -150,6 +152,18 @@ def build_objective(config: DictConfig, empty_prompt_embeds: Tensor) -> Objectiv
     return objective
 
 
+def build_average(config: DictConfig, model: nn.Module) -> EMA | None:
+    """The average of a model's weights with the memory that `trainer.ema_decay` or `ema_memory` gives it, if any."""
+    trainer = config.trainer
+    if trainer.get("ema_memory") is not None:
+        samples = trainer.ema_memory >= 1
+        return EMA(
+            model,
+            decaying(1 - trainer.batch_size / trainer.ema_memory) if samples else share_of_run(trainer.ema_memory),
+        )
+    return EMA(model, decaying(trainer.ema_decay)) if trainer.ema_decay else None
+
+
 def build_schedule(config: DictConfig, max_steps: int) -> Schedule:
     """The factor on the learning rate at each step of a run of so many."""
     schedule: Schedule = build(config, "lr_scheduler", max_steps=max_steps)
@@ -159,8 +173,8 @@ def build_schedule(config: DictConfig, max_steps: int) -> Schedule:
 def build_optimizer(config: DictConfig, model: nn.Module, of_objective: nn.Module | None = None) -> Optimizer:
     """The configured optimizer of the model's parameters, which it is given with their names.
 
-    Whichever it is, `optimizer.decayed` says of which parameters it decays the weights, and `model.parametrization` how
-    its learning rate and weight decay become those of each parameter.
+    Whichever it is, `optimizer.decayed` says of which parameters it decays the weights, and `model.parametrization` and
+    `trainer.base_batch_size` how its learning rate and weight decay become those of each parameter.
 
     Args:
         config: of a run.
@@ -186,6 +200,8 @@ def build_optimizer(config: DictConfig, model: nn.Module, of_objective: nn.Modul
             regroup(optimizer, named, decay_only(kept))
         if config.model.get("parametrization") == "mup":
             regroup(optimizer, named, rates_by_growth(growths_of(config, model)))
+        if (base := config.trainer.get("base_batch_size")) is not None:
+            regroup(optimizer, named, rates_by_batch_size(config.trainer.batch_size / base))
     except (TypeError, ValueError) as error:
         raise UserError(f"optimizer: {config.optimizer._target_} cannot be made: {error}") from error
     return optimizer

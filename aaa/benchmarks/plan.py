@@ -1,16 +1,17 @@
 """What the runs of a sweep will take, told before the first of them starts."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import torch
 from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
 from rich.text import Text
+from torch import nn
 
-from aaa.assembly.parts import pick_device
+from aaa.assembly.parts import build_optimizer, pick_device
 from aaa.benchmarks.subject import make_subject
 from aaa.config.checks import check_config
 from aaa.errors import UserError
@@ -18,6 +19,7 @@ from aaa.models.costs import count_parameters
 from aaa.run.budget import keep_to_parameters, seconds_of, steps_within
 from aaa.tracking.printed import harmless, one_line
 from aaa.training.fitting import measure_footprint
+from aaa.training.parameter_groups import group_rates
 
 # What changes neither the time nor the memory nor the FLOPs of a step: runs that differ in it are measured once.
 COSTLESS = (
@@ -42,6 +44,7 @@ class Plan:
         flops: of all its training.
         memory_gib: about, of a step.
         seconds: about, of training on this device.
+        rates: of its groups of parameters, by their names, before the schedule.
         problem: why it cannot run, or "".
     """
 
@@ -54,6 +57,7 @@ class Plan:
     flops: float = math.nan
     memory_gib: float = math.nan
     seconds: float = math.nan
+    rates: Mapping[str, float] = field(default_factory=dict)
     problem: str = ""
 
 
@@ -61,7 +65,7 @@ class Planner:
     """Plans runs, timing each kind of step once. Prompts are taken to be as long as they can be."""
 
     def __init__(self) -> None:
-        self._measured: dict[str, tuple[int, int, float, float]] = {}
+        self._measured: dict[str, _Measured] = {}
 
     def plan(self, config: DictConfig, overrides: Sequence[str]) -> Plan:
         """What this run will take on this machine; latents and prompts are made up, nothing is read or written."""
@@ -71,7 +75,8 @@ class Planner:
             batch_size = config.trainer.batch_size
             if batch_size == "auto":
                 return Plan(overrides, problem="trainer.batch_size=auto: known once it runs")
-            parameters, flops_per_sample, memory, seconds = self._measure(config, int(batch_size))
+            parameters, flops_per_sample, memory, seconds, model = self._measure(config, int(batch_size))
+            rates = group_rates(build_optimizer(config, model))
             steps = steps_within(
                 config, None, flops_per_sample=flops_per_sample, batch_size=batch_size, trial_step=lambda: None
             )
@@ -89,10 +94,10 @@ class Planner:
             steps * batch_size * flops_per_sample,
             memory / 2**30,
             steps * seconds,
+            rates,
         )
 
-    def _measure(self, config: DictConfig, batch_size: int) -> tuple[int, int, float, float]:
-        """Parameters, FLOPs a sample, bytes and seconds of a step."""
+    def _measure(self, config: DictConfig, batch_size: int) -> "_Measured":
         key = _cost_key(config, batch_size)
         if key not in self._measured:
             device = pick_device(config.trainer.device)
@@ -102,10 +107,29 @@ class Planner:
                 numbers = iter(range(1_000_000))
                 seconds = seconds_of(lambda: subject.bare_step(batch_size, next(numbers)))
                 parameters = count_parameters(subject.model)
-                self._measured[key] = parameters, subject.flops, footprint.of(batch_size), seconds
+                bare = subject.accelerator.unwrap_model(subject.model).to("meta")
+                self._measured[key] = _Measured(parameters, subject.flops, footprint.of(batch_size), seconds, bare)
             finally:
                 subject.close()
         return self._measured[key]
+
+
+class _Measured(NamedTuple):
+    """What a step takes.
+
+    Attributes:
+        parameters: of the model.
+        flops: of a sample.
+        memory: in bytes.
+        seconds: of a step.
+        model: without its weights.
+    """
+
+    parameters: int
+    flops: int
+    memory: float
+    seconds: float
+    model: nn.Module
 
 
 def _cost_key(config: DictConfig, batch_size: int) -> str:
@@ -120,12 +144,23 @@ def _cost_key(config: DictConfig, batch_size: int) -> str:
 def as_table(plans: Sequence[Plan]) -> Table:
     """A row a run, and what they take together."""
     table = Table(title=f"{len(plans)} runs planned" if len(plans) > 1 else "1 run planned")
-    for column in ("#", "run", "width x depth", "parameters", "steps", "samples", "FLOPs", "GiB", "time"):
-        table.add_column(column, justify="left" if column == "run" else "right", overflow="fold")
+    for column in (
+        "#",
+        "run",
+        "width x depth",
+        "parameters",
+        "steps",
+        "samples",
+        "FLOPs",
+        "GiB",
+        "time",
+        "learning rate",
+    ):
+        table.add_column(column, justify="left" if column in ("run", "learning rate") else "right", overflow="fold")
     for number, plan in enumerate(plans):
         name = one_line(" ".join(plan.overrides))
         if plan.problem:
-            table.add_row(str(number), Text(f"{name}\n{harmless(plan.problem)}"), *["-"] * 7)
+            table.add_row(str(number), Text(f"{name}\n{harmless(plan.problem)}"), *["-"] * 8)
             continue
         table.add_row(
             str(number),
@@ -137,6 +172,7 @@ def as_table(plans: Sequence[Plan]) -> Table:
             f"{plan.flops:.3g}",
             f"{plan.memory_gib:.1f}",
             _time(plan.seconds),
+            _rates(plan.rates),
         )
     good = [plan for plan in plans if not plan.problem]
     flops, seconds = sum(plan.flops for plan in good), sum(plan.seconds for plan in good)
@@ -145,6 +181,12 @@ def as_table(plans: Sequence[Plan]) -> Table:
         "checkpoints; prompts as long as they can be"
     )
     return table
+
+
+def _rates(rates: Mapping[str, float]) -> Text:
+    """A line a group of parameters, or the number alone where there is one rate for all."""
+    lines = [f"{name} {rate:.3g}" for name, rate in rates.items()]
+    return Text("\n".join(lines) if len(set(rates.values())) > 1 else f"{next(iter(rates.values())):.3g}")
 
 
 def _time(seconds: float) -> str:

@@ -26,7 +26,7 @@ from aaa.models.block import DiTBlock
 from aaa.models.dit import AAADiT
 from aaa.models.factory import build_dit
 from aaa.models.parameters import fused_matrices, matrices
-from aaa.training.ema import EMA
+from aaa.training.ema import EMA, decaying
 from aaa.training.memory import keep_freed_memory
 from aaa.training.muon import BatchedMuon
 from aaa.training.optimizers import adamw
@@ -257,7 +257,7 @@ def _decay(model: nn.Module) -> Way:
 
 
 def _ema(model: nn.Module) -> Way:
-    plain, ours = AveragedModel(model, avg_fn=get_ema_avg_fn(0.999)), EMA(model, 0.999)
+    plain, ours = AveragedModel(model, avg_fn=get_ema_avg_fn(0.999)), EMA(model, decaying(0.999))
     return Way(
         "EMA: all weights in one call", partial(plain.update_parameters, model), partial(ours.update_parameters, model)
     )

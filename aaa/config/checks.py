@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from aaa.config.objective import check_objective
 from aaa.config.ranges import require_ranges
+from aaa.config.rates import check_rates
 from aaa.config.resolvers import register_resolvers
 from aaa.config.routing import routed_blocks
 from aaa.config.schema import (
@@ -81,8 +82,7 @@ def check_config(config: DictConfig) -> None:
         require_ranges(schema, config[key], f"{key}.")
     if config.budget.flops is not None and config.budget.seconds is not None:
         raise UserError("budget.flops and budget.seconds both set trainer.max_steps: only one of them can.")
-    if config.model.parametrization == "mup":
-        _check_base(config)
+    check_rates(config)
     _check_design(config)
     _check_padding(config)
     _check_routing(config)
@@ -91,24 +91,6 @@ def check_config(config: DictConfig) -> None:
     _check_wandb_mode(config.logger)
     if not config.data.cache_dir:
         raise UserError("data.cache_dir='': must be a folder.")
-
-
-def _check_base(config: DictConfig) -> None:
-    """Refuse a model that the rules for its size, `model.parametrization=mup`, cannot compare with their base."""
-    model = config.model
-    if model.init != "scaled":
-        raise UserError(f"model.parametrization=mup has initial values of its own, model.init={model.init} others.")
-    if config.budget.parameters is not None:
-        raise UserError(
-            "model.parametrization=mup keeps heads as wide as those of the base, budget.parameters changes their width."
-        )
-    if model.dim * model.base_heads != model.base_dim * model.heads:
-        fitting = model.dim * model.base_heads / model.base_dim
-        raise UserError(
-            f"model.heads={model.heads}: with model.parametrization=mup heads are as wide as those of the base, "
-            f"model.base_dim={model.base_dim} over model.base_heads={model.base_heads}. That makes {fitting:g} at "
-            f"model.dim={model.dim}."
-        )
 
 
 def _check_design(config: DictConfig) -> None:

@@ -198,7 +198,9 @@ class TrainerConfig:
         trim_prompts: drop padding that all prompts share.
         device: `auto`, `cpu` or `cuda`.
         max_grad_norm: gradients are scaled down to it; 0: never.
-        ema_decay: share of the old average of the weights that each step keeps; 0: no average.
+        base_batch_size: where the learning rate was found; it is sqrt(batch_size / base) times that; null: as it is.
+        ema_decay: share of the old average of the weights that each step keeps; 0: no average; null: see `ema_memory`.
+        ema_memory: of that average: up to 0.5 a share of the steps so far, from 1 on samples; null: see `ema_decay`.
         prompt_dropout: share of samples that are trained without their prompt, for guidance.
         log_every_steps: how often a row of metrics is written.
         validate_every_steps: 0: never; else also after the last step, and so below.
@@ -220,7 +222,9 @@ class TrainerConfig:
     trim_prompts: bool = True
     device: str = "auto"
     max_grad_norm: float = number(1.0, least=0)
-    ema_decay: float = share(0.999)
+    base_batch_size: int | None = count(None, least=1)
+    ema_decay: float | None = share(0.999)
+    ema_memory: float | None = number(None, above=0)
     prompt_dropout: float = share(0.1)
     log_every_steps: int = count(10, least=1)
     validate_every_steps: int = count()

@@ -39,7 +39,13 @@ SHAPING = (
         "validation.",
     ),
     *("budget.", "trainer.max_steps", "trainer.batch_size", "trainer.gradient_accumulation_steps", "trainer.precision"),
-    *("trainer.max_grad_norm", "trainer.ema_decay", "trainer.prompt_dropout", "trainer.trim_prompts"),
+    *(
+        "trainer.max_grad_norm",
+        "trainer.ema_",
+        "trainer.base_batch_size",
+        "trainer.prompt_dropout",
+        "trainer.trim_prompts",
+    ),
     *("trainer.on_nonfinite", "processes"),
 )
 # ... and what of that does not.

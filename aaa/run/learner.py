@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 from torch import nn
 from torch.optim import Optimizer
 
-from aaa.assembly.parts import build_model, build_optimizer
+from aaa.assembly.parts import build_average, build_model, build_optimizer
 from aaa.objectives.flow_matching import Objective
 from aaa.run.budget import keep_to_parameters
 from aaa.run.origin import Origin
@@ -65,7 +65,7 @@ def place_model(config: DictConfig, model: nn.Module, session: Session) -> tuple
     """Move a model to its device and precision; the average of its weights beside it, if the config wants one."""
     trainer = config.trainer
     model = model.to(session.device, session.dtype)
-    ema = EMA(model, trainer.ema_decay) if trainer.ema_decay else None
+    ema = build_average(config, model)
     if trainer.gradient_checkpointing or trainer.gradient_checkpointing_offload:
         recompute_activations(model, offload=trainer.gradient_checkpointing_offload)
     return model, ema

@@ -16,7 +16,7 @@ from aaa.run.earlier_run import COMPOSED
 from aaa.run.run import Run
 from aaa.saved.models import RUN_CONFIG, foreign_to_sampling
 from aaa.tracking.printed import compare_command, sample_command, train_command
-from aaa.training.parameter_groups import learning_rates
+from aaa.training.parameter_groups import group_rates
 
 logger = logging.getLogger(__name__)
 
@@ -38,10 +38,9 @@ def announce(run: Run) -> None:
     composed = HydraConfig.get()
     if brought := brought_along(composed.runtime.choices, composed.overrides.task):
         logger.info("Chosen along with it: %s. Each can be overridden.", describe(brought))
-    rates = learning_rates(run.learner.optimizer)
-    if len(rates) > 1:
-        listed = ", ".join(f"{name} {rate:.3g}" for name, rate in rates.items())
-        logger.info("The schedule multiplies several learning rates: %s", listed)
+    rates = group_rates(run.learner.optimizer)
+    listed = ", ".join(f"{name} {rate:.3g}" for name, rate in rates.items())
+    logger.info("Learning rate of parameters, which the schedule multiplies: %s", listed)
     if not held_out:
         logger.info("No records are held out (data.validation_fraction=0): no validation loss.")
     for setting in unread_settings(run.config):

@@ -70,7 +70,7 @@ def _load(before: Before, learner: Learner) -> None:
     load_optimizer(checkpoint, learner.optimizer)
     if ema is not None:
         if not (checkpoint / AVERAGE).is_file():
-            raise UserError(f"{checkpoint} has no {AVERAGE}, but trainer.ema_decay is not 0.")
+            raise UserError(f"{checkpoint} has no {AVERAGE}, but trainer.ema_decay or ema_memory asks for it.")
         load_weights(checkpoint / AVERAGE, ema.module)
         ema.n_averaged.fill_(before.state.ema_updates)
 

@@ -47,7 +47,9 @@ def model_card(
         **_architecture(model),
         "data": f"{data['name']}, {data['resolution']} x {data['resolution']} pixels",
         "encoder": encoder["name"],
-        "weights": "exponential moving average" if trainer["ema_decay"] else "of the last step",
+        "weights": "exponential moving average"
+        if trainer["ema_decay"] or trainer.get("ema_memory")
+        else "of the last step",
         **figures,
         "precision": trainer["precision"],
         "device": device,

@@ -1,24 +1,28 @@
 """An exponential moving average of the weights, which draws better pictures than the last step's."""
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
+
+# The share of the old average that the n-th update after the first keeps.
+Keep = Callable[[int], float]
 
 
 class EMA(AveragedModel):
     """A copy of a model whose `update_parameters(model)` moves it towards the model's weights.
 
-    The first update copies them. The n-th after it keeps `min(decay, (1 + n) / (10 + n))` of the old average, so that
-    the first, random weights are soon forgotten (the warm-up of TensorFlow's ExponentialMovingAverage).
+    The first update copies them.
 
     Args:
         model: what to average.
-        decay: share of the old average that is kept once warm, in (0, 1).
+        keep: how much of the old average each update after that keeps.
     """
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
+    def __init__(self, model: nn.Module, keep: Keep) -> None:
         super().__init__(model)
-        self.decay = decay
+        self.keep = keep
         # torch counts updates on the model's device and looks at the count each time: a GPU would be waited for.
         self.n_averaged = self.n_averaged.cpu()
 
@@ -26,6 +30,32 @@ class EMA(AveragedModel):
     def update_parameters(self, model: nn.Module) -> None:
         """Take in the weights of one more step."""
         count = int(self.n_averaged)
-        keep = min(self.decay, (1 + count) / (10 + count)) if count else 0.0
+        keep = self.keep(count) if count else 0.0
         torch._foreach_lerp_(list(self.module.parameters()), list(model.parameters()), 1 - keep)
         self.n_averaged += 1
+
+
+def decaying(decay: float) -> Keep:
+    """A memory of a constant number of steps, 1 / (1 - decay).
+
+    The n-th update keeps `min(decay, (1 + n) / (10 + n))`, so that the first, random weights are soon forgotten (the
+    warm-up of TensorFlow's ExponentialMovingAverage).
+
+    Args:
+        decay: in [0, 1).
+    """
+    return lambda n: min(decay, (1 + n) / (10 + n))
+
+
+def share_of_run(share: float) -> Keep:
+    """A memory that is a constant share of the steps so far, however many they become (EDM2, 2312.02696, equation 1).
+
+    The n-th update keeps `(1 - 1 / t) ** (1 / share - 1)` with `t = n + 1`, so that a step weighs as the power
+    `1 / share - 2` of its number, and the weights in the average are `share * t` steps old in the mean. So a run that
+    is made longer goes on with the average that the longer run would have had.
+
+    Args:
+        share: in (0, 0.5]; at 0.5 all steps weigh the same.
+    """
+    exponent = 1 / share - 1
+    return lambda n: (n / (n + 1)) ** exponent

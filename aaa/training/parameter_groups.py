@@ -74,6 +74,13 @@ def decay_only(decayed: Container[str]) -> Change:
     return change
 
 
+def group_rates(optimizer: Optimizer) -> dict[str, float]:
+    """The learning rate of each group by its name; `all` or, where others have a name, `others` for those without."""
+    groups = optimizer.param_groups
+    unnamed = "others" if any("name" in group for group in groups) else "all"
+    return {str(group.get("name", unnamed)): float(group["lr"]) for group in groups}
+
+
 def learning_rates(optimizer: Optimizer) -> dict[str, float]:
     """The rates of its next step as they are logged: `train/lr`, and `train/lr_NAME` of each group that has a name."""
     rates = {"train/lr": float(optimizer.param_groups[0]["lr"])}

@@ -13,11 +13,14 @@ def rates_by_growth(grown: Mapping[str, Growth]) -> Change:
     """Each parameter's learning rate and weight decay at the size of its model, from those at the base.
 
     Args:
-        grown: how each parameter of the model has grown, by name; what is trained besides keeps the base's rate.
+        grown: how each parameter of the model has grown, by name; what is trained besides, such as an objective's own
+            modules, is as large at every size but for the side that meets the model, and keeps the base's rate.
 
     Raises:
         ValueError: by what it returns, for an optimizer for which there is no rule.
     """
+
+    at_base = all(growth == Growth(growth.kind) for growth in grown.values())
 
     def change(optimizer: Optimizer, name: str, group: Mapping[str, Any]) -> Mapping[str, Any]:
         growth = grown.get(name, Growth())
@@ -26,9 +29,12 @@ def rates_by_growth(grown: Mapping[str, Growth]) -> Change:
         elif isinstance(optimizer, AdamW):
             kind, factor = "adamw", growth.adamw
         else:
-            raise ValueError(f"model.parametrization=mup has rules for AdamW and Muon, not {type(optimizer).__name__}")
+            raise ValueError(
+                "model.parametrization=mup has rules for AdamW and Muon, not "
+                f"{type(optimizer).__name__}. model.parametrization=standard takes its rate as it is"
+            )
         if factor == 1:
-            return {}
+            return {} if at_base else {"name": f"{kind}_base"}
         role = f"{growth.kind}_to_stream" if growth.depth != 1 else growth.kind
         return {
             "lr": group["lr"] * factor,

@@ -48,3 +48,15 @@ def test_runs_that_differ_in_what_costs_nothing_share_a_measurement(measured: li
     assert len(measured) == 1
     planned(planner, "optimizer=adamw")
     assert len(measured) == 2
+
+
+def test_it_says_the_rate_of_each_group_of_parameters() -> None:
+    planner = Planner()
+    wider = ("model.dim=32", "model.heads=4", "model.base_dim=16", "model.base_depth=1", "model.parametrization=mup")
+    assert planned(planner).rates == {"all": 5e-3}
+    rates = planned(planner, *wider, "optimizer.learning_rate=1e-2").rates
+    assert rates["adamw_base"] == 1e-2
+    assert rates["muon_hidden"] == pytest.approx(1e-2 / 2**0.5)
+    assert rates["muon_hidden_to_stream"] == pytest.approx(1e-2 / 2**1.5)
+    larger = planned(planner, "trainer.base_batch_size=2", "trainer.batch_size=8").rates
+    assert larger == pytest.approx({"all": 1e-2})

@@ -102,6 +102,19 @@ def test_numbers_and_names_that_no_run_can_have(override: str, expected: str) ->
         (["model.parametrization=mup", "budget.parameters=1e6"], "budget.parameters changes their width."),
         (["model.parametrization=mup", "model.dim=256"], "model.heads=2: with model.parametrization=mup heads are as"),
         (["model.parametrization=mup", "model.dim=256"], "That makes 4 at model.dim=256."),
+        (
+            ["model.parametrization=mup", "optimizer=soap"],
+            "soap: model.parametrization=mup has rules for AdamW and Muon.",
+        ),
+        (["trainer.base_batch_size=32", "trainer.batch_size=auto"], "trainer.base_batch_size=32: the learning rate"),
+        (["trainer.ema_memory=0.08"], "trainer.ema_memory=0.08 and trainer.ema_decay=0.995 both say how long"),
+        (["trainer.ema_memory=0.6", "trainer.ema_decay=null"], "trainer.ema_memory=0.6: must be a share of the run,"),
+        (["trainer.ema_memory=9", "trainer.ema_decay=null"], "at least trainer.batch_size=32, one step."),
+        (["trainer.ema_memory=0", "trainer.ema_decay=null"], "trainer.ema_memory=0.0: must be above 0."),
+        (
+            ["trainer.ema_memory=5000", "trainer.ema_decay=null", "trainer.batch_size=auto"],
+            "trainer.ema_memory=5000: samples are steps only where trainer.batch_size is a number, not auto.",
+        ),
     ],
 )
 def test_what_does_not_go_with_rules_for_a_models_size(overrides: list[str], expected: str) -> None:

@@ -14,7 +14,7 @@ from aaa.data.batch import Batch
 from aaa.errors import UserError
 from aaa.training.anomalies import Anomaly
 from aaa.training.callbacks import Callback
-from aaa.training.ema import EMA
+from aaa.training.ema import EMA, decaying
 from aaa.training.loop import Hooks, fit
 from aaa.training.lr_schedules import warmup_stable_decay
 from aaa.training.measuring import NotFiniteError
@@ -52,7 +52,7 @@ class Run:
         torch.manual_seed(0)
         self.accelerator = Accelerator(cpu=True)
         self.raw = nn.Linear(4, 4)
-        self.ema = EMA(self.raw, 0.9)
+        self.ema = EMA(self.raw, decaying(0.9))
         optimizer = torch.optim.AdamW(self.raw.parameters(), lr=1e-2)
         self.model, self.optimizer = self.accelerator.prepare(self.raw, optimizer)
         self.progress = progress or Progress()

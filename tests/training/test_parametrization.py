@@ -78,6 +78,7 @@ def test_each_group_says_its_own_rate_and_takes_the_same_share_of_its_weights() 
             "train/lr": 5e-3 / 2**0.5,  # the first group's, which are Muon's
             "train/lr_muon_hidden": 5e-3 / 2**0.5,
             "train/lr_muon_hidden_to_stream": 5e-3 / 2**1.5,
+            "train/lr_adamw_base": 5e-3,
             "train/lr_adamw_hidden": 5e-3 / 2,
             "train/lr_adamw_output": 5e-3 / 2,
             "train/lr_adamw_vector_to_stream": 5e-3 / 2,
