@@ -17,6 +17,7 @@ from aaa.errors import UserError
 def register_resolvers() -> None:
     """Make the resolvers of conf/ known to OmegaConf."""
     OmegaConf.register_new_resolver("pixel_unshuffle_channels", lambda factor: 3 * factor**2, replace=True)
+    OmegaConf.register_new_resolver("by_parametrization", _by_parametrization, replace=True)
     OmegaConf.register_new_resolver("heads", _heads, replace=True)
     OmegaConf.register_new_resolver("weights_dtype", _weights_dtype, replace=True)
     OmegaConf.register_new_resolver("hidden_size", _hidden_size, replace=True)
@@ -42,6 +43,11 @@ def geomspace(start: float | str, stop: float | str, number: int | str) -> str:
             f"geomspace({start},{stop},{number}): takes two numbers above 0 and how many there are to be, at least 2."
         )
     return ",".join(f"{first * (last / first) ** (place / (count - 1)):.6g}" for place in range(count))
+
+
+def _by_parametrization(parametrization: str, standard: float, mup: float) -> float:
+    """A number that is another one where it is the base's."""
+    return float(mup if parametrization == "mup" else standard)
 
 
 def _heads(dim: int, base_dim: int, base_heads: int) -> int:

@@ -122,3 +122,15 @@ def test_sharing_counts_pictures_alone_side_by_side_and_beside_loops(command: Co
     rows = results(tmp_path)["rows"]
     assert [row["threads spin"] for row in rows] == ["the runtime's own", "ours"]
     assert all(row[name] > 0 for row in rows for name in ("alone", "two side by side", "beside two endless loops"))
+
+
+@pytest.mark.slow
+def test_coordinates_compare_sizes(command: Command, tmp_path: Path) -> None:
+    base = ("model.base_dim=32", "model.base_depth=1", "model.base_heads=2")
+    done = command("aaa.bench", *TINY, *base, "bench=coordinates", "bench.widths=[32,64]", "bench.depths=[]")
+    assert done.code == 0, done.err
+    found = results(tmp_path)
+    assert {row["steps"] for row in found["rows"]} == {1, 5, 10}
+    assert {row["along"] for row in found["rows"]} == {"width"}
+    assert set(found["rows"][0]["values"]["mup"]["update"]) == {"32", "64"}
+    assert "mup, by width, at most: " in done.out + done.err

@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.e2e.conftest import SMALL, Command, metrics
+from tests.helpers.wandb_file import read_offline_run
 
 FORKED = True
 LOOKS = ("trainer.max_steps", "trainer.sample_every_steps", "trainer.validate_every", "trainer.save", "evaluation.")
@@ -28,7 +29,7 @@ QUICK = [
         (["optimizer=soap", "optimizer.decayed=matrices"], {"train/lr": 3e-3}),
         (
             ["optimizer=adamw", "model.parametrization=mup", "model.base_dim=32", "model.base_heads=1"],
-            {"train/lr": 2e-4, "train/lr_adamw_hidden": 1e-4},
+            {"train/lr": 5e-3, "train/lr_adamw_hidden": 2.5e-3},
         ),
     ],
 )
@@ -46,3 +47,29 @@ def test_it_goes_on_to_the_bit(told: list[str], rates: dict[str, float], command
     assert {name: last[name] for name in rates} == rates
     done = command("aaa.sample", "model=stopped", "prompt=a red circle", "num_images=1", "steps=1")
     assert done.code == 0, done.err
+
+
+@pytest.mark.slow
+def test_the_rate_of_each_group_is_said_and_logged(command: Command, tmp_path: Path) -> None:
+    larger = ("model.parametrization=mup", "model.base_dim=32", "model.base_heads=1", "model.base_depth=1")
+    quick = [argument for argument in QUICK if argument != "logger=none"]
+    done = command("aaa.train", *quick, *larger, "trainer.max_steps=4", "hydra.run.dir=run")
+    assert done.code == 0, done.err
+    rates = {
+        "muon_hidden": 5e-3 / 2**0.5,
+        "muon_hidden_to_stream": 5e-3 / 2**1.5,
+        "adamw_base": 5e-3,
+        "adamw_vector_to_stream": 5e-3 / 2,
+        "adamw_hidden": 5e-3 / 2,
+        "adamw_output": 5e-3 / 2,
+    }
+    for name, rate in rates.items():
+        assert f"{name} {rate:.3g}" in done.err
+    rows = [row for row in read_offline_run(tmp_path / "run").history if "train/lr" in row]
+    assert [row["step"] for row in rows] == [1, 2, 3, 4]
+    for row in rows:
+        assert {name: row[f"train/lr_{name}"] for name in rates} == pytest.approx(rates)
+    planned = command("aaa.plan", *quick, *larger)
+    assert planned.code == 0, planned.err
+    for name, rate in rates.items():
+        assert f"{name} {rate:.3g}" in " ".join(planned.out.split())
