@@ -53,10 +53,10 @@ def test_looking_takes_nothing_from_training() -> None:
     assert losses[0] == losses[1]
 
 
-@pytest.mark.parametrize("kind", ["muon", "adamw"])
+@pytest.mark.parametrize("kind", ["muon", pytest.param("adamw", marks=pytest.mark.slow)])
 def test_with_mup_the_first_steps_change_as_much_at_every_size(kind: str, tmp_path: Path) -> None:
     config = compose(*BASE, f"optimizer={kind}", "optimizer.learning_rate=2e-3")
-    report = Coordinates(widths=[32, 192], depths=[2, 12], steps=[3], batch_size=4).run(config, "cpu")
+    report = Coordinates(widths=[32, 256], depths=[2, 12], steps=[3], batch_size=2).run(config, "cpu")
     report.save(tmp_path, {})
     assert (tmp_path / "plot.png").stat().st_size > 10_000
     rows = [row for row in json.loads((tmp_path / "results.json").read_text())["rows"] if row["steps"] == 3]
@@ -70,7 +70,7 @@ def test_with_mup_the_first_steps_change_as_much_at_every_size(kind: str, tmp_pa
             ]
             for name in ("standard", "mup")
         }
-        assert max(of_blocks["mup"]) < 2
+        assert max(of_blocks["mup"]) < 1.5
         assert max(of_blocks["standard"]) > 2
     assert report.table().row_count == len(rows)
     assert any(note.startswith("mup, by depth, at most: ") for note in report.notes)
