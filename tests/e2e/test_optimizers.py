@@ -1,5 +1,6 @@
 """What optimizers are told, as a user tells it: a run that is stopped half way ends where one that is not ends."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -73,3 +74,23 @@ def test_the_rate_of_each_group_is_said_and_logged(command: Command, tmp_path: P
     assert planned.code == 0, planned.err
     for name, rate in rates.items():
         assert f"{name} {rate:.3g}" in " ".join(planned.out.split())
+
+
+@pytest.mark.slow
+def test_a_run_from_before_its_size_took_its_rate_from_a_base_goes_on_as_it_was(
+    command: Command, tmp_path: Path
+) -> None:
+    started = [*QUICK, "model=dit_10m", "model.parametrization=standard", "hydra.run.dir=run", "trainer.max_steps=4"]
+    done = command("aaa.train", *started)
+    assert done.code == 0, done.err
+    new_keys = re.compile(r"^ *(parametrization|base_(dim|depth|heads|batch_size)|ema_memory): .*\n", re.MULTILINE)
+    for kept in ("config.yaml", ".hydra/config.yaml"):
+        path = tmp_path / "run" / kept
+        written = path.read_text()
+        path.write_text(new_keys.sub("", written))
+        assert path.read_text() != written
+    done = command("aaa.train", "resume=run", "trainer.max_steps=8")
+    assert done.code == 0, done.err
+    rows = [row for row in metrics(tmp_path / "run") if "train/lr" in row]
+    assert rows[-1]["step"] == 8
+    assert all(row["train/lr"] == 5e-3 and not any(key.startswith("train/lr_") for key in row) for row in rows)
