@@ -24,7 +24,7 @@ NAMED = {
 def preset(path: Path) -> dict[str, Any]:
     content = OmegaConf.to_container(OmegaConf.load(path))
     assert isinstance(content, dict)
-    return {str(key): value for key, value in content.items() if key not in ("defaults", "name")}
+    return {str(key): value for key, value in content.items() if key not in ("defaults", "name", "parametrization")}
 
 
 def test_every_preset_is_listed_here() -> None:

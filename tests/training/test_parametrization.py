@@ -61,8 +61,9 @@ def made(*overrides: str) -> tuple[nn.Module, Optimizer]:
 
 @pytest.mark.parametrize("kind", ["muon", "adamw"])
 def test_at_the_base_nothing_changes_to_the_bit(kind: str) -> None:
-    model, optimizer = made(f"optimizer={kind}")
-    same, likewise = made(f"optimizer={kind}", "model.parametrization=mup")
+    rate = "optimizer.learning_rate=5e-3"
+    model, optimizer = made(f"optimizer={kind}", rate)
+    same, likewise = made(f"optimizer={kind}", rate, "model.parametrization=mup")
     for mine, theirs in zip(model.parameters(), same.parameters(), strict=True):
         assert torch.equal(mine, theirs)
     assert optimizer.state_dict() == likewise.state_dict()
