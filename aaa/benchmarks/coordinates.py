@@ -81,7 +81,7 @@ class Coordinates:
                 rows += _rows(direction, found)
         columns = ("along", "layer", *(f"{name} {kind}" for name, kind in product(PARAMETRIZATIONS, Change._fields)))
         optimizer = config.optimizer._target_.rpartition(".")[2]
-        title = f"{optimizer}: the largest change by the first steps over the least, of all sizes"
+        title = f"{optimizer}: changes of each layer by the first steps"
         return SizesReport(title, rows, ("size", "change"), _notes(rows), columns)
 
     def _changes(self, config: DictConfig, device: str) -> dict[int, dict[str, Change]]:

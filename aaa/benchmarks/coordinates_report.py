@@ -1,5 +1,6 @@
 """How far apart sizes are in what their first steps change, as a table and a plot."""
 
+import math
 from pathlib import Path
 from typing import Literal
 
@@ -23,7 +24,9 @@ class SizesReport(Report):
     def table(self) -> Table:
         """The rows after the most steps; the others are in results.json."""
         shown = [row for row in self.rows if row["steps"] == self.last]
-        return Report(f"{self.title} ({self.last} steps)", shown, self.plot, self.notes, self.columns).table()
+        return Report(
+            f"{self.title}, the largest over the least ({self.last} steps)", shown, self.plot, self.notes, self.columns
+        ).table()
 
     def _draw(self, path: Path) -> None:
         import matplotlib as mpl
@@ -55,10 +58,13 @@ class SizesReport(Report):
                 panel.set_xticks(list(sizes), [str(size) for size in sizes], minor=False)
                 panel.minorticks_off()
                 panel.grid(alpha=0.3)
-            panel_row[0].set_ylabel(f"change after {self.last} steps, over that of the smallest")
+            lowest, highest = (math.log2(bound) for bound in panel_row[0].get_ylim())
+            powers = [2.0**power for power in range(math.floor(lowest), math.ceil(highest) + 1)]
+            panel_row[0].set_yticks(powers, [f"{power:g}" for power in powers])
+            panel_row[0].set_ylabel("change, over that of the smallest")
         handles = [plt.Line2D([], [], color=color, label=layer) for layer, color in colors.items()]
         handles += [plt.Line2D([], [], color="k", linestyle=STYLES[kind], label=kind) for kind in KINDS]
         figure.legend(handles=handles, loc="outside right center", fontsize="small")
-        figure.suptitle(self.title)
+        figure.suptitle(f"{self.title}, over those of the smallest size ({self.last} steps; grey: a factor 2)")
         figure.savefig(path, dpi=110)
         plt.close(figure)
