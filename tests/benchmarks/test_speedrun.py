@@ -49,7 +49,7 @@ def test_medians_over_seeds_are_compared_and_a_run_that_never_got_there_counts_a
 
 
 def test_a_target_that_no_run_can_reach_is_refused() -> None:
-    with pytest.raises(UserError, match="bench.target=95"):
+    with pytest.raises(UserError, match=r"bench\.target=95"):
         Speedrun({"now": []}, [1], target=95, looks=1, num_images=8)
 
 
