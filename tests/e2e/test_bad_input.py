@@ -35,7 +35,7 @@ SmallRun = tuple[Path, Finished]
         (["optimizer._target_=torch.optim.Nothing"], "optimizer: torch.optim.Nothing cannot be made"),
         (["optimizer.learning_rate=-1"], "cannot be made: Learning rate should be >= 0"),
         (["+x=1"], "+x: nothing reads this key"),
-        (["+trainer.steps=1"], "+trainer.steps: nothing reads this key (did you mean 'max_steps'?). There is: base_batch_"),
+        (["+trainer.steps=1"], "+trainer.steps: nothing reads this key (did you mean 'max_steps'?). There is: base_"),
         (["+model.rope=1"], "+model.rope: nothing reads this key. There is: architecture, base_depth"),
         (["optimizer.learning_rate=1e-4 x"], "optimizer.learning_rate=1e-4 x: must be a number, such as 0.005."),
         (["optimizer._target_=1,2"], "optimizer._target_=1,2: several values are a sweep"),
