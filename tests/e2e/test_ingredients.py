@@ -11,6 +11,7 @@ FORKED = True
 AXES: dict[str, list[str]] = {
     "block": ["tutorial", "modern"],
     "model.positions": ["learned", "rope"],
+    "model.text_positions": ["none", "rope"],
     "model.qk_norm": ["false", "true"],
     "model.mlp": ["silu", "relu2", "swiglu"],
     "model.modulation": ["gate", "adaln", "adaln_shared", "none"],
