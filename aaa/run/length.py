@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from aaa.assembly.data import TrainingData
 from aaa.assembly.parts import build_schedule
-from aaa.models.costs import TRAINING_FLOPS, forward_flops
+from aaa.objectives.costs import training_flops
 from aaa.run.batch_size import fitting_batch_size
 from aaa.run.budget import steps_within
 from aaa.run.going_on import unaffected_steps
@@ -76,8 +76,9 @@ def plan_length(config: DictConfig, trial: Trial, data: TrainingData, origin: Or
         records=len(data.train_records),
     )
     _, height, width = max(data.cache.shapes, key=math.prod)
-    flops_per_sample = TRAINING_FLOPS * forward_flops(
+    flops_per_sample = training_flops(
         trial.model,
+        trial.objective,
         height,
         width,
         data.cache.prompt_shape[0],
