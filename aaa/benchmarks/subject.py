@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from aaa.assembly.parts import build_model, build_objective, build_optimizer
 from aaa.data.batch import Batch
 from aaa.data.randomness import generator
-from aaa.models.costs import TRAINING_FLOPS, forward_flops
+from aaa.objectives.costs import training_flops
 from aaa.run.learner import place_model
 from aaa.run.session import Session
 from aaa.run.trial import loss_in
@@ -149,7 +149,7 @@ def make_subject(
         return batch._replace(extras={name: extra[chosen] for name, extra in extras.items()})
 
     channels, text_dim = config.model.in_channels, config.model.text_dim
-    flops = TRAINING_FLOPS * forward_flops(model, side, side, text_tokens, channels=channels, text_dim=text_dim)
+    flops = training_flops(model, objective, side, side, text_tokens, channels=channels, text_dim=text_dim)
     of_objective = nn.ModuleDict(objective.modules)
     prepared_model, optimizer = accelerator.prepare(model, build_optimizer(config, model, of_objective))
     objective.use({name: accelerator.prepare(module) for name, module in of_objective.items()})

@@ -36,6 +36,7 @@ from aaa.training.timing import seconds
 Action = Callable[[], object]
 SWITCHES: tuple[dict[str, Any], ...] = (
     {"positions": "rope"},
+    {"text_positions": "rope"},
     {"qk_norm": True},
     {"mlp": "swiglu"},
     {"positions": "rope", "qk_norm": True, "mlp": "swiglu"},

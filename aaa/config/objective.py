@@ -11,6 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from aaa.config.ranges import count, number, one_of, require_ranges, share
 from aaa.config.routing import routed_blocks
+from aaa.config.vision import require_vision_folder
 from aaa.errors import UserError, in_plain_words, nearest
 
 logger = logging.getLogger(__name__)
@@ -78,7 +79,8 @@ class AlignConfig:
     Attributes:
         weight: in the loss; 0: off.
         after_block: number of the block, from 1.
-        target: hog (histograms of oriented gradients of the picture) or latents (its own clean ones).
+        target: hog (histograms of oriented gradients), latents (the picture's own) or vision (a model's patch tokens).
+        vision: `_target_` of the model of target=vision; ours has `path`, the folder of a vision transformer.
         projector: linear, or conv (3 x 3).
         distance: cosine or smooth_l1.
         spatial_norm: whether each channel of the target is normalised over space (iREPA, arXiv 2512.10794).
@@ -89,13 +91,25 @@ class AlignConfig:
 
     weight: float = number(0.0, least=0)
     after_block: int = count(2, least=1)
-    target: str = one_of("hog", "latents", default="hog")
+    target: str = one_of("hog", "latents", "vision", default="hog")
+    vision: Any = None
     projector: str = one_of("linear", "conv", default="linear")
     distance: str = one_of("cosine", "smooth_l1", default="cosine")
     spatial_norm: bool = False
     dim: int = MISSING
     latent_channels: int = MISSING
     until_step: int | None = count(None, least=1)
+
+
+@dataclass
+class VisionConfig:
+    """The vision transformer of objective.terms.align.target=vision.
+
+    Attributes:
+        path: its folder.
+    """
+
+    path: str | None = None
 
 
 @dataclass
@@ -123,7 +137,8 @@ TERMS: dict[str, type] = {
     "aaa.objectives.align.Align": AlignConfig,
     "aaa.objectives.internal.Internal": InternalConfig,
 }
-NOT_SAID = ("dim", "latent_channels")  # keys that follow from others
+NOT_SAID = ("dim", "latent_channels", "vision")  # keys that follow from others, or are looked into
+VISION = "aaa.encoders.vision.VisionModel"
 USED_WITH = {"min_snr_gamma": ("weighting", "min_snr"), "coupling_candidates": ("coupling", "nearest")}
 
 
@@ -166,6 +181,10 @@ def unread_settings(config: DictConfig) -> list[str]:
 def _unread_of_terms(terms: Any) -> Iterator[str]:
     for name, term in terms.items():
         schema = None if term is None else TERMS.get(term.get("_target_"))
+        path = OmegaConf.select(term, "vision.path") if schema is AlignConfig else None
+        if path is not None and (not term.weight or term.target != "vision"):
+            key = f"objective.terms.{name}"
+            yield f"{key}.vision.path={path} is only read with {key}.target=vision and a weight above 0"
         if schema is None or term.get("weight"):
             continue
         for key, default in _defaults(schema).items():
@@ -200,6 +219,9 @@ def _check_term(config: DictConfig, key: str, term: dict[str, Any]) -> None:
             f"{key}.after_block={block}: there is no such block, as model.depth={depth}. It must be at least 1 and at "
             f"most {depth}."
         )
+    if term.get("target") == "vision" and (vision := term.get("vision") or {}).get("_target_", VISION) == VISION:
+        _require_typed(VisionConfig, vision, f"{key}.vision")
+        require_vision_folder(f"{key}.vision.path", vision.get("path"))
     if term.get("projector") == "conv":
         _refuse_conv_of_routed_tokens(config, key, block)
     trainer = config.trainer

@@ -128,6 +128,15 @@ def without_interpolations(value: Any) -> Any:
     return re.sub(r"(\\*)\$\{", lambda match: match[1] * 2 + "\\${", value)
 
 
+def as_read(value: Any) -> Any:
+    """The other way: a text, or all in a list, with `${` where OmegaConf takes it for nothing but itself."""
+    if isinstance(value, list):
+        return [as_read(part) for part in value]
+    if not isinstance(value, str):
+        return value
+    return re.sub(r"(?<!\\)((?:\\\\)*)\\\$\{", lambda match: match[1][::2] + "${", value)
+
+
 def set_to(key: str, text: str, keys: Keys) -> str:
     """The argument that sets a key to a text, as a person would type it where that is possible."""
     plain = f"{key}={text}"

@@ -16,6 +16,7 @@ from aaa.config.objective import (
     DispersiveConfig,
     InternalConfig,
     ObjectiveConfig,
+    VisionConfig,
 )
 from aaa.config.ranges import ranges_of
 from aaa.config.schema import GROUPS, ImageFolderConfig, LocatedConfig, TrainConfig
@@ -28,6 +29,7 @@ SECTIONS: dict[str, type] = {
     "objective.terms.contrastive": ContrastiveConfig,
     "objective.terms.dispersive": DispersiveConfig,
     "objective.terms.align": AlignConfig,
+    "objective.terms.align.vision": VisionConfig,
     "objective.terms.internal": InternalConfig,
     "data (imagefolder, pokemon)": ImageFolderConfig,
     "data (huggingface, webdataset)": LocatedConfig,

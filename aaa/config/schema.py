@@ -36,6 +36,7 @@ class ModelConfig:
         block: `_target_` of a class to make the blocks of instead of ours, which gets dim, heads and mlp_ratio.
         architecture: `_target_` of a class to make instead of the whole model, which gets the numbers above.
         positions: `learned` vectors added before each norm, or `rope`: queries and keys turned by row and column.
+        text_positions: `none`, or `rope`: queries and keys of the prompt's tokens turned by their place in it.
         qk_norm: normalise queries and keys.
         mlp: `silu`, `relu2` or `swiglu`, all with as many parameters.
         modulation: what the timestep does: a `gate` for each branch, `adaln`, `adaln_shared` or `none` (a token).
@@ -63,6 +64,7 @@ class ModelConfig:
     block: Any = None
     architecture: Any = None
     positions: str = one_of(*CHOICES["positions"], default="learned")
+    text_positions: str = one_of(*CHOICES["text_positions"], default="none")
     qk_norm: bool = False
     mlp: str = one_of(*CHOICES["mlp"], default="silu")
     modulation: str = one_of(*CHOICES["modulation"], default="gate")

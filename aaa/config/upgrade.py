@@ -30,6 +30,7 @@ IMPLIED: dict[str, dict[str, Any]] = {
                 "projector": "linear",
                 "distance": "cosine",
                 "spatial_norm": False,
+                "vision": {"_target_": "aaa.encoders.vision.VisionModel", "path": None},
                 "dim": "${model.dim}",
                 "latent_channels": "${model.in_channels}",
                 "until_step": None,

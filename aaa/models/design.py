@@ -9,6 +9,7 @@ from aaa.errors import UserError
 
 CHOICES = {
     "positions": ("learned", "rope"),
+    "text_positions": ("none", "rope"),
     "mlp": ("silu", "relu2", "swiglu"),
     "modulation": ("gate", "adaln", "adaln_shared", "none"),
     "joint": ("single", "mmdit"),
@@ -21,6 +22,7 @@ class Design:
 
     Attributes:
         positions: `learned` vectors added before every norm, or `rope`: rotations of queries and keys (rope.py).
+        text_positions: of the prompt's tokens among each other: `none`, or `rope` (rope.py), whatever `positions` is.
         qk_norm: normalise queries and keys (qk_norm.py).
         mlp: `silu`, `relu2` or `swiglu` (mlp.py).
         modulation: what the timestep does to a block: `gate`, `adaln`, `adaln_shared` or `none` (modulation.py).
@@ -34,6 +36,7 @@ class Design:
     """
 
     positions: str = "learned"
+    text_positions: str = "none"
     qk_norm: bool = False
     mlp: str = "silu"
     modulation: str = "gate"
@@ -47,7 +50,7 @@ class Design:
 
 TUTORIAL = Design()
 # What a block of one's own, which is given dim, heads and mlp_ratio, knows nothing of.
-OF_BLOCKS = ("positions", "qk_norm", "mlp", "modulation", "value_residual", "mask_padding", "joint")
+OF_BLOCKS = ("positions", "text_positions", "qk_norm", "mlp", "modulation", "value_residual", "mask_padding", "joint")
 
 
 def mlp_hidden(kind: str, dim: int, mlp_ratio: float) -> int:
@@ -72,11 +75,12 @@ def require_possible(design: Design, dim: int, depth: int, heads: int) -> None:
         value = getattr(design, key)
         if value is not None and value < least:
             raise UserError(f"model.{key}={value}: must be at least {least}.")
-    if design.positions == "rope" and dim // heads % 4:
-        raise UserError(
-            f"model.positions=rope turns pairs of numbers by row and by column: the width of a head, model.dim={dim} / "
-            f"model.heads={heads}, must be divisible by 4."
-        )
+    for key in ("positions", "text_positions"):
+        if getattr(design, key) == "rope" and dim // heads % 4:
+            raise UserError(
+                f"model.{key}=rope turns pairs of numbers by row and by column: the width of a head, model.dim={dim} / "
+                f"model.heads={heads}, must be divisible by 4."
+            )
     for key, value in (("value_residual", "true"), ("joint", "mmdit")):
         if depth == 1 and str(getattr(design, key)).lower() == value:
             raise UserError(f"model.{key}={value}: model.depth=1 has no block that it would make a difference to.")

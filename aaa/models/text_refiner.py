@@ -1,8 +1,8 @@
 """Blocks over the prompt's tokens alone, before they meet the latents (the text preamble of MiniT2I; Lumina's context
 refiner, Qin et al. 2025, arXiv 2503.21758, section 3.1).
 
-Embeddings that know nothing of each other, as `text_encoder=words` makes them, become a prompt here; they bring their
-order along, so no positions are added.
+Embeddings that know nothing of each other, as `text_encoder=words` makes them, become a prompt here. They bring their
+order along, so no positions are added; with `model.text_positions=rope` queries and keys are turned here too.
 """
 
 from dataclasses import replace
@@ -34,14 +34,16 @@ class TextRefiner(nn.Module):
             assert isinstance(block, DiTBlock)
             block.init_weights(len(self.blocks))
 
-    def context(self, text: Tensor, timestep_emb: Tensor, words: Tensor | None) -> BlockContext:
+    def context(self, text: Tensor, timestep_emb: Tensor, words: Tensor | None, turns: Tensor | None) -> BlockContext:
         """What its blocks are told of tokens `B L D`, of which those in `words`, `B L`, are no padding (None: all).
 
-        Padding attends to itself too, so that a prompt without any word has something to attend to.
+        How far each turns is `turns`, `2 L head_dim/2`, None where none does. Padding attends to itself too, so that a
+        prompt without any word has something to attend to.
         """
         if words is not None:
             words = words[:, None, None] | torch.eye(text.shape[1], dtype=torch.bool, device=text.device)  # B 1 L L
-        return BlockContext(text.new_zeros(1, 1, 1), timestep_emb, 0, 0, text_tokens=text.shape[1], attended=words)
+        nowhere = text.new_zeros(1, 1, 1)
+        return BlockContext(nowhere, timestep_emb, 0, 0, text_tokens=text.shape[1], rotation=turns, attended=words)
 
     def flops(self, text_tokens: int) -> int:
         """Of a forward pass for one prompt."""

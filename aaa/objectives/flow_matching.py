@@ -107,6 +107,10 @@ class FlowMatching:
         for name, module in modules.items():
             self.terms[name].module = module
 
+    def flops(self, height: int, width: int) -> int:
+        """Of its terms' modules; see `AddsFlops`."""
+        return sum(term.flops(height, width) for term in self.terms.values())
+
     def draw(self, latents: Tensor, generator: torch.Generator) -> Draws:
         """Prompts to drop, noise levels and noise for latents, `B C H W`, from a generator on their device."""
         size, device = len(latents), latents.device

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -51,12 +52,16 @@ class Extra(NamedTuple):
 
     Attributes:
         channels: of it.
-        compute: from images in -1..1, `B 3 H W`, and the pixels of a latent's side, `B channels H/side W/side`. It is
-            a function of a module, whose code tells one version from another.
+        compute: from images in -1..1, `B 3 H W`, and the pixels of a latent's side, `B channels H/side W/side`. The
+            code of the module that defines it tells one version from another.
+        files: what they hold does so too.
+        release: frees what was loaded to compute, once all is computed.
     """
 
     channels: int
     compute: Callable[[Tensor, int], Tensor]
+    files: Collection[Path] = ()
+    release: Callable[[], None] = lambda: None
 
 
 class Term(ABC):
@@ -83,6 +88,10 @@ class Term(ABC):
     def is_on(self, step: int) -> bool:
         """Whether it counts at this step, from 0."""
         return self.until_step is None or step < self.until_step
+
+    def flops(self, height: int, width: int) -> int:  # noqa: ARG002
+        """Floating-point operations of its module's forward pass for one picture of `height * width` latents."""
+        return 0
 
     @abstractmethod
     def __call__(self, done: ForwardPass) -> Tensor:

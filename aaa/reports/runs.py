@@ -8,6 +8,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from aaa.config.overrides import as_read
 from aaa.config.trust import read_yaml_config
 from aaa.errors import UserError
 from aaa.tracking.environment import read_environment
@@ -123,4 +124,4 @@ def _leaves(value: Any, prefix: str = "") -> Iterable[tuple[str, Any]]:
         for key, inner in value.items():
             yield from _leaves(inner, f"{prefix}.{key}" if prefix else str(key))
     else:
-        yield prefix, value
+        yield prefix, as_read(value)

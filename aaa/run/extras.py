@@ -1,13 +1,14 @@
 """What an objective needs of the latent cache beside latents and prompts: computed once from the decoded latents."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from aaa.assembly.data import TrainingData
 from aaa.data.cache_extras import open_extra
-from aaa.data.fingerprint import code_fingerprint
+from aaa.data.fingerprint import FileDigests, code_fingerprint, fingerprint
 from aaa.encoders.protocols import VAE
 from aaa.objectives.flow_matching import Objective
 from aaa.objectives.terms import Extra
@@ -24,11 +25,22 @@ def open_extras(data: TrainingData, objective: Objective, device: torch.device) 
         device: to compute on.
 
     Raises:
-        UserError: if they cannot be written.
+        UserError: if they cannot be computed or written.
     """
     for name, extra in objective.extras.items():
-        function = f"{extra.compute.__module__}.{extra.compute.__qualname__}"
-        open_extra(data.cache, name, code_fingerprint([function])[:8], _of_latents(extra, data.vae, device))
+        try:
+            open_extra(data.cache, name, _version(extra, data.cache.path.parent), _of_latents(extra, data.vae, device))
+        finally:
+            extra.release()
+
+
+def _version(extra: Extra, cache_dir: Path) -> str:
+    """What tells an extra from one of the same name that is computed in another way."""
+    code = code_fingerprint([f"{extra.compute.__module__}.{extra.compute.__name__}"])
+    if extra.files:
+        digests = FileDigests(cache_dir / "digests.jsonl")
+        code = fingerprint({"code": code, "files": {path.name: digests.digest(path) for path in extra.files}})
+    return code[:8]
 
 
 def _of_latents(extra: Extra, vae: VAE, device: torch.device) -> Callable[[Tensor], Tensor]:

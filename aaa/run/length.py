@@ -4,11 +4,11 @@ import math
 from dataclasses import dataclass
 from functools import partial
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from aaa.assembly.data import TrainingData
 from aaa.assembly.parts import build_schedule
-from aaa.models.costs import TRAINING_FLOPS, forward_flops
+from aaa.objectives.costs import training_flops
 from aaa.run.batch_size import fitting_batch_size
 from aaa.run.budget import steps_within
 from aaa.run.going_on import unaffected_steps
@@ -16,6 +16,8 @@ from aaa.run.origin import Origin
 from aaa.run.processes import of_first_process
 from aaa.run.trial import Trial
 from aaa.training.lr_schedules import Schedule
+
+OURS = "aaa.training.lr_schedules."
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,20 @@ class RunLength:
         return () if self.branching_step is None else (self.branching_step,)
 
 
+def unreached_rate(config: DictConfig, length: RunLength) -> str | None:
+    """What is to be said of a warm-up that a run is too short for; None if it reaches its learning rate."""
+    warmup = OmegaConf.select(config, "lr_scheduler.warmup_steps")
+    if not isinstance(warmup, int) or not OmegaConf.select(config, "lr_scheduler._target_").startswith(OURS):
+        return None
+    highest = max(map(length.schedule, range(min(warmup, length.max_steps))), default=1.0)
+    if highest >= 1:
+        return None
+    return (
+        f"lr_scheduler.warmup_steps={warmup} of {length.max_steps} steps: the learning rate rises to {highest:.0%} of "
+        "what it is set to, and no further"
+    )
+
+
 def plan_length(config: DictConfig, trial: Trial, data: TrainingData, origin: Origin) -> RunLength:
     """Find the batch size that fits and the steps that the budget allows.
 
@@ -60,8 +76,9 @@ def plan_length(config: DictConfig, trial: Trial, data: TrainingData, origin: Or
         records=len(data.train_records),
     )
     _, height, width = max(data.cache.shapes, key=math.prod)
-    flops_per_sample = TRAINING_FLOPS * forward_flops(
+    flops_per_sample = training_flops(
         trial.model,
+        trial.objective,
         height,
         width,
         data.cache.prompt_shape[0],

@@ -13,6 +13,7 @@ from aaa.config.objective import unread_settings
 from aaa.config.trust import foreign_targets, read_yaml_config
 from aaa.models.costs import TRAINING_FLOPS
 from aaa.run.earlier_run import COMPOSED
+from aaa.run.length import unreached_rate
 from aaa.run.run import Run
 from aaa.saved.models import RUN_CONFIG, foreign_to_sampling
 from aaa.tracking.printed import compare_command, sample_command, train_command
@@ -43,7 +44,8 @@ def announce(run: Run) -> None:
     logger.info("Learning rate of parameters, which the schedule multiplies: %s", listed)
     if not held_out:
         logger.info("No records are held out (data.validation_fraction=0): no validation loss.")
-    for setting in unread_settings(run.config):
+    unreached = unreached_rate(run.config, run.length)
+    for setting in [*unread_settings(run.config), *([] if unreached is None else [unreached])]:
         logger.warning("%s.", setting)
     logger.info("Run folder: %s", run.origin.folder.shown)
     if run.config.data.attribution:

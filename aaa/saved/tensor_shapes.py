@@ -36,6 +36,7 @@ def design_of(shapes: Shapes, said: Mapping[str, Any]) -> Design:
     swiglu = f"{first}ff.to_gate.weight" in shapes
     return Design(
         positions="learned" if "pos_embedder.image_emb" in shapes else "rope",
+        text_positions="rope" if said.get("text_positions") == "rope" else "none",
         qk_norm=f"{first}qk_norm.scale_q" in shapes,
         mlp="swiglu" if swiglu else "relu2" if said.get("mlp") == "relu2" else "silu",
         modulation=_modulation(shapes, first),

@@ -1,5 +1,7 @@
 """What an objective cannot be is refused when the config is composed, naming the keys."""
 
+from pathlib import Path
+
 import pytest
 
 from aaa.config.checks import check_config
@@ -68,6 +70,43 @@ def test_a_batch_is_shared_out_among_processes(monkeypatch: pytest.MonkeyPatch) 
     config = compose("objective.terms.contrastive.weight=0.05", "trainer.batch_size=4", "output_dir=x")
     with pytest.raises(UserError, match=r"does not go with trainer\.batch_size=4"):
         check_config(config)
+
+
+VISION = ("objective.terms.align.weight=0.5", "objective.terms.align.target=vision")
+
+
+def test_a_vision_model_is_looked_for_when_the_config_is_composed(tmp_path: Path) -> None:
+    key = "objective.terms.align.vision.path"
+
+    def refused(path: Path | str, *more: str) -> str:
+        with pytest.raises(UserError) as error:
+            check_config(compose(*VISION, f"{key}={path}", "output_dir=x", *more))
+        return str(error.value)
+
+    assert refused("null").startswith(f"{key}=null: must be the folder of a vision model")
+    assert f"{key}={tmp_path}/none: there is no such folder" in refused(tmp_path / "none")
+    assert refused(tmp_path).startswith(
+        f"{key}={tmp_path}: has no config.json, preprocessor_config.json, *.safetensors"
+    )
+    for name in ("preprocessor_config.json", "model.safetensors"):
+        (tmp_path / name).write_text("{}")
+    (tmp_path / "config.json").write_text("not JSON")
+    assert f"{key}={tmp_path}: its config.json is not JSON" in refused(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "bert", "hidden_size": 8}')
+    assert f"{key}={tmp_path}: bert is no vision transformer" in refused(tmp_path)
+    unknown = refused(tmp_path, "+objective.terms.align.vision.layer=3")
+    assert "objective.terms.align.vision.layer: nothing reads this key" in unknown
+    for config in ('{"model_type": "vit", "patch_size": 8}', '{"model_type": "clip", "vision_config": {}}'):
+        (tmp_path / "config.json").write_text(config)
+        check_config(compose(*VISION, f"{key}={tmp_path}", "output_dir=x"))
+
+
+def test_a_vision_model_that_is_not_asked_is_told() -> None:
+    path = "objective.terms.align.vision.path"
+    said = f"{path}=there is only read with objective.terms.align.target=vision and a weight above 0"
+    assert unread_settings(compose(f"{path}=there")) == [said]
+    assert unread_settings(compose(f"{path}=there", "objective.terms.align.weight=0.5")) == [said]
+    assert unread_settings(compose(f"{path}=there", *VISION)) == []
 
 
 def test_settings_of_what_is_off_are_told() -> None:

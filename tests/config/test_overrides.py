@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from aaa.config.checks import group_options
 from aaa.config.command_schema import SampleConfig
-from aaa.config.overrides import Keys, as_typed, parsed, set_to, value_of, without_interpolations
+from aaa.config.overrides import Keys, as_read, as_typed, parsed, set_to, value_of, without_interpolations
 from aaa.config.schema import TrainConfig
 from aaa.errors import UserError
 from tests.helpers.composed import compose
@@ -65,6 +65,12 @@ def test_a_resolved_config_is_read_back_as_it_is(text: str, more: str) -> None:
     config = {"root": text + more, "parts": [{"template": more + text}, 3, None]}
     written = OmegaConf.to_yaml(OmegaConf.create(without_interpolations(config)))
     assert OmegaConf.to_container(OmegaConf.create(written), resolve=True) == config
+    unresolved: Any = OmegaConf.to_container(OmegaConf.create(written))
+    assert as_read(unresolved["root"]) == config["root"]
+
+
+def test_what_is_an_interpolation_stays_one() -> None:
+    assert as_read(["${a.b}", r"\${c}", r"\\${d}", r"\\\${e}", 3]) == ["${a.b}", "${c}", r"\\${d}", r"\${e}", 3]
 
 
 @settings(max_examples=150)

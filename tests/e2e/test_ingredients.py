@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import SMALL, Command, metrics
+from tests.helpers.pretrained import make_vision_model
 
 FORKED = True
 AXES: dict[str, list[str]] = {
     "block": ["tutorial", "modern"],
     "model.positions": ["learned", "rope"],
+    "model.text_positions": ["none", "rope"],
     "model.qk_norm": ["false", "true"],
     "model.mlp": ["silu", "relu2", "swiglu"],
     "model.modulation": ["gate", "adaln", "adaln_shared", "none"],
@@ -28,6 +30,8 @@ AXES: dict[str, list[str]] = {
     "objective.terms.contrastive.weight": ["0", "0.05"],
     "objective.terms.dispersive.weight": ["0", "0.25"],
     "objective.terms.align.weight": ["0", "0.5"],
+    "objective.terms.align.target": ["hog", "latents", "vision"],
+    "objective.terms.align.projector": ["linear", "conv"],
     "objective.terms.internal.weight": ["0", "0.25"],
     "scheduler": ["logit_normal", "logit_normal_pixels", "linear", "flux2"],
     "sampler": ["euler", "heun", "dpmpp_2m", "sde"],
@@ -54,7 +58,8 @@ def drawn(seed: int) -> list[str]:
 @pytest.mark.parametrize("seed", range(30))
 def test_they_train_go_on_and_draw_or_are_refused_by_name(command: Command, tmp_path: Path, seed: int) -> None:
     small = [option for option in SMALL if not option.startswith(("evaluation", "model.depth"))]
-    options = [*small, "model.depth=3", *SHORT, *drawn(seed)]
+    make_vision_model(tmp_path / "vision")
+    options = [*small, "model.depth=3", "objective.terms.align.vision.path=vision", *SHORT, *drawn(seed)]
     done = command("aaa.train", *options, "trainer.max_steps=5", "trainer.save_every_steps=5", "hydra.run.dir=run")
     if done.code:
         named = [key for key in AXES if f"{key}=" in done.error]

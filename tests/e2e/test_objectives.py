@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.e2e.conftest import SMALL, Command, losses, metrics
+from tests.helpers.pretrained import make_vision_model
 
 FORKED = True
 EVERYTHING = [
@@ -63,6 +64,26 @@ def test_a_term_is_swept_from_off(command: Command, tmp_path: Path) -> None:
     done = command("aaa.compare", "sweep")
     assert done.code == 0, done.err
     assert "terms.contrastive.weight" in done.out
+
+
+@pytest.mark.slow
+def test_a_vision_model_is_aligned_to_and_asked_once(command: Command, tmp_path: Path) -> None:
+    make_vision_model(tmp_path / "models" / "dino v2")
+    term = "objective.terms.align"
+    vision = [f"{term}.weight=0.5", f"{term}.target=vision", f"{term}.vision.path=models/dino v2"]
+    small = [*SMALL, *vision, "logger=none", "lr_scheduler=constant", "trainer.save_every_steps=6"]
+    for run, steps in (("whole", 12), ("halves", 6)):
+        done = command("aaa.train", *small, f"trainer.max_steps={steps}", f"hydra.run.dir={run}")
+        assert done.code == 0, done.err
+        assert ("Computing vision" in done.err + done.out) == (run == "whole")
+    done = command("aaa.train", "resume=halves", "trainer.max_steps=12")
+    assert done.code == 0, done.err
+    assert losses(tmp_path / "halves") == losses(tmp_path / "whole")
+    aligned = [row["train/loss_align"] for row in metrics(tmp_path / "whole") if "train/loss_align" in row]
+    assert len(aligned) == 12
+    assert all(0 < loss < 2 for loss in aligned)
+    done = command("aaa.train", *small, f"{term}.vision.path=nowhere")
+    assert f"{term}.vision.path=nowhere: there is no such folder" in done.error
 
 
 def test_what_does_not_go_together_is_refused(command: Command) -> None:

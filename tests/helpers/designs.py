@@ -14,6 +14,7 @@ from aaa.models.factory import build_dit
 SWITCHES: dict[str, dict[str, Any]] = {
     "tutorial": {},
     "rope": {"positions": "rope"},
+    "text_positions": {"text_positions": "rope"},
     "qk_norm": {"qk_norm": True},
     "relu2": {"mlp": "relu2"},
     "swiglu": {"mlp": "swiglu"},

@@ -72,3 +72,38 @@ def make_qwen3(models: Path) -> Any:
     tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"].clone()  # as in the published file
     save_file(tensors, models / TEXT_ID / "model.safetensors")
     return model
+
+
+VISION_SIDE, VISION_PATCH, VISION_WIDTH = 28, 7, 16
+
+
+def make_vision_model(folder: Path, kind: str = "dinov2", layers: int = 2) -> Path:
+    """A randomly initialised vision transformer with its image processor: 4 x 4 patches, 16 wide."""
+    import transformers as hf
+
+    torch.manual_seed(0)
+    sizes: dict[str, Any] = {"hidden_size": VISION_WIDTH, "num_hidden_layers": layers, "num_attention_heads": 2}
+    square = {"height": VISION_SIDE, "width": VISION_SIDE}
+    cropped = {"size": {"shortest_edge": 32}, "crop_size": square}
+    sees = sizes | {"image_size": VISION_SIDE, "patch_size": VISION_PATCH}
+    wide = {"intermediate_size": 32}
+    parts = {
+        "text_config": sizes | wide | {"vocab_size": 50, "max_position_embeddings": 8},
+        "vision_config": sees | wide,
+    }
+    model, processor = {
+        "dinov2": lambda: (hf.Dinov2Model(hf.Dinov2Config(**sees)), hf.BitImageProcessor(**cropped)),
+        "registers": lambda: (
+            hf.Dinov2WithRegistersModel(hf.Dinov2WithRegistersConfig(**sees, num_register_tokens=3)),
+            hf.BitImageProcessor(**cropped),
+        ),
+        "vit": lambda: (hf.ViTModel(hf.ViTConfig(**sees, **wide)), hf.ViTImageProcessor(size=square)),
+        "siglip": lambda: (hf.SiglipModel(hf.SiglipConfig(**parts)), hf.SiglipImageProcessor(size=square)),
+        "clip": lambda: (hf.CLIPModel(hf.CLIPConfig(**parts)), hf.CLIPImageProcessor(**cropped)),
+    }[kind]()
+    with torch.no_grad():  # some begin with positions of 0, or numbers so small that all tokens are alike
+        for parameter in model.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder

@@ -196,7 +196,9 @@ def test_a_latent_passes_through_the_bottleneck() -> None:
     assert [tuple(weight.shape) for weight in weights] == [(2, 4), (16, 2)]
 
 
-@pytest.mark.parametrize("switches", [{}, {"text_refiner": 1}, {"joint": "mmdit", "positions": "rope"}])
+@pytest.mark.parametrize(
+    "switches", [{}, {"text_refiner": 1}, {"joint": "mmdit", "positions": "rope"}, {"text_positions": "rope"}]
+)
 def test_padding_makes_no_difference_where_it_is_masked(switches: dict[str, Any]) -> None:
     model = small(mask_padding=True, **switches)
     latents, prompt_embeds, timestep = inputs()

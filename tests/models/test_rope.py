@@ -1,11 +1,13 @@
 import math
+from typing import Any
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from aaa.models.rope import rotate, rotation
+from aaa.models.rope import of_words, rotate, rotation
 from tests.helpers.designs import inputs, small
 
 HEAD = 16
@@ -71,3 +73,58 @@ def test_places_of_latents_matter_and_those_of_words_do_not() -> None:
 def test_gradients_turn_back() -> None:
     x = torch.randn(2, 12, HEAD, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x: turned(x, 3, 4, 4), x)
+
+
+@settings(max_examples=20, deadline=None)
+@given(height=st.integers(1, 5), width=st.integers(1, 5), words=st.integers(1, 6), grid=st.integers(1, 9))
+def test_words_stand_on_the_diagonal_beyond_the_picture(height: int, width: int, words: int, grid: int) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(words, HEAD, dtype=torch.float64)
+    numbers = torch.complex(x[:, : HEAD // 2], x[:, HEAD // 2 :])
+    for word in range(words):
+        place = max(height, width) * grid / math.sqrt(height * width) + word
+        for pair in range(HEAD // 2):
+            angle = place * 10_000 ** (-(pair % (HEAD // 4)) / (HEAD // 4))
+            numbers[word, pair] *= complex(math.cos(angle), math.sin(angle))
+    expected = torch.cat([numbers.real, numbers.imag], dim=-1)
+    found = rotate(x, of_words(height, width, words, HEAD, grid, x.device))
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_scores_of_words_depend_on_how_far_apart_they_are_alone() -> None:
+    torch.manual_seed(0)
+    q, k = (torch.randn(1, HEAD, dtype=torch.float64).expand(6, HEAD) for _ in range(2))
+    turns = of_words(3, 4, 6, HEAD, 4, q.device)
+    scores = rotate(q, turns) @ rotate(k, turns).T
+    for apart in range(-5, 6):
+        same = scores.diagonal(apart)
+        torch.testing.assert_close(same, same[:1].expand_as(same), atol=1e-5, rtol=1e-5)
+    assert (scores[0, 0] - scores[0, 1]).abs() > 1e-3
+
+
+@pytest.mark.parametrize("switches", [{}, {"positions": "rope"}, {"joint": "mmdit"}, {"text_refiner": 1}])
+def test_the_order_of_words_matters_where_they_turn(switches: dict[str, Any]) -> None:
+    latents, prompt_embeds, timestep = inputs()
+    plain, turning = small(**switches), small(text_positions="rope", **switches)
+    assert plain.state_dict().keys() == turning.state_dict().keys()
+    torch.testing.assert_close(plain(latents, prompt_embeds.flip(1), timestep), plain(latents, prompt_embeds, timestep))
+    assert not torch.allclose(
+        turning(latents, prompt_embeds.flip(1), timestep), turning(latents, prompt_embeds, timestep), atol=1e-4
+    )
+
+
+@pytest.mark.parametrize("positions", ["learned", "rope"])
+def test_where_words_turn_all_else_stays_as_it_is(positions: str) -> None:
+    model = small(positions=positions, text_positions="rope", text_refiner=1, registers=2)
+    assert model.text_refiner is not None
+    told: list[Tensor] = []
+    for block in (model.blocks[0], model.text_refiner.blocks[0]):
+        block.register_forward_pre_hook(lambda _block, given: told.append(given[1].rotation))
+    model(*inputs(3, 4))
+    of_refiner, of_block = told  # the refiner comes first
+    words, device = of_words(3, 4, 5, 8, 4, torch.device("cpu")), torch.device("cpu")
+    assert torch.equal(of_refiner, words)
+    assert torch.equal(of_block[:, 14:], words)
+    still = torch.stack([torch.ones(12, 4), torch.zeros(12, 4)])
+    assert torch.equal(of_block[:, :12], still if positions == "learned" else rotation(3, 4, 0, 8, 4, device))
+    assert torch.equal(of_block[:, 12:14], still[:, :2])

@@ -89,5 +89,5 @@ def test_what_is_off_trains_nothing_and_draws_nothing() -> None:
     before = torch.get_rng_state()
     assert align(weight=0.0).module is None
     assert torch.equal(torch.get_rng_state(), before)
-    with pytest.raises(UserError, match=r"objective\.terms\.align\.target=dino: must be one of hog, latents"):
+    with pytest.raises(UserError, match=r"objective\.terms\.align\.target=dino: must be one of hog, latents, vision"):
         align(target="dino")

@@ -182,6 +182,16 @@ def test_names_are_shown_as_they_are(oddly_named: Path, tmp_path: Path) -> None:
     draw_curves(read_runs([oddly_named]), tmp_path / "curves.png")
 
 
+def test_texts_are_shown_as_they_were_given(tmp_path: Path) -> None:
+    for number, template in enumerate([r"a photo of \${x}", "a photo"]):
+        make_run(tmp_path / str(number), 1e-3, [0.3, 0.2])
+        with (tmp_path / str(number) / "config.yaml").open("a") as config:
+            config.write(f"encoder: {{text_encoder: {{template: '{template}'}}}}\n")
+    runs = read_runs([tmp_path])
+    assert differing_keys(runs) == ["encoder.text_encoder.template"]
+    assert {row["encoder.text_encoder.template"] for row in as_rows(runs)} == {"a photo of ${x}", "a photo"}
+
+
 def test_a_terminal_that_is_not_utf_8_gets_its_table(oddly_named: Path, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "aaa.compare", str(oddly_named)],
