@@ -13,6 +13,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from aaa.config.guidance import check_guidance
 from aaa.config.objective import check_objective
 from aaa.config.ranges import require_ranges
 from aaa.config.resolvers import register_resolvers
@@ -87,6 +88,7 @@ def check_config(config: DictConfig) -> None:
     _check_padding(config)
     _check_routing(config)
     check_objective(config)
+    check_guidance(config)
     _check_name(config.name)
     _check_wandb_mode(config.logger)
     if not config.data.cache_dir:

@@ -45,6 +45,8 @@ class ModelConfig:
         patch_bottleneck: channels that a latent is squeezed through before it becomes a token; null: none.
         mask_padding: attend to no padding of prompts; their encoder must have zeros there.
         joint: latents and prompt share all weights (`single`), or have their own in all but the last block (`mmdit`).
+        internal_head: block after which a second head predicts, for guidance=internal; follows from
+            objective.terms.internal, which trains it. null: none.
     """
 
     name: str = MISSING
@@ -72,6 +74,7 @@ class ModelConfig:
     patch_bottleneck: int | None = count(None, least=1)
     mask_padding: bool = False
     joint: str = one_of(*CHOICES["joint"], default="single")
+    internal_head: int | None = count(None, least=1)
 
 
 @dataclass

@@ -19,6 +19,7 @@ from aaa.models.costs import linear_flops, linear_layers
 from aaa.models.design import Design
 from aaa.models.embeddings import PositionEmbedding, TimestepEmbedding
 from aaa.models.forward import ModelOutput, draws_while_training
+from aaa.models.internal_head import InternalHead
 from aaa.models.modulation import SharedModulation
 from aaa.models.rope import rotation
 from aaa.models.routing import Detour, Routing
@@ -44,6 +45,7 @@ class AAADiT(nn.Module):
     Attributes:
         hidden_depth, hidden_dim: number of blocks, width of what they hold; see `ShowsHidden`.
         draws_while_training: whether routing or any block draws at random; see `DrawsWhileTraining`.
+        internal_head_after: the block after which a second head predicts, or None; see `HasInternalHead`.
     """
 
     def __init__(
@@ -77,6 +79,10 @@ class AAADiT(nn.Module):
         self.mixes_values = design.value_residual
         self.masks_padding = design.mask_padding
         self.has_timestep_token = design.modulation == "none"
+        self.internal_head_after = design.internal_head
+        self.internal_head = None
+        if design.internal_head is not None:
+            self.internal_head = InternalHead(dim, in_channels, after_block=design.internal_head)
         self.hidden_depth, self.hidden_dim = depth, dim
         self.routing = routing
         self.blocks_draw = any(map(draws_while_training, self.blocks))
@@ -91,6 +97,8 @@ class AAADiT(nn.Module):
         Matrices are Xavier-uniform, biases 0; blocks and positions then do their own.
         """
         for layer in linear_layers(self):
+            if isinstance(layer, InternalHead):  # begins from nothing, and draws nothing
+                continue
             nn.init.xavier_uniform_(layer.weight)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
@@ -109,6 +117,7 @@ class AAADiT(nn.Module):
         *,
         generator: torch.Generator | None = None,
         hidden_after: Collection[int] = (),
+        with_internal: bool = False,
     ) -> Tensor | ModelOutput:
         """Predict the velocity `noise - latents`.
 
@@ -118,13 +127,17 @@ class AAADiT(nn.Module):
             timestep: `B` (or `1`, for all samples alike), in 0..1000 where 1000 is pure noise.
             generator: its seed is that of all that is drawn; it is not advanced. Without it nothing is, nor routed.
             hidden_after: numbers of blocks, from 1, after which the latents' tokens are wanted too.
+            with_internal: whether what the internal head predicts is wanted too.
 
         Returns:
-            Velocity, `B C H W`; where hidden states are wanted a `ModelOutput` with it and them.
+            Velocity, `B C H W`; where more is wanted a `ModelOutput` with it.
 
         Raises:
-            ValueError: if there is no block of such a number.
+            ValueError: if there is no block of such a number, or no internal head.
         """
+        head = self.internal_head if with_internal else None
+        if with_internal and head is None:
+            raise ValueError("the prediction of an internal head is wanted, and there is none")
         if strange := [number for number in hidden_after if not 1 <= number <= len(self.blocks)]:
             raise ValueError(f"hidden states after block {strange[0]} are wanted, of {len(self.blocks)} blocks")
         height, width = latents.shape[-2:]
@@ -135,10 +148,11 @@ class AAADiT(nn.Module):
         x = torch.cat([image, *self._others(timestep_emb, len(image), latents.dtype), text], dim=1)  # B N D
         context = self._context(x, timestep_emb, latents.shape[-2:], text.shape[1], latents.dtype)
         context = context._replace(attended=_attended(words, x.shape[1]))
-        x, hidden = self._through_blocks(x, context, generator, hidden_after)
-        velocity = self.proj_out(x[:, : height * width])  # B (H W) C
-        velocity = rearrange(velocity, "b (h w) c -> b c h w", h=height)
-        return ModelOutput(velocity, hidden) if hidden else velocity
+        shown = hidden_after if head is None else {*hidden_after, head.after_block}
+        x, hidden = self._through_blocks(x, context, generator, shown)
+        velocity = _on_grid(self.proj_out(x[:, : height * width]), height)
+        internal = None if head is None else _on_grid(head(hidden[head.after_block]), height)
+        return ModelOutput(velocity, hidden, internal) if hidden else velocity
 
     def _through_blocks(
         self, x: Tensor, context: BlockContext, generator: torch.Generator | None, hidden_after: Collection[int]
@@ -174,6 +188,8 @@ class AAADiT(nn.Module):
             [] if self.modulation is None else linear_layers(self.modulation)
         )
         each_latent = [*linear_layers(self.image_embedder), self.proj_out]
+        if self.internal_head is not None:  # which training asks too
+            each_latent.append(self.internal_head)
         embed = linear_flops(each_latent, height * width) + linear_flops(linear_layers(self.text_embedder), text_tokens)
         if self.text_refiner is not None:
             embed += self.text_refiner.flops(text_tokens)
@@ -223,6 +239,11 @@ class AAADiT(nn.Module):
 
     def _blocks(self) -> list[Block]:
         return cast(list[Block], list(self.blocks))
+
+
+def _on_grid(tokens: Tensor, height: int) -> Tensor:
+    """Tokens row by row, `B (H W) C`, as `B C H W`."""
+    return rearrange(tokens, "b (h w) c -> b c h w", h=height)
 
 
 # A block, or what shows its values too, run in whatever way saves memory.

@@ -32,7 +32,7 @@ def start_from(path: Path, model: nn.Module, numbers: Mapping[str, Any]) -> None
     except UserError as error:
         raise UserError(str(error).replace("model=", "init_from=", 1)) from None
     if other := other_numbers(file, numbers):
-        fitting = " ".join(f"model.{key}={value}" for key, value in other.items())
+        fitting = " ".join(f"model.{key}={'null' if value is None else value}" for key, value in other.items())
         raise UserError(f"init_from={path}: holds a model of another size. To train that one: {fitting}")
     load_weights(file, model)
     logger.info("Starting from the weights in %s", file)

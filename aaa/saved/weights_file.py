@@ -2,7 +2,8 @@
 
 Checkpoints of DiffSynth's tutorial carry no config: depth and widths are read off the tensors' shapes. How many heads
 share the width leaves no trace in a shape; for the tutorial's own size it is known, and our files say it in their
-header. Of the architecture's switches shapes tell all but the function of an MLP and what is not attended.
+header. Of the architecture's switches shapes tell all but the function of an MLP, what is not attended, and where an
+internal head is.
 """
 
 import json
@@ -64,6 +65,8 @@ def read_dit_numbers(path: Path, heads: int | None = None) -> DiTNumbers:
         raise UserError(
             f"{path}: not the weights of a DiT, ours or the tutorial's (it has {', '.join(list(shapes)[:3])}, ...)."
         ) from None
+    if "internal_head.weight" in shapes and design.internal_head is None:
+        raise UserError(f"{path}: it has an internal head, and its header does not say after which block.")
     dim = widths["dim"]
     if heads is None:
         heads = whole(said, "heads", 2**16)

@@ -1,0 +1,27 @@
+"""Which guidance a model can be drawn with, told from its config before anything is built."""
+
+from omegaconf import DictConfig, OmegaConf
+
+from aaa.errors import UserError
+
+INTERNAL = "aaa.diffusion.internal.InternalGuidance"
+
+
+def check_guidance(config: DictConfig) -> None:
+    """Refuse a guidance that wants of a model what it does not have.
+
+    Args:
+        config: of a run or a saved model; earlier versions' say nothing of an internal head. A model of a class that
+            is not ours is asked itself, once it is there.
+
+    Raises:
+        UserError: naming both keys.
+    """
+    model = config.model
+    if model.get("architecture") is not None:
+        return
+    if OmegaConf.select(config, "guidance._target_") == INTERNAL and model.get("internal_head") is None:
+        raise UserError(
+            "guidance=internal: the model has no internal head (model.internal_head=null). It comes with training by "
+            "objective.terms.internal.weight=0.25."
+        )
