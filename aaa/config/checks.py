@@ -144,12 +144,17 @@ def _check_routing(config: DictConfig) -> None:
     blocks = routed_blocks(config)
     if blocks is None:
         if said := [f"routing.{key}={value}" for key, value in routing.items() if key != "kind" and value is not None]:
-            raise UserError(f"{said[0]}: routing.kind=none, so that nothing is routed. Choose routing=tread.")
+            raise UserError(
+                f"{said[0]}: routing.kind=none, so that nothing is routed. Choose routing=tread or routing=sprint."
+            )
         return
     for key in ("architecture", "block"):
         if model.get(key) is not None:
             raise UserError(f"routing.kind={routing.kind}: the class that model.{key} names knows nothing of routing.")
-    for key in ("rate", "first_block"):
+    of_sprint = ["path_drop"] if routing.kind == "sprint" else []
+    if not of_sprint and routing.path_drop is not None:
+        raise UserError(f"routing.path_drop={routing.path_drop}: routing.kind={routing.kind} drops none; sprint does.")
+    for key in ("rate", "first_block", *of_sprint):
         if routing[key] is None:
             raise UserError(f"routing.{key}=null: routing.kind={routing.kind} needs a number.")
     first, last = blocks

@@ -82,16 +82,19 @@ class RoutingConfig:
     """conf/routing: tokens that skip blocks while training, but not when sampling or validating.
 
     Attributes:
-        kind: `none`, or `tread`: some latents, drawn anew for each picture of each step, skip a range of blocks.
+        kind: `none`; `tread`: some latents, drawn anew for each picture of each step, skip a range of blocks; or
+            `sprint`: they are dropped there, and what is left is fused with what all tokens held before.
         rate: share of a picture's latents that skip.
         first_block: that is skipped, from 1.
         last_block: that is skipped; null: the last but one.
+        path_drop: with sprint, share of the samples of which all that these blocks make is left out.
     """
 
-    kind: str = one_of("none", "tread", default="none")
+    kind: str = one_of("none", "tread", "sprint", default="none")
     rate: float | None = share(None)
     first_block: int | None = count(None, least=1)
     last_block: int | None = count(None, least=1)
+    path_drop: float | None = share(None)
 
 
 @dataclass

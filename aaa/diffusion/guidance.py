@@ -26,10 +26,12 @@ class VelocityModel:
     Attributes:
         network: predicts whatever it predicts.
         prediction: what that means.
+        seeds: of the pictures that are drawn, for a guidance that draws at random itself.
     """
 
     network: Model
     prediction: Prediction
+    seeds: Sequence[int] = ()
 
     def __call__(self, latents: Tensor, prompt_embeds: Tensor, sigma: float) -> Tensor:
         """The velocity, `B C H W`, at one noise level for latents, `B C H W`, and prompts, `B L D`."""

@@ -70,6 +70,29 @@ class HasInternalHead(Protocol):
     internal_head_after: int | None
 
 
+class WeakerWay(NamedTuple):
+    """A way through a model that leaves some of its blocks out for some tokens, and so is a weaker model.
+
+    Attributes:
+        rate: share of a picture's latents that skip blocks, in 0..1, where the model routes them one by one.
+        order: random numbers of the latents, `B (H W)` float32: those of the lowest skip.
+    """
+
+    rate: float
+    order: Tensor
+
+
+@runtime_checkable
+class HasWeakerWay(Protocol):
+    """A model whose forward takes `weaker`, a `WeakerWay` to go, and which has been trained to be routed.
+
+    Attributes:
+        has_weaker_way: whether it does, with the numbers it was made from.
+    """
+
+    has_weaker_way: bool
+
+
 def draws_while_training(model: Asked) -> bool:
     """Whether a model or a block draws at random while it trains."""
     bare = without_wrapper(model)
@@ -143,6 +166,21 @@ def require_internal_head(model: Asked, key: str) -> None:
             f"{key}: the model has no internal head (model.internal_head), which comes with training by "
             "objective.terms.internal.weight=0.25."
         )
+
+
+def require_weaker_way(model: Asked, key: str) -> None:
+    """Refuse a model that cannot be routed.
+
+    Args:
+        model: any.
+        key: of the config, which asks for it.
+
+    Raises:
+        UserError: if it was not trained so.
+    """
+    bare = without_wrapper(model)
+    if not isinstance(bare, HasWeakerWay) or not bare.has_weaker_way:
+        raise UserError(f"{key}: the model routes no tokens: it was not trained with routing=tread or routing=sprint.")
 
 
 @runtime_checkable
