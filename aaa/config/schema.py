@@ -45,8 +45,7 @@ class ModelConfig:
         patch_bottleneck: channels that a latent is squeezed through before it becomes a token; null: none.
         mask_padding: attend to no padding of prompts; their encoder must have zeros there.
         joint: latents and prompt share all weights (`single`), or have their own in all but the last block (`mmdit`).
-        internal_head: block after which a second head predicts, for guidance=internal; follows from
-            objective.terms.internal, which trains it. null: none.
+        internal_head: block after which a head predicts, for guidance=internal; follows from objective.terms.internal.
     """
 
     name: str = MISSING
@@ -82,8 +81,7 @@ class RoutingConfig:
     """conf/routing: tokens that skip blocks while training, but not when sampling or validating.
 
     Attributes:
-        kind: `none`; `tread`: some latents, drawn anew for each picture of each step, skip a range of blocks; or
-            `sprint`: they are dropped there, and what is left is fused with what all tokens held before.
+        kind: `none`; `tread`: some latents, drawn in each step, skip blocks; `sprint`: they are dropped, then fused.
         rate: share of a picture's latents that skip.
         first_block: that is skipped, from 1.
         last_block: that is skipped; null: the last but one.
