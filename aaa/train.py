@@ -47,7 +47,7 @@ def recipe(config: "DictConfig") -> tuple[int | None, float | None]:
     # torch is only loaded once the config is accepted.
     from aaa.assembly.parts import build, build_objective, build_sampling
     from aaa.config.checks import check_config
-    from aaa.run.callbacks import RunCallbacks, callbacks_of, make_drawer
+    from aaa.run.callbacks import RunCallbacks, callbacks_of, make_drawer, open_guide
     from aaa.run.extras import open_extras
     from aaa.run.latent_loader import LatentLoader
     from aaa.run.learner import make_learner, place_model, start_model
@@ -70,6 +70,9 @@ def recipe(config: "DictConfig") -> tuple[int | None, float | None]:
         data = open_run_data(config, session, origin)  # latents, prompt_embeds, who is held out
         objective = build_objective(config, data.cache.empty_prompt_embeds.to(session.device, session.dtype))
         open_extras(data, objective, session.device)  # the cache gets what terms of the loss compare with, if any
+        open_guide(
+            config, session, data, sampling
+        )  # another model that steers pictures, if any: memory has to hold it too
         model, ema = place_model(config, model, session)  # on its device, the average of its weights beside it
         trial = Trial(model, objective, data.cache, session)  # passes that leave nothing behind
         length = plan_length(config, trial, data, origin)  # batch size, steps, schedule

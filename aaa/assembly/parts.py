@@ -25,6 +25,7 @@ from aaa.models.factory import InitialisesItself, build_dit, require_init
 from aaa.models.parameters import fused_matrices, matrices
 from aaa.models.parametrization import Growth, growths, scale_initial_values
 from aaa.models.routing import Routing
+from aaa.models.sprint import Sprint
 from aaa.objectives.flow_matching import Objective
 from aaa.training.batch_size import rates_by_batch_size
 from aaa.training.ema import EMA, decaying, share_of_run
@@ -110,7 +111,9 @@ def model_numbers(config: DictConfig) -> dict[str, Any]:
     if config.model.get("block") is not None:
         numbers["block"] = build(config, "model.block", _partial_=True)
     if (blocks := routed_blocks(config)) is not None:
-        numbers["routing"] = Routing(config.routing.rate, *blocks)
+        rate, path_drop = config.routing.rate, config.routing.get("path_drop")
+        sprint = config.routing.kind == "sprint"
+        numbers["routing"] = Sprint(rate, *blocks, path_drop) if sprint else Routing(rate, *blocks)
     return numbers
 
 

@@ -13,6 +13,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from aaa.config.guidance import check_guidance
 from aaa.config.objective import check_objective
 from aaa.config.ranges import require_ranges
 from aaa.config.rates import check_rates
@@ -87,6 +88,7 @@ def check_config(config: DictConfig) -> None:
     _check_padding(config)
     _check_routing(config)
     check_objective(config)
+    check_guidance(config)
     _check_name(config.name)
     _check_wandb_mode(config.logger)
     if not config.data.cache_dir:
@@ -124,12 +126,17 @@ def _check_routing(config: DictConfig) -> None:
     blocks = routed_blocks(config)
     if blocks is None:
         if said := [f"routing.{key}={value}" for key, value in routing.items() if key != "kind" and value is not None]:
-            raise UserError(f"{said[0]}: routing.kind=none, so that nothing is routed. Choose routing=tread.")
+            raise UserError(
+                f"{said[0]}: routing.kind=none, so that nothing is routed. Choose routing=tread or routing=sprint."
+            )
         return
     for key in ("architecture", "block"):
         if model.get(key) is not None:
             raise UserError(f"routing.kind={routing.kind}: the class that model.{key} names knows nothing of routing.")
-    for key in ("rate", "first_block"):
+    of_sprint = ["path_drop"] if routing.kind == "sprint" else []
+    if not of_sprint and routing.path_drop is not None:
+        raise UserError(f"routing.path_drop={routing.path_drop}: routing.kind={routing.kind} drops none; sprint does.")
+    for key in ("rate", "first_block", *of_sprint):
         if routing[key] is None:
             raise UserError(f"routing.{key}=null: routing.kind={routing.kind} needs a number.")
     first, last = blocks

@@ -19,7 +19,7 @@ class SampleConfig:
         negative_prompt: what to steer away from.
         steps: of the sampler.
         sampler: a group: euler, heun, dpmpp_2m, sde.
-        guidance: a group: prompt, checkpoint; a number is its scale, and `guidance.interval` and the like are its keys.
+        guidance: a group: prompt, checkpoint, internal, routing; a number is its scale, others are `guidance.KEY`.
         precision: float32, bf16, bf16_weights, auto; null: as it was trained, where this device is quick at that.
         seed: of the first picture; the next ones take seed + 1 and so on.
         num_images: how many.

@@ -114,14 +114,15 @@ class VisionConfig:
 
 @dataclass
 class InternalConfig:
-    """Internal Guidance (arXiv 2512.24176), its training: a second head after a block, which is not exported.
+    """Internal Guidance (arXiv 2512.24176), its training: a second head after a block, which guidance=internal asks.
 
     Attributes:
         weight: in the loss; 0: off.
         after_block: number of the block, from 1.
         dim: width of hidden states; follows from the model.
         latent_channels: of the latents; follows from the encoder.
-        until_step: at which it ends; null: never.
+        until_step: at which it ends, with a head that is not exported; null: never.
+        model_head: block after which the model has the head; follows from model.internal_head. null: it is the term's.
     """
 
     weight: float = number(0.0, least=0)
@@ -129,6 +130,7 @@ class InternalConfig:
     dim: int = MISSING
     latent_channels: int = MISSING
     until_step: int | None = count(None, least=1)
+    model_head: int | None = count(None, least=1)
 
 
 TERMS: dict[str, type] = {
@@ -137,8 +139,9 @@ TERMS: dict[str, type] = {
     "aaa.objectives.align.Align": AlignConfig,
     "aaa.objectives.internal.Internal": InternalConfig,
 }
-NOT_SAID = ("dim", "latent_channels", "vision")  # keys that follow from others, or are looked into
+INTERNAL = "aaa.objectives.internal.Internal"
 VISION = "aaa.encoders.vision.VisionModel"
+NOT_SAID = ("dim", "latent_channels", "vision", "model_head")  # keys that follow from others, or are looked into
 USED_WITH = {"min_snr_gamma": ("weighting", "min_snr"), "coupling_candidates": ("coupling", "nearest")}
 
 
@@ -150,6 +153,7 @@ def check_objective(config: DictConfig) -> None:
     """
     if OmegaConf.select(config, "objective._target_") != OURS:
         return
+    _check_internal_head(config)
     objective: Any = OmegaConf.to_container(config.objective, resolve=True)
     _require_typed(ObjectiveConfig, objective, "objective")
     _refuse_clean_with_bell(config, objective)
@@ -209,6 +213,35 @@ def _refuse_clean_with_bell(config: DictConfig, objective: dict[str, Any]) -> No
             "velocity, and counts for nothing at pure noise, where a clean picture is hardest to predict. Use "
             "objective.weighting=none (which keeps the scheduler's noise levels), or objective=velocity."
         )
+
+
+def _check_internal_head(config: DictConfig) -> None:
+    """Refuse a head of the model's that nothing would train, or not to the end."""
+    block = config.model.get("internal_head")
+    if block is None:
+        return
+    terms = (config.objective.get("terms") or {}).items()
+    trained = [
+        (f"objective.terms.{name}", term)
+        for name, term in terms
+        if term is not None and term.get("_target_") == INTERNAL and term.get("weight")
+    ]
+    if not trained:
+        raise UserError(
+            f"model.internal_head={block}: nothing trains it (objective.terms.internal.weight=0): 0.25, or leave "
+            "model.internal_head out."
+        )
+    for key, term in trained:
+        if term.get("until_step") is not None:
+            raise UserError(
+                f"model.internal_head={block}: {key}.until_step={term.until_step} ends its training before that of "
+                "the model. Leave one of them out."
+            )
+        if term.get("after_block") != block or term.get("model_head") != block:
+            raise UserError(
+                f"model.internal_head={block}: {key}.after_block={term.get('after_block')} "
+                f"{key}.model_head={term.get('model_head')}: these are one block; say after_block alone."
+            )
 
 
 def _check_term(config: DictConfig, key: str, term: dict[str, Any]) -> None:

@@ -24,6 +24,7 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("unused_folder", _unused_folder, replace=True, use_cache=True)
     OmegaConf.register_new_resolver("claimed", _claimed, replace=True)
     OmegaConf.register_new_resolver("study_in", _study_in, replace=True)
+    OmegaConf.register_new_resolver("internal_head", _internal_head, replace=True)
     OmegaConf.register_new_resolver("geomspace", geomspace, replace=True)
     OmegaConf.register_new_resolver("from_yaml", yaml.safe_load, replace=True)
 
@@ -59,6 +60,16 @@ def _study_in(folder: str) -> str:
     """The address of Optuna's study in this folder, which is made."""
     Path(folder).mkdir(parents=True, exist_ok=True)
     return f"sqlite:///{folder}/study.db"
+
+
+def _internal_head(*, _root_: Any) -> int | None:
+    """The block after which a model has a head for guidance=internal: where a term trains one to the end."""
+    term = OmegaConf.select(_root_, "objective.terms.internal")
+    if term is None or OmegaConf.select(_root_, "model.architecture") is not None:
+        return None
+    ours = term.get("_target_") == "aaa.objectives.internal.Internal"
+    trained = ours and term.get("weight") and term.get("until_step") is None
+    return term.get("after_block") if trained else None
 
 
 def _weights_dtype(precision: str) -> str:

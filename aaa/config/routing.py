@@ -2,6 +2,9 @@
 
 from omegaconf import DictConfig
 
+SPRINT = "sprint"  # the kind that is part of the model: its fusion has weights, after the last of these blocks
+OF_FUSION = ("kind", "first_block", "last_block")
+
 
 def routed_blocks(config: DictConfig) -> tuple[int, int] | None:
     """First and last of the blocks that some tokens skip while training, from 1; None where nothing is routed.

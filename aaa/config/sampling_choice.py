@@ -8,6 +8,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 from aaa.config.checks import CONF
 from aaa.config.command_schema import SampleConfig
+from aaa.config.guidance import check_guidance
 from aaa.config.keys import MAX_GUIDANCE
 from aaa.config.ranges import Range, require_ranges
 from aaa.errors import UserError, nearest
@@ -60,7 +61,11 @@ class SamplingChoice:
         return {str(key): value for key, value in parts.items() if value is not None}
 
     def applied_to(self, config: DictConfig) -> DictConfig:
-        """The config of a run or saved model with what is chosen in it."""
+        """The config of a run or saved model with what is chosen in it.
+
+        Raises:
+            UserError: if the model cannot be drawn with that guidance.
+        """
         chosen = config.copy()
         with open_dict(chosen):
             if self.steps is not None:
@@ -73,6 +78,7 @@ class SamplingChoice:
                 chosen.guidance = parts
             for key, value in parts.items():
                 chosen.guidance[key] = list(value) if isinstance(value, tuple | ListConfig) else value
+        check_guidance(chosen)
         return chosen
 
 

@@ -46,6 +46,7 @@ class ModelConfig:
         patch_bottleneck: channels that a latent is squeezed through before it becomes a token; null: none.
         mask_padding: attend to no padding of prompts; their encoder must have zeros there.
         joint: latents and prompt share all weights (`single`), or have their own in all but the last block (`mmdit`).
+        internal_head: block after which a head predicts, for guidance=internal; follows from objective.terms.internal.
     """
 
     name: str = MISSING
@@ -74,6 +75,7 @@ class ModelConfig:
     patch_bottleneck: int | None = count(None, least=1)
     mask_padding: bool = False
     joint: str = one_of(*CHOICES["joint"], default="single")
+    internal_head: int | None = count(None, least=1)
 
 
 @dataclass
@@ -81,16 +83,18 @@ class RoutingConfig:
     """conf/routing: tokens that skip blocks while training, but not when sampling or validating.
 
     Attributes:
-        kind: `none`, or `tread`: some latents, drawn anew for each picture of each step, skip a range of blocks.
+        kind: `none`; `tread`: some latents, drawn in each step, skip blocks; `sprint`: they are dropped, then fused.
         rate: share of a picture's latents that skip.
         first_block: that is skipped, from 1.
         last_block: that is skipped; null: the last but one.
+        path_drop: with sprint, share of the samples of which all that these blocks make is left out.
     """
 
-    kind: str = one_of("none", "tread", default="none")
+    kind: str = one_of("none", "tread", "sprint", default="none")
     rate: float | None = share(None)
     first_block: int | None = count(None, least=1)
     last_block: int | None = count(None, least=1)
+    path_drop: float | None = share(None)
 
 
 @dataclass

@@ -42,6 +42,7 @@ IMPLIED: dict[str, dict[str, Any]] = {
                 "dim": "${model.dim}",
                 "latent_channels": "${model.in_channels}",
                 "until_step": None,
+                "model_head": None,  # it was the term's, and stayed in the checkpoints
             },
         },
     },

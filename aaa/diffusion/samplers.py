@@ -36,7 +36,8 @@ class SeededNoise:
     """
 
     def __init__(self, seeds: Iterable[int]) -> None:
-        self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        self.seeds = tuple(seeds)
+        self._generators = [torch.Generator().manual_seed(seed) for seed in self.seeds]
 
     def __call__(self, shape: tuple[int, ...]) -> Tensor:
         """Noise of this shape, `C H W`, for each picture: `B C H W` float32."""

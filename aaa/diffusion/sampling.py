@@ -70,12 +70,13 @@ class Sampling:
             prompt_embeds: what to draw, `B L D`.
             negative_prompt_embeds: what to steer away from, `B L D`.
             sigmas: noise levels, as the method of that name gives them.
-            noise: for samplers that add some: that which the latents were drawn from, which goes on with the pictures'
-                seeds. None: of seeds 0, 1, ...
+            noise: for samplers that add some, and guidance that draws: that which the latents were drawn from, which
+                goes on with the pictures' seeds. None: of seeds 0, 1, ...
             progress: shows how far it is.
         """
         noise = SeededNoise(range(len(latents))) if noise is None else noise
-        predict = self.guidance(VelocityModel(model, self.prediction), prompt_embeds, negative_prompt_embeds)
+        velocity = VelocityModel(model, self.prediction, noise.seeds)
+        predict = self.guidance(velocity, prompt_embeds, negative_prompt_embeds)
         return self.sampler(predict, latents, sigmas, noise, progress)
 
     def draw(

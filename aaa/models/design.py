@@ -33,6 +33,8 @@ class Design:
             arXiv 2511.13720, section 4.3); None: none.
         mask_padding: attend to no token of the prompt whose embedding is 0 throughout.
         joint: whether latents and prompt share the weights of all blocks (`single`) or only of the last (`mmdit`).
+        internal_head: number of the block, from 1, after which a second head predicts too (internal_head.py); None:
+            there is none.
     """
 
     positions: str = "learned"
@@ -46,6 +48,7 @@ class Design:
     patch_bottleneck: int | None = None
     mask_padding: bool = False
     joint: str = "single"
+    internal_head: int | None = None
 
 
 TUTORIAL = Design()
@@ -81,6 +84,11 @@ def require_possible(design: Design, dim: int, depth: int, heads: int) -> None:
                 f"model.{key}=rope turns pairs of numbers by row and by column: the width of a head, model.dim={dim} / "
                 f"model.heads={heads}, must be divisible by 4."
             )
+    if design.internal_head is not None and not 1 <= design.internal_head <= depth:
+        raise UserError(
+            f"model.internal_head={design.internal_head}: must be at least 1 and at most model.depth={depth}. It "
+            "follows from objective.terms.internal.after_block."
+        )
     for key, value in (("value_residual", "true"), ("joint", "mmdit")):
         if depth == 1 and str(getattr(design, key)).lower() == value:
             raise UserError(f"model.{key}={value}: model.depth=1 has no block that it would make a difference to.")

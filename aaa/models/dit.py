@@ -18,10 +18,12 @@ from aaa.models.block import Block, BlockContext, DiTBlock
 from aaa.models.costs import linear_flops, linear_layers
 from aaa.models.design import Design
 from aaa.models.embeddings import PositionEmbedding, TimestepEmbedding
-from aaa.models.forward import ModelOutput, draws_while_training
+from aaa.models.forward import ModelOutput, WeakerWay, draws_while_training
+from aaa.models.internal_head import InternalHead
 from aaa.models.modulation import SharedModulation
 from aaa.models.rope import of_words, rotation, unturned
 from aaa.models.routing import Detour, Routing
+from aaa.models.sprint import Fusion, Sprint
 from aaa.models.text_refiner import TextRefiner
 from aaa.models.two_streams import TwoStreamBlock
 
@@ -44,6 +46,8 @@ class AAADiT(nn.Module):
     Attributes:
         hidden_depth, hidden_dim: number of blocks, width of what they hold; see `ShowsHidden`.
         draws_while_training: whether routing or any block draws at random; see `DrawsWhileTraining`.
+        internal_head_after: the block after which a second head predicts, or None; see `HasInternalHead`.
+        has_weaker_way: whether it routes; see `HasWeakerWay`.
     """
 
     def __init__(
@@ -78,8 +82,14 @@ class AAADiT(nn.Module):
         self.mixes_values = design.value_residual
         self.masks_padding = design.mask_padding
         self.has_timestep_token = design.modulation == "none"
+        self.internal_head_after = design.internal_head
+        self.internal_head = None
+        if design.internal_head is not None:
+            self.internal_head = InternalHead(dim, in_channels, after_block=design.internal_head)
         self.hidden_depth, self.hidden_dim = depth, dim
         self.routing = routing
+        self.fusion = Fusion(dim) if isinstance(routing, Sprint) else None
+        self.has_weaker_way = routing is not None
         self.blocks_draw = any(map(draws_while_training, self.blocks))
         self.draws_while_training = self.blocks_draw or routing is not None
         # A trainer that is short of memory sets one that recomputes the block in the backward pass.
@@ -92,13 +102,15 @@ class AAADiT(nn.Module):
         Matrices are Xavier-uniform, biases 0; blocks and positions then do their own.
         """
         for layer in linear_layers(self):
+            if layer is self.internal_head:  # which draws nothing, so that all else starts as it does without it
+                continue
             nn.init.xavier_uniform_(layer.weight)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
         for block in self._blocks():
             block.init_weights(len(self.blocks))
         nn.init.zeros_(self.proj_out.weight)
-        for part in (self.pos_embedder, self.text_refiner, self.modulation):
+        for part in (self.pos_embedder, self.text_refiner, self.modulation, self.fusion):
             if part is not None:
                 part.init_weights()
 
@@ -110,6 +122,8 @@ class AAADiT(nn.Module):
         *,
         generator: torch.Generator | None = None,
         hidden_after: Collection[int] = (),
+        with_internal: bool = False,
+        weaker: WeakerWay | None = None,
     ) -> Tensor | ModelOutput:
         """Predict the velocity `noise - latents`.
 
@@ -119,13 +133,20 @@ class AAADiT(nn.Module):
             timestep: `B` (or `1`, for all samples alike), in 0..1000 where 1000 is pure noise.
             generator: its seed is that of all that is drawn; it is not advanced. Without it nothing is, nor routed.
             hidden_after: numbers of blocks, from 1, after which the latents' tokens are wanted too.
+            with_internal: whether what the internal head predicts is wanted too.
+            weaker: a way to go that leaves blocks out, where the model routes.
 
         Returns:
-            Velocity, `B C H W`; where hidden states are wanted a `ModelOutput` with it and them.
+            Velocity, `B C H W`; where more is wanted a `ModelOutput` with it.
 
         Raises:
-            ValueError: if there is no block of such a number.
+            ValueError: if there is no block of such a number, no internal head or no weaker way.
         """
+        if weaker is not None and self.routing is None:
+            raise ValueError("a weaker way is wanted, and nothing is routed")
+        head = self.internal_head if with_internal else None
+        if with_internal and head is None:
+            raise ValueError("the prediction of an internal head is wanted, and there is none")
         if strange := [number for number in hidden_after if not 1 <= number <= len(self.blocks)]:
             raise ValueError(f"hidden states after block {strange[0]} are wanted, of {len(self.blocks)} blocks")
         height, width = latents.shape[-2:]
@@ -137,30 +158,38 @@ class AAADiT(nn.Module):
         x = torch.cat([image, *self._others(timestep_emb, len(image), latents.dtype), text], dim=1)  # B N D
         context = self._context(x, timestep_emb, latents, text.shape[1], turns)
         context = context._replace(attended=_attended(words, x.shape[1]))
-        x, hidden = self._through_blocks(x, context, generator, hidden_after)
-        velocity = self.proj_out(x[:, : height * width])  # B (H W) C
-        velocity = rearrange(velocity, "b (h w) c -> b c h w", h=height)
-        return ModelOutput(velocity, hidden) if hidden else velocity
+        shown = hidden_after if head is None else {*hidden_after, head.after_block}
+        x, hidden = self._through_blocks(x, context, generator, shown, weaker)
+        velocity = _on_grid(self.proj_out(x[:, : height * width]), height)
+        internal = None if head is None else _on_grid(head(hidden[head.after_block]), height)
+        return ModelOutput(velocity, hidden, internal) if hidden else velocity
 
     def _through_blocks(
-        self, x: Tensor, context: BlockContext, generator: torch.Generator | None, hidden_after: Collection[int]
+        self,
+        x: Tensor,
+        context: BlockContext,
+        generator: torch.Generator | None,
+        hidden_after: Collection[int],
+        weaker: WeakerWay | None,
     ) -> tuple[Tensor, dict[int, Tensor]]:
         """Tokens `B N D` after all blocks, and those of the latents after the blocks that are asked for."""
         latents = context.height * context.width
         if generator is not None and self.blocks_draw:
             context = context._replace(seed=generator.initial_seed())
-        routing = None if generator is None else self.routing
+        routing = self.routing
         detour: Detour | None = None
         hidden = {}
         for number, block in enumerate(self.blocks, start=1):
-            if routing is not None and generator is not None and number == routing.first:
-                detour = Detour(x, context, routing.draw(generator, x, latents))
+            if routing is not None and number == routing.first:
+                detour = routing.leave(x, context, latents, generator, weaker)
                 x, context = detour.staying()
-            x, context = self._through_block(block, x, context._replace(number=number))
+            if detour is None or not detour.skips_blocks:
+                x, context = self._through_block(block, x, context._replace(number=number))
             if number in hidden_after:
                 hidden[number] = (x if detour is None else detour.back(x))[:, :latents]
             if routing is not None and detour is not None and number == routing.last:
-                x, context, detour = detour.back(x), detour.context, None
+                x = detour.back(x) if self.fusion is None else self.fusion(detour, x, latents)
+                context, detour = detour.context, None
         return x, hidden
 
     def _through_block(self, block: nn.Module, x: Tensor, context: BlockContext) -> tuple[Tensor, BlockContext]:
@@ -176,6 +205,9 @@ class AAADiT(nn.Module):
             [] if self.modulation is None else linear_layers(self.modulation)
         )
         each_latent = [*linear_layers(self.image_embedder), self.proj_out]
+        if self.internal_head is not None:  # which training asks too
+            each_latent.append(self.internal_head)
+        each_latent += _layers_of(self.fusion)
         embed = linear_flops(each_latent, height * width) + linear_flops(linear_layers(self.text_embedder), text_tokens)
         if self.text_refiner is not None:
             embed += self.text_refiner.flops(text_tokens)
@@ -234,6 +266,15 @@ class AAADiT(nn.Module):
 
     def _blocks(self) -> list[Block]:
         return cast(list[Block], list(self.blocks))
+
+
+def _layers_of(part: nn.Module | None) -> list[nn.Linear]:
+    return [] if part is None else linear_layers(part)
+
+
+def _on_grid(tokens: Tensor, height: int) -> Tensor:
+    """Tokens row by row, `B (H W) C`, as `B C H W`."""
+    return rearrange(tokens, "b (h w) c -> b c h w", h=height)
 
 
 # A block, or what shows its values too, run in whatever way saves memory.

@@ -19,15 +19,17 @@ Asked = Callable[..., Any]
 
 
 class ModelOutput(NamedTuple):
-    """What a model gives where hidden states are wanted.
+    """What a model gives where more than its prediction is wanted.
 
     Attributes:
-        prediction: as without them, `B C H W`.
+        prediction: as where nothing else is, `B C H W`.
         hidden: tokens of the latents after the blocks of these numbers (from 1), `B (H W) D` each.
+        internal: what its internal head predicts, `B C H W`, or None if that is not wanted.
     """
 
     prediction: Tensor
     hidden: dict[int, Tensor]
+    internal: Tensor | None = None
 
 
 @runtime_checkable
@@ -56,6 +58,41 @@ class ShowsHidden(Protocol):
     hidden_dim: int
 
 
+@runtime_checkable
+class HasInternalHead(Protocol):
+    """A model whose forward takes `with_internal=True`, and then returns a `ModelOutput` with `internal`.
+
+    Attributes:
+        internal_head_after: number of the block, from 1, after which a second head predicts what the last one does;
+            None if there is none with the numbers that it was made from.
+    """
+
+    internal_head_after: int | None
+
+
+class WeakerWay(NamedTuple):
+    """A way through a model that leaves some of its blocks out for some tokens, and so is a weaker model.
+
+    Attributes:
+        rate: share of a picture's latents that skip blocks, in 0..1, where the model routes them one by one.
+        order: random numbers of the latents, `B (H W)` float32: those of the lowest skip.
+    """
+
+    rate: float
+    order: Tensor
+
+
+@runtime_checkable
+class HasWeakerWay(Protocol):
+    """A model whose forward takes `weaker`, a `WeakerWay` to go, and which has been trained to be routed.
+
+    Attributes:
+        has_weaker_way: whether it does, with the numbers it was made from.
+    """
+
+    has_weaker_way: bool
+
+
 def draws_while_training(model: Asked) -> bool:
     """Whether a model or a block draws at random while it trains."""
     bare = without_wrapper(model)
@@ -73,17 +110,24 @@ def with_hidden(
     prompt_embeds: Tensor,
     timestep: Tensor,
     hidden_after: Collection[int],
+    *,
+    with_internal: bool = False,
 ) -> ModelOutput:
     """What a model predicts, with the hidden states of the latents' tokens after these blocks.
 
     Args:
         model: one whose blocks `require_hidden` has approved, as it is or as `in_training` gives it.
         latents, prompt_embeds, timestep: as the model takes them.
-        hidden_after: numbers of blocks from 1; none asks the model for nothing more than its prediction.
+        hidden_after: numbers of blocks from 1.
+        with_internal: whether what the internal head predicts is wanted, which `require_internal_head` has approved.
+            Without it, and without blocks, the model is asked for nothing more than its prediction.
     """
-    if not hidden_after:
+    asked: dict[str, Any] = {"hidden_after": hidden_after} if hidden_after else {}
+    if with_internal:
+        asked["with_internal"] = True
+    if not asked:
         return ModelOutput(model(latents, prompt_embeds, timestep), {})
-    output: ModelOutput = model(latents, prompt_embeds, timestep, hidden_after=hidden_after)
+    output: ModelOutput = model(latents, prompt_embeds, timestep, **asked)
     return output
 
 
@@ -106,6 +150,52 @@ def require_hidden(model: Asked, hidden_after: Collection[int], key: str) -> Sho
     return bare
 
 
+def require_internal_head(model: Asked, key: str) -> None:
+    """Refuse a model without an internal head.
+
+    Args:
+        model: any.
+        key: of the config, which asks for it.
+
+    Raises:
+        UserError: if it has none.
+    """
+    bare = without_wrapper(model)
+    if not isinstance(bare, HasInternalHead) or bare.internal_head_after is None:
+        raise UserError(
+            f"{key}: the model has no internal head (model.internal_head), which comes with training by "
+            "objective.terms.internal.weight=0.25."
+        )
+
+
+def require_weaker_way(model: Asked, key: str) -> None:
+    """Refuse a model that cannot be routed.
+
+    Args:
+        model: any.
+        key: of the config, which asks for it.
+
+    Raises:
+        UserError: if it was not trained so.
+    """
+    bare = without_wrapper(model)
+    if not isinstance(bare, HasWeakerWay) or not bare.has_weaker_way:
+        raise UserError(f"{key}: the model routes no tokens: it was not trained with routing=tread or routing=sprint.")
+
+
+@runtime_checkable
+class WrapsModel(Protocol):
+    """What asks a model in a way of its own, and passes on whatever it is asked for.
+
+    Attributes:
+        wrapped: the model.
+    """
+
+    wrapped: Asked
+
+
 def without_wrapper(model: object) -> Any:
-    """The model itself, where several processes train it together."""
+    """The model itself, where several processes train it together, or where it is run in a precision of its own."""
+    if isinstance(model, WrapsModel):
+        return without_wrapper(model.wrapped)
     return model.module if isinstance(model, DistributedDataParallel) else model

@@ -13,11 +13,12 @@ from torch import Tensor
 
 from aaa.data.randomness import generator
 from aaa.models.block import BlockContext
+from aaa.models.forward import WeakerWay
 
 
 @dataclass(frozen=True)
 class Routing:
-    """Which tokens skip which blocks.
+    """Which tokens skip which blocks: those of TREAD, and what sprint.py has in common with it.
 
     Attributes:
         rate: share of a picture's latents that skip, in 0..1.
@@ -28,9 +29,30 @@ class Routing:
     first: int
     last: int
 
+    def leave(
+        self,
+        x: Tensor,
+        context: BlockContext,
+        latents: int,
+        draws: torch.Generator | None,
+        weaker: WeakerWay | None = None,
+    ) -> "Detour":
+        """What goes on into block `first`, and what is left behind.
+
+        Args:
+            x: tokens, `B N D`.
+            context: what blocks are told of them.
+            latents: how many of them may skip.
+            draws: its seed is that of the draw; None where nothing is drawn, and so nothing skips.
+            weaker: a way to go instead.
+        """
+        if weaker is not None:
+            return Detour(x, context, _staying(weaker.order, _share(weaker.rate, latents), x.shape[1]))
+        return Detour(x, context, None if draws is None else self.draw(draws, x, latents))
+
     def skipping(self, latents: int) -> int:
         """How many of so many latents skip: at least one stays."""
-        return min(int(self.rate * latents), latents - 1)
+        return _share(self.rate, latents)
 
     @torch.compiler.disable
     def draw(self, draws: torch.Generator, x: Tensor, latents: int) -> Tensor:
@@ -42,10 +64,8 @@ class Routing:
             latents: how many of them may skip.
         """
         own = generator(draws.initial_seed(), "routing", device=x.device)
-        order = torch.rand(len(x), latents, generator=own, device=x.device).argsort(dim=1)
-        staying = order[:, self.skipping(latents) :].sort(dim=1).values
-        others = torch.arange(latents, x.shape[1], device=x.device).expand(len(x), -1)
-        return torch.cat([staying, others], dim=1)
+        order = torch.rand(len(x), latents, generator=own, device=x.device)
+        return _staying(order, self.skipping(latents), x.shape[1])
 
     def tokens(self, number: int, latents: int, others: int) -> int:
         """How many tokens block `number` has while training, of so many latents and others."""
@@ -58,20 +78,40 @@ class Detour(NamedTuple):
     Attributes:
         x: all tokens as they were, `B N D`.
         context: what blocks were told of all of them.
-        places: of the tokens that stay, `B K`.
+        places: of the tokens that stay, `B K`; None: all do.
+        dropped: samples of which nothing that the blocks make is used, `B` bool; None: there are none (sprint.py).
+        skips_blocks: whether all samples are dropped, so that the blocks need not be asked.
     """
 
     x: Tensor
     context: BlockContext
-    places: Tensor
+    places: Tensor | None
+    dropped: Tensor | None = None
+    skips_blocks: bool = False
 
     def staying(self) -> tuple[Tensor, BlockContext]:
         """The tokens that stay, `B K D`, and what blocks are told of them."""
+        if self.places is None:
+            return self.x, self.context
         return take(self.x, self.places), of_staying(self.context, self.places)
 
     def back(self, staying: Tensor) -> Tensor:
         """All tokens, `B N D`, of which those that stayed, `B K D`, are other ones by now."""
+        if self.places is None:
+            return staying
         return self.x.scatter(1, self.places[..., None].expand_as(staying), staying.to(self.x.dtype))
+
+
+def _share(rate: float, latents: int) -> int:
+    return min(int(rate * latents), latents - 1)
+
+
+def _staying(order: Tensor, skipping: int, tokens: int) -> Tensor:
+    """Places of the tokens that stay, `B K` in rising order, where the latents lowest in order, `B latents`, skip."""
+    batch_size, latents = order.shape
+    staying = order.argsort(dim=1)[:, skipping:].sort(dim=1).values
+    others = torch.arange(latents, tokens, device=order.device).expand(batch_size, -1)
+    return torch.cat([staying, others], dim=1)
 
 
 def take(x: Tensor, places: Tensor, dim: int = 1) -> Tensor:

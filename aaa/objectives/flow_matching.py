@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from aaa.data.batch import Batch
 from aaa.diffusion.prediction import Model, Prediction
 from aaa.diffusion.schedulers import NoiseScheduler, add_noise
-from aaa.models.forward import in_training, require_hidden
+from aaa.models.forward import in_training, require_hidden, require_internal_head
 from aaa.objectives.coupling import make_coupling
 from aaa.objectives.terms import Draws, Extra, ForwardPass, Term, Watched
 from aaa.objectives.weighting import make_weighting
@@ -132,16 +132,16 @@ class FlowMatching:
         for name, term in terms.items():
             if term.after_blocks:
                 require_hidden(model, term.after_blocks, f"objective.terms.{name}.after_block")
-        watched = Watched(
-            in_training(model, generator), sorted({block for term in terms.values() for block in term.after_blocks})
-        )
+            if term.wants_internal:
+                require_internal_head(model, f"objective.terms.{name}")
+        watched = Watched(in_training(model, generator), list(terms.values()))
         predicted = self.prediction.velocity(watched, noised, prompt_embeds, timestep, sigma)
         weight = self.weighting(draws.levels)
 
         def velocity_of(output: Tensor) -> Tensor:
             return self.prediction.velocity(lambda *_: output, noised, prompt_embeds, timestep, sigma)
 
-        done = ForwardPass(batch, draws, weight, predicted, watched.hidden, velocity_of)
+        done = ForwardPass(batch, draws, weight, predicted, watched.hidden, velocity_of, watched.internal)
         error = weight * velocity_error(predicted, latents, draws.noise)
         # What has ended stays as 0, so that the terms of every row of metrics sum to the loss.
         ended = {name: torch.zeros_like(error) for name in self.terms if name not in terms}

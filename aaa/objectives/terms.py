@@ -37,6 +37,7 @@ class ForwardPass(NamedTuple):
         velocity: predicted, `B C H W`.
         hidden: the latents' tokens after the blocks that terms look at, by number, `B (H W) D` each.
         velocity_of: the velocity that an output of the kind that the model gives stands for, both `B C H W`.
+        internal: what the model's internal head predicts, `B C H W`, where a term wants it.
     """
 
     batch: Batch
@@ -45,6 +46,7 @@ class ForwardPass(NamedTuple):
     velocity: Tensor
     hidden: Mapping[int, Tensor]
     velocity_of: Callable[[Tensor], Tensor]
+    internal: Tensor | None = None
 
 
 class Extra(NamedTuple):
@@ -74,11 +76,13 @@ class Term(ABC):
 
     Attributes:
         after_blocks: numbers of blocks, from 1, whose hidden states it looks at.
+        wants_internal: whether it looks at what the model's internal head predicts.
         module: what it trains of its own, which goes into checkpoints and never into an exported model.
         extras: what it needs of the cache beside latents, by name.
     """
 
     after_blocks: Collection[int] = ()
+    wants_internal: bool = False
     module: nn.Module | None = None
     extras: Mapping[str, Extra] = MappingProxyType({})
 
@@ -99,22 +103,28 @@ class Term(ABC):
 
 
 class Watched:
-    """A model as a prediction asks it, whose hidden states after some blocks are kept.
+    """A model as a prediction asks it, of which what terms look at is kept.
 
     Args:
         model: as `with_hidden` takes it.
-        after_blocks: numbers of blocks, from 1; with none of them it is the model and nothing more.
+        terms: that are on; where they look at nothing, it is the model and nothing more.
 
     Attributes:
         hidden: of the last time that it was asked, by block.
+        internal: what the internal head predicted then, or None.
     """
 
-    def __init__(self, model: Asked, after_blocks: Collection[int]) -> None:
-        self.model, self.after_blocks = model, after_blocks
+    def __init__(self, model: Asked, terms: Collection[Term]) -> None:
+        self.model = model
+        self.after_blocks = sorted({block for term in terms for block in term.after_blocks})
+        self.with_internal = any(term.wants_internal for term in terms)
         self.hidden: Mapping[int, Tensor] = {}
+        self.internal: Tensor | None = None
 
     def __call__(self, noised: Tensor, prompt_embeds: Tensor, timestep: Tensor) -> Tensor:
         """What the model predicts."""
-        output = with_hidden(self.model, noised, prompt_embeds, timestep, self.after_blocks)
-        self.hidden = output.hidden
+        output = with_hidden(
+            self.model, noised, prompt_embeds, timestep, self.after_blocks, with_internal=self.with_internal
+        )
+        self.hidden, self.internal = output.hidden, output.internal
         return output.prediction

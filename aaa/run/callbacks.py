@@ -4,9 +4,11 @@ import logging
 from pathlib import Path
 
 import torch
+from omegaconf import DictConfig
 from PIL import Image
 from torch import Tensor
 
+from aaa.assembly.data import TrainingData
 from aaa.assembly.parts import build_preview
 from aaa.diffusion.sampling import Sampling
 from aaa.evaluation.drawing import EVALUATIONS, PictureDrawer
@@ -17,7 +19,9 @@ from aaa.evaluation.validation import loss_by_sigma, row_losses, summarise
 from aaa.pipelines.guide import load_guide
 from aaa.run.earlier_sweep import PRUNED, is_of_sweep
 from aaa.run.pruning import why_hopeless
+from aaa.run.resolved import resolve_encoder
 from aaa.run.run import Run
+from aaa.run.session import Session
 from aaa.tracking.files import cannot_write
 from aaa.tracking.tracker import Tracker
 from aaa.tracking.validation_rows import ValidationRows, write_rows
@@ -131,12 +135,21 @@ class RunCallbacks:
             raise cannot_write(path, error) from None
 
 
+def open_guide(config: DictConfig, session: Session, data: TrainingData, sampling: Sampling) -> None:
+    """Load the model that is to guide a run's pictures, if one is, in the precision that the run trains in.
+
+    Raises:
+        UserError: if there is no such model, or it does not fit.
+    """
+    if session.is_main:  # the others do not draw
+        precision = ModelPrecision(config.trainer.precision, session.device)
+        load_guide(sampling.guidance, resolve_encoder(config, data), precision)
+
+
 def make_drawer(run: Run, sampling: Sampling) -> PictureDrawer:
-    """What draws a run's pictures, in the precision that the run trains in."""
+    """What draws a run's pictures, in the precision that the run trains in; `open_guide` has loaded what guides."""
     config, preview = run.config, run.config.sampling.preview
     precision = ModelPrecision(config.trainer.precision, run.session.device)
-    if run.session.is_main:  # the others do not draw
-        load_guide(sampling.guidance, run.resolved["encoder"], precision)
     vae = run.data.vae if preview is None else build_preview(run.data.vae, preview)
     return PictureDrawer(run.data.cache, vae, sampling, seed=config.sampling.seed, precision=precision)
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from aaa.config.routing import OF_FUSION as FUSING
+from aaa.config.routing import SPRINT
 from aaa.config.schema import ModelConfig, RoutingConfig
 from aaa.config.trust import read_yaml_config
 from aaa.config.upgrade import IMPLIED
@@ -55,6 +57,9 @@ SHAPELESS = (
 )
 # What the latents that a run is trained on are made with: with another, they are not encoded only to be refused.
 OF_LATENTS = ("data.resolution", "data.buckets", "data.max_aspect_ratio", "encoder.downscale_factor")
+# What of routing=sprint shapes the model itself.
+KIND = "routing.kind"
+OF_FUSION = tuple(f"routing.{key}" for key in FUSING)
 # Told apart by their own messages.
 EXPECTED = ("trainer.max_steps", "budget.")
 
@@ -164,7 +169,7 @@ def refuse_senseless(before: Before, now: Mapping[str, Any]) -> None:
     for key, (old, new) in changed_settings(before.settings, now).items():
         anew = f"Set it back, or train a new run: {train_command(f'{key}={new}', repeat=shown(before.run))}"
         trained = f"{key}={new}: the {before.state.step} steps so far were trained with {key}={old}"
-        if key.startswith("model."):
+        if key.startswith("model.") or (key in OF_FUSION and SPRINT in (before.settings.get(KIND), now.get(KIND))):
             raise UserError(f"{trained}, and their weights are of no use to another model. {anew}")
         if key in OF_LATENTS:
             raise UserError(f"{trained}: its latents would be others. {anew}")

@@ -9,6 +9,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 
 from aaa.assembly.parts import build
+from aaa.config.routing import SPRINT
 from aaa.run.earlier_sweep import MULTIRUN, is_of_sweep
 from aaa.run.going_on import changed_settings, describe_changes, longer_command
 from aaa.run.history import copy_history
@@ -21,6 +22,7 @@ from aaa.saved.checkpoint import Snapshot, State, remove_unfinished, take_snapsh
 from aaa.saved.checkpoint_keeper import CheckpointKeeper, Keep, require_space
 from aaa.saved.export import export_model, exported_step, newest_samples
 from aaa.saved.model_card import model_card
+from aaa.saved.weights_file import ROUTING
 from aaa.tracking.tracker import METRICS, RunInfo, Tracker, read_metrics
 from aaa.training.timing import matmul_rate
 
@@ -153,7 +155,9 @@ class Recorder:
         return data.cache.records[int(data.train_records[0])].prompt
 
     def _weights_metadata(self, step: int) -> dict[str, str]:
-        return {"format": "pt", "step": str(step), "model": json.dumps(self.run.resolved["model"])}
+        resolved = self.run.resolved
+        routing = {ROUTING: json.dumps(resolved["routing"])} if resolved["routing"]["kind"] == SPRINT else {}
+        return {"format": "pt", "step": str(step), "model": json.dumps(resolved["model"])} | routing
 
     def _write_records(self) -> dict[str, Any]:
         """Write down what shaped the run, warn where that is not what shaped the run it goes on with or repeats."""

@@ -18,14 +18,19 @@ def resolve(config: DictConfig) -> dict[str, Any]:
 
 def resolve_run(config: DictConfig, data: TrainingData, length: RunLength) -> dict[str, Any]:
     """As it came to be: with the lengths and statistics of its data, its batch size and its steps."""
-    resolved = resolve(config)
-    resolved["encoder"]["prompt_tokens"] = data.cache.prompt_shape[0]
+    resolved = resolve(config) | {"encoder": resolve_encoder(config, data)}
     resolved["trainer"] |= {"batch_size": length.batch_size, "max_steps": length.max_steps}
+    return resolved
+
+
+def resolve_encoder(config: DictConfig, data: TrainingData) -> dict[str, Any]:
+    """Of a run's config, with the lengths and statistics of its data."""
+    encoder: dict[str, Any] = resolve(config)["encoder"] | {"prompt_tokens": data.cache.prompt_shape[0]}
     if isinstance(data.vae, NormalisesLatents):
         assert data.vae.statistics is not None
         statistics = {"latent_mean": list(data.vae.statistics.mean), "latent_std": list(data.vae.statistics.std)}
-        resolved["encoder"]["vae"] |= statistics
-    return resolved
+        encoder["vae"] |= statistics
+    return encoder
 
 
 def without_statistics(resolved: dict[str, Any]) -> dict[str, Any]:

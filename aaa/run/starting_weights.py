@@ -8,9 +8,10 @@ from typing import Any
 from torch import nn
 
 from aaa.errors import UserError
+from aaa.models.dit import AAADiT
 from aaa.saved.checkpoint import load_weights
 from aaa.saved.models import find_saved
-from aaa.saved.weights_file import other_numbers
+from aaa.saved.weights_file import other_numbers, read_routing
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +33,21 @@ def start_from(path: Path, model: nn.Module, numbers: Mapping[str, Any]) -> None
     except UserError as error:
         raise UserError(str(error).replace("model=", "init_from=", 1)) from None
     if other := other_numbers(file, numbers):
-        fitting = " ".join(f"model.{key}={value}" for key, value in other.items())
+        fitting = " ".join(f"model.{key}={'null' if value is None else value}" for key, value in other.items())
         raise UserError(f"init_from={path}: holds a model of another size. To train that one: {fitting}")
+    if isinstance(model, AAADiT):
+        _require_same_fusion(path, read_routing(file) is not None, model.fusion is not None)
     load_weights(file, model)
     logger.info("Starting from the weights in %s", file)
+
+
+def _require_same_fusion(path: Path, there: bool, here: bool) -> None:
+    """Refuse weights with a fusion that the model has no place for, or without one that it needs."""
+    if there and not here:
+        raise UserError(
+            f"init_from={path}: the fusion of routing=sprint is part of this model. To train it: routing=sprint"
+        )
+    if here and not there:
+        raise UserError(
+            f"init_from={path}: this model has no fusion, which routing=sprint needs. There is routing=tread."
+        )

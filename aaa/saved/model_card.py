@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from aaa.config.routing import SPRINT
 from aaa.models.design import TUTORIAL
 from aaa.tracking.printed import harmless, markdown, one_line
 
@@ -44,7 +45,7 @@ def model_card(
     rows = {
         "parameters": f"{parameters:,}",
         "width, depth, heads": f"{model['dim']}, {model['depth']}, {model['heads']}",
-        **_architecture(model),
+        **_architecture(model, config.get("routing") or {}),
         "data": f"{data['name']}, {data['resolution']} x {data['resolution']} pixels",
         "encoder": encoder["name"],
         "weights": "exponential moving average"
@@ -88,11 +89,12 @@ pictures it draws too.{_encoder_notes(encoder)}
 """
 
 
-def _architecture(model: Mapping[str, Any]) -> dict[str, str]:
-    """What is not the tutorial's: `qk_norm, mlp=swiglu`."""
+def _architecture(model: Mapping[str, Any], routing: Mapping[str, Any]) -> dict[str, str]:
+    """What is not the tutorial's: `qk_norm, mlp=swiglu`; with the routing that is part of a model."""
     tutorial = asdict(TUTORIAL)
     other = {key: model[key] for key in tutorial if key in model and model[key] != tutorial[key]}
     told = [key if value is True else f"{key}={value}" for key, value in other.items()]
+    told += [f"routing={SPRINT}"] if routing.get("kind") == SPRINT else []
     return {"architecture": ", ".join(told)} if told else {}
 
 

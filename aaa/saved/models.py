@@ -16,7 +16,7 @@ from aaa.config.trust import is_own_class, read_json_config, read_yaml_config, t
 from aaa.encoders.statistics import LatentStatistics
 from aaa.errors import UserError
 from aaa.saved.checkpoint_folders import AVERAGE, MODEL, STATE, damage, newest_whole
-from aaa.saved.weights_file import DiTNumbers, read_dit_numbers
+from aaa.saved.weights_file import DiTNumbers, read_dit_numbers, read_routing
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 RUN_CONFIG = "config.yaml"
 DRAWN_WITH = (MODEL, AVERAGE)  # of a checkpoint
 NEEDED = ("model", "encoder", "scheduler", "sampling", "data")  # of a run's config, by all who sample
-KEPT = (*NEEDED, "objective", "sampler", "guidance", "trainer")  # the rest is implied where it is not said
+KEPT = (*NEEDED, "objective", "sampler", "guidance", "routing", "trainer")  # the rest is implied where it is not said
 PARTS = {"data": ("name", "resolution"), "trainer": ("precision",)}  # of these no more is kept
 
 
@@ -171,7 +171,9 @@ def _from_file(file: Path, heads: int | None) -> SavedModel:
             f"the tutorial's: {told}. Give its run folder, its checkpoint or its model/ folder, or the file in there."
         )
     logger.info("No %s lies beside %s: its encoders are taken to be those of the tutorial.", CONFIG, file)
-    return SavedModel(file, tutorial | {"model": asdict(read_dit_numbers(file, heads))})
+    routing = read_routing(file)
+    routed = {} if routing is None else {"routing": routing}
+    return SavedModel(file, tutorial | {"model": asdict(read_dit_numbers(file, heads))} | routed)
 
 
 def _config_beside(file: Path) -> dict[str, Any] | None:

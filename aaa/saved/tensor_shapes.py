@@ -46,6 +46,7 @@ def design_of(shapes: Shapes, said: Mapping[str, Any]) -> Design:
         patch_bottleneck=bottleneck,
         mask_padding=said.get("mask_padding") is True,
         joint="mmdit" if first.endswith("latents.") else "single",
+        internal_head=whole(said, "internal_head", 2**16) if "internal_head.weight" in shapes else None,
     )
 
 

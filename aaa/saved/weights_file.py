@@ -2,7 +2,8 @@
 
 Checkpoints of DiffSynth's tutorial carry no config: depth and widths are read off the tensors' shapes. How many heads
 share the width leaves no trace in a shape; for the tutorial's own size it is known, and our files say it in their
-header. Of the architecture's switches shapes tell all but the function of an MLP and what is not attended.
+header. Of the architecture's switches shapes tell all but the function of an MLP, what is not attended, and where an
+internal head is.
 """
 
 import json
@@ -19,6 +20,8 @@ from aaa.errors import UserError
 from aaa.models.design import Design
 from aaa.saved.tensor_shapes import design_of, mlp_ratio_of, position_grid_of, whole, widths_of
 
+FUSION = "fusion.mask_token"  # a tensor of models with routing=sprint
+ROUTING = "routing"  # which blocks it is, in their header
 PREFIX = "pipe.dit."  # of a tutorial checkpoint that was saved without `remove_prefix_in_ckpt`
 TUTORIAL_WIDTHS = {"dim": 1024, "depth": 10, "in_channels": 128, "text_dim": 1024}
 TUTORIAL_HEADS = 32
@@ -47,13 +50,7 @@ def read_dit_numbers(path: Path, heads: int | None = None) -> DiTNumbers:
     Raises:
         UserError: if the file is damaged or holds no DiT, or nothing says how many heads it has.
     """
-    try:
-        with safe_open(path, "pt") as file:
-            names = list(file.keys())
-            shapes = {name.removeprefix(PREFIX): list(file.get_slice(name).get_shape()) for name in names}
-            metadata = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path}: not a whole safetensors file ({error}).") from None
+    shapes, metadata = _read_header(path)
     said = _said_in_header(metadata)
     try:
         widths = widths_of(shapes)
@@ -64,6 +61,8 @@ def read_dit_numbers(path: Path, heads: int | None = None) -> DiTNumbers:
         raise UserError(
             f"{path}: not the weights of a DiT, ours or the tutorial's (it has {', '.join(list(shapes)[:3])}, ...)."
         ) from None
+    if "internal_head.weight" in shapes and design.internal_head is None:
+        raise UserError(f"{path}: it has an internal head, and its header does not say after which block.")
     dim = widths["dim"]
     if heads is None:
         heads = whole(said, "heads", 2**16)
@@ -76,6 +75,24 @@ def read_dit_numbers(path: Path, heads: int | None = None) -> DiTNumbers:
         )
     numbers: dict[str, Any] = widths | asdict(design)
     return DiTNumbers(**numbers, heads=heads, mlp_ratio=mlp_ratio, position_grid=position_grid)
+
+
+def read_routing(path: Path) -> dict[str, Any] | None:
+    """The `routing` of the model in a file where it is part of the model (routing=sprint), else None.
+
+    Args:
+        path: the file.
+
+    Raises:
+        UserError: if the file is damaged, or nothing says which blocks tokens skipped.
+    """
+    shapes, metadata = _read_header(path)
+    if FUSION not in shapes:
+        return None
+    said = _said_in_header(metadata, ROUTING)
+    if not {"kind", "rate", "first_block", "last_block", "path_drop"} <= said.keys():
+        raise UserError(f"{path}: a model of routing=sprint whose header does not say which blocks tokens skip.")
+    return said
 
 
 def read_dit_tensors(path: Path) -> dict[str, Tensor]:
@@ -125,10 +142,21 @@ def require_numbers(path: Path, numbers: Mapping[str, Any]) -> None:
         raise UserError(f"{path}: its weights are those of another model: {listed}.")
 
 
-def _said_in_header(metadata: dict[str, str]) -> dict[str, Any]:
+def _read_header(path: Path) -> tuple[dict[str, list[int]], dict[str, str]]:
+    """Shapes of the tensors under the names that we use, and metadata."""
+    try:
+        with safe_open(path, "pt") as file:
+            names = list(file.keys())
+            shapes = {name.removeprefix(PREFIX): list(file.get_slice(name).get_shape()) for name in names}
+            return shapes, file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: not a whole safetensors file ({error}).") from None
+
+
+def _said_in_header(metadata: dict[str, str], key: str = "model") -> dict[str, Any]:
     """What the file's header says of its model; it may say anything."""
     try:
-        said = json.loads(metadata["model"])
+        said = json.loads(metadata[key])
     except (KeyError, ValueError, TypeError, RecursionError):
         return {}
     return said if isinstance(said, dict) else {}

@@ -2,16 +2,16 @@
 
 import logging
 import platform
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from aaa.errors import UserError
+from aaa.models.forward import Asked, ModelOutput
 
 logger = logging.getLogger(__name__)
 
@@ -44,15 +44,33 @@ class ModelPrecision:
         """The context to run a model in."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=PRECISIONS[self.name][0] == "bf16")
 
-    def running(self, model: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def running(self, model: Asked) -> "RunInPrecision":
         """The model run so, its output in what it was computed in: accelerate gives float32 of a model in training."""
-        computed = torch.bfloat16 if PRECISIONS[self.name][0] == "bf16" else self.dtype
+        return RunInPrecision(model, self)
 
-        def run(*inputs: Tensor, **options: object) -> Tensor:
-            with self.autocast():
-                return model(*inputs, **options).to(computed)
 
-        return run
+@dataclass(frozen=True)
+class RunInPrecision:
+    """A model that is run in a precision, whatever it is asked for.
+
+    Attributes:
+        wrapped: the model.
+        precision: to run it in.
+    """
+
+    wrapped: Asked
+    precision: ModelPrecision
+
+    def __call__(self, *inputs: Tensor, **options: object) -> Any:
+        """What the model gives, its predictions in what they were computed in."""
+        autocast, dtype = PRECISIONS[self.precision.name]
+        computed = torch.bfloat16 if autocast == "bf16" else dtype
+        with self.precision.autocast():
+            output = self.wrapped(*inputs, **options)
+        if not isinstance(output, ModelOutput):
+            return output.to(computed)
+        internal = None if output.internal is None else output.internal.to(computed)
+        return output._replace(prediction=output.prediction.to(computed), internal=internal)
 
 
 def model_precision(trained: str | None, device: torch.device, asked: str | None = None) -> ModelPrecision:

@@ -191,6 +191,11 @@ def test_what_is_built_gets_texts_as_they_are(text: str) -> None:
         (["routing=tread", "model.depth=2"], r"routing\.first_block=2 routing\.last_block=1: model\.depth=2"),
         (["routing=tread", "+model.block={_target_:x.Y}"], r"routing\.kind=tread: the class that model\.block"),
         (["routing=tread", "routing.first_block=1", "block=modern"], r"routing\.first_block=1: model\.value_residual"),
+        (["routing=sprint", "routing.path_drop=null"], r"routing\.path_drop=null: routing\.kind=sprint needs a number"),
+        (["routing=sprint", "model.depth=2"], r"routing\.first_block=2 routing\.last_block=1: model\.depth=2"),
+        (["routing=tread", "routing.path_drop=0.1"], r"routing\.path_drop=0\.1: routing\.kind=tread"),
+        (["guidance=internal"], r"guidance=internal: .*model\.internal_head=null.* objective\.terms\.internal\.weight"),
+        (["guidance=routing"], r"guidance=routing: the model routes no tokens \(routing\.kind=none\)"),
         (["model.mask_padding=true", "text_encoder=qwen3"], r"model\.mask_padding=true: encoder\.text_encoder"),
     ],
 )

@@ -45,6 +45,19 @@ REFUSED = (
         ("routing=tread", "objective.terms.align.weight=0.5", "objective.terms.align.projector=conv"),
         r"objective\.terms\.align\.projector=conv does not go with routing\.kind=tread: after block 2",
     ),
+    (("model.internal_head=2",), r"model\.internal_head=2: nothing trains it \(objective\.terms\.internal\.weight=0\)"),
+    (
+        ("objective.terms.internal.weight=0.25", "objective.terms.internal.after_block=6"),
+        r"model\.internal_head=6: .* model\.depth=5.*objective\.terms\.internal\.after_block",
+    ),
+    (
+        ("objective.terms.internal.weight=0.25", "model.internal_head=3"),
+        r"model\.internal_head=3: objective\.terms\.internal\.after_block=2",
+    ),
+    (
+        ("objective.terms.internal.weight=0.25", "objective.terms.internal.until_step=9", "model.internal_head=2"),
+        r"model\.internal_head=2: objective\.terms\.internal\.until_step=9 ends its training",
+    ),
     (("objective.terms.align.target=dino",), r"objective\.terms\.align\.target=dino: must be one of hog, latents"),
     (("objective.terms.align.until_step=0.5",), r"objective\.terms\.align\.until_step=0\.5: must be a whole number"),
     (("+objective.terms.contrastive.lambda=1",), r"objective\.terms\.contrastive\.lambda: nothing reads this key"),
@@ -117,3 +130,21 @@ def test_settings_of_what_is_off_are_told() -> None:
         "objective.min_snr_gamma=3 is only read with objective.weighting=min_snr",
         "objective.terms.align.target=latents is not read: the term is off (objective.terms.align.weight=0)",
     ]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "head"),
+    [
+        ((), None),
+        (("objective.terms.internal.weight=0.25",), 2),
+        (("objective.terms.internal.weight=0.25", "objective.terms.internal.after_block=3"), 3),
+        (("objective.terms.internal.weight=0.25", "objective.terms.internal.until_step=9"), None),
+        (("objective.terms.internal.weight=0.25", "model.architecture={_target_:x.Y}"), None),
+        (("objective.terms.internal.weight=0.25", "model.internal_head=null"), None),
+        (("objective.terms.internal.weight=0.25", "guidance=internal"), 2),
+    ],
+)
+def test_the_model_has_the_head_that_is_trained_to_the_end(overrides: tuple[str, ...], head: int | None) -> None:
+    config = compose(*overrides, "output_dir=x")
+    check_config(config)
+    assert config.model.internal_head == config.objective.terms.internal.model_head == head

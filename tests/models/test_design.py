@@ -15,26 +15,27 @@ from aaa.errors import UserError
 from aaa.models.block import BlockContext, DiTBlock
 from aaa.models.costs import forward_flops
 from aaa.models.design import Design
+from aaa.models.dit import AAADiT
 from aaa.models.factory import build_dit
 from aaa.run.budget import keep_to_parameters
 from aaa.saved.checkpoint import load_weights, save_weights
 from aaa.saved.model_card import model_card
 from aaa.saved.weights_file import DiTNumbers, model_header, other_numbers, read_dit_numbers
 from tests.helpers.composed import compose
-from tests.helpers.designs import SWITCHES, designs, inputs, small
+from tests.helpers.designs import SWITCHES, designs, inputs, small, trained_on
 
 
 @pytest.mark.parametrize("name", SWITCHES)
 def test_flops_are_those_that_torch_counts(name: str) -> None:
     model = small(**SWITCHES[name])
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(*inputs(samples=1))
+        trained_on(model, inputs(samples=1), None)
     assert forward_flops(model, 3, 4, 5, channels=4, text_dim=8) == counter.get_total_flops()
 
 
 @pytest.mark.parametrize("name", SWITCHES)
 def test_a_switch_changes_what_is_computed_and_a_fresh_model_does_nothing(name: str) -> None:
-    if name != "tutorial":
+    if name not in ("tutorial", "internal_head"):
         assert not torch.allclose(small(**SWITCHES[name])(*inputs()), small()(*inputs()))
     model = small(init="scaled", **SWITCHES[name])
     assert model(*inputs()).abs().max() == 0
@@ -50,9 +51,9 @@ def test_any_combination_trains_and_is_saved_and_loaded(
 ) -> None:
     model = small(depth=depth, **switches)
     tensors = inputs(height, width)
-    output = model(*tensors)
+    output, _, internal = trained_on(model, tensors, None)
     assert output.shape == tensors[0].shape
-    output.square().sum().backward()
+    (output.square().sum() + (0 if internal is None else internal.sum())).backward()
     # A parameter without a gradient would stop training by several processes.
     assert [name for name, parameter in model.named_parameters() if parameter.grad is None] == []
     numbers = DiTNumbers(16, depth, 2, 4, 8, 3.0, 4, **switches)
@@ -66,9 +67,9 @@ def test_any_combination_trains_and_is_saved_and_loaded(
     assert forward_flops(model, height, width, 5, channels=4, text_dim=8) == _counted(model, height, width)
 
 
-def _counted(model: torch.nn.Module, height: int, width: int) -> int:
+def _counted(model: AAADiT, height: int, width: int) -> int:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(*inputs(height, width, samples=1))
+        trained_on(model, inputs(height, width, samples=1), None)
     return counter.get_total_flops()
 
 
@@ -88,6 +89,7 @@ def test_shapes_tell_the_design_where_the_header_is_missing(tmp_path: Path) -> N
         ({"mlp": "gelu"}, 2, r"model\.mlp=gelu: must be one of silu, relu2, swiglu"),
         ({"registers": -1}, 2, r"model\.registers=-1: must be at least 0"),
         ({"patch_bottleneck": 0}, 2, r"model\.patch_bottleneck=0: must be at least 1"),
+        ({"internal_head": 3}, 2, r"model\.internal_head=3: must be at least 1 and at most model\.depth=2"),
         ({"joint": "mmdit"}, 1, r"model\.joint=mmdit: model\.depth=1"),
         ({"value_residual": True}, 1, r"model\.value_residual=true: model\.depth=1"),
         ({"qk_norm": True, "block": DiTBlock}, 2, r"model\.qk_norm=true: the class that model\.block names"),
@@ -133,3 +135,22 @@ def test_a_budget_of_parameters_leaves_heads_that_can_turn() -> None:
     config = compose("budget.parameters=2e6", "model.positions=rope", "model.heads=3")
     keep_to_parameters(config)
     assert config.model.dim % 12 == 0
+
+
+def test_an_internal_head_starts_from_nothing_and_changes_no_other_weight() -> None:
+    for init in ("scaled", "torch"):
+        model, plain = small(init, internal_head=1), small(init)
+        for name, parameter in plain.named_parameters():
+            assert torch.equal(parameter, model.get_parameter(name))
+        output = model(*inputs(), with_internal=True)
+        assert output.internal.abs().max() == 0
+        assert torch.equal(output.prediction, plain(*inputs()))
+        assert torch.equal(output.prediction, model(*inputs()))
+    with pytest.raises(ValueError, match="internal head is wanted, and there is none"):
+        plain(*inputs(), with_internal=True)
+
+
+def test_an_internal_head_of_which_no_block_is_said_is_refused(tmp_path: Path) -> None:
+    save_weights(tmp_path / "a.safetensors", small(internal_head=1), {})
+    with pytest.raises(UserError, match="its header does not say after which block"):
+        read_dit_numbers(tmp_path / "a.safetensors", heads=2)

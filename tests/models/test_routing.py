@@ -10,8 +10,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from aaa.models.costs import forward_flops
 from aaa.models.dit import AAADiT
+from aaa.models.forward import WeakerWay
 from aaa.models.routing import Detour, Routing
-from tests.helpers.designs import designs, inputs, small
+from aaa.models.sprint import Sprint
+from tests.helpers.designs import designs, inputs, small, trained_on
 from tests.models.test_parts import context
 
 HALF = Routing(rate=0.5, first=2, last=3)
@@ -71,14 +73,16 @@ def test_nothing_is_routed_without_a_generator_and_the_seed_says_what_is() -> No
 
 
 @settings(max_examples=15)
-@given(designs(), st.sampled_from([0.3, 0.75]))
-def test_any_design_can_be_routed(switches: dict[str, Any], rate: float) -> None:
-    model = routed(Routing(rate, 2, 3), **switches)
-    output = model(*inputs(), generator=seeded(0), hidden_after=[2])
-    output.prediction.square().sum().backward()
+@given(
+    designs(), st.sampled_from([Routing(0.3, 2, 3), Routing(0.75, 2, 3), Sprint(0.75, 2, 3, 0.5), Sprint(0, 2, 3, 0)])
+)
+def test_any_design_can_be_routed(switches: dict[str, Any], routing: Routing) -> None:
+    model = routed(routing, **switches)
+    output, _, internal = trained_on(model, inputs(), seeded(0))
+    (output.square().sum() + (0 if internal is None else internal.sum())).backward()
     assert [name for name, parameter in model.named_parameters() if parameter.grad is None] == []
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(*inputs(samples=1), generator=seeded(0))
+        trained_on(model, inputs(samples=1), seeded(0))
     assert forward_flops(model, 3, 4, 5, channels=4, text_dim=8) == counter.get_total_flops()
 
 
@@ -93,3 +97,17 @@ def test_blocks_within_see_nothing_of_what_skips() -> None:
     changed = model(*inputs(samples=1), generator=seeded(0), hidden_after=[3])
     torch.testing.assert_close(changed.hidden[3][:, stays], output.hidden[3][:, stays])
     assert (changed.hidden[3][:, ~stays] == 7).all()
+
+
+def test_the_weaker_way_is_that_of_the_latents_lowest_in_order() -> None:
+    model = routed()
+    order = torch.linspace(0, 1, 12).flip(0).repeat(2, 1)
+    seen: list[Tensor] = []
+    model.blocks[1].register_forward_hook(lambda _module, args, _output: seen.append(args[0]))
+    output = model(*inputs(), weaker=WeakerWay(0.25, order), hidden_after=[1, 3])
+    assert seen[0].shape[1] == 17 - 3
+    skipped = (output.hidden[1] == output.hidden[3]).all(dim=-1)
+    assert skipped[:, -3:].all()
+    assert not skipped[:, :-3].any()
+    everywhere = model(*inputs(), weaker=WeakerWay(0.0, order))
+    torch.testing.assert_close(everywhere, model(*inputs()))

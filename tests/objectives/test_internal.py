@@ -7,6 +7,7 @@ from torch import nn
 from aaa.data.batch import Batch
 from aaa.diffusion.prediction import CleanPrediction, Prediction, VelocityPrediction
 from aaa.diffusion.schedulers import LogitNormalScheduler
+from aaa.errors import UserError
 from aaa.models.factory import build_dit
 from aaa.objectives.flow_matching import FlowMatching
 from aaa.objectives.internal import Internal
@@ -28,6 +29,39 @@ def test_a_head_like_the_models_after_the_last_block_has_the_models_error(predic
     torch.testing.assert_close(losses["internal"], 0.25 * losses["velocity"])
     torch.testing.assert_close(nothing["velocity"], losses["velocity"])
     assert not torch.allclose(nothing["internal"], losses["internal"])
+
+
+def test_the_models_own_head_learns_as_the_terms_does() -> None:
+    numbers = {"dim": 32, "depth": 3, "heads": 2, "in_channels": 4, "text_dim": 8, "position_grid": 4}
+    batch = Batch.of_strangers(torch.randn(6, 4, 4, 4), torch.randn(6, 3, 8))
+    found = []
+    for block in (None, 2):
+        torch.manual_seed(0)
+        model = build_dit(**numbers, init="torch", internal_head=block)  # type: ignore[arg-type]
+        term = Internal(0.25, after_block=2, dim=32, latent_channels=4, model_head=block)
+        assert (term.module is None) == (block == 2)
+        head = model.internal_head if term.module is None else term.module
+        assert isinstance(head, nn.Linear)
+        torch.nn.init.constant_(head.weight, 0.1)
+        terms = {"internal": term}
+        objective = FlowMatching(LogitNormalScheduler(), torch.zeros(3, 8), 0.0, VelocityPrediction(), terms=terms)
+        losses = objective(model, batch, torch.Generator().manual_seed(1), 0)
+        sum(losses.values()).sum().backward()  # type: ignore[union-attr]
+        found.append((losses, head.weight.grad, model.get_parameter("blocks.0.to_q.weight").grad))
+    (own, *gradients), (models, *others) = found
+    assert all(torch.equal(own[name], models[name]) for name in ("velocity", "internal"))
+    for one, other in zip(gradients, others, strict=True):
+        assert one is not None
+        torch.testing.assert_close(one, other)
+
+
+def test_a_model_without_a_head_of_its_own_is_told_of() -> None:
+    model = build_dit(dim=32, depth=2, heads=2, in_channels=4, text_dim=8)
+    terms = {"internal": Internal(0.25, 1, 32, 4, model_head=1)}
+    objective = FlowMatching(LogitNormalScheduler(), torch.zeros(3, 8), 0.0, VelocityPrediction(), terms=terms)
+    batch = Batch.of_strangers(torch.randn(2, 4, 4, 4), torch.randn(2, 3, 8))
+    with pytest.raises(UserError, match=r"objective\.terms\.internal: the model has no internal head"):
+        objective(model, batch, torch.Generator().manual_seed(1), 0)
 
 
 def test_it_teaches_the_blocks_before_it_and_none_after() -> None:
