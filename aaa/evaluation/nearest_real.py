@@ -77,7 +77,7 @@ class NearestReal:
             raise NotApplicable("Most prompts are of several pictures, so none of them is the right one.")
 
     def evaluate(self, evaluated: EvaluatedModel) -> dict[str, float]:
-        """`quality/seen`, `quality/held_out`, `quality/seen_alike`: the share that is nearest to the right picture.
+        """`quality/right_seen`, `..._held_out`, `..._seen_alike`: the share that is nearest to the right picture.
 
         Each with `_top5`, the bounds of its 95% interval (Wilson 1927) `_low` and `_high`, and `_distance` to the right
         picture, of which 1 is the mean between two real ones. Keeps `nearest_real`: drawn, nearest, right.
@@ -96,7 +96,7 @@ class NearestReal:
             vectors = features(evaluated.decode(latents) for latents in real.latents())
             for name, pictures in drawn.items():
                 ranks = ranks_of(features(pictures.images), vectors, _places(real, pictures.records))
-                metrics |= _metrics(f"quality/{name}{suffix}", ranks)
+                metrics |= _metrics(f"quality/right_{name}{suffix}", ranks)
                 if name == "held_out" or len(drawn) == 1:
                     evaluated.keep(f"nearest_real{suffix}", _shown(evaluated, pictures, real, ranks))
         self._say(drawn, metrics, len(real))
@@ -110,7 +110,7 @@ class NearestReal:
 
     def _say(self, drawn: dict[str, Drawn], metrics: dict[str, float], searched: int) -> None:
         for name, pictures in drawn.items():
-            of_it = [100 * metrics[f"quality/{name}{end}"] for end in ("", "_low", "_high", "_top5")]
+            of_it = [100 * metrics[f"quality/right_{name}{end}"] for end in ("", "_low", "_high", "_top5")]
             logger.info(
                 "Of %d pictures for %s prompts, %.1f%% (95%% interval %.1f to %.1f) are nearest to the right one of %d "
                 "real ones, %.1f%% have it among the nearest %d.",

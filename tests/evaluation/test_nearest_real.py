@@ -50,10 +50,15 @@ def test_who_draws_the_right_picture_is_right(cache: LatentCache) -> None:
     one = evaluated(cache, lambda records: cache.gather(records)[0])
     metrics = NearestReal(8).evaluate(one)
     for name in ("seen", "held_out", "seen_alike"):
-        assert metrics[f"quality/{name}"] == metrics[f"quality/{name}_top5"] == metrics[f"quality/{name}_high"] == 1
+        assert (
+            metrics[f"quality/right_{name}"]
+            == metrics[f"quality/right_{name}_top5"]
+            == metrics[f"quality/right_{name}_high"]
+            == 1
+        )
         # Wilson's lower bound for 8 of 8: n / (n + z^2).
-        assert metrics[f"quality/{name}_low"] == pytest.approx(8 / (8 + 1.959964**2), abs=1e-4)
-        assert metrics[f"quality/{name}_distance"] == pytest.approx(0, abs=0.02)
+        assert metrics[f"quality/right_{name}_low"] == pytest.approx(8 / (8 + 1.959964**2), abs=1e-4)
+        assert metrics[f"quality/right_{name}_distance"] == pytest.approx(0, abs=0.02)
     assert one.kept["nearest_real"].width > 6 * 16
 
 
@@ -63,18 +68,18 @@ def test_who_copies_training_pictures_has_no_held_out_one_right(cache: LatentCac
         return cache.gather(torch.where(held_out, records + 1, records))[0]
 
     metrics = NearestReal(8).evaluate(evaluated(cache, copied))
-    assert metrics["quality/seen"] == 1
-    assert metrics["quality/held_out"] == 0
-    assert metrics["quality/held_out_top5"] > 0.5, "a neighbour is near"
-    assert 0 < metrics["quality/held_out_distance"] < 1
+    assert metrics["quality/right_seen"] == 1
+    assert metrics["quality/right_held_out"] == 0
+    assert metrics["quality/right_held_out_top5"] > 0.5, "a neighbour is near"
+    assert 0 < metrics["quality/right_held_out_distance"] < 1
 
 
 def test_who_draws_noise_is_right_by_chance(cache: LatentCache) -> None:
     draws = torch.Generator().manual_seed(0)
     noise = evaluated(cache, lambda records: torch.randn(len(records), *cache.shapes[0], generator=draws))
     metrics = NearestReal(50).evaluate(noise)
-    assert metrics["quality/seen"] < 0.2
-    assert metrics["quality/seen_distance"] > 1
+    assert metrics["quality/right_seen"] < 0.2
+    assert metrics["quality/right_seen_distance"] > 1
 
 
 def test_prompts_of_many_pictures_have_no_right_one(tmp_path: Path) -> None:
@@ -145,8 +150,8 @@ def test_a_vision_model_compares_pictures_too(tmp_path: Path, cache: LatentCache
     assert vectors.norm(dim=1).tolist() == pytest.approx([1, 1, 1], abs=1e-5)
     one = evaluated(cache, lambda records: cache.gather(records)[0])
     metrics = NearestReal(8, vision_model=str(tmp_path)).evaluate(one)
-    assert metrics["quality/held_out_vision"] > 0.5
-    assert {"quality/seen_vision_top5", "quality/seen_alike_vision_low"} <= metrics.keys()
+    assert metrics["quality/right_held_out_vision"] > 0.5
+    assert {"quality/right_seen_vision_top5", "quality/right_seen_alike_vision_low"} <= metrics.keys()
 
 
 def cache_picture(cache: LatentCache, index: int) -> Image.Image:
