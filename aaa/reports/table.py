@@ -17,6 +17,8 @@ SHOWN = {
     "val/loss": "val loss",
     "quality/seen": "seen",
     "quality/held_out": "held out",
+    "quality/right_seen": "seen",
+    "quality/right_held_out": "held out",
 }
 
 

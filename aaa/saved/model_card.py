@@ -18,6 +18,8 @@ REPORTED = {
     "val/loss_relative": "as share of the loss of seeing no structure",
     "quality/seen": "right pictures for pairs trained on",
     "quality/held_out": "right pictures for pairs never seen",
+    "quality/right_seen": "nearest to the right one of all real pictures, for prompts trained on",
+    "quality/right_held_out": "the same for pairs never seen",
 }
 
 

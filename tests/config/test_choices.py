@@ -36,7 +36,8 @@ def test_an_encoder_that_changes_the_recipe_is_told() -> None:
 
 def test_data_may_choose_encoder_and_evaluation() -> None:
     assert brought("data=pokemon")["encoder"] == "flux2_qwen3"
-    assert brought("data=openmoji") == {}, "no evaluation is what there is without one"
+    assert brought("data=openmoji") == {"evaluation": "openmoji"}
+    assert brought("data=imagefolder", "data.root=x") == {}, "no evaluation is what there is without one"
 
 
 @pytest.mark.parametrize(

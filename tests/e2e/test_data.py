@@ -67,7 +67,7 @@ def test_each_kind_of_data_trains(command: Command, tmp_path: Path, kind: str) -
     arguments = {
         "huggingface": ["data.path=data"],
         "webdataset": ["data.path=data"],
-        "openmoji": ["data.source.skin_tones=false"],
+        "openmoji": ["data.source.skin_tones=false", "evaluation.num_images=4", "evaluation.num_real=40"],
     }[kind]
     if kind == "huggingface":
         dataset().save_to_disk(tmp_path / "data")
@@ -81,6 +81,8 @@ def test_each_kind_of_data_trains(command: Command, tmp_path: Path, kind: str) -
         assert "All emojis designed by OpenMoji" in done.err
         assert "All emojis designed by OpenMoji" in card
         assert "license: cc-by-sa-4.0" in card
+        assert "4 pictures for held-out prompts" in done.err
+        assert "the same for pairs never seen" in card
     else:
         assert "whose licence the run was not told" in card
 

