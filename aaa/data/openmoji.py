@@ -83,8 +83,14 @@ class OpenMojiSource:
         split: Split | None = None
         if self._held_out is not None:
             split = "validation" if name in self._held_out else "train"
-        load = partial(self._draw, file)
-        return Record(key=file.stem, prompt=next(iter(prompts)), load=load, split=split, path=file, prompts=prompts)
+        return Record(
+            key=file.stem,
+            prompt=next(iter(prompts)),
+            load=partial(self._draw, file),
+            split=split,
+            path=file,
+            prompts=prompts if len(prompts) > 1 else None,
+        )
 
     def _named(self, folder: Path, skin_tones: bool) -> list[_Drawing]:
         """Those that have a name in Unicode, and are not OpenMoji's own."""

@@ -62,7 +62,7 @@ def test_without_new_arguments_everything_is_as_it_was(source: OpenMojiSource) -
     records = [source[index] for index in range(len(source))]
     files = [f"{record.key}.svg" for record in records]
     assert files == sorted(files)
-    assert all(record.split is None and record.prompts in (None, {record.prompt: 1.0}) for record in records)
+    assert all(record.split is None and record.prompts is None for record in records)
 
 
 def test_the_first_records_are_of_all_kinds() -> None:
