@@ -122,3 +122,24 @@ def test_sharing_counts_pictures_alone_side_by_side_and_beside_loops(command: Co
     rows = results(tmp_path)["rows"]
     assert [row["threads spin"] for row in rows] == ["the runtime's own", "ours"]
     assert all(row[name] > 0 for row in rows for name in ("alone", "two side by side", "beside two endless loops"))
+
+
+@pytest.mark.slow
+def test_speedrun_looks_at_each_recipe_while_it_trains(command: Command, tmp_path: Path) -> None:
+    small = [
+        text for text in TINY if not text.startswith("data.resolution")
+    ]  # the recipe's positions are for 32 pixels
+    few = [
+        "trainer.max_steps=4",
+        "data.source.num_records=64",
+        "bench.looks=2",
+        "bench.num_images=4",
+        "bench.seeds=[1]",
+    ]
+    done = command("aaa.bench", "bench=speedrun", *small, *few)
+    assert done.code == 0, done.err
+    found = results(tmp_path)
+    assert [row["recipe"] for row in found["rows"]] == ["2026-11-26", "now"]
+    for row in found["rows"]:
+        assert row["seconds"] is None or 0 < row["seconds"] <= row["seconds of training"]
+        assert 0 <= row["right at the end"] <= 1
