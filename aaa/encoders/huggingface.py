@@ -54,8 +54,8 @@ class HuggingFaceTextEncoder:
 
     @property
     def weight_files(self) -> Sequence[Path]:
-        """Weights, tokenizer and configs: everything that makes the embeddings."""
-        return sorted(file for file in self.path.iterdir() if file.suffix in SUFFIXES)
+        """Weights, tokenizer and configs: everything that makes the embeddings; none where there is no folder."""
+        return sorted(file for file in self.path.glob("*") if file.suffix in SUFFIXES)
 
     def fetch_files(self) -> None:
         """Nothing: the folder is the user's own."""

