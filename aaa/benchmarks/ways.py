@@ -90,6 +90,15 @@ class Ways:
         times = [(seconds(way.without, device), seconds(way.used, device)) for _ in range(self.repeats)]
         return _as_row(way.name, *(median(column) for column in zip(*times, strict=True)))
 
+    def _beside(self, name: str, plain: Subject, other: Subject, batch_size: int) -> dict[str, Any]:
+        """Whole steps of two subjects that take turns, so that what else the machine does slows both down alike."""
+        numbers = iter(range(10**9))
+        way = Way(name, *(lambda of=of: of.bare_step(batch_size, next(numbers)) for of in (plain, other)))
+        row = self._row(way, plain.accelerator.device)
+        other.accelerator.free_memory()
+        plain.close()  # of both: accelerate keeps one state for the whole process
+        return row
+
     def _of_whole_steps(self, config: DictConfig, device: str) -> list[dict[str, Any]]:
         batch_size = config.trainer.batch_size
         make = partial(make_subject, device=device, precision=config.trainer.precision, compiled=False, tuned=False)
@@ -117,14 +126,8 @@ class Ways:
         torch.use_deterministic_algorithms(False)
         rows.append(_as_row("trainer.deterministic=true, which costs", without, used))
         subject.close()
-        for name, changed in _with_a_term(config):
-            subject = make(changed)
-            rows.append(_as_row(f"objective.terms.{name}, which costs", without, step_seconds(subject)))
-            subject.close()
-        for name, changed in _with_a_switch(config):
-            subject = make(changed)
-            rows.append(_as_row(f"{name}, which costs", without, step_seconds(subject)))
-            subject.close()
+        for name, changed in [*_with_a_term(config), *_with_a_switch(config)]:
+            rows.append(self._beside(f"{name}, which costs", make(config), make(changed), batch_size))
         if self.prompt_tokens >= config.encoder.max_prompt_tokens:
             return rows
         trimmed = make(config, prompt_tokens=self.prompt_tokens)
@@ -141,7 +144,7 @@ def _with_a_term(config: DictConfig) -> Iterator[tuple[str, DictConfig]]:
         if term is not None and not term.weight and term.get("after_block", 1) <= config.model.depth:
             changed = config.copy()
             changed.objective.terms[name].weight = 0.1
-            yield str(name), changed
+            yield f"objective.terms.{name}", changed
 
 
 def _with_a_switch(config: DictConfig) -> Iterator[tuple[str, DictConfig]]:
