@@ -42,7 +42,7 @@ def draw(tables: dict[Path, str]) -> None:
         found = curves(path, size)
         rates = sorted({rate for sizes in found.values() for losses in sizes.values() for rate in losses})
         for panel, parametrization in zip(row, ("standard", "mup"), strict=True):
-            for place, (number, losses) in enumerate(sorted(found[parametrization].items())):
+            for place, (number, losses) in enumerate(sorted(found.get(parametrization, {}).items())):
                 color = plt.get_cmap("viridis")(0.3 * place)
                 panel.plot(
                     sorted(losses),
@@ -53,11 +53,14 @@ def draw(tables: dict[Path, str]) -> None:
                 )
                 best = min(losses, key=losses.__getitem__)
                 panel.plot([best], [losses[best]], marker="o", markersize=9, fillstyle="none", color=color)
-            panel.set(xscale="log", yscale="log", xlabel="learning rate", title=f"{path.stem}, {parametrization}")
+            panel.set(xscale="log", xlabel="learning rate", title=f"{path.stem}, {parametrization}")
             panel.set_xticks(rates, [f"{rate:g}" for rate in rates])
             panel.minorticks_off()
             panel.grid(alpha=0.3)
-            panel.legend(title=size.removeprefix("model."), fontsize="small")
+            if parametrization not in found:
+                panel.set_axis_off()  # not run
+            else:
+                panel.legend(title=size.removeprefix("model."), fontsize="small")
         row[0].set_ylabel("validation loss")
     figure.savefig(HERE / "rates.png", dpi=110)
 
