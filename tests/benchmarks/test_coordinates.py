@@ -10,7 +10,14 @@ from aaa.benchmarks.subject import make_subject
 from aaa.errors import UserError
 from tests.helpers.composed import compose
 
-BASE = ("model.base_dim=32", "model.base_depth=2", "model.base_heads=2", "data.resolution=16", "trainer.batch_size=4")
+BASE = (
+    "encoder=pixel",
+    "model.base_dim=32",
+    "model.base_depth=2",
+    "model.base_heads=2",
+    "data.resolution=16",
+    "trainer.batch_size=4",
+)
 
 
 class Block(nn.Module):

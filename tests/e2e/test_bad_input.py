@@ -20,7 +20,7 @@ SmallRun = tuple[Path, Finished]
         (["model.heads=5"], "model.heads=5 does not divide model.dim=128; the nearest number that does: 4"),
         (
             ["data.resolution=30"],
-            "data.resolution=30 is not divisible by encoder.downscale_factor=4; the nearest that is: 32",
+            "data.resolution=30 is not divisible by encoder.downscale_factor=8; the nearest that is: 32",
         ),
         (["data=imagefolder", "data.root=nowhere"], "data.root=nowhere: there is no such folder"),
         (["trainer.precision=fp8"], "trainer.precision=fp8: must be one of auto, float32, bf16, bf16_weights"),
@@ -48,7 +48,7 @@ SmallRun = tuple[Path, Finished]
         (["trainer.max_steps=10k"], "trainer.max_steps=10k: must be a whole number, such as 1000."),
         (["optimizer.learning_rate=true"], "optimizer.learning_rate=true: must be a number, such as 0.005."),
         (["optimizer.learning_rate=nan"], "optimizer.learning_rate=nan: must be a number, such as 0.005."),
-        (["encoder=false"], "encoder=false: no such option. There is: flux2_qwen3, flux2_tiny, pixel."),
+        (["encoder=false"], "encoder=false: no such option. There is: flux2_qwen3, flux2_tiny, patches, pixel."),
         (["trainer.device=gpu"], "device=gpu: torch cannot use it (it knows no such device). There is: auto, cpu"),
         (["output_dir=x"], "output_dir=x: the folder of a run is set by hydra.run.dir=x"),
         (["data.source=null"], "data.source=None: must name a class or function with _target_"),

@@ -33,7 +33,8 @@ def test_sample_and_the_page_embed_one_form() -> None:
     model.resolution = model.prompt_tokens = 16
     model.precision, model.stored = ModelPrecision("float32", model.device), torch.float32
     scheduler = {"_target_": "aaa.diffusion.schedulers.Flux2Scheduler"}
-    model.config = upgrade(OmegaConf.create({"scheduler": scheduler, "sampling": {"steps": 1, "guidance": 1.0}}))
+    said = {"model": {"internal_head": None}, "scheduler": scheduler, "sampling": {"steps": 1, "guidance": 1.0}}
+    model.config = upgrade(OmegaConf.create(said))
     model.text_encoder = type("Encoder", (), {"encode": staticmethod(raise_asked)})()
     for draw in (model.draw, lambda *prompts: next(model.live(DrawRequest(*prompts)))):
         with pytest.raises(AskedError) as asked:
