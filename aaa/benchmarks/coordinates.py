@@ -168,7 +168,8 @@ def _resized(config: DictConfig, dim: int, depth: int, parametrization: str) -> 
         heads,
         parametrization,
     )
-    sized.trainer.ema_decay = 0
+    sized.optimizer.learning_rate = config.optimizer.learning_rate  # the same, where it follows the parametrization
+    sized.trainer.ema_decay, sized.trainer.ema_memory = 0, None
     check_config(sized)
     return sized
 

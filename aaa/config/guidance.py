@@ -26,10 +26,10 @@ def check_guidance(config: DictConfig) -> None:
     if target == INTERNAL and model.get("internal_head") is None:
         raise UserError(
             "guidance=internal: the model has no internal head (model.internal_head=null). It comes with training by "
-            "objective.terms.internal.weight=0.25."
+            "objective.terms.internal.weight=0.25, to the end (objective.terms.internal.until_step=null)."
         )
     if target == ROUTED and routed_blocks(config) is None:
         raise UserError(
-            "guidance=routing: the model routes no tokens (routing.kind=none). It learns to by training with "
-            "routing=tread or routing=sprint."
+            "guidance=routing: the model routes no tokens (routing.kind=none, or its config does not say). It "
+            "learns to by training with routing=tread or routing=sprint; give the run where model/ is of an earlier version."
         )

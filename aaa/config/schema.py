@@ -270,6 +270,7 @@ class SamplingConfig:
     Attributes:
         steps: of the sampler; what that costs is said as evaluations of the model.
         guidance: scale of the guidance; 1: none.
+        guidance_interval: noise levels within which it steers, 0 (clean) to 1 (noise).
         num_images: of a sample grid, half of them for prompts that are held out.
         seed: of the first picture.
         preview: folder of TAEF2, to decode the latents of FLUX.2's VAE cheaply.
@@ -277,6 +278,7 @@ class SamplingConfig:
 
     steps: int = number(30, least=1, most=MAX_STEPS)
     guidance: float = number(2.0, least=0, most=MAX_GUIDANCE)
+    guidance_interval: list[float] = field(default_factory=lambda: [0.0, 1.0])
     num_images: int = number(16, least=1, most=MAX_IMAGES)
     seed: int = number(0, least=0, most=MAX_SEED)
     preview: str | None = path_key(None)

@@ -62,6 +62,8 @@ def upgrade(config: DictConfig) -> DictConfig:
         for group, implied in IMPLIED.items():
             if config.get(group) is None:
                 config[group] = implied
+        if config.get("sampling") is not None and config.sampling.get("guidance_interval") is None:
+            config.sampling.guidance_interval = [0.0, 1.0]
         ours = IMPLIED["objective"]["_target_"]
         if config.objective.get("_target_", ours) == ours:
             config.objective = OmegaConf.merge(IMPLIED["objective"], config.objective)

@@ -93,6 +93,8 @@ class NearestReal:
         real = self._real(evaluated, torch.cat([pictures.records for pictures in drawn.values()]))
         metrics: dict[str, float] = {}
         for suffix, features in self.features.items():
+            if isinstance(features, VisionModel):
+                features.to(evaluated.drawer.device)
             vectors = features(evaluated.decode(latents) for latents in real.latents())
             for name, pictures in drawn.items():
                 ranks = ranks_of(features(pictures.images), vectors, _places(real, pictures.records))

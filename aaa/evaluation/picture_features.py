@@ -57,13 +57,12 @@ class VisionModel:
 
     Args:
         path: the folder: config.json, preprocessor_config.json and *.safetensors.
-        device: to run it on.
 
     Raises:
         UserError: if it cannot be loaded, or pools nothing.
     """
 
-    def __init__(self, path: str, device: str | torch.device = "cpu") -> None:
+    def __init__(self, path: str) -> None:
         if not (Path(path) / "config.json").is_file():
             raise UserError(
                 f"evaluation.vision_model={path}: no model there (looked for config.json in {Path(path).absolute()}). "
@@ -71,7 +70,7 @@ class VisionModel:
             )
         from transformers import AutoConfig, AutoImageProcessor, AutoModel
 
-        self.path, self.device = path, device
+        self.path, self.device = path, torch.device("cpu")
         try:
             self._processor = AutoImageProcessor.from_pretrained(path, local_files_only=True)
             with_text = hasattr(AutoConfig.from_pretrained(path, local_files_only=True), "text_config")
@@ -80,7 +79,12 @@ class VisionModel:
             raise UserError(
                 f"evaluation.vision_model={path}: transformers cannot load it ({reason(error)})."
             ) from error
-        self._model = (model.vision_model if with_text else model).to(device).eval()
+        self._model = (model.vision_model if with_text else model).eval()
+
+    def to(self, device: torch.device) -> None:
+        """Look at pictures on this device from now on."""
+        self.device = device
+        self._model.to(device)
 
     @torch.no_grad()
     def __call__(self, pictures: Iterable[Image.Image]) -> Tensor:

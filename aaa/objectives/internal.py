@@ -35,10 +35,14 @@ class Internal(Term):
     ) -> None:
         super().__init__(weight, until_step)
         self.wants_internal = model_head is not None
-        self.after_block = after_block
+        self.after_block, self._multiplications = after_block, dim * latent_channels
         if not self.wants_internal:
             self.after_blocks = (after_block,)
             self.module = InternalHead(dim, latent_channels, after_block) if weight else None
+
+    def flops(self, height: int, width: int) -> int:
+        """See `Term`; the model counts a head of its own."""
+        return 0 if self.module is None else 2 * height * width * self._multiplications
 
     def __call__(self, done: ForwardPass) -> Tensor:
         """See `Term`."""

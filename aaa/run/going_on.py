@@ -160,6 +160,11 @@ def describe_changes(changed: Mapping[str, tuple[Any, Any]]) -> str:
     return "; ".join(f"{key} {old} -> {new}" for key, (old, new) in changed.items())
 
 
+def _typed(value: Any) -> str:
+    """A value as it is typed on the command line."""
+    return "null" if value is None else str(value)
+
+
 def refuse_senseless(before: Before, now: Mapping[str, Any]) -> None:
     """Refuse changes that do not go with weights that are trained already.
 
@@ -167,7 +172,13 @@ def refuse_senseless(before: Before, now: Mapping[str, Any]) -> None:
         UserError: naming the key, and what to do.
     """
     for key, (old, new) in changed_settings(before.settings, now).items():
-        anew = f"Set it back, or train a new run: {train_command(f'{key}={new}', repeat=shown(before.run))}"
+        if key == "model.internal_head":
+            raise UserError(
+                f"objective.terms.internal: the {before.state.step} steps so far were trained with "
+                f"{key}={_typed(old)}, which this makes {_typed(new)}: another model. Leave the head to the term, "
+                f"{key}={_typed(old)}, or train a new run."
+            )
+        anew = f"Set it back, or train a new run: {train_command(f'{key}={_typed(new)}', repeat=shown(before.run))}"
         trained = f"{key}={new}: the {before.state.step} steps so far were trained with {key}={old}"
         if key.startswith("model.") or (key in OF_FUSION and SPRINT in (before.settings.get(KIND), now.get(KIND))):
             raise UserError(f"{trained}, and their weights are of no use to another model. {anew}")

@@ -34,6 +34,11 @@ def start_from(path: Path, model: nn.Module, numbers: Mapping[str, Any]) -> None
         raise UserError(str(error).replace("model=", "init_from=", 1)) from None
     if other := other_numbers(file, numbers):
         fitting = " ".join(f"model.{key}={'null' if value is None else value}" for key, value in other.items())
+        if (head := other.get("internal_head")) is not None:
+            of_term = "objective.terms.internal"
+            fitting = fitting.replace(
+                f"model.internal_head={head}", f"{of_term}.weight=0.25 {of_term}.after_block={head}"
+            )
         raise UserError(f"init_from={path}: holds a model of another size. To train that one: {fitting}")
     if isinstance(model, AAADiT):
         _require_same_fusion(path, read_routing(file) is not None, model.fusion is not None)
