@@ -31,5 +31,5 @@ def check_guidance(config: DictConfig) -> None:
     if target == ROUTED and routed_blocks(config) is None:
         raise UserError(
             "guidance=routing: the model routes no tokens (routing.kind=none, or its config does not say). It "
-            "learns to by training with routing=tread or routing=sprint; give the run where model/ is of an earlier version."
+            "learns to by training with routing=tread or routing=sprint; of an earlier model/, give the run."
         )
