@@ -30,6 +30,6 @@ def check_guidance(config: DictConfig) -> None:
         )
     if target == ROUTED and routed_blocks(config) is None:
         raise UserError(
-            "guidance=routing: the model routes no tokens (routing.kind=none, or its config does not say). It "
-            "learns to by training with routing=tread or routing=sprint; of an earlier model/, give the run."
+            "guidance=routing: the model routes no tokens (routing.kind=none). It learns to by training with "
+            "routing=tread or routing=sprint. An earlier version's model/ does not say it: give the run."
         )
