@@ -53,7 +53,7 @@ class CheckpointGuidance(Extrapolation):
         if not model:
             raise UserError(
                 "guidance.model: guidance=checkpoint steers away from a weaker model, and none is named: "
-                "guidance.model=RUN/checkpoints/step-00000500, say."
+                "guidance.model=RUN/checkpoints/step-00000600, say."
             )
         self.path, self.weights = str(model), weights
         self.guide: VelocityModel | None = None

@@ -37,7 +37,7 @@ class ValidationRows:
 
 
 def write_rows(run: Path, rows: ValidationRows) -> None:
-    """Write `validation/step-00000500.json` into a run folder.
+    """Write `validation/step-00000600.json` into a run folder.
 
     Raises:
         UserError: if it cannot be written.

@@ -78,7 +78,7 @@ def test_a_run_of_an_earlier_version_goes_on_with_its_own_latents(
     known = (run / "environment.json").read_text()
     indices = (session_folder / ".cache" / "aaa").glob("*/index.json")  # other tests' are there too
     (cache,) = (index.parent for index in indices if json.loads(index.read_text())["fingerprint"] in known)
-    earlier = shutil.copytree(cache, tmp_path / ".cache" / "aaa" / "shapes-patches-16-0000000000000000")
+    earlier = shutil.copytree(cache, tmp_path / ".cache" / "aaa" / "shapes-pixel-16-0000000000000000")
     index = json.loads((earlier / "index.json").read_text())
     fingerprint, index["fingerprint"], index["origin"]["code"] = index["fingerprint"], "0" * 64, "of then"
     (earlier / "index.json").write_text(json.dumps(index))
