@@ -70,9 +70,7 @@ def recipe(config: "DictConfig") -> tuple[int | None, float | None]:
         data = open_run_data(config, session, origin)  # latents, prompt_embeds, who is held out
         objective = build_objective(config, data.cache.empty_prompt_embeds.to(session.device, session.dtype))
         open_extras(data, objective, session.device)  # the cache gets what terms of the loss compare with, if any
-        open_guide(
-            config, session, data, sampling
-        )  # another model that steers pictures, if any: memory has to hold it too
+        open_guide(config, session, data, sampling)  # another model that steers, if any: memory has to hold it too
         model, ema = place_model(config, model, session)  # on its device, the average of its weights beside it
         trial = Trial(model, objective, data.cache, session)  # passes that leave nothing behind
         length = plan_length(config, trial, data, origin)  # batch size, steps, schedule

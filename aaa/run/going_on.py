@@ -19,7 +19,7 @@ from aaa.run.claim import shown
 from aaa.run.folder import CONFIG
 from aaa.saved.checkpoint import State, load_settings, load_state
 from aaa.saved.checkpoint_folders import FOLDER, checkpoints, damage, step_of
-from aaa.tracking.printed import train_command
+from aaa.tracking.printed import setting, train_command
 from aaa.tracking.tracker import METRICS, read_metrics
 from aaa.training.lr_schedules import Schedule
 
@@ -160,11 +160,6 @@ def describe_changes(changed: Mapping[str, tuple[Any, Any]]) -> str:
     return "; ".join(f"{key} {old} -> {new}" for key, (old, new) in changed.items())
 
 
-def _typed(value: Any) -> str:
-    """A value as it is typed on the command line."""
-    return "null" if value is None else str(value)
-
-
 def refuse_senseless(before: Before, now: Mapping[str, Any]) -> None:
     """Refuse changes that do not go with weights that are trained already.
 
@@ -175,10 +170,10 @@ def refuse_senseless(before: Before, now: Mapping[str, Any]) -> None:
         if key == "model.internal_head":
             raise UserError(
                 f"objective.terms.internal: the {before.state.step} steps so far were trained with "
-                f"{key}={_typed(old)}, which this makes {_typed(new)}: another model. Leave the head to the term, "
-                f"{key}={_typed(old)}, or train a new run."
+                f"{setting(key, old)}, and not {setting(key, new)} as this makes it: another model. Leave the head to "
+                f"the term, {setting(key, old)}, or train a new run."
             )
-        anew = f"Set it back, or train a new run: {train_command(f'{key}={_typed(new)}', repeat=shown(before.run))}"
+        anew = f"Set it back, or train a new run: {train_command(setting(key, new), repeat=shown(before.run))}"
         trained = f"{key}={new}: the {before.state.step} steps so far were trained with {key}={old}"
         if key.startswith("model.") or (key in OF_FUSION and SPRINT in (before.settings.get(KIND), now.get(KIND))):
             raise UserError(f"{trained}, and their weights are of no use to another model. {anew}")

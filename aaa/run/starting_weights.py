@@ -12,6 +12,7 @@ from aaa.models.dit import AAADiT
 from aaa.saved.checkpoint import load_weights
 from aaa.saved.models import find_saved
 from aaa.saved.weights_file import other_numbers, read_routing
+from aaa.tracking.printed import setting
 
 logger = logging.getLogger(__name__)
 
@@ -33,17 +34,19 @@ def start_from(path: Path, model: nn.Module, numbers: Mapping[str, Any]) -> None
     except UserError as error:
         raise UserError(str(error).replace("model=", "init_from=", 1)) from None
     if other := other_numbers(file, numbers):
-        fitting = " ".join(f"model.{key}={'null' if value is None else value}" for key, value in other.items())
-        if (head := other.get("internal_head")) is not None:
-            of_term = "objective.terms.internal"
-            fitting = fitting.replace(
-                f"model.internal_head={head}", f"{of_term}.weight=0.25 {of_term}.after_block={head}"
-            )
+        fitting = " ".join(_asked_for(key, value) for key, value in other.items())
         raise UserError(f"init_from={path}: holds a model of another size. To train that one: {fitting}")
     if isinstance(model, AAADiT):
         _require_same_fusion(path, read_routing(file) is not None, model.fusion is not None)
     load_weights(file, model)
     logger.info("Starting from the weights in %s", file)
+
+
+def _asked_for(number: str, value: Any) -> str:
+    """How a model with this number is asked for."""
+    if number == "internal_head" and value is not None:  # it follows from the term that trains it
+        return f"objective.terms.internal.weight=0.25 objective.terms.internal.after_block={value}"
+    return setting(f"model.{number}", value)
 
 
 def _require_same_fusion(path: Path, there: bool, here: bool) -> None:

@@ -67,6 +67,11 @@ def command(*words: str) -> str:
     return " ".join(_word(word) for word in words)
 
 
+def setting(key: str, value: object) -> str:
+    """The argument that sets a key to a number or an option, or to null where it has none."""
+    return f"{key}={'null' if value is None else value}"
+
+
 def train_command(*arguments: str, **paths: Path) -> str:
     """`python -m aaa.train KEY=PATH ... ARGUMENT ...`"""
     keys = Keys(TrainConfig)

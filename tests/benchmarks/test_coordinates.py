@@ -11,7 +11,6 @@ from aaa.errors import UserError
 from tests.helpers.composed import compose
 
 BASE = (
-    "encoder=pixel",
     "model.base_dim=32",
     "model.base_depth=2",
     "model.base_heads=2",

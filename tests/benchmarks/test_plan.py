@@ -8,14 +8,7 @@ from aaa.benchmarks.plan import Planner
 from aaa.benchmarks.subject import Subject
 from tests.helpers.composed import compose
 
-SMALL = (
-    "encoder=pixel",
-    "model.dim=16",
-    "model.depth=2",
-    "model.heads=2",
-    "trainer.batch_size=2",
-    "data.resolution=16",
-)
+SMALL = ("model.dim=16", "model.depth=2", "model.heads=2", "trainer.batch_size=2", "data.resolution=16")
 
 
 def planned(planner: Planner, *overrides: str) -> plan.Plan:

@@ -25,9 +25,7 @@ EVERYTHING = [
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "options", [EVERYTHING, ["objective=velocity", "objective.weighting=flux2", "objective.coupling=nearest"]]
-)
+@pytest.mark.parametrize("options", [EVERYTHING, ["objective.weighting=flux2", "objective.coupling=nearest"]])
 def test_it_is_resumed_to_the_bit_and_known_to_every_command(
     command: Command, tmp_path: Path, options: list[str]
 ) -> None:

@@ -10,7 +10,6 @@ from tests.e2e.conftest import SMALL, Command, Finished, losses
 FORKED = True
 OWN = [
     *(part for part in SMALL if not part.startswith("evaluation")),
-    "encoder=pixel",
     "model.depth=3",
     "routing=sprint",
     "objective.terms.internal.weight=0.25",

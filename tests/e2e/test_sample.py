@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from PIL import Image, ImageChops, ImageStat
+from PIL import Image, ImageChops
 from safetensors.torch import load_file, save_file
 
 from aaa.assembly.data import open_data
@@ -62,13 +62,11 @@ def test_the_same_seed_gives_the_same_pictures_and_every_knob_works(
     Image.new("RGB", (40, 40), "yellow").save(tmp_path / "yellow.png")
     start = ["num_images=1", "seed=5", f"input_image={tmp_path / 'yellow.png'}"]
     sample("kept", *start, "denoising_strength=0.05")
+    kept = Image.open(tmp_path / "kept" / "seed-5.png").resize((1, 1)).getpixel((0, 0))
+    assert isinstance(kept, tuple)
+    assert min(kept[:2]) > 200
+    assert kept[2] < 60
     assert sample("redrawn", *start, "denoising_strength=1.0") == one
-
-    def from_yellow(name: str) -> float:
-        drawn = Image.open(tmp_path / name / "seed-5.png")
-        return sum(ImageStat.Stat(ImageChops.difference(drawn, Image.new("RGB", drawn.size, "yellow"))).mean)
-
-    assert from_yellow("kept") < from_yellow("redrawn")
 
 
 def test_how_it_is_drawn_is_chosen_as_a_whole_and_by_key(command: Command, tmp_path: Path, small_run: SmallRun) -> None:

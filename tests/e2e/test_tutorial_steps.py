@@ -82,7 +82,6 @@ def test_twenty_steps_are_those_of_diffsynths_training_task(command: Command, tm
         *(f"model.{name}={value}" for name, value in NUMBERS.items()),
         "model.position_grid=16",
         "trainer=tutorial",
-        "encoder=pixel",
         "scheduler=flux2",
         "trainer.batch_size=1",
         f"trainer.max_steps={STEPS}",

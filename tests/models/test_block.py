@@ -16,13 +16,7 @@ from aaa.training.recomputing import recompute_activations
 from tests.helpers.composed import compose
 
 PROJECT = Path(__file__).parents[2] / "docs" / "my_project"
-GATED = (
-    "encoder=pixel",
-    "model.dim=64",
-    "model.depth=3",
-    "model.heads=2",
-    "+model.block={_target_:my_parts.GatedBlock}",
-)
+GATED = ("model.dim=64", "model.depth=3", "model.heads=2", "+model.block={_target_:my_parts.GatedBlock}")
 
 
 @pytest.fixture(autouse=True)

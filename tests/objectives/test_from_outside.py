@@ -65,21 +65,19 @@ def test_a_term_of_ones_own_adds_to_the_loss_where_there_is_much_noise() -> None
 
 
 def test_a_config_from_before_there_were_these_groups_means_what_it_meant() -> None:
-    old = OmegaConf.create(OmegaConf.to_container(compose("encoder=pixel"), resolve=False))
+    old = OmegaConf.create(OmegaConf.to_container(compose(), resolve=False))
     assert isinstance(old, DictConfig)
     for group in ("objective", "sampler", "guidance"):
         del old[group]
-    new = compose("encoder=pixel", "objective.terms.internal.model_head=null")  # which was the term's then
+    new = compose("objective.terms.internal.model_head=null")  # which was the term's then
     upgraded = upgrade(old)
     for group in ("objective", "sampler", "guidance"):
         assert upgraded[group] == new[group]
 
 
 def test_a_term_can_be_turned_on_in_a_config_from_before_there_were_terms() -> None:
-    old = OmegaConf.create(OmegaConf.to_container(compose("encoder=pixel"), resolve=False))
+    old = OmegaConf.create(OmegaConf.to_container(compose(), resolve=False))
     assert isinstance(old, DictConfig)
     old.objective = {"terms": {"contrastive": {"weight": 0.05}}}  # what +objective.terms.contrastive.weight=0.05 gives
-    new = compose(
-        "encoder=pixel", "objective.terms.contrastive.weight=0.05", "objective.terms.internal.model_head=null"
-    )
+    new = compose("objective.terms.contrastive.weight=0.05", "objective.terms.internal.model_head=null")
     assert upgrade(old).objective == new.objective

@@ -208,5 +208,5 @@ def test_what_an_earlier_versions_run_did_not_say_is_what_it_had() -> None:
     before = taken_for_granted()
     now = before | {"routing.kind": "tread", "routing.rate": 0.5, "objective.weighting": "min_snr"}
     assert set(changed_settings(before, now)) == {"routing.kind", "routing.rate", "objective.weighting"}
-    resolved = OmegaConf.to_container(compose("encoder=pixel", "output_dir=x"), resolve=True)
+    resolved = OmegaConf.to_container(compose("output_dir=x"), resolve=True)
     assert not changed_settings(before, shaping_settings(resolved) | {"model.position_grid": 16})
