@@ -14,16 +14,15 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from aaa.errors import UserError, reason
+from aaa.encoders.vision_weights import load_image_processor, load_vision_model, read_vision_config
+from aaa.errors import UserError
 
 KEY = "objective.terms.align.vision.path"
 SUFFIXES = frozenset({".json", ".safetensors"})
 
 
 class VisionModel:
-    """Loaded with `transformers.AutoModel`, from safetensors only and without running code of its folder.
-
-    Nothing is read before it is asked for.
+    """Any that vision_weights.py loads; nothing is read before it is asked for.
 
     Args:
         path: the folder: config.json, preprocessor_config.json and *.safetensors. Of a model of pictures and texts,
@@ -98,13 +97,7 @@ class VisionModel:
 
     @cached_property
     def _config(self) -> Any:
-        from transformers import AutoConfig
-
-        try:
-            whole = AutoConfig.from_pretrained(self.path, local_files_only=True)
-        except Exception as error:
-            raise UserError(f"{KEY}={self.path}: its config.json cannot be read ({reason(error)}).") from error
-        config = whole.vision_config if "vision_config" in whole.sub_configs else whole
+        config = read_vision_config(KEY, self.path)
         said = config.to_dict()
         if not all(isinstance(said.get(name), int) for name in ("hidden_size", "patch_size")):
             raise UserError(
@@ -114,12 +107,7 @@ class VisionModel:
 
     @cached_property
     def _processor(self) -> Any:
-        from transformers import AutoImageProcessor
-
-        try:
-            return AutoImageProcessor.from_pretrained(self.path, local_files_only=True)
-        except Exception as error:
-            raise UserError(f"{KEY}={self.path}: its image processor cannot be loaded ({reason(error)}).") from error
+        return load_image_processor(KEY, self.path)
 
     def _model_on(self, device: torch.device) -> Any:
         if self._device != device:
@@ -129,22 +117,4 @@ class VisionModel:
 
     @cached_property
     def _model(self) -> Any:
-        from transformers import AutoModel
-
-        try:
-            model, loaded = AutoModel.from_pretrained(
-                self.path,
-                config=self._config,
-                dtype=torch.float32,
-                local_files_only=True,
-                use_safetensors=True,
-                output_loading_info=True,
-            )
-        except Exception as error:
-            raise UserError(f"{KEY}={self.path}: transformers cannot load it ({reason(error)}).") from error
-        # What makes one vector of all tokens is not asked, and not in every file.
-        if missing := sorted(name for name in loaded["missing_keys"] if not name.startswith(("pooler.", "head."))):
-            raise UserError(
-                f"{KEY}={self.path}: its files have no {missing[0]}; they are not {type(model).__name__}'s."
-            )
-        return model.to(self._device).eval()
+        return load_vision_model(KEY, self.path, self._config, pooling=False).to(self._device)

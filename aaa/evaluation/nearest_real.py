@@ -13,7 +13,7 @@ from aaa.errors import UserError
 from aaa.evaluation.drawing import Drawn
 from aaa.evaluation.evaluated_model import EvaluatedModel, Real
 from aaa.evaluation.grid import make_grid
-from aaa.evaluation.picture_features import BlurredLab, Features, VisionModel
+from aaa.evaluation.picture_features import BlurredLab, Features, PooledVision
 from aaa.evaluation.protocol import NotApplicable
 
 logger = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ class NearestReal:
         self.num_images, self.num_real = num_images, num_real
         self.features: dict[str, Features] = {"": BlurredLab()}
         if vision_model is not None:
-            self.features["_vision"] = VisionModel(vision_model)
+            self.features["_vision"] = PooledVision(vision_model)
 
     def check(self, evaluated: EvaluatedModel) -> None:
         """Look whether prompts tell pictures apart.
@@ -93,7 +93,7 @@ class NearestReal:
         real = self._real(evaluated, torch.cat([pictures.records for pictures in drawn.values()]))
         metrics: dict[str, float] = {}
         for suffix, features in self.features.items():
-            if isinstance(features, VisionModel):
+            if isinstance(features, PooledVision):
                 features.to(evaluated.drawer.device)
             vectors = features(evaluated.decode(latents) for latents in real.latents())
             for name, pictures in drawn.items():

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -12,11 +12,13 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms.functional import gaussian_blur
 
-from aaa.errors import UserError, reason
+from aaa.encoders.vision_weights import load_image_processor, load_vision_model, read_vision_config
+from aaa.errors import UserError
 
 SIDE = 16  # pixels that a picture is scaled to
 BLUR = 1.0  # standard deviation in those pixels
 BATCH_SIZE = 64
+KEY = "evaluation.vision_model"
 
 
 class Features(Protocol):
@@ -52,7 +54,7 @@ class BlurredLab:
         return gaussian_blur(lab, [size, size], [BLUR, BLUR]).flatten(1)
 
 
-class VisionModel:
+class PooledVision:
     """The pooled output of a vision model of transformers, at length 1: CLIP's, SigLIP's, DINO's.
 
     Args:
@@ -63,23 +65,10 @@ class VisionModel:
     """
 
     def __init__(self, path: str) -> None:
-        if not (Path(path) / "config.json").is_file():
-            raise UserError(
-                f"evaluation.vision_model={path}: no model there (looked for config.json in {Path(path).absolute()}). "
-                "Give the folder of a vision model of transformers."
-            )
-        from transformers import AutoConfig, AutoImageProcessor, AutoModel
-
-        self.path, self.device = path, torch.device("cpu")
-        try:
-            self._processor = AutoImageProcessor.from_pretrained(path, local_files_only=True)
-            with_text = hasattr(AutoConfig.from_pretrained(path, local_files_only=True), "text_config")
-            model: Any = AutoModel.from_pretrained(path, local_files_only=True, use_safetensors=True)
-        except Exception as error:
-            raise UserError(
-                f"evaluation.vision_model={path}: transformers cannot load it ({reason(error)})."
-            ) from error
-        self._model = (model.vision_model if with_text else model).eval()
+        folder, self.path, self.device = Path(path), path, torch.device("cpu")
+        config = read_vision_config(KEY, folder)
+        self._processor = load_image_processor(KEY, folder)
+        self._model = load_vision_model(KEY, folder, config, pooling=True)
 
     def to(self, device: torch.device) -> None:
         """Look at pictures on this device from now on."""
@@ -98,7 +87,7 @@ class VisionModel:
             inputs = self._processor(images=[picture.convert("RGB") for picture in batch], return_tensors="pt")
             pooled = self._model(**inputs.to(self.device)).get("pooler_output")
             if pooled is None:
-                raise UserError(f"evaluation.vision_model={self.path}: it has no pooled output to compare pictures by.")
+                raise UserError(f"{KEY}={self.path}: it has no pooled output to compare pictures by.")
             vectors.append(F.normalize(pooled.flatten(1).float(), dim=1).cpu())
         return torch.cat(vectors)
 

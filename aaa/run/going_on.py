@@ -60,6 +60,8 @@ OF_LATENTS = ("data.resolution", "data.buckets", "data.max_aspect_ratio", "encod
 # What of routing=sprint shapes the model itself.
 KIND = "routing.kind"
 OF_FUSION = tuple(f"routing.{key}" for key in FUSING)
+# Keys of the trainer that came later, null where they do nothing.
+NEW_OF_TRAINER = ("base_batch_size", "ema_memory")
 # Told apart by their own messages.
 EXPECTED = ("trainer.max_steps", "budget.")
 
@@ -113,7 +115,9 @@ def taken_for_granted() -> dict[str, Any]:
         group: {key: node[key] for key in map(str, node) if not OmegaConf.is_missing(node, key)}
         for group, node in schemas.items()
     }
-    settings = shaping_settings(defaults | {"objective": IMPLIED["objective"]})
+    settings = shaping_settings(
+        defaults | {"objective": IMPLIED["objective"], "trainer": dict.fromkeys(NEW_OF_TRAINER)}
+    )
     return {key: value for key, value in settings.items() if "${" not in str(value)}
 
 

@@ -13,7 +13,7 @@ from aaa.data.records import Record, Split
 from aaa.data.shapes import ShapesSource
 from aaa.errors import UserError
 from aaa.evaluation.nearest_real import NearestReal, ranks_of
-from aaa.evaluation.picture_features import BlurredLab, VisionModel
+from aaa.evaluation.picture_features import BlurredLab, PooledVision
 from aaa.evaluation.protocol import NotApplicable
 from tests.data.test_cache import build
 from tests.evaluation.test_evaluations import evaluated
@@ -145,7 +145,7 @@ def test_a_vision_model_compares_pictures_too(tmp_path: Path, cache: LatentCache
     CLIPModel(config).save_pretrained(tmp_path)
     size = {"height": 16, "width": 16}
     CLIPImageProcessor(size=size, crop_size=size).save_pretrained(tmp_path)
-    vectors = VisionModel(str(tmp_path))([cache_picture(cache, index) for index in range(3)])
+    vectors = PooledVision(str(tmp_path))([cache_picture(cache, index) for index in range(3)])
     assert vectors.shape == (3, 16)
     assert vectors.norm(dim=1).tolist() == pytest.approx([1, 1, 1], abs=1e-5)
     one = evaluated(cache, lambda records: cache.gather(records)[0])

@@ -206,7 +206,7 @@ def test_batches_stay_of_one_shape_with_another_batch_size(first: int, second: i
 
 def test_what_an_earlier_versions_run_did_not_say_is_what_it_had() -> None:
     before = taken_for_granted()
-    now = before | {"routing.kind": "tread", "routing.rate": 0.5, "objective.weighting": "min_snr"}
-    assert set(changed_settings(before, now)) == {"routing.kind", "routing.rate", "objective.weighting"}
+    new = {"routing.kind": "tread", "routing.rate": 0.5, "objective.weighting": "min_snr", "trainer.base_batch_size": 8}
+    assert set(changed_settings(before, before | new)) == new.keys()
     resolved = OmegaConf.to_container(compose("output_dir=x"), resolve=True)
     assert not changed_settings(before, shaping_settings(resolved) | {"model.position_grid": 16})
