@@ -1,11 +1,15 @@
-"""Draw loss by learning rate, a line a size, from tables of runs: `python experiments/lr_transfer/draw.py`.
+"""Loss by learning rate, a line a size, and the best rate of each: `python experiments/lr_transfer/draw.py`.
 
-A table is what `python -m aaa.compare FOLDER --csv FILE` writes; the picture lies beside it.
+The tables of runs beside it are what `python -m aaa.compare FOLDER... --csv FILE` writes. It draws `rates.png` and
+prints the table of the README: the rate of least loss, as the vertex of a parabola through the best rate and its
+neighbours, over the logarithm of the rate. Where there are several seeds, losses are their means.
 """
 
 import csv
+import math
 from collections import defaultdict
 from pathlib import Path
+from statistics import fmean
 
 import matplotlib as mpl
 
@@ -13,57 +17,93 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt
 
 HERE = Path(__file__).parent
-RATE, LOSS, PARAMETRIZATION = "optimizer.learning_rate", "val/loss", "model.parametrization"
-# The tables with the column that says the size of a run.
-TABLES = {
-    "muon-width": "model.dim",
-    "muon-depth": "model.depth",
-    "adamw-width": "model.dim",
-    "adamw-depth": "model.depth",
-}
+RATE, LOSS = "optimizer.learning_rate", "val/loss"
+OPTIMIZERS = {"MuonWithAdamW": "Muon", "adamw": "AdamW"}
+SIZES = {"width": "model.dim", "depth": "model.depth"}
+PARAMETRIZATIONS = ("standard", "mup")
+HEADER = ["optimizer", "over", "parametrization", *(f"size {number}" for number in range(1, 5)), "most over least"]
+
+# Optimizer, parametrization, size: loss by rate.
+Curves = dict[tuple[str, str, int], dict[float, float]]
 
 
-def curves(path: Path, size: str) -> dict[str, dict[int, dict[float, float]]]:
-    """Loss by rate, by parametrization and size, of a table."""
-    found: dict[str, dict[int, dict[float, float]]] = defaultdict(lambda: defaultdict(dict))
+def read(path: Path, size: str) -> Curves:
+    """The curves of a table whose column `size` says how large a model is."""
+    losses: dict[tuple[str, str, int], dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
     with path.open(newline="") as file:
         for row in csv.DictReader(file):
             if row[LOSS]:
-                found[row[PARAMETRIZATION]][int(row[size])][float(row[RATE])] = float(row[LOSS])
-    return found
+                optimizer = OPTIMIZERS[row["optimizer._target_"].rpartition(".")[2]]
+                of_size = losses[optimizer, row["model.parametrization"], int(row[size])]
+                of_size[float(row[RATE])].append(float(row[LOSS]))
+    return {key: {rate: fmean(found[rate]) for rate in sorted(found)} for key, found in losses.items()}
 
 
-def draw(tables: dict[Path, str]) -> None:
-    """A row of panels a table, one for each parametrization; the best rate of each size is marked."""
-    figure, panels = plt.subplots(
-        len(tables), 2, figsize=(9, 3.6 * len(tables)), squeeze=False, sharey="row", constrained_layout=True
-    )
-    for row, (path, size) in zip(panels, tables.items(), strict=True):
-        found = curves(path, size)
-        rates = sorted({rate for sizes in found.values() for losses in sizes.values() for rate in losses})
-        for panel, parametrization in zip(row, ("standard", "mup"), strict=True):
-            for place, (number, losses) in enumerate(sorted(found.get(parametrization, {}).items())):
-                color = plt.get_cmap("viridis")(0.3 * place)
-                panel.plot(
-                    sorted(losses),
-                    [losses[rate] for rate in sorted(losses)],
-                    marker=".",
-                    color=color,
-                    label=str(number),
-                )
+def vertex(losses: dict[float, float]) -> float | None:
+    """The rate of least loss, or None where the least is at an end of what was tried."""
+    rates = list(losses)
+    best = rates.index(min(rates, key=losses.__getitem__))
+    if not 0 < best < len(rates) - 1:
+        return None
+    (left, low, right), step = (losses[rate] for rate in rates[best - 1 : best + 2]), math.log(rates[1] / rates[0])
+    return rates[best] * math.exp(step * (left - right) / (2 * (left - 2 * low + right)))
+
+
+def rows(name: str, curves: Curves) -> list[list[str]]:
+    """Lines of the README's table: the best rate by size."""
+    lines = []
+    for optimizer in OPTIMIZERS.values():
+        for parametrization in PARAMETRIZATIONS:
+            found = {
+                size: losses
+                for (o, p, size), losses in sorted(curves.items())
+                if (o, p) == (optimizer, parametrization)
+            }
+            best = {size: vertex(losses) for size, losses in found.items()}
+            inside = [rate for rate in best.values() if rate is not None]
+            ratio = f"{max(inside) / min(inside):.1f}" if len(inside) == len(best) > 1 else ""
+            shown = [
+                f"{size}: " + (f"{rate:.1e}" if rate else f"at {min(found[size], key=found[size].__getitem__):g}")
+                for size, rate in best.items()
+            ]
+            lines.append([optimizer, name, parametrization, *shown, ratio])
+    return lines
+
+
+def draw(tables: dict[str, Curves]) -> None:
+    """A row of panels for each sweep and optimizer, one for each parametrization; best rates are ringed."""
+    wanted = [(name, curves, optimizer) for name, curves in tables.items() for optimizer in OPTIMIZERS.values()]
+    layout = {"figsize": (9, 3.2 * len(wanted)), "sharey": "row", "squeeze": False, "constrained_layout": True}
+    figure, panels = plt.subplots(len(wanted), 2, **layout)
+    for row, (name, curves, optimizer) in zip(panels, wanted, strict=True):
+        for panel, parametrization in zip(row, PARAMETRIZATIONS, strict=True):
+            found = {
+                size: losses
+                for (o, p, size), losses in sorted(curves.items())
+                if (o, p) == (optimizer, parametrization)
+            }
+            for place, (size, losses) in enumerate(found.items()):
+                color = plt.get_cmap("viridis")(0.28 * place)
+                panel.plot(list(losses), list(losses.values()), marker=".", color=color, label=str(size))
                 best = min(losses, key=losses.__getitem__)
                 panel.plot([best], [losses[best]], marker="o", markersize=9, fillstyle="none", color=color)
-            panel.set(xscale="log", xlabel="learning rate", title=f"{path.stem}, {parametrization}")
+            rates = sorted({rate for losses in found.values() for rate in losses})
+            panel.set(xscale="log", xlabel="learning rate", title=f"{optimizer}, {name}, {parametrization}")
             panel.set_xticks(rates, [f"{rate:g}" for rate in rates])
             panel.minorticks_off()
             panel.grid(alpha=0.3)
-            if parametrization not in found:
-                panel.set_axis_off()  # not run
-            else:
-                panel.legend(title=size.removeprefix("model."), fontsize="small")
-        row[0].set_ylabel("validation loss")
+            panel.legend(title=name, fontsize="small")
+        lowest = min(loss for (o, _, _), losses in curves.items() if o == optimizer for loss in losses.values())
+        row[0].set(ylabel="validation loss", ylim=(lowest - 0.02, min(row[0].get_ylim()[1], 1.05)))
     figure.savefig(HERE / "rates.png", dpi=110)
 
 
 if __name__ == "__main__":
-    draw({path: size for name, size in TABLES.items() if (path := HERE / f"{name}.csv").is_file()})
+    read_tables = {name: read(HERE / f"{name}.csv", size) for name, size in SIZES.items()}
+    draw(read_tables)
+    for line in (
+        HEADER,
+        ["---"] * len(HEADER),
+        *(line for name, curves in read_tables.items() for line in rows(name, curves)),
+    ):
+        print("| " + " | ".join(line) + " |")
