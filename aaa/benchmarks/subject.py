@@ -107,7 +107,7 @@ def make_subject(
     device: str,
     *,
     precision: str,
-    compiled: bool,
+    compiled: bool | str,
     prompt_tokens: int | None = None,
     tuned: bool = True,
 ) -> Subject:
@@ -117,7 +117,7 @@ def make_subject(
         config: composed.
         device: `cpu` or `cuda`.
         precision: instead of the config's.
-        compiled: by torch.compile.
+        compiled: whether by torch.compile, or how: `trainer.compile`.
         prompt_tokens: of each prompt; None for all that the encoder pads to.
         tuned: set what the trainer sets.
     """
@@ -128,7 +128,7 @@ def make_subject(
     torch.manual_seed(config.seed)
     model, ema = place_model(config, build_model(config), session)
     if compiled:
-        compile_model(model, accelerator.device)
+        compile_model(model, accelerator.device, compiled)
     side = config.data.resolution // config.encoder.downscale_factor
     text_tokens, text_dim = prompt_tokens or config.encoder.max_prompt_tokens, config.model.text_dim
     draws = torch.Generator().manual_seed(0)
