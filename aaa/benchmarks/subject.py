@@ -23,7 +23,7 @@ from aaa.training.loop import Hooks, fit
 from aaa.training.precision import choose_precision
 from aaa.training.progress import Progress
 from aaa.training.settings import LoopSettings
-from aaa.training.signals import StopSignals
+from aaa.training.signals import StopSignals, obey
 from aaa.training.step import Batches, Loss, Trainee, sum_of
 
 RECORDS = 256  # made-up ones
@@ -94,8 +94,9 @@ class Subject:
             self.accelerator, self.model, self.optimizer, self.ema, self.loss, self.batches, lambda _: 1.0
         )
         validation = Callback("validate", trainer.validate_every_steps, lambda _: None)
+        signals = StopSignals()
         hooks = Hooks([validation], lambda _step, _last: None, log, lambda anomaly: f"step {anomaly.step}")
-        fit(trainee, settings, hooks, progress, StopSignals())
+        obey(fit(trainee, settings, hooks, progress, signals))  # what stopped these steps stops the benchmark
 
     def close(self) -> None:
         """Make room for another precision."""
