@@ -49,7 +49,7 @@ def recipe(config: "DictConfig") -> tuple[int | None, float | None]:
     from aaa.config.checks import check_config
     from aaa.run.callbacks import RunCallbacks, callbacks_of, make_drawer, open_guide
     from aaa.run.extras import open_extras
-    from aaa.run.latent_loader import LatentLoader
+    from aaa.run.latent_loader import LatentLoader, hold_near
     from aaa.run.learner import make_learner, place_model, start_model
     from aaa.run.length import plan_length
     from aaa.run.origin import open_origin
@@ -72,6 +72,7 @@ def recipe(config: "DictConfig") -> tuple[int | None, float | None]:
         open_extras(data, objective, session.device)  # the cache gets what terms of the loss compare with, if any
         open_guide(config, session, data, sampling)  # another model that steers, if any: memory has to hold it too
         model, ema = place_model(config, model, session)  # on its device, the average of its weights beside it
+        hold_near(data.cache, session.device)  # latents in a GPU's memory, if they take little of it
         trial = Trial(model, objective, data.cache, session)  # passes that leave nothing behind
         length = plan_length(config, trial, data, origin)  # batch size, steps, schedule
         loader = LatentLoader(

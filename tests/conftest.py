@@ -21,6 +21,18 @@ os.environ["DIFFSYNTH_SKIP_DOWNLOAD"] = "True"
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of a GPU are skipped where there is none."""
+    of_gpu = [item for item in items if item.get_closest_marker("gpu")]
+    if not of_gpu:
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        for item in of_gpu:
+            item.add_marker(pytest.mark.skip(reason="needs a GPU: torch.cuda.is_available() is false"))
+
+
 @pytest.fixture(autouse=True)
 def _no_accelerator_left() -> Iterator[None]:
     """accelerate keeps one precision for the whole process; the next test may want another."""

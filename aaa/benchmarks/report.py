@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from aaa.reports.cells import cell
+from aaa.tracking.files import replace_text
 
 
 @dataclass(frozen=True)
@@ -43,10 +44,14 @@ class Report:
 
     def save(self, folder: Path, environment: dict[str, Any]) -> None:
         """Write results.json and plot.png."""
+        self.write_results(folder, environment)
+        self._draw(folder / "plot.png")
+
+    def write_results(self, folder: Path, environment: dict[str, Any]) -> None:
+        """Write results.json, or write it anew."""
         folder.mkdir(parents=True, exist_ok=True)
         content = {"title": self.title, "rows": list(self.rows), "notes": list(self.notes), "environment": environment}
-        (folder / "results.json").write_text(json.dumps(content, indent=2), encoding="utf-8")
-        self._draw(folder / "plot.png")
+        replace_text(folder / "results.json", json.dumps(content, indent=2))
 
     def _draw(self, path: Path) -> None:
         import matplotlib as mpl

@@ -34,7 +34,7 @@ class Speed:
     Args:
         batch_sizes: rising.
         precisions: `float32`, `bf16` (autocast), `bf16_weights`.
-        compiled: whether by torch.compile: any of false and true.
+        compiled: whether by torch.compile, or how: any of what `trainer.compile` may be.
         steps: measured for each combination.
         max_step_seconds: batches whose steps would take longer are left out.
     """
@@ -43,7 +43,7 @@ class Speed:
         self,
         batch_sizes: Sequence[int],
         precisions: Sequence[str],
-        compiled: Sequence[bool],
+        compiled: Sequence[bool | str],
         steps: int,
         max_step_seconds: float,
     ) -> None:
@@ -65,7 +65,7 @@ class Speed:
             for batch_size in self.batch_sizes:
                 row: dict[str, Any] = {
                     "precision": precision,
-                    "compiled": "yes" if compiled else "no",
+                    "compiled": describe_compiling(compiled),
                     "batch": batch_size,
                 }
                 if batch_size > fits:
@@ -98,7 +98,7 @@ class Speed:
         with tempfile.TemporaryDirectory() as folder:
             tracker = Tracker(RunInfo(Path(folder), "bench", {}, [], None, 0), NoLogger())
             for number in steps:
-                for name, taken in _parts(subject, tracker, batch_size, number).items():
+                for name, taken in parts_of_step(subject, tracker, batch_size, number).items():
                     parts.setdefault(name, []).append(taken)
         middle, low, high = quantiles(times)
         return {
@@ -114,7 +114,7 @@ class Speed:
         }
 
 
-def _parts(subject: Subject, tracker: Tracker, batch_size: int, number: int) -> dict[str, float]:
+def parts_of_step(subject: Subject, tracker: Tracker, batch_size: int, number: int) -> dict[str, float]:
     """The same step, waiting for the device after each part, and logged, which the trainer does every so many steps."""
     device = subject.accelerator.device
     held: dict[str, Any] = {}
@@ -146,6 +146,11 @@ def _parts(subject: Subject, tracker: Tracker, batch_size: int, number: int) -> 
     }
 
 
+def describe_compiling(how: bool | str) -> str:
+    """A value of `trainer.compile` as a cell of a table."""
+    return how if isinstance(how, str) else "yes" if how else "no"
+
+
 def _notes(rows: list[dict[str, Any]], rates: dict[torch.dtype, float], device: str) -> list[str]:
     notes = [
         f"{device}: multiplies {str(dtype).removeprefix('torch.')} matrices at {rate / 1e12:.2f} TFLOP/s; MFU is the "
@@ -155,7 +160,7 @@ def _notes(rows: list[dict[str, Any]], rates: dict[torch.dtype, float], device: 
     measured = [row for row in rows if "images/s" in row]
     if measured:
         best = max(measured, key=lambda row: row["images/s"])
-        compiled = "compiled" if best["compiled"] == "yes" else "not compiled"
+        compiled = "not compiled" if best["compiled"] == "no" else "compiled"
         notes.append(
             f"fastest: trainer.batch_size={best['batch']} trainer.precision={best['precision']}, {compiled}: "
             f"{best['images/s']:.3g} images/s"

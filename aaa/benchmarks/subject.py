@@ -23,7 +23,7 @@ from aaa.training.loop import Hooks, fit
 from aaa.training.precision import choose_precision
 from aaa.training.progress import Progress
 from aaa.training.settings import LoopSettings
-from aaa.training.signals import StopSignals
+from aaa.training.signals import StopSignals, obey
 from aaa.training.step import Batches, Loss, Trainee, sum_of
 
 RECORDS = 256  # made-up ones
@@ -94,8 +94,9 @@ class Subject:
             self.accelerator, self.model, self.optimizer, self.ema, self.loss, self.batches, lambda _: 1.0
         )
         validation = Callback("validate", trainer.validate_every_steps, lambda _: None)
+        signals = StopSignals()
         hooks = Hooks([validation], lambda _step, _last: None, log, lambda anomaly: f"step {anomaly.step}")
-        fit(trainee, settings, hooks, progress, StopSignals())
+        obey(fit(trainee, settings, hooks, progress, signals))  # what stopped these steps stops the benchmark
 
     def close(self) -> None:
         """Make room for another precision."""
@@ -107,7 +108,7 @@ def make_subject(
     device: str,
     *,
     precision: str,
-    compiled: bool,
+    compiled: bool | str,
     prompt_tokens: int | None = None,
     tuned: bool = True,
 ) -> Subject:
@@ -117,7 +118,7 @@ def make_subject(
         config: composed.
         device: `cpu` or `cuda`.
         precision: instead of the config's.
-        compiled: by torch.compile.
+        compiled: whether by torch.compile, or how: `trainer.compile`.
         prompt_tokens: of each prompt; None for all that the encoder pads to.
         tuned: set what the trainer sets.
     """
@@ -128,7 +129,7 @@ def make_subject(
     torch.manual_seed(config.seed)
     model, ema = place_model(config, build_model(config), session)
     if compiled:
-        compile_model(model, accelerator.device)
+        compile_model(model, accelerator.device, compiled)
     side = config.data.resolution // config.encoder.downscale_factor
     text_tokens, text_dim = prompt_tokens or config.encoder.max_prompt_tokens, config.model.text_dim
     draws = torch.Generator().manual_seed(0)

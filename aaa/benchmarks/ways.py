@@ -80,21 +80,15 @@ class Ways:
 
     def run(self, config: DictConfig, device: str) -> Report:
         """Measure."""
-        rows = [self._row(way, torch.device(device)) for way in _of_parts(config, torch.device(device))]
+        rows = [way_row(way, torch.device(device), self.repeats) for way in _of_parts(config, torch.device(device))]
         rows += self._of_whole_steps(config, device)
         return Report(f"{config.model.name}, batches of {config.trainer.batch_size}", rows, ("way", "gain"))
-
-    def _row(self, way: Way, device: torch.device) -> dict[str, Any]:
-        for action in (way.without, way.used):
-            action()
-        times = [(seconds(way.without, device), seconds(way.used, device)) for _ in range(self.repeats)]
-        return _as_row(way.name, *(median(column) for column in zip(*times, strict=True)))
 
     def _beside(self, name: str, plain: Subject, other: Subject, batch_size: int) -> dict[str, Any]:
         """Whole steps of two subjects that take turns, so that what else the machine does slows both down alike."""
         numbers = iter(range(10**9))
         way = Way(name, *(lambda of=of: of.bare_step(batch_size, next(numbers)) for of in (plain, other)))
-        row = self._row(way, plain.accelerator.device)
+        row = way_row(way, plain.accelerator.device, self.repeats)
         other.accelerator.free_memory()
         plain.close()  # of both: accelerate keeps one state for the whole process
         return row
@@ -114,7 +108,7 @@ class Ways:
             return median([seconds(lambda: step(next(numbers)), place) for _ in range(1 + self.repeats)][1:])
 
         losses = Way("losses stay on the device", lambda: whole(next(numbers)).item(), lambda: whole(next(numbers)))
-        rows.append(self._row(losses, place))
+        rows.append(way_row(losses, place, self.repeats))
         without = step_seconds(subject)
         if device == "cpu":
             keep_freed_memory()
@@ -160,6 +154,14 @@ def _with_a_switch(config: DictConfig) -> Iterator[tuple[str, DictConfig]]:
             yield " ".join(f"model.{key}={str(value).lower()}" for key, value in switches.items()), changed
 
 
+def way_row(way: Way, device: torch.device, repeats: int) -> dict[str, Any]:
+    """Milliseconds of both routines, medians of so many times that they take turns."""
+    for action in (way.without, way.used):
+        action()
+    times = [(seconds(way.without, device), seconds(way.used, device)) for _ in range(repeats)]
+    return _as_row(way.name, *(median(column) for column in zip(*times, strict=True)))
+
+
 def _as_row(name: str, without: float, used: float) -> dict[str, Any]:
     return {"way": name, "without ms": 1000 * without, "with ms": 1000 * used, "gain": without / used}
 
@@ -170,6 +172,12 @@ def _of_parts(config: DictConfig, device: torch.device) -> Iterator[Way]:
     if isinstance(model.blocks[-1], DiTBlock):
         yield _one_product(model.blocks[-1], config, device)
     yield _gates(model, config, device)
+    yield from optimizer_ways(model)
+    yield _writing()
+
+
+def optimizer_ways(model: nn.Module) -> Iterator[Way]:
+    """What is done for the speed of optimizers and of the average of the weights; gives the model gradients."""
     for parameter in model.parameters():
         parameter.grad = torch.randn_like(parameter)
     yield _muon(model)
@@ -177,7 +185,6 @@ def _of_parts(config: DictConfig, device: torch.device) -> Iterator[Way]:
     yield _adamw(model)
     yield _decay(model)
     yield _ema(model)
-    yield _writing()
 
 
 def _tokens(config: DictConfig) -> int:

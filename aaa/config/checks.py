@@ -13,6 +13,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from aaa.config.compiling import check_compiling
 from aaa.config.guidance import check_guidance
 from aaa.config.objective import check_objective
 from aaa.config.ranges import require_ranges
@@ -84,6 +85,7 @@ def check_config(config: DictConfig) -> None:
     if config.budget.flops is not None and config.budget.seconds is not None:
         raise UserError("budget.flops and budget.seconds both set trainer.max_steps: only one of them can.")
     check_rates(config)
+    check_compiling(config.trainer)
     _check_design(config)
     _check_padding(config)
     _check_routing(config)

@@ -21,6 +21,7 @@ class Range:
         least, most: bounds that a number may reach.
         above, below: bounds that it may not.
         words: all that a text may be.
+        switch: may be true or false as well.
     """
 
     least: float | None = None
@@ -28,11 +29,12 @@ class Range:
     above: float | None = None
     below: float | None = None
     words: tuple[str, ...] = ()
+    switch: bool = False
 
     def holds(self, value: Any) -> bool:
         """Whether a key may have this value; only numbers have bounds."""
         if self.words:
-            return value in self.words
+            return value in self.words or (self.switch and isinstance(value, bool))
         if isinstance(value, bool) or not isinstance(value, int | float):
             return True
         return (
@@ -44,7 +46,7 @@ class Range:
 
     def __str__(self) -> str:
         if self.words:
-            return f"one of {', '.join(self.words)}"
+            return f"{'false, true or ' if self.switch else ''}one of {', '.join(self.words)}"
         bounds = (("at least", self.least), ("above", self.above), ("at most", self.most), ("below", self.below))
         return " and ".join(f"{words} {bound}" for words, bound in bounds if bound not in (None, TOO_LARGE))
 
@@ -74,6 +76,11 @@ def share(default: Any = MISSING) -> Any:
 def one_of(*words: str, default: str = MISSING) -> Any:
     """A field that holds one of these words."""
     return field(default=default, metadata={RANGE: Range(words=words)})
+
+
+def switch_or(*words: str) -> Any:
+    """A field that is off, on, or on in one of these ways; off by default."""
+    return field(default=False, metadata={RANGE: Range(words=words, switch=True)})
 
 
 def ranges_of(schema: type) -> dict[str, Range]:

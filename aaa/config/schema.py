@@ -10,8 +10,9 @@ from typing import Any
 from omegaconf import MISSING
 
 from aaa.config.command_schema import EvaluateConfig, SampleConfig, WebConfig
+from aaa.config.compiling import ONE_SHAPE
 from aaa.config.keys import MAX_GUIDANCE, MAX_IMAGES, MAX_STEPS, path_key, prose_key
-from aaa.config.ranges import MAX_SEED, count, number, one_of, share
+from aaa.config.ranges import MAX_SEED, count, number, one_of, share, switch_or
 from aaa.models.design import CHOICES
 
 
@@ -198,7 +199,7 @@ class TrainerConfig:
         batch_size: samples of a step, over all processes and micro-batches; `auto`: as many as fit.
         gradient_accumulation_steps: micro-batches of a step.
         precision: `float32`, `bf16` (float32 weights, bf16 products), `bf16_weights`; `auto`: bf16 if it is quick here.
-        compile: torch.compile; falls back with a warning.
+        compile: torch.compile; falls back with a warning; see docs/gpu.md for the ways of a fixed shape.
         gradient_checkpointing: recompute activations in the backward pass: less memory, more time.
         gradient_checkpointing_offload: keep what is recomputed from in the CPU's memory.
         trim_prompts: drop padding that all prompts share.
@@ -222,7 +223,7 @@ class TrainerConfig:
     batch_size: int | str = count(least=1)
     gradient_accumulation_steps: int = count(1, least=1)
     precision: str = "float32"
-    compile: bool = False
+    compile: bool | str = switch_or(*ONE_SHAPE)
     gradient_checkpointing: bool = False
     gradient_checkpointing_offload: bool = False
     trim_prompts: bool = True

@@ -56,7 +56,10 @@ def of_words(height: int, width: int, words: int, head_dim: int, grid: int, devi
 
 def unturned(tokens: int, head_dim: int, device: torch.device) -> Tensor:
     """Cosines and sines of no turn at all, `2 tokens head_dim/2` float32."""
-    return torch.tensor([1.0, 0.0], device=device)[:, None, None].expand(2, tokens, head_dim // 2)
+    # Numbers made on a GPU, not sent there, which would wait for it.
+    return torch.stack(
+        [torch.ones(tokens, head_dim // 2, device=device), torch.zeros(tokens, head_dim // 2, device=device)]
+    )
 
 
 def _spacing(height: int, width: int, grid: int) -> float:

@@ -1,6 +1,7 @@
 """What a run looks at on its way: validation loss, sample grids, and how good the pictures are."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from aaa.assembly.data import TrainingData
 from aaa.assembly.parts import build_preview
+from aaa.config.compiling import has_one_shape
 from aaa.diffusion.sampling import Sampling
 from aaa.evaluation.drawing import EVALUATIONS, PictureDrawer
 from aaa.evaluation.evaluated_model import EvaluatedModel
@@ -26,6 +28,7 @@ from aaa.tracking.files import cannot_write
 from aaa.tracking.tracker import Tracker
 from aaa.tracking.validation_rows import ValidationRows, write_rows
 from aaa.training.callbacks import Callback
+from aaa.training.compiling import looking_uncompiled
 from aaa.training.precision import ModelPrecision
 
 logger = logging.getLogger(__name__)
@@ -164,8 +167,13 @@ def callbacks_of(run: Run, judging: RunCallbacks | None) -> list[Callback]:
     }
     if judging is None:
         return [Callback(name, steps, _wait) for name, steps in every.items()]
-    does = {"validate": judging.validate, "sample": judging.sample, "evaluate": judging.evaluate}
-    return [Callback(name, steps, does[name]) for name, steps in every.items()]
+    looks = {"validate": judging.validate, "sample": judging.sample, "evaluate": judging.evaluate}
+    run_as = looking_uncompiled if has_one_shape(trainer.compile) else _as_it_is
+    return [Callback(name, steps, run_as(looks[name])) for name, steps in every.items()]
+
+
+def _as_it_is(look: Callable[[int], None]) -> Callable[[int], None]:
+    return look
 
 
 def _wait(_step: int) -> None:

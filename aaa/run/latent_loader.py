@@ -14,11 +14,22 @@ from aaa.training.step import Batches
 RESIDENT_SHARE = 0.2  # of a GPU's memory that latents may take up
 
 
+def hold_near(cache: LatentCache, device: torch.device) -> None:
+    """Move latents into a GPU's memory where they take little of it; before what else fits there is measured.
+
+    Args:
+        cache: is changed.
+        device: that trains.
+    """
+    if device.type == "cuda" and cache.nbytes <= RESIDENT_SHARE * available_memory(device):
+        cache.move_to(device)
+
+
 class LatentLoader:
     """Batches of the training records, in an order that the seed decides.
 
     Args:
-        cache: of latents and prompt_embeds; moved to a GPU if it fits there.
+        cache: of latents and prompt_embeds; what `hold_near` has left where it was is read ahead for a GPU.
         records: indices of those to train on.
         batch_size: samples of an optimizer step.
         gradient_accumulation_steps: micro-batches of a step.
@@ -44,12 +55,9 @@ class LatentLoader:
         self.order = data_order(records, cache.shape_ids, batch_size, seed)
         self._prefetch: Prefetch | None = None
         self.batches: Batches = self._gather
-        if device.type == "cuda":
-            if cache.nbytes <= RESIDENT_SHARE * available_memory(device):
-                cache.move_to(device)
-            else:
-                self._prefetch = Prefetch(self._gather, batch_size // gradient_accumulation_steps, pin=True)
-                self.batches = self._prefetch
+        if device.type == "cuda" and cache.device.type == "cpu":
+            self._prefetch = Prefetch(self._gather, batch_size // gradient_accumulation_steps, pin=True)
+            self.batches = self._prefetch
 
     def records_at(self, positions: range) -> list[int]:
         """Indices of the records at these positions of the order, which lie within one micro-batch."""

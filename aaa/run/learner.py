@@ -76,6 +76,6 @@ def make_learner(
 ) -> Learner:
     """Compile a model where the config wants it, and give it, and what its objective trains besides, an optimizer."""
     if config.trainer.compile:
-        compile_model(model, session.device)
+        compile_model(model, session.device, config.trainer.compile)
     of_objective = nn.ModuleDict(objective.modules)
     return Learner(model, build_optimizer(config, model, of_objective), ema, of_objective)

@@ -8,6 +8,7 @@ from accelerate.state import AcceleratorState
 from omegaconf import DictConfig
 
 from aaa.assembly.parts import pick_device
+from aaa.config.compiling import require_graphs
 from aaa.errors import UserError
 from aaa.run.folder import recorded_precision
 from aaa.run.processes import make_accelerator
@@ -24,7 +25,7 @@ class Session:
         device: `cpu` or `cuda`.
         precision_name: `float32`, `bf16` or `bf16_weights`.
         gradient_accumulation_steps: of the config.
-        compiled: whether models are to be compiled.
+        compiled: whether models are to be compiled, or how: `trainer.compile`.
         tuned: set threads, allocators and formats as training has them.
 
     Attributes:
@@ -35,7 +36,8 @@ class Session:
         signals: where signals to stop arrive.
 
     Raises:
-        UserError: if there is no such precision, or the environment asks for what there is not.
+        UserError: if there is no such precision, the environment asks for what there is not, or CUDA graphs are to be
+            recorded without CUDA.
     """
 
     def __init__(
@@ -44,15 +46,16 @@ class Session:
         precision_name: str,
         gradient_accumulation_steps: int,
         *,
-        compiled: bool = False,
+        compiled: bool | str = False,
         tuned: bool = True,
     ) -> None:
+        require_graphs(compiled, device)
         mixed: Literal["no", "bf16"]
         mixed, self.dtype = precision(precision_name)
         self.product_dtype = torch.bfloat16 if mixed == "bf16" else self.dtype
         if tuned:
             tune_for(device)
-        self.accelerator = make_accelerator(device, mixed, gradient_accumulation_steps, compiled=compiled)
+        self.accelerator = make_accelerator(device, mixed, gradient_accumulation_steps, compiled=bool(compiled))
         self.device = self.accelerator.device
         self.signals = StopSignals(interrupts=self.accelerator.num_processes == 1)
 

@@ -57,7 +57,7 @@ def test_an_error_while_reading_ahead_comes_when_that_batch_is_asked_for() -> No
     batches.close()
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_batches_for_a_gpu_are_page_locked() -> None:
     batches = Prefetch(numbers, 4, pin=True)
     batch = batches(range(4))

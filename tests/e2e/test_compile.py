@@ -19,15 +19,22 @@ def test_a_machine_that_cannot_compile_is_warned_once_and_trains(command: Comman
     assert list(losses(only_run(tmp_path))) == [1, 2, 3, 4]
 
 
+def test_cuda_graphs_are_refused_where_there_is_no_gpu(command: Command) -> None:
+    done = command("aaa.train", *SHORT, "trainer.device=cpu", "trainer.compile=reduce-overhead")
+    assert "trainer.compile=reduce-overhead: records CUDA graphs, and trainer.device is cpu" in done.error
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
 def test_a_compiled_run_takes_the_same_steps(command: Command, tmp_path: Path) -> None:
-    for name, compiled in (("plain", "false"), ("compiled", "true")):
+    for name, compiled in (("plain", "false"), ("compiled", "true"), ("static", "static")):
         done = command("aaa.train", *SHORT, f"name={name}", f"trainer.compile={compiled}", "trainer.precision=float32")
         assert done.code == 0, done.err
         assert "does not work" not in done.err
-    plain, compiled_losses = (losses(next((tmp_path / "outputs" / name).iterdir())) for name in ("plain", "compiled"))
-    assert compiled_losses == pytest.approx(plain, rel=1e-3)
+    plain, *compiled_losses = (
+        losses(next((tmp_path / "outputs" / name).iterdir())) for name in ("plain", "compiled", "static")
+    )
+    assert compiled_losses == [pytest.approx(plain, rel=1e-3)] * 2
     resumed = command(
         "aaa.train", f"resume={next((tmp_path / 'outputs' / 'compiled').iterdir())}", "trainer.max_steps=5"
     )

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from aaa.assembly.parts import build_model
 from aaa.errors import UserError
@@ -14,6 +13,7 @@ from aaa.models.costs import forward_flops
 from aaa.models.dit import AAADiT
 from aaa.training.recomputing import recompute_activations
 from tests.helpers.composed import compose
+from tests.helpers.flops import counted_flops
 
 PROJECT = Path(__file__).parents[2] / "docs" / "my_project"
 GATED = ("model.dim=64", "model.depth=3", "model.heads=2", "+model.block={_target_:my_parts.GatedBlock}")
@@ -38,7 +38,7 @@ def inputs() -> tuple[torch.Tensor, ...]:
 
 def test_its_flops_are_those_that_torch_counts() -> None:
     model = gated()
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    with counted_flops() as counter, torch.no_grad():
         model(*(tensor[:1] for tensor in inputs()))
     assert forward_flops(model, 4, 6, 5, channels=48, text_dim=128) == counter.get_total_flops()
 

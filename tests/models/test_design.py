@@ -9,7 +9,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.utils.flop_counter import FlopCounterMode
 
 from aaa.errors import UserError
 from aaa.models.block import BlockContext, DiTBlock
@@ -23,12 +22,13 @@ from aaa.saved.model_card import model_card
 from aaa.saved.weights_file import DiTNumbers, model_header, other_numbers, read_dit_numbers
 from tests.helpers.composed import compose
 from tests.helpers.designs import SWITCHES, designs, inputs, small, trained_on
+from tests.helpers.flops import counted_flops
 
 
 @pytest.mark.parametrize("name", SWITCHES)
 def test_flops_are_those_that_torch_counts(name: str) -> None:
     model = small(**SWITCHES[name])
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    with counted_flops() as counter, torch.no_grad():
         trained_on(model, inputs(samples=1), None)
     assert forward_flops(model, 3, 4, 5, channels=4, text_dim=8) == counter.get_total_flops()
 
@@ -68,7 +68,7 @@ def test_any_combination_trains_and_is_saved_and_loaded(
 
 
 def _counted(model: AAADiT, height: int, width: int) -> int:
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    with counted_flops() as counter, torch.no_grad():
         trained_on(model, inputs(height, width, samples=1), None)
     return counter.get_total_flops()
 

@@ -76,10 +76,10 @@ def test_a_fresh_model_predicts_zero_and_learns_from_its_first_step() -> None:
 
 
 def test_flops_agree_with_torchs_counter() -> None:
-    from torch.utils.flop_counter import FlopCounterMode
+    from tests.helpers.flops import counted_flops
 
     model = build_dit(64, 3, 2, in_channels=12, text_dim=16)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    with counted_flops() as counter, torch.no_grad():
         model(torch.randn(1, 12, 8, 8), torch.randn(1, 10, 16), torch.tensor([10.0]))
     counted = counter.get_total_flops()
     assert forward_flops(model, 8, 8, 10, channels=12, text_dim=24) == pytest.approx(counted, rel=0.01)

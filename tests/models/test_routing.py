@@ -6,7 +6,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from aaa.models.costs import forward_flops
 from aaa.models.dit import AAADiT
@@ -14,6 +13,7 @@ from aaa.models.forward import WeakerWay
 from aaa.models.routing import Detour, Routing
 from aaa.models.sprint import Sprint
 from tests.helpers.designs import designs, inputs, small, trained_on
+from tests.helpers.flops import counted_flops
 from tests.models.test_parts import context
 
 HALF = Routing(rate=0.5, first=2, last=3)
@@ -81,7 +81,7 @@ def test_any_design_can_be_routed(switches: dict[str, Any], routing: Routing) ->
     output, _, internal = trained_on(model, inputs(), seeded(0))
     (output.square().sum() + (0 if internal is None else internal.sum())).backward()
     assert [name for name, parameter in model.named_parameters() if parameter.grad is None] == []
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    with counted_flops() as counter, torch.no_grad():
         trained_on(model, inputs(samples=1), seeded(0))
     assert forward_flops(model, 3, 4, 5, channels=4, text_dim=8) == counter.get_total_flops()
 

@@ -2,7 +2,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from aaa.data.batch import Batch
 from aaa.data.randomness import generator
@@ -12,6 +11,7 @@ from aaa.objectives.align import Align
 from aaa.objectives.costs import training_flops
 from aaa.objectives.flow_matching import FlowMatching
 from tests.helpers.designs import small
+from tests.helpers.flops import counted_flops
 
 
 @pytest.mark.parametrize("projector", ["linear", "conv"])
@@ -22,7 +22,7 @@ def test_flops_of_projectors_are_those_that_torch_counts(projector: str, target:
     objective = FlowMatching(LinearScheduler(), empty, 0.0, VelocityPrediction(), terms={"align": term})
     batch = Batch.of_strangers(torch.randn(1, 4, 3, 4), torch.randn(1, 5, 8))
     batch = batch._replace(extras={"hog": torch.rand(1, 36, 3, 4)})
-    with FlopCounterMode(display=False) as counter:
+    with counted_flops() as counter:
         objective(model, batch, generator("test"), 0)
     assert training_flops(model, objective, 3, 4, 5, channels=4, text_dim=8) == 3 * counter.get_total_flops()
 

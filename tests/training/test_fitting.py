@@ -96,7 +96,7 @@ def test_the_limit_of_a_container_counts(tmp_path_factory: pytest.TempPathFactor
     assert memory._free_in_container(cgroup) > 2**60
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_the_largest_batch_trains_on_a_gpu() -> None:
     device = torch.device("cuda")
     model = build_dit(dim=256, depth=4, heads=4, in_channels=16, text_dim=64).to(device)

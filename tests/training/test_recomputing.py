@@ -42,7 +42,7 @@ def test_gradients_stay_the_same_and_less_is_kept(offload: bool, switches: dict[
     assert kept[1] < kept[0] / 3
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_offloaded_activations_leave_the_gpu() -> None:
     peaks = []
     for offload in (False, True):

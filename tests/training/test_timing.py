@@ -22,7 +22,7 @@ def test_a_machine_multiplies_matrices() -> None:
     assert matmul_rate(CPU, torch.float32) > 1e8
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_memory_of_a_gpu_is_counted() -> None:
     device = torch.device("cuda")
     reset_peak_memory(device)

@@ -1,0 +1,21 @@
+"""What a GPU must do as a CPU does: the same bodies on both, so that a mistake in one is found without a GPU."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.e2e.conftest import Command, run_in
+
+GPU = pytest.param("cuda", marks=pytest.mark.gpu)
+
+
+@pytest.fixture(params=["cpu", GPU])
+def device(request: pytest.FixtureRequest) -> torch.device:
+    return torch.device(request.param)
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Command:
+    """Run `python -m ...` in a fresh folder, in a process of its own: a forked one cannot use a GPU."""
+    return lambda *arguments, **environment: run_in(tmp_path, *arguments, **environment)
