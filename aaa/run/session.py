@@ -11,6 +11,7 @@ from aaa.assembly.parts import pick_device
 from aaa.errors import UserError
 from aaa.run.folder import recorded_precision
 from aaa.run.processes import make_accelerator
+from aaa.run.together import meet
 from aaa.tracking.variables import wants_cpu
 from aaa.training.precision import choose_precision, precision
 from aaa.training.signals import StopSignals
@@ -26,9 +27,11 @@ class Session:
         gradient_accumulation_steps: of the config.
         compiled: whether models are to be compiled.
         tuned: set threads, allocators and formats as training has them.
+        timeout_seconds: for a collective of the processes; None for torch's own.
 
     Attributes:
         accelerator: places and synchronises.
+        processes: share out what is no training, and wait for each other without end.
         device: of this process.
         dtype: of weights and of what goes into the model.
         product_dtype: that matrices are multiplied in.
@@ -46,13 +49,17 @@ class Session:
         *,
         compiled: bool = False,
         tuned: bool = True,
+        timeout_seconds: float | None = None,
     ) -> None:
         mixed: Literal["no", "bf16"]
         mixed, self.dtype = precision(precision_name)
         self.product_dtype = torch.bfloat16 if mixed == "bf16" else self.dtype
         if tuned:
             tune_for(device)
-        self.accelerator = make_accelerator(device, mixed, gradient_accumulation_steps, compiled=compiled)
+        self.accelerator = make_accelerator(
+            device, mixed, gradient_accumulation_steps, compiled=compiled, timeout_seconds=timeout_seconds
+        )
+        self.processes = meet(self.accelerator.process_index, self.accelerator.num_processes)
         self.device = self.accelerator.device
         self.signals = StopSignals(interrupts=self.accelerator.num_processes == 1)
 
@@ -68,6 +75,7 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is None:
+            self.processes.wait()
             self.accelerator.end_training()
         self.close()
 
@@ -94,4 +102,10 @@ def open_session(config: DictConfig) -> Session:
         )
     trainer.precision = recorded_precision(config) or choose_precision(trainer.precision, torch.device(device))
     torch.use_deterministic_algorithms(trainer.deterministic)
-    return Session(device, trainer.precision, trainer.gradient_accumulation_steps, compiled=trainer.compile)
+    return Session(
+        device,
+        trainer.precision,
+        trainer.gradient_accumulation_steps,
+        compiled=trainer.compile,
+        timeout_seconds=trainer.collective_timeout_seconds,
+    )
