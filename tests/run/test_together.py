@@ -25,6 +25,7 @@ def free_port() -> int:
 def meet_and_part(index: int, port: int, said: "Queue[tuple[int, str, object]]") -> None:
     distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=index, world_size=2)
     limited = distributed.new_group(timeout=timedelta(seconds=LIMIT_SECONDS))
+    assert isinstance(limited, distributed.ProcessGroup)
     together = Together(index, 2)
     began = time.monotonic()
     if index == 0:
