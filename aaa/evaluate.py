@@ -23,6 +23,7 @@ def evaluate(config: "DictConfig") -> None:
     from aaa.config.command_schema import EvaluateConfig
     from aaa.config.ranges import require_ranges
     from aaa.config.sampling_choice import SamplingChoice
+    from aaa.run.launch import launched
     from aaa.run.saved_evaluation import judge, run_of
     from aaa.tracking.files import cannot_write, replace_text, require_writable
     from aaa.tracking.printed import one_line
@@ -31,16 +32,20 @@ def evaluate(config: "DictConfig") -> None:
     model = Path(config.saved_model)
     out = run_of(model) / "evaluation" if config.out is None else Path(config.out)
     require_writable(out)  # before minutes of judging are lost on it
-    judged = judge(
-        model,
-        build(config, "evaluation"),
-        SamplingChoice(steps=config.steps, sampler=config.sampler, guidance=config.guidance),
-        weights=config.weights,
-        device=config.device,
-        precision=config.precision,
-        seed=config.seed,
-        trust_config=config.trust_config,
-    )
+    with launched(config.device) as (processes, device):
+        judged = judge(
+            model,
+            build(config, "evaluation"),
+            SamplingChoice(steps=config.steps, sampler=config.sampler, guidance=config.guidance),
+            weights=config.weights,
+            device=device,
+            precision=config.precision,
+            seed=config.seed,
+            trust_config=config.trust_config,
+            processes=processes,
+        )
+    if processes.index:
+        return  # the first writes what all have found
     # A checkpoint is told by its step, the exported model by its folder.
     name = f"{judged.weights.parent.name}-{judged.weights.stem}"
     try:

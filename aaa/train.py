@@ -92,12 +92,12 @@ def recipe(config: "DictConfig") -> tuple[int | None, float | None]:
         if session.is_main:
             require_outcome(run, evaluation, drawer)
         with closing(loader), Recorder(run) as recorder:
-            # The first process validates, draws and evaluates; the others have no tracker, and wait for it.
-            judging = None if recorder.tracker is None else RunCallbacks(run, recorder.tracker, drawer, evaluation)
+            # All processes validate, draw and evaluate together; the first, which has the tracker, writes it down.
+            judging = RunCallbacks(run, recorder.tracker, drawer, evaluation)
             hooks = Hooks(callbacks_of(run, judging), recorder.save, recorder.log, run.anomaly_log().report)
             signum = fit(run.trainee(), run.loop_settings, hooks, progress, session.signals)
             recorder.finish(signum, exit_code(signum))  # exports the model of a run that came to its end
-    return signum, None if judging is None else judging.last_validation_loss
+    return signum, judging.last_validation_loss
 
 
 def main() -> None:

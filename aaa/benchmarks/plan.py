@@ -26,7 +26,7 @@ COSTLESS = (
     *("name", "seed", "output_dir", "resume", "repeat", "init_from", "trust_config"),
     *("lr_scheduler", "checkpoint", "sampling", "validation", "budget", "sweep", "evaluation", "logger"),
     *("optimizer.learning_rate", "optimizer.adamw_learning_rate", "optimizer.weight_decay", "optimizer.decayed"),
-    *("data.cache_dir", "data.validation_fraction"),
+    *("data.cache_dir", "data.validation_fraction", "trainer.collective_timeout_seconds"),
     *("model.name", "model.init", "trainer.batch_size", "trainer.max_steps", "trainer.max_skipped_steps"),
     *(f"trainer.{what}_every_steps" for what in ("log", "validate", "sample", "save", "evaluate")),
 )

@@ -12,6 +12,7 @@ from aaa.data.pictures import to_pictures
 from aaa.diffusion.samplers import SeededNoise
 from aaa.diffusion.sampling import Sampling
 from aaa.encoders.protocols import VAE
+from aaa.evaluation.sharing import Alone, Processes, groups_of, share_out
 from aaa.training.precision import ModelPrecision
 
 BATCH_SIZE = 64
@@ -53,6 +54,8 @@ class PictureDrawer:
         sampling: how.
         seed: of the first picture; the next take seed + 1, seed + 2, ...
         precision: to run the model in, and where it is.
+        processes: that share the pictures out; each has the same model, and has all pictures in the end. None for this
+            one alone.
     """
 
     def __init__(
@@ -63,8 +66,9 @@ class PictureDrawer:
         *,
         seed: int,
         precision: ModelPrecision,
+        processes: Processes | None = None,
     ) -> None:
-        self.cache, self.vae = cache, vae
+        self.cache, self.vae, self.processes = cache, vae, processes or Alone()
         self.sampling, self.seed, self.precision = sampling, seed, precision
         self.sigmas = [sampling.sigmas(height * width) for _, height, width in cache.shapes]
 
@@ -81,23 +85,24 @@ class PictureDrawer:
             model: in evaluation mode.
             records: indices into the cache.
             seeds: of each picture's noise; None for `seed`, `seed + 1`, ...
-            on_drawn: told, now and then, how many of them are drawn, and how many there are.
+            on_drawn: told, now and then, how many of this process's share are drawn, and how many those are.
         """
-        seeds = range(self.seed, self.seed + len(records)) if seeds is None else seeds
-        latents: dict[int, Tensor] = {}
-        pictures: dict[int, Image.Image] = {}
+        each_seed = range(self.seed, self.seed + len(records)) if seeds is None else seeds
         shapes = self.cache.shape_ids[records]
-        for shape in shapes.unique().tolist():
-            for places in (shapes == shape).nonzero()[:, 0].split(BATCH_SIZE):
-                drawn = self._draw(model, records[places], [seeds[place] for place in places.tolist()], shape)
-                latents |= dict(zip(places.tolist(), drawn.cpu(), strict=True))
-                pictures |= dict(zip(places.tolist(), to_pictures(self.vae.decode(drawn)), strict=True))
-                on_drawn(len(pictures), len(records))
+
+        def draw(places: Tensor) -> list[tuple[Tensor, Image.Image]]:
+            own = [each_seed[place] for place in places.tolist()]
+            drawn = self._draw(model, records[places], own, int(shapes[places[0]]))
+            # Cloned, as a view of the batch would be told to other processes with the whole batch.
+            latents = [latent.clone() for latent in drawn.cpu()]
+            return list(zip(latents, to_pictures(self.vae.decode(drawn)), strict=True))
+
+        drawn = share_out(self.processes, groups_of(shapes), BATCH_SIZE, draw, on_drawn)
         return Drawn(
             records,
             [self.cache.records[index].prompt for index in records.tolist()],
-            [pictures[place] for place in range(len(records))],
-            [latents[place] for place in range(len(records))],
+            [picture for _, picture in drawn],
+            [latent for latent, _ in drawn],
         )
 
     @property

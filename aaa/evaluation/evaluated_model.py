@@ -1,8 +1,9 @@
 """A model as an evaluation sees it: it draws on demand, and the data set is at hand."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from PIL import Image
@@ -12,6 +13,10 @@ from aaa.data.cache import LatentCache
 from aaa.data.pictures import to_pictures
 from aaa.data.records import Split
 from aaa.evaluation.drawing import BATCH_SIZE, Drawn, PictureDrawer
+from aaa.evaluation.sharing import share_out
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,10 @@ class Real:
     def __len__(self) -> int:
         return len(self.records)
 
+    def part(self, rows: Sequence[int]) -> "Real":
+        """Some of them."""
+        return Real(self.cache, self.records[list(rows)])
+
     def latents(self) -> Iterator[Tensor]:
         """Of each record in turn, normalised as the model learns them, `C H W`, on the CPU; a few are held at once."""
         for indices in self.records.split(BATCH_SIZE):
@@ -44,11 +53,14 @@ class Real:
 class EvaluatedModel:
     """Draws with one model, as it is sampled by default, and has the data's latents.
 
+    In a launch of several processes each has one and asks it for the same, in the same order; they share the work out,
+    and each gets all of it.
+
     Args:
         model: in evaluation mode.
         drawer: draws for records of the latent cache.
         records: of each split, as indices into the cache.
-        on_drawn: told how many pictures were drawn, of how many.
+        on_drawn: told how many pictures this process has drawn, of how many.
 
     Attributes:
         kept: pictures that evaluations leave for people to look at, by name.
@@ -100,6 +112,26 @@ class EvaluatedModel:
                 chosen, key=lambda index: hashlib.sha256(records[index].key.encode("utf-8", "surrogatepass")).digest()
             )[:count]
         return Real(self.drawer.cache, torch.tensor(chosen, dtype=torch.long))
+
+    def each(
+        self, items: Sequence[T], look: Callable[[Sequence[T]], Sequence[R]], batch_size: int = BATCH_SIZE
+    ) -> list[R]:
+        """What a look at each of these gives, in their order; processes share the looking out.
+
+        Args:
+            items: the same in each process.
+            look: at some of them, whichever; gives something for each, which must pickle.
+            batch_size: how many it looks at, at most.
+        """
+        rows = [torch.arange(len(items))]
+        return share_out(
+            self.drawer.processes, rows, batch_size, lambda some: look([items[row] for row in some.tolist()])
+        )
+
+    def each_real(self, real: Real, look: Callable[[Real], Tensor]) -> Tensor:
+        """Vectors of pictures of the data, `N D`, from a look at some of them; processes share the looking out."""
+        rows = self.each(range(len(real)), lambda rows: [vector.clone() for vector in look(real.part(rows))])
+        return torch.stack(rows)
 
     def decode(self, latents: Tensor) -> Image.Image:
         """The picture of some latents, `C H W`."""

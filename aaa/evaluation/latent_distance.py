@@ -57,7 +57,7 @@ class LatentDistance:
         """`quality/latent_frechet`, `quality/latent_kernel`; each with `_standard_error` and `_floor`."""
         self.check(evaluated)
         drawn = _pooled(evaluated.draw("train", self.num_images).latents)
-        real = _pooled(evaluated.real("train", self.num_real).latents())
+        real = evaluated.each_real(evaluated.real("train", self.num_real), lambda some: _pooled(some.latents()))
         apart = min(len(drawn), len(real) // 2)
         floor, reference = real[:apart], real[apart:]
         features = _Principal(reference, min(self.components, len(floor) // 4, len(drawn) // 4))

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from aaa.errors import UserError
-from aaa.evaluation.evaluated_model import EvaluatedModel
+from aaa.evaluation.evaluated_model import EvaluatedModel, Real
 from aaa.evaluation.grid import make_grid
 from aaa.evaluation.protocol import NotApplicable
 
@@ -52,8 +52,9 @@ class NearestTraining:
         drawn = evaluated.draw("validation", self.num_images)
         train = evaluated.real("train", self.num_train)
         held_out = evaluated.real("validation", self.num_images)
-        distance, nearest = nearest_of(drawn.latents, train.latents())
-        usual, _ = nearest_of(list(held_out.latents()), train.latents())
+        (distance, nearest), (usual, _) = (
+            search(evaluated, latents, train) for latents in (drawn.latents, list(held_out.latents()))
+        )
         threshold = usual.quantile(QUANTILE).item()
         metrics = {
             "memorisation/distance_median": distance.median().item(),
@@ -78,6 +79,16 @@ class NearestTraining:
         evaluated.keep("nearest", make_grid(pictures, captions))
         evaluated.keep("distances", _histogram(distance, usual, threshold))
         return metrics
+
+
+def search(evaluated: EvaluatedModel, latents: Sequence[Tensor], train: Real) -> tuple[Tensor, Tensor]:
+    """As `nearest_of` all of `train`, which the processes share out."""
+    parts = torch.arange(len(train)).split(BATCH_SIZE)
+    found = evaluated.each(parts, lambda some: [nearest_of(latents, train.part(p.tolist()).latents()) for p in some], 1)
+    distances = torch.stack([distance for distance, _ in found])
+    nearest = torch.stack([part[0] + place for part, (_, place) in zip(parts, found, strict=True)])
+    smallest, where = distances.min(dim=0)
+    return smallest, nearest.gather(0, where[None])[0]
 
 
 def nearest_of(latents: Sequence[Tensor], train: Iterable[Tensor]) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,8 @@
 
 import logging
 import re
+from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -95,9 +97,10 @@ class NearestReal:
         for suffix, features in self.features.items():
             if isinstance(features, PooledVision):
                 features.to(evaluated.drawer.device)
-            vectors = features(evaluated.decode(latents) for latents in real.latents())
+            vectors = evaluated.each_real(real, partial(_of_real, features, evaluated))
             for name, pictures in drawn.items():
-                ranks = ranks_of(features(pictures.images), vectors, _places(real, pictures.records))
+                own = torch.stack(evaluated.each(pictures.images, partial(_of_drawn, features)))
+                ranks = ranks_of(own, vectors, _places(real, pictures.records))
                 metrics |= _metrics(f"quality/right_{name}{suffix}", ranks)
                 if name == "held_out" or len(drawn) == 1:
                     evaluated.keep(f"nearest_real{suffix}", _shown(evaluated, pictures, real, ranks))
@@ -123,6 +126,14 @@ class NearestReal:
                 of_it[3],
                 FEW,
             )
+
+
+def _of_real(features: Features, evaluated: EvaluatedModel, real: Real) -> Tensor:
+    return features(evaluated.decode(latents) for latents in real.latents())
+
+
+def _of_drawn(features: Features, pictures: Sequence[Image.Image]) -> list[Tensor]:
+    return [vector.clone() for vector in features(pictures)]
 
 
 def ranks_of(drawn: Tensor, real: Tensor, right: Tensor) -> Ranks:

@@ -5,14 +5,14 @@ downloaded behind one's back.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from aaa.data.records import Split
@@ -22,6 +22,8 @@ from aaa.evaluation.protocol import NotApplicable
 from aaa.tracking.printed import command
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 BATCH_SIZE = 32
 INCEPTION = "weights-inception-2015-12-05-6726825d.pth"
@@ -53,31 +55,29 @@ class ClipScore:
 
         split: Split = "validation" if len(evaluated.records["validation"]) else "train"
         drawn = evaluated.draw(split, self.num_images)
-        real = evaluated.real(split, self.num_images)
-        own = [evaluated.picture(record) for record in real.records.tolist()]
-        of_real = [evaluated.prompt(record) for record in real.records.tolist()]
+        real = evaluated.real(split, self.num_images).records.tolist()
         device = evaluated.drawer.device
         model, processor = CLIPModel.from_pretrained(self.path), CLIPProcessor.from_pretrained(self.path)
         model.to(device).eval()
-        metrics = {}
-        for name, images, prompts in (
-            ("quality/clip_score", drawn.images, drawn.prompts),
-            ("quality/clip_score_real", own, of_real),
-        ):
-            scores = []
-            for start in range(0, len(images), BATCH_SIZE):
-                rows = slice(start, start + BATCH_SIZE)
-                inputs = processor(
-                    text=list(prompts[rows]),
-                    images=list(images[rows]),
-                    return_tensors="pt",
-                    padding=True,
-                    truncation=True,
-                )
-                with torch.no_grad():
-                    seen = model(**inputs.to(device))
-                scores.append(100 * F.cosine_similarity(seen.image_embeds, seen.text_embeds).clamp(min=0))
-            metrics[name] = torch.cat(scores).mean().item()
+
+        @torch.no_grad()
+        def score(images: Sequence[Image.Image], prompts: Sequence[str]) -> Tensor:
+            inputs = processor(
+                text=list(prompts), images=list(images), return_tensors="pt", padding=True, truncation=True
+            )
+            seen = model(**inputs.to(device))
+            return 100 * F.cosine_similarity(seen.image_embeds, seen.text_embeds).clamp(min=0)
+
+        def score_drawn(places: Sequence[int]) -> Tensor:
+            return score([drawn.images[place] for place in places], [drawn.prompts[place] for place in places])
+
+        def score_real(records: Sequence[int]) -> Tensor:
+            return score([evaluated.picture(one) for one in records], [evaluated.prompt(one) for one in records])
+
+        metrics = {
+            "quality/clip_score": _each(evaluated, range(len(drawn.images)), score_drawn).mean().item(),
+            "quality/clip_score_real": _each(evaluated, real, score_real).mean().item(),
+        }
         logger.info("CLIP score %.2f, of the data %.2f", *metrics.values())
         return metrics
 
@@ -121,21 +121,54 @@ class InceptionDistance:
         image = _torchmetrics_image()
         drawn = evaluated.draw("train", self.num_images).images
         real = evaluated.real("train", self.num_real).records.tolist()
-        fid = image.FrechetInceptionDistance(feature_extractor_weights_path=str(self.weights))
-        fid = fid.to(evaluated.drawer.device)
+        device = evaluated.drawer.device
+        network = image.FrechetInceptionDistance(feature_extractor_weights_path=str(self.weights)).inception.to(device)
+
+        @torch.no_grad()
+        def look(pictures: Sequence[Image.Image]) -> Tensor:
+            features: Tensor = network(_bytes(pictures).to(device))
+            return features
+
+        features = {
+            True: _each(evaluated, real, lambda records: look([evaluated.picture(one) for one in records])),
+            False: _each(evaluated, drawn, look),
+        }
         subset = min(len(drawn), len(real), 1000)
-        kid = image.KernelInceptionDistance(feature=fid.inception, subset_size=subset).to(evaluated.drawer.device)
-        for is_real, count in ((True, len(real)), (False, len(drawn))):
-            for start in range(0, count, BATCH_SIZE):
-                end = min(start + BATCH_SIZE, count)
-                pictures = [evaluated.picture(record) for record in real[start:end]] if is_real else drawn[start:end]
-                batch = _bytes(pictures).to(evaluated.drawer.device)
+        # Every process has all features here: what torchmetrics would gather of the others would count them again.
+        fid = image.FrechetInceptionDistance(feature=_Given(features[True].shape[1]), sync_on_compute=False).to(device)
+        kid = image.KernelInceptionDistance(feature=fid.inception, subset_size=subset, sync_on_compute=False).to(device)
+        for is_real, vectors in features.items():
+            for batch in vectors.split(BATCH_SIZE):
                 fid.update(batch, real=is_real)
                 kid.update(batch, real=is_real)
-        mean, deviation = kid.compute()
+        with torch.random.fork_rng(devices=[]):  # it draws its subsets from the global generator
+            torch.manual_seed(0)
+            mean, deviation = kid.compute()
         metrics = {"quality/fid": fid.compute().item(), "quality/kid": mean.item(), "quality/kid_std": deviation.item()}
         logger.info("FID %.2f, KID %.4f +- %.4f", *metrics.values())
         return metrics
+
+
+class _Given(nn.Module):
+    """In place of a network whose features are there already.
+
+    Args:
+        num_features: how many there are of a picture, as torchmetrics asks.
+    """
+
+    def __init__(self, num_features: int) -> None:
+        super().__init__()
+        self.num_features = num_features
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features
+
+
+def _each(evaluated: EvaluatedModel, items: Sequence[T], look: Callable[[Sequence[T]], Tensor]) -> Tensor:
+    """What a network says of each, `N ...`; which are in a batch together is the same for any number of processes."""
+    batches = [items[start : start + BATCH_SIZE] for start in range(0, len(items), BATCH_SIZE)]
+    found = evaluated.each(batches, lambda some: [look(batch).cpu() for batch in some], 1)
+    return torch.cat(found).to(evaluated.drawer.device)
 
 
 def _torchmetrics_image() -> Any:

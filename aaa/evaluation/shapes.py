@@ -50,7 +50,8 @@ class ShapesAgreement:
             drawn = evaluated.draw(split, self.num_images)
             if not drawn.images:
                 continue
-            shares = agreement(drawn.prompts, drawn.images)
+            pairs = list(zip(drawn.prompts, drawn.images, strict=True))
+            shares = _shares(evaluated.each(pairs, lambda some: [agrees(*pair) for pair in some]))
             metrics |= {f"quality/{name}{part}": share for part, share in shares.items()}
             logger.info(
                 "Of %d pictures for %s pairs of shape and colour, %.1f%% show the right shape and colours.",
@@ -63,19 +64,23 @@ class ShapesAgreement:
 
 def agreement(prompts: Sequence[str], images: Sequence[Image.Image]) -> dict[str, float]:
     """Shares of pictures that are right in everything (key ``""``), in `_shape`, `_color` and `_background`."""
-    right = {"": 0, "_shape": 0, "_color": 0, "_background": 0}
-    for prompt, image in zip(prompts, images, strict=True):
-        seen = read(image)
-        subject, _, scene = prompt.partition(" at ")
-        checks = {
-            "_shape": _said(subject, SHAPES) == seen.shape,
-            "_color": _said(subject, COLORS) == seen.color,
-            "_background": _said(scene, BACKGROUNDS) == seen.background,
-        }
-        for part, check in checks.items():
-            right[part] += check
-        right[""] += all(checks.values())
-    return {part: count / len(images) for part, count in right.items()}
+    return _shares([agrees(*pair) for pair in zip(prompts, images, strict=True)])
+
+
+def agrees(prompt: str, image: Image.Image) -> dict[str, bool]:
+    """Whether a picture is right in everything (key ``""``), in `_shape`, `_color` and `_background`."""
+    seen = read(image)
+    subject, _, scene = prompt.partition(" at ")
+    checks = {
+        "_shape": _said(subject, SHAPES) == seen.shape,
+        "_color": _said(subject, COLORS) == seen.color,
+        "_background": _said(scene, BACKGROUNDS) == seen.background,
+    }
+    return {"": all(checks.values())} | checks
+
+
+def _shares(checks: Sequence[Mapping[str, bool]]) -> dict[str, float]:
+    return {part: sum(check[part] for check in checks) / len(checks) for part in checks[0]}
 
 
 def _said(text: str, names: Mapping[str, object]) -> str | None:

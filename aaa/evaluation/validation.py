@@ -3,7 +3,6 @@
 import hashlib
 import json
 import math
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 import torch
@@ -15,6 +14,7 @@ from aaa.data.randomness import generator
 from aaa.diffusion.prediction import Model, Prediction
 from aaa.diffusion.schedulers import TRAIN_TIMESTEPS, add_noise
 from aaa.encoders.statistics import Moments
+from aaa.evaluation.sharing import Alone, Processes, groups_of, share_out
 from aaa.objectives.flow_matching import velocity_error
 
 BANDS = 5
@@ -40,11 +40,10 @@ class ValidationTable:
     digest: str
     latent_variance: Tensor
 
-    def batches(self) -> Iterator[Tensor]:
-        """Numbers of rows with latents of one shape, so many at a time."""
-        shapes = self.cache.shape_ids[self.records]
-        for shape in shapes.unique():
-            yield from (shapes == shape).nonzero()[:, 0].split(BATCH_SIZE)
+    @property
+    def groups(self) -> list[Tensor]:
+        """Numbers of rows with latents of one shape."""
+        return groups_of(self.cache.shape_ids[self.records])
 
     def noise(self, rows: Tensor) -> Tensor:
         """The noise of these rows, `B C H W`: row r's is drawn from r alone."""
@@ -106,11 +105,24 @@ def _of_different_pictures(cache: LatentCache, by_hash: list[int], num_records: 
 
 @torch.no_grad()
 def row_losses(
-    model: Model, prediction: Prediction, table: ValidationTable, device: torch.device, dtype: torch.dtype
+    model: Model,
+    prediction: Prediction,
+    table: ValidationTable,
+    device: torch.device,
+    dtype: torch.dtype,
+    processes: Processes | None = None,
 ) -> Tensor:
-    """The unweighted velocity error of each row of the table, `R`, whatever the model predicts and is trained on."""
-    losses = torch.empty(len(table.records))
-    for rows in table.batches():
+    """The unweighted velocity error of each row of the table, `R`, whatever the model predicts and is trained on.
+
+    Args:
+        model: in evaluation mode.
+        prediction: what it predicts.
+        table: of rows.
+        device, dtype: of the model.
+        processes: that share the rows out, each with this model; None for this one alone.
+    """
+
+    def losses(rows: Tensor) -> list[float]:
         latents, prompt_embeds = table.cache.gather(table.records[rows])
         latents, prompt_embeds, noise = (
             tensor.to(device, dtype) for tensor in (latents, prompt_embeds, table.noise(rows))
@@ -118,8 +130,9 @@ def row_losses(
         sigma = table.sigmas[rows].to(device)
         noised = add_noise(latents, noise, sigma)
         predicted = prediction.velocity(model, noised, prompt_embeds, sigma * TRAIN_TIMESTEPS, sigma)
-        losses[rows] = velocity_error(predicted, latents, noise).cpu()
-    return losses
+        return velocity_error(predicted, latents, noise).tolist()
+
+    return torch.tensor(share_out(processes or Alone(), table.groups, BATCH_SIZE, losses))
 
 
 def summarise(losses: Tensor, table: ValidationTable) -> dict[str, float]:

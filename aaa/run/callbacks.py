@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -40,9 +41,11 @@ class RunCallbacks:
     Whatever takes long may be left when a signal comes, and is done again by the run that goes on; numbers and pictures
     are only given away once they are complete.
 
+    Every process of a launch has one, and looks at its share; the first writes down what all have seen.
+
     Args:
         run: says what, how often and on what.
-        tracker: takes what is seen.
+        tracker: takes what is seen; None in the processes that only share the work.
         drawer: draws.
         evaluation: judges pictures.
 
@@ -50,7 +53,7 @@ class RunCallbacks:
         last_validation_loss: of this process, None if it has not validated.
     """
 
-    def __init__(self, run: Run, tracker: Tracker, drawer: PictureDrawer, evaluation: Evaluation) -> None:
+    def __init__(self, run: Run, tracker: Tracker | None, drawer: PictureDrawer, evaluation: Evaluation) -> None:
         self.run, self.tracker, self.drawer, self.evaluation = run, tracker, drawer, evaluation
         self.models, self.table, self.records = run.learner.judged, run.data.table, run.data.records
         self.session, self.folder = run.session, run.origin.folder.path
@@ -71,33 +74,38 @@ class RunCallbacks:
                         self.table,
                         self.session.device,
                         self.session.dtype,
+                        self.session.processes,
                     )
         metrics = {
             name + suffix: value
             for suffix, of_model in losses.items()
             for name, value in summarise(of_model, self.table).items()
         }
-        keys = [self.table.cache.records[record].key for record in self.table.records.tolist()]
-        rows = ValidationRows(
-            step, self.table.digest, keys, self.table.sigmas.tolist(), next(iter(losses.values())).tolist()
-        )
-        write_rows(self.folder, rows)
         self.last_validation_loss = metrics["val/loss"]
+        if self.tracker is not None:
+            self._write_validation(self.tracker, step, metrics, next(iter(losses.values())))
+
+    def _write_validation(self, tracker: Tracker, step: int, metrics: dict[str, float], losses: Tensor) -> None:
+        """Give away the metrics of all models and the losses of the first, and give a hopeless run up."""
+        assert self.table is not None
+        keys = [self.table.cache.records[record].key for record in self.table.records.tolist()]
+        write_rows(
+            self.folder, ValidationRows(step, self.table.digest, keys, self.table.sigmas.tolist(), losses.tolist())
+        )
         logger.info(
             "Step %d: validation loss %.4f, %.1f%% of what seeing no structure gives",
             step,
             metrics["val/loss"],
             100 * metrics["val/loss_relative"],
         )
-        self.tracker.log(step, metrics)
-        for_model = next(iter(losses.values()))
-        self.tracker.log_histogram(step, "val/loss_by_sigma", *loss_by_sigma(self.table.sigmas, for_model))
+        tracker.log(step, metrics)
+        tracker.log_histogram(step, "val/loss_by_sigma", *loss_by_sigma(self.table.sigmas, losses))
         sweep = self.run.config.sweep
         if is_of_sweep() and sweep.prune_after_steps is not None:
             reason = why_hopeless(self.folder, step, after_steps=sweep.prune_after_steps, min_runs=sweep.prune_min_runs)
             if reason is not None:
                 logger.info("%s", reason)
-                self.tracker.log(step, {PRUNED: 1.0})
+                tracker.log(step, {PRUNED: 1.0})
                 self.signals.stop()
 
     def sample(self, step: int) -> None:
@@ -108,6 +116,8 @@ class RunCallbacks:
         for suffix, model in self.models.items():
             with self.signals.interruptible():
                 drawn = self.drawer.draw(model.eval(), records)
+            if self.tracker is None:
+                continue
             grid = make_grid(drawn.images, drawn.prompts)
             self._save(self.folder / "samples" / f"step-{step:08d}{suffix.replace('_', '-')}.png", grid)
             self.tracker.log_images(step, f"pictures{suffix}", drawn.images, drawn.prompts)
@@ -119,7 +129,10 @@ class RunCallbacks:
             with self.signals.interruptible():
                 metrics = self.evaluation.evaluate(evaluated)
         except NotApplicable as why:
-            logger.warning("The evaluation has nothing to say: %s", why)
+            if self.tracker is not None:
+                logger.warning("The evaluation has nothing to say: %s", why)
+            return
+        if self.tracker is None:
             return
         for name, picture in evaluated.kept.items():
             self._save(self.folder / "evaluation" / f"step-{step:08d}-{name}.png", picture)
@@ -144,9 +157,8 @@ def open_guide(config: DictConfig, session: Session, data: TrainingData, samplin
     Raises:
         UserError: if there is no such model, or it does not fit.
     """
-    if session.is_main:  # the others do not draw
-        precision = ModelPrecision(config.trainer.precision, session.device)
-        load_guide(sampling.guidance, resolve_encoder(config, data), precision)
+    precision = ModelPrecision(config.trainer.precision, session.device)
+    load_guide(sampling.guidance, resolve_encoder(config, data), precision)
 
 
 def make_drawer(run: Run, sampling: Sampling) -> PictureDrawer:
@@ -154,27 +166,27 @@ def make_drawer(run: Run, sampling: Sampling) -> PictureDrawer:
     config, preview = run.config, run.config.sampling.preview
     precision = ModelPrecision(config.trainer.precision, run.session.device)
     vae = run.data.vae if preview is None else build_preview(run.data.vae, preview)
-    return PictureDrawer(run.data.cache, vae, sampling, seed=config.sampling.seed, precision=precision)
+    seed, processes = config.sampling.seed, run.session.processes
+    return PictureDrawer(run.data.cache, vae, sampling, seed=seed, precision=precision, processes=processes)
 
 
-def callbacks_of(run: Run, judging: RunCallbacks | None) -> list[Callback]:
-    """What happens every so often; processes other than the first have none of it, and only wait for it."""
+def callbacks_of(run: Run, judging: RunCallbacks) -> list[Callback]:
+    """What happens every so often; before training goes on, all processes wait until the first has written it down."""
     trainer = run.config.trainer
     every = {
         "validate": trainer.validate_every_steps,
         "sample": trainer.sample_every_steps,
         "evaluate": trainer.evaluate_every_steps or run.length.max_steps,
     }
-    if judging is None:
-        return [Callback(name, steps, _wait) for name, steps in every.items()]
     looks = {"validate": judging.validate, "sample": judging.sample, "evaluate": judging.evaluate}
     run_as = looking_uncompiled if has_one_shape(trainer.compile) else _as_it_is
-    return [Callback(name, steps, run_as(looks[name])) for name, steps in every.items()]
+
+    def look(at: Callable[[int], None], step: int) -> None:
+        at(step)
+        run.session.processes.wait()
+
+    return [Callback(name, steps, partial(look, run_as(looks[name]))) for name, steps in every.items()]
 
 
 def _as_it_is(look: Callable[[int], None]) -> Callable[[int], None]:
     return look
-
-
-def _wait(_step: int) -> None:
-    """The next step of other processes waits for the first one."""

@@ -1,9 +1,10 @@
 """The processes of a run: how they compute, and what they have to agree on."""
 
+from datetime import timedelta
 from typing import Literal, TypeVar
 
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import InitProcessGroupKwargs, broadcast_object_list
 
 from aaa.tracking.variables import TRUE, hidden_from_accelerate, require_launch
 
@@ -11,7 +12,12 @@ T = TypeVar("T")
 
 
 def make_accelerator(
-    device: str, mixed_precision: Literal["no", "bf16"], gradient_accumulation_steps: int, *, compiled: bool = False
+    device: str,
+    mixed_precision: Literal["no", "bf16"],
+    gradient_accumulation_steps: int,
+    *,
+    compiled: bool = False,
+    timeout_seconds: float | None = None,
 ) -> Accelerator:
     """What places and synchronises, by the config alone: accelerate's own environment variables change nothing.
 
@@ -22,6 +28,7 @@ def make_accelerator(
         mixed_precision: what products are computed in.
         gradient_accumulation_steps: of the config, which a variable may say as well.
         compiled: the same.
+        timeout_seconds: after which a collective whose other processes do not come ends the run; None for torch's.
 
     Raises:
         UserError: if the environment asks for a way to share the model out that there is not, or for processes that
@@ -34,8 +41,9 @@ def make_accelerator(
         "trainer.gradient_accumulation_steps": (str(gradient_accumulation_steps),),
         "trainer.compile": ("inductor",) if compiled else (),
     }
+    handlers = [] if timeout_seconds is None else [InitProcessGroupKwargs(timeout=timedelta(seconds=timeout_seconds))]
     with hidden_from_accelerate(asked):
-        return Accelerator(mixed_precision=mixed_precision, cpu=device == "cpu")
+        return Accelerator(mixed_precision=mixed_precision, cpu=device == "cpu", kwargs_handlers=handlers)
 
 
 def of_first_process(value: T, accelerator: Accelerator) -> T:

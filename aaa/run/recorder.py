@@ -60,6 +60,7 @@ class Recorder:
             in_background=on_gpu if keep.in_background is None else keep.in_background,
         )
         self.tracker = self._open_tracker() if self.session.is_main else None
+        self.session.processes.wait()  # a tracker may take its time to start
 
     def __enter__(self) -> "Recorder":
         return self
@@ -99,7 +100,7 @@ class Recorder:
                 flops=self.run.flops,
             )
             self.keeper.save(self._snapshot(state), wait=last)
-        self.session.accelerator.wait_for_everyone()
+        self.session.processes.wait()
 
     def finish(self, signum: int | None, exit_code: int) -> None:
         """Export the model of a run that has come to its end, and say what one may want to do next.
@@ -113,7 +114,7 @@ class Recorder:
         if signum is None and self.tracker is not None and exported_step(folder.path) != step:
             self._export()
             self.tracker.log_model(folder.path / "model")
-        self.session.accelerator.wait_for_everyone()
+        self.session.processes.wait()
         if self.session.is_main:
             undecayed = folder.path / "checkpoints" / f"step-{self.run.length.branching_step or 0:08d}"
             longer = longer_command(undecayed, 2 * step) if undecayed.is_dir() else None

@@ -31,6 +31,7 @@ def open_run_data(config: DictConfig, session: Session, origin: Origin) -> Train
         trained_on=None if before is None else before.state.cache_fingerprint,
         weights=None if taken_up is None else Path(taken_up),
     )
+    session.processes.wait()  # who encodes may take hours
     if is_of_sweep():
         require_value(config, HydraConfig.get().sweeper, held_out=len(data.held_out))
     return data

@@ -20,6 +20,7 @@ from aaa.errors import UserError
 from aaa.evaluation.drawing import EVALUATIONS, PictureDrawer
 from aaa.evaluation.evaluated_model import EvaluatedModel
 from aaa.evaluation.protocol import Evaluation, NotApplicable
+from aaa.evaluation.sharing import Alone, Processes
 from aaa.evaluation.validation import row_losses, summarise
 from aaa.pipelines.guide import load_guide
 from aaa.saved.checkpoint import load_weights
@@ -74,6 +75,7 @@ def judge(
     precision: str | None = None,
     seed: int | None = None,
     trust_config: bool = False,
+    processes: Processes | None = None,
 ) -> Judged:
     """Validate a saved model, and let an evaluation look at what it draws.
 
@@ -86,11 +88,12 @@ def judge(
         precision: to run the model in; None for what `model_precision` says.
         seed: of the first picture; None for the run's own.
         trust_config: let the run's config name classes that conf/ does not.
+        processes: that share the work, each on a device of its own; None for this one alone.
 
     Raises:
         UserError: if there is no such model, or its data is gone.
     """
-    run = run_of(model)
+    run, processes = run_of(model), processes or Alone()
     config = upgrade(read_yaml_config(run / RUN_CONFIG))
     if not trust_config:
         _refuse_foreign_code(config, run)
@@ -107,12 +110,13 @@ def judge(
     metrics: dict[str, float] = {}
     if data.table is not None:
         with run_in.autocast():
-            losses = row_losses(dit, sampling.prediction, data.table, run_in.device, run_in.dtype)
+            losses = row_losses(dit, sampling.prediction, data.table, run_in.device, run_in.dtype, processes)
         metrics |= summarise(losses, data.table)
         logger.info("Validation loss %.4f +- %.4f", metrics["val/loss"], metrics["val/loss_standard_error"])
     seed = config.sampling.seed if seed is None else seed
-    drawer = PictureDrawer(data.cache, data.vae, sampling, seed=seed, precision=run_in)
-    evaluated = EvaluatedModel(dit, drawer, data.records, _Shown())
+    drawer = PictureDrawer(data.cache, data.vae, sampling, seed=seed, precision=run_in, processes=processes)
+    shown = _Shown() if processes.index == 0 else _unseen
+    evaluated = EvaluatedModel(dit, drawer, data.records, shown)
     try:
         found = evaluation.evaluate(evaluated)
     except NotApplicable as why:
@@ -126,6 +130,10 @@ def _latents_of(run: Path) -> str | None:
     data = read_environment(run).get("data")
     fingerprint = data.get("latent_cache") if isinstance(data, dict) else None
     return fingerprint if isinstance(fingerprint, str) else None
+
+
+def _unseen(_done: int, _total: int) -> None:
+    """Of several processes the first shows how far it is."""
 
 
 class _Shown:

@@ -12,6 +12,7 @@ from aaa.config.compiling import require_graphs
 from aaa.errors import UserError
 from aaa.run.folder import recorded_precision
 from aaa.run.processes import make_accelerator
+from aaa.run.together import meet
 from aaa.tracking.variables import wants_cpu
 from aaa.training.precision import choose_precision, precision
 from aaa.training.signals import StopSignals
@@ -27,9 +28,11 @@ class Session:
         gradient_accumulation_steps: of the config.
         compiled: whether models are to be compiled, or how: `trainer.compile`.
         tuned: set threads, allocators and formats as training has them.
+        timeout_seconds: for a collective of the processes; None for torch's own.
 
     Attributes:
         accelerator: places and synchronises.
+        processes: share out what is no training, and wait for each other without end.
         device: of this process.
         dtype: of weights and of what goes into the model.
         product_dtype: that matrices are multiplied in.
@@ -48,6 +51,7 @@ class Session:
         *,
         compiled: bool | str = False,
         tuned: bool = True,
+        timeout_seconds: float | None = None,
     ) -> None:
         require_graphs(compiled, device)
         mixed: Literal["no", "bf16"]
@@ -55,7 +59,10 @@ class Session:
         self.product_dtype = torch.bfloat16 if mixed == "bf16" else self.dtype
         if tuned:
             tune_for(device)
-        self.accelerator = make_accelerator(device, mixed, gradient_accumulation_steps, compiled=bool(compiled))
+        self.accelerator = make_accelerator(
+            device, mixed, gradient_accumulation_steps, compiled=bool(compiled), timeout_seconds=timeout_seconds
+        )
+        self.processes = meet(self.accelerator.process_index, self.accelerator.num_processes)
         self.device = self.accelerator.device
         self.signals = StopSignals(interrupts=self.accelerator.num_processes == 1)
 
@@ -71,6 +78,7 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is None:
+            self.processes.wait()
             self.accelerator.end_training()
         self.close()
 
@@ -97,4 +105,10 @@ def open_session(config: DictConfig) -> Session:
         )
     trainer.precision = recorded_precision(config) or choose_precision(trainer.precision, torch.device(device))
     torch.use_deterministic_algorithms(trainer.deterministic)
-    return Session(device, trainer.precision, trainer.gradient_accumulation_steps, compiled=trainer.compile)
+    return Session(
+        device,
+        trainer.precision,
+        trainer.gradient_accumulation_steps,
+        compiled=trainer.compile,
+        timeout_seconds=trainer.collective_timeout_seconds,
+    )

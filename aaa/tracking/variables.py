@@ -139,6 +139,11 @@ def is_helper() -> bool:
     return _whole_number(*RANKS) > 0 and _whole_number(*SIZES) > 1
 
 
+def is_launch() -> bool:
+    """Whether this is one of several processes that work together."""
+    return _whole_number(*SIZES) > 1
+
+
 def require_launch() -> None:
     """Refuse to be one of several processes that could not find each other.
 

@@ -65,6 +65,12 @@ def run_in(folder: Path, *arguments: str, **environment: str) -> Finished:
     return Finished(done.returncode, done.stdout, done.stderr)
 
 
+def launch_in(folder: Path, processes: int, *arguments: str, **environment: str) -> Finished:
+    """The same in several processes on the CPU, which `accelerate launch --cpu` would start but one of."""
+    launch = ["torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", "-m"]
+    return run_in(folder, *launch, *arguments, **{"OMP_NUM_THREADS": "1"} | environment)
+
+
 def fork_in(folder: Path, *arguments: str, **environment: str) -> Finished:
     """The same in a process that has torch imported already, which most errors are found in time without."""
     forked = start(folder, *arguments, environment=environment)

@@ -2,8 +2,10 @@
 
 import logging
 import os
+import time
 from typing import Any
 
+from aaa.evaluation.evaluated_model import EvaluatedModel
 from aaa.tracking.tracker import RunInfo
 from aaa.tracking.wandb_logger import WandbLogger
 
@@ -24,3 +26,24 @@ class LeakyLogger(WandbLogger):
             raise ValueError(self.secrets)
         except ValueError:
             logger.exception("failed with %s", self.secrets)
+
+
+class LateEvaluation:
+    """One that keeps the first of several processes busy for long, and then draws with all of them.
+
+    Args:
+        seconds: for how long.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def evaluate(self, evaluated: EvaluatedModel) -> dict[str, float]:
+        """How long it took."""
+        began = time.monotonic()
+        if evaluated.drawer.processes.index == 0:
+            time.sleep(self.seconds)
+        assert len(evaluated.draw("train", 3).images) == 3
+        if evaluated.drawer.processes.index == 0:
+            time.sleep(self.seconds)
+        return {"quality/late_by_seconds": time.monotonic() - began}
