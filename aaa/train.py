@@ -71,8 +71,8 @@ def recipe(config: "DictConfig") -> tuple[int | None, float | None]:
         objective = build_objective(config, data.cache.empty_prompt_embeds.to(session.device, session.dtype))
         open_extras(data, objective, session.device)  # the cache gets what terms of the loss compare with, if any
         open_guide(config, session, data, sampling)  # another model that steers, if any: memory has to hold it too
-        model, ema = place_model(config, model, session)  # on its device, the average of its weights beside it
-        trial = Trial(model, objective, data.cache, session)  # passes that leave nothing behind
+        placed = place_model(config, model, session)  # on its device, the average of its weights beside it
+        trial = Trial(placed.model, objective, data.cache, session)  # passes that leave nothing behind
         length = plan_length(config, trial, data, origin)  # batch size, steps, schedule
         loader = LatentLoader(
             data.cache,
@@ -83,7 +83,7 @@ def recipe(config: "DictConfig") -> tuple[int | None, float | None]:
             session.device,
             began_at=origin.samples,
         )
-        learner = make_learner(config, model, ema, objective, session)  # with its optimizer
+        learner = make_learner(config, placed, objective, session)  # with its optimizer
         progress = resume(config, origin, learner, data, length)  # loads the checkpoint, if there is one
         run = Run(config, session, origin, data, loader, objective, learner, length, progress)
 
@@ -93,7 +93,8 @@ def recipe(config: "DictConfig") -> tuple[int | None, float | None]:
         with closing(loader), Recorder(run) as recorder:
             # The first process validates, draws and evaluates; the others have no tracker, and wait for it.
             judging = None if recorder.tracker is None else RunCallbacks(run, recorder.tracker, drawer, evaluation)
-            hooks = Hooks(callbacks_of(run, judging), recorder.save, recorder.log, run.anomaly_log().report)
+            looks = callbacks_of(run, judging)
+            hooks = Hooks(looks, recorder.save, recorder.log, run.anomaly_log().report, learner.looking)
             signum = fit(run.trainee(), run.loop_settings, hooks, progress, session.signals)
             recorder.finish(signum, exit_code(signum))  # exports the model of a run that came to its end
     return signum, None if judging is None else judging.last_validation_loss

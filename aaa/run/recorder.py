@@ -83,22 +83,12 @@ class Recorder:
 
     def save(self, step: int, last: bool) -> None:
         """A checkpoint; of the last one it is waited until it is on disk."""
+        if self.session.mesh is not None:
+            snapshot = self._snapshot(self._state(step)).gathered()
+        elif self.session.is_main:
+            snapshot = self._snapshot(self._state(step))
         if self.session.is_main:
-            assert self.tracker is not None
-            progress, ema = self.run.progress, self.run.learner.ema
-            state = State(
-                step=step,
-                seconds=progress.seconds,
-                cache_fingerprint=self.run.data.cache.fingerprint,
-                ema_updates=0 if ema is None else int(ema.n_averaged),
-                skipped_steps=progress.skipped_steps,
-                metrics=self.tracker.metrics_at(step),
-                unlogged=progress.window.numbers(),
-                unlooked=progress.unlooked,
-                samples=progress.samples,
-                flops=self.run.flops,
-            )
-            self.keeper.save(self._snapshot(state), wait=last)
+            self.keeper.save(snapshot, wait=last)
         self.session.accelerator.wait_for_everyone()
 
     def finish(self, signum: int | None, exit_code: int) -> None:
@@ -110,15 +100,32 @@ class Recorder:
         """
         self.keeper.wait()
         step, folder = self.run.progress.step, self.folder
-        if signum is None and self.tracker is not None and exported_step(folder.path) != step:
-            self._export()
-            self.tracker.log_model(folder.path / "model")
+        if signum is None:
+            with self.run.learner.looking():
+                if self.tracker is not None and exported_step(folder.path) != step:
+                    self._export()
+                    self.tracker.log_model(folder.path / "model")
         self.session.accelerator.wait_for_everyone()
         if self.session.is_main:
             undecayed = folder.path / "checkpoints" / f"step-{self.run.length.branching_step or 0:08d}"
             longer = longer_command(undecayed, 2 * step) if undecayed.is_dir() else None
             say_what_next(folder.shown, self._prompt(), steps=step, stopped=signum is not None, longer=longer)
         self.exit_code = exit_code
+
+    def _state(self, step: int) -> State:
+        progress, ema = self.run.progress, self.run.learner.ema
+        return State(
+            step=step,
+            seconds=progress.seconds,
+            cache_fingerprint=self.run.data.cache.fingerprint,
+            ema_updates=0 if ema is None else int(ema.n_averaged),
+            skipped_steps=progress.skipped_steps,
+            metrics={} if self.tracker is None else self.tracker.metrics_at(step),
+            unlogged=progress.window.numbers(),
+            unlooked=progress.unlooked,
+            samples=progress.samples,
+            flops=self.run.flops,
+        )
 
     def _open_tracker(self) -> Tracker:
         run, folder = self.run, self.folder.path

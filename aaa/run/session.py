@@ -11,8 +11,9 @@ from aaa.assembly.parts import pick_device
 from aaa.errors import UserError
 from aaa.run.folder import recorded_precision
 from aaa.run.processes import make_accelerator
-from aaa.tracking.variables import wants_cpu
+from aaa.tracking.variables import processes_of_machine, wants_cpu
 from aaa.training.precision import choose_precision, precision
+from aaa.training.sharding import make_mesh
 from aaa.training.signals import StopSignals
 from aaa.training.tuning import tune_for
 
@@ -26,6 +27,8 @@ class Session:
         gradient_accumulation_steps: of the config.
         compiled: whether models are to be compiled.
         tuned: set threads, allocators and formats as training has them.
+        parallel: `ddp`, `fsdp` or `hsdp`.
+        shard_processes: of a group, with `hsdp`; None: those of this machine.
 
     Attributes:
         accelerator: places and synchronises.
@@ -33,9 +36,11 @@ class Session:
         dtype: of weights and of what goes into the model.
         product_dtype: that matrices are multiplied in.
         signals: where signals to stop arrive.
+        mesh: how processes divide the weights, None where each has all of them.
 
     Raises:
-        UserError: if there is no such precision, or the environment asks for what there is not.
+        UserError: if there is no such precision, the environment asks for what there is not, or processes make no such
+            groups.
     """
 
     def __init__(
@@ -46,6 +51,8 @@ class Session:
         *,
         compiled: bool = False,
         tuned: bool = True,
+        parallel: str = "ddp",
+        shard_processes: int | None = None,
     ) -> None:
         mixed: Literal["no", "bf16"]
         mixed, self.dtype = precision(precision_name)
@@ -54,7 +61,10 @@ class Session:
             tune_for(device)
         self.accelerator = make_accelerator(device, mixed, gradient_accumulation_steps, compiled=compiled)
         self.device = self.accelerator.device
-        self.signals = StopSignals(interrupts=self.accelerator.num_processes == 1)
+        processes = self.accelerator.num_processes
+        self.signals = StopSignals(interrupts=processes == 1)
+        group = shard_processes or processes_of_machine(otherwise=processes)
+        self.mesh = make_mesh(parallel, self.device.type, processes, group)
 
     @property
     def is_main(self) -> bool:
@@ -94,4 +104,11 @@ def open_session(config: DictConfig) -> Session:
         )
     trainer.precision = recorded_precision(config) or choose_precision(trainer.precision, torch.device(device))
     torch.use_deterministic_algorithms(trainer.deterministic)
-    return Session(device, trainer.precision, trainer.gradient_accumulation_steps, compiled=trainer.compile)
+    return Session(
+        device,
+        trainer.precision,
+        trainer.gradient_accumulation_steps,
+        compiled=trainer.compile,
+        parallel=trainer.parallel,
+        shard_processes=trainer.shard_processes,
+    )

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -21,6 +21,7 @@ from aaa.errors import UserError, reason
 from aaa.saved.checkpoint_folders import AVERAGE, MODEL, OF_OBJECTIVE, OPTIMIZER, SETTINGS, STATE, write_manifest
 from aaa.saved.weights_file import read_dit_tensors
 from aaa.tracking.printed import train_command
+from aaa.training.sharding import is_divided, shard_like, whole
 from aaa.training.unlogged import UnloggedNumbers
 
 
@@ -79,6 +80,11 @@ class Snapshot:
     def nbytes(self) -> int:
         """Size of all tensors."""
         return tensor_bytes([self.model, self.ema, self.optimizer, self.of_objective])
+
+    def gathered(self) -> "Snapshot":
+        """With whole tensors in the CPU's memory in place of divided ones; all processes must ask."""
+        model, ema, optimizer = (_gathered(part) for part in (self.model, self.ema, self.optimizer))
+        return replace(self, model=model, ema=ema, optimizer=optimizer)
 
     def on_cpu(self) -> "Snapshot":
         """A copy in the CPU's memory, which training may go on beside."""
@@ -168,6 +174,15 @@ def tensor_bytes(tree: Any) -> int:
     return sum(tensor_bytes(value) for value in values)
 
 
+def _gathered(tree: Any) -> Any:
+    """The same nested dictionaries and lists with whole tensors, those that were divided on the CPU."""
+    if isinstance(tree, Tensor):
+        return whole(tree.detach()).cpu() if is_divided(tree) else tree
+    if isinstance(tree, Mapping):
+        return {key: _gathered(value) for key, value in tree.items()}
+    return [_gathered(value) for value in tree] if isinstance(tree, list | tuple) else tree
+
+
 def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
@@ -193,7 +208,7 @@ def load_weights(path: Path, model: nn.Module) -> None:
             f"{path}: its weights do not fit the configured model:\n  {listed}{more}\n"
             "Were model.dim, model.depth, encoder or resolution changed? Set them back, or train a new run."
         )
-    model.load_state_dict(tensors)
+    model.load_state_dict({name: shard_like(tensor, expected[name]) for name, tensor in tensors.items()})
 
 
 def load_of_objective(checkpoint: Path, modules: nn.ModuleDict) -> None:
