@@ -20,6 +20,7 @@ from aaa.run.resolved import without_statistics
 from aaa.run.run import Run
 from aaa.saved.checkpoint import Snapshot, State, remove_unfinished, take_snapshot
 from aaa.saved.checkpoint_keeper import CheckpointKeeper, Keep, require_space
+from aaa.saved.divided_checkpoints import DividedCheckpoints
 from aaa.saved.export import export_model, exported_step, newest_samples
 from aaa.saved.model_card import model_card
 from aaa.saved.weights_file import ROUTING
@@ -59,6 +60,9 @@ class Recorder:
             ),
             in_background=on_gpu if keep.in_background is None else keep.in_background,
         )
+        self.divided = None
+        if self.session.mesh is not None:
+            self.divided = DividedCheckpoints(self.keeper, is_main=self.session.is_main)
         self.tracker = self._open_tracker() if self.session.is_main else None
 
     def __enter__(self) -> "Recorder":
@@ -83,12 +87,10 @@ class Recorder:
 
     def save(self, step: int, last: bool) -> None:
         """A checkpoint; of the last one it is waited until it is on disk."""
-        if self.session.mesh is not None:
-            snapshot = self._snapshot(self._state(step)).gathered()
+        if self.divided is not None:
+            self.divided.save(self._snapshot(self._state(step)), wait=last)
         elif self.session.is_main:
-            snapshot = self._snapshot(self._state(step))
-        if self.session.is_main:
-            self.keeper.save(snapshot, wait=last)
+            self.keeper.save(self._snapshot(self._state(step)), wait=last)
         self.session.accelerator.wait_for_everyone()
 
     def finish(self, signum: int | None, exit_code: int) -> None:
@@ -98,6 +100,8 @@ class Recorder:
             signum: the signal that ended it early, or None.
             exit_code: that the command will have.
         """
+        if self.divided is not None:
+            self.divided.wait()
         self.keeper.wait()
         step, folder = self.run.progress.step, self.folder
         if signum is None:
@@ -122,7 +126,7 @@ class Recorder:
             skipped_steps=progress.skipped_steps,
             metrics={} if self.tracker is None else self.tracker.metrics_at(step),
             unlogged=progress.window.numbers(),
-            unlooked=progress.unlooked,
+            unlooked=list(progress.unlooked),
             samples=progress.samples,
             flops=self.run.flops,
         )

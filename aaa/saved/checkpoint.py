@@ -3,8 +3,8 @@
 import json
 import os
 import shutil
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -21,7 +21,7 @@ from aaa.errors import UserError, reason
 from aaa.saved.checkpoint_folders import AVERAGE, MODEL, OF_OBJECTIVE, OPTIMIZER, SETTINGS, STATE, write_manifest
 from aaa.saved.weights_file import read_dit_tensors
 from aaa.tracking.printed import train_command
-from aaa.training.sharding import is_divided, shard_like, whole
+from aaa.training.sharding import shard_like
 from aaa.training.unlogged import UnloggedNumbers
 
 
@@ -81,11 +81,6 @@ class Snapshot:
         """Size of all tensors."""
         return tensor_bytes([self.model, self.ema, self.optimizer, self.of_objective])
 
-    def gathered(self) -> "Snapshot":
-        """With whole tensors in the CPU's memory in place of divided ones; all processes must ask."""
-        model, ema, optimizer = (_gathered(part) for part in (self.model, self.ema, self.optimizer))
-        return replace(self, model=model, ema=ema, optimizer=optimizer)
-
     def on_cpu(self) -> "Snapshot":
         """A copy in the CPU's memory, which training may go on beside."""
         from accelerate.utils import recursively_apply  # takes a second, which drawing pictures need not wait for
@@ -112,12 +107,28 @@ def take_snapshot(
     return Snapshot(state, model.state_dict(), average, optimizer.state_dict(), metadata, settings or {}, of_terms)
 
 
-def write_checkpoint(folder: Path, snapshot: Snapshot) -> Path:
+def write_tensors(checkpoint: Path, snapshot: Snapshot) -> None:
+    """Write a file of each kind of tensors."""
+    save_file(_plain(snapshot.model), checkpoint / MODEL, metadata=dict(snapshot.metadata))
+    if snapshot.ema is not None:
+        save_file(_plain(snapshot.ema), checkpoint / AVERAGE, metadata=dict(snapshot.metadata))
+    write_rest(checkpoint, snapshot.optimizer, snapshot.of_objective)
+
+
+def write_rest(checkpoint: Path, optimizer: Mapping[str, Any], of_objective: Mapping[str, Tensor]) -> None:
+    """Write what is not the model's."""
+    if of_objective:
+        save_file(_plain(of_objective), checkpoint / OF_OBJECTIVE)
+    torch.save(optimizer, checkpoint / OPTIMIZER)
+
+
+def write_checkpoint(folder: Path, snapshot: Snapshot, write: Callable[[Path, Snapshot], None] = write_tensors) -> Path:
     """Write `folder/step-00000500` for a run at step 500, aside first and renamed when it is whole and on disk.
 
     Args:
         folder: the run's `checkpoints/`.
         snapshot: what to write; the optimizer's part is for `torch.load(..., weights_only=True)`.
+        write: writes its tensors.
 
     Raises:
         UserError: if it cannot be written. Nothing is left of it then, and what was there before is untouched.
@@ -127,16 +138,11 @@ def write_checkpoint(folder: Path, snapshot: Snapshot) -> Path:
     try:
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
-        save_file(_plain(snapshot.model), aside / MODEL, metadata=dict(snapshot.metadata))
-        if snapshot.ema is not None:
-            save_file(_plain(snapshot.ema), aside / AVERAGE, metadata=dict(snapshot.metadata))
-        if snapshot.of_objective:
-            save_file(_plain(snapshot.of_objective), aside / OF_OBJECTIVE)
-        torch.save(snapshot.optimizer, aside / OPTIMIZER)
+        write(aside, snapshot)
         (aside / STATE).write_text(json.dumps(asdict(snapshot.state), indent=2), encoding="utf-8")
         (aside / SETTINGS).write_text(json.dumps(snapshot.settings, indent=2), encoding="utf-8")
         write_manifest(aside)
-        for path in [*aside.iterdir(), aside]:
+        for path in [*aside.rglob("*"), aside]:
             _flush_to_disk(path)
         remove_checkpoint(final)
         aside.rename(final)
@@ -162,7 +168,7 @@ def remove_checkpoint(checkpoint: Path) -> None:
 
 def remove_unfinished(folder: Path) -> None:
     """Delete what a process that died left of checkpoints it was writing or deleting."""
-    for path in [*folder.glob(".step-*"), *folder.glob(".removed-*")]:
+    for path in [*folder.glob(".step-*"), *folder.glob(".removed-*"), *folder.glob(".shards-*")]:
         shutil.rmtree(path, ignore_errors=True)
 
 
@@ -172,15 +178,6 @@ def tensor_bytes(tree: Any) -> int:
         return tree.nbytes
     values = tree.values() if isinstance(tree, Mapping) else tree if isinstance(tree, list | tuple) else ()
     return sum(tensor_bytes(value) for value in values)
-
-
-def _gathered(tree: Any) -> Any:
-    """The same nested dictionaries and lists with whole tensors, those that were divided on the CPU."""
-    if isinstance(tree, Tensor):
-        return whole(tree.detach()).cpu() if is_divided(tree) else tree
-    if isinstance(tree, Mapping):
-        return {key: _gathered(value) for key, value in tree.items()}
-    return [_gathered(value) for value in tree] if isinstance(tree, list | tuple) else tree
 
 
 def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

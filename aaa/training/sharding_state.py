@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from aaa.training.parameter_groups import Combines
-from aaa.training.sharding import shard_like
+from aaa.training.sharding import is_divided, shard_like
 
 
 def divide_loaded_state(optimizer: Optimizer) -> None:
@@ -27,4 +27,6 @@ def _divide(optimizer: Optimizer, state_dict: dict[str, Any]) -> dict[str, Any]:
 
 
 def _like(value: Any, parameter: Tensor) -> Any:
-    return shard_like(value, parameter) if isinstance(value, Tensor) and value.shape == parameter.shape else value
+    if not isinstance(value, Tensor) or is_divided(value) or value.shape != parameter.shape:
+        return value
+    return shard_like(value, parameter)

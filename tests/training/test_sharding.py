@@ -56,8 +56,8 @@ def test_divided_weights_learn_what_whole_ones_learn(
                 expected = list(numbers_in(alone[measured]))
                 assert list(numbers_in(divided[measured])) == pytest.approx(expected, rel=closeness, abs=1e-6)
             for weights in ("raw", "ema"):
-                found, expected = (torch.tensor(list(numbers_in(of[weights]))) for of in (divided, alone))
-                torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+                found, whole = (torch.tensor(list(numbers_in(of[weights]))) for of in (divided, alone))
+                torch.testing.assert_close(found, whole, rtol=1e-4, atol=1e-5)
 
 
 def test_processes_that_make_no_groups_are_refused() -> None:
