@@ -18,11 +18,21 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from aaa.models.factory import build_dit
+from aaa.saved.checkpoint_folders import OPTIMIZER, SHARDS
+from aaa.saved.shards import Divided, write_shards
 from aaa.training import muon
 from aaa.training.ema import EMA, decaying
 from aaa.training.norms import as_numbers, clip_gradients, norms_by_part
 from aaa.training.optimizers import MuonWithAdamW, adamw
-from aaa.training.sharding import WholeCopies, divided_copy, make_mesh, shard, without_weights
+from aaa.training.sharding import (
+    WholeCopies,
+    divided_copy,
+    is_sharded,
+    local_bytes,
+    make_mesh,
+    shard,
+    without_weights,
+)
 
 # Of 30 rows, which four processes cannot share evenly.
 NUMBERS: dict[str, Any] = {"dim": 36, "depth": 2, "heads": 3, "in_channels": 6, "text_dim": 10, "text_refiner": 1}
@@ -43,10 +53,17 @@ def batch(step: int, rank: int) -> tuple[Tensor, Tensor, Tensor]:
     return latents, words, 1000 * torch.rand(3, generator=draws)
 
 
-def train(parallel: str, optimizer_name: str, steps: int, shard_processes: int) -> dict[str, Any]:
-    """Losses, norms, and the weights and their average after the last step, as every process has them."""
+def make_model() -> nn.Module:
     torch.manual_seed(0)
-    model = build_dit(**NUMBERS, **DESIGN, init="torch")
+    return build_dit(**NUMBERS, **DESIGN, init="torch")
+
+
+def train(parallel: str, optimizer_name: str, steps: int, shard_processes: int, folder: Path) -> dict[str, Any]:
+    """Losses, norms, and the weights and their average after the last step, as every process has them.
+
+    What a checkpoint would hold of them is written to the folder.
+    """
+    model = make_model()
     hollow = without_weights(model)
     processes, rank = dist.get_world_size(), dist.get_rank()
     mesh = make_mesh(parallel, "cpu", processes, shard_processes)
@@ -72,10 +89,29 @@ def train(parallel: str, optimizer_name: str, steps: int, shard_processes: int) 
         mean = loss.detach().clone()
         dist.all_reduce(mean)
         losses.append(mean.item() / processes)
+    save(folder, model, ema, optimizer)
+    parts_of = optimizer.optimizers if isinstance(optimizer, MuonWithAdamW) else [optimizer]
+    state = [v for part in parts_of for of_one in part.state.values() for v in of_one.values()]
+    held = torch.tensor(local_bytes([*model.parameters(), *ema.module.parameters(), *state]))
+    dist.all_reduce(held, dist.ReduceOp.MAX)
     copies = WholeCopies({"raw": hollow, "ema": without_weights(hollow)}, looks=True)
     copies.gather({"raw": model, "ema": ema.module})
     weights = {name: [p.tolist() for p in copied.parameters()] for name, copied in copies.models.items()}
-    return {"losses": losses, "grad_norms": grad_norms, "parts": parts, **weights}
+    return {"losses": losses, "grad_norms": grad_norms, "parts": parts, "held": held.item(), **weights}
+
+
+def save(folder: Path, model: nn.Module, ema: EMA, optimizer: Optimizer) -> None:
+    """Shards as a checkpoint has them where weights are divided, and the optimizer's own file."""
+    if dist.get_rank() == 0:
+        folder.mkdir(parents=True)
+    dist.barrier()
+    state = optimizer.state_dict()
+    if is_sharded(model):
+        divided = Divided.of(model.state_dict(), ema.module.state_dict(), state)
+        write_shards(folder / SHARDS, divided)
+        state = divided.optimizer
+    if dist.get_rank() == 0:
+        torch.save(state, folder / OPTIMIZER)
 
 
 def run_rank(rank: int, processes: int, store: str, out: Path, steps: int) -> None:
@@ -84,7 +120,8 @@ def run_rank(rank: int, processes: int, store: str, out: Path, steps: int) -> No
     muon.multiplies_bf16 = lambda _device: False  # type: ignore[assignment]
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=processes)
     ways = ["ddp", "fsdp", *(["hsdp"] if processes == 4 else [])]
-    results = {f"{way} {name}": train(way, name, steps, 2) for name in ("adamw", "muon") for way in ways}
+    each = [(way, name) for name in ("adamw", "muon") for way in ways]
+    results = {f"{way} {name}": train(way, name, steps, 2, out.parent / f"{way} {name}") for way, name in each}
     if rank == 0:
         out.write_text(json.dumps(results))
     dist.destroy_process_group()

@@ -14,7 +14,10 @@ import torch
 from torch import nn
 
 from aaa.errors import UserError
+from aaa.saved.checkpoint import load_optimizer
+from aaa.saved.shards import fetching, load_weights_from_shards
 from aaa.training.sharding import make_mesh, without_weights
+from tests.helpers.divided_training import make_model, make_optimizer
 
 
 def numbers_in(tree: Any) -> Iterator[float]:
@@ -58,6 +61,33 @@ def test_divided_weights_learn_what_whole_ones_learn(
             for weights in ("raw", "ema"):
                 found, whole = (torch.tensor(list(numbers_in(of[weights]))) for of in (divided, alone))
                 torch.testing.assert_close(found, whole, rtol=1e-4, atol=1e-5)
+            # All but the positions, a table of a single row.
+            assert divided["held"] < alone["held"] * (0.2 + 1 / 2)
+            require_same_checkpoint(tmp_path / f"{way} {optimizer}", divided, tmp_path / f"ddp {optimizer}", optimizer)
+
+
+def require_same_checkpoint(shards: Path, results: dict[str, Any], whole: Path, optimizer_name: str) -> None:
+    """What processes wrote is read by one that was none of them, to the bit; the optimizer's state as a whole one's."""
+    model, average = make_model(), make_model()
+    load_weights_from_shards(shards, model, average)
+    for name, of in (("raw", model), ("ema", average)):
+        for weight, written in zip(of.parameters(), results[name], strict=True):
+            assert torch.equal(weight, torch.tensor(written))
+    optimizer, expected = (make_optimizer(optimizer_name, model) for _ in range(2))
+    with fetching(optimizer, shards):
+        load_optimizer(shards, optimizer)
+    load_optimizer(whole, expected)
+    found_state, expected_state = optimizer.state_dict(), expected.state_dict()
+    assert sum(1 for _ in tensors_in(found_state)) > 2 * len(list(model.parameters()))
+    for found, of_whole in zip(tensors_in(found_state), tensors_in(expected_state), strict=True):
+        torch.testing.assert_close(found, of_whole, rtol=1e-3, atol=1e-6)
+
+
+def tensors_in(tree: Any) -> Iterator[torch.Tensor]:
+    if isinstance(tree, torch.Tensor):
+        yield tree
+    for value in tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list | tuple) else ():
+        yield from tensors_in(value)
 
 
 def test_processes_that_make_no_groups_are_refused() -> None:
