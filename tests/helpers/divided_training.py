@@ -19,7 +19,7 @@ from torch.optim import Optimizer
 
 from aaa.models.factory import build_dit
 from aaa.saved.checkpoint_folders import OPTIMIZER, SHARDS
-from aaa.saved.shards import Divided, write_shards
+from aaa.saved.shards import Divided, finish_writing, start_writing_shards, write_shards
 from aaa.training import muon
 from aaa.training.ema import EMA, decaying
 from aaa.training.norms import as_numbers, clip_gradients, norms_by_part
@@ -28,6 +28,7 @@ from aaa.training.sharding import (
     WholeCopies,
     divided_copy,
     is_sharded,
+    local,
     local_bytes,
     make_mesh,
     shard,
@@ -108,10 +109,22 @@ def save(folder: Path, model: nn.Module, ema: EMA, optimizer: Optimizer) -> None
     state = optimizer.state_dict()
     if is_sharded(model):
         divided = Divided.of(model.state_dict(), ema.module.state_dict(), state)
-        write_shards(folder / SHARDS, divided)
+        if isinstance(optimizer, MuonWithAdamW):
+            write_beside_training(folder / SHARDS, divided)
+        else:
+            write_shards(folder / SHARDS, divided)
         state = divided.optimizer
     if dist.get_rank() == 0:
         torch.save(state, folder / OPTIMIZER)
+
+
+def write_beside_training(folder: Path, divided: Divided) -> None:
+    """Training goes on with the tensors while they are written."""
+    writing = start_writing_shards(folder, divided, dist.distributed_c10d._get_default_group())
+    tensors = [local(tensor) for tensor in divided.tensors.values()]
+    torch._foreach_mul_(tensors, 2.0)
+    finish_writing(writing)
+    torch._foreach_mul_(tensors, 0.5)
 
 
 def run_rank(rank: int, processes: int, store: str, out: Path, steps: int) -> None:
