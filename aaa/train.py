@@ -71,9 +71,9 @@ def recipe(config: "DictConfig") -> tuple[int | None, float | None]:
         objective = build_objective(config, data.cache.empty_prompt_embeds.to(session.device, session.dtype))
         open_extras(data, objective, session.device)  # the cache gets what terms of the loss compare with, if any
         open_guide(config, session, data, sampling)  # another model that steers, if any: memory has to hold it too
-        model, ema = place_model(config, model, session)  # on its device, the average of its weights beside it
+        placed = place_model(config, model, session)  # on its device, the average of its weights beside it
         hold_near(data.cache, session.device)  # latents in a GPU's memory, if they take little of it
-        trial = Trial(model, objective, data.cache, session)  # passes that leave nothing behind
+        trial = Trial(placed.model, objective, data.cache, session)  # passes that leave nothing behind
         length = plan_length(config, trial, data, origin)  # batch size, steps, schedule
         loader = LatentLoader(
             data.cache,
@@ -84,7 +84,7 @@ def recipe(config: "DictConfig") -> tuple[int | None, float | None]:
             session.device,
             began_at=origin.samples,
         )
-        learner = make_learner(config, model, ema, objective, session)  # with its optimizer
+        learner = make_learner(config, placed, objective, session)  # with its optimizer
         progress = resume(config, origin, learner, data, length)  # loads the checkpoint, if there is one
         run = Run(config, session, origin, data, loader, objective, learner, length, progress)
 
@@ -94,7 +94,8 @@ def recipe(config: "DictConfig") -> tuple[int | None, float | None]:
         with closing(loader), Recorder(run) as recorder:
             # All processes validate, draw and evaluate together; the first, which has the tracker, writes it down.
             judging = RunCallbacks(run, recorder.tracker, drawer, evaluation)
-            hooks = Hooks(callbacks_of(run, judging), recorder.save, recorder.log, run.anomaly_log().report)
+            looks = callbacks_of(run, judging)
+            hooks = Hooks(looks, recorder.save, recorder.log, run.anomaly_log().report, learner.looking)
             signum = fit(run.trainee(), run.loop_settings, hooks, progress, session.signals)
             recorder.finish(signum, exit_code(signum))  # exports the model of a run that came to its end
     return signum, judging.last_validation_loss

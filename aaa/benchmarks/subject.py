@@ -127,7 +127,7 @@ def make_subject(
     session = Session(device, precision, accumulation, compiled=compiled, tuned=tuned)
     accelerator = session.accelerator
     torch.manual_seed(config.seed)
-    model, ema = place_model(config, build_model(config), session)
+    model, ema, _ = place_model(config, build_model(config), session)
     if compiled:
         compile_model(model, accelerator.device, compiled)
     side = config.data.resolution // config.encoder.downscale_factor

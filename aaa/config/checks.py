@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from aaa.config.compiling import check_compiling
 from aaa.config.guidance import check_guidance
 from aaa.config.objective import check_objective
+from aaa.config.parallel import check_parallel
 from aaa.config.ranges import require_ranges
 from aaa.config.rates import check_rates
 from aaa.config.resolvers import register_resolvers
@@ -86,6 +87,7 @@ def check_config(config: DictConfig) -> None:
         raise UserError("budget.flops and budget.seconds both set trainer.max_steps: only one of them can.")
     check_rates(config)
     check_compiling(config.trainer)
+    check_parallel(config)
     _check_design(config)
     _check_padding(config)
     _check_routing(config)

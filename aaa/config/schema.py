@@ -204,6 +204,8 @@ class TrainerConfig:
         gradient_checkpointing_offload: keep what is recomputed from in the CPU's memory.
         trim_prompts: drop padding that all prompts share.
         device: `auto`, `cpu` or `cuda`.
+        parallel: several processes each hold the model (`ddp`), a share of it (`fsdp`), or groups of them do (`hsdp`).
+        shard_processes: of a group, with hsdp; null: those of one machine.
         max_grad_norm: gradients are scaled down to it; 0: never.
         base_batch_size: where the learning rate was found; it is sqrt(batch_size / base) times that; null: as it is.
         ema_decay: share of the old average of the weights that each step keeps; 0: no average; null: see `ema_memory`.
@@ -230,6 +232,8 @@ class TrainerConfig:
     gradient_checkpointing_offload: bool = False
     trim_prompts: bool = True
     device: str = "auto"
+    parallel: str = one_of("ddp", "fsdp", "hsdp", default="ddp")
+    shard_processes: int | None = count(None, least=2)
     max_grad_norm: float = number(1.0, least=0)
     base_batch_size: int | None = count(None, least=1)
     ema_decay: float | None = share(0.999)

@@ -218,6 +218,10 @@ class AAADiT(nn.Module):
             blocks += block.flops(routed)
         return linear_flops(once, 1) + embed + blocks
 
+    def gathered_parts(self) -> list[nn.Module]:
+        """What is whole only while it is run where the weights are divided over processes: every block."""
+        return [*self.blocks, *([] if self.text_refiner is None else self.text_refiner.blocks)]
+
     def _text(self, prompt_embeds: Tensor, timestep_emb: Tensor, words: Tensor | None, turns: Tensor | None) -> Tensor:
         """The prompt's tokens, `B L D`."""
         text = self.text_embedder(prompt_embeds)

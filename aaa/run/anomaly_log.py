@@ -17,6 +17,7 @@ from aaa.run.latent_loader import LatentLoader
 from aaa.tracking.files import append_line
 from aaa.tracking.tracker import ODD_STEPS
 from aaa.training.anomalies import Anomaly
+from aaa.training.norms import as_numbers, total_norms
 from aaa.training.progress import Progress
 from aaa.training.settings import LoopSettings
 
@@ -40,6 +41,7 @@ class AnomalyLog:
         settings: of the training loop.
         progress: of the run, which says where in the data order a step was.
         device: that drew them.
+        writes: whether this is the process that does; the others only take part in what all measure together.
     """
 
     folder: Path
@@ -49,11 +51,14 @@ class AnomalyLog:
     settings: LoopSettings
     progress: Progress
     device: torch.device
+    writes: bool = True
 
     def report(self, step: Anomaly) -> str:
         """Write a step down, warn of it if it was skipped, and describe it."""
-        samples = self.samples_of(step)
         norms = _largest_norms(self.model)
+        if not self.writes:
+            return f"Step {step.step}: see the first process."
+        samples = self.samples_of(step)
         row = {
             "step": step.step,
             "kind": step.kind,
@@ -110,7 +115,8 @@ class AnomalyLog:
 
 
 def _largest_norms(model: nn.Module) -> dict[str, float]:
-    norms: dict[str, float] = {name: weight.detach().norm().item() for name, weight in model.named_parameters()}
+    weights = {name: weight.detach() for name, weight in model.named_parameters()}
+    norms = as_numbers(dict(zip(weights, total_norms([[weight] for weight in weights.values()]), strict=True)))
     largest = sorted(norms, key=lambda name: norms[name] if math.isfinite(norms[name]) else math.inf, reverse=True)
     return {name: norms[name] for name in largest[:LARGEST]}
 

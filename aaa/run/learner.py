@@ -1,11 +1,15 @@
 """What learns in a run: the model, the average of its weights, its optimizer."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from omegaconf import DictConfig
 from torch import nn
+from torch.distributed.device_mesh import DeviceMesh
 from torch.optim import Optimizer
 
 from aaa.assembly.parts import build_average, build_model, build_optimizer
@@ -17,6 +21,22 @@ from aaa.run.starting_weights import start_from
 from aaa.training.compiling import compile_model
 from aaa.training.ema import EMA
 from aaa.training.recomputing import recompute_activations
+from aaa.training.sharding import WholeCopies, divided_copy, place_buffers, shard, without_weights
+from aaa.training.sharding_state import divide_loaded_state
+
+
+class Placed(NamedTuple):
+    """A model where it is trained.
+
+    Attributes:
+        model: with the weights, or this process's rows of them.
+        ema: their moving average, divided as they are, or None.
+        copies: where weights are divided, what draws and is judged in place of those two; else None.
+    """
+
+    model: nn.Module
+    ema: EMA | None
+    copies: WholeCopies | None
 
 
 @dataclass(frozen=True)
@@ -28,21 +48,43 @@ class Learner:
         optimizer: of them.
         ema: their moving average, or None.
         of_objective: what the terms of the objective train of their own, by their names; nobody else knows it.
+        copies: whole ones of divided weights, or None where they are not divided.
     """
 
     model: nn.Module
     optimizer: Optimizer
     ema: EMA | None
     of_objective: nn.ModuleDict
+    copies: WholeCopies | None = None
 
     @property
     def judged(self) -> dict[str, nn.Module]:
         """What to validate and to draw with, by the suffix of its metrics: the average, if any, and the raw weights.
 
-        The first is the one that counts.
+        The first is the one that counts. Where weights are divided these are copies, which have some within `looking`.
         """
-        models: dict[str, nn.Module] = {} if self.ema is None else {"": self.ema.module}
-        return models | {"_raw" if models else "": self.model}
+        return self._trained if self.copies is None else self.copies.models
+
+    @contextmanager
+    def looking(self) -> Iterator[None]:
+        """A block in which what is judged has its weights; every process must enter it."""
+        if self.copies is None:
+            yield
+            return
+        self.copies.gather(self._trained)
+        try:
+            yield
+        finally:
+            self.copies.clear()
+
+    @property
+    def _trained(self) -> dict[str, nn.Module]:
+        return by_suffix(self.model, None if self.ema is None else self.ema.module)
+
+
+def by_suffix(model: nn.Module, average: nn.Module | None) -> dict[str, nn.Module]:
+    """Models that are judged, by the suffix of their metrics, the one that counts first."""
+    return {"": model} if average is None else {"": average, "_raw": model}
 
 
 def start_model(config: DictConfig, origin: Origin) -> nn.Module:
@@ -61,21 +103,42 @@ def start_model(config: DictConfig, origin: Origin) -> nn.Module:
     return model
 
 
-def place_model(config: DictConfig, model: nn.Module, session: Session) -> tuple[nn.Module, EMA | None]:
+def place_model(config: DictConfig, model: nn.Module, session: Session) -> Placed:
     """Move a model to its device and precision; the average of its weights beside it, if the config wants one."""
-    trainer = config.trainer
+    if session.mesh is not None:
+        return _divide(config, model.to(session.dtype), session, session.mesh)
     model = model.to(session.device, session.dtype)
     ema = build_average(config, model)
+    _save_memory(config, model)
+    return Placed(model, ema, None)
+
+
+def _divide(config: DictConfig, model: nn.Module, session: Session, mesh: DeviceMesh) -> Placed:
+    """The same where processes divide the weights; each has had all of them on the CPU until here."""
+    place_buffers(model, session.device)
+    hollow = without_weights(model)
+    ema = build_average(config, hollow)
+    judged = by_suffix(hollow, None if ema is None else without_weights(hollow))
+    shard(model, mesh, session.product_dtype)
+    if ema is not None:
+        divided_copy(ema.module, model)
+    _save_memory(config, model)
+    return Placed(model, ema, WholeCopies(judged))
+
+
+def _save_memory(config: DictConfig, model: nn.Module) -> None:
+    trainer = config.trainer
     if trainer.gradient_checkpointing or trainer.gradient_checkpointing_offload:
         recompute_activations(model, offload=trainer.gradient_checkpointing_offload)
-    return model, ema
 
 
-def make_learner(
-    config: DictConfig, model: nn.Module, ema: EMA | None, objective: Objective, session: Session
-) -> Learner:
+def make_learner(config: DictConfig, placed: Placed, objective: Objective, session: Session) -> Learner:
     """Compile a model where the config wants it, and give it, and what its objective trains besides, an optimizer."""
+    model, ema, copies = placed
     if config.trainer.compile:
         compile_model(model, session.device, config.trainer.compile)
     of_objective = nn.ModuleDict(objective.modules)
-    return Learner(model, build_optimizer(config, model, of_objective), ema, of_objective)
+    optimizer = build_optimizer(config, model, of_objective)
+    if session.mesh is not None:
+        divide_loaded_state(optimizer)
+    return Learner(model, optimizer, ema, of_objective, copies)

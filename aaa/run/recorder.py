@@ -20,6 +20,7 @@ from aaa.run.resolved import without_statistics
 from aaa.run.run import Run
 from aaa.saved.checkpoint import Snapshot, State, remove_unfinished, take_snapshot
 from aaa.saved.checkpoint_keeper import CheckpointKeeper, Keep, require_space
+from aaa.saved.divided_checkpoints import DividedCheckpoints
 from aaa.saved.export import export_model, exported_step, newest_samples
 from aaa.saved.model_card import model_card
 from aaa.saved.weights_file import ROUTING
@@ -59,6 +60,9 @@ class Recorder:
             ),
             in_background=on_gpu if keep.in_background is None else keep.in_background,
         )
+        self.divided = None
+        if self.session.mesh is not None:
+            self.divided = DividedCheckpoints(self.keeper, is_main=self.session.is_main)
         self.tracker = self._open_tracker() if self.session.is_main else None
         self.session.processes.wait()  # a tracker may take its time to start
 
@@ -84,22 +88,10 @@ class Recorder:
 
     def save(self, step: int, last: bool) -> None:
         """A checkpoint; of the last one it is waited until it is on disk."""
-        if self.session.is_main:
-            assert self.tracker is not None
-            progress, ema = self.run.progress, self.run.learner.ema
-            state = State(
-                step=step,
-                seconds=progress.seconds,
-                cache_fingerprint=self.run.data.cache.fingerprint,
-                ema_updates=0 if ema is None else int(ema.n_averaged),
-                skipped_steps=progress.skipped_steps,
-                metrics=self.tracker.metrics_at(step),
-                unlogged=progress.window.numbers(),
-                unlooked=progress.unlooked,
-                samples=progress.samples,
-                flops=self.run.flops,
-            )
-            self.keeper.save(self._snapshot(state), wait=last)
+        if self.divided is not None:
+            self.divided.save(self._snapshot(self._state(step)), wait=last)
+        elif self.session.is_main:
+            self.keeper.save(self._snapshot(self._state(step)), wait=last)
         self.session.processes.wait()
 
     def finish(self, signum: int | None, exit_code: int) -> None:
@@ -109,17 +101,36 @@ class Recorder:
             signum: the signal that ended it early, or None.
             exit_code: that the command will have.
         """
+        if self.divided is not None:
+            self.divided.wait()
         self.keeper.wait()
         step, folder = self.run.progress.step, self.folder
-        if signum is None and self.tracker is not None and exported_step(folder.path) != step:
-            self._export()
-            self.tracker.log_model(folder.path / "model")
+        if signum is None:
+            with self.run.learner.looking():
+                if self.tracker is not None and exported_step(folder.path) != step:
+                    self._export()
+                    self.tracker.log_model(folder.path / "model")
         self.session.processes.wait()
         if self.session.is_main:
             undecayed = folder.path / "checkpoints" / f"step-{self.run.length.branching_step or 0:08d}"
             longer = longer_command(undecayed, 2 * step) if undecayed.is_dir() else None
             say_what_next(folder.shown, self._prompt(), steps=step, stopped=signum is not None, longer=longer)
         self.exit_code = exit_code
+
+    def _state(self, step: int) -> State:
+        progress, ema = self.run.progress, self.run.learner.ema
+        return State(
+            step=step,
+            seconds=progress.seconds,
+            cache_fingerprint=self.run.data.cache.fingerprint,
+            ema_updates=0 if ema is None else int(ema.n_averaged),
+            skipped_steps=progress.skipped_steps,
+            metrics={} if self.tracker is None else self.tracker.metrics_at(step),
+            unlogged=progress.window.numbers(),
+            unlooked=list(progress.unlooked),
+            samples=progress.samples,
+            flops=self.run.flops,
+        )
 
     def _open_tracker(self) -> Tracker:
         run, folder = self.run, self.folder.path

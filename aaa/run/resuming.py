@@ -1,6 +1,7 @@
 """Taking up a run where it stopped: everything that is in its checkpoint, which origin.py has chosen."""
 
 import logging
+from contextlib import nullcontext
 from functools import partial
 
 import torch
@@ -14,8 +15,9 @@ from aaa.run.learner import Learner
 from aaa.run.length import RunLength
 from aaa.run.origin import Origin
 from aaa.saved.checkpoint import load_of_objective, load_optimizer, load_weights
-from aaa.saved.checkpoint_folders import AVERAGE, MODEL
+from aaa.saved.checkpoint_folders import AVERAGE, MODEL, SHARDS
 from aaa.saved.export import exported_step
+from aaa.saved.shards import fetching, load_weights_from_shards
 from aaa.training.progress import Progress, Window
 
 logger = logging.getLogger(__name__)
@@ -65,13 +67,19 @@ def resume(config: DictConfig, origin: Origin, learner: Learner, data: TrainingD
 
 def _load(before: Before, learner: Learner) -> None:
     checkpoint, ema = before.checkpoint, learner.ema
-    load_weights(checkpoint / MODEL, learner.model)
+    if ema is not None and not (checkpoint / AVERAGE).is_file():
+        raise UserError(f"{checkpoint} has no {AVERAGE}, but trainer.ema_decay or ema_memory asks for it.")
+    divided = (checkpoint / SHARDS).is_dir()
+    if divided and learner.copies is not None:  # each process reads what it is to hold
+        load_weights_from_shards(checkpoint, learner.model, None if ema is None else ema.module)
+    else:
+        load_weights(checkpoint / MODEL, learner.model)
+        if ema is not None:
+            load_weights(checkpoint / AVERAGE, ema.module)
     load_of_objective(checkpoint, learner.of_objective)
-    load_optimizer(checkpoint, learner.optimizer)
+    with fetching(learner.optimizer, checkpoint) if divided else nullcontext():
+        load_optimizer(checkpoint, learner.optimizer)
     if ema is not None:
-        if not (checkpoint / AVERAGE).is_file():
-            raise UserError(f"{checkpoint} has no {AVERAGE}, but trainer.ema_decay or ema_memory asks for it.")
-        load_weights(checkpoint / AVERAGE, ema.module)
         ema.n_averaged.fill_(before.state.ema_updates)
 
 

@@ -5,6 +5,8 @@ from functools import cached_property
 from typing import Any
 
 from omegaconf import DictConfig
+from torch import nn
+from torch.optim import Optimizer
 
 from aaa.assembly.data import TrainingData
 from aaa.models.costs import count_parameters
@@ -92,7 +94,12 @@ class Run:
     def trainee(self) -> Trainee:
         """What the loop trains, prepared by accelerate."""
         accelerator, learner = self.session.accelerator, self.learner
-        model, optimizer = accelerator.prepare(learner.model, learner.optimizer)
+        model: nn.Module = learner.model
+        optimizer: Optimizer = learner.optimizer
+        if self.session.mesh is None:
+            model, optimizer = accelerator.prepare(model, optimizer)
+        else:  # its processes average gradients by themselves; what is left for accelerate is the precision
+            model = accelerator.prepare_model(model, evaluation_mode=True)
         of_loss = {name: accelerator.prepare(module) for name, module in learner.of_objective.items()}
         self.objective.use(of_loss)
         return Trainee(
@@ -109,4 +116,5 @@ class Run:
     def anomaly_log(self) -> AnomalyLog:
         """Traces steps that stand out to their samples."""
         folder, model, device = self.origin.folder.path, self.learner.model, self.session.device
-        return AnomalyLog(folder, self.loader, self.objective, model, self.loop_settings, self.progress, device)
+        writes = self.session.is_main
+        return AnomalyLog(folder, self.loader, self.objective, model, self.loop_settings, self.progress, device, writes)

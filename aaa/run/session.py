@@ -13,8 +13,9 @@ from aaa.errors import UserError
 from aaa.run.folder import recorded_precision
 from aaa.run.processes import make_accelerator
 from aaa.run.together import meet
-from aaa.tracking.variables import wants_cpu
+from aaa.tracking.variables import processes_of_machine, wants_cpu
 from aaa.training.precision import choose_precision, precision
+from aaa.training.sharding import make_mesh
 from aaa.training.signals import StopSignals
 from aaa.training.tuning import tune_for
 
@@ -29,6 +30,8 @@ class Session:
         compiled: whether models are to be compiled, or how: `trainer.compile`.
         tuned: set threads, allocators and formats as training has them.
         timeout_seconds: for a collective of the processes; None for torch's own.
+        parallel: `ddp`, `fsdp` or `hsdp`.
+        shard_processes: of a group, with `hsdp`; None: those of this machine.
 
     Attributes:
         accelerator: places and synchronises.
@@ -37,10 +40,11 @@ class Session:
         dtype: of weights and of what goes into the model.
         product_dtype: that matrices are multiplied in.
         signals: where signals to stop arrive.
+        mesh: how processes divide the weights, None where each has all of them.
 
     Raises:
-        UserError: if there is no such precision, the environment asks for what there is not, or CUDA graphs are to be
-            recorded without CUDA.
+        UserError: if there is no such precision, the environment asks for what there is not, CUDA graphs are to be
+            recorded without CUDA, or processes make no such groups.
     """
 
     def __init__(
@@ -52,6 +56,8 @@ class Session:
         compiled: bool | str = False,
         tuned: bool = True,
         timeout_seconds: float | None = None,
+        parallel: str = "ddp",
+        shard_processes: int | None = None,
     ) -> None:
         require_graphs(compiled, device)
         mixed: Literal["no", "bf16"]
@@ -64,7 +70,10 @@ class Session:
         )
         self.processes = meet(self.accelerator.process_index, self.accelerator.num_processes)
         self.device = self.accelerator.device
-        self.signals = StopSignals(interrupts=self.accelerator.num_processes == 1)
+        processes = self.accelerator.num_processes
+        self.signals = StopSignals(interrupts=processes == 1)
+        group = shard_processes or processes_of_machine(otherwise=processes)
+        self.mesh = make_mesh(parallel, self.device.type, processes, group)
 
     @property
     def is_main(self) -> bool:
@@ -111,4 +120,6 @@ def open_session(config: DictConfig) -> Session:
         trainer.gradient_accumulation_steps,
         compiled=trainer.compile,
         timeout_seconds=trainer.collective_timeout_seconds,
+        parallel=trainer.parallel,
+        shard_processes=trainer.shard_processes,
     )

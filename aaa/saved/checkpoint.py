@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
@@ -21,6 +21,7 @@ from aaa.errors import UserError, reason
 from aaa.saved.checkpoint_folders import AVERAGE, MODEL, OF_OBJECTIVE, OPTIMIZER, SETTINGS, STATE, write_manifest
 from aaa.saved.weights_file import read_dit_tensors
 from aaa.tracking.printed import train_command
+from aaa.training.sharding import shard_like
 from aaa.training.unlogged import UnloggedNumbers
 
 
@@ -106,12 +107,28 @@ def take_snapshot(
     return Snapshot(state, model.state_dict(), average, optimizer.state_dict(), metadata, settings or {}, of_terms)
 
 
-def write_checkpoint(folder: Path, snapshot: Snapshot) -> Path:
+def write_tensors(checkpoint: Path, snapshot: Snapshot) -> None:
+    """Write a file of each kind of tensors."""
+    save_file(_plain(snapshot.model), checkpoint / MODEL, metadata=dict(snapshot.metadata))
+    if snapshot.ema is not None:
+        save_file(_plain(snapshot.ema), checkpoint / AVERAGE, metadata=dict(snapshot.metadata))
+    write_rest(checkpoint, snapshot.optimizer, snapshot.of_objective)
+
+
+def write_rest(checkpoint: Path, optimizer: Mapping[str, Any], of_objective: Mapping[str, Tensor]) -> None:
+    """Write what is not the model's."""
+    if of_objective:
+        save_file(_plain(of_objective), checkpoint / OF_OBJECTIVE)
+    torch.save(optimizer, checkpoint / OPTIMIZER)
+
+
+def write_checkpoint(folder: Path, snapshot: Snapshot, write: Callable[[Path, Snapshot], None] = write_tensors) -> Path:
     """Write `folder/step-00000500` for a run at step 500, aside first and renamed when it is whole and on disk.
 
     Args:
         folder: the run's `checkpoints/`.
         snapshot: what to write; the optimizer's part is for `torch.load(..., weights_only=True)`.
+        write: writes its tensors.
 
     Raises:
         UserError: if it cannot be written. Nothing is left of it then, and what was there before is untouched.
@@ -121,16 +138,11 @@ def write_checkpoint(folder: Path, snapshot: Snapshot) -> Path:
     try:
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
-        save_file(_plain(snapshot.model), aside / MODEL, metadata=dict(snapshot.metadata))
-        if snapshot.ema is not None:
-            save_file(_plain(snapshot.ema), aside / AVERAGE, metadata=dict(snapshot.metadata))
-        if snapshot.of_objective:
-            save_file(_plain(snapshot.of_objective), aside / OF_OBJECTIVE)
-        torch.save(snapshot.optimizer, aside / OPTIMIZER)
+        write(aside, snapshot)
         (aside / STATE).write_text(json.dumps(asdict(snapshot.state), indent=2), encoding="utf-8")
         (aside / SETTINGS).write_text(json.dumps(snapshot.settings, indent=2), encoding="utf-8")
         write_manifest(aside)
-        for path in [*aside.iterdir(), aside]:
+        for path in [*aside.rglob("*"), aside]:
             _flush_to_disk(path)
         remove_checkpoint(final)
         aside.rename(final)
@@ -156,7 +168,7 @@ def remove_checkpoint(checkpoint: Path) -> None:
 
 def remove_unfinished(folder: Path) -> None:
     """Delete what a process that died left of checkpoints it was writing or deleting."""
-    for path in [*folder.glob(".step-*"), *folder.glob(".removed-*")]:
+    for path in [*folder.glob(".step-*"), *folder.glob(".removed-*"), *folder.glob(".shards-*")]:
         shutil.rmtree(path, ignore_errors=True)
 
 
@@ -193,7 +205,7 @@ def load_weights(path: Path, model: nn.Module) -> None:
             f"{path}: its weights do not fit the configured model:\n  {listed}{more}\n"
             "Were model.dim, model.depth, encoder or resolution changed? Set them back, or train a new run."
         )
-    model.load_state_dict(tensors)
+    model.load_state_dict({name: shard_like(tensor, expected[name]) for name, tensor in tensors.items()})
 
 
 def load_of_objective(checkpoint: Path, modules: nn.ModuleDict) -> None:

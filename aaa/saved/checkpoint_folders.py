@@ -18,15 +18,16 @@ logger = logging.getLogger(__name__)
 FOLDER = re.compile(r"step-(\d{8,})")
 MANIFEST, STATE, SETTINGS = "manifest.json", "state.json", "settings.json"
 MODEL, AVERAGE, OPTIMIZER = "model.safetensors", "ema.safetensors", "optimizer.pt"
+SHARDS = "shards"  # a folder: tensors that processes divided among them
 OF_OBJECTIVE = "objective.safetensors"  # what its terms train of their own
 
 
 def write_manifest(folder: Path) -> None:
-    """Write down size and SHA-256 of every file in a folder."""
+    """Write down size and SHA-256 of every file in a folder, those in `shards/` included."""
     files = {
-        path.name: {"bytes": path.stat().st_size, "sha256": _digest(path)}
-        for path in sorted(folder.iterdir())
-        if path.name != MANIFEST
+        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": _digest(path)}
+        for path in sorted([*folder.iterdir(), *(folder / SHARDS).glob("*")])
+        if path.name != MANIFEST and path.is_file()
     }
     (folder / MANIFEST).write_text(json.dumps({"files": files}, indent=2), encoding="utf-8")
 
@@ -47,7 +48,7 @@ def damage(folder: Path, hashed: Collection[str] | None = None) -> str | None:
         return f"{MANIFEST} is damaged"
     for name, (size, digest) in expected.items():
         path = folder / name
-        if path.parent != folder or not path.is_file():
+        if path.parent not in (folder, folder / SHARDS) or not path.is_file():
             return f"{name} is missing"
         if path.stat().st_size != size:
             return f"{name} has {path.stat().st_size} bytes instead of {size}"

@@ -3,6 +3,7 @@
 import logging
 import math
 import shutil
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import torch
 
 from aaa.errors import UserError
-from aaa.saved.checkpoint import Snapshot, load_state, remove_checkpoint, write_checkpoint
+from aaa.saved.checkpoint import Snapshot, load_state, remove_checkpoint, write_checkpoint, write_tensors
 from aaa.saved.checkpoint_folders import STATE, checkpoints, damage, step_of
 from aaa.training.memory import available_memory, held_memory
 
@@ -87,6 +88,23 @@ class CheckpointKeeper:
             return
         self._being_written = self._thread.submit(self._write, snapshot.on_cpu())
 
+    def save_with(self, write: Callable[[Path, Snapshot], None], snapshot: Snapshot, *, wait: bool) -> None:
+        """Save a checkpoint whose tensors are written otherwise; nothing that training changes may be needed for that.
+
+        Args:
+            write: puts the tensors into a folder.
+            snapshot: the rest.
+            wait: until it is on disk.
+
+        Raises:
+            UserError: as `save`.
+        """
+        self.wait()
+        if wait or not self.in_background:
+            self._write(snapshot, write)
+        else:
+            self._being_written = self._thread.submit(self._write, snapshot, write)
+
     @property
     def is_writing(self) -> bool:
         """Whether a checkpoint is being written in the background."""
@@ -115,8 +133,8 @@ class CheckpointKeeper:
             logger.error("%s", error)
         self._thread.shutdown()
 
-    def _write(self, snapshot: Snapshot) -> None:
-        written = write_checkpoint(self.folder, snapshot)
+    def _write(self, snapshot: Snapshot, write: Callable[[Path, Snapshot], None] = write_tensors) -> None:
+        written = write_checkpoint(self.folder, snapshot, write)
         found = checkpoints(self.folder.parent)
         whole = [path for path in found if path == written or damage(path, hashed=(STATE,)) is None]
         metrics = {step_of(path): load_state(path).metrics for path in whole}

@@ -85,9 +85,10 @@ def hidden_from_accelerate(asked: dict[str, tuple[str, ...]]) -> Iterator[None]:
     for name, way in SHARED_OUT.items():
         if _is_true(name) and os.environ.get("ACCELERATE_SAGEMAKER_DISTRIBUTED_TYPE", "").upper() != "NO":
             raise UserError(
-                f"{name}={os.environ[name]}: {way} is not supported; each process has the whole model. Launch without "
-                "it, e.g. accelerate launch --multi_gpu --num_processes=8 -m aaa.train ... For less memory: "
-                "trainer.gradient_accumulation_steps=N or trainer.gradient_checkpointing=true"
+                f"{name}={os.environ[name]}: {way} is not supported; the config says how a model is shared out. "
+                "Launch without it, e.g. accelerate launch --multi_gpu --num_processes=8 -m aaa.train "
+                "trainer.parallel=fsdp ... For less memory still: trainer.gradient_accumulation_steps=N or "
+                "trainer.gradient_checkpointing=true"
             )
     hidden = {name: value for name, value in os.environ.items() if name in OVERRULED or name.startswith(_DYNAMO)}
     for name, value in hidden.items():
@@ -174,6 +175,11 @@ def _whole_number(*names: str, otherwise: int = 0) -> int:
             if number >= 0:
                 return number
     return otherwise
+
+
+def processes_of_machine(otherwise: int) -> int:
+    """How many processes of this launch run on this machine, where it says so."""
+    return _whole_number(*LOCAL_SIZES, otherwise=otherwise)
 
 
 def agents_run() -> str | None:

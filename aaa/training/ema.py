@@ -6,6 +6,8 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
+from aaa.training.sharding import local
+
 # The share of the old average that the n-th update after the first keeps.
 Keep = Callable[[int], float]
 
@@ -31,7 +33,8 @@ class EMA(AveragedModel):
         """Take in the weights of one more step."""
         count = int(self.n_averaged)
         keep = self.keep(count) if count else 0.0
-        torch._foreach_lerp_(list(self.module.parameters()), list(model.parameters()), 1 - keep)
+        average, weights = (list(map(local, module.parameters())) for module in (self.module, model))
+        torch._foreach_lerp_(average, weights, 1 - keep)
         self.n_averaged += 1
 
 

@@ -1,6 +1,6 @@
 """Whether a batch fits into memory, told from what one sample keeps for its backward pass before any step is taken."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from aaa.errors import UserError
 from aaa.training.memory import available_memory, held_memory
+from aaa.training.sharding import gathered_bytes, give_back_gathered, is_sharded, local, local_bytes
 
 # Gradients on their way through a block, and what an allocator cannot hand out again, come on top of what is kept.
 SLACK = 1.15
@@ -47,11 +48,12 @@ def measure_footprint(forward: Callable[[int], Tensor], model: nn.Module, device
         model: what is trained.
         device: of the model, whose optimizer has still to make its moments, two of each weight.
     """
-    weights = sum(parameter.nbytes for parameter in model.parameters() if parameter.requires_grad)
-    one, two, four = (_kept(forward, samples, model.parameters()) for samples in (1, 2, 4))
+    weights = local_bytes(parameter for parameter in model.parameters() if parameter.requires_grad)
+    one, two, four = (_kept(forward, samples, model) for samples in (1, 2, 4))
+    give_back_gathered(model)
     # `attend` keeps less of a sample in a big batch than in a small one: where it changes its way, one step misleads.
     per_sample = max(1, two - one, (four - two) // 2)
-    fixed = held_memory(device) + weights + 2 * weights + max(0, four - 4 * per_sample)
+    fixed = held_memory(device) + weights + 2 * weights + max(0, four - 4 * per_sample) + gathered_bytes(model)
     return Footprint(fixed, per_sample)
 
 
@@ -104,14 +106,15 @@ def require_fit(footprint: Footprint, batch_size: int, processes: int, accumulat
     )
 
 
-def _kept(forward: Callable[[int], Tensor], samples: int, parameters: Iterable[Tensor]) -> int:
+def _kept(forward: Callable[[int], Tensor], samples: int, model: nn.Module) -> int:
     """Bytes of the tensors that autograd keeps of a forward pass, each storage once, weights left out."""
-    weights = {parameter.untyped_storage().data_ptr() for parameter in parameters}
+    weights, divided = _addresses(model), is_sharded(model)
     kept: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights:
+        # Blocks of a divided model have their weights only while they are run.
+        if storage.data_ptr() not in (_addresses(model) if divided else weights):
             kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
@@ -119,3 +122,7 @@ def _kept(forward: Callable[[int], Tensor], samples: int, parameters: Iterable[T
         loss = forward(samples)
     assert loss.requires_grad  # which also keeps the graph, and so every address, until here
     return sum(kept.values())
+
+
+def _addresses(model: nn.Module) -> set[int]:
+    return {local(parameter).untyped_storage().data_ptr() for parameter in model.parameters()}

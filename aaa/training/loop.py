@@ -5,11 +5,12 @@ It knows nothing of diffusion: the loss is a function it is given, and so is wha
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
 from accelerate import Accelerator
+from torch import nn
 
 from aaa.tracking.console import display
 from aaa.training.anomalies import Anomaly
@@ -33,13 +34,15 @@ class Hooks:
         callbacks: what to do every so often; before saving, so that a checkpoint's step is wholly done.
         save: takes the step, and whether this is the last time; called by every process, after a signal too.
         log: takes step and metrics; called on the main process.
-        report: makes a step that went wrong or stands out known, and describes it; called on the main process.
+        report: makes a step that went wrong or stands out known, and describes it; called by every process.
+        looking: a block that callbacks are called in, by every process.
     """
 
     callbacks: Sequence[Callback]
     save: Callable[[int, bool], None]
     log: Callable[[int, dict[str, float]], None]
     report: Callable[[Anomaly], str]
+    looking: Callable[[], AbstractContextManager[None]] = nullcontext
 
 
 def fit(trainee: Trainee, settings: LoopSettings, hooks: Hooks, progress: Progress, signals: StopSignals) -> int | None:
@@ -64,7 +67,7 @@ def fit(trainee: Trainee, settings: LoopSettings, hooks: Hooks, progress: Progre
     measuring = Measuring(accelerator, settings, hooks.report)
     trainee.model.train()
     with signals, _progress_bar(accelerator, settings.max_steps, progress.step) as show:
-        run_pending(hooks.callbacks, progress, trainee.model)
+        _look(hooks, progress, trainee.model)
         signum = _any_signal(accelerator, signals, progress.step, settings.log_every_steps)
         while progress.step < settings.max_steps and signum is None:
             began = time.perf_counter()
@@ -80,13 +83,19 @@ def fit(trainee: Trainee, settings: LoopSettings, hooks: Hooks, progress: Progre
                     hooks.log(progress.step, metrics)
             show(progress.step, metrics)
             progress.unlooked = pending
-            run_pending(hooks.callbacks, progress, trainee.model)
+            _look(hooks, progress, trainee.model)
             signum = _any_signal(accelerator, signals, progress.step, settings.log_every_steps)
             if signum is not None:
                 measuring.read_back(progress.window)  # nothing that is not finite may be saved
             if saving or signum is not None:
                 hooks.save(progress.step, signum is not None or progress.step == settings.max_steps)
         return signum
+
+
+def _look(hooks: Hooks, progress: Progress, model: nn.Module) -> None:
+    if progress.unlooked:
+        with hooks.looking():
+            run_pending(hooks.callbacks, progress, model)
 
 
 def _due_after(step: int, settings: LoopSettings, callbacks: Sequence[Callback]) -> tuple[list[str], bool, bool]:

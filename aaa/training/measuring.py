@@ -26,7 +26,7 @@ class Measuring:
     Args:
         accelerator: reduces over processes.
         settings: of the run.
-        report: makes a step that went wrong or stands out known, and describes it; called on the main process.
+        report: makes a step that went wrong or stands out known, and describes it; called by every process.
     """
 
     def __init__(self, accelerator: Accelerator, settings: LoopSettings, report: Callable[[Anomaly], str]) -> None:
@@ -124,7 +124,5 @@ class Measuring:
     def _describe(self, step: Anomaly, sample_losses: Tensor) -> str:
         """Make an anomaly known, with the losses of its samples from all processes."""
         gathered: Tensor = self.accelerator.gather(sample_losses)
-        if not self.accelerator.is_main_process:
-            return f"Step {step.step}: see the first process."
         by_process = gathered.view(self.accelerator.num_processes, -1).tolist() if len(gathered) else []
         return self.report(replace(step, sample_losses=by_process))

@@ -2,13 +2,16 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import Muon
 
+from aaa.training.owners import Owners
 from aaa.training.precision import multiplies_bf16
+from aaa.training.sharding import local, shard_group
 
 
 class BatchedMuon(Muon):
@@ -32,20 +35,42 @@ class BatchedMuon(Muon):
             momenta: list[Tensor] = []
             self._init_group(group, weights, gradients, momenta)
             momentum = group["momentum"]
-            torch._foreach_lerp_(momenta, gradients, 1 - momentum)
-            updates = torch._foreach_lerp(gradients, momenta, momentum) if group["nesterov"] else momenta
-            torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
-            # Each matrix that a weight stacks is one of its own (CMuon, 2608.02502).
-            matrices = [part for weight in weights for part in weight.chunk(self.stacked.get(weight, 1))]
-            updates = [
-                part
-                for weight, update in zip(weights, updates, strict=True)
-                for part in update.chunk(self.stacked.get(weight, 1))
-            ]
-            updates = orthogonalise(updates, group["ns_coefficients"], group["ns_steps"], group["eps"])
-            for matrix, update in zip(matrices, updates, strict=True):
+            own_weights, own_gradients, own_momenta = (list(map(local, of)) for of in (weights, gradients, momenta))
+            torch._foreach_lerp_(own_momenta, own_gradients, 1 - momentum)
+            updates = own_momenta
+            if group["nesterov"]:
+                updates = list(torch._foreach_lerp(own_gradients, own_momenta, momentum))
+            torch._foreach_mul_(own_weights, 1 - group["lr"] * group["weight_decay"])
+            updates = self._orthogonalised(weights, updates, group)
+            for weight, own_weight, update in zip(weights, own_weights, updates, strict=True):
+                rows, columns = weight.shape
                 # "match_rms_adamw" of torch's Muon: the size of an AdamW update (Liu et al. 2025, equation 4).
-                matrix.add_(update, alpha=-group["lr"] * 0.2 * max(matrix.shape) ** 0.5)
+                longest = max(rows // self.stacked.get(weight, 1), columns)
+                own_weight.add_(update, alpha=-group["lr"] * 0.2 * longest**0.5)
+
+    def _orthogonalised(self, weights: list[Tensor], updates: list[Tensor], group: Mapping[str, Any]) -> list[Tensor]:
+        """The updates made orthogonal; where their rows are divided over processes, each whole one by its owner."""
+        parts = [self.stacked.get(weight, 1) for weight in weights]
+        work = partial(_by_parts, coefficients=group["ns_coefficients"], steps=group["ns_steps"], eps=group["eps"])
+        processes = shard_group(weights)
+        if processes is None:
+            return work(updates, parts)
+        owners = Owners([weight.shape for weight in weights], processes)
+        owned_parts = [parts[index] for index in owners.own]
+        return owners.apply(lambda matrices: work(matrices, owned_parts), updates)
+
+
+def _by_parts(
+    matrices: Sequence[Tensor],
+    parts: Sequence[int],
+    coefficients: tuple[float, float, float],
+    steps: int,
+    eps: float,
+) -> list[Tensor]:
+    """Each matrix made orthogonal in so many parts: what it stacks are matrices of their own (CMuon, 2608.02502)."""
+    pieces = [piece for matrix, number in zip(matrices, parts, strict=True) for piece in matrix.chunk(number)]
+    made = iter(orthogonalise(pieces, coefficients, steps, eps))
+    return [torch.cat([next(made) for _ in range(number)]) if number > 1 else next(made) for number in parts]
 
 
 def orthogonalise(

@@ -33,7 +33,7 @@ class Window:
     def numbers(self) -> UnloggedNumbers:
         """What a resumed run needs to log the very row that this one would have logged."""
         return UnloggedNumbers(
-            self.steps,
+            list(self.steps),  # a checkpoint may be written while further steps are taken
             [loss.item() for loss in self.losses],
             [norm.item() for norm in self.grad_norms],
             self.count,

@@ -19,7 +19,7 @@ from aaa.data.split import micro_batch
 from aaa.errors import UserError
 from aaa.training.ema import EMA
 from aaa.training.lr_schedules import Schedule
-from aaa.training.norms import norms_by_part
+from aaa.training.norms import clip_gradients, norms_by_part
 from aaa.training.progress import Progress
 from aaa.training.settings import LoopSettings
 
@@ -99,7 +99,7 @@ def take_step(
     loss, terms, sample_losses, busy = _accumulate_gradients(trainee, settings, progress)
     norms = norms_by_part(model) if measure_norms else {}
     started = time.perf_counter()
-    grad_norm = nn.utils.clip_grad_norm_(trainee.parameters, settings.max_grad_norm or math.inf)
+    grad_norm = clip_gradients(trainee.parameters, settings.max_grad_norm or math.inf)
     taken = settings.on_nonfinite == "stop" or math.isfinite(grad_norm.item())
     if taken:
         optimizer.step()

@@ -251,6 +251,8 @@ def test_two_processes_share_a_run(tmp_path: Path, small_run: SmallRun, accumula
     assert rates[0] == pytest.approx(alone[0])
     assert (run / "model" / "model.safetensors").is_file()
     assert done.err.count("Done: ") == 1
+    settings = json.loads((run / "checkpoints/step-00000004/settings.json").read_text())
+    assert settings["processes"] == 2
 
 
 @pytest.mark.slow
@@ -268,6 +270,35 @@ def test_a_run_may_go_on_with_another_number_of_processes(tmp_path: Path, small_
     assert again.code == 0, again.err
     assert list(losses(run)) == list(range(1, 17))
     assert max(row.get("samples", 0) for row in metrics(run)) == 16 * 8
+
+
+@pytest.mark.slow
+def test_processes_may_divide_the_weights_and_the_run_goes_on_with_any_number(
+    tmp_path: Path, small_run: SmallRun
+) -> None:
+    shutil.copytree(small_run[0].parents[2] / ".cache", tmp_path / ".cache")
+    often = ["trainer.max_steps=6", "trainer.save_every_steps=3", "checkpoint.keep_last=null", "optimizer=adamw"]
+    quick = [*SMALL, *often, "logger=none", "trainer.precision=float32", "checkpoint.in_background=true"]
+    found = {}
+    for parallel in ("ddp", "fsdp"):
+        folder = tmp_path / parallel
+        done = train_with_two_processes(tmp_path, *quick, f"trainer.parallel={parallel}", f"hydra.run.dir={folder}")
+        assert done.code == 0, done.err
+        found[parallel] = losses(folder)
+        exported = load_file(folder / "model" / "model.safetensors")
+        assert set(exported) == set(load_file(folder / "checkpoints/step-00000003/ema.safetensors"))
+    assert found["fsdp"] == pytest.approx(found["ddp"], rel=1e-5)
+    run = tmp_path / "fsdp"
+    assert (run / "checkpoints/step-00000003/shards").is_dir()
+    checkpoint = f"model={run / 'checkpoints/step-00000003'}"
+    drawn = run_in(tmp_path, "aaa.sample", checkpoint, "prompt=a small red ring", "steps=2", "num_images=1")
+    assert drawn.code == 0, drawn.err
+    one = run_in(tmp_path, "aaa.train", f"resume={run}", "trainer.max_steps=9")
+    assert one.code == 0, one.err
+    assert "Going on from step 6" in one.err
+    again = train_with_two_processes(tmp_path, f"resume={run}", "trainer.max_steps=12")  # from a whole checkpoint
+    assert again.code == 0, again.err
+    assert list(losses(run)) == list(range(1, 13))
 
 
 @pytest.mark.slow
