@@ -15,6 +15,9 @@ from aaa.data.buckets import bucket_sizes, nearest_bucket, square
 from aaa.data.build_cache import Fit, open_or_build
 from aaa.data.cache import LatentCache, earlier_cache
 from aaa.data.fingerprint import FileDigests, code_fingerprint, fingerprint, records_fingerprint
+from aaa.data.kept import KeptRecords
+from aaa.data.large_split import LargeSplit
+from aaa.data.permutation import permuted
 from aaa.data.records import Record, Source, Split
 from aaa.data.split import split_records
 from aaa.encoders.protocols import VAE, HasWeights, NormalisesLatents, TextEncoder
@@ -24,6 +27,7 @@ from aaa.saved.models import saved_statistics
 
 logger = logging.getLogger(__name__)
 
+SEEN = 10_000  # records to train on that evaluations look at, of a large cache
 STORAGE_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 
 
@@ -34,20 +38,23 @@ class TrainingData:
     Attributes:
         cache: of latents and prompt_embeds.
         vae: decodes its latents.
-        train_records, held_out: indices into the cache.
+        train_records, held_out: indices into the cache; of a large one the former are not listed.
         table: to validate on, None if nothing is held out.
     """
 
     cache: LatentCache
     vae: VAE
-    train_records: Tensor
+    train_records: Tensor | KeptRecords
     held_out: Tensor
     table: ValidationTable | None
 
     @property
     def records(self) -> dict[Split, Tensor]:
-        """Of either split."""
-        return {"train": self.train_records, "validation": self.held_out}
+        """Of either split, indices to look at; of a large cache some of those to train on, always the same."""
+        train = self.train_records
+        if isinstance(train, KeptRecords):
+            train = train[permuted(torch.arange(min(SEEN, len(train))), len(train), "seen")]
+        return {"train": train, "validation": self.held_out}
 
 
 def open_data(
@@ -77,10 +84,17 @@ def open_data(
             cache.statistics = vae.statistics = statistics
     if config.trainer.trim_prompts:
         cache.trim_prompts()
-    train_records, held_out = split_records(cache.records, config.data.validation_fraction)
+    train_records, held_out = _split(cache, config.data.validation_fraction)
     validation = config.validation
     table = validation_table(cache, held_out, validation.num_records, validation.timesteps_per_record)
     return TrainingData(cache, vae, train_records, held_out, table)
+
+
+def _split(cache: LatentCache, validation_fraction: float) -> tuple[Tensor | KeptRecords, Tensor]:
+    if cache.placed is None:
+        return split_records(cache.records, validation_fraction)
+    split = LargeSplit(cache.placed, validation_fraction)
+    return split.train, split.held_out
 
 
 class Latents(NamedTuple):

@@ -23,8 +23,9 @@ from filelock import FileLock, Timeout
 from PIL import ImageOps
 from torch import Tensor
 
-from aaa.data.cache import CachedRecord, LatentCache
+from aaa.data.cache import LatentCache
 from aaa.data.cache_writer import CacheWriter
+from aaa.data.cached_records import CachedRecord
 from aaa.data.duplicates import picture_digest
 from aaa.data.findings import Findings
 from aaa.data.pictures import cover, cut_centre, notices_of, to_tensor
