@@ -10,7 +10,6 @@ from PIL import Image
 
 from aaa.data import cache_writer as cache_module
 from aaa.data.buckets import bucket_sizes, nearest_bucket, square
-from aaa.data.build_cache import open_or_build
 from aaa.data.cache import LatentCache
 from aaa.data.cache_writer import CacheWriter
 from aaa.data.cached_records import CachedRecord
@@ -22,6 +21,7 @@ from aaa.data.shapes import ShapesSource
 from aaa.encoders.pixel import PixelVAE
 from aaa.encoders.words import WordEmbedding
 from aaa.errors import UserError
+from tests.helpers.built_cache import built
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -41,7 +41,7 @@ def build(path: Path, source: Source, **changed: object) -> LatentCache:
         "origin": {},
         "encoders": lambda: (PixelVAE(4), WordEmbedding(32, 6)),
     } | changed
-    return open_or_build(path, source, **settings)  # type: ignore[arg-type]
+    return built(path, source, **settings)  # type: ignore[arg-type]
 
 
 def test_what_is_cached_is_what_the_encoders_gave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
