@@ -4,9 +4,12 @@ import logging
 from typing import TYPE_CHECKING
 
 from aaa.cli import run
+from aaa.errors import UserError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
+    from aaa.assembly.data import Latents
 
 logger = logging.getLogger(__name__)
 
@@ -15,16 +18,59 @@ RECONSTRUCTIONS = 16
 
 
 def encode(config: "DictConfig") -> None:
-    """Build the cache, or find that it is there, and show what it keeps of the pictures."""
-    from aaa.assembly.data import open_latents
-    from aaa.assembly.parts import pick_device
+    """Build the cache, a part of it, or find that it is there, and show what it keeps of the pictures."""
+    from aaa.assembly.data import Share, encode_part, open_latents
     from aaa.config.checks import check_config
+    from aaa.tracking.variables import is_helper, place_in_launch
+
+    check_config(config)
+    rank, processes, _ = place_in_launch()
+    part, parts = config.encode.part, config.encode.parts or processes
+    device = _device_of(config)
+    if part is None:
+        latents = open_latents(config, device, share=Share(rank % parts, parts))
+    else:
+        _require_part(part, config.encode.parts)
+        found = encode_part(config, device, Share(part, parts))
+        if found is None:
+            logger.info("Part %d of %d is encoded; the last of them to end puts all together.", part, parts)
+            return
+        latents = found
+    if not is_helper():
+        _show(latents)
+
+
+def _device_of(config: "DictConfig") -> str:
+    """Where this process encodes: of several on a machine each takes a GPU, by turns."""
+    import torch
+
+    from aaa.assembly.parts import pick_device
+    from aaa.tracking.variables import place_in_launch
+
+    device = pick_device(config.trainer.device)
+    *_, on_machine = place_in_launch()
+    return f"cuda:{on_machine % torch.cuda.device_count()}" if device == "cuda" else device
+
+
+def _require_part(part: int, parts: int | None) -> None:
+    """Refuse a part that there is not.
+
+    Raises:
+        UserError: naming the keys.
+    """
+    if parts is None:
+        raise UserError(f"encode.part={part}: of how many? encode.parts=N says it, to all of these jobs the same.")
+    if part >= parts:
+        raise UserError(f"encode.part={part}: the last of encode.parts={parts} parts is {parts - 1}.")
+
+
+def _show(latents: "Latents") -> None:
+    """Say what the cache is, and put pictures beside what is kept of them."""
     from aaa.evaluation.grid import make_grid
     from aaa.evaluation.reconstruction import reconstruct
 
-    check_config(config)
-    cache, vae, source, fit = open_latents(config, pick_device(config.trainer.device))
-    size = sum(file.stat().st_size for file in cache.path.iterdir())
+    cache, vae, source, fit = latents
+    size = sum(file.stat().st_size for file in cache.path.rglob("*"))
     logger.info(
         "%d records in %s: latents %s, prompt_embeds %s, %.1f kB a record",
         len(cache),

@@ -12,9 +12,13 @@ from torch import Tensor
 
 from aaa.assembly.parts import build, build_encoders, missing_weights
 from aaa.data.buckets import bucket_sizes, nearest_bucket, square
-from aaa.data.build_cache import Fit, open_or_build
+from aaa.data.build_cache import CacheBuilder
 from aaa.data.cache import LatentCache, earlier_cache
+from aaa.data.encoding import Fit, Pictures
 from aaa.data.fingerprint import FileDigests, code_fingerprint, fingerprint, records_fingerprint
+from aaa.data.kept import KeptRecords
+from aaa.data.large_split import LargeSplit
+from aaa.data.permutation import permuted
 from aaa.data.records import Record, Source, Split
 from aaa.data.split import split_records
 from aaa.encoders.protocols import VAE, HasWeights, NormalisesLatents, TextEncoder
@@ -24,6 +28,7 @@ from aaa.saved.models import saved_statistics
 
 logger = logging.getLogger(__name__)
 
+SEEN = 10_000  # records to train on that evaluations look at, of a large cache
 STORAGE_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 
 
@@ -34,20 +39,38 @@ class TrainingData:
     Attributes:
         cache: of latents and prompt_embeds.
         vae: decodes its latents.
-        train_records, held_out: indices into the cache.
+        train_records, held_out: indices into the cache; of a large one the former are not listed.
         table: to validate on, None if nothing is held out.
     """
 
     cache: LatentCache
     vae: VAE
-    train_records: Tensor
+    train_records: Tensor | KeptRecords
     held_out: Tensor
     table: ValidationTable | None
 
     @property
     def records(self) -> dict[Split, Tensor]:
-        """Of either split."""
-        return {"train": self.train_records, "validation": self.held_out}
+        """Of either split, indices to look at; of a large cache some of those to train on, always the same."""
+        train = self.train_records
+        if isinstance(train, KeptRecords):
+            train = train[permuted(torch.arange(min(SEEN, len(train))), len(train), "seen")]
+        return {"train": train, "validation": self.held_out}
+
+
+class Share(NamedTuple):
+    """What one of several processes encodes.
+
+    Attributes:
+        first: the part that it takes if it can, from 0.
+        parts: that the records are divided into.
+    """
+
+    first: int = 0
+    parts: int = 1
+
+
+ALL = Share()
 
 
 def open_data(
@@ -56,6 +79,7 @@ def open_data(
     *,
     trained_on: str | None = None,
     weights: Path | None = None,
+    share: Share = ALL,
 ) -> TrainingData:
     """Open what a run is trained on, encoding it first where that was not done yet.
 
@@ -65,11 +89,12 @@ def open_data(
         trained_on: fingerprint of the cache that the run was trained on so far, as in `open_latents`.
         weights: that are trained on: a run, checkpoint, model/ folder or file. Latents are normalised as these have
             learned them.
+        share: what this process encodes.
 
     Raises:
         UserError: naming at once everything that is missing.
     """
-    cache, vae, *_ = open_latents(config, device, trained_on)
+    cache, vae, *_ = open_latents(config, device, trained_on, share)
     if weights is not None and isinstance(vae, NormalisesLatents):
         statistics = saved_statistics(weights)
         if statistics not in (None, cache.statistics):
@@ -77,10 +102,17 @@ def open_data(
             cache.statistics = vae.statistics = statistics
     if config.trainer.trim_prompts:
         cache.trim_prompts()
-    train_records, held_out = split_records(cache.records, config.data.validation_fraction)
+    train_records, held_out = _split(cache, config.data.validation_fraction)
     validation = config.validation
     table = validation_table(cache, held_out, validation.num_records, validation.timesteps_per_record)
     return TrainingData(cache, vae, train_records, held_out, table)
+
+
+def _split(cache: LatentCache, validation_fraction: float) -> tuple[Tensor | KeptRecords, Tensor]:
+    if cache.placed is None:
+        return split_records(cache.records, validation_fraction)
+    split = LargeSplit(cache.placed, validation_fraction)
+    return split.train, split.held_out
 
 
 class Latents(NamedTuple):
@@ -99,12 +131,13 @@ class Latents(NamedTuple):
     fit: Fit
 
 
-def open_latents(config: DictConfig, device: str, trained_on: str | None = None) -> Latents:
+def open_latents(config: DictConfig, device: str, trained_on: str | None = None, share: Share = ALL) -> Latents:
     """Open the latent cache of the config's data and encoder, building it first where there is none.
 
     Args:
         config: of a run.
         device: to encode on.
+        share: of this process; it waits for those of others, and takes over those of dead ones.
         trained_on: fingerprint of the cache that the run was trained on so far. It is opened if it is still there and
             differs in nothing but the version of aaa that made it, so that the run goes on with the same latents and
             the same held-out records.
@@ -112,6 +145,42 @@ def open_latents(config: DictConfig, device: str, trained_on: str | None = None)
     Raises:
         UserError: naming at once everything that is missing.
     """
+    plan = _plan(config, device, trained_on)
+    return _opened(plan, plan.builder.open(share.parts, share.first), device)
+
+
+def encode_part(config: DictConfig, device: str, share: Share) -> Latents | None:
+    """Encode one part of that cache and no other; all of it where the others are there already, else None.
+
+    Args:
+        config, device: as `open_latents` takes them.
+        share: the part.
+
+    Raises:
+        UserError: naming at once everything that is missing.
+    """
+    plan = _plan(config, device, None)
+    cache = plan.builder.open_part(share.first, share.parts)
+    return None if cache is None else _opened(plan, cache, device)
+
+
+class _Plan(NamedTuple):
+    builder: CacheBuilder
+    vae: VAE
+    source: Source
+    fit: Fit
+
+
+def _opened(plan: _Plan, cache: LatentCache, device: str) -> Latents:
+    vae = plan.vae
+    if isinstance(vae, HasWeights):
+        vae.to(device)
+    if isinstance(vae, NormalisesLatents) and cache.statistics is not None:
+        vae.statistics = cache.statistics
+    return Latents(cache, vae, plan.source, plan.fit)
+
+
+def _plan(config: DictConfig, device: str, trained_on: str | None) -> _Plan:
     data, encoder = config.data, config.encoder
     _check_resolution(data.resolution, encoder.downscale_factor)
     vae, text_encoder = build_encoders(config)
@@ -131,7 +200,7 @@ def open_latents(config: DictConfig, device: str, trained_on: str | None = None)
         "buckets": data.buckets and data.max_aspect_ratio,
         "storage_dtype": encoder.storage_dtype,
         "weights": [digests.digest(path) for part in weighty for path in part.weight_files],
-        "code": code_fingerprint([*targets, "aaa.data.build_cache.open_or_build"]),
+        "code": code_fingerprint([*targets, "aaa.data.build_cache.CacheBuilder"]),
     }
     origin = recipe | {
         "source": source_arguments,
@@ -156,25 +225,16 @@ def open_latents(config: DictConfig, device: str, trained_on: str | None = None)
             part.to(device)
         return vae, text_encoder
 
-    cache = open_or_build(
+    builder = CacheBuilder(
         path,
-        source,
+        Pictures(source, identify, fit, data.horizontal_flip, data.skip_unreadable, encoder.batch_size),
         on_device,
         fingerprint=key,
         recipe=fingerprint(recipe),
-        identify=identify,
-        fit=fit,
-        horizontal_flip=data.horizontal_flip,
-        skip_unreadable=data.skip_unreadable,
         storage_dtype=STORAGE_DTYPES[encoder.storage_dtype],
-        batch_size=encoder.batch_size,
         origin=origin,
     )
-    if isinstance(vae, HasWeights):
-        vae.to(device)
-    if isinstance(vae, NormalisesLatents) and cache.statistics is not None:
-        vae.statistics = cache.statistics
-    return Latents(cache, vae, source, fit)
+    return _Plan(builder, vae, source, fit)
 
 
 def _shared_by_records(source: Source, arguments: dict[str, Any], digests: FileDigests) -> str:

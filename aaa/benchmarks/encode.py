@@ -12,8 +12,9 @@ from omegaconf import DictConfig
 
 from aaa.benchmarks.commands import measure
 from aaa.benchmarks.report import Report
-from aaa.data.cache import CachedRecord, LatentCache
+from aaa.data.cache import LatentCache
 from aaa.data.cache_writer import CacheWriter
+from aaa.data.cached_records import CachedRecord
 from aaa.training.timing import seconds
 
 BATCH = 1000

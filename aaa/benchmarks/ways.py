@@ -19,8 +19,8 @@ from aaa.assembly.parts import model_numbers
 from aaa.benchmarks.report import Report
 from aaa.benchmarks.subject import Subject, make_subject
 from aaa.data import cache_writer
-from aaa.data.cache import CachedRecord
 from aaa.data.cache_writer import CacheWriter
+from aaa.data.cached_records import CachedRecord
 from aaa.models.attention import attend
 from aaa.models.block import DiTBlock
 from aaa.models.dit import AAADiT

@@ -394,6 +394,26 @@ class BenchConfig(TrainConfig):
     bench: Any = MISSING
 
 
+@dataclass
+class PartConfig:
+    """`python -m aaa.encode`: what of the data it encodes.
+
+    Attributes:
+        parts: that the records are divided into, for as many jobs at once; null: one for each process of a launch.
+        part: that this job encodes, from 0; the last to end puts all together. null: whichever nobody is at.
+    """
+
+    parts: int | None = count(None, least=1)
+    part: int | None = count(None)
+
+
+@dataclass
+class EncodeConfig(TrainConfig):
+    """Everything that encoding can be told: what a training run can, and which part of the data it is to encode."""
+
+    encode: PartConfig = field(default_factory=PartConfig)
+
+
 # The groups of a run whose keys are typed.
 GROUPS: dict[str, type] = {
     f.name: f.type for f in fields(TrainConfig) if isinstance(f.type, type) and is_dataclass(f.type)
@@ -401,6 +421,7 @@ GROUPS: dict[str, type] = {
 SCHEMAS: dict[str, type] = {
     "train": TrainConfig,
     "bench": BenchConfig,
+    "encode": EncodeConfig,
     "sample": SampleConfig,
     "evaluate": EvaluateConfig,
     "web": WebConfig,

@@ -1,156 +1,33 @@
-"""Building a latent cache: every record read, fitted, encoded and written down, once.
+"""Building a latent cache: aside, and renamed when whole, so what has a cache's name is a whole cache."""
 
-It is built aside and renamed when whole, so what has a cache's name is a whole cache. What other caches of the same
-encoders hold already, unfinished and damaged ones too, is taken over.
-"""
-
-import hashlib
-import json
 import logging
-import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
-from PIL import ImageOps
-from torch import Tensor
 
-from aaa.data.cache import CachedRecord, LatentCache
+from aaa.data.cache import LatentCache
+from aaa.data.cache_parts import Part, merge_parts, parts_folder, require_records
 from aaa.data.cache_writer import CacheWriter
-from aaa.data.duplicates import picture_digest
-from aaa.data.findings import Findings
-from aaa.data.pictures import cover, cut_centre, notices_of, to_tensor
-from aaa.data.records import Record, Source
-from aaa.data.reuse import EarlierRows, Stored
-from aaa.encoders.prompts import normalised
-from aaa.encoders.protocols import VAE, NormalisesLatents, TextEncoder
-from aaa.encoders.statistics import Moments
-from aaa.encoders.words import WordEmbedding
+from aaa.data.encoding import CacheBuild, Job, Pictures, encode_all
+from aaa.data.reuse import EarlierRows
+from aaa.encoders.protocols import VAE, TextEncoder
 from aaa.errors import UserError
-from aaa.tracking.console import display
 
 logger = logging.getLogger(__name__)
 
-LISTED_PROBLEMS = 20
 # Names of folders that are no caches: what is being built, and what was left of earlier builds.
 UNFINISHED = re.compile(r"(.*)\.(building|earlier-\d+-\d)")
 
-Fit = Callable[[int, int], tuple[int, int]]  # width and height of a picture -> height and width to cut it to
 
-
-@dataclass(frozen=True)
-class _Item:
-    """A record on its way into the cache.
-
-    Attributes:
-        record: as it is to be kept.
-        content: 16 bytes that tell what it is made from.
-        found: its image, `3 H W` in -1..1, or what an earlier cache holds of it.
-        notices: what its owner should know of how the picture was read.
-    """
-
-    record: CachedRecord
-    content: bytes
-    found: Tensor | Stored
-    notices: Sequence[str] = field(default=())
-
-
-@dataclass(frozen=True)
-class CacheBuild:
-    """Counts and times of building a cache; `reused` of its records were taken over from earlier ones."""
-
-    records: int
-    reused: int
-    skipped: int
-    cut_prompts: int
-    seconds: float
-
-
-def open_or_build(
-    path: Path,
-    source: Source,
-    encoders: Callable[[], tuple[VAE, TextEncoder]],
-    *,
-    fingerprint: str,
-    recipe: str,
-    identify: Callable[[Record], str],
-    fit: Fit,
-    horizontal_flip: bool,
-    skip_unreadable: bool,
-    storage_dtype: torch.dtype,
-    batch_size: int,
-    origin: dict[str, Any],
-) -> LatentCache:
-    """Open the cache at `path`, building it first if it is not there or damaged.
-
-    Of several processes one builds while the others wait; if it dies, another takes over.
-
-    Args:
-        path: the cache's folder.
-        source: the records.
-        encoders: gives the VAE and the text encoder; called only if there is something to build.
-        fingerprint: hash of everything that shapes the cache, kept in its index.
-        recipe: hash of everything but the records that shapes it: caches of one recipe share rows.
-        identify: tells pictures apart: the same text for the same picture; raises UserError if its file is no longer
-            what the fingerprint is of.
-        fit: which size a picture is cut to, by its own.
-        horizontal_flip: also cache each training picture mirrored.
-        skip_unreadable: leave out records that cannot be read, instead of failing.
-        storage_dtype: of latents and prompt_embeds on disk.
-        batch_size: pictures encoded at once.
-        origin: the config that shaped the cache, kept in its index for people to read.
-
-    Raises:
-        UserError: if records cannot be read (all are named at once), or none are left.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if (cache := _open(path, logging.DEBUG)) is not None:
-        return cache
-    lock = FileLock(f"{path}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        logger.info("Another process is building the latent cache %s; waiting for it.", path)
-        lock.acquire()
-    try:
-        if (cache := _open(path, logging.WARNING)) is not None:
-            return cache
-        # What a killed build left behind, and what is damaged.
-        for number, leftover in enumerate((path.with_name(f"{path.name}.building"), path)):
-            if leftover.is_dir():
-                leftover.rename(path.with_name(f"{path.name}.earlier-{time.time_ns()}-{number}"))
-        building = path.with_name(f"{path.name}.building")
-        building.mkdir()
-        writer = CacheWriter(building, storage_dtype, recipe)
-        earlier = EarlierRows(_folders_of(recipe, path.parent))
-        try:
-            build = _encode_all(
-                writer, source, *encoders(), earlier, identify, fit, horizontal_flip, skip_unreadable, batch_size
-            )
-        except BaseException:
-            with suppress(OSError, UserError):  # a full disk may be what went wrong
-                writer.keep_what_is_done()
-            raise
-        writer.close(fingerprint=fingerprint, build=asdict(build), origin=origin)
-        building.rename(path)
-        for folder in path.parent.glob(f"{path.name}.earlier-*"):
-            shutil.rmtree(folder)
-        for folder in _folders_of(recipe, path.parent):
-            _remove_unfinished(folder)
-    finally:
-        lock.release()
-    return LatentCache(path)
-
-
-def _open(path: Path, level: int) -> LatentCache | None:
+def open_whole(path: Path, level: int) -> LatentCache | None:
     """The cache, if it is there and whole; what is wrong with it is logged at this level."""
     if not path.is_dir():
         return None
@@ -161,10 +38,190 @@ def _open(path: Path, level: int) -> LatentCache | None:
         return None
 
 
+class CacheBuilder:
+    """Opens the cache at `path`, building it first if it is not there or damaged.
+
+    Args:
+        path: the cache's folder.
+        pictures: that it is of.
+        encoders: gives the VAE and the text encoder; called only if there is something to build.
+        fingerprint: hash of everything that shapes the cache, kept in its index.
+        recipe: hash of everything but the records that shapes it: caches of one recipe share rows.
+        storage_dtype: of latents and prompt_embeds on disk.
+        origin: the config that shaped the cache, kept in its index for people to read.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        pictures: Pictures,
+        encoders: Callable[[], tuple[VAE, TextEncoder]],
+        *,
+        fingerprint: str,
+        recipe: str,
+        storage_dtype: torch.dtype,
+        origin: dict[str, Any],
+    ) -> None:
+        self.path, self.pictures, self.encoders = path, pictures, encoders
+        self.recipe, self.storage_dtype = recipe, storage_dtype
+        self._index = {"fingerprint": fingerprint, "origin": origin}
+        self._encoders: tuple[VAE, TextEncoder] | None = None
+        path.parent.mkdir(parents=True, exist_ok=True)
+
+    def open(self, parts: int = 1, first: int = 0) -> LatentCache:
+        """The whole cache.
+
+        Of several processes each encodes a part that nobody else is at, until all are there; if one dies, another
+        takes its part over. With one part, one builds while the others wait.
+
+        Args:
+            parts: that the records are divided into.
+            first: of them, that this process takes if it can.
+
+        Raises:
+            UserError: if records cannot be read (all of a part are named at once), or none are left.
+        """
+        if (cache := open_whole(self.path, logging.DEBUG)) is not None:
+            return cache
+        if parts == 1:
+            self._build()
+            return LatentCache(self.path)
+        while (cache := open_whole(self.path, logging.WARNING)) is None:
+            self._build_parts(parts, first)
+        return cache
+
+    def open_part(self, number: int, count: int) -> LatentCache | None:
+        """See to it that one part is encoded; the cache, if that was the last, else None.
+
+        Args:
+            number: of the part, from 0.
+            count: parts that the records are divided into.
+
+        Raises:
+            UserError: as `open` does.
+        """
+        if (cache := open_whole(self.path, logging.DEBUG)) is not None:
+            return cache
+        folder = parts_folder(self.path)
+        folder.mkdir(exist_ok=True)
+        part = Part(number, count, folder)
+        while not self._build_part(part):
+            logger.info("Another process is encoding part %d of %d; waiting for it.", number, count)
+            with part.lock():
+                pass
+        self._merge(count)
+        return open_whole(self.path, logging.WARNING)
+
+    def _build(self) -> None:
+        """Build all of it, or wait until another process has."""
+        lock = FileLock(f"{self.path}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            logger.info("Another process is building the latent cache %s; waiting for it.", self.path)
+            lock.acquire()
+        try:
+            if open_whole(self.path, logging.WARNING) is not None:
+                return
+            building = self.path.with_name(f"{self.path.name}.building")
+            # What a killed build left behind, and what is damaged.
+            for number, leftover in enumerate((building, self.path)):
+                _put_aside(leftover, self.path.with_name(f"{self.path.name}.earlier-{time.time_ns()}-{number}"))
+            build = self._encode(building, self.pictures.jobs())
+            require_records(build.records)
+            building.rename(self.path)
+            self._clean_up()
+        finally:
+            lock.release()
+
+    def _build_parts(self, count: int, first: int) -> None:
+        """Encode parts that nobody is at, from the first on, put all together, or wait for somebody who is at one."""
+        busy = None
+        folder = parts_folder(self.path)
+        folder.mkdir(exist_ok=True)
+        for number in range(count):
+            part = Part((first + number) % count, count, folder)
+            if not self._build_part(part):
+                busy = busy or part
+        if busy is not None:
+            logger.info("Another process is encoding part %d of %d; waiting for it.", busy.number, count)
+            with busy.lock():  # once it is released, the part is whole or its process is dead
+                return
+        self._merge(count)
+
+    def _build_part(self, part: Part) -> bool:
+        """Encode a part, if that is still to be done.
+
+        Returns:
+            False if another process is at it.
+        """
+        if part.is_whole():
+            return True
+        lock = part.lock()
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return False
+        try:
+            if not part.is_whole() and open_whole(self.path, logging.DEBUG) is None:
+                _put_aside(part.path, part.path.with_name(f"{part.path.name}.earlier-{time.time_ns()}"))
+                _put_aside(part.building, part.path.with_name(f"{part.path.name}.earlier-{time.time_ns()}"))
+                jobs = self.pictures.jobs()
+                self._encode(part.building, jobs[part.places(len(jobs))])
+                part.building.rename(part.path)
+        finally:
+            lock.release()
+        return True
+
+    def _merge(self, count: int) -> None:
+        """Put the parts together, unless another process did, or some are still missing."""
+        with FileLock(f"{self.path}.lock"):
+            if open_whole(self.path, logging.DEBUG) is None:
+                folder = parts_folder(self.path)
+                parts = [Part(number, count, folder) for number in range(count)]
+                if not all(part.is_whole() for part in parts):
+                    return
+                merge_parts(folder, parts, self._index)
+                _put_aside(self.path, self.path.with_name(f"{self.path.name}.earlier-{time.time_ns()}-1"))
+                folder.rename(self.path)
+            self._clean_up()
+
+    def _encode(self, folder: Path, jobs: list[Job]) -> CacheBuild:
+        """Encode these pictures into a folder, of which each can be opened alone."""
+        folder.mkdir()
+        writer = CacheWriter(folder, self.storage_dtype, self.recipe)
+        earlier = EarlierRows(_folders_of(self.recipe, self.path.parent))
+        try:
+            self._encoders = self._encoders or self.encoders()
+            build = encode_all(writer, self.pictures, jobs, *self._encoders, earlier)
+        except BaseException:
+            with suppress(OSError, UserError):  # a full disk may be what went wrong
+                writer.keep_what_is_done()
+            raise
+        writer.close(**self._index, build=asdict(build))
+        return build
+
+    def _clean_up(self) -> None:
+        """Remove what is left of builds, all of which is in a whole cache now."""
+        for lock in self.path.parent.glob(f"{parts_folder(self.path).name}.*.lock"):
+            lock.unlink(missing_ok=True)
+        with suppress(OSError):  # others may be at parts, which they will find to be of no use
+            parts_folder(self.path).rmdir()
+        for folder in self.path.parent.glob(f"{self.path.name}.earlier-*"):
+            shutil.rmtree(folder)
+        for folder in _folders_of(self.recipe, self.path.parent):
+            _remove_unfinished(folder)
+
+
+def _put_aside(folder: Path, name: Path) -> None:
+    if folder.is_dir():
+        folder.rename(name)
+
+
 def _folders_of(recipe: str, parent: Path) -> list[Path]:
-    """Folders with rows of this recipe, whole caches or not."""
+    """Folders with rows of this recipe: caches and parts of some, whole or not."""
     folders = []
-    for file in sorted(parent.glob("*/recipe")):
+    for file in sorted([*parent.glob("*/recipe"), *parent.glob("*/*/recipe")]):
         with suppress(FileNotFoundError):  # another process has just finished with it
             if file.read_text(encoding="utf-8") == recipe:
                 folders.append(file.parent)
@@ -185,159 +242,3 @@ def _remove_unfinished(folder: Path) -> None:
         shutil.rmtree(folder)
     finally:
         lock.release()
-
-
-def _encode_all(
-    writer: CacheWriter,
-    source: Source,
-    vae: VAE,
-    text_encoder: TextEncoder,
-    earlier: EarlierRows,
-    identify: Callable[[Record], str],
-    fit: Fit,
-    horizontal_flip: bool,
-    skip_unreadable: bool,
-    batch_size: int,
-) -> CacheBuild:
-    """Encode every record into the writer, the next batch of files being read meanwhile."""
-    began = time.monotonic()
-    jobs = [(index, False) for index in range(len(source))]
-    if horizontal_flip:
-        jobs += [(index, True) for index in range(len(source)) if source[index].split != "validation"]
-    problems: list[str] = []
-    findings = Findings(text_encoder.max_length, isinstance(text_encoder, WordEmbedding))
-    moments = Moments() if isinstance(vae, NormalisesLatents) and vae.statistics is None else None
-    empty, lengths = text_encoder.encode([""])
-    writer.write_empty_prompt(empty, max(lengths))
-
-    def readable() -> Iterator[_Item]:
-        for done, item in enumerate(_read_ahead(source, jobs, earlier, identify, fit, batch_size), start=1):
-            if isinstance(item, UserError):
-                problems.append(str(item))
-            # After the first unreadable record the run is going to fail: the rest is only looked through.
-            elif skip_unreadable or not problems:
-                yield item
-            if done % batch_size == 0 or done == len(jobs):
-                progress.update(done, **{"pictures/s": done / max(time.monotonic() - began, 1e-6)})
-
-    with display("Encoding", len(jobs)) as progress:
-        for batch in _batches_of_one_shape(readable(), batch_size, vae.downscale_factor):
-            rows = _encode(batch, vae, text_encoder, writer.dtype)
-            records = [item.record for item in batch]
-            latents = torch.stack([row.latents for row in rows])
-            prompt_tokens = [tokens for row in rows for tokens in row.prompt_tokens]
-            writer.write(
-                records,
-                latents,
-                torch.cat([row.prompt_embeds for row in rows]),
-                prompt_tokens,
-                [item.content for item in batch],
-            )
-            if moments is not None:
-                moments.add(latents)
-            findings.add(records, prompt_tokens, sum(isinstance(item.found, Stored) for item in batch))
-            for item in batch:
-                findings.note(item.notices, item.record.key)
-    _raise_or_warn(problems, len(jobs), skip_unreadable)
-    if not findings.encoded:
-        raise UserError("The data set is empty: there is no record that can be read, and training needs at least one.")
-    findings.say()
-    if moments is not None:
-        writer.statistics = moments.statistics()
-    seconds = time.monotonic() - began
-    return CacheBuild(findings.encoded, findings.reused, len(problems), findings.cut_prompts, seconds)
-
-
-def _raise_or_warn(problems: Sequence[str], total: int, skip_unreadable: bool) -> None:
-    if problems and not skip_unreadable:
-        listed = "\n  ".join(problems[:LISTED_PROBLEMS])
-        more = f"\n  ... and {len(problems) - LISTED_PROBLEMS} more" if len(problems) > LISTED_PROBLEMS else ""
-        raise UserError(
-            f"{len(problems)} of {total} records cannot be read:\n  {listed}{more}\n"
-            "Mend them, or go on without them with data.skip_unreadable=true."
-        )
-    if problems:
-        logger.warning(
-            "Going on without %d of %d records that cannot be read, e.g. %s", len(problems), total, problems[0]
-        )
-
-
-def _encode(batch: Sequence[_Item], vae: VAE, text_encoder: TextEncoder, dtype: torch.dtype) -> list[Stored]:
-    """What the cache is to hold of each record, those that an earlier one holds left as they are."""
-    images = [item.found for item in batch if isinstance(item.found, Tensor)]
-    if not images:
-        return [item.found for item in batch if isinstance(item.found, Stored)]
-    latents = iter(vae.encode(torch.stack(images)).detach().to("cpu", dtype))
-    new = [item.record for item in batch if isinstance(item.found, Tensor)]
-    prompt_embeds, lengths = text_encoder.encode([prompt for record in new for prompt in record.prompts])
-    prompt_embeds = prompt_embeds.detach().to("cpu", dtype)
-    rows = []
-    first = 0
-    for item in batch:
-        if isinstance(item.found, Stored):
-            rows.append(item.found)
-            continue
-        prompts = slice(first, first + len(item.record.prompts))
-        rows.append(Stored(next(latents), prompt_embeds[prompts], lengths[prompts], item.record.picture or ""))
-        first = prompts.stop
-    return rows
-
-
-def _batches_of_one_shape(items: Iterable[_Item], batch_size: int, downscale_factor: int) -> Iterator[list[_Item]]:
-    waiting: dict[tuple[int, int], list[_Item]] = {}
-    for item in items:
-        if isinstance(item.found, Stored):
-            height, width = (downscale_factor * side for side in item.found.latents.shape[1:])
-        else:
-            height, width = item.found.shape[1:]
-        batch = waiting.setdefault((height, width), [])
-        batch.append(item)
-        if len(batch) == batch_size:
-            yield waiting.pop((height, width))
-    yield from waiting.values()
-
-
-def _read_ahead(
-    source: Source,
-    jobs: list[tuple[int, bool]],
-    earlier: EarlierRows,
-    identify: Callable[[Record], str],
-    fit: Fit,
-    batch_size: int,
-) -> Iterator[_Item | UserError]:
-    """Records with their images, or with what an earlier cache holds, or what is wrong with them."""
-
-    def read(job: tuple[int, bool]) -> _Item | UserError:
-        index, flip = job
-        record = source[index]
-        prompts: dict[str, float] = {}
-        for prompt, weight in ({record.prompt: 1.0} if record.prompts is None else record.prompts).items():
-            prompts[normalised(prompt)] = prompts.get(normalised(prompt), 0.0) + weight
-        kept = CachedRecord(record.key, list(prompts), record.split, flip, list(prompts.values()))
-        try:
-            identity = identify(record)
-            content = hashlib.sha256(json.dumps([identity, kept.prompts, flip]).encode()).digest()[:16]
-            if (stored := earlier.find(content)) is not None:
-                return _Item(replace(kept, picture=stored.picture), content, stored)
-            try:
-                loaded = record.load()
-            finally:
-                identify(record)  # it may have been changed meanwhile, which explains whatever is wrong with it
-        except UserError as error:
-            return error
-        try:
-            size = fit(loaded.width, loaded.height)
-            covering = cover(loaded, *size)
-        except UserError as error:
-            return UserError(f"record {record.key!r} {error}")
-        kept = replace(kept, picture=picture_digest(covering))
-        picture = cut_centre(covering, *size)
-        return _Item(kept, content, to_tensor(ImageOps.mirror(picture) if flip else picture), notices_of(loaded))
-
-    batches = [jobs[start : start + batch_size] for start in range(0, len(jobs), batch_size)]
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        waiting = [pool.submit(read, job) for job in batches[0]] if batches else []
-        for following in [*batches[1:], []]:
-            current, waiting = waiting, [pool.submit(read, job) for job in following]
-            for future in current:
-                yield future.result()

@@ -8,45 +8,18 @@ import glob
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor
 
 from aaa.data.batch import Batch
-from aaa.data.records import Split
-from aaa.encoders.statistics import LatentStatistics
+from aaa.data.cache_folder import CacheFolder, ShapeIds, open_folder
 from aaa.errors import UserError
 
-NO_PICTURE = ""  # of records in caches of versions that did not look at pixels
 TOKENS_MULTIPLE = 8  # GPUs multiply matrices of such sizes faster
-
-
-@dataclass(frozen=True)
-class CachedRecord:
-    """What is kept of a record beside its tensors.
-
-    Attributes:
-        key, prompts, split: as its source gave them.
-        flipped: whether it is the mirrored copy of the record with its key.
-        prompt_weights: how often each prompt is drawn.
-        picture: what tells its picture from others (`picture_digest`); None where only the key does.
-    """
-
-    key: str
-    prompts: Sequence[str]
-    split: Split | None
-    flipped: bool = False
-    prompt_weights: Sequence[float] = (1.0,)
-    picture: str | None = None
-
-    @property
-    def prompt(self) -> str:
-        """The first prompt: what validation and sample grids use."""
-        return self.prompts[0]
 
 
 class LatentCache:
@@ -56,51 +29,39 @@ class LatentCache:
         path: its folder.
         records: what is known of each record, in order.
         shapes: `C H W` of latents, those that there are.
-        shape_ids: which of `shapes` each record has, `N`.
+        shape_ids: which of `shapes` each record has.
         prompt_shape: `L D` of each prompt's embeddings, as they are read.
         empty_prompt_embeds: of the empty prompt, `L D`.
         statistics: what latents are normalised by when they are read, or None if they are kept as they are used.
         device: where latents and prompt_embeds are kept, and gathered.
+        placed: the records of a large cache, which is split and ordered by formula; None: by lists of all.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.device = torch.device("cpu")
-        self.statistics: LatentStatistics | None = None
         self._extras: dict[str, list[Tensor]] = {}
         try:
-            self._open()
+            self._take(open_folder(path))
         except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError, SafetensorError) as error:
             raise UserError(
                 f"{path}: the latent cache is damaged ({type(error).__name__}: {error}). "
                 "What is missing is encoded again when a run needs it."
             ) from error
 
-    def _open(self) -> None:
-        index = json.loads((self.path / "index.json").read_text(encoding="utf-8"))
-        self.fingerprint: str = index["fingerprint"]
-        self.prompt_shape: tuple[int, int] = tuple(index["prompt_shape"])
-        self._longest_prompt: int = index["longest_prompt"]
-        statistics = index["statistics"]
-        if statistics is not None:
-            self.statistics = LatentStatistics(tuple(statistics["mean"]), tuple(statistics["std"]))
-        with (self.path / "records.jsonl").open(encoding="utf-8") as lines:
-            self.records = [CachedRecord(**{"picture": NO_PICTURE} | json.loads(line)) for line in lines]
-        shards = [safe_open(self.path / name, "pt") for name in index["shards"]]
-        self._latents = [shard.get_tensor("latents") for shard in shards]
-        self._prompt_embeds = [shard.get_tensor("prompt_embeds") for shard in shards]
-        empty = safe_open(self.path / "empty_prompt.safetensors", "pt")
-        self.empty_prompt_embeds = empty.get_tensor("prompt_embeds")[0]
+    def _take(self, folder: CacheFolder) -> None:
+        self.fingerprint, self.prompt_shape = folder.fingerprint, folder.prompt_shape
+        self.statistics, self.empty_prompt_embeds = folder.statistics, folder.empty_prompt_embeds
+        self.records, self.placed = folder.records, folder.placed
+        self._longest_prompt, self._most_prompts = folder.longest_prompt, folder.most_prompts
+        self._latents, self._prompt_embeds = folder.latents, folder.prompt_embeds
+        self._first_prompts = folder.first_prompts
         counts = torch.tensor([len(latents) for latents in self._latents])
         self._ends = counts.cumsum(0)
         self._starts = self._ends - counts
-        if int(self._ends[-1]) != len(self.records):
-            raise ValueError(f"{len(self.records)} records, {int(self._ends[-1])} latents")
-        shapes = [tuple(latents.shape[1:]) for latents in self._latents]
+        shapes = [(int(c), int(h), int(w)) for c, h, w in (latents.shape[1:] for latents in self._latents)]
         self.shapes: list[tuple[int, int, int]] = sorted(set(shapes))
-        self.shape_ids = torch.tensor([self.shapes.index(shape) for shape in shapes]).repeat_interleave(counts)
-        self._prompt_counts = torch.cat([shard.get_tensor("prompt_counts") for shard in shards])
-        self._first_prompts = self._prompt_counts.cumsum(0) - self._prompt_counts
+        self.shape_ids = ShapeIds([self.shapes.index(shape) for shape in shapes], self._ends)
 
     def __len__(self) -> int:
         return len(self.records)
@@ -119,9 +80,9 @@ class LatentCache:
         for shard in shards.unique().tolist():
             rows = (shards == shard).nonzero()[:, 0]
             chosen, start = indices[rows], self._starts[shard]
-            prompts = self._first_prompts[chosen] - self._first_prompts[start]
+            prompts = self._first_prompts[shard][chosen - start]
             if captions is not None:
-                prompts += captions[rows]
+                prompts = prompts + captions[rows]
             rows, chosen, prompts = (self._index(places) for places in (rows, chosen - start, prompts))
             latents[rows] = self._latents[shard][chosen].float()
             prompt_embeds[rows] = self._prompt_embeds[shard][:, :tokens][prompts].float()
@@ -135,6 +96,12 @@ class LatentCache:
         """
         extras = {name: self._gather_extra(name, indices) for name in self._extras}
         return Batch(*self.gather(indices, captions), *self.identities(indices, captions), extras)
+
+    @property
+    def largest(self) -> int:
+        """Index of the first record whose latents are as large as any."""
+        sizes = [latents[0].numel() for latents in self._latents]
+        return int(self._starts[sizes.index(max(sizes))])
 
     @property
     def shard_sizes(self) -> list[int]:
@@ -161,10 +128,10 @@ class LatentCache:
         Args:
             indices, captions: as `gather` takes them.
         """
-        records = [self.records[index] for index in indices.tolist()]
+        records = indices.tolist()
         chosen = [0] * len(records) if captions is None else captions.tolist()
-        prompts = [hash(record.prompts[place]) for record, place in zip(records, chosen, strict=True)]
-        return torch.tensor(prompts), torch.tensor([hash(record.picture or record.key) for record in records])
+        prompts = [hash(self.records.prompt(index, number)) for index, number in zip(records, chosen, strict=True)]
+        return torch.tensor(prompts), torch.tensor([hash(self.records.shown(index)) for index in records])
 
     @property
     def nbytes(self) -> int:
@@ -198,9 +165,9 @@ class LatentCache:
 
     def draw_captions(self, indices: Tensor, generator: torch.Generator) -> Tensor | None:
         """One of each record's prompts, `B`, as often as its weight says; None if all have but one."""
-        if int(self._prompt_counts.max()) == 1:
+        if self._most_prompts == 1:
             return None
-        weights = torch.zeros(len(indices), int(self._prompt_counts.max()))
+        weights = torch.zeros(len(indices), self._most_prompts)
         for row, index in zip(weights, indices.tolist(), strict=True):
             row[: len(self.records[index].prompts)] = torch.tensor(self.records[index].prompt_weights)
         return weights.multinomial(1, generator=generator)[:, 0]

@@ -7,16 +7,20 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from aaa.data.cache import CachedRecord
+from aaa.data.cache_folder import EMPTY_PROMPT, INDEX, RECORDS
+from aaa.data.cached_records import SCHEMA, ArrowRecords, CachedRecord, as_batch
+from aaa.data.picture_places import PlacedRecords
 from aaa.encoders.statistics import LatentStatistics
 from aaa.errors import UserError, reason
 
 SHARD_BYTES = 256 * 2**20
+LARGE = 100_000  # records from which on a cache is split and ordered by formula, and not by lists of them all
 
 
 @dataclass
@@ -46,18 +50,18 @@ class CacheWriter:
     def __init__(self, path: Path, dtype: torch.dtype, recipe: str) -> None:
         self.path, self.dtype = path, dtype
         self.statistics: LatentStatistics | None = None
-        self.longest_prompt = 0
+        self.longest_prompt = self.most_prompts = 0
         self._waiting: dict[torch.Size, _Shard] = {}
         self._shards: list[str] = []
         self._prompt_shape: list[int] = []
-        self._records = (path / "records.jsonl").open("w", encoding="utf-8")
+        self._records = pa.ipc.new_file(str(path / RECORDS), SCHEMA)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="cache")
         self._being_written: Future[None] | None = None
         (path / "recipe").write_text(recipe, encoding="utf-8")
 
     def write_empty_prompt(self, prompt_embeds: Tensor, tokens: int) -> None:
         """Keep the embeddings of the empty prompt, `1 L D`, which has so many tokens."""
-        save_file({"prompt_embeds": self._stored(prompt_embeds)}, self.path / "empty_prompt.safetensors")
+        save_file({"prompt_embeds": self._stored(prompt_embeds)}, self.path / EMPTY_PROMPT)
         self._prompt_shape = list(prompt_embeds.shape[1:])
         self.longest_prompt = max(self.longest_prompt, tokens)
 
@@ -86,20 +90,28 @@ class CacheWriter:
         shard.contents += contents
         shard.bytes += shard.latents[-1].nbytes + shard.prompt_embeds[-1].nbytes
         self.longest_prompt = max(self.longest_prompt, *prompt_tokens)
+        self.most_prompts = max(self.most_prompts, *(len(record.prompts) for record in records))
         if sum(shard.bytes for shard in self._waiting.values()) >= SHARD_BYTES:
             self._flush(max(self._waiting, key=lambda shape: self._waiting[shape].bytes))
 
     def close(self, **index: Any) -> None:
         """Write what is left, and the index that makes the folder a cache."""
         self.keep_what_is_done()
+        records = ArrowRecords([self.path / RECORDS])
+        placed = len(records) > LARGE
+        if placed:
+            PlacedRecords.of(records.batches).save(self.path)
         content = {
             **index,
             "prompt_shape": self._prompt_shape,
             "longest_prompt": self.longest_prompt,
+            "most_prompts": self.most_prompts,
             "statistics": None if self.statistics is None else asdict(self.statistics),
             "shards": self._shards,
+            "records": [RECORDS],
+            "placed": placed,
         }
-        (self.path / "index.json").write_text(json.dumps(content, indent=2), encoding="utf-8")
+        (self.path / INDEX).write_text(json.dumps(content, indent=2), encoding="utf-8")
 
     def keep_what_is_done(self) -> None:
         """Write what is left, so that a later build need not encode it again."""
@@ -136,8 +148,7 @@ class CacheWriter:
         try:
             save_file(tensors, aside)
             aside.replace(self.path / name)
-            self._records.writelines(json.dumps(asdict(record)) + "\n" for record in shard.records)
-            self._records.flush()
+            self._records.write_batch(as_batch(shard.records))
         except (OSError, SafetensorError) as error:
             raise UserError(
                 f"{self.path}: the latent cache cannot be written ({reason(error)}). Make room there, or let "

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageOps
 
-from aaa.data.cache import NO_PICTURE, CachedRecord
+from aaa.data.cached_records import NO_PICTURE, CachedRecord
 
 
 def picture_digest(picture: Image.Image) -> str:

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from aaa.data.cache import CachedRecord
+from aaa.data.cached_records import CachedRecord
 from aaa.encoders.words import without_spaces
 
 logger = logging.getLogger(__name__)

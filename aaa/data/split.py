@@ -1,19 +1,18 @@
-"""Which records are trained on and which are held out for validation, and in which order the former come."""
+"""Which records are trained on and which are held out; which places of their order each process takes."""
 
-import hashlib
 import logging
 from collections.abc import Sequence
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from aaa.data.cache import CachedRecord
+from aaa.data.cached_records import CachedRecord, key_hash
 from aaa.data.duplicates import of_earlier_version, picture_groups
-from aaa.data.randomness import generator
 from aaa.errors import UserError
 
 logger = logging.getLogger(__name__)
+
+FEW_COPIES = 0.1  # of the chosen records; a standard error over them is at most a twentieth too small
 
 
 def split_records(records: Sequence[CachedRecord], validation_fraction: float) -> tuple[Tensor, Tensor]:
@@ -29,6 +28,7 @@ def split_records(records: Sequence[CachedRecord], validation_fraction: float) -
     """
     if not 0 <= validation_fraction < 1:
         raise UserError(f"data.validation_fraction={validation_fraction}: must be at least 0 and less than 1.")
+    records = list(records)  # each is looked at several times
     originals = [index for index, record in enumerate(records) if not record.flipped]
     groups = picture_groups(records)
     by_source = {groups[index] for index in originals if records[index].split == "validation"}
@@ -61,7 +61,7 @@ def _drawn(records: Sequence[CachedRecord], groups: dict[int, list[int]], valida
     """
 
     def place(group: int) -> bytes:
-        return min(hashlib.sha256(records[i].key.encode("utf-8", "surrogatepass")).digest() for i in groups[group])
+        return min(key_hash(records[i].key) for i in groups[group])
 
     if not validation_fraction or len(groups) < 2:
         return set()
@@ -97,6 +97,22 @@ def _say(records: Sequence[CachedRecord], drawn_from: dict[int, list[int]], left
         )
 
 
+def choose_pictures(records: Sequence[CachedRecord], held_out: Tensor, count: int) -> Tensor:
+    """The held-out records with the smallest hashes of their keys, so many at most, one of each picture.
+
+    A few copies among them do no harm; with these the choice stays what earlier versions made of the same data.
+    """
+    by_hash = sorted(held_out.tolist(), key=lambda index: key_hash(records[index].key))
+    groups = dict(zip(by_hash, picture_groups([records[index] for index in by_hash]), strict=True))
+    first = by_hash[:count]
+    if len({groups[index] for index in first}) >= (1 - FEW_COPIES) * len(first):
+        return torch.tensor(first)
+    one_of_each: dict[int, int] = {}
+    for index in by_hash:
+        one_of_each.setdefault(groups[index], index)
+    return torch.tensor(list(one_of_each.values())[:count])
+
+
 def micro_batch(step: int, micro: int, rank: int, *, batch_size: int, micro_batches: int, processes: int) -> range:
     """Positions in the data order of one process's micro-batch.
 
@@ -113,93 +129,3 @@ def micro_batch(step: int, micro: int, rank: int, *, batch_size: int, micro_batc
     share = batch_size // (processes * micro_batches)
     first = step * batch_size + (micro * processes + rank) * share
     return range(first, first + share)
-
-
-class DataOrder(Protocol):
-    """The endless sequence of records that training visits, epoch after epoch."""
-
-    def __getitem__(self, positions: range) -> Tensor:
-        """Indices of the records at these places."""
-        ...
-
-
-def data_order(indices: Tensor, shape_ids: Tensor, batch_size: int, seed: int) -> DataOrder:
-    """Records in an order that is reshuffled every epoch, the same for the same seed.
-
-    Args:
-        indices: of the training records.
-        shape_ids: which shape of latents each record of the cache has; a batch is of one shape.
-        batch_size: samples of an optimizer step, which start at multiples of it.
-        seed: of the shuffles.
-    """
-    if shape_ids[indices].unique().numel() == 1:
-        return ShuffledOrder(indices, seed)
-    return BucketedOrder(indices, shape_ids, batch_size, seed)
-
-
-class ShuffledOrder:
-    """Every record once an epoch.
-
-    Args:
-        indices: of the training records.
-        seed: of the shuffles.
-    """
-
-    def __init__(self, indices: Tensor, seed: int) -> None:
-        self.indices, self.seed = indices, seed
-        self._epoch, self._shuffled = -1, indices
-
-    def __getitem__(self, positions: range) -> Tensor:
-        """Indices of the records at these places."""
-        length = len(self.indices)
-        picked = []
-        start = positions.start
-        while start < positions.stop:
-            epoch, offset = divmod(start, length)
-            taken = min(length - offset, positions.stop - start)
-            picked.append(self._epoch_order(epoch)[offset : offset + taken])
-            start += taken
-        return torch.cat(picked)
-
-    def _epoch_order(self, epoch: int) -> Tensor:
-        if epoch != self._epoch:
-            shuffle = torch.randperm(len(self.indices), generator=generator(self.seed, "epoch", epoch))
-            self._epoch, self._shuffled = epoch, self.indices[shuffle]
-        return self._shuffled
-
-
-class BucketedOrder:
-    """Batches of one shape each, in random order.
-
-    Where a shape's records do not fill its last batch of an epoch, the shape's next epoch begins in it: records of
-    one shape come equally often, those of a shape with few records a little more often than others.
-
-    Args:
-        indices: of the training records.
-        shape_ids: of all records.
-        batch_size: samples of a batch.
-        seed: of the shuffles.
-    """
-
-    def __init__(self, indices: Tensor, shape_ids: Tensor, batch_size: int, seed: int) -> None:
-        self.batch_size, self.seed = batch_size, seed
-        ids = shape_ids[indices]
-        self._buckets = [ShuffledOrder(indices[ids == shape], seed) for shape in ids.unique().tolist()]
-        batches = [-(-len(bucket.indices) // batch_size) for bucket in self._buckets]
-        self._bucket_of_batch = torch.arange(len(batches)).repeat_interleave(torch.tensor(batches))
-        self._number_of_batch = torch.cat([torch.arange(count) for count in batches])
-        self._batches = batches
-        self._epoch, self._shuffle = -1, self._bucket_of_batch
-
-    def __getitem__(self, positions: range) -> Tensor:
-        """Indices of the records at these places, which lie within one batch."""
-        batch, offset = divmod(positions.start, self.batch_size)
-        epoch, place = divmod(batch, len(self._bucket_of_batch))
-        if epoch != self._epoch:
-            draws = generator(self.seed, "batches", epoch)
-            self._epoch, self._shuffle = epoch, torch.randperm(len(self._bucket_of_batch), generator=draws)
-        chosen = self._shuffle[place]
-        bucket = int(self._bucket_of_batch[chosen])
-        number = epoch * self._batches[bucket] + int(self._number_of_batch[chosen])
-        start = number * self.batch_size + offset
-        return self._buckets[bucket][range(start, start + len(positions))]

@@ -1,5 +1,6 @@
 """Mean and standard deviation of each latent channel: how the latents of a data set are brought to unit variance."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -65,3 +66,17 @@ def _by_channel(values: tuple[float, ...], like: Tensor) -> Tensor:
 @lru_cache(maxsize=8)  # a GPU would be waited for each time that numbers are sent to it
 def _as_tensor(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
     return torch.tensor(values, dtype=dtype, device=device)[:, None, None]
+
+
+def pooled(parts: Sequence[tuple[LatentStatistics, int]]) -> LatentStatistics:
+    """The statistics of everything together.
+
+    Args:
+        parts: statistics of each part, and how many values of a channel it has.
+    """
+    counts = torch.tensor([count for _, count in parts], dtype=torch.float64)[:, None]
+    means = torch.tensor([part.mean for part, _ in parts], dtype=torch.float64)  # P C
+    variances = torch.tensor([part.std for part, _ in parts], dtype=torch.float64).square() - EPSILON
+    mean = (counts * means).sum(dim=0) / counts.sum()
+    variance = (counts * (variances + (means - mean).square())).sum(dim=0) / counts.sum()
+    return LatentStatistics(tuple(mean.tolist()), tuple((variance + EPSILON).sqrt().tolist()))

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from aaa.data.build_cache import Fit
 from aaa.data.cache import LatentCache
+from aaa.data.encoding import Fit
 from aaa.data.pictures import crop_and_resize, to_pictures, to_tensor
 from aaa.data.records import Source
 from aaa.encoders.protocols import VAE
@@ -33,9 +34,11 @@ class Reconstructions:
 
 def reconstruct(cache: LatentCache, vae: VAE, source: Source, fit: Fit, count: int) -> Reconstructions:
     """Decode the first `count` records of the cache, and read their originals again."""
-    wanted = {record.key: index for index, record in enumerate(cache.records) if not record.flipped}
-    records = ((source[index], wanted.get(source[index].key)) for index in range(len(source)))
-    chosen = [(record, cached) for record, cached in records if cached is not None][:count]
+    originals_of_cache = (index for index, record in enumerate(cache.records) if not record.flipped)
+    wanted = {cache.records[index].key: index for index in islice(originals_of_cache, count)}
+    records = (source[index] for index in range(len(source)))
+    found = ((record, wanted[record.key]) for record in records if record.key in wanted)
+    chosen = list(islice(found, len(wanted)))
     originals, decoded = [], []
     for record, cached in chosen:
         picture = record.load()

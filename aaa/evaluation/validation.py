@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from aaa.data.cache import LatentCache
-from aaa.data.duplicates import picture_groups
+from aaa.data.large_split import first_of_pictures
 from aaa.data.randomness import generator
+from aaa.data.split import choose_pictures
 from aaa.diffusion.prediction import Model, Prediction
 from aaa.diffusion.schedulers import TRAIN_TIMESTEPS, add_noise
 from aaa.encoders.statistics import Moments
@@ -20,7 +21,6 @@ from aaa.objectives.flow_matching import velocity_error
 BANDS = 5
 BARS = 20  # of the histogram of losses
 BATCH_SIZE = 64
-FEW_COPIES = 0.1  # of the table's records; its standard error is at most a twentieth too small
 
 
 @dataclass(frozen=True)
@@ -59,15 +59,15 @@ def validation_table(
     Args:
         cache: the latents.
         held_out: indices of the held-out records.
-        num_records: how many of them to use, those with the smallest hashes of their keys, one of each picture.
+        num_records: how many of them to use, one of each picture, chosen by their keys.
         timesteps_per_record: rows of each record, their noise levels spread evenly over 0..1.
     """
     if not len(held_out):
         return None
-    by_hash = sorted(
-        held_out.tolist(), key=lambda i: hashlib.sha256(cache.records[i].key.encode("utf-8", "surrogatepass")).digest()
-    )
-    chosen = torch.tensor(_of_different_pictures(cache, by_hash, num_records))
+    if cache.placed is None:
+        chosen = choose_pictures(cache.records, held_out, num_records)
+    else:
+        chosen = first_of_pictures(held_out, cache.placed.places, num_records)
     records = chosen.repeat_interleave(timesteps_per_record)
     # Record i's levels sit at its own offset within equal strata, so that together they cover 0..1 densely.
     offsets = (torch.arange(len(chosen)) * ((math.sqrt(5) - 1) / 2) + 0.5) % 1
@@ -86,21 +86,6 @@ def validation_table(
     for shape in cache.shape_ids[chosen].unique():
         moments.add(cache.gather(chosen[cache.shape_ids[chosen] == shape])[0])
     return ValidationTable(cache, records, sigmas, digest, moments.variance().float())
-
-
-def _of_different_pictures(cache: LatentCache, by_hash: list[int], num_records: int) -> list[int]:
-    """The first records, one of each picture: the captions of one have much the same loss, and say no more than one.
-
-    A few copies among them do no harm; with these the table stays what earlier versions made of the same data.
-    """
-    groups = picture_groups(cache.records)
-    first = by_hash[:num_records]
-    if len({groups[index] for index in first}) >= (1 - FEW_COPIES) * len(first):
-        return first
-    one_of_each: dict[int, int] = {}
-    for index in by_hash:
-        one_of_each.setdefault(groups[index], index)
-    return list(one_of_each.values())[:num_records]
 
 
 @torch.no_grad()

@@ -5,9 +5,10 @@ from torch import Tensor
 
 from aaa.data.batch import Batch
 from aaa.data.cache import LatentCache
+from aaa.data.kept import KeptRecords
+from aaa.data.order import data_order, order_by_formula
 from aaa.data.prefetch import Prefetch
 from aaa.data.randomness import generator
-from aaa.data.split import ShuffledOrder, data_order
 from aaa.training.memory import available_memory
 from aaa.training.step import Batches
 
@@ -30,7 +31,7 @@ class LatentLoader:
 
     Args:
         cache: of latents and prompt_embeds; what `hold_near` has left where it was is read ahead for a GPU.
-        records: indices of those to train on.
+        records: those to train on; of a large cache they come in an order by formula.
         batch_size: samples of an optimizer step.
         gradient_accumulation_steps: micro-batches of a step.
         seed: of order and captions.
@@ -44,7 +45,7 @@ class LatentLoader:
     def __init__(
         self,
         cache: LatentCache,
-        records: Tensor,
+        records: Tensor | KeptRecords,
         batch_size: int,
         gradient_accumulation_steps: int,
         seed: int,
@@ -52,7 +53,10 @@ class LatentLoader:
         began_at: int = 0,
     ) -> None:
         self.cache, self.seed, self.batch_size, self.began_at = cache, seed, batch_size, began_at
-        self.order = data_order(records, cache.shape_ids, batch_size, seed)
+        if isinstance(records, Tensor):
+            self.order = data_order(records, cache.shape_ids, batch_size, seed)
+        else:
+            self.order = order_by_formula(records, cache.shape_ids, batch_size, seed)
         self._prefetch: Prefetch | None = None
         self.batches: Batches = self._gather
         if device.type == "cuda" and cache.device.type == "cpu":
@@ -73,7 +77,7 @@ class LatentLoader:
 
         Where a run goes on with another batch size, its samples so far need be no such multiple.
         """
-        if isinstance(self.order, ShuffledOrder):
+        if not self.order.of_batches:
             return positions
         ahead = -self.began_at % self.batch_size
         return range(positions.start + ahead, positions.stop + ahead)

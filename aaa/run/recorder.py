@@ -164,7 +164,7 @@ class Recorder:
     def _prompt(self) -> str:
         """One that the model knows."""
         data = self.run.data
-        return data.cache.records[int(data.train_records[0])].prompt
+        return data.cache.records[int(data.records["train"][0])].prompt
 
     def _weights_metadata(self, step: int) -> dict[str, str]:
         resolved = self.run.resolved

@@ -5,7 +5,7 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from aaa.assembly.data import TrainingData, open_data
+from aaa.assembly.data import Share, TrainingData, open_data
 from aaa.run.earlier_sweep import is_of_sweep
 from aaa.run.going_on import refuse_senseless, shaping_settings
 from aaa.run.origin import Origin
@@ -30,6 +30,7 @@ def open_run_data(config: DictConfig, session: Session, origin: Origin) -> Train
         str(session.device),
         trained_on=None if before is None else before.state.cache_fingerprint,
         weights=None if taken_up is None else Path(taken_up),
+        share=Share(session.accelerator.process_index, session.accelerator.num_processes),
     )
     session.processes.wait()  # who encodes may take hours
     if is_of_sweep():

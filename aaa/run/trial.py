@@ -1,6 +1,5 @@
 """Steps that are taken to see what a step takes, in memory and in time; nothing is left behind."""
 
-import math
 from collections.abc import Mapping
 
 import torch
@@ -40,9 +39,7 @@ class Trial:
     def loss(self, samples: int) -> Tensor:
         """Mean loss of a batch of so many."""
         device = self.session.device
-        sizes = torch.tensor([math.prod(shape) for shape in self.cache.shapes])
-        record = int(sizes[self.cache.shape_ids].argmax())
-        batch = self.cache.batch(torch.full((samples,), record)).to(device)
+        batch = self.cache.batch(torch.full((samples,), self.cache.largest)).to(device)
         with self.session.accelerator.autocast():
             return sum_of(self._loss(self.model, batch, generator("trial", device=device), 0)).mean()
 

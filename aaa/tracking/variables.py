@@ -145,6 +145,12 @@ def is_launch() -> bool:
     return _whole_number(*SIZES) > 1
 
 
+def place_in_launch() -> tuple[int, int, int]:
+    """Which process of a launch this is, of how many, and which of those on its machine: 0 of 1, and 0, if alone."""
+    size = _whole_number(*SIZES)
+    return (_whole_number(*RANKS), size, _whole_number("LOCAL_RANK")) if size > 1 else (0, 1, 0)
+
+
 def require_launch() -> None:
     """Refuse to be one of several processes that could not find each other.
 

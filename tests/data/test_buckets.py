@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aaa.data.buckets import bucket_sizes, nearest_bucket
-from aaa.data.split import BucketedOrder, data_order
+from aaa.data.order import BucketedOrder, data_order
 
 
 @given(

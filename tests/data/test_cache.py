@@ -10,9 +10,9 @@ from PIL import Image
 
 from aaa.data import cache_writer as cache_module
 from aaa.data.buckets import bucket_sizes, nearest_bucket, square
-from aaa.data.build_cache import open_or_build
-from aaa.data.cache import CachedRecord, LatentCache
+from aaa.data.cache import LatentCache
 from aaa.data.cache_writer import CacheWriter
+from aaa.data.cached_records import CachedRecord
 from aaa.data.imagefolder import ImageFolderSource
 from aaa.data.pictures import crop_and_resize, to_tensor
 from aaa.data.randomness import generator
@@ -21,6 +21,7 @@ from aaa.data.shapes import ShapesSource
 from aaa.encoders.pixel import PixelVAE
 from aaa.encoders.words import WordEmbedding
 from aaa.errors import UserError
+from tests.helpers.built_cache import built
 
 needs_gpu = pytest.mark.gpu
 
@@ -40,7 +41,7 @@ def build(path: Path, source: Source, **changed: object) -> LatentCache:
         "origin": {},
         "encoders": lambda: (PixelVAE(4), WordEmbedding(32, 6)),
     } | changed
-    return open_or_build(path, source, **settings)  # type: ignore[arg-type]
+    return built(path, source, **settings)  # type: ignore[arg-type]
 
 
 def test_what_is_cached_is_what_the_encoders_gave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,10 +129,10 @@ def test_prompts_that_are_cut_are_counted_once(tmp_path: Path, caplog: pytest.Lo
 
 
 def test_a_cache_with_missing_latents_is_refused(tmp_path: Path) -> None:
+    fewer = build(tmp_path / "fewer", ShapesSource(16, 4, 1))
     build(tmp_path / "cache", ShapesSource(16, 5, 1))
-    lines = (tmp_path / "cache" / "records.jsonl").read_text().splitlines()
-    (tmp_path / "cache" / "records.jsonl").write_text("\n".join(lines[:-1]))
-    with pytest.raises(UserError, match="cache is damaged"):
+    (fewer.path / "records.arrow").replace(tmp_path / "cache" / "records.arrow")
+    with pytest.raises(UserError, match=r"cache is damaged .*5 records, 6 latents"):
         LatentCache(tmp_path / "cache")
 
 
@@ -170,12 +171,13 @@ def test_any_shards_give_any_records_back(
     assert sorted(record.key for record in cache.records) == sorted(written)
     for index in (pick % len(cache) for pick in picks):
         latent, embeds = written[cache.records[index].key]
-        assert cache.shapes[int(cache.shape_ids[index])] == tuple(latent.shape)
+        assert cache.shapes[int(cache.shape_ids[torch.tensor(index)])] == tuple(latent.shape)
         for caption in range(len(embeds)):
             found = cache.gather(torch.tensor([index]), torch.tensor([caption]))
             assert torch.equal(found[0][0], latent)
             assert torch.equal(found[1][0], embeds[caption])
-    alike = torch.nonzero(cache.shape_ids == cache.shape_ids[picks[0] % len(cache)])[:, 0].flip(0)
+    shape_ids = cache.shape_ids[torch.arange(len(cache))]
+    alike = torch.nonzero(shape_ids == shape_ids[picks[0] % len(cache)])[:, 0].flip(0)
     together = cache.gather(alike)
     for row, index in enumerate(alike.tolist()):
         latent, embeds = written[cache.records[index].key]
@@ -211,7 +213,7 @@ def test_captions_are_drawn_by_weight(tmp_path: Path) -> None:
 def test_buckets_keep_tall_and_wide_pictures_whole(tmp_path: Path) -> None:
     sizes = bucket_sizes(32, 4, 2.0)
     cache = build(tmp_path / "cache", Captioned(), fit=nearest_bucket(sizes))
-    shapes = {record.key: cache.shapes[int(cache.shape_ids[i])] for i, record in enumerate(cache.records)}
+    shapes = {record.key: cache.shapes[int(cache.shape_ids[torch.tensor(i)])] for i, record in enumerate(cache.records)}
     assert shapes == {"0": (48, 10, 6), "1": (48, 6, 10), "2": (48, 8, 8)}
 
 

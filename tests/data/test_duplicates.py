@@ -11,13 +11,15 @@ import torch
 from PIL import Image, ImageOps
 
 from aaa.data.buckets import bucket_sizes, nearest_bucket, square
-from aaa.data.cache import NO_PICTURE, LatentCache, earlier_cache
+from aaa.data.cache import LatentCache, earlier_cache
+from aaa.data.cached_records import NO_PICTURE
 from aaa.data.duplicates import picture_groups
 from aaa.data.imagefolder import ImageFolderSource
 from aaa.data.records import Record
 from aaa.data.split import split_records
 from aaa.encoders.words import WordEmbedding
 from tests.data.test_cache import build
+from tests.helpers.earlier_cache import as_earlier_version
 
 
 def noise(seed: int, size: tuple[int, int] = (37, 29)) -> Image.Image:
@@ -94,6 +96,7 @@ def test_pictures_are_taken_over_with_what_tells_them_apart(tmp_path: Path) -> N
 
 def test_a_cache_of_an_earlier_version_is_opened_and_split_row_by_row(tmp_path: Path) -> None:
     build(tmp_path / "cache", folder_of(tmp_path / "data", **{f"a{i}_png": noise(0) for i in range(10)}))
+    as_earlier_version(tmp_path / "cache")
     lines = (tmp_path / "cache" / "records.jsonl").read_text().splitlines()
     records = [json.loads(line) for line in lines]
     for record in records:
@@ -182,5 +185,5 @@ def test_the_cache_of_a_run_is_found_where_only_the_code_was_another(tmp_path: P
 
     assert found() == found(source={"_target_": "x", "new key": None}) == cache.path
     assert found(records="other") is found(source={"_target_": "y"}) is found("abd") is found("*") is None
-    (cache.path / "records.jsonl").write_text("")
+    (cache.path / "records.arrow").write_text("")
     assert found() is None

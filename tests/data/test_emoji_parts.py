@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aaa.data.cache import CachedRecord
+from aaa.data.cached_records import CachedRecord
 from aaa.data.duplicates import picture_digest
 from aaa.data.emoji_parts import Part, held_out_pairs, pairs_of, parts_of
 from aaa.data.openmoji import OpenMojiSource

@@ -139,13 +139,13 @@ def test_a_memory_that_cannot_be_written_costs_nothing(tmp_path: Path) -> None:
 
 
 def test_code_that_code_is_made_of_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`open_or_build` takes pictures from a module that takes colours from another."""
-    before = code_fingerprint(["aaa.data.build_cache.open_or_build"])
+    """`CacheBuilder` takes pictures from a module that takes colours from another."""
+    before = code_fingerprint(["aaa.data.build_cache.CacheBuilder"])
     read = Path.read_bytes
     monkeypatch.setattr(
         Path, "read_bytes", lambda path: read(path) + (b"#" if path.name == "color_profiles.py" else b"")
     )
-    assert code_fingerprint(["aaa.data.build_cache.open_or_build"]) != before
+    assert code_fingerprint(["aaa.data.build_cache.CacheBuilder"]) != before
 
 
 @pytest.mark.parametrize("when", ["before it is read", "while it is read"])

@@ -96,7 +96,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @MUTATIONS
-@given(mutate=mutations(), name=st.sampled_from(["index.json", "records.jsonl", "empty_prompt.safetensors"]))
+@given(mutate=mutations(), name=st.sampled_from(["index.json", "records.arrow", "empty_prompt.safetensors"]))
 def test_any_cache_index(cache: Path, mutate: Callable[[bytes], bytes], name: str) -> None:
     file = cache / name
     good = file.read_bytes()

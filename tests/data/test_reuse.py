@@ -10,12 +10,12 @@ from torch import Tensor
 
 from aaa.data import cache_writer
 from aaa.data.buckets import nearest_bucket, square
-from aaa.data.build_cache import open_or_build
 from aaa.data.cache import LatentCache
 from aaa.data.records import Record
 from aaa.encoders.pixel import PixelVAE
 from aaa.encoders.words import WordEmbedding
 from aaa.errors import UserError
+from tests.helpers.built_cache import built
 
 
 class CountingVAE(PixelVAE):
@@ -66,12 +66,12 @@ def build(path: Path, source: Pictures, recipe: str = "recipe", **changed: objec
         "batch_size": 4,
         "origin": {},
     } | changed
-    cache = open_or_build(path, source, lambda: (vae, WordEmbedding(32, 6)), **settings)  # type: ignore[arg-type]
+    cache = built(path, source, lambda: (vae, WordEmbedding(32, 6)), **settings)  # type: ignore[arg-type]
     return cache, vae.encoded
 
 
 def assert_alike(one: LatentCache, other: LatentCache) -> None:
-    assert one.records == other.records
+    assert list(one.records) == list(other.records)
     assert one.shapes == other.shapes
     for index in range(len(one)):
         for mine, its in zip(one.gather(torch.tensor([index])), other.gather(torch.tensor([index])), strict=True):

@@ -9,9 +9,10 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from aaa.data.cache import NO_PICTURE, CachedRecord
+from aaa.data.cached_records import NO_PICTURE, CachedRecord
+from aaa.data.order import ShuffledOrder
 from aaa.data.records import Split
-from aaa.data.split import ShuffledOrder, micro_batch, split_records
+from aaa.data.split import micro_batch, split_records
 from aaa.errors import UserError
 
 

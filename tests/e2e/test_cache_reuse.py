@@ -8,6 +8,7 @@ from pathlib import Path
 
 from aaa.saved.checkpoint_folders import write_manifest
 from tests.e2e.conftest import Command, Finished
+from tests.helpers.earlier_cache import as_earlier_version
 
 FORKED = True
 
@@ -82,6 +83,7 @@ def test_a_run_of_an_earlier_version_goes_on_with_its_own_latents(
     index = json.loads((earlier / "index.json").read_text())
     fingerprint, index["fingerprint"], index["origin"]["code"] = index["fingerprint"], "0" * 64, "of then"
     (earlier / "index.json").write_text(json.dumps(index))
+    as_earlier_version(earlier)
     records = (earlier / "records.jsonl").read_text()
     (earlier / "records.jsonl").write_text(re.sub(r', "picture": "\w+"', "", records))
     checkpoints = list((tmp_path / "run" / "checkpoints").iterdir())

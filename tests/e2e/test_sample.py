@@ -96,7 +96,7 @@ def test_grids_of_a_run_are_what_is_drawn_with_its_model(small_run: SmallRun) ->
     config = read_yaml_config(run / "config.yaml")
     config.data.cache_dir = str(run.parents[2] / config.data.cache_dir)
     data = open_data(config)
-    records = torch.cat([data.train_records[:2], data.held_out[:2]])
+    records = torch.cat([split[:2] for split in data.records.values()])
     prompts = [data.cache.records[record].prompt for record in records.tolist()]
     for weights, name in (("ema", "step-00000012.png"), ("raw", "step-00000012-raw.png")):
         model = TextToImage.from_pretrained(run, weights=weights)

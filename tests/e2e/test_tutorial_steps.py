@@ -8,8 +8,9 @@ import torch
 from safetensors.torch import save_file
 
 from aaa.data.cache import LatentCache
+from aaa.data.order import ShuffledOrder
 from aaa.data.randomness import generator
-from aaa.data.split import ShuffledOrder, split_records
+from aaa.data.split import split_records
 from aaa.diffusion.schedulers import Flux2Scheduler
 from tests.e2e.conftest import SMALL, Command, losses, only_run
 from tests.helpers.reference import ReferenceDiT

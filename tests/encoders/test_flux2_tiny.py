@@ -9,7 +9,6 @@ from safetensors.torch import save_file
 
 from aaa.assembly.parts import build_preview
 from aaa.data.buckets import square
-from aaa.data.build_cache import open_or_build
 from aaa.data.imagefolder import ImageFolderSource
 from aaa.encoders.flux2 import Flux2Encoder
 from aaa.encoders.flux2_tiny import Flux2TinyVAE
@@ -17,6 +16,7 @@ from aaa.encoders.pixel import PixelVAE
 from aaa.encoders.tiny_autoencoder import pack, unpack
 from aaa.encoders.words import WordEmbedding
 from aaa.errors import UserError
+from tests.helpers.built_cache import built
 from tests.helpers.pretrained import make_taef2
 
 
@@ -55,7 +55,7 @@ def test_a_cache_normalises_by_the_statistics_of_its_data(
 ) -> None:
     source = ImageFolderSource(str(picture_folder(count=12, size=64)))
     vae = Flux2TinyVAE(str(taef2), dtype="float32")
-    cache = open_or_build(
+    cache = built(
         tmp_path / "cache",
         source,
         lambda: (vae, WordEmbedding(32, 6)),

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from aaa.data.cache import NO_PICTURE, LatentCache
+from aaa.data.cache import LatentCache
+from aaa.data.cached_records import NO_PICTURE, ListedRecords
 from aaa.data.shapes import ShapesSource
 from aaa.diffusion.prediction import VelocityPrediction
 from aaa.evaluation.validation import row_losses, structureless_loss, summarise, validation_table
@@ -96,24 +97,25 @@ def test_of_the_records_of_one_picture_one_is_in_the_table(cache: LatentCache) -
     """Five captions of a picture are not five pictures: the standard error would be too small."""
     alone = validation_table(cache, HELD_OUT, num_records=12, timesteps_per_record=5)
     records = list(cache.records)
-    for first in (10, 16):
-        for index in range(first + 1, first + 5):
-            cache.records[index] = replace(records[index], picture=records[first].picture)
+    copies = {index: first for first in (10, 16) for index in range(first + 1, first + 5)}
+    cache.records = ListedRecords(
+        [replace(r, picture=records[copies.get(index, index)].picture) for index, r in enumerate(records)]
+    )
     table = validation_table(cache, HELD_OUT, num_records=12, timesteps_per_record=5)
     assert table is not None
     assert alone is not None
     pictures = [cache.records[index].picture for index in table.records.unique().tolist()]
     assert len(pictures) == len(set(pictures)) == 4
     assert len(table.records) == 20
-    cache.records[:] = [*records[:11], replace(records[11], picture=records[10].picture), *records[12:]]
+    cache.records = ListedRecords([*records[:11], replace(records[11], picture=records[10].picture), *records[12:]])
     one_copy = validation_table(cache, HELD_OUT, num_records=12, timesteps_per_record=5)
     assert one_copy is not None
     assert one_copy.digest == alone.digest
-    cache.records[:] = [replace(record, picture=None) for record in records]
+    cache.records = ListedRecords([replace(record, picture=None) for record in records])
     unknown = validation_table(cache, HELD_OUT, num_records=12, timesteps_per_record=5)
     assert unknown is not None
     assert unknown.digest == alone.digest  # where no picture comes twice, the table is as it was
-    cache.records[:] = [replace(record, key="the same", picture=NO_PICTURE) for record in records]
+    cache.records = ListedRecords([replace(record, key="the same", picture=NO_PICTURE) for record in records])
     earlier = validation_table(cache, HELD_OUT, num_records=12, timesteps_per_record=5)
     assert earlier is not None
     assert earlier.records.unique().numel() == 12

@@ -1,0 +1,240 @@
+"""Encoding records into a latent cache: each read, fitted, encoded and written down, once.
+
+What other caches of the same encoders hold already is taken over.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+
+import torch
+from PIL import ImageOps
+from torch import Tensor
+
+from aaa.data.cache_writer import CacheWriter
+from aaa.data.cached_records import CachedRecord
+from aaa.data.duplicates import picture_digest
+from aaa.data.findings import Findings
+from aaa.data.pictures import cover, cut_centre, notices_of, to_tensor
+from aaa.data.records import Record, Source
+from aaa.data.reuse import EarlierRows, Stored
+from aaa.encoders.prompts import normalised
+from aaa.encoders.protocols import VAE, NormalisesLatents, TextEncoder
+from aaa.encoders.statistics import Moments
+from aaa.encoders.words import WordEmbedding
+from aaa.errors import UserError
+from aaa.tracking.console import display
+
+logger = logging.getLogger(__name__)
+
+LISTED_PROBLEMS = 20
+
+Fit = Callable[[int, int], tuple[int, int]]  # width and height of a picture -> height and width to cut it to
+Job = tuple[int, bool]  # a record of the source, and whether it is to be mirrored
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What is to be encoded.
+
+    Attributes:
+        source: the records.
+        identify: tells pictures apart: the same text for the same picture; raises UserError if its file is no longer
+            what the fingerprint is of.
+        fit: which size a picture is cut to, by its own.
+        horizontal_flip: also cache each training picture mirrored.
+        skip_unreadable: leave out records that cannot be read, instead of failing.
+        batch_size: pictures encoded at once.
+    """
+
+    source: Source
+    identify: Callable[[Record], str]
+    fit: Fit
+    horizontal_flip: bool
+    skip_unreadable: bool
+    batch_size: int
+
+    def jobs(self) -> list[Job]:
+        """Every picture, then every mirrored one."""
+        plain = [(index, False) for index in range(len(self.source))]
+        if not self.horizontal_flip:
+            return plain
+        return plain + [(index, True) for index, _ in plain if self.source[index].split != "validation"]
+
+
+@dataclass(frozen=True)
+class _Item:
+    """A record on its way into the cache.
+
+    Attributes:
+        record: as it is to be kept.
+        content: 16 bytes that tell what it is made from.
+        found: its image, `3 H W` in -1..1, or what an earlier cache holds of it.
+        notices: what its owner should know of how the picture was read.
+    """
+
+    record: CachedRecord
+    content: bytes
+    found: Tensor | Stored
+    notices: Sequence[str] = field(default=())
+
+
+@dataclass(frozen=True)
+class CacheBuild:
+    """Counts and times of building a cache; `reused` of its records were taken over from earlier ones."""
+
+    records: int
+    reused: int
+    skipped: int
+    cut_prompts: int
+    seconds: float
+
+
+def encode_all(
+    writer: CacheWriter,
+    pictures: Pictures,
+    jobs: Sequence[Job],
+    vae: VAE,
+    text_encoder: TextEncoder,
+    earlier: EarlierRows,
+) -> CacheBuild:
+    """Encode pictures into the writer, the next batch of files being read meanwhile.
+
+    Raises:
+        UserError: if records cannot be read; all are named at once.
+    """
+    began = time.monotonic()
+    problems: list[str] = []
+    findings = Findings(text_encoder.max_length, isinstance(text_encoder, WordEmbedding))
+    moments = Moments() if isinstance(vae, NormalisesLatents) and vae.statistics is None else None
+    empty, lengths = text_encoder.encode([""])
+    writer.write_empty_prompt(empty, max(lengths))
+
+    def readable() -> Iterator[_Item]:
+        for done, item in enumerate(_read_ahead(pictures, jobs, earlier), start=1):
+            if isinstance(item, UserError):
+                problems.append(str(item))
+            # After the first unreadable record the run is going to fail: the rest is only looked through.
+            elif pictures.skip_unreadable or not problems:
+                yield item
+            if done % pictures.batch_size == 0 or done == len(jobs):
+                progress.update(done, **{"pictures/s": done / max(time.monotonic() - began, 1e-6)})
+
+    with display("Encoding", len(jobs)) as progress:
+        for batch in _batches_of_one_shape(readable(), pictures.batch_size, vae.downscale_factor):
+            rows = _encode(batch, vae, text_encoder, writer.dtype)
+            records = [item.record for item in batch]
+            latents = torch.stack([row.latents for row in rows])
+            prompt_tokens = [tokens for row in rows for tokens in row.prompt_tokens]
+            writer.write(
+                records,
+                latents,
+                torch.cat([row.prompt_embeds for row in rows]),
+                prompt_tokens,
+                [item.content for item in batch],
+            )
+            if moments is not None:
+                moments.add(latents)
+            findings.add(records, prompt_tokens, sum(isinstance(item.found, Stored) for item in batch))
+            for item in batch:
+                findings.note(item.notices, item.record.key)
+    _raise_or_warn(problems, len(jobs), pictures.skip_unreadable)
+    findings.say()
+    if moments is not None and findings.encoded:
+        writer.statistics = moments.statistics()
+    seconds = time.monotonic() - began
+    return CacheBuild(findings.encoded, findings.reused, len(problems), findings.cut_prompts, seconds)
+
+
+def _raise_or_warn(problems: Sequence[str], total: int, skip_unreadable: bool) -> None:
+    if problems and not skip_unreadable:
+        listed = "\n  ".join(problems[:LISTED_PROBLEMS])
+        more = f"\n  ... and {len(problems) - LISTED_PROBLEMS} more" if len(problems) > LISTED_PROBLEMS else ""
+        raise UserError(
+            f"{len(problems)} of {total} records cannot be read:\n  {listed}{more}\n"
+            "Mend them, or go on without them with data.skip_unreadable=true."
+        )
+    if problems:
+        logger.warning(
+            "Going on without %d of %d records that cannot be read, e.g. %s", len(problems), total, problems[0]
+        )
+
+
+def _encode(batch: Sequence[_Item], vae: VAE, text_encoder: TextEncoder, dtype: torch.dtype) -> list[Stored]:
+    """What the cache is to hold of each record, those that an earlier one holds left as they are."""
+    images = [item.found for item in batch if isinstance(item.found, Tensor)]
+    if not images:
+        return [item.found for item in batch if isinstance(item.found, Stored)]
+    latents = iter(vae.encode(torch.stack(images)).detach().to("cpu", dtype))
+    new = [item.record for item in batch if isinstance(item.found, Tensor)]
+    prompt_embeds, lengths = text_encoder.encode([prompt for record in new for prompt in record.prompts])
+    prompt_embeds = prompt_embeds.detach().to("cpu", dtype)
+    rows = []
+    first = 0
+    for item in batch:
+        if isinstance(item.found, Stored):
+            rows.append(item.found)
+            continue
+        prompts = slice(first, first + len(item.record.prompts))
+        rows.append(Stored(next(latents), prompt_embeds[prompts], lengths[prompts], item.record.picture or ""))
+        first = prompts.stop
+    return rows
+
+
+def _batches_of_one_shape(items: Iterable[_Item], batch_size: int, downscale_factor: int) -> Iterator[list[_Item]]:
+    waiting: dict[tuple[int, int], list[_Item]] = {}
+    for item in items:
+        if isinstance(item.found, Stored):
+            height, width = (downscale_factor * side for side in item.found.latents.shape[1:])
+        else:
+            height, width = item.found.shape[1:]
+        batch = waiting.setdefault((height, width), [])
+        batch.append(item)
+        if len(batch) == batch_size:
+            yield waiting.pop((height, width))
+    yield from waiting.values()
+
+
+def _read_ahead(pictures: Pictures, jobs: Sequence[Job], earlier: EarlierRows) -> Iterator[_Item | UserError]:
+    """Records with their images, or with what an earlier cache holds, or what is wrong with them."""
+    identify, batch_size = pictures.identify, pictures.batch_size
+
+    def read(job: Job) -> _Item | UserError:
+        index, flip = job
+        record = pictures.source[index]
+        prompts: dict[str, float] = {}
+        for prompt, weight in ({record.prompt: 1.0} if record.prompts is None else record.prompts).items():
+            prompts[normalised(prompt)] = prompts.get(normalised(prompt), 0.0) + weight
+        kept = CachedRecord(record.key, list(prompts), record.split, flip, list(prompts.values()))
+        try:
+            identity = identify(record)
+            content = hashlib.sha256(json.dumps([identity, kept.prompts, flip]).encode()).digest()[:16]
+            if (stored := earlier.find(content)) is not None:
+                return _Item(replace(kept, picture=stored.picture), content, stored)
+            try:
+                loaded = record.load()
+            finally:
+                identify(record)  # it may have been changed meanwhile, which explains whatever is wrong with it
+        except UserError as error:
+            return error
+        try:
+            size = pictures.fit(loaded.width, loaded.height)
+            covering = cover(loaded, *size)
+        except UserError as error:
+            return UserError(f"record {record.key!r} {error}")
+        kept = replace(kept, picture=picture_digest(covering))
+        picture = cut_centre(covering, *size)
+        return _Item(kept, content, to_tensor(ImageOps.mirror(picture) if flip else picture), notices_of(loaded))
+
+    batches = [jobs[start : start + batch_size] for start in range(0, len(jobs), batch_size)]
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        waiting = [pool.submit(read, job) for job in batches[0]] if batches else []
+        for following in [*batches[1:], []]:
+            current, waiting = waiting, [pool.submit(read, job) for job in following]
+            for future in current:
+                yield future.result()

@@ -1,0 +1,169 @@
+"""The order in which training visits its records: every epoch another, the same for the same seed, from anywhere on."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from aaa.data.kept import KeptRecords
+from aaa.data.permutation import permuted
+from aaa.data.randomness import generator
+
+
+class DataOrder(Protocol):
+    """The endless sequence of records that training visits, epoch after epoch.
+
+    Attributes:
+        of_batches: whether places count within batches, which begin at multiples of their size.
+    """
+
+    of_batches: bool
+
+    def __getitem__(self, positions: range) -> Tensor:
+        """Indices of the records at these places."""
+        ...
+
+
+class Shapes(Protocol):
+    """Which shape of latents records have: a tensor of all, or a formula."""
+
+    def __getitem__(self, indices: Tensor) -> Tensor:
+        """Of the records with these indices, `B`."""
+        ...
+
+
+class ShapeRanges(Shapes, Protocol):
+    """The same where records of one shape lie together."""
+
+    def ranges(self) -> Sequence[Sequence[range]]:
+        """Where the records of each shape lie."""
+        ...
+
+
+def data_order(indices: Tensor, shape_ids: Shapes, batch_size: int, seed: int) -> DataOrder:
+    """Records in an order that is reshuffled every epoch, the same for the same seed.
+
+    Args:
+        indices: of the training records.
+        shape_ids: which shape of latents each record of the cache has; a batch is of one shape.
+        batch_size: samples of an optimizer step, which start at multiples of it.
+        seed: of the shuffles.
+    """
+    shapes = shape_ids[indices]
+    ids = shapes.unique().tolist()
+    if len(ids) == 1:
+        return ShuffledOrder(indices, seed)
+    return BucketedOrder([ShuffledOrder(indices[shapes == shape], seed) for shape in ids], batch_size, seed)
+
+
+def order_by_formula(kept: KeptRecords, shape_ids: ShapeRanges, batch_size: int, seed: int) -> DataOrder:
+    """The same of a large cache: another order, of which no list is held.
+
+    Args:
+        kept: the training records.
+        shape_ids, batch_size, seed: as `data_order` takes them.
+    """
+    by_shape = [kept.within(ranges) for ranges in shape_ids.ranges()]
+    buckets = [FormulaOrder(part, seed) for part in by_shape if len(part)]
+    return buckets[0] if len(buckets) == 1 else BucketedOrder(buckets, batch_size, seed)
+
+
+class EpochOrder:
+    """Every record once an epoch, in an order of that epoch's.
+
+    Args:
+        length: how many records there are.
+    """
+
+    of_batches = False
+
+    def __init__(self, length: int) -> None:
+        self.length = length
+
+    def __getitem__(self, positions: range) -> Tensor:
+        """Indices of the records at these places."""
+        picked = []
+        start = positions.start
+        while start < positions.stop:
+            epoch, offset = divmod(start, self.length)
+            taken = min(self.length - offset, positions.stop - start)
+            picked.append(self._of_epoch(epoch, range(offset, offset + taken)))
+            start += taken
+        return torch.cat(picked)
+
+    def _of_epoch(self, epoch: int, places: range) -> Tensor:
+        raise NotImplementedError
+
+
+class ShuffledOrder(EpochOrder):
+    """Every record once an epoch, by a shuffle of all.
+
+    Args:
+        indices: of the training records.
+        seed: of the shuffles.
+    """
+
+    def __init__(self, indices: Tensor, seed: int) -> None:
+        super().__init__(len(indices))
+        self.indices, self.seed = indices, seed
+        self._epoch, self._shuffled = -1, indices
+
+    def _of_epoch(self, epoch: int, places: range) -> Tensor:
+        if epoch != self._epoch:
+            shuffle = torch.randperm(len(self.indices), generator=generator(self.seed, "epoch", epoch))
+            self._epoch, self._shuffled = epoch, self.indices[shuffle]
+        return self._shuffled[places.start : places.stop]
+
+
+class FormulaOrder(EpochOrder):
+    """Every record once an epoch, by a permutation that is computed where it is asked for.
+
+    Args:
+        kept: the training records.
+        seed: of the permutations.
+    """
+
+    def __init__(self, kept: KeptRecords, seed: int) -> None:
+        super().__init__(len(kept))
+        self.kept, self.seed = kept, seed
+
+    def _of_epoch(self, epoch: int, places: range) -> Tensor:
+        return self.kept[permuted(torch.tensor(places), self.length, "epoch", self.seed, epoch)]
+
+
+class BucketedOrder:
+    """Batches of one shape each, in random order.
+
+    Where a shape's records do not fill its last batch of an epoch, the shape's next epoch begins in it: records of
+    one shape come equally often, those of a shape with few records a little more often than others.
+
+    Args:
+        buckets: the records of each shape, in an order of their own.
+        batch_size: samples of a batch.
+        seed: of the shuffles.
+    """
+
+    of_batches = True
+
+    def __init__(self, buckets: Sequence[EpochOrder], batch_size: int, seed: int) -> None:
+        self.batch_size, self.seed = batch_size, seed
+        self._buckets = buckets
+        batches = [-(-bucket.length // batch_size) for bucket in self._buckets]
+        self._bucket_of_batch = torch.arange(len(batches)).repeat_interleave(torch.tensor(batches))
+        self._number_of_batch = torch.cat([torch.arange(count) for count in batches])
+        self._batches = batches
+        self._epoch, self._shuffle = -1, self._bucket_of_batch
+
+    def __getitem__(self, positions: range) -> Tensor:
+        """Indices of the records at these places, which lie within one batch."""
+        batch, offset = divmod(positions.start, self.batch_size)
+        epoch, place = divmod(batch, len(self._bucket_of_batch))
+        if epoch != self._epoch:
+            draws = generator(self.seed, "batches", epoch)
+            self._epoch, self._shuffle = epoch, torch.randperm(len(self._bucket_of_batch), generator=draws)
+        chosen = self._shuffle[place]
+        bucket = int(self._bucket_of_batch[chosen])
+        number = epoch * self._batches[bucket] + int(self._number_of_batch[chosen])
+        start = number * self.batch_size + offset
+        return self._buckets[bucket][range(start, start + len(positions))]
