@@ -73,6 +73,8 @@ def test_the_sweep_of_recipes_is_of_all_of_them() -> None:
     assert swept["+experiment@_global_"].split(",") == RECIPES
     config = checked("+experiment=recipes", "+experiment@_global_=recipe_prx")
     assert (config.name, config.routing.kind, config.budget.seconds) == ("recipe_prx", "tread", 120)
+    on_emoji = checked("+experiment=recipes", "+experiment@_global_=openmoji", *EMOJI, "name=x", "budget.seconds=600")
+    assert (on_emoji.encoder.downscale_factor, on_emoji.budget.seconds, on_emoji.name) == (8, 600, "x")
 
 
 def test_a_baseline_of_the_ledger_learns_as_the_default_does() -> None:
