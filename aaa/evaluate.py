@@ -1,16 +1,27 @@
 """Judge a saved model: `python -m aaa.evaluate model=RUN [evaluation=NAME]`."""
 
+import hashlib
 import json
 import logging
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hydra.core.hydra_config import HydraConfig
+
 from aaa.cli import SAVED_MODEL, run
+from aaa.config.overrides import key_of
+from aaa.run.earlier_sweep import is_of_sweep
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 logger = logging.getLogger(__name__)
+
+# Keys that say what is judged, where, and where that is written, but not how.
+NO_SETTINGS = ("saved_model", "weights", "device", "trust_config", "out")
+LONGEST = 120  # letters of a name that settings may take
 
 
 def evaluate(config: "DictConfig") -> None:
@@ -31,6 +42,8 @@ def evaluate(config: "DictConfig") -> None:
     require_ranges(EvaluateConfig, config)
     model = Path(config.saved_model)
     out = run_of(model) / "evaluation" if config.out is None else Path(config.out)
+    if config.out is not None and is_of_sweep():  # of which each job may judge another model
+        out /= str(HydraConfig.get().job.num)
     require_writable(out)  # before minutes of judging are lost on it
     with launched(config.device) as (processes, device):
         judged = judge(
@@ -46,15 +59,20 @@ def evaluate(config: "DictConfig") -> None:
         )
     if processes.index:
         return  # the first writes what all have found
-    # A checkpoint is told by its step, the exported model by its folder.
-    name = f"{judged.weights.parent.name}-{judged.weights.stem}"
+    settings = settings_of(HydraConfig.get().overrides.task)
+    name = record_name(judged.weights, settings)
     try:
         out.mkdir(parents=True, exist_ok=True)
         for picture, image in judged.pictures.items():
             image.save(out / f"{name}-{picture}.png")
     except OSError as error:
         raise cannot_write(out, error) from None
-    content = {"weights": str(judged.weights), "table": judged.table, "metrics": dict(judged.metrics)}
+    content = {
+        "weights": str(judged.weights),
+        "settings": settings,
+        "table": judged.table,
+        "metrics": dict(judged.metrics),
+    }
     replace_text(out / f"{name}.json", json.dumps(content, indent=2))
     table = Table(title=Text(one_line(str(judged.weights))))
     table.add_column("metric")
@@ -68,6 +86,25 @@ def evaluate(config: "DictConfig") -> None:
     logger.info("Wrote %s", out / f"{name}.json")
     for picture in judged.pictures:
         logger.info("Look at %s", out / f"{name}-{picture}.png")
+
+
+def settings_of(overrides: Sequence[str]) -> list[str]:
+    """Those of the overrides that say how a model is judged, in an order of their own."""
+    return sorted(text for text in overrides if key_of(text) not in NO_SETTINGS and not text.startswith("hydra."))
+
+
+def record_name(weights: Path, settings: Sequence[str]) -> str:
+    """What a record is called, without its ending: settings have a record each, `model-model,guidance.scale=3`.
+
+    Args:
+        weights: the file that was judged. A checkpoint is told by its step, the exported model by its folder.
+        settings: as `settings_of` gives them.
+    """
+    name = f"{weights.parent.name}-{weights.stem}"
+    told = ",".join(settings)
+    plain = re.sub(r"[^\w.,=+\[\]-]+", "_", told)[:LONGEST]
+    digest = "" if plain == told else f"-{hashlib.sha256(told.encode()).hexdigest()[:8]}"
+    return ",".join(filter(None, [name, plain + digest]))
 
 
 def main() -> None:

@@ -100,7 +100,7 @@ class EvaluateConfig:
         precision: of the model.
         device: `auto`, `cpu` or `cuda`.
         trust_config: run whatever classes the run's config names, from wherever.
-        out: folder for numbers and pictures; null: evaluation/ in the run folder.
+        out: folder for numbers and pictures, with -m for folders 0, 1 and so on in it; null: evaluation/ of the run.
     """
 
     saved_model: str = path_key()

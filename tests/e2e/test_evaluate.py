@@ -18,13 +18,15 @@ def test_a_run_is_judged_and_agrees_with_its_own_validation(session_folder: Path
     arguments = ["evaluation.num_images=8", "evaluation.parts.diversity.num_prompts=2"]
     done = fork_in(session_folder, "aaa.evaluate", f"model={shown}", *arguments)
     assert done.code == 0, done.err
-    written = json.loads((run / "evaluation" / "model-model.json").read_text())
+    name = "model-model,evaluation.num_images=8,evaluation.parts.diversity.num_prompts=2"
+    written = json.loads((run / "evaluation" / f"{name}.json").read_text())
+    assert written["settings"] == sorted(arguments)
     logged = {key: value for row in metrics(run) for key, value in row.items()}
     assert written["metrics"]["val/loss"] == pytest.approx(logged["val/loss"], rel=1e-4)
     assert written["metrics"]["quality/seen"] == logged["quality/seen"]
     assert "memorisation/copies" in written["metrics"]
     assert "quality/latent_frechet" in done.out
-    assert Image.open(run / "evaluation" / "model-model-nearest.png").width > 100
+    assert Image.open(run / "evaluation" / f"{name}-nearest.png").width > 100
     validated = json.loads((run / "validation" / "step-00000012.json").read_text())
     assert written["table"] == validated["table"]
     # A checkpoint on its way, by its raw weights, with one metric alone.
@@ -33,10 +35,30 @@ def test_a_run_is_judged_and_agrees_with_its_own_validation(session_folder: Path
     raw += ["sampler=heun", "steps=3", "guidance=3", "guidance.interval=[0.01,1]"]
     done = fork_in(session_folder, "aaa.evaluate", f"model={checkpoint}", *raw)
     assert done.code == 0, done.err
-    other = json.loads((session_folder / "judged" / "step-00000006-model.json").read_text())["metrics"]
+    (record,) = (session_folder / "judged").glob("step-00000006-model,*.json")
+    other = json.loads(record.read_text())["metrics"]
     assert other["val/loss"] != written["metrics"]["val/loss"]
     assert "memorisation/copies" not in other
     assert (written["metrics"]["sampling/evaluations"], other["sampling/evaluations"]) == (8, 10)
+
+
+def test_each_way_to_draw_has_a_record_of_its_own(session_folder: Path, small_run: SmallRun) -> None:
+    run, _ = small_run
+    few = ["evaluation=shapes", "evaluation.num_images=2", "steps=2"]
+    for _ in range(2):  # the second time each comes over its own
+        done = fork_in(
+            session_folder, "aaa.evaluate", "-m", f"model={run}", "guidance=1,3", *few, "hydra.sweep.dir=ways"
+        )
+        assert done.code == 0, done.err
+        records = sorted((run / "evaluation").glob("model-model,*guidance.scale=*.json"))
+        scales = [json.loads(record.read_text())["settings"][2] for record in records]
+        assert scales == ["guidance.scale=1", "guidance.scale=3"]
+    # In a folder that is named there is one for each model.
+    several = ["-m", f"model={run},{run}/checkpoints/step-00000006", *few, "out=of_each", "hydra.sweep.dir=ways"]
+    done = fork_in(session_folder, "aaa.evaluate", *several)
+    assert done.code == 0, done.err
+    weights = [json.loads(path.read_text())["weights"] for path in sorted(session_folder.glob("of_each/*/*.json"))]
+    assert [Path(path).parent.name for path in weights] == ["model", "step-00000006"]
 
 
 def test_what_cannot_be_judged_is_said(session_folder: Path, small_run: SmallRun, tmp_path: Path) -> None:

@@ -30,7 +30,8 @@ def test_the_recipe_trains_draws_and_is_judged(command: Command, tmp_path: Path)
     shown = run.relative_to(tmp_path)
     judged = command("aaa.evaluate", f"model={shown}", "evaluation=openmoji", "evaluation.num_images=8")
     assert judged.code == 0, judged.err
-    written = json.loads((run / "evaluation" / "model-model.json").read_text())["metrics"]
+    (record,) = (run / "evaluation").glob("model-model,*.json")
+    written = json.loads(record.read_text())["metrics"]
     assert written["quality/right_held_out_distance"] == pytest.approx(
         logged["quality/right_held_out_distance"], rel=0.05
     )

@@ -1,0 +1,119 @@
+"""Run rows of the ledger: `python experiments/ledger/run.py [ROW ...] [KEY=VALUE ...] [--folder outputs/ledger]`.
+
+Without a row all of ledger.yaml are run, with `--drawing` those of drawing.yaml. What is finished is skipped, so that
+the same command goes on with what was stopped. Each row is a command of its own, which is shown.
+"""
+
+import argparse
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+HERE = Path(__file__).parent
+TRAINED = "trained"  # in the ledger's folder: the runs that rows of drawing.yaml draw with
+LONGER = [
+    "budget.flops=1.3e13",
+    "trainer.save_every_steps=450",
+    "checkpoint.keep_last=3",
+    "evaluation.num_images=16",
+    "logger=none",
+]
+JUDGED = ["evaluation=shapes", "steps=15"]
+
+
+def rows_of(name: str) -> dict[str, dict[str, Any]]:
+    """The rows of `ledger.yaml` or `drawing.yaml`, by name."""
+    rows: dict[str, dict[str, Any]] = yaml.safe_load((HERE / f"{name}.yaml").read_text(encoding="utf-8"))
+    return rows
+
+
+def training(folder: Path, added: Sequence[str], extra: Sequence[str]) -> list[str]:
+    """The command that trains the default with what a row adds, once a seed, in a folder."""
+    sweep = [f"hydra.sweep.dir={folder.absolute()}", "sweep.resume=true"]
+    return ["aaa.train", "-m", "+experiment=ledger", *added, *extra, *sweep]
+
+
+def drawing(row: Path, runs: Sequence[Path], added: Sequence[str], extra: Sequence[str]) -> Iterator[list[str]]:
+    """The commands that judge what runs draw in a way; a row that names its run needs one for each."""
+    models = [newest_checkpoint(run) if "weights=raw" in added else run for run in runs]
+    settings = merged([*JUDGED, *extra, *added])
+    if not any("{run}" in text for text in added):
+        yield ["aaa.evaluate", "-m", f"model={','.join(map(str, models))}", *settings, f"out={row}", hydra_in(row)]
+        return
+    for place, model in enumerate(models):
+        own = [text.replace("{run}", str(runs[place])) for text in settings]
+        yield ["aaa.evaluate", f"model={model}", *own, f"out={row / str(place)}"]
+
+
+def merged(settings: Iterable[str]) -> list[str]:
+    """Of settings of one key the last."""
+    return list({text.partition("=")[0]: text for text in settings}.values())
+
+
+def hydra_in(row: Path) -> str:
+    """Where Hydra is to write down what it swept over."""
+    return f"hydra.sweep.dir={row}"
+
+
+def newest_checkpoint(run: Path) -> Path:
+    """Of a run."""
+    return max((run / "checkpoints").glob("step-*"))
+
+
+def call(command: Sequence[str]) -> bool:
+    """Show a command and run it; whether it came to a good end."""
+    print("$ python -m", shlex.join(command), flush=True)
+    return subprocess.run([sys.executable, "-m", *command], check=False).returncode == 0
+
+
+def draw(folder: Path, names: Sequence[str], extra: Sequence[str]) -> list[str]:
+    """Train what is drawn with, draw each way, and return the rows that failed."""
+    rows = rows_of("drawing")
+    if not call(training(folder / TRAINED, LONGER, [])):
+        return [TRAINED]
+    runs = sorted(path.parent.parent for path in (folder / TRAINED).glob("*/model/config.json"))
+    failed = []
+    for name in names or rows:
+        row = folder.absolute() / "drawing" / name
+        done = sum(1 for _ in row.glob("*/*.json"))
+        added = shlex.split(rows[name]["add"])
+        if done < len(runs):
+            came_through = [call(command) for command in drawing(row, runs, added, extra)]
+            failed += [] if all(came_through) else [name]
+    return failed
+
+
+def train(folder: Path, names: Sequence[str], extra: Sequence[str]) -> list[str]:
+    """Train each row, and return those that failed."""
+    rows = rows_of("ledger")
+    return [
+        name
+        for name in names or rows
+        if not call(training(folder / "training" / name, shlex.split(rows[name]["add"]), extra))
+    ]
+
+
+def main() -> None:
+    """Run what is asked for; the exit code is 1 if a row failed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", nargs="*", help="rows, and settings KEY=VALUE that all of them get")
+    parser.add_argument("--drawing", action="store_true", help="rows of drawing.yaml instead of ledger.yaml")
+    parser.add_argument("--folder", type=Path, default=Path("outputs/ledger"))
+    arguments = parser.parse_args()
+    names = [word for word in arguments.what if "=" not in word]
+    extra = [word for word in arguments.what if "=" in word]
+    known = rows_of("drawing" if arguments.drawing else "ledger")
+    if unknown := [name for name in names if name not in known]:
+        parser.error(f"no such row: {', '.join(unknown)}. There is: {', '.join(known)}.")
+    failed = (draw if arguments.drawing else train)(arguments.folder, names, extra)
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,254 @@
+"""Make the ledger's table and picture: `python experiments/ledger/table.py [FOLDER]`, the folder that run.py ran in.
+
+The numbers of each run go to runs.csv; table and picture are made of that, so that without a folder they are made again
+of what is there. The table is printed as Markdown.
+"""
+
+import csv
+import json
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import matplotlib as mpl
+import yaml
+from scipy import stats
+
+from aaa.errors import UserError
+from aaa.reports.paired import Difference, Setting, difference
+from aaa.reports.runs import Run, read_runs
+from aaa.tracking.validation_rows import ValidationRows, newest_rows
+
+mpl.use("Agg")
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+
+HERE = Path(__file__).parent
+RUNS = HERE / "runs.csv"
+BASELINE = "baseline"
+TRAINING, DRAWING = "training", "drawing"
+TRAINED = "trained"  # the runs that are drawn with, numbered as what was drawn is
+LISTS = {TRAINING: "ledger", DRAWING: "drawing"}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came out of a run, or of a way to draw with it.
+
+    Attributes:
+        kind: `training` or `drawing`.
+        row: of the ledger.
+        seed: of the run.
+        steps, flops: of its training.
+        table: digest of the validation table; losses of other tables cannot be compared.
+        loss: of validation.
+        pictures: drawn for held-out pairs, and as many for seen ones.
+        seen, held_out: share of them that is right.
+    """
+
+    kind: str
+    row: str
+    seed: int
+    steps: int
+    flops: float
+    table: str
+    loss: float
+    pictures: int
+    seen: float
+    held_out: float
+
+
+def of_training(folder: Path) -> Iterator[Outcome]:
+    """The finished runs of each row."""
+    for run in read_runs([folder / TRAINING]):
+        rows = newest_rows(run.folder, 10**9)
+        held_out, seen, flops = (run.last(name) for name in ("quality/held_out", "quality/seen", "flops"))
+        if rows is None or held_out is None or seen is None or flops is None:
+            continue  # it is still going on
+        loss = sum(rows.losses) / len(rows.losses)
+        pictures = run.config["evaluation.num_images"]
+        row, seed = run.folder.parent.name, run.config["seed"]
+        yield Outcome(TRAINING, row, seed, rows.step, flops, rows.table, loss, pictures, seen, held_out)
+
+
+def of_drawing(folder: Path) -> Iterator[Outcome]:
+    """What `aaa.evaluate` left of each way to draw."""
+    for path in sorted(folder.glob(f"{DRAWING}/*/*/*.json")):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        (run,) = read_runs([folder / TRAINED / path.parent.name])
+        told = dict(setting.split("=", 1) for setting in record["settings"])
+        metrics, flops = record["metrics"], run.last("flops")
+        assert flops is not None
+        yield Outcome(
+            kind=DRAWING,
+            row=path.parent.parent.name,
+            seed=run.config["seed"],
+            steps=int(run.last("step") or 0),
+            flops=flops,
+            table=record["table"],
+            loss=metrics["val/loss"],
+            pictures=int(told["evaluation.num_images"]),
+            seen=metrics["quality/seen"],
+            held_out=metrics["quality/held_out"],
+        )
+
+
+def write(outcomes: Sequence[Outcome]) -> None:
+    """Write runs.csv."""
+    with RUNS.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(Outcome)])
+        writer.writeheader()
+        writer.writerows(asdict(outcome) for outcome in outcomes)
+
+
+def read(path: Path = RUNS) -> list[Outcome]:
+    """Read runs.csv."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return [
+            Outcome(**{field.name: field.type(line[field.name]) for field in fields(Outcome)})  # type: ignore[operator]
+            for line in csv.DictReader(file)
+        ]
+
+
+def loss_difference(ours: Sequence[Outcome], theirs: Sequence[Outcome]) -> Difference | None:
+    """Of validation loss, paired by seed; None where the two were not validated on one table."""
+    try:
+        return difference(_setting(ours), _setting(theirs))
+    except UserError:
+        return None
+
+
+def _setting(outcomes: Sequence[Outcome]) -> Setting:
+    """Runs of a row as `aaa.compare` has them."""
+    runs = [Run(Path(), str(one.seed), {"seed": one.seed}, []) for one in outcomes]
+    rows = [ValidationRows(one.steps, one.table, ["all"], [0.0], [one.loss]) for one in outcomes]
+    return Setting(outcomes[0].row, runs, rows)
+
+
+def right_pictures(outcomes: Sequence[Outcome]) -> tuple[int, int]:
+    """Of held-out pairs: how many are right, of how many."""
+    return sum(round(one.held_out * one.pictures) for one in outcomes), sum(one.pictures for one in outcomes)
+
+
+def share_difference(ours: Sequence[Outcome], theirs: Sequence[Outcome]) -> Difference:
+    """Of the share of right pictures of held-out pairs, over pictures: Newcombe's score interval (1998, method 10)."""
+    ends = []
+    for right, of in (right_pictures(ours), right_pictures(theirs)):
+        interval = stats.binomtest(right, of).proportion_ci(method="wilson")
+        ends.append((right / of, interval.low, interval.high))
+    (p, low, high), (q, q_low, q_high) = ends
+    distance = p - q
+    least = distance - math.hypot(p - low, q_high - q)
+    most = distance + math.hypot(high - p, q - q_low)
+    return Difference(distance, least, most, "pictures", right_pictures(ours)[1])
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row of the table.
+
+    Attributes:
+        row: its name.
+        said: what it says of itself in the list of rows.
+        outcomes: of its runs.
+        loss, share: differences from the baseline; None where there are none.
+    """
+
+    row: str
+    said: dict[str, str]
+    outcomes: Sequence[Outcome]
+    loss: Difference | None
+    share: Difference | None
+
+
+def lines(outcomes: Sequence[Outcome], kind: str) -> list[Line]:
+    """The rows of a kind that were run, in the order of their list; the baseline comes first."""
+    rows = yaml.safe_load((HERE / f"{LISTS[kind]}.yaml").read_text(encoding="utf-8"))
+    by_row = {row: [one for one in outcomes if (one.kind, one.row) == (kind, row)] for row in rows}
+    theirs = by_row[BASELINE]
+    found = []
+    for row, ours in by_row.items():
+        if ours and row == BASELINE:
+            found.append(Line(row, rows[row], ours, None, None))
+        elif ours and theirs:
+            seeds = {one.seed for one in ours}
+            same = [one for one in theirs if one.seed in seeds]
+            found.append(Line(row, rows[row], ours, loss_difference(ours, same), share_difference(ours, same)))
+    return found
+
+
+def as_markdown(kind: str, found: Sequence[Line]) -> str:
+    """The table of a kind."""
+    base = _mean([one.loss for one in found[0].outcomes])
+    told = ["row", "adds", "seeds", "loss", "less the baseline's [95%]", "in %", "held-out right", "less [95%]"]
+    told += ["published"]
+    table = [f"| {' | '.join(told)} |", f"|{' --- |' * len(told)}"]
+    for line in found:
+        right, of = right_pictures(line.outcomes)
+        loss, share = line.loss, line.share
+        cells = [
+            line.row,
+            f"`{line.said['add']}`" if line.said["add"] else "",
+            str(len(line.outcomes)),
+            f"{_mean([one.loss for one in line.outcomes]):.4f}",
+            "" if line.row == BASELINE else "another table" if loss is None else str(loss),
+            "" if loss is None else f"{100 * loss.mean / base:+.1f}",
+            f"{right} of {of}",
+            "" if share is None else f"{100 * share.mean:+.0f} [{100 * share.low:+.0f}, {100 * share.high:+.0f}]",
+            "; ".join(filter(None, [line.said["published"], line.said["source"]])),
+        ]
+        table.append(f"| {' | '.join(cells)} |")
+    return "\n".join([f"{kind}:", "", *table, ""])
+
+
+def draw(kind: str, found: Sequence[Line]) -> None:
+    """Loss and right pictures less the baseline's, a row each, with their intervals; ways to draw change no loss."""
+    shown = sorted(found[1:], key=lambda line: -math.inf if line.loss is None else line.loss.mean)
+    count = 2 if kind == TRAINING else 1
+    size = (5 * count + 2, 1.4 + 0.32 * len(shown))
+    figure, panels = plt.subplots(1, count, figsize=size, sharey=True, squeeze=False, constrained_layout=True)
+    if kind == TRAINING:
+        base = _mean([one.loss for one in found[0].outcomes])
+        _dots(panels[0, 0], [line.loss for line in shown], 100 / base, lower_is_better=True)
+        panels[0, 0].set_xlabel("validation loss, % of the baseline's")
+    _dots(panels[0, -1], [line.share for line in shown], 100, lower_is_better=False)
+    panels[0, -1].set_xlabel("right pictures of held-out pairs, percentage points")
+    panels[0, 0].set_yticks(range(len(shown)), [line.said["add"] or line.row for line in shown], fontsize="small")
+    panels[0, 0].invert_yaxis()
+    figure.suptitle(f"Less the baseline, 95% intervals ({len(found[0].outcomes)} seeds)", fontsize="medium")
+    figure.savefig(HERE / f"{kind}.png", dpi=110)
+
+
+def _dots(panel: Axes, differences: Sequence[Difference | None], scale: float, *, lower_is_better: bool) -> None:
+    """A dot and its interval for each difference that there is: blue where it is clearly better, red where worse."""
+    for place, found in enumerate(differences):
+        if found is None:
+            continue
+        better = (found.mean < 0) == lower_is_better
+        color = "grey" if not found.is_clear else "tab:blue" if better else "tab:red"
+        panel.plot([scale * found.low, scale * found.high], [place, place], color=color)
+        panel.plot([scale * found.mean], [place], marker="o", color=color)
+    panel.axvline(0, color="black", linewidth=0.8)
+    panel.grid(alpha=0.3)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def main() -> None:
+    """Collect, print, draw."""
+    if len(sys.argv) > 1:
+        folder = Path(sys.argv[1])
+        write([*of_training(folder), *of_drawing(folder)])
+    outcomes = read()
+    for kind in LISTS:
+        if len(found := lines(outcomes, kind)) > 1:
+            print(as_markdown(kind, found))
+            draw(kind, found)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""The ledger's commands, table and picture."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"ledger_{name}", ROOT / "experiments" / "ledger" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+table = script("table")
+run = script("run")
+
+
+def outcome(
+    row: str, seed: int, loss: float, *, digest: str = "a", pictures: int = 70, held_out: float = 0.8
+) -> object:
+    return table.Outcome("training", row, seed, 10, 1e9, digest, loss, pictures, held_out, held_out)
+
+
+def test_shares_differ_by_the_published_interval() -> None:
+    # Newcombe 1998, Statistics in Medicine 17, table II, 56/70 against 48/80: 0.0524 to 0.3339 by method 10.
+    found = table.share_difference(
+        [outcome("a", 1, 0.1, pictures=70, held_out=0.8)], [outcome("b", 1, 0.1, pictures=80, held_out=0.6)]
+    )
+    assert (found.mean, found.low, found.high) == pytest.approx((0.2, 0.0524, 0.3339), abs=5e-5)
+
+
+def test_none_right_of_either_leaves_an_interval() -> None:
+    none = [outcome("a", seed, 0.1, held_out=0.0) for seed in (1, 2)]
+    found = table.share_difference(none, none)
+    assert found.low < 0 < found.high
+
+
+def test_losses_are_paired_by_seed_and_other_tables_refused() -> None:
+    base = [outcome("baseline", seed, loss) for seed, loss in ((1, 0.2), (2, 0.3), (3, 0.4))]
+    better = [outcome("x", seed, loss) for seed, loss in ((3, 0.38), (1, 0.19), (2, 0.29))]
+    found = table.loss_difference(better, base)
+    # Differences -0.01, -0.01, -0.02: mean -0.01333, t(0.975, 2) = 4.3027 times 0.005774 / sqrt(3) = 0.01434.
+    assert (found.mean, found.low, found.high) == pytest.approx((-0.01333, -0.02768, 0.00101), abs=1e-5)
+    assert (found.over, found.count) == ("seeds", 3)
+    assert table.loss_difference([outcome("x", 1, 0.1, digest="b"), outcome("x", 2, 0.1, digest="b")], base[:2]) is None
+
+
+def test_a_row_is_compared_with_the_baseline_of_the_seeds_it_has() -> None:
+    outcomes = [outcome("baseline", seed, loss) for seed, loss in ((1, 0.2), (2, 0.3), (3, 0.9))]
+    outcomes += [outcome("qk_norm", seed, loss) for seed, loss in ((1, 0.11), (2, 0.19))]
+    base, row = table.lines(outcomes, "training")
+    assert (base.row, base.loss, row.row) == ("baseline", None, "qk_norm")
+    assert row.loss.mean == pytest.approx(-0.1)
+    shown = table.as_markdown("training", [base, row])
+    assert "`model.qk_norm=true`" in shown
+    assert "SpeedrunDiT, 2512.12386" in shown
+
+
+def test_the_kept_numbers_are_read_as_they_were_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    outcomes = [outcome("baseline", 1, 0.123456789), outcome("qk_norm", 2, 0.1)]
+    monkeypatch.setattr(table, "RUNS", tmp_path / "runs.csv")
+    table.write(outcomes)
+    assert table.read(tmp_path / "runs.csv") == outcomes
+
+
+def test_a_row_that_names_its_run_is_drawn_once_for_each(tmp_path: Path) -> None:
+    runs = [tmp_path / "0", tmp_path / "1"]
+    for made in runs:
+        (made / "checkpoints" / "step-00000010").mkdir(parents=True)
+    (together,) = run.drawing(tmp_path / "row", runs, ["steps=8"], ["evaluation.num_images=4"])
+    assert f"model={runs[0]},{runs[1]}" in together
+    assert [part for part in together if part.startswith("steps=")] == ["steps=8"], "the row's own comes over others"
+    apart = list(run.drawing(tmp_path / "row", runs, ["guidance.model={run}/checkpoints/step-00000010"], []))
+    for made, command in zip(runs, apart, strict=True):
+        assert f"guidance.model={made}/checkpoints/step-00000010" in command
+    (raw,) = run.drawing(tmp_path / "row", runs, ["weights=raw"], [])
+    assert f"model={runs[0]}/checkpoints/step-00000010,{runs[1]}/checkpoints/step-00000010" in raw
+
+
+@pytest.mark.slow
+def test_rows_are_run_as_typed_and_skipped_when_they_are_done(tmp_path: Path) -> None:
+    small = ["data.resolution=16", "data.source.num_records=48", "data.source.num_validation=16", "model.dim=64"]
+    small += ["trainer.batch_size=8", "budget.flops=1e10", "evaluation.num_images=2", "sampling.steps=2", "seed=1,2"]
+    small += ["validation.num_records=8", "logger=none", "sweep.show_plan=false"]
+    command = [sys.executable, str(ROOT / "experiments" / "ledger" / "run.py"), "--folder", "ledger"]
+    env = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+
+    def typed(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*command, *words], cwd=tmp_path, env=env, capture_output=True, text=True, check=False, timeout=400
+        )
+
+    done = typed("baseline", "qk_norm", *small)
+    assert done.returncode == 0, done.stderr
+    outcomes = list(table.of_training(tmp_path / "ledger"))
+    assert [(one.row, one.seed) for one in outcomes] == [
+        ("baseline", 1),
+        ("baseline", 2),
+        ("qk_norm", 1),
+        ("qk_norm", 2),
+    ]
+    assert len({one.flops for one in outcomes}) == 1
+    again = typed("baseline", *small)
+    assert again.stderr.count("is finished: skipped") == 2
+    unknown = typed("qk_nrom")
+    assert "no such row: qk_nrom" in unknown.stderr
