@@ -127,8 +127,13 @@ class Gpu:
 
     def _attention(self) -> Iterator[Measurement]:
         for name in self.models:
-            rows = partial(gpu_rows.attention_rows, device=torch.device(self.device), prompt_tokens=self.prompt_tokens)
-            yield Measurement(name, lambda name=name, rows=rows: rows(self._config(name), batch=self._first_batch()))
+            yield Measurement(name, partial(self._attention_of, name))
+
+    def _attention_of(self, name: str) -> list[Row]:
+        device = torch.device(self.device)
+        return gpu_rows.attention_rows(
+            self._config(name), batch=self._first_batch(), device=device, prompt_tokens=self.prompt_tokens
+        )
 
     def _first_batch(self) -> int:
         return next((int(batch) for batch in self.batches if batch != AUTO), 1)

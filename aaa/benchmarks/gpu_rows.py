@@ -15,8 +15,9 @@ from aaa.benchmarks.gpu_card import Row
 from aaa.benchmarks.idle import busy_seconds
 from aaa.benchmarks.speed import describe_compiling, parts_of_step
 from aaa.benchmarks.subject import Subject, make_subject
-from aaa.data.cache import CachedRecord, LatentCache
+from aaa.data.cache import LatentCache
 from aaa.data.cache_writer import CacheWriter
+from aaa.data.cached_records import CachedRecord
 from aaa.run.latent_loader import LatentLoader, hold_near
 from aaa.tracking.tracker import NoLogger, RunInfo, Tracker
 from aaa.training.fitting import USED_SHARE, measure_footprint

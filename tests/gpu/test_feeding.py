@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from aaa.data.batch import Batch
-from aaa.data.cache import CachedRecord, LatentCache
+from aaa.data.cache import LatentCache
 from aaa.data.cache_writer import CacheWriter
+from aaa.data.cached_records import CachedRecord
 from aaa.data.prefetch import Prefetch
 from aaa.run import latent_loader
 from aaa.run.latent_loader import LatentLoader, hold_near
