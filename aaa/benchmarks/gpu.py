@@ -127,8 +127,11 @@ class Gpu:
 
     def _attention(self) -> Iterator[Measurement]:
         for name in self.models:
-            rows = partial(gpu_rows.attention_rows, device=torch.device(self.device), prompt_tokens=self.prompt_tokens)
-            yield Measurement(name, lambda name=name, rows=rows: rows(self._config(name), batch=self._first_batch()))
+            yield Measurement(name, partial(self._routines_of, name))
+
+    def _routines_of(self, name: str) -> list[Row]:
+        config, device = self._config(name), torch.device(self.device)
+        return gpu_rows.attention_rows(config, device, self._first_batch(), self.prompt_tokens)
 
     def _first_batch(self) -> int:
         return next((int(batch) for batch in self.batches if batch != AUTO), 1)
