@@ -48,7 +48,8 @@ class Gpu:
         row_seconds: that the steps of a row are measured for.
         parts: what to measure, in this order: `device`, `attention`, `plain` steps, `latents`, `optimizer`,
             `checkpoint`, `tutorial`, `compiled` steps.
-        models: overrides of a training run by name; null leaves one out.
+        models: names of those to measure.
+        overrides: of a training run, by the model's name.
         batches: sizes for each model; `auto`: as many samples as fit, up to `most`.
         most: samples of a batch.
         compiled: model, batch and `trainer.compile` of each row of that part, in this order.
@@ -66,7 +67,8 @@ class Gpu:
         seconds: float,
         row_seconds: float,
         parts: Sequence[str],
-        models: Mapping[str, Sequence[str] | None],
+        models: Sequence[str],
+        overrides: Mapping[str, Sequence[str]],
         batches: Sequence[int | str],
         most: int,
         compiled: Sequence[tuple[str, int | str, bool | str]],
@@ -77,8 +79,8 @@ class Gpu:
     ) -> None:
         self.seconds, self.row_seconds, self.copied_bytes, self.tutorial = seconds, row_seconds, copied_bytes, tutorial
         self.batches, self.most, self.judged, self.prompt_tokens = batches, most, judged, prompt_tokens
-        self.models = {name: told for name, told in models.items() if told is not None}
-        self.compiled = [row for row in compiled if row[0] in self.models]
+        self.models, self.overrides = models, overrides
+        self.compiled = [row for row in compiled if row[0] in models]
         known = {
             "device": self._device,
             "attention": self._attention,
@@ -90,8 +92,9 @@ class Gpu:
             "compiled": self._compiled,
         }
         _require("bench.parts", parts, known)
-        _require("bench.judged", [judged], self.models)
-        _require("bench.compiled", [str(name) for name, _, _ in compiled], models)
+        _require("bench.models", models, overrides)
+        _require("bench.judged", [judged], overrides)
+        _require("bench.compiled", [str(name) for name, _, _ in compiled], overrides)
         self.parts = {name: known[name] for name in parts}
         self._batch_that_fits: dict[str, int] = {}
         self._rates: dict[torch.dtype, float] = {}
@@ -117,7 +120,7 @@ class Gpu:
     def _config(self, name: str) -> DictConfig:
         """The config of one of the models, with whatever else the command was told."""
         told = [text for text in HydraConfig.get().overrides.task if not text.startswith("bench")]
-        config = hydra.compose("train", [*self.models[name], *told, "output_dir=outputs/bench"])
+        config = hydra.compose("train", [*self.overrides[name], *told, "output_dir=outputs/bench"])
         check_config(config)
         config.trainer.precision = choose_precision(config.trainer.precision, torch.device(self.device))
         return config
@@ -127,13 +130,11 @@ class Gpu:
 
     def _attention(self) -> Iterator[Measurement]:
         for name in self.models:
-            yield Measurement(name, partial(self._attention_of, name))
+            yield Measurement(name, partial(self._routines_of, name))
 
-    def _attention_of(self, name: str) -> list[Row]:
-        device = torch.device(self.device)
-        return gpu_rows.attention_rows(
-            self._config(name), batch=self._first_batch(), device=device, prompt_tokens=self.prompt_tokens
-        )
+    def _routines_of(self, name: str) -> list[Row]:
+        config, device = self._config(name), torch.device(self.device)
+        return gpu_rows.attention_rows(config, device, self._first_batch(), self.prompt_tokens)
 
     def _first_batch(self) -> int:
         return next((int(batch) for batch in self.batches if batch != AUTO), 1)

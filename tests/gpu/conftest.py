@@ -1,11 +1,15 @@
 """What a GPU must do as a CPU does: the same bodies on both, so that a mistake in one is found without a GPU."""
 
+import os
 from pathlib import Path
 
 import pytest
 import torch
 
 from tests.e2e.conftest import Command, run_in
+
+# Read when deterministic routines are first asked for, as a run sets it before.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 GPU = pytest.param("cuda", marks=pytest.mark.gpu)
 
