@@ -219,8 +219,7 @@ class TrainerConfig:
         on_nonfinite: what a NaN or infinite gradient does: `stop` the run, or `skip` its step.
         max_skipped_steps: after so many the run stops after all.
         deterministic: refuse operations whose result is not the same every time.
-        collective_timeout_seconds: after which a process ends that waits in a step for one that does not come; null:
-            torch's own, 600 on GPUs and 1800 on CPUs. Looks, checkpoints and encoding may take as long as they like.
+        collective_timeout_seconds: how long a step waits for a process that hangs; null: torch's, 600 on GPUs.
     """
 
     max_steps: int = count(least=1)

@@ -10,6 +10,9 @@ class Evaluation(Protocol):
 
     One that cannot judge every data set may have a method `check(evaluated)` as well, which is called before training
     and raises NotApplicable where `evaluate` would.
+
+    In a launch of several processes each calls `evaluate`, which must draw the same in each; what counts is what it
+    returns and keeps in the first.
     """
 
     def evaluate(self, evaluated: EvaluatedModel) -> dict[str, float]:

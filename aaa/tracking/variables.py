@@ -71,6 +71,11 @@ def wants_cpu() -> bool:
     return _is_true("ACCELERATE_USE_CPU")
 
 
+def is_launch() -> bool:
+    """Whether this is one of several processes that work together."""
+    return _whole_number(*SIZES) > 1
+
+
 @contextmanager
 def hidden_from_accelerate(asked: dict[str, tuple[str, ...]]) -> Iterator[None]:
     """A block in which accelerate cannot take from the environment what the config says.
@@ -138,11 +143,6 @@ def is_helper() -> bool:
     A `RANK` alone is left over from another tool, or is a scheduler's, and makes no helper.
     """
     return _whole_number(*RANKS) > 0 and _whole_number(*SIZES) > 1
-
-
-def is_launch() -> bool:
-    """Whether this is one of several processes that work together."""
-    return _whole_number(*SIZES) > 1
 
 
 def place_in_launch() -> tuple[int, int, int]:
