@@ -135,7 +135,8 @@ class Recorder:
     def _open_tracker(self) -> Tracker:
         run, folder = self.run, self.folder.path
         remove_unfinished(folder / "checkpoints")
-        require_space(folder, self._snapshot(State(0, 0.0, "", 0)).nbytes)
+        nbytes = self._snapshot(State(0, 0.0, "", 0)).nbytes
+        require_space(folder, nbytes if self.divided is None else 2 * nbytes)  # weights are there as shards and whole
         past = copy_history(run.origin.before, folder) if run.origin.before and run.origin.branches_off else []
         environment = self._write_records()
         tracker = Tracker(self._run_info(environment), build(run.config, "logger"), past)
