@@ -4,7 +4,6 @@ import logging
 from typing import TYPE_CHECKING
 
 from aaa.cli import run
-from aaa.errors import UserError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -19,18 +18,21 @@ RECONSTRUCTIONS = 16
 
 def encode(config: "DictConfig") -> None:
     """Build the cache, a part of it, or find that it is there, and show what it keeps of the pictures."""
-    from aaa.assembly.data import Share, encode_part, open_latents
     from aaa.config.checks import check_config
-    from aaa.tracking.variables import is_helper, place_in_launch
+    from aaa.config.parts import check_part
 
     check_config(config)
+    check_part(config.encode)
+
+    from aaa.assembly.data import Share, encode_part, open_latents
+    from aaa.tracking.variables import is_helper, place_in_launch
+
     rank, processes, _ = place_in_launch()
     part, parts = config.encode.part, config.encode.parts or processes
     device = _device_of(config)
     if part is None:
         latents = open_latents(config, device, share=Share(rank % parts, parts))
     else:
-        _require_part(part, config.encode.parts)
         found = encode_part(config, device, Share(part, parts))
         if found is None:
             logger.info("Part %d of %d is encoded; the last of them to end puts all together.", part, parts)
@@ -50,18 +52,6 @@ def _device_of(config: "DictConfig") -> str:
     device = pick_device(config.trainer.device)
     *_, on_machine = place_in_launch()
     return f"cuda:{on_machine % torch.cuda.device_count()}" if device == "cuda" else device
-
-
-def _require_part(part: int, parts: int | None) -> None:
-    """Refuse a part that there is not.
-
-    Raises:
-        UserError: naming the keys.
-    """
-    if parts is None:
-        raise UserError(f"encode.part={part}: of how many? encode.parts=N says it, to all of these jobs the same.")
-    if part >= parts:
-        raise UserError(f"encode.part={part}: the last of encode.parts={parts} parts is {parts - 1}.")
 
 
 def _show(latents: "Latents") -> None:
