@@ -100,8 +100,8 @@ def test_numbers_and_names_that_no_run_can_have(override: str, expected: str) ->
         (["model.parametrization=mup", "model.base_depth=0"], "model.base_depth=0: must be at least 1"),
         (["model.parametrization=mup", "model.init=torch"], "initial values of its own, model.init=torch others."),
         (["model.parametrization=mup", "budget.parameters=1e6"], "budget.parameters changes their width."),
-        (["model.parametrization=mup", "model.dim=256"], "model.heads=2: with model.parametrization=mup heads are as"),
-        (["model.parametrization=mup", "model.dim=256"], "That makes 4 at model.dim=256."),
+        (["model.parametrization=mup", "model.dim=256"], "model.heads=8: with model.parametrization=mup heads are as"),
+        (["model.parametrization=mup", "model.dim=256"], "That makes 16 at model.dim=256."),
         (
             ["model.parametrization=mup", "optimizer=soap"],
             "soap: model.parametrization=mup has rules for AdamW and Muon.",

@@ -29,7 +29,7 @@ def test_four_times_the_batch_takes_twice_the_rate_and_decays_as_much_a_sample(
 
 
 def test_it_goes_with_the_rules_of_size_and_with_adamws_own_rate() -> None:
-    wider = ("model.parametrization=mup", "model.dim=256", "model.heads=4", "encoder.latent_channels=12")
+    wider = ("model.parametrization=mup", "model.dim=256", "model.heads=16", "encoder.latent_channels=12")
     rates = []
     for told in ((), ("trainer.base_batch_size=8",)):
         config = compose(*wider, "optimizer.adamw_learning_rate=1e-3", *told)
