@@ -113,7 +113,9 @@ def read(path: Path = RUNS) -> list[Outcome]:
 
 
 def loss_difference(ours: Sequence[Outcome], theirs: Sequence[Outcome]) -> Difference | None:
-    """Of validation loss, paired by seed; None where the two were not validated on one table."""
+    """Of validation loss, paired by seed; None of one seed, or where the two were not validated on one table."""
+    if len(ours) < 2:
+        return None
     try:
         return difference(_setting(ours), _setting(theirs))
     except UserError:
@@ -193,7 +195,7 @@ def as_markdown(kind: str, found: Sequence[Line]) -> str:
             f"`{line.said['add']}`" if line.said["add"] else "",
             str(len(line.outcomes)),
             f"{_mean([one.loss for one in line.outcomes]):.4f}",
-            "" if line.row == BASELINE else "another table" if loss is None else str(loss),
+            "" if line.row == BASELINE else "-" if loss is None else str(loss),
             "" if loss is None else f"{100 * loss.mean / base:+.1f}",
             f"{right} of {of}",
             "" if share is None else f"{100 * share.mean:+.0f} [{100 * share.low:+.0f}, {100 * share.high:+.0f}]",
@@ -216,7 +218,7 @@ def draw(kind: str, found: Sequence[Line]) -> None:
     _dots(panels[0, -1], [line.share for line in shown], 100, lower_is_better=False)
     panels[0, -1].set_xlabel("right pictures of held-out pairs, percentage points")
     panels[0, 0].set_yticks(range(len(shown)), [line.said["add"] or line.row for line in shown], fontsize="small")
-    panels[0, 0].invert_yaxis()
+    panels[0, 0].set_ylim(len(shown) - 0.4, -0.6)
     figure.suptitle(f"Less the baseline, 95% intervals ({len(found[0].outcomes)} seeds)", fontsize="medium")
     figure.savefig(HERE / f"{kind}.png", dpi=110)
 
