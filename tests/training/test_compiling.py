@@ -3,13 +3,24 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from aaa.config.checks import check_config
 from aaa.errors import UserError
 from aaa.run.session import Session
 from aaa.training.compiling import compile_model, looking_uncompiled
 from tests.helpers.composed import compose
+
+
+class Doubled(nn.Module):
+    """A layer of our own: torch 2.9 compiles none of torch's by itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * self.inner(x)
 
 
 def noting_backend(for_any: list[bool]) -> Callable[..., Any]:
@@ -35,7 +46,7 @@ def compiled_layer(monkeypatch: pytest.MonkeyPatch, how: bool | str) -> tuple[nn
         compiling(self, backend=noting_backend(seen), **told)
 
     monkeypatch.setattr(nn.Module, "compile", instead)
-    layer = nn.Linear(4, 4)
+    layer = Doubled()
     assert compile_model(layer, torch.device("cpu"), how)
     return layer, seen
 
