@@ -52,7 +52,14 @@ def test_runs_that_differ_in_what_costs_nothing_share_a_measurement(measured: li
 
 def test_it_says_the_rate_of_each_group_of_parameters() -> None:
     planner = Planner()
-    wider = ("model.dim=32", "model.heads=4", "model.base_dim=16", "model.base_heads=2", "model.base_depth=1", "model.parametrization=mup")
+    wider = (
+        "model.dim=32",
+        "model.heads=4",
+        "model.base_dim=16",
+        "model.base_heads=2",
+        "model.base_depth=1",
+        "model.parametrization=mup",
+    )
     assert planned(planner).rates == {"all": 5e-3}
     rates = planned(planner, *wider, "optimizer.learning_rate=1e-2").rates
     assert rates["adamw_base"] == 1e-2

@@ -99,7 +99,14 @@ DESIGNS = [
 
 @pytest.mark.parametrize("design", DESIGNS)
 def test_every_design_has_each_parameter_in_one_group_and_learns(design: tuple[str, ...]) -> None:
-    larger = ("model.dim=64", "model.heads=4", "model.depth=3", "model.base_dim=32", "model.base_heads=2", "model.base_depth=2")
+    larger = (
+        "model.dim=64",
+        "model.heads=4",
+        "model.depth=3",
+        "model.base_dim=32",
+        "model.base_heads=2",
+        "model.base_depth=2",
+    )
     model, optimizer = made(*design, *larger, "model.parametrization=mup", "optimizer.decayed=matrices")
     grouped = [id(parameter) for group in optimizer.param_groups for parameter in group["params"]]
     assert sorted(grouped) == sorted(map(id, model.parameters()))
