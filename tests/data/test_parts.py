@@ -91,10 +91,11 @@ def _encode(path: Path, first: int) -> None:
     builder(path, count=40).open(parts=3, first=first)
 
 
+@pytest.mark.slow
 def test_processes_share_the_parts_out(tmp_path: Path) -> None:
     """One part is of nobody: whoever is done takes it."""
     path = tmp_path / "cache"
-    started = multiprocessing.get_context("fork")
+    started = multiprocessing.get_context("spawn")  # a fork of a process that has threads may wait for one for ever
     processes = [started.Process(target=_encode, args=(path, first)) for first in (0, 1)]
     for process in processes:
         process.start()

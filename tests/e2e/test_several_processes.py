@@ -32,7 +32,7 @@ def test_a_saved_model_is_judged_by_two_processes_as_by_one(
     together = launch_in(session_folder, 2, *arguments, f"out={tmp_path / 'together'}")
     assert together.code == 0, together.err
     one, two = (json.loads(next((tmp_path / out).glob("*.json")).read_text()) for out in ("alone", "together"))
-    assert two["metrics"] == pytest.approx(one["metrics"], rel=1e-5)
+    assert two["metrics"] == pytest.approx(one["metrics"], rel=1e-4)
     assert (two["table"], two["weights"]) == (one["table"], one["weights"])
     names = sorted(path.name for path in (tmp_path / "alone").iterdir())
     assert names == sorted(path.name for path in (tmp_path / "together").iterdir())

@@ -237,7 +237,7 @@ def train_with_two_processes(folder: Path, *arguments: str) -> Finished:
     return run_in(folder, *launch, "-m", "aaa.train", *arguments, OMP_NUM_THREADS="1")
 
 
-@pytest.mark.parametrize("accumulation", [1, 2])
+@pytest.mark.parametrize("accumulation", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_two_processes_share_a_run(tmp_path: Path, small_run: SmallRun, accumulation: int) -> None:
     shutil.copytree(small_run[0].parents[2] / ".cache", tmp_path / ".cache")
     few = ["trainer.max_steps=4", "trainer.save_every_steps=4"]

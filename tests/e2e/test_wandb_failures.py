@@ -38,7 +38,8 @@ def test_a_server_that_is_not_there_at_the_start(tmp_path: Path, small_run: Smal
     assert found.exit_code == 0
 
 
-@pytest.mark.parametrize("failing", ["error", pytest.param("hang", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("failing", ["error", "hang"])
 def test_a_server_that_fails_in_mid_run(tmp_path: Path, small_run: SmallRun, failing: str) -> None:
     shutil.copytree(small_run[0].parents[2] / ".cache", tmp_path / ".cache")
     arguments = [
