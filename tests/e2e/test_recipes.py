@@ -30,8 +30,9 @@ def test_a_recipe_trains_and_draws(command: Command, tmp_path: Path, recipe: str
     assert done.code == 0, done.err
     logged = {key: value for row in metrics(tmp_path / "run") for key, value in row.items()}
     assert logged["step"] == 20
-    # At less noise errors of the clean picture are divided by it. 1 is what a model has that has learned nothing.
-    assert 0 < logged["val/loss_sigma_0.6_0.8"] < 1.5
+    # At less noise errors of the clean picture are divided by it. 1 is what a model has that has learned nothing; with
+    # torch's initial values, as the tutorial has them, it begins above.
+    assert 0 < logged["val/loss_sigma_0.6_0.8"] < 2
     assert "quality/held_out" in logged
     done = command("aaa.sample", "model=run", "prompt=a red circle", "num_images=1")
     assert done.code == 0, done.err
