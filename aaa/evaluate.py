@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 
 from aaa.cli import SAVED_MODEL, run
 from aaa.config.overrides import key_of
-from aaa.run.earlier_sweep import is_of_sweep
+from aaa.run.earlier_sweep import folder_of_job
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -41,9 +41,8 @@ def evaluate(config: "DictConfig") -> None:
 
     require_ranges(EvaluateConfig, config)
     model = Path(config.saved_model)
-    out = run_of(model) / "evaluation" if config.out is None else Path(config.out)
-    if config.out is not None and is_of_sweep():  # of which each job may judge another model
-        out /= str(HydraConfig.get().job.num)
+    # Each job of a sweep may judge another model.
+    out = run_of(model) / "evaluation" if config.out is None else folder_of_job(Path(config.out))
     require_writable(out)  # before minutes of judging are lost on it
     with launched(config.device) as (processes, device):
         judged = judge(

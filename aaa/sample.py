@@ -4,10 +4,8 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hydra.core.hydra_config import HydraConfig
-
 from aaa.cli import SAVED_MODEL, run
-from aaa.run.earlier_sweep import is_of_sweep
+from aaa.run.earlier_sweep import folder_of_job
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -40,9 +38,7 @@ def sample(config: "DictConfig") -> None:
         sampler=config.sampler,
         guidance=config.guidance,
     )
-    out = Path(config.out)
-    if is_of_sweep():  # each of its jobs draws with other settings
-        out /= str(HydraConfig.get().job.num)
+    out = folder_of_job(Path(config.out))  # each draws with other settings
     saved = find_saved(Path(config.saved_model), config.weights, config.trust_config, config.heads)
     model = TextToImage(saved, pick_device(config.device), config.preview, config.precision)
     require_writable(out)  # before minutes of drawing are lost on it

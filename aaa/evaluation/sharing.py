@@ -5,6 +5,8 @@ from typing import Protocol, TypeVar
 
 from torch import Tensor
 
+from aaa.training.even_shares import even_shares
+
 T = TypeVar("T")
 
 # Whole batches are dealt out, as large as they can be while no process has more than this times an equal share.
@@ -73,14 +75,11 @@ def deal(groups: Sequence[Tensor], most: int, processes: int) -> list[list[Tenso
 
 
 def _deal(batches: Sequence[Tensor], processes: int) -> list[list[Tensor]]:
-    """The largest first, each to a process that has least (Graham 1969); what one has is in the order it came in."""
-    hands: list[list[int]] = [[] for _ in range(processes)]
-    loads = [0] * processes
-    for number in sorted(range(len(batches)), key=lambda number: -len(batches[number])):
-        least = loads.index(min(loads))
-        hands[least].append(number)
-        loads[least] += len(batches[number])
-    return [[batches[number] for number in sorted(hand)] for hand in hands]
+    """What each process has is in the order it came in."""
+    hands: list[list[Tensor]] = [[] for _ in range(processes)]
+    for batch, process in zip(batches, even_shares(list(map(len, batches)), processes), strict=True):
+        hands[process].append(batch)
+    return hands
 
 
 def share_out(

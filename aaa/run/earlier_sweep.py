@@ -47,6 +47,11 @@ def is_of_sweep() -> bool:
     return HydraConfig.initialized() and HydraConfig.get().mode is RunMode.MULTIRUN
 
 
+def folder_of_job(out: Path) -> Path:
+    """Where to write what is to be written here: each job of a sweep has a folder of its own in it."""
+    return out / str(HydraConfig.get().job.num) if is_of_sweep() else out
+
+
 def finished_job(folder: Path, config: DictConfig) -> FinishedRun | None:
     """What came out of a job of a sweep that is gone on with, or None if it is still to be done."""
     wanted = is_of_sweep() and OmegaConf.select(config, "sweep.resume")

@@ -11,6 +11,8 @@ import torch
 import torch.distributed as dist
 from torch import Size, Tensor
 
+from aaa.training.even_shares import even_shares
+
 
 class Owners:
     """Who works on which of some matrices.
@@ -26,7 +28,7 @@ class Owners:
     def __init__(self, shapes: Sequence[Size], group: dist.ProcessGroup) -> None:
         self.shapes, self.group = shapes, group
         self.processes, self.rank = group.size(), group.rank()
-        self.owner = _shared_out([rows * columns * min(rows, columns) for rows, columns in shapes], self.processes)
+        self.owner = even_shares([rows * columns * min(rows, columns) for rows, columns in shapes], self.processes)
         self.own = self._owned_by(self.rank)
 
     def apply(self, work: Callable[[Sequence[Tensor]], Sequence[Tensor]], shards: Sequence[Tensor]) -> list[Tensor]:
@@ -88,13 +90,3 @@ class Owners:
         rows, columns = self.shapes[index]
         most = -(-rows // self.processes)
         return max(0, min(most, rows - rank * most)), columns
-
-
-def _shared_out(costs: Sequence[int], processes: int) -> list[int]:
-    """An owner for each, the dearest first, always the one that has least to do."""
-    loads = [0] * processes
-    owners = [0] * len(costs)
-    for index in sorted(range(len(costs)), key=lambda index: -costs[index]):
-        owners[index] = loads.index(min(loads))
-        loads[owners[index]] += costs[index]
-    return owners
