@@ -1,6 +1,7 @@
 """From a composed config to what is trained on: the latent cache, split, with its validation table."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ from aaa.data.permutation import permuted
 from aaa.data.records import Record, Source, Split
 from aaa.data.split import split_records
 from aaa.encoders.protocols import VAE, HasWeights, NormalisesLatents, TextEncoder
+from aaa.encoders.statistics import LatentStatistics
 from aaa.errors import UserError
 from aaa.evaluation.validation import ValidationTable, validation_table
 from aaa.saved.models import saved_statistics
@@ -80,6 +82,7 @@ def open_data(
     trained_on: str | None = None,
     weights: Path | None = None,
     share: Share = ALL,
+    statistics_of: Callable[[Path], LatentStatistics | None] = saved_statistics,
 ) -> TrainingData:
     """Open what a run is trained on, encoding it first where that was not done yet.
 
@@ -90,13 +93,14 @@ def open_data(
         weights: that are trained on: a run, checkpoint, model/ folder or file. Latents are normalised as these have
             learned them.
         share: what this process encodes.
+        statistics_of: reads those of the weights.
 
     Raises:
         UserError: naming at once everything that is missing.
     """
     cache, vae, *_ = open_latents(config, device, trained_on, share)
     if weights is not None and isinstance(vae, NormalisesLatents):
-        statistics = saved_statistics(weights)
+        statistics = statistics_of(weights)
         if statistics not in (None, cache.statistics):
             logger.info("Latents are normalised by the statistics that the weights in %s were trained with.", weights)
             cache.statistics = vae.statistics = statistics
