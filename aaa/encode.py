@@ -17,13 +17,20 @@ RECONSTRUCTIONS = 16
 
 
 def encode(config: "DictConfig") -> None:
-    """Build the cache, a part of it, or find that it is there, and show what it keeps of the pictures."""
+    """Build the cache, or that of each data set of a mixture, and show what it keeps of the pictures."""
     from aaa.config.checks import check_config
+    from aaa.config.mixture import config_of_part, parts_of
     from aaa.config.parts import check_part
 
     check_config(config)
     check_part(config.encode)
+    mixed = [config_of_part(config, name) for name in parts_of(config.data)]
+    for one in mixed or [config]:
+        _encode(one)
 
+
+def _encode(config: "DictConfig") -> None:
+    """Build a cache, a part of it, or find that it is there."""
     from aaa.assembly.data import Share, encode_part, open_latents
     from aaa.tracking.variables import is_helper, place_in_launch
 

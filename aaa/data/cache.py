@@ -42,12 +42,15 @@ class LatentCache:
         self.device = torch.device("cpu")
         self._extras: dict[str, list[Tensor]] = {}
         try:
-            self._take(open_folder(path))
+            self._take(self._open())
         except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError, SafetensorError) as error:
             raise UserError(
                 f"{path}: the latent cache is damaged ({type(error).__name__}: {error}). "
                 "What is missing is encoded again when a run needs it."
             ) from error
+
+    def _open(self) -> CacheFolder:
+        return open_folder(self.path)
 
     def _take(self, folder: CacheFolder) -> None:
         self.fingerprint, self.prompt_shape = folder.fingerprint, folder.prompt_shape
@@ -107,6 +110,11 @@ class LatentCache:
     def shard_sizes(self) -> list[int]:
         """How many records each shard holds, in order."""
         return [len(latents) for latents in self._latents]
+
+    @property
+    def homes(self) -> list[tuple[Path, int]]:
+        """Folders with the shards, in order, and how many each has."""
+        return [(self.path, len(self._latents))]
 
     def add_extra(self, name: str, shards: Sequence[Tensor]) -> None:
         """Hold another tensor of each record, `n ...` for the records of each shard; batches have it from now on."""

@@ -12,7 +12,8 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from aaa.data.cached_records import ArrowRecords, ListedRecords, read_json_records
+from aaa.data.cached_records import ArrowRecords, read_json_records
+from aaa.data.joined_records import Records
 from aaa.data.picture_places import PlacedRecords
 from aaa.encoders.statistics import LatentStatistics
 
@@ -43,7 +44,7 @@ class CacheFolder:
     most_prompts: int
     statistics: LatentStatistics | None
     empty_prompt_embeds: Tensor
-    records: ArrowRecords | ListedRecords
+    records: Records
     latents: list[Tensor]
     prompt_embeds: list[Tensor]
     first_prompts: list[Tensor]
@@ -59,7 +60,7 @@ def open_folder(path: Path) -> CacheFolder:
     index = json.loads((path / INDEX).read_text(encoding="utf-8"))
     shards = [safe_open(path / name, "pt") for name in index["shards"]]
     latents = [shard.get_tensor("latents") for shard in shards]
-    records: ArrowRecords | ListedRecords
+    records: Records
     placed = None
     if "records" in index:
         records = ArrowRecords([path / name for name in index["records"]])

@@ -6,6 +6,7 @@ from torch import Tensor
 from aaa.data.batch import Batch
 from aaa.data.cache import LatentCache
 from aaa.data.kept import KeptRecords
+from aaa.data.mixed_order import MixedRecords, mixed_order
 from aaa.data.order import data_order, order_by_formula
 from aaa.data.prefetch import Prefetch
 from aaa.data.randomness import generator
@@ -31,7 +32,7 @@ class LatentLoader:
 
     Args:
         cache: of latents and prompt_embeds; what `hold_near` has left where it was is read ahead for a GPU.
-        records: those to train on; of a large cache they come in an order by formula.
+        records: those to train on; of a large cache they come in an order by formula, of a mixture by weight.
         batch_size: samples of an optimizer step.
         gradient_accumulation_steps: micro-batches of a step.
         seed: of order and captions.
@@ -45,7 +46,7 @@ class LatentLoader:
     def __init__(
         self,
         cache: LatentCache,
-        records: Tensor | KeptRecords,
+        records: Tensor | KeptRecords | MixedRecords,
         batch_size: int,
         gradient_accumulation_steps: int,
         seed: int,
@@ -55,6 +56,8 @@ class LatentLoader:
         self.cache, self.seed, self.batch_size, self.began_at = cache, seed, batch_size, began_at
         if isinstance(records, Tensor):
             self.order = data_order(records, cache.shape_ids, batch_size, seed)
+        elif isinstance(records, MixedRecords):
+            self.order = mixed_order(records, cache.shape_ids, batch_size, seed)
         else:
             self.order = order_by_formula(records, cache.shape_ids, batch_size, seed)
         self._prefetch: Prefetch | None = None
