@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from aaa.assembly.encoded import is_encoded, open_encoded
 from aaa.assembly.parts import build, build_encoders, missing_weights
 from aaa.assembly.training_data import TrainingData
 from aaa.config.mixture import config_of_part, parts_of, weights_of
@@ -86,13 +87,15 @@ def open_data(
 
 def _open_cache(config: DictConfig, device: str, trained_on: str | None, share: Share) -> tuple[LatentCache, VAE]:
     names = [*parts_of(config.data)]
+    if is_encoded(config.data):
+        return open_encoded(config, device)
     if not names:
         return open_latents(config, device, trained_on, share)[:2]
-    opened = {
-        name: open_latents(config_of_part(config, name), device, fingerprint_within(trained_on, name), share)
-        for name in names
-    }
-    cache, vae = MixedCache({name: latents.cache for name, latents in opened.items()}), opened[names[0]].vae
+    opened = [
+        _open_cache(config_of_part(config, name), device, fingerprint_within(trained_on, name), share) for name in names
+    ]
+    cache = MixedCache({name: part for name, (part, _) in zip(names, opened, strict=True)})
+    vae = opened[0][1]
     if isinstance(vae, NormalisesLatents) and cache.statistics is not None:
         vae.statistics = cache.statistics
     return cache, vae

@@ -9,7 +9,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from aaa.config.overrides import without_interpolations
 from aaa.config.ranges import require_ranges
-from aaa.config.schema import DataConfig, ImageFolderConfig, LocatedConfig, MixtureConfig
+from aaa.config.schema import CacheConfig, DataConfig, ImageFolderConfig, LocatedConfig, MixtureConfig
 from aaa.errors import UserError, in_plain_words, nearest
 
 # Said of the mixture, for all its parts: their latents are alike, and lie in one folder.
@@ -23,7 +23,7 @@ EXAMPLE = "+data@data.parts.shapes=shapes +data@data.parts.mine=imagefolder data
 
 def data_schema(data: Any) -> type[DataConfig]:
     """The schema of what `data` is, or a part of it."""
-    kinds = {"parts": MixtureConfig, "root": ImageFolderConfig, "path": LocatedConfig}
+    kinds = {"parts": MixtureConfig, "root": ImageFolderConfig, "path": LocatedConfig, "address": CacheConfig}
     keys = set(map(str, data))  # those without a value yet among them
     return next((schema for key, schema in kinds.items() if key in keys), DataConfig)
 
@@ -79,18 +79,22 @@ def check_mixture(config: DictConfig) -> None:
     """
     data = config.data
     if "parts" not in data:
+        _refuse_remote_folder(data)
+        _refuse_encoding(data, "data")
         if data.get("weight") is not None:
             raise UserError(
                 f"data.weight={data.weight}: data={data.name} is alone; only the parts of data=mixture have weights."
             )
         return
     _refuse_misplaced(data)
+    _refuse_remote_folder(data)
     with open_dict(config):
         for key in COMMON:
             data[key] = data[key]  # what an interpolation makes of the parts
         for name, part in parts_of(data).items():
             data.parts[name] = _whole(name, part) | {key: data[key] for key in COMMON}
             require_ranges(data_schema(data.parts[name]), data.parts[name], f"data.parts.{name}.")
+            _refuse_encoding(data.parts[name], f"data.parts.{name}")
         _take_over_rights(data)
     if not sum(weights_of(data).values()):
         raise UserError(f"data.parts.{next(iter(data.parts))}.weight=0: no part has a weight above 0 to be drawn by.")
@@ -103,6 +107,23 @@ def _take_over_rights(data: Any) -> None:
         data.license = without_interpolations(said["license"][0])
     if data.attribution is None:
         data.attribution = without_interpolations(" ".join(dict.fromkeys(filter(None, said["attribution"])))) or None
+
+
+def _refuse_remote_folder(data: Any) -> None:
+    if "://" in str(data.cache_dir):
+        raise UserError(
+            f"data.cache_dir={data.cache_dir}: pictures are encoded into a local folder. A cache that is encoded "
+            "already is read from anywhere: data=cache data.address=ADDRESS, its own folder's."
+        )
+
+
+def _refuse_encoding(data: Any, key: str) -> None:
+    """Refuse to say how pictures are encoded of a cache that is encoded already."""
+    if data_schema(data) is not CacheConfig:
+        return
+    for name in ("horizontal_flip", "skip_unreadable", "source"):
+        if data.get(name):
+            raise UserError(f"{key}.{name}={data[name]}: the cache at {key}.address is encoded already.")
 
 
 def _refuse_misplaced(data: Any) -> None:

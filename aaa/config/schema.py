@@ -166,6 +166,19 @@ class LocatedConfig(DataConfig):
 
 
 @dataclass
+class CacheConfig(DataConfig):
+    """conf/data/cache: a latent cache that is encoded already, anywhere.
+
+    Attributes:
+        address: of its folder: a path, read in place, or what fsspec takes (`s3://`, `gs://`, `hf://`, `https://`).
+        local_cache_gib: disk space in GiB for copies of what is read from elsewhere, below `cache_dir`.
+    """
+
+    address: str = path_key()
+    local_cache_gib: float = number(100.0, above=0, below=float("inf"))
+
+
+@dataclass
 class MixtureConfig(DataConfig):
     """conf/data/mixture: several data sets, mixed by weight.
 
@@ -440,6 +453,7 @@ SCHEMAS: dict[str, type] = {
     "data": DataConfig,
     "imagefolder": ImageFolderConfig,
     "located": LocatedConfig,
+    "cache": CacheConfig,
     "mixture": MixtureConfig,
     "encoder": EncoderConfig,
     "trainer": TrainerConfig,

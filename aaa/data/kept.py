@@ -27,6 +27,7 @@ class KeptRecords:
         inside = (number >= 0) & (offset < lengths[number.clamp(min=0)])
         places = (self._before[number.clamp(min=0)] + offset)[inside]
         self._kept_before = places - torch.arange(len(places))
+        self._left_out_places = places
         self._length = int(self._ends[-1]) - len(places)
 
     def __len__(self) -> int:
@@ -37,6 +38,13 @@ class KeptRecords:
         places = places + torch.searchsorted(self._kept_before, places, right=True)
         number = torch.searchsorted(self._ends, places, right=True)
         return places - self._before[number] + self._starts[number]
+
+    def before(self, indices: Tensor) -> Tensor:
+        """How many of them stand before these indices, int64 of the same shape."""
+        number = (torch.searchsorted(self._starts, indices, right=True) - 1).clamp(min=0)
+        lengths = self._ends - self._before
+        places = self._before[number] + (indices - self._starts[number]).clamp(min=0).minimum(lengths[number])
+        return places - torch.searchsorted(self._left_out_places, places)
 
     def without(self, indices: Tensor) -> "KeptRecords":
         """Those of them that are not among these, `M` int64 in any order."""

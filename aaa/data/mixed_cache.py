@@ -1,17 +1,20 @@
 """Several latent caches that are read as one, for data sets that are mixed; each stays what it is."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from itertools import accumulate
 from pathlib import Path
 
+from torch import Tensor
+
 from aaa.data.cache import LatentCache
-from aaa.data.cache_folder import CacheFolder, open_folder
+from aaa.data.cache_folder import CacheFolder
 from aaa.data.joined_records import JoinedRecords
+from aaa.data.remembering_cache import RememberingCache
 from aaa.encoders.statistics import pooled
 from aaa.errors import UserError
 
 
-class MixedCache(LatentCache):
+class MixedCache(RememberingCache):
     """Caches of one encoder, the records of one after those of the other.
 
     Args:
@@ -30,10 +33,29 @@ class MixedCache(LatentCache):
         ends = list(accumulate(map(len, parts.values())))
         self.spans = {name: range(end - len(part), end) for (name, part), end in zip(parts.items(), ends, strict=True)}
         _require_alike(parts)
+        self._homes = [(part, shard) for part in parts.values() for shard in range(len(part.shard_sizes))]
         super().__init__(next(iter(parts.values())).path.with_name("+".join(part.path.name for part in parts.values())))
 
     def _open(self) -> CacheFolder:
-        return joined({name: open_folder(part.path) for name, part in self.parts.items()})
+        return joined({name: part.folder for name, part in self.parts.items()})
+
+    def tensors(self, shard: int) -> tuple[Tensor, Tensor]:
+        """Latents and prompt_embeds of a shard, `n C H W` and `p L D`."""
+        if self.device.type != "cpu":
+            return super().tensors(shard)
+        part, own = self._homes[shard]
+        return part.tensors(own)
+
+    @property
+    def is_here(self) -> bool:
+        """Whether all shards lie on a disk of this machine."""
+        return all(part.is_here for part in self.parts.values())
+
+    def offer(self, shard: int, keep: Collection[int]) -> bool:
+        """Fetch a shard beforehand, if there is room for it beside those to keep; whether it is here."""
+        part, own = self._homes[shard]
+        kept = [number for of, number in map(self._homes.__getitem__, keep) if of is part]
+        return part.offer(own, kept)
 
     @property
     def homes(self) -> list[tuple[Path, int]]:

@@ -10,6 +10,7 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
+from aaa.data.grouped_order import ShardGroups, grouped_by_shape
 from aaa.data.kept import KeptRecords
 from aaa.data.order import DataOrder, EpochOrder, ShapeRanges, formulas_by_shape, shuffled_by_shape
 from aaa.data.randomness import generator
@@ -25,12 +26,14 @@ class MixedPart:
         weight: how often it is drawn, relative to the others.
         train: records to train on, as indices into the cache of all; of a large part they are not listed.
         held_out: indices of the others.
+        groups: what a disk holds at once of a part that lies elsewhere; None: all of it.
     """
 
     name: str
     weight: float
     train: Tensor | KeptRecords
     held_out: Tensor
+    groups: ShardGroups | None = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,8 @@ def mixed_order(records: MixedRecords, shape_ids: ShapeRanges, batch_size: int, 
 
 def _orders(part: MixedPart, shape_ids: ShapeRanges, seed: int) -> dict[int, EpochOrder]:
     own = generator(seed, "part", part.name).initial_seed()  # parts with as many records are not shuffled alike
+    if part.groups is not None:
+        return grouped_by_shape(part.train, part.groups, shape_ids, own)
     if isinstance(part.train, KeptRecords):
         return formulas_by_shape(part.train, shape_ids, own)
     return shuffled_by_shape(part.train, shape_ids, own)

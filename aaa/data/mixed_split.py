@@ -11,6 +11,7 @@ from aaa.data.kept import KeptRecords
 from aaa.data.large_split import LargeSplit
 from aaa.data.mixed_cache import MixedCache
 from aaa.data.mixed_order import MixedPart, MixedRecords
+from aaa.data.remote_cache import RemoteCache
 from aaa.data.split import split_records
 from aaa.errors import UserError
 
@@ -48,7 +49,11 @@ def split_mixture(
     for name, span in cache.spans.items():
         own, by = train[name], span.start
         moved = own.moved(by) if isinstance(own, KeptRecords) else own + by
-        parts.append(MixedPart(name, weights[name], moved, held_out[name] + by))
+        part = cache.parts[name]
+        groups = part.groups if isinstance(part, RemoteCache) else None
+        parts.append(
+            MixedPart(name, weights[name], moved, held_out[name] + by, None if groups is None else groups.moved(by))
+        )
     return MixedRecords(parts)
 
 
