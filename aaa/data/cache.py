@@ -107,6 +107,11 @@ class LatentCache:
         """Whether all shards lie on a disk of this machine."""
         return True
 
+    @property
+    def holds_all(self) -> bool:
+        """Whether there is room here for all shards at once."""
+        return True
+
     def offer(self, shard: int, keep: Collection[int]) -> bool:
         """Fetch a shard beforehand, if there is room for it beside those to keep; whether it is here."""
         del shard, keep

@@ -34,6 +34,9 @@ class LocalShards:
         sha256: of those of which it is known.
         limit_bytes: that all copies may take up.
 
+    Attributes:
+        holds_all: whether there is room for all shards at once.
+
     Raises:
         UserError: if the limit holds no two shards.
     """
@@ -58,13 +61,9 @@ class LocalShards:
                 f"data.local_cache_gib={limit_bytes / 2**30:.4g}: must hold two shards of {remote.address}, "
                 f"{sum(largest) / 2**30:.4g} GiB."
             )
+        self.holds_all = sum(outline.nbytes for outline in outlines) <= limit_bytes
         (folder / "locks").mkdir(parents=True, exist_ok=True)
         self._remove_leftovers()
-
-    @property
-    def holds_all(self) -> bool:
-        """Whether there is room for all shards at once."""
-        return sum(outline.nbytes for outline in self._outlines) <= self.limit_bytes
 
     def tensors(self, shard: int) -> tuple[Tensor, Tensor]:
         """Latents and prompt_embeds of a shard, mapped into memory; waits until it is here.
@@ -79,8 +78,9 @@ class LocalShards:
                 self._bring(shard, keep=None)
                 held = self._opened(shard)
             if held is not None:
-                with suppress(FileNotFoundError):
-                    os.utime(self._path(shard))
+                if not self.holds_all:  # nothing is ever removed else
+                    with suppress(FileNotFoundError):
+                        os.utime(self._path(shard))
                 return held
 
     def offer(self, shard: int, keep: Collection[int]) -> bool:

@@ -51,6 +51,11 @@ class MixedCache(RememberingCache):
         """Whether all shards lie on a disk of this machine."""
         return all(part.is_here for part in self.parts.values())
 
+    @property
+    def holds_all(self) -> bool:
+        """Whether there is room here for all shards at once."""
+        return all(part.holds_all for part in self.parts.values())
+
     def offer(self, shard: int, keep: Collection[int]) -> bool:
         """Fetch a shard beforehand, if there is room for it beside those to keep; whether it is here."""
         part, own = self._homes[shard]

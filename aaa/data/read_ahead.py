@@ -13,7 +13,7 @@ from aaa.errors import UserError
 logger = logging.getLogger(__name__)
 
 MOST_BATCHES = 4096  # that it looks ahead
-LOOK_SECONDS = 0.5
+LOOK_SECONDS, CLOSE_SECONDS = 0.5, 10.0
 
 
 class ReadAhead:
@@ -24,6 +24,7 @@ class ReadAhead:
         shards_of: which shards have these records, `B`.
         offer: fetches a shard if there is room beside those to keep; whether it is here.
         batch_size: samples of a step.
+        shards: how many there are, where all have room: nothing is left to do once they are here. None: never.
     """
 
     def __init__(
@@ -32,7 +33,9 @@ class ReadAhead:
         shards_of: Callable[[Tensor], list[int]],
         offer: Callable[[int, Collection[int]], bool],
         batch_size: int,
+        shards: int | None,
     ) -> None:
+        self._shards = shards
         self._order, self._shards_of, self._offer, self._batch_size = order, shards_of, offer, batch_size
         self._changed = Condition()
         self._reached: int | None = None  # batch that training is at
@@ -49,11 +52,11 @@ class ReadAhead:
                 self._changed.notify()
 
     def close(self) -> None:
-        """Read no more; what is being fetched is waited for."""
+        """Read no more; what is being fetched is waited for, but not for long."""
         with self._changed:
             self._ended = True
             self._changed.notify()
-        self._thread.join()
+        self._thread.join(CLOSE_SECONDS)
 
     def _run(self) -> None:
         try:
@@ -63,8 +66,9 @@ class ReadAhead:
 
     def _walk(self) -> None:
         window: deque[tuple[int, list[int]]] = deque()  # batches from where training is, with their shards
+        here: set[int] = set()
         following = 0
-        while (batch := self._wait(following)) is not None:
+        while len(here) != self._shards and (batch := self._wait(following)) is not None:
             while window and window[0][0] < batch:
                 window.popleft()
             if not window:  # training is further
@@ -74,6 +78,7 @@ class ReadAhead:
             keep = {shard for _, shards in window for shard in shards} | set(needed)
             if all(self._offer(shard, keep) for shard in needed):
                 window.append((following, needed))
+                here.update(needed)
                 following += 1
             else:
                 self._rest()

@@ -60,9 +60,14 @@ class RemoteCache(RememberingCache):
         )
 
     @property
+    def holds_all(self) -> bool:
+        """Whether there is room here for all shards at once."""
+        return self._shards.holds_all
+
+    @property
     def groups(self) -> ShardGroups | None:
         """What there is room for at once, unless that is everything."""
-        if self._shards.holds_all:
+        if self.holds_all:
             return None
         spans = [range(int(start), int(end)) for start, end in zip(self._starts, self._ends, strict=True)]
         return ShardGroups(spans, [outline.nbytes for outline in self._outlines], self._shards.limit_bytes)

@@ -62,7 +62,8 @@ class LatentLoader:
         self._ahead: ReadAhead | None = None
         if not cache.is_here and cache.device.type == "cpu":
             own = _order(cache, records, batch_size, seed)
-            self._ahead = ReadAhead(own, cache.shards_of, cache.offer, batch_size)
+            shards = len(cache.shard_sizes) if cache.holds_all else None
+            self._ahead = ReadAhead(own, cache.shards_of, cache.offer, batch_size, shards)
         self._prefetch: Prefetch | None = None
         self.batches: Batches = self._gather
         if device.type == "cuda" and cache.device.type == "cpu":

@@ -131,6 +131,29 @@ def test_with_room_for_few_shards_no_more_are_here_and_every_record_comes(
     resumed.close()
 
 
+def test_several_processes_share_the_copies_and_their_room(tmp_path: Path, upload: Upload) -> None:
+    path = write(tmp_path / "cache", numbered(40))
+    here, address, limit = LatentCache(path), upload(path), 4 * shard_bytes(path)
+    caches = [RemoteCache(address, tmp_path / "copies", limit) for _ in range(3)]  # as three processes would
+    wrong: list[int] = []
+    most: list[int] = []
+
+    def look(cache: RemoteCache, seed: int) -> None:
+        for index in torch.randperm(40, generator=torch.Generator().manual_seed(seed)).tolist():
+            if not torch.equal(cache.batch(torch.tensor([index])).latents, here.gather(torch.tensor([index]))[0]):
+                wrong.append(index)
+            most.append(on_disk(cache))
+
+    threads = [threading.Thread(target=look, args=(cache, seed)) for seed, cache in enumerate(caches)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+    assert len(most) == 120
+    assert limit // 2 <= max(most) <= limit
+
+
 def test_shards_are_fetched_ahead_as_far_as_there_is_room(tmp_path: Path, upload: Upload) -> None:
     path = write(tmp_path / "cache", numbered(40))
     limit = 6 * shard_bytes(path)

@@ -10,16 +10,16 @@ from hypothesis import strategies as st
 from aaa.data import turns as turns_module
 from aaa.data.turns import Turns
 
-WEIGHTS = st.lists(st.fractions(0, 40, max_denominator=20), min_size=1, max_size=6).filter(lambda some: sum(some) > 0)
+WEIGHTS = st.lists(st.fractions(0, 20, max_denominator=6), min_size=1, max_size=6).filter(lambda some: sum(some) > 0)
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(weights=WEIGHTS)
 @example(weights=[Fraction(3), Fraction(1)])
 @example(weights=[Fraction(1, 3)] * 3 + [Fraction(0)])
 def test_after_any_number_of_turns_nobody_is_a_whole_turn_off(weights: list[Fraction]) -> None:
     turns = Turns(weights)
-    total = min(2 * sum(turns.counts), 3000)
+    total = min(2 * sum(turns.counts), 1000)
     who, _ = turns[torch.arange(total)]
     for member, weight in enumerate(weights):
         had = (who == member).cumsum(0)
