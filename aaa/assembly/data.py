@@ -1,6 +1,7 @@
 """From a composed config to what is trained on: the latent cache, split, with its validation table."""
 
 import logging
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +22,7 @@ from aaa.data.mixed_cache import MixedCache, fingerprint_within
 from aaa.data.mixed_split import in_turn, split_cache, split_mixture
 from aaa.data.records import Record, Source
 from aaa.encoders.protocols import VAE, HasWeights, NormalisesLatents, TextEncoder
+from aaa.encoders.statistics import LatentStatistics
 from aaa.errors import UserError
 from aaa.evaluation.mixed_validation import mixed_table
 from aaa.evaluation.validation import validation_table
@@ -53,6 +55,7 @@ def open_data(
     trained_on: str | None = None,
     weights: Path | None = None,
     share: Share = ALL,
+    statistics_of: Callable[[Path], LatentStatistics | None] = saved_statistics,
 ) -> TrainingData:
     """Open what a run is trained on, encoding it first where that was not done yet.
 
@@ -63,13 +66,14 @@ def open_data(
         weights: that are trained on: a run, checkpoint, model/ folder or file. Latents are normalised as these have
             learned them.
         share: what this process encodes.
+        statistics_of: reads those of the weights.
 
     Raises:
         UserError: naming at once everything that is missing.
     """
     cache, vae = _open_cache(config, device, trained_on, share)
     if weights is not None and isinstance(vae, NormalisesLatents):
-        statistics = saved_statistics(weights)
+        statistics = statistics_of(weights)
         if statistics not in (None, cache.statistics):
             logger.info("Latents are normalised by the statistics that the weights in %s were trained with.", weights)
             cache.statistics = vae.statistics = statistics
