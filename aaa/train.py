@@ -47,6 +47,7 @@ def recipe(config: "DictConfig") -> tuple[int | None, float | None]:
     # torch is only loaded once the config is accepted.
     from aaa.assembly.parts import build, build_objective, build_sampling
     from aaa.config.checks import check_config
+    from aaa.evaluation.each_part import for_parts
     from aaa.run.callbacks import RunCallbacks, callbacks_of, make_drawer, open_guide
     from aaa.run.extras import open_extras
     from aaa.run.latent_loader import LatentLoader, hold_near
@@ -91,7 +92,8 @@ def recipe(config: "DictConfig") -> tuple[int | None, float | None]:
         progress = resume(config, origin, learner, data, length)  # loads the checkpoint, if there is one
         run = Run(config, session, origin, data, loader, objective, learner, length, progress)
 
-        drawer, evaluation = make_drawer(run, sampling), build(config, "evaluation")
+        drawer = make_drawer(run, sampling)
+        evaluation = for_parts(build(config, "evaluation"), data.records_of_parts)
         if session.is_main:
             require_outcome(run, evaluation, drawer)
         with closing(loader), Recorder(run) as recorder:

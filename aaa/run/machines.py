@@ -13,8 +13,8 @@ from aaa.saved.checkpoint_folders import MANIFEST, checkpoints, step_of
 T = TypeVar("T")
 
 # Where things lie may be another place on each machine, and what only the first process does is its own affair.
-OF_EACH = ("output_dir", "resume", "repeat", "init_from", "data.cache_dir", "name", "logger.", "checkpoint.")
-PLACES = ("root", "path")
+OF_EACH = ("output_dir", "resume", "repeat", "init_from", "name", "logger.", "checkpoint.")
+PLACES = ("root", "path", "address", "cache_dir", "local_cache_gib")
 NAMED = 3  # keys that a message lists
 
 

@@ -7,8 +7,8 @@ from functools import partial
 import torch
 from omegaconf import DictConfig
 
-from aaa.assembly.data import TrainingData
 from aaa.assembly.parts import build_schedule
+from aaa.assembly.training_data import TrainingData
 from aaa.errors import UserError
 from aaa.run.going_on import Before, warn_of_schedule
 from aaa.run.learner import Learner

@@ -6,7 +6,8 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from aaa.assembly.data import Share, TrainingData, open_data
+from aaa.assembly.data import Share, open_data
+from aaa.assembly.training_data import TrainingData
 from aaa.run.earlier_sweep import is_of_sweep
 from aaa.run.going_on import refuse_senseless, shaping_settings
 from aaa.run.machines import require_same_data, told
