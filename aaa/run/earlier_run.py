@@ -1,6 +1,7 @@
 """The run that a command goes on with or repeats: found before Hydra composes anything, so that its config is taken."""
 
 import re
+import socket
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from aaa.errors import UserError, nearest
 from aaa.saved.checkpoint_folders import FOLDER, checkpoints
 from aaa.tracking.printed import command, train_command
 from aaa.tracking.redaction import HIDDEN, hide_argument
-from aaa.tracking.variables import agents_run
+from aaa.tracking.variables import agents_run, is_helper
 from aaa.tracking.wandb_identity import kept_id
 
 COMPOSED, OVERRIDES = ".hydra/config.yaml", ".hydra/overrides.yaml"
@@ -94,6 +95,12 @@ def _named_folder(how: str, value: str) -> Path:
             )
         return run
     if not (folder / COMPOSED).is_file():
+        if is_helper():
+            raise UserError(
+                f"{how}={value}: this machine ({socket.gethostname()}) sees no run in that folder (no {COMPOSED} in "
+                f"{folder}), and each process takes the config from there. Put it on a disk that all machines see; to "
+                "go on without one: the command that began the run, with resume=auto."
+            )
         raise UserError(
             f"{how}={value}: there is no run in that folder (no {COMPOSED} in {folder}). "
             + (_offered(how, folder) or "Give the folder that training named when it started, outputs/NAME/TIMESTAMP.")

@@ -280,3 +280,14 @@ def test_what_machines_cannot_do_apart_is_refused_by_all_in_the_same_words(
     print(f"{time.monotonic() - began:.1f} s from the start to the refusal")
     assert all(said in error_of(command) for command in running), [command.err.read_text() for command in running]
     assert not steps_in(folder)
+
+
+def test_runs_of_a_sweep_go_to_a_cluster_of_ray(tmp_path: Path, machines: Machines) -> None:
+    pytest.importorskip("hydra_plugins.hydra_ray_launcher")
+    few = [argument for argument in TRAIN if not argument.startswith("trainer.max")] + ["trainer.max_steps=2"]
+    command = ["bash", str(script(tmp_path, "ray start")), *few, "seed=0,1"]
+    numbers = {"CPUS_PER_RUN": "1", "GPUS_PER_RUN": "0"}
+    swept = machines[0].start(tmp_path, *command, environment=ON_PATH | numbers)
+    assert swept.wait() == 0, swept.err.read_text()
+    assert [list(losses(tmp_path / "outputs" / "ray" / number)) for number in "01"] == [[1, 2], [1, 2]]
+    assert "Connecting to existing Ray cluster" in swept.err.read_text()
