@@ -46,14 +46,15 @@ class Gpu:
     Args:
         seconds: after which it ends, wherever it is.
         row_seconds: that the steps of a row are measured for.
-        parts: what to measure, in this order: `device`, `attention`, `plain` steps, `latents`, `optimizer`,
-            `checkpoint`, `tutorial`, `compiled` steps.
+        parts: what to measure, in this order: `device`, `attention`, `plain` steps, their `kernels`, `latents`,
+            `optimizer`, `checkpoint`, `tutorial`, `compiled` steps.
         models: names of those to measure.
         overrides: of a training run, by the model's name.
         batches: sizes for each model; `auto`: as many samples as fit, up to `most`.
         most: samples of a batch.
         compiled: model, batch and `trainer.compile` of each row of that part, in this order.
-        judged: the model whose latents, optimizer and checkpoints are measured.
+        judged: the model whose kernels, latents, optimizer and checkpoints are measured.
+        kernels: to name of a step, those that take longest.
         prompt_tokens: to which prompts are trimmed.
         copied_bytes: of the copies that are measured.
         tutorial: measures the tutorial's loop beside ours.
@@ -73,18 +74,21 @@ class Gpu:
         most: int,
         compiled: Sequence[tuple[str, int | str, bool | str]],
         judged: str,
+        kernels: int,
         prompt_tokens: int,
         copied_bytes: int,
         tutorial: Tutorial,
     ) -> None:
         self.seconds, self.row_seconds, self.copied_bytes, self.tutorial = seconds, row_seconds, copied_bytes, tutorial
         self.batches, self.most, self.judged, self.prompt_tokens = batches, most, judged, prompt_tokens
+        self.kernels = kernels
         self.models, self.overrides = models, overrides
         self.compiled = [row for row in compiled if row[0] in models]
         known = {
             "device": self._device,
             "attention": self._attention,
             "plain": self._plain,
+            "kernels": self._kernels,
             "latents": self._latents,
             "optimizer": self._optimizer,
             "checkpoint": self._checkpoint,
@@ -143,6 +147,16 @@ class Gpu:
         for name in self.models:
             for batch in self.batches:
                 yield Measurement(f"{name}, {batch}", partial(self._step, name, batch, how=False))
+
+    def _kernels(self) -> Iterator[Measurement]:
+        for how in (False, True) if self.device == "cuda" else (False,):  # compiling for a CPU takes a minute
+            yield Measurement(f"{self.judged}, compiled {how}".lower(), partial(self._kernels_of_step, how=how))
+
+    def _kernels_of_step(self, *, how: bool) -> list[Row]:
+        config = self._config(self.judged)
+        batch = self._batch_that_fits.get(self.judged) or self._first_batch()
+        with gpu_rows.opened(config, self.device, compiled=how, prompt_tokens=self.prompt_tokens) as subject:
+            return gpu_rows.kernels_of_step(subject, batch, self.kernels)
 
     def _compiled(self) -> Iterator[Measurement]:
         for name, batch, how in self.compiled:

@@ -4,11 +4,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from aaa.benchmarks.gpu_card import FAILED, Row
+from aaa.benchmarks.kernels import MULTIPLYING
 
 GOOD_MFU, POOR_MFU = 0.5, 0.3
 IDLE = 0.02
 SMALL_PARTS = {"EMA": 0.05, "optimizer": 0.15}  # shares of a step
 WORTH = 1.05  # a gain that is more than what measuring wavers by
+MOSTLY = 0.75  # of a step is spent multiplying
 SLOW_LINK = 10.0  # GB/s; PCIe 3 with 16 lanes does 12
 GOALS = {"DiffSynth, from cached latents": 25.0, "DiffSynth, encoding every step": 50.0}
 
@@ -23,6 +25,7 @@ def advice(rows: Sequence[Row]) -> list[str]:
         *_attention(rows),
         *(line for row in plain for line in _step(row, plain)),
         *(line for row in steps if row not in plain for line in _compiling(row, steps)),
+        *_kernels(rows),
         *_latents(rows, plain),
         *_tutorial(rows),
     ]
@@ -102,6 +105,17 @@ def _compiling(row: Row, steps: Sequence[Row]) -> Iterator[str]:
         f"{_named(row)}: trainer.compile={how} makes {gain:.2f} of what it is without, and rests {row['idle']:.0%} "
         f"instead of {before['idle']:.0%}: {verdict}; the first steps took {row['first steps s']:.0f} s"
     )
+
+
+def _kernels(rows: Sequence[Row]) -> Iterator[str]:
+    kinds = [row for row in rows if row["part"] == "kernels" and "kind" in row]
+    for what in dict.fromkeys(row["what"] for row in kinds):
+        shares = {row["kind"]: row["share"] for row in kinds if row["what"] == what}
+        multiplying = sum(shares.get(kind, 0.0) for kind in MULTIPLYING)
+        made_of = ", ".join(f"{kind} {share:.0%}" for kind, share in shares.items())
+        yield f"a step of {what}: {made_of}" + (
+            "; the rest moves numbers, and what fuses or narrows it gains most" if multiplying < MOSTLY else ""
+        )
 
 
 def _latents(rows: Sequence[Row], plain: Sequence[Row]) -> Iterator[str]:

@@ -13,6 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from aaa.benchmarks.gpu_card import Row
 from aaa.benchmarks.idle import busy_seconds
+from aaa.benchmarks.kernels import kernel_rows, kernels_of
 from aaa.benchmarks.speed import describe_compiling, parts_of_step
 from aaa.benchmarks.subject import Subject, make_subject
 from aaa.data.cache import LatentCache
@@ -130,6 +131,18 @@ def step_row(subject: Subject, config: DictConfig, batch: int, how: bool | str, 
         "peak GiB": peak_memory_gib(device),
         "first steps s": warming_up,
     }
+
+
+def kernels_of_step(subject: Subject, batch: int, most: int) -> list[Row]:
+    """What a step is made of, by kinds of kernels, and the kernels that take longest, so many of them."""
+
+    def steps(count: int, first: int = 0) -> None:
+        for number in range(first, first + count):
+            subject.bare_step(batch, number)
+
+    steps(WARM_UP_STEPS)
+    kernels = kernels_of(partial(steps, PROFILED_STEPS, WARM_UP_STEPS), subject.accelerator.device)
+    return kernel_rows(kernels, PROFILED_STEPS, most)
 
 
 def part_columns(subject: Subject, batch: int, folder: Path) -> Row:

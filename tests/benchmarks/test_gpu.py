@@ -15,6 +15,7 @@ from torch import Tensor
 from aaa.benchmarks.gpu_advice import advice
 from aaa.benchmarks.gpu_card import Card, OutOfTime, time_limit
 from aaa.benchmarks.idle import busy_seconds, covered
+from aaa.benchmarks.kernels import Kernel, kernel_rows, kernels_of
 
 CPU = torch.device("cpu")
 
@@ -39,6 +40,38 @@ def test_a_device_that_sleeps_is_not_busy() -> None:
     began = time.perf_counter()
     busy = busy_seconds(rest, CPU)
     assert 0 < busy < time.perf_counter() - began - 0.3
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("nvjet_hsh_128x256_64x4_1x2_h_bz_coopA_TNT", "products of matrices"),
+        ("void cutlass::Kernel2<cutlass_80_tensorop_bf16_s16816gemm>", "products of matrices"),
+        ("void pytorch_flash::flash_bwd_dq_dk_dv_loop_seqk_parallel_kernel", "attention"),
+        ("cudnn_generated_fort_native_sdpa_sm90_flash_bprop_wgmma", "attention"),
+        ("void at::native::vectorized_elementwise_kernel<4, at::native::CUDAFunctor_add<float>>", "passes over memory"),
+        ("triton_per_fused__to_copy_add_mul_native_layer_norm_3", "passes over memory"),
+        ("void at::native::multi_tensor_apply_kernel<FusedAdamMathFunctor>", "optimizer and EMA"),
+        ("triton_poi_fused_addmm_silu_7", "passes over memory"),
+        ("triton_tem_fused_addmm_12", "products of matrices"),
+        ("void at::native::unrolled_elementwise_kernel<at::native::bfloat16_copy_kernel_cuda>", "copies and casts"),
+        ("Memcpy HtoD (Pinned -> Device)", "copies and casts"),
+        ("aten::addmm", "products of matrices"),
+    ],
+)
+def test_a_kernel_is_known_by_its_name(name: str, kind: str) -> None:
+    assert Kernel(name, 1.0, 1).kind == kind
+
+
+def test_what_a_step_takes_is_shared_out_over_its_kernels() -> None:
+    one, other = torch.randn(256, 256), torch.randn(256, 256)
+    kernels = kernels_of(lambda: [torch.mm(one, other) for _ in range(3)], CPU)
+    rows = kernel_rows(kernels, 3, 1)
+    (products,) = [row for row in rows if row.get("kind") == "products of matrices"]
+    assert products["calls"] == 1
+    assert products["share"] > 0.5
+    assert rows[-1]["kernel"] == "aten::mm"
+    assert sum(row["share"] for row in rows if "kind" in row) == pytest.approx(1)
 
 
 def test_time_that_is_up_ends_a_block_and_earlier_alarms_go_on() -> None:

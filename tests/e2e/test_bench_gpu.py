@@ -15,7 +15,7 @@ TINY = [
     *("data.resolution=16", "bench.batches=[2,auto]", "bench.most=4", "bench.row_seconds=0.05"),
     *("bench.copied_bytes=4096", "bench.models=[dit_tiny]"),
 ]
-PARTS = "device,plain,attention,latents,checkpoint,optimizer"
+PARTS = "device,plain,attention,kernels,latents,checkpoint,optimizer"
 
 
 def results(folder: Path) -> dict[str, Any]:
@@ -36,6 +36,11 @@ def test_every_part_runs_without_a_gpu(command: Command, tmp_path: Path) -> None
         assert row["images/s"] == pytest.approx(1000 * row["batch"] / row["step ms"])
         assert 0 <= row["idle"] < 1
         assert row["MFU"] > 0
+    kernels = [row for row in rows if row["part"] == "kernels" and row["what"] == "dit_tiny, compiled false"]
+    assert sum(row["share"] for row in kernels if "kind" in row) == pytest.approx(1)
+    assert [row["ms"] for row in kernels if "kernel" in row] == sorted(
+        (row["ms"] for row in kernels if "kernel" in row), reverse=True
+    )
     chosen = [row for row in rows if row["part"] == "attention" and row["chosen"]]
     assert len(chosen) == 1
     assert chosen[0]["ms"] > 0
@@ -46,7 +51,7 @@ def test_it_ends_in_time_with_what_it_has(command: Command, tmp_path: Path) -> N
     done = command("aaa.bench", "bench=gpu", *TINY, "bench.seconds=0.5", "bench.row_seconds=100")
     assert done.code == 0, done.err
     (note,) = [note for note in results(tmp_path)["notes"] if note.startswith("bench.seconds=0.5 were over")]
-    assert note.endswith("attention, latents, tutorial, checkpoint, optimizer, compiled")
+    assert note.endswith("attention, kernels, latents, tutorial, checkpoint, optimizer, compiled")
 
 
 def test_parts_and_models_that_there_are_not_are_refused(command: Command) -> None:
