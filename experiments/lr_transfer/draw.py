@@ -73,7 +73,7 @@ def interval(values: Sequence[float]) -> Interval:
 
 
 def read(path: Path, size: str) -> Sweep:
-    """The losses in a table whose column `size` says how large a model is."""
+    """The losses in a table whose column `size` says how large a model is, of the seeds that every size has."""
     sweep: Sweep = defaultdict(lambda: defaultdict(lambda: defaultdict(dict)))
     with path.open(newline="") as file:
         for row in csv.DictReader(file):
@@ -81,7 +81,13 @@ def read(path: Path, size: str) -> Sweep:
                 optimizer = OPTIMIZERS[row["optimizer._target_"].rpartition(".")[2]]
                 of_size = sweep[optimizer, row["model.parametrization"]][int(row[size])]
                 of_size[int(row["seed"])][float(row[RATE])] = float(row[LOSS])
-    return sweep
+    return {key: of_whole_seeds(losses) for key, losses in sweep.items()}
+
+
+def of_whole_seeds(losses: Losses) -> Losses:
+    """These losses without seeds that some size was not trained with."""
+    seeds = sorted(set.intersection(*(set(of_size) for of_size in losses.values())))
+    return {size: {seed: losses[size][seed] for seed in seeds} for size in sorted(losses)}
 
 
 def best(losses: dict[float, float]) -> Best:
@@ -93,9 +99,9 @@ def best(losses: dict[float, float]) -> Best:
     return Best(math.log2(rate) + (left - right) / (2 * (left - 2 * low + right)), 0)
 
 
-def whole_seeds(losses: Losses) -> list[int]:
-    """The seeds that every size was trained with."""
-    return sorted(set.intersection(*(set(of_size) for of_size in losses.values())))
+def seeds_of(losses: Losses) -> list[int]:
+    """The seeds of a sweep."""
+    return list(next(iter(losses.values())))
 
 
 def mean_by_rate(of_size: dict[int, dict[float, float]]) -> dict[float, Interval]:
@@ -114,7 +120,7 @@ def best_cell(of_size: dict[int, dict[float, float]]) -> str:
 def spread_cell(losses: Losses) -> str:
     """Most over least of the best rates over sizes."""
     ratios, bounded = [], False
-    for seed in whole_seeds(losses):
+    for seed in seeds_of(losses):
         found = [best(of_size[seed]) for of_size in losses.values()]
         ratios.append(max(found).log_rate - min(found).log_rate)
         bounded = bounded or any(one.end for one in found)
@@ -125,7 +131,7 @@ def power_cell(losses: Losses) -> str:
     """The power of the size that the best rate grows with."""
     sizes = sorted(losses)
     logs = [math.log2(size) for size in sizes]
-    seeds = whole_seeds(losses)
+    seeds = seeds_of(losses)
     slopes = [linear_regression(logs, [best(losses[size][seed]).log_rate for size in sizes]).slope for seed in seeds]
     return interval(slopes).told(lambda slope: f"{slope:+.2f}")
 
@@ -133,7 +139,7 @@ def power_cell(losses: Losses) -> str:
 def steps_cell(losses: Losses) -> str:
     """How many steps of the grid lie between the highest and the lowest of the best rates of the grid, by seed."""
     moved = []
-    for seed in whole_seeds(losses):
+    for seed in seeds_of(losses):
         rates = [min(of_size[seed], key=of_size[seed].__getitem__) for of_size in losses.values()]
         moved.append(round(math.log2(max(rates) / min(rates))))
     return ", ".join(map(str, moved))
