@@ -17,13 +17,25 @@ RECONSTRUCTIONS = 16
 
 
 def encode(config: "DictConfig") -> None:
-    """Build the cache, a part of it, or find that it is there, and show what it keeps of the pictures."""
+    """Build the cache, or that of each data set of a mixture, and show what it keeps of the pictures."""
     from aaa.config.checks import check_config
+    from aaa.config.mixture import config_of_part, data_schema, parts_of
     from aaa.config.parts import check_part
+    from aaa.config.schema import CacheConfig
+    from aaa.errors import UserError
 
     check_config(config)
     check_part(config.encode)
+    mixed = [config_of_part(config, name) for name in parts_of(config.data)]
+    for one in mixed or [config]:
+        if data_schema(one.data) is not CacheConfig:
+            _encode(one)
+        elif not mixed:
+            raise UserError(f"data={one.data.name}: the cache at data.address is encoded already.")
 
+
+def _encode(config: "DictConfig") -> None:
+    """Build a cache, a part of it, or find that it is there."""
     from aaa.assembly.data import Share, encode_part, open_latents
     from aaa.tracking.variables import is_helper, place_in_launch
 

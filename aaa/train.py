@@ -47,14 +47,17 @@ def recipe(config: "DictConfig") -> tuple[int | None, float | None]:
     # torch is only loaded once the config is accepted.
     from aaa.assembly.parts import build, build_objective, build_sampling
     from aaa.config.checks import check_config
+    from aaa.evaluation.each_part import for_parts
     from aaa.run.callbacks import RunCallbacks, callbacks_of, make_drawer, open_guide
     from aaa.run.extras import open_extras
     from aaa.run.latent_loader import LatentLoader, hold_near
     from aaa.run.learner import make_learner, place_model, start_model
     from aaa.run.length import plan_length
+    from aaa.run.machines import require_same_config
     from aaa.run.origin import open_origin
     from aaa.run.recorder import Recorder
     from aaa.run.requirements import require_outcome
+    from aaa.run.resolved import resolve
     from aaa.run.resuming import resume
     from aaa.run.run import Run
     from aaa.run.run_data import open_run_data
@@ -64,6 +67,7 @@ def recipe(config: "DictConfig") -> tuple[int | None, float | None]:
 
     check_config(config)
     with open_session(config) as session:
+        require_same_config(resolve(config), session.processes)  # machines may have been told different things
         origin = open_origin(config, session)  # the run's folder, and the checkpoint that it goes on from, if any
         model = start_model(config, origin)  # with the weights that a new run starts from, on the CPU
         sampling = build_sampling(config)  # how pictures are drawn: along which noise levels, how guided
@@ -88,7 +92,8 @@ def recipe(config: "DictConfig") -> tuple[int | None, float | None]:
         progress = resume(config, origin, learner, data, length)  # loads the checkpoint, if there is one
         run = Run(config, session, origin, data, loader, objective, learner, length, progress)
 
-        drawer, evaluation = make_drawer(run, sampling), build(config, "evaluation")
+        drawer = make_drawer(run, sampling)
+        evaluation = for_parts(build(config, "evaluation"), data.records_of_parts)
         if session.is_main:
             require_outcome(run, evaluation, drawer)
         with closing(loader), Recorder(run) as recorder:

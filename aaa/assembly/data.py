@@ -1,61 +1,36 @@
 """From a composed config to what is trained on: the latent cache, split, with its validation table."""
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from omegaconf import DictConfig, OmegaConf
-from torch import Tensor
 
+from aaa.assembly.encoded import is_encoded, open_encoded
 from aaa.assembly.parts import build, build_encoders, missing_weights
+from aaa.assembly.training_data import TrainingData
+from aaa.config.mixture import config_of_part, parts_of, weights_of
 from aaa.data.buckets import bucket_sizes, nearest_bucket, square
 from aaa.data.build_cache import CacheBuilder
 from aaa.data.cache import LatentCache, earlier_cache
 from aaa.data.encoding import Fit, Pictures
 from aaa.data.fingerprint import FileDigests, code_fingerprint, fingerprint, records_fingerprint
-from aaa.data.kept import KeptRecords
-from aaa.data.large_split import LargeSplit
-from aaa.data.permutation import permuted
-from aaa.data.records import Record, Source, Split
-from aaa.data.split import split_records
+from aaa.data.mixed_cache import MixedCache, fingerprint_within
+from aaa.data.mixed_split import in_turn, split_cache, split_mixture
+from aaa.data.records import Record, Source
 from aaa.encoders.protocols import VAE, HasWeights, NormalisesLatents, TextEncoder
+from aaa.encoders.statistics import LatentStatistics
 from aaa.errors import UserError
-from aaa.evaluation.validation import ValidationTable, validation_table
+from aaa.evaluation.mixed_validation import mixed_table
+from aaa.evaluation.validation import validation_table
 from aaa.saved.models import saved_statistics
 
 logger = logging.getLogger(__name__)
 
-SEEN = 10_000  # records to train on that evaluations look at, of a large cache
 STORAGE_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """What a run is trained and validated on.
-
-    Attributes:
-        cache: of latents and prompt_embeds.
-        vae: decodes its latents.
-        train_records, held_out: indices into the cache; of a large one the former are not listed.
-        table: to validate on, None if nothing is held out.
-    """
-
-    cache: LatentCache
-    vae: VAE
-    train_records: Tensor | KeptRecords
-    held_out: Tensor
-    table: ValidationTable | None
-
-    @property
-    def records(self) -> dict[Split, Tensor]:
-        """Of either split, indices to look at; of a large cache some of those to train on, always the same."""
-        train = self.train_records
-        if isinstance(train, KeptRecords):
-            train = train[permuted(torch.arange(min(SEEN, len(train))), len(train), "seen")]
-        return {"train": train, "validation": self.held_out}
 
 
 class Share(NamedTuple):
@@ -80,6 +55,7 @@ def open_data(
     trained_on: str | None = None,
     weights: Path | None = None,
     share: Share = ALL,
+    statistics_of: Callable[[Path], LatentStatistics | None] = saved_statistics,
 ) -> TrainingData:
     """Open what a run is trained on, encoding it first where that was not done yet.
 
@@ -90,29 +66,43 @@ def open_data(
         weights: that are trained on: a run, checkpoint, model/ folder or file. Latents are normalised as these have
             learned them.
         share: what this process encodes.
+        statistics_of: reads those of the weights.
 
     Raises:
         UserError: naming at once everything that is missing.
     """
-    cache, vae, *_ = open_latents(config, device, trained_on, share)
+    cache, vae = _open_cache(config, device, trained_on, share)
     if weights is not None and isinstance(vae, NormalisesLatents):
-        statistics = saved_statistics(weights)
+        statistics = statistics_of(weights)
         if statistics not in (None, cache.statistics):
             logger.info("Latents are normalised by the statistics that the weights in %s were trained with.", weights)
             cache.statistics = vae.statistics = statistics
     if config.trainer.trim_prompts:
         cache.trim_prompts()
-    train_records, held_out = _split(cache, config.data.validation_fraction)
-    validation = config.validation
-    table = validation_table(cache, held_out, validation.num_records, validation.timesteps_per_record)
-    return TrainingData(cache, vae, train_records, held_out, table)
+    rows = config.validation.num_records, config.validation.timesteps_per_record
+    if not isinstance(cache, MixedCache):
+        train_records, held_out = split_cache(cache, config.data.validation_fraction)
+        return TrainingData(cache, vae, train_records, held_out, validation_table(cache, held_out, *rows))
+    fractions = {name: part.validation_fraction for name, part in parts_of(config.data).items()}
+    mixed = split_mixture(cache, weights_of(config.data), fractions)
+    held_out = in_turn([part.held_out for part in mixed.parts])
+    return TrainingData(cache, vae, mixed, held_out, mixed_table(cache, mixed.parts, *rows))
 
 
-def _split(cache: LatentCache, validation_fraction: float) -> tuple[Tensor | KeptRecords, Tensor]:
-    if cache.placed is None:
-        return split_records(cache.records, validation_fraction)
-    split = LargeSplit(cache.placed, validation_fraction)
-    return split.train, split.held_out
+def _open_cache(config: DictConfig, device: str, trained_on: str | None, share: Share) -> tuple[LatentCache, VAE]:
+    names = [*parts_of(config.data)]
+    if is_encoded(config.data):
+        return open_encoded(config, device)
+    if not names:
+        return open_latents(config, device, trained_on, share)[:2]
+    opened = [
+        _open_cache(config_of_part(config, name), device, fingerprint_within(trained_on, name), share) for name in names
+    ]
+    cache = MixedCache({name: part for name, (part, _) in zip(names, opened, strict=True)})
+    vae = opened[0][1]
+    if isinstance(vae, NormalisesLatents) and cache.statistics is not None:
+        vae.statistics = cache.statistics
+    return cache, vae
 
 
 class Latents(NamedTuple):

@@ -14,6 +14,7 @@ from torch import nn
 from aaa.assembly.parts import build_optimizer, pick_device
 from aaa.benchmarks.subject import make_subject
 from aaa.config.checks import check_config
+from aaa.config.mixture import shares_of
 from aaa.errors import UserError
 from aaa.models.costs import count_parameters
 from aaa.run.budget import keep_to_parameters, seconds_of, steps_within
@@ -26,7 +27,7 @@ COSTLESS = (
     *("name", "seed", "output_dir", "resume", "repeat", "init_from", "trust_config"),
     *("lr_scheduler", "checkpoint", "sampling", "validation", "budget", "sweep", "evaluation", "logger"),
     *("optimizer.learning_rate", "optimizer.adamw_learning_rate", "optimizer.weight_decay", "optimizer.decayed"),
-    *("data.cache_dir", "data.validation_fraction", "trainer.collective_timeout_seconds"),
+    *("data.cache_dir", "data.validation_fraction", "data.parts", "trainer.collective_timeout_seconds"),
     *("model.name", "model.init", "trainer.batch_size", "trainer.max_steps", "trainer.max_skipped_steps"),
     *(f"trainer.{what}_every_steps" for what in ("log", "validate", "sample", "save", "evaluate")),
 )
@@ -45,6 +46,7 @@ class Plan:
         memory_gib: about, of a step.
         seconds: about, of training on this device.
         rates: of its groups of parameters, by their names, before the schedule.
+        mixture: how much of all samples are of each data set, where there are several.
         problem: why it cannot run, or "".
     """
 
@@ -58,6 +60,7 @@ class Plan:
     memory_gib: float = math.nan
     seconds: float = math.nan
     rates: Mapping[str, float] = field(default_factory=dict)
+    mixture: str = ""
     problem: str = ""
 
 
@@ -95,6 +98,7 @@ class Planner:
             memory / 2**30,
             steps * seconds,
             rates,
+            ", ".join(f"{share:.3g}% {name}" for name, share in shares_of(config.data).items()),
         )
 
     def _measure(self, config: DictConfig, batch_size: int) -> "_Measured":
@@ -164,7 +168,7 @@ def as_table(plans: Sequence[Plan]) -> Table:
             continue
         table.add_row(
             str(number),
-            Text(name),
+            Text(f"{name}\nmixed: {plan.mixture}" if plan.mixture else name),
             f"{plan.dim} x {plan.depth}",
             f"{plan.parameters:,}",
             f"{plan.steps:,}",

@@ -192,7 +192,9 @@ def _run_overrides(earlier: EarlierRun | None) -> list[str]:
     """
     helper = is_helper()
     resumed = earlier is not None and earlier.how == "resume"
-    overrides = ["hydra.run.dir=."] if helper else []
+    # Where it finds the run that goes on, it says so: on a disk of its own that may be more than the first finds.
+    own = quoted(str(earlier.folder)) if earlier is not None and resumed else "."
+    overrides = [f"hydra.run.dir={own}"] if helper else []
     if helper or resumed:
         overrides.append("hydra.output_subdir=null")
     if earlier is not None:

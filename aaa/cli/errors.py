@@ -14,10 +14,19 @@ from aaa.cli.arguments import user_folders
 from aaa.config.checks import CONF, group_options
 from aaa.config.overrides import key_of, quoted
 from aaa.errors import UserError, in_plain_words, nearest
+from aaa.tracking.variables import is_launch
 
 # The extra that has a launcher or sweeper.
 PLUGINS = {"joblib": "sweeps", "optuna": "sweeps"} | dict.fromkeys(
     ("submitit_slurm", "submitit_local", "ray"), "cluster"
+)
+
+# How gloo, NCCL and torch's store say that they have lost somebody.
+LOST = re.compile(
+    r"Connection (?:closed|reset) by peer|Connection refused|Broken pipe|No route to host|[Tt]imed out waiting \d+ms|"
+    r"Socket Timeout|wait timeout after \d+ms|ncclRemoteError|ncclSystemError|failed to recv, got 0 bytes|"
+    r"NCCL communicator was aborted",
+    re.IGNORECASE,
 )
 
 # How Optuna says that all trials of a study have failed, from its database and from memory.
@@ -42,6 +51,12 @@ def explain(error: Exception, config_name: str, config_dir: Path, arguments: lis
         return "No run of the search has finished, so there is no best one. What went wrong with each is said above."
     if isinstance(error, OSError):
         return _of_the_system(error)
+    if isinstance(error, RuntimeError) and is_launch() and (said := LOST.search(text)):
+        return (
+            f"Another process of this launch has ended, hangs or cannot be reached any more ({said[0]}). If it has "
+            "ended, it says why: above, or on its machine. What was saved is whole: the same command with resume=auto, "
+            "or resume=RUN_FOLDER, goes on from there."
+        )
     if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
         return (
             f"Out of memory: {text.splitlines()[0] if text else 'the machine has no more'}\n"

@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from aaa.config.compiling import check_compiling
 from aaa.config.guidance import check_guidance
+from aaa.config.mixture import check_mixture, data_schema
 from aaa.config.objective import check_objective
 from aaa.config.parallel import check_parallel
 from aaa.config.ranges import require_ranges
@@ -24,9 +25,6 @@ from aaa.config.routing import routed_blocks
 from aaa.config.schema import (
     GROUPS,
     SCHEMAS,
-    DataConfig,
-    ImageFolderConfig,
-    LocatedConfig,
     TrainConfig,
 )
 from aaa.config.upgrade import upgrade
@@ -77,6 +75,7 @@ def check_config(config: DictConfig) -> None:
         _refuse_unread(config, "", OmegaConf.get_type(config))
     else:  # a resumed run's, which was read from a file and carries no types
         _check_types(config)
+    check_mixture(config)
     batch_size = config.trainer.batch_size
     if isinstance(batch_size, str) and batch_size != "auto":
         raise UserError(f"trainer.batch_size={batch_size}: must be a whole number, or auto: as many as fit.")
@@ -185,8 +184,7 @@ def _refuse_unread(node: DictConfig, prefix: str, schema: Any) -> None:
 
 def _schemas_of(config: DictConfig) -> dict[str, type]:
     """The schemas of a run's groups that have one."""
-    located = {"root": ImageFolderConfig, "path": LocatedConfig}
-    return GROUPS | {"data": next((schema for key, schema in located.items() if key in config.data), DataConfig)}
+    return GROUPS | {"data": data_schema(config.data)}
 
 
 def _check_types(config: DictConfig) -> None:

@@ -19,7 +19,15 @@ from aaa.config.objective import (
     VisionConfig,
 )
 from aaa.config.ranges import ranges_of
-from aaa.config.schema import GROUPS, ImageFolderConfig, LocatedConfig, PartConfig, TrainConfig
+from aaa.config.schema import (
+    GROUPS,
+    CacheConfig,
+    ImageFolderConfig,
+    LocatedConfig,
+    MixtureConfig,
+    PartConfig,
+    TrainConfig,
+)
 
 # The run's own keys, then those of its parts, some of which have more where data is of a kind.
 SECTIONS: dict[str, type] = {
@@ -33,6 +41,8 @@ SECTIONS: dict[str, type] = {
     "objective.terms.internal": InternalConfig,
     "data (imagefolder, pokemon)": ImageFolderConfig,
     "data (huggingface, webdataset)": LocatedConfig,
+    "data (cache)": CacheConfig,
+    "data (mixture)": MixtureConfig,
     "encode (aaa.encode)": PartConfig,
 }
 # Commands that take a saved model, whose keys stand in no group.

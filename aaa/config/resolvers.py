@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 from omegaconf import OmegaConf
 
+from aaa.config.mixture import of_all_parts
 from aaa.errors import UserError
 
 
@@ -25,6 +26,7 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("claimed", _claimed, replace=True)
     OmegaConf.register_new_resolver("study_in", _study_in, replace=True)
     OmegaConf.register_new_resolver("internal_head", _internal_head, replace=True)
+    OmegaConf.register_new_resolver("of_all_parts", of_all_parts, replace=True)
     OmegaConf.register_new_resolver("geomspace", geomspace, replace=True)
     OmegaConf.register_new_resolver("from_yaml", yaml.safe_load, replace=True)
 

@@ -114,6 +114,7 @@ class DataConfig:
         license: of the data, for the model card.
         attribution: whom to name, in the log and on the model card.
         source: `_target_`: a class that gives records, and its arguments.
+        weight: of a part of data=mixture: how often it is drawn, relative to the others; 0: it is only validated on.
     """
 
     name: str = MISSING
@@ -127,6 +128,7 @@ class DataConfig:
     license: str | None = prose_key(None)
     attribution: str | None = prose_key(None)
     source: Any = MISSING
+    weight: float | None = number(None, least=0, below=float("inf"))
 
 
 @dataclass
@@ -161,6 +163,30 @@ class LocatedConfig(DataConfig):
     image_column: str | None = None
     prompt_column: Any = None
     background_color: str = "white"
+
+
+@dataclass
+class CacheConfig(DataConfig):
+    """conf/data/cache: a latent cache that is encoded already, anywhere.
+
+    Attributes:
+        address: of its folder: a path, read in place, or what fsspec takes (`s3://`, `gs://`, `hf://`, `https://`).
+        local_cache_gib: disk space in GiB for copies of what is read from elsewhere, below `cache_dir`.
+    """
+
+    address: str = path_key()
+    local_cache_gib: float = number(100.0, above=0, below=float("inf"))
+
+
+@dataclass
+class MixtureConfig(DataConfig):
+    """conf/data/mixture: several data sets, mixed by weight.
+
+    Attributes:
+        parts: of it, by name: each what `data` is where it is alone.
+    """
+
+    parts: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -427,6 +453,8 @@ SCHEMAS: dict[str, type] = {
     "data": DataConfig,
     "imagefolder": ImageFolderConfig,
     "located": LocatedConfig,
+    "cache": CacheConfig,
+    "mixture": MixtureConfig,
     "encoder": EncoderConfig,
     "trainer": TrainerConfig,
     "model": ModelConfig,

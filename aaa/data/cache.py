@@ -6,7 +6,7 @@ it. `aaa.data.build_cache` makes them.
 
 import glob
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ class LatentCache:
 
     Attributes:
         path: its folder.
+        folder: what is in it.
         records: what is known of each record, in order.
         shapes: `C H W` of latents, those that there are.
         shape_ids: which of `shapes` each record has.
@@ -42,14 +43,18 @@ class LatentCache:
         self.device = torch.device("cpu")
         self._extras: dict[str, list[Tensor]] = {}
         try:
-            self._take(open_folder(path))
+            self._take(self._open())
         except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError, SafetensorError) as error:
             raise UserError(
                 f"{path}: the latent cache is damaged ({type(error).__name__}: {error}). "
                 "What is missing is encoded again when a run needs it."
             ) from error
 
+    def _open(self) -> CacheFolder:
+        return open_folder(self.path)
+
     def _take(self, folder: CacheFolder) -> None:
+        self.folder = folder
         self.fingerprint, self.prompt_shape = folder.fingerprint, folder.prompt_shape
         self.statistics, self.empty_prompt_embeds = folder.statistics, folder.empty_prompt_embeds
         self.records, self.placed = folder.records, folder.placed
@@ -73,6 +78,10 @@ class LatentCache:
             indices: of records with latents of one shape, `B`.
             captions: which of its prompts each comes with, `B`; None for the first.
         """
+        return self.read(indices, captions)
+
+    def read(self, indices: Tensor, captions: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The same, from the shards."""
         shards = torch.searchsorted(self._ends, indices, right=True)
         latents = torch.empty(len(indices), *self.shapes[int(self.shape_ids[indices[0]])], device=self.device)
         prompt_embeds = torch.empty(len(indices), *self.prompt_shape, device=self.device)
@@ -84,9 +93,34 @@ class LatentCache:
             if captions is not None:
                 prompts = prompts + captions[rows]
             rows, chosen, prompts = (self._index(places) for places in (rows, chosen - start, prompts))
-            latents[rows] = self._latents[shard][chosen].float()
-            prompt_embeds[rows] = self._prompt_embeds[shard][:, :tokens][prompts].float()
+            held_latents, held_prompts = self.tensors(shard)
+            latents[rows] = held_latents[chosen].float()
+            prompt_embeds[rows] = held_prompts[:, :tokens][prompts].float()
         return latents if self.statistics is None else self.statistics.normalise(latents), prompt_embeds
+
+    def tensors(self, shard: int) -> tuple[Tensor, Tensor]:
+        """Latents and prompt_embeds of a shard, `n C H W` and `p L D`."""
+        return self._latents[shard], self._prompt_embeds[shard]
+
+    @property
+    def is_here(self) -> bool:
+        """Whether all shards lie on a disk of this machine."""
+        return True
+
+    @property
+    def holds_all(self) -> bool:
+        """Whether there is room here for all shards at once."""
+        return True
+
+    def offer(self, shard: int, keep: Collection[int]) -> bool:
+        """Fetch a shard beforehand, if there is room for it beside those to keep; whether it is here."""
+        del shard, keep
+        return True
+
+    def shards_of(self, indices: Tensor) -> list[int]:
+        """Which shards hold these records, each once."""
+        found: list[int] = torch.searchsorted(self._ends, indices, right=True).unique().tolist()
+        return found
 
     def batch(self, indices: Tensor, captions: Tensor | None = None) -> Batch:
         """Everything that training takes of the records with these indices.
@@ -95,7 +129,7 @@ class LatentCache:
             indices, captions: as `gather` takes them.
         """
         extras = {name: self._gather_extra(name, indices) for name in self._extras}
-        return Batch(*self.gather(indices, captions), *self.identities(indices, captions), extras)
+        return Batch(*self.read(indices, captions), *self.identities(indices, captions), extras)
 
     @property
     def largest(self) -> int:
@@ -107,6 +141,11 @@ class LatentCache:
     def shard_sizes(self) -> list[int]:
         """How many records each shard holds, in order."""
         return [len(latents) for latents in self._latents]
+
+    @property
+    def homes(self) -> list[tuple[Path, int]]:
+        """Folders with the shards, in order, and how many each has."""
+        return [(self.path, len(self._latents))]
 
     def add_extra(self, name: str, shards: Sequence[Tensor]) -> None:
         """Hold another tensor of each record, `n ...` for the records of each shard; batches have it from now on."""
@@ -144,8 +183,10 @@ class LatentCache:
     def move_to(self, device: torch.device) -> None:
         """Hold everything in this device's memory: batches are gathered there, and nothing is copied to it any more."""
         tokens = self.prompt_shape[0]
-        self._latents = [latents.to(device) for latents in self._latents]
-        self._prompt_embeds = [embeds[:, :tokens].contiguous().to(device) for embeds in self._prompt_embeds]
+        for shard in range(len(self._latents)):
+            latents, embeds = self.tensors(shard)
+            self._latents[shard] = latents.to(device)
+            self._prompt_embeds[shard] = embeds[:, :tokens].contiguous().to(device)
         for name, shards in self._extras.items():
             self._extras[name] = [shard.to(device) for shard in shards]
         self.device = device

@@ -35,32 +35,36 @@ def open_extra(cache: LatentCache, name: str, version: str, compute: Callable[[T
     Raises:
         UserError: if it cannot be written.
     """
-    files = [f"{name}-{version}-{shard:05d}.safetensors" for shard in range(len(cache.shard_sizes))]
-    tensors = [_read(cache.path / "extras" / file, count) for file, count in zip(files, cache.shard_sizes, strict=True)]
+    files = [
+        home / "extras" / f"{name}-{version}-{shard:05d}.safetensors"
+        for home, shards in cache.homes
+        for shard in range(shards)
+    ]
+    tensors = [_read(file, count) for file, count in zip(files, cache.shard_sizes, strict=True)]
     if any(tensor is None for tensor in tensors):
         tensors = _complete(cache, name, files, compute)
     cache.add_extra(name, [tensor for tensor in tensors if tensor is not None])
 
 
 def _complete(
-    cache: LatentCache, name: str, files: Sequence[str], compute: Callable[[Tensor], Tensor]
+    cache: LatentCache, name: str, files: Sequence[Path], compute: Callable[[Tensor], Tensor]
 ) -> list[Tensor | None]:
     """What each of an extra's files holds, once those that are not there or not whole are computed."""
     tensors = []
     try:
-        (cache.path / "extras").mkdir(exist_ok=True)
-        with FileLock(f"{cache.path}.{name}.lock"), display(f"Computing {name}", len(cache)) as progress:
+        with display(f"Computing {name}", len(cache)) as progress:
             done = 0
             for file, count in zip(files, cache.shard_sizes, strict=True):
-                path = cache.path / "extras" / file
-                if _read(path, count) is None:
-                    _write(path, _computed(cache, range(done, done + count), compute))
-                tensors.append(_read(path, count))
+                file.parent.mkdir(exist_ok=True)
+                with FileLock(f"{file.parent.parent}.{name}.lock"):
+                    if _read(file, count) is None:
+                        _write(file, _computed(cache, range(done, done + count), compute))
+                    tensors.append(_read(file, count))
                 done += count
                 progress.update(done)
     except (OSError, SafetensorError) as error:
         raise UserError(
-            f"{cache.path / 'extras'}: cannot be written ({reason(error)}). Make room there, or let the latent cache "
+            f"{file.parent}: cannot be written ({reason(error)}). Make room there, or let the latent cache "
             "be elsewhere with data.cache_dir=FOLDER."
         ) from None
     return tensors

@@ -7,12 +7,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from aaa.data.cached_records import ArrowRecords, ListedRecords, read_json_records
+from aaa.data.cached_records import ArrowRecords, read_json_records
+from aaa.data.joined_records import Records
 from aaa.data.picture_places import PlacedRecords
 from aaa.encoders.statistics import LatentStatistics
 
@@ -43,23 +45,43 @@ class CacheFolder:
     most_prompts: int
     statistics: LatentStatistics | None
     empty_prompt_embeds: Tensor
-    records: ArrowRecords | ListedRecords
+    records: Records
     latents: list[Tensor]
     prompt_embeds: list[Tensor]
     first_prompts: list[Tensor]
     placed: PlacedRecords | None
 
 
-def open_folder(path: Path) -> CacheFolder:
+class Outline(NamedTuple):
+    """What a shard holds, known without it.
+
+    Attributes:
+        latents, prompt_embeds: its tensors without their values, on no device: `n C H W` and `p L D`.
+        nbytes: size of its file.
+    """
+
+    latents: Tensor
+    prompt_embeds: Tensor
+    nbytes: int
+
+
+def open_folder(path: Path, outlines: Sequence[Outline] | None = None) -> CacheFolder:
     """Open a whole cache.
+
+    Args:
+        path: its folder.
+        outlines: of its shards, where these lie elsewhere.
 
     Raises:
         OSError, ValueError, KeyError, TypeError, SafetensorError: if it is not there or damaged.
     """
     index = json.loads((path / INDEX).read_text(encoding="utf-8"))
-    shards = [safe_open(path / name, "pt") for name in index["shards"]]
-    latents = [shard.get_tensor("latents") for shard in shards]
-    records: ArrowRecords | ListedRecords
+    if outlines is None:
+        shards = [safe_open(path / name, "pt") for name in index["shards"]]
+        latents, prompt_embeds = ([s.get_tensor(name) for s in shards] for name in ("latents", "prompt_embeds"))
+    else:
+        latents, prompt_embeds = [o.latents for o in outlines], [o.prompt_embeds for o in outlines]
+    records: Records
     placed = None
     if "records" in index:
         records = ArrowRecords([path / name for name in index["records"]])
@@ -68,6 +90,8 @@ def open_folder(path: Path) -> CacheFolder:
         most_prompts = index["most_prompts"]
         if index["placed"]:
             placed = PlacedRecords.open(path)
+    elif outlines is not None:
+        raise ValueError("an early version made it, of which all has to be there: copy the whole folder")
     else:
         records = read_json_records(path / EARLIER_RECORDS)
         prompt_counts = [shard.get_tensor("prompt_counts") for shard in shards]
@@ -86,7 +110,7 @@ def open_folder(path: Path) -> CacheFolder:
         safe_open(path / EMPTY_PROMPT, "pt").get_tensor("prompt_embeds")[0],
         records,
         latents,
-        [shard.get_tensor("prompt_embeds") for shard in shards],
+        prompt_embeds,
         first_prompts,
         placed,
     )

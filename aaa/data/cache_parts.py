@@ -85,6 +85,11 @@ def merge_parts(folder: Path, parts: Sequence[Part], index: Mapping[str, Any]) -
     if placed:
         PlacedRecords.of(ArrowRecords([folder / name for name in records]).batches).save(folder)
     shutil.copyfile(parts[0].path / EMPTY_PROMPT, folder / EMPTY_PROMPT)
+    digests = {
+        f"{name}/{file}": digest
+        for name, one in zip(names, indices, strict=True)
+        for file, digest in one.get("sha256", {}).items()
+    }
     statistics = _statistics(opened)
     content = {
         **index,
@@ -96,6 +101,7 @@ def merge_parts(folder: Path, parts: Sequence[Part], index: Mapping[str, Any]) -
         "shards": [f"{name}/{shard}" for name, one in zip(names, indices, strict=True) for shard in one["shards"]],
         "records": records,
         "placed": placed,
+        "sha256": digests,
     }
     for other in folder.iterdir():  # killed parts, and those of another division
         if other.is_dir() and other.name not in names:

@@ -1,5 +1,6 @@
 """Writing a latent cache: shards of tensors, each written by a thread of its own while the next is encoded."""
 
+import hashlib
 import json
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from aaa.data.cache_folder import EMPTY_PROMPT, INDEX, RECORDS
 from aaa.data.cached_records import SCHEMA, ArrowRecords, CachedRecord, as_batch
-from aaa.data.picture_places import PlacedRecords
+from aaa.data.picture_places import PLACES, SIDES, PlacedRecords
 from aaa.encoders.statistics import LatentStatistics
 from aaa.errors import UserError, reason
 
@@ -53,6 +54,7 @@ class CacheWriter:
         self.longest_prompt = self.most_prompts = 0
         self._waiting: dict[torch.Size, _Shard] = {}
         self._shards: list[str] = []
+        self._digests: dict[str, str] = {}
         self._prompt_shape: list[int] = []
         self._records = pa.ipc.new_file(str(path / RECORDS), SCHEMA)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="cache")
@@ -101,6 +103,8 @@ class CacheWriter:
         placed = len(records) > LARGE
         if placed:
             PlacedRecords.of(records.batches).save(self.path)
+        beside = [RECORDS, EMPTY_PROMPT, *([PLACES, SIDES] if placed else [])]
+        self._digests |= {name: sha256_of(self.path / name) for name in beside}
         content = {
             **index,
             "prompt_shape": self._prompt_shape,
@@ -110,6 +114,7 @@ class CacheWriter:
             "shards": self._shards,
             "records": [RECORDS],
             "placed": placed,
+            "sha256": self._digests,
         }
         (self.path / INDEX).write_text(json.dumps(content, indent=2), encoding="utf-8")
 
@@ -147,6 +152,7 @@ class CacheWriter:
         aside = self.path / f"{name}.tmp"
         try:
             save_file(tensors, aside)
+            self._digests[name] = sha256_of(aside)
             aside.replace(self.path / name)
             self._records.write_batch(as_batch(shard.records))
         except (OSError, SafetensorError) as error:
@@ -159,6 +165,12 @@ class CacheWriter:
 
     def _stored(self, tensor: Tensor) -> Tensor:
         return tensor.detach().to("cpu", self.dtype).contiguous()
+
+
+def sha256_of(path: Path) -> str:
+    """Hex SHA-256 of a file: of what is copied elsewhere, it tells whether that came whole."""
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _as_rows(digests: Sequence[bytes]) -> Tensor:

@@ -17,7 +17,7 @@ class KeptRecords:
     """
 
     def __init__(self, ranges: Sequence[range], left_out: Tensor) -> None:
-        self._left_out = left_out
+        self._ranges, self._left_out = ranges, left_out
         self._starts = torch.tensor([part.start for part in ranges], dtype=torch.long)
         lengths = torch.tensor([len(part) for part in ranges], dtype=torch.long)
         self._ends = lengths.cumsum(0)  # among all records of the ranges, one after the other
@@ -27,6 +27,7 @@ class KeptRecords:
         inside = (number >= 0) & (offset < lengths[number.clamp(min=0)])
         places = (self._before[number.clamp(min=0)] + offset)[inside]
         self._kept_before = places - torch.arange(len(places))
+        self._left_out_places = places
         self._length = int(self._ends[-1]) - len(places)
 
     def __len__(self) -> int:
@@ -38,6 +39,22 @@ class KeptRecords:
         number = torch.searchsorted(self._ends, places, right=True)
         return places - self._before[number] + self._starts[number]
 
+    def before(self, indices: Tensor) -> Tensor:
+        """How many of them stand before these indices, int64 of the same shape."""
+        number = (torch.searchsorted(self._starts, indices, right=True) - 1).clamp(min=0)
+        lengths = self._ends - self._before
+        places = self._before[number] + (indices - self._starts[number]).clamp(min=0).minimum(lengths[number])
+        return places - torch.searchsorted(self._left_out_places, places)
+
+    def without(self, indices: Tensor) -> "KeptRecords":
+        """Those of them that are not among these, `M` int64 in any order."""
+        return KeptRecords(self._ranges, torch.cat([self._left_out, indices]).unique())
+
+    def moved(self, by: int) -> "KeptRecords":
+        """The same where so many other records stand before them."""
+        return KeptRecords([range(part.start + by, part.stop + by) for part in self._ranges], self._left_out + by)
+
     def within(self, ranges: Sequence[range]) -> "KeptRecords":
-        """Those of them that lie in these ranges, each of which lies in one of its own."""
-        return KeptRecords(ranges, self._left_out)
+        """Those of them that lie in these ranges, each of which lies in one of its own or apart from all."""
+        own = [part for part in ranges if any(part.start < of.stop and of.start < part.stop for of in self._ranges)]
+        return KeptRecords(own or [range(0)], self._left_out)

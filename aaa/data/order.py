@@ -50,11 +50,7 @@ def data_order(indices: Tensor, shape_ids: Shapes, batch_size: int, seed: int) -
         batch_size: samples of an optimizer step, which start at multiples of it.
         seed: of the shuffles.
     """
-    shapes = shape_ids[indices]
-    ids = shapes.unique().tolist()
-    if len(ids) == 1:
-        return ShuffledOrder(indices, seed)
-    return BucketedOrder([ShuffledOrder(indices[shapes == shape], seed) for shape in ids], batch_size, seed)
+    return buckets_in_order([*shuffled_by_shape(indices, shape_ids, seed).values()], batch_size, seed)
 
 
 def order_by_formula(kept: KeptRecords, shape_ids: ShapeRanges, batch_size: int, seed: int) -> DataOrder:
@@ -64,8 +60,23 @@ def order_by_formula(kept: KeptRecords, shape_ids: ShapeRanges, batch_size: int,
         kept: the training records.
         shape_ids, batch_size, seed: as `data_order` takes them.
     """
-    by_shape = [kept.within(ranges) for ranges in shape_ids.ranges()]
-    buckets = [FormulaOrder(part, seed) for part in by_shape if len(part)]
+    return buckets_in_order([*formulas_by_shape(kept, shape_ids, seed).values()], batch_size, seed)
+
+
+def shuffled_by_shape(indices: Tensor, shape_ids: Shapes, seed: int) -> "dict[int, EpochOrder]":
+    """The records of each shape that there are, in an order of their own."""
+    shapes = shape_ids[indices]
+    return {shape: ShuffledOrder(indices[shapes == shape], seed) for shape in shapes.unique().tolist()}
+
+
+def formulas_by_shape(kept: KeptRecords, shape_ids: ShapeRanges, seed: int) -> "dict[int, EpochOrder]":
+    """The same of a large cache."""
+    by_shape = {shape: kept.within(ranges) for shape, ranges in enumerate(shape_ids.ranges())}
+    return {shape: FormulaOrder(part, seed) for shape, part in by_shape.items() if len(part)}
+
+
+def buckets_in_order(buckets: "Sequence[EpochOrder]", batch_size: int, seed: int) -> DataOrder:
+    """The order of records whose shapes have each their own: by batches, if there are several."""
     return buckets[0] if len(buckets) == 1 else BucketedOrder(buckets, batch_size, seed)
 
 

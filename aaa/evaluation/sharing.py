@@ -32,6 +32,10 @@ class Processes(Protocol):
         """The parts of all, in their order, once all have come here; what a part is must pickle."""
         ...
 
+    def of_first(self, value: T) -> T:
+        """The first one's value; what it is must pickle."""
+        ...
+
 
 class Alone:
     """One process, which has nobody to wait for."""
@@ -44,6 +48,10 @@ class Alone:
     def exchange(self, part: T) -> list[T]:
         """Its own part."""
         return [part]
+
+    def of_first(self, value: T) -> T:
+        """Its own value."""
+        return value
 
 
 def groups_of(kinds: Tensor) -> list[Tensor]:

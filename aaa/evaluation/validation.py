@@ -24,6 +24,21 @@ BATCH_SIZE = 64
 
 
 @dataclass(frozen=True)
+class TablePart:
+    """The rows of one of several data sets that are mixed.
+
+    Attributes:
+        name: of it.
+        rows: that are its own.
+        latent_variance: of these, by channel, `C`.
+    """
+
+    name: str
+    rows: slice
+    latent_variance: Tensor
+
+
+@dataclass(frozen=True)
 class ValidationTable:
     """Rows of record, noise level and noise.
 
@@ -32,6 +47,7 @@ class ValidationTable:
         sigmas: noise level of each row, `R`; each record gets one from every band of equal width.
         digest: hash of record keys, noise levels and the latents' fingerprint: equal digests, comparable losses.
         latent_variance: of the table's latents, by channel, `C`.
+        parts: of a mixture; none of other data.
     """
 
     cache: LatentCache
@@ -39,6 +55,7 @@ class ValidationTable:
     sigmas: Tensor
     digest: str
     latent_variance: Tensor
+    parts: tuple[TablePart, ...] = ()
 
     @property
     def groups(self) -> list[Tensor]:
@@ -64,10 +81,18 @@ def validation_table(
     """
     if not len(held_out):
         return None
+    return table_of(cache, chosen_records(cache, held_out, num_records), timesteps_per_record)
+
+
+def chosen_records(cache: LatentCache, held_out: Tensor, num_records: int) -> Tensor:
+    """So many of the held-out records of a cache, one of each picture, chosen by their keys."""
     if cache.placed is None:
-        chosen = choose_pictures(cache.records, held_out, num_records)
-    else:
-        chosen = first_of_pictures(held_out, cache.placed.places, num_records)
+        return choose_pictures(cache.records, held_out, num_records)
+    return first_of_pictures(held_out, cache.placed.places, num_records)
+
+
+def table_of(cache: LatentCache, chosen: Tensor, timesteps_per_record: int) -> ValidationTable:
+    """The table of these records, with so many rows each."""
     records = chosen.repeat_interleave(timesteps_per_record)
     # Record i's levels sit at its own offset within equal strata, so that together they cover 0..1 densely.
     offsets = (torch.arange(len(chosen)) * ((math.sqrt(5) - 1) / 2) + 0.5) % 1
@@ -82,10 +107,15 @@ def validation_table(
         sigmas.tolist(),
     ]
     digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    return ValidationTable(cache, records, sigmas, digest, latent_variance(cache, chosen))
+
+
+def latent_variance(cache: LatentCache, records: Tensor) -> Tensor:
+    """Of the latents of these records, by channel, `C`."""
     moments = Moments()
-    for shape in cache.shape_ids[chosen].unique():
-        moments.add(cache.gather(chosen[cache.shape_ids[chosen] == shape])[0])
-    return ValidationTable(cache, records, sigmas, digest, moments.variance().float())
+    for shape in cache.shape_ids[records].unique():
+        moments.add(cache.gather(records[cache.shape_ids[records] == shape])[0])
+    return moments.variance().float()
 
 
 @torch.no_grad()
@@ -132,7 +162,8 @@ def summarise(losses: Tensor, table: ValidationTable) -> dict[str, float]:
     Returns:
         `val/loss`; its standard error; `val/loss_relative`, the share that is left of the loss of the best
         predictor that sees no structure (see `structureless_loss`); and `val/loss_sigma_0.2_0.4` and the like,
-        the mean over each band of noise levels, each with its standard error.
+        the mean over each band of noise levels, each with its standard error. Of a mixture also `val/loss/PART` and
+        `val/loss_relative/PART`.
     """
     structureless = structureless_loss(table.sigmas, table.latent_variance)
     metrics = {
@@ -147,6 +178,14 @@ def summarise(losses: Tensor, table: ValidationTable) -> dict[str, float]:
             name = f"val/loss_sigma_{low:.1f}_{high:.1f}"
             metrics[name] = losses[inside].mean().item()
             metrics[f"{name}_standard_error"] = _standard_error(losses[inside], table.records[inside])
+    for part in table.parts:
+        own = losses[part.rows]
+        known = structureless_loss(table.sigmas[part.rows], part.latent_variance)
+        metrics |= {
+            f"val/loss/{part.name}": own.mean().item(),
+            f"val/loss/{part.name}_standard_error": _standard_error(own, table.records[part.rows]),
+            f"val/loss_relative/{part.name}": (own.mean() / known.mean()).item(),
+        }
     return metrics
 
 

@@ -43,7 +43,8 @@ def fitting_batch_size(
     footprint = measure_footprint(trial_loss, model, accelerator.device)
     batch_size = configured
     if configured == "auto":
-        batch_size = "auto" if earlier is None else batch_size_of(earlier) or "auto"
+        chosen_before = None if earlier is None else of_first_process(batch_size_of(earlier), accelerator)
+        batch_size = chosen_before or "auto"
     if batch_size == "auto":
         chosen = of_first_process(largest_batch(footprint, *parts, records, accelerator.device), accelerator)
         logger.info("trainer.batch_size=auto: %d", chosen)

@@ -10,8 +10,8 @@ from omegaconf import DictConfig
 from PIL import Image
 from torch import Tensor
 
-from aaa.assembly.data import TrainingData
 from aaa.assembly.parts import build_preview
+from aaa.assembly.training_data import TrainingData
 from aaa.config.compiling import has_one_shape
 from aaa.diffusion.sampling import Sampling
 from aaa.evaluation.drawing import EVALUATIONS, PictureDrawer

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from aaa.assembly.data import TrainingData
+from aaa.assembly.training_data import TrainingData
 from aaa.data.cache_extras import open_extra
 from aaa.data.fingerprint import FileDigests, code_fingerprint, fingerprint
 from aaa.encoders.protocols import VAE

@@ -34,7 +34,6 @@ class RunFolder:
 
     def __init__(self, path: Path, accelerator: Accelerator, *, going_on: bool) -> None:
         self.path = Path(of_first_process(str(path), accelerator))
-        self.path.mkdir(parents=True, exist_ok=True)
         if accelerator.is_main_process:
             claim(self.path, str(self.path) if going_on else None, [])
 

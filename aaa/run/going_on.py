@@ -1,6 +1,7 @@
 """What a run that goes on has behind it, and what of its settings is different now."""
 
 import logging
+import re
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -147,7 +148,12 @@ def shaping_settings(resolved: Any, **more: Any) -> dict[str, Any]:
             flat[prefix] = node
 
     walk(resolved, "")
-    return {k: v for k, v in (flat | more).items() if k.startswith(SHAPING) and not k.startswith(SHAPELESS)}
+    return {k: v for k, v in (flat | more).items() if k.startswith(SHAPING) and not _alone(k).startswith(SHAPELESS)}
+
+
+def _alone(key: str) -> str:
+    """What a key of a part of data=mixture is called where that data is alone."""
+    return re.sub(r"^data\.parts\.[^.]+\.", "data.", key)
 
 
 def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
@@ -185,7 +191,7 @@ def refuse_senseless(before: Before, now: Mapping[str, Any]) -> None:
             raise UserError(f"{trained}: its latents would be others. {anew}")
         if key == "init_from":
             raise UserError(f"{key}={new}: the run has weights of its own by now, those of step {before.state.step}.")
-        if key == "data.validation_fraction" and float(new or 0) > float(old or 0):
+        if _alone(key) == "data.validation_fraction" and float(new or 0) > float(old or 0):
             raise UserError(f"{trained}: of what would be held out now, some was trained on. {anew}")
 
 

@@ -5,10 +5,14 @@ from torch import Tensor
 
 from aaa.data.batch import Batch
 from aaa.data.cache import LatentCache
+from aaa.data.grouped_order import grouped_by_shape
 from aaa.data.kept import KeptRecords
-from aaa.data.order import data_order, order_by_formula
+from aaa.data.mixed_order import MixedRecords, mixed_order
+from aaa.data.order import DataOrder, buckets_in_order, data_order, order_by_formula
 from aaa.data.prefetch import Prefetch
 from aaa.data.randomness import generator
+from aaa.data.read_ahead import ReadAhead
+from aaa.data.remote_cache import RemoteCache
 from aaa.training.memory import available_memory
 from aaa.training.step import Batches
 
@@ -30,8 +34,9 @@ class LatentLoader:
     """Batches of the training records, in an order that the seed decides.
 
     Args:
-        cache: of latents and prompt_embeds; what `hold_near` has left where it was is read ahead for a GPU.
-        records: those to train on; of a large cache they come in an order by formula.
+        cache: of latents and prompt_embeds; what `hold_near` has left where it was is read ahead for a GPU, and shards
+            that lie elsewhere are fetched ahead.
+        records: those to train on; of a large cache they come in an order by formula, of a mixture by weight.
         batch_size: samples of an optimizer step.
         gradient_accumulation_steps: micro-batches of a step.
         seed: of order and captions.
@@ -45,7 +50,7 @@ class LatentLoader:
     def __init__(
         self,
         cache: LatentCache,
-        records: Tensor | KeptRecords,
+        records: Tensor | KeptRecords | MixedRecords,
         batch_size: int,
         gradient_accumulation_steps: int,
         seed: int,
@@ -53,10 +58,12 @@ class LatentLoader:
         began_at: int = 0,
     ) -> None:
         self.cache, self.seed, self.batch_size, self.began_at = cache, seed, batch_size, began_at
-        if isinstance(records, Tensor):
-            self.order = data_order(records, cache.shape_ids, batch_size, seed)
-        else:
-            self.order = order_by_formula(records, cache.shape_ids, batch_size, seed)
+        self.order = _order(cache, records, batch_size, seed)
+        self._ahead: ReadAhead | None = None
+        if not cache.is_here and cache.device.type == "cpu":
+            own = _order(cache, records, batch_size, seed)
+            shards = len(cache.shard_sizes) if cache.holds_all else None
+            self._ahead = ReadAhead(own, cache.shards_of, cache.offer, batch_size, shards)
         self._prefetch: Prefetch | None = None
         self.batches: Batches = self._gather
         if device.type == "cuda" and cache.device.type == "cpu":
@@ -71,6 +78,8 @@ class LatentLoader:
         """Read no more."""
         if self._prefetch is not None:
             self._prefetch.close()
+        if self._ahead is not None:
+            self._ahead.close()
 
     def _in_order(self, positions: range) -> range:
         """The places that count in the order: batches of one shape each begin at multiples of their size.
@@ -84,6 +93,19 @@ class LatentLoader:
 
     def _gather(self, positions: range) -> Batch:
         positions = self._in_order(positions)
+        if self._ahead is not None:
+            self._ahead.reached(positions.start)
         records = self.order[positions]
         draws = generator(self.seed, "captions", positions.start)
         return self.cache.batch(records, self.cache.draw_captions(records, draws))
+
+
+def _order(cache: LatentCache, records: Tensor | KeptRecords | MixedRecords, batch_size: int, seed: int) -> DataOrder:
+    if isinstance(records, MixedRecords):
+        return mixed_order(records, cache.shape_ids, batch_size, seed)
+    if isinstance(cache, RemoteCache) and (groups := cache.groups) is not None:
+        buckets = grouped_by_shape(records, groups, cache.shape_ids, seed)
+        return buckets_in_order([*buckets.values()], batch_size, seed)
+    if isinstance(records, KeptRecords):
+        return order_by_formula(records, cache.shape_ids, batch_size, seed)
+    return data_order(records, cache.shape_ids, batch_size, seed)

@@ -6,8 +6,8 @@ from functools import partial
 
 from omegaconf import DictConfig, OmegaConf
 
-from aaa.assembly.data import TrainingData
 from aaa.assembly.parts import build_schedule
+from aaa.assembly.training_data import TrainingData
 from aaa.objectives.costs import training_flops
 from aaa.run.batch_size import fitting_batch_size
 from aaa.run.budget import steps_within

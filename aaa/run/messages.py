@@ -9,8 +9,10 @@ from omegaconf import OmegaConf
 
 from aaa.config.checks import CONF
 from aaa.config.choices import brought_along, describe
+from aaa.config.mixture import shares_of
 from aaa.config.objective import unread_settings
 from aaa.config.trust import foreign_targets, read_yaml_config
+from aaa.data.mixed_order import MixedRecords
 from aaa.models.costs import TRAINING_FLOPS
 from aaa.run.earlier_run import COMPOSED
 from aaa.run.length import unreached_rate
@@ -36,6 +38,13 @@ def announce(run: Run) -> None:
         held_out,
         describe_device(run.session.device),
     )
+    if isinstance(mixed := run.data.train_records, MixedRecords):
+        shares = shares_of(run.config.data)
+        told = (
+            f"{part.name} {shares[part.name]:.3g}% ({len(part.train)} records, {len(part.held_out)} held out)"
+            for part in mixed.parts
+        )
+        logger.info("Samples are mixed by weight: %s", ", ".join(told))
     composed = HydraConfig.get()
     if brought := brought_along(composed.runtime.choices, composed.overrides.task):
         logger.info("Chosen along with it: %s. Each can be overridden.", describe(brought))

@@ -2,14 +2,14 @@
 
 import logging
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from accelerate import Accelerator
 from omegaconf import DictConfig
 
 from aaa.run.folder import RunFolder
 from aaa.run.going_on import Before, branch_checkpoint, read_before
-from aaa.run.processes import of_first_process
+from aaa.run.machines import Reader, require_newest, require_shared, told
 from aaa.run.session import Session
 from aaa.saved.checkpoint_folders import newest_whole
 
@@ -25,12 +25,14 @@ class Origin:
         before: the checkpoint that it goes on from and the run behind it, or None.
         branches_off: whether it goes on in a folder of its own from another run's checkpoint.
         earlier_run: folder of the run that is gone on with or repeated, or None.
+        reader: how processes come to what is in the checkpoint.
     """
 
     folder: RunFolder
     before: Before | None
     branches_off: bool
     earlier_run: Path | None
+    reader: Reader
 
     @property
     def samples(self) -> int:
@@ -39,26 +41,32 @@ class Origin:
 
 
 def open_origin(config: DictConfig, session: Session) -> Origin:
-    """Claim the run's folder, and find the checkpoint to go on from.
+    """Claim the run's folder, and find the checkpoint to go on from. The first process looks, and tells the others.
 
     Raises:
-        UserError: if the folder is another run's, or a checkpoint that is named is damaged.
+        UserError: if the folder is another run's, a checkpoint that is named is damaged, or a machine does not see
+            what it has to.
     """
-    resumed = config.resume is not None
+    resumed, processes = config.resume is not None, session.processes
     folder = RunFolder(Path(config.output_dir), session.accelerator, going_on=resumed)
-    checkpoint = _newest_checkpoint(folder, config.resume, session.accelerator)
-    branch = None if checkpoint is not None else branch_checkpoint(config.repeat)
+    if session.mesh is not None:
+        parallel = f"with trainer.parallel={config.trainer.parallel} each writes its part of a checkpoint there"
+        require_shared(folder.path, processes, parallel)
+    checkpoint = None
+    if resumed:
+        require_newest(folder.path, Path(config.output_dir), processes)
+        checkpoint = told(processes, partial(_newest_checkpoint, folder, config.resume))
+    branch = None if checkpoint is not None else told(processes, partial(branch_checkpoint, config.repeat))
     begin = checkpoint or branch
-    before = None if begin is None else read_before(begin)
+    before = None if begin is None else told(processes, partial(read_before, begin))
     repeated = None if config.repeat is None else Path(config.repeat)
     earlier_run = folder.path if resumed else repeated if before is None else before.run
-    return Origin(folder, before, branch is not None, earlier_run)
+    return Origin(folder, before, branch is not None, earlier_run, Reader.of(begin, processes))
 
 
-def _newest_checkpoint(folder: RunFolder, resume: str | None, accelerator: Accelerator) -> Path | None:
-    """The newest whole checkpoint of a run that is resumed, if it has any; the same for all processes."""
-    found = newest_whole(folder.path) if resume is not None and accelerator.is_main_process else None
-    found = of_first_process(found, accelerator)
-    if found is None and resume not in (None, "auto"):
+def _newest_checkpoint(folder: RunFolder, resume: str) -> Path | None:
+    """The newest whole checkpoint of a run that is resumed, if it has any."""
+    found = newest_whole(folder.path)
+    if found is None and resume != "auto":
         logger.info("There is no checkpoint in %s yet: starting at step 0.", folder.shown)
     return found

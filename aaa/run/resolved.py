@@ -4,7 +4,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from aaa.assembly.data import TrainingData
+from aaa.assembly.training_data import TrainingData
 from aaa.encoders.protocols import NormalisesLatents
 from aaa.run.length import RunLength
 from aaa.tracking.redaction import without_secrets

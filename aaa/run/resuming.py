@@ -7,17 +7,25 @@ from functools import partial
 import torch
 from omegaconf import DictConfig
 
-from aaa.assembly.data import TrainingData
 from aaa.assembly.parts import build_schedule
+from aaa.assembly.training_data import TrainingData
 from aaa.errors import UserError
 from aaa.run.going_on import Before, warn_of_schedule
 from aaa.run.learner import Learner
 from aaa.run.length import RunLength
+from aaa.run.machines import Reader
 from aaa.run.origin import Origin
-from aaa.saved.checkpoint import load_of_objective, load_optimizer, load_weights
+from aaa.saved.checkpoint import (
+    load_of_objective,
+    load_optimizer,
+    load_weights,
+    read_of_objective,
+    read_optimizer,
+)
 from aaa.saved.checkpoint_folders import AVERAGE, MODEL, SHARDS
 from aaa.saved.export import exported_step
 from aaa.saved.shards import fetching, load_weights_from_shards
+from aaa.saved.weights_file import read_dit_tensors
 from aaa.training.progress import Progress, Window
 
 logger = logging.getLogger(__name__)
@@ -48,14 +56,15 @@ def resume(config: DictConfig, origin: Origin, learner: Learner, data: TrainingD
             f"{checkpoint}: the run was trained on other latents than {data.cache.path} holds. Were the pictures, "
             "prompts, data or encoder changed since? Set them back, or train a new run."
         )
-    finished = state.step >= length.max_steps and not state.unlooked and exported_step(folder.path) == state.step
+    exported = origin.reader.first(partial(exported_step, folder.path))
+    finished = state.step >= length.max_steps and not state.unlooked and exported == state.step
     over = before.run != folder.path and state.step >= length.max_steps
     if over or (finished and config.resume != "auto"):
         raise UserError(
             f"{f'repeat={checkpoint}:' if over else folder.shown} has already taken {state.step} of "
             f"trainer.max_steps={length.max_steps} steps. To go on: trainer.max_steps={2 * state.step}"
         )
-    _load(before, learner)
+    _load(before, learner, origin.reader)
     if finished:
         logger.info("%s is finished: there is nothing left to do.", folder.shown)
     else:
@@ -65,20 +74,26 @@ def resume(config: DictConfig, origin: Origin, learner: Learner, data: TrainingD
     return _progress(before, length.batch_size, next(learner.model.parameters()).device)
 
 
-def _load(before: Before, learner: Learner) -> None:
+def _load(before: Before, learner: Learner, reader: Reader) -> None:
     checkpoint, ema = before.checkpoint, learner.ema
-    if ema is not None and not (checkpoint / AVERAGE).is_file():
+    if ema is not None and not reader.first((checkpoint / AVERAGE).is_file):
         raise UserError(f"{checkpoint} has no {AVERAGE}, but trainer.ema_decay or ema_memory asks for it.")
-    divided = (checkpoint / SHARDS).is_dir()
+    divided = reader.first((checkpoint / SHARDS).is_dir)
+    if divided and not reader.by_each:
+        raise UserError(
+            f"{checkpoint}: was written by processes that divided the weights, so that each has to read it, and not "
+            "all machines see it. Put the run on a disk that all see, or copy the checkpoint to the same place on each."
+        )
     if divided and learner.copies is not None:  # each process reads what it is to hold
         load_weights_from_shards(checkpoint, learner.model, None if ema is None else ema.module)
     else:
-        load_weights(checkpoint / MODEL, learner.model)
+        read = reader.reading(read_dit_tensors)
+        load_weights(checkpoint / MODEL, learner.model, read)
         if ema is not None:
-            load_weights(checkpoint / AVERAGE, ema.module)
-    load_of_objective(checkpoint, learner.of_objective)
+            load_weights(checkpoint / AVERAGE, ema.module, read)
+    load_of_objective(checkpoint, learner.of_objective, reader.reading(read_of_objective))
     with fetching(learner.optimizer, checkpoint) if divided else nullcontext():
-        load_optimizer(checkpoint, learner.optimizer)
+        load_optimizer(checkpoint, learner.optimizer, reader.reading(read_optimizer))
     if ema is not None:
         ema.n_averaged.fill_(before.state.ema_updates)
 

@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 from torch import nn
 from torch.optim import Optimizer
 
-from aaa.assembly.data import TrainingData
+from aaa.assembly.training_data import TrainingData
 from aaa.models.costs import count_parameters
 from aaa.objectives.flow_matching import Objective
 from aaa.run.anomaly_log import AnomalyLog

@@ -1,17 +1,21 @@
 """The data of a run, refused before it is encoded where that would be in vain."""
 
+from functools import partial
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from aaa.assembly.data import Share, TrainingData, open_data
+from aaa.assembly.data import Share, open_data
+from aaa.assembly.training_data import TrainingData
 from aaa.run.earlier_sweep import is_of_sweep
 from aaa.run.going_on import refuse_senseless, shaping_settings
+from aaa.run.machines import require_same_data, told
 from aaa.run.origin import Origin
 from aaa.run.resolved import resolve
 from aaa.run.search import require_value
 from aaa.run.session import Session
+from aaa.saved.models import saved_statistics
 
 
 def open_run_data(config: DictConfig, session: Session, origin: Origin) -> TrainingData:
@@ -30,9 +34,10 @@ def open_run_data(config: DictConfig, session: Session, origin: Origin) -> Train
         str(session.device),
         trained_on=None if before is None else before.state.cache_fingerprint,
         weights=None if taken_up is None else Path(taken_up),
+        statistics_of=lambda path: told(session.processes, partial(saved_statistics, path)),
         share=Share(session.accelerator.process_index, session.accelerator.num_processes),
     )
-    session.processes.wait()  # who encodes may take hours
+    require_same_data(data.cache.fingerprint, (len(data.train_records), len(data.held_out)), session.processes)
     if is_of_sweep():
         require_value(config, HydraConfig.get().sweeper, held_out=len(data.held_out))
     return data

@@ -18,6 +18,7 @@ from aaa.config.trust import foreign_targets, read_yaml_config
 from aaa.config.upgrade import upgrade
 from aaa.errors import UserError
 from aaa.evaluation.drawing import EVALUATIONS, PictureDrawer
+from aaa.evaluation.each_part import for_parts
 from aaa.evaluation.evaluated_model import EvaluatedModel
 from aaa.evaluation.protocol import Evaluation, NotApplicable
 from aaa.evaluation.sharing import Alone, Processes
@@ -118,7 +119,7 @@ def judge(
     shown = _Shown() if processes.index == 0 else _unseen
     evaluated = EvaluatedModel(dit, drawer, data.records, shown)
     try:
-        found = evaluation.evaluate(evaluated)
+        found = for_parts(evaluation, data.records_of_parts).evaluate(evaluated)
     except NotApplicable as why:
         raise UserError(f"evaluation: it has nothing to say of this model: {why}") from None
     metrics |= found | ({EVALUATIONS: drawer.evaluations} if found else {})

@@ -57,6 +57,17 @@ class Together:
         distributed.all_gather_object(parts, part, group=self._group)
         return parts
 
+    def of_first(self, value: T) -> T:
+        """The first one's value, once all have come here.
+
+        Raises:
+            RuntimeError: if one of them is gone.
+        """
+        self.wait()
+        values = [value]
+        distributed.broadcast_object_list(values, src=0, group=self._group)
+        return values[0]
+
 
 def meet(index: int, count: int) -> Processes:
     """What processes of a launch share work and wait with; only the first has more to say than warnings."""

@@ -189,13 +189,18 @@ def save_weights(path: Path, model: nn.Module, metadata: Mapping[str, str]) -> N
     save_file(_plain(model.state_dict()), path, metadata=dict(metadata))
 
 
-def load_weights(path: Path, model: nn.Module) -> None:
+def load_weights(path: Path, model: nn.Module, read: Callable[[Path], dict[str, Tensor]] = read_dit_tensors) -> None:
     """Load safetensors into a model.
+
+    Args:
+        path: of the file.
+        model: takes them.
+        read: the file.
 
     Raises:
         UserError: if the file is missing or damaged, or its tensors are not the model's.
     """
-    tensors = read_dit_tensors(path)
+    tensors = read(path)
     expected = model.state_dict()
     problems = _differences(tensors, expected)
     if problems:
@@ -208,18 +213,26 @@ def load_weights(path: Path, model: nn.Module) -> None:
     model.load_state_dict({name: shard_like(tensor, expected[name]) for name, tensor in tensors.items()})
 
 
-def load_of_objective(checkpoint: Path, modules: nn.ModuleDict) -> None:
+def read_of_objective(path: Path) -> dict[str, Tensor]:
+    """What an objective has trained of its own: nothing where there is no such file."""
+    return read_dit_tensors(path) if path.is_file() else {}
+
+
+def load_of_objective(
+    checkpoint: Path, modules: nn.ModuleDict, read: Callable[[Path], dict[str, Tensor]] = read_of_objective
+) -> None:
     """Load what the objective trains of its own.
 
     Args:
         checkpoint: of the run that goes on.
         modules: by the names of their terms; take the weights.
+        read: the file of these weights, if there is one.
 
     Raises:
         UserError: if it was trained with other terms that have weights of their own, naming the key.
     """
     path = checkpoint / OF_OBJECTIVE
-    tensors = read_dit_tensors(path) if path.is_file() else {}
+    tensors = read(path)
     before, now = {name.partition(".")[0] for name in tensors}, set(modules)
     for name in sorted(before ^ now):
         raise UserError(
@@ -279,10 +292,20 @@ def load_settings(checkpoint: Path) -> dict[str, Any] | None:
     return settings if isinstance(settings, dict) else None
 
 
-def load_optimizer(checkpoint: Path, optimizer: Optimizer) -> None:
+def read_optimizer(path: Path) -> Any:
+    """The state of an optimizer, on the CPU."""
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def load_optimizer(checkpoint: Path, optimizer: Optimizer, read: Callable[[Path], Any] = read_optimizer) -> None:
     """Load the optimizer's state. Learning rate, weight decay and the like stay those it was made with.
 
     (The saved learning rate is the schedule's at that step, not the one that the schedule multiplies.)
+
+    Args:
+        checkpoint: that has it.
+        optimizer: takes it.
+        read: its file.
 
     Raises:
         UserError: if it is that of another optimizer or model.
@@ -290,7 +313,7 @@ def load_optimizer(checkpoint: Path, optimizer: Optimizer) -> None:
     path = checkpoint / OPTIMIZER
     configured = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
     try:
-        optimizer.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        optimizer.load_state_dict(read(path))
     except (ValueError, KeyError, RuntimeError, OSError, UnpicklingError) as error:
         raise UserError(
             f"{path}: not the state of the configured optimizer ({reason(error)}). Was another one chosen, or "

@@ -1,12 +1,13 @@
 """The model card: what a stranger must know of a trained model."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from statistics import median
 from typing import Any
 
 import yaml
 
+from aaa.config.mixture import shares_of
 from aaa.config.routing import SPRINT
 from aaa.models.design import TUTORIAL
 from aaa.tracking.printed import harmless, markdown, one_line
@@ -43,12 +44,12 @@ def model_card(
         has_samples: whether samples.png lies beside the card.
     """
     model, data, encoder, trainer = (config[key] for key in ("model", "data", "encoder", "trainer"))
-    figures = _training_figures(metrics)
+    figures = _training_figures(metrics, shares_of(data))
     rows = {
         "parameters": f"{parameters:,}",
         "width, depth, heads": f"{model['dim']}, {model['depth']}, {model['heads']}",
         **_architecture(model, config.get("routing") or {}),
-        "data": f"{data['name']}, {data['resolution']} x {data['resolution']} pixels",
+        "data": f"{data['name']}{_mixed(data)}, {data['resolution']} x {data['resolution']} pixels",
         "encoder": encoder["name"],
         "weights": "exponential moving average"
         if trainer["ema_decay"] or trainer.get("ema_memory")
@@ -100,6 +101,11 @@ def _architecture(model: Mapping[str, Any], routing: Mapping[str, Any]) -> dict[
     return {"architecture": ", ".join(told)} if told else {}
 
 
+def _mixed(data: Mapping[str, Any]) -> str:
+    shares = ", ".join(f"{share:.3g}% {name}" for name, share in shares_of(data).items())
+    return f" ({shares})" if shares else ""
+
+
 def _hub_metadata(license_name: str) -> str:
     metadata = {
         "library_name": "aaa",
@@ -110,7 +116,7 @@ def _hub_metadata(license_name: str) -> str:
     return yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True, width=10**9)
 
 
-def _training_figures(metrics: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+def _training_figures(metrics: Sequence[Mapping[str, Any]], parts: Collection[str]) -> dict[str, str]:
     last: dict[str, Any] = {}
     for row in metrics:
         last |= row
@@ -118,7 +124,8 @@ def _training_figures(metrics: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     speeds = [row["perf/images_per_second"] for row in metrics if "perf/images_per_second" in row]
     if speeds:
         figures["images a second"] = f"{median(speeds):.4g}"
-    return figures | {name: f"{last[key]:.4g}" for key, name in REPORTED.items() if key in last}
+    of_parts = {f"{key}/{part}": f"{name}, {part}" for key, name in REPORTED.items() for part in parts}
+    return figures | {name: f"{last[key]:.4g}" for key, name in (REPORTED | of_parts).items() if key in last}
 
 
 def _duration(seconds: float) -> str:

@@ -10,7 +10,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from aaa.assembly.data import TrainingData
+from aaa.assembly.training_data import TrainingData
 from aaa.data import cache_writer
 from aaa.data.cache import LatentCache
 from aaa.data.cache_writer import CacheWriter

@@ -28,6 +28,9 @@ class Threads:
         self._barrier.wait()
         return parts
 
+    def of_first(self, value: T) -> T:
+        return self.exchange(value)[0]
+
 
 def side_by_side(count: int, program: Callable[[Processes], R]) -> list[R]:
     """What each of so many makes of a program."""

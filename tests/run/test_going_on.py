@@ -163,6 +163,7 @@ class FakeCache:
     """Records that are their own latents, of one shape or two."""
 
     nbytes = 1
+    is_here = True
 
     def __init__(self, shape_ids: Tensor) -> None:
         self.shape_ids = shape_ids

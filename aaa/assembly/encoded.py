@@ -1,0 +1,103 @@
+"""A latent cache that is encoded already, of which the pictures need not be here: `data=cache`."""
+
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from aaa.assembly.parts import build_encoders, missing_weights
+from aaa.config.mixture import data_schema
+from aaa.config.schema import CacheConfig
+from aaa.data.cache import LatentCache
+from aaa.data.cache_folder import INDEX
+from aaa.data.fingerprint import FileDigests
+from aaa.data.remote_cache import RemoteCache
+from aaa.encoders.protocols import VAE, HasWeights, NormalisesLatents
+from aaa.errors import UserError, reason
+
+logger = logging.getLogger(__name__)
+
+ELSEWHERE = "://"
+COPIES = "copies"  # in data.cache_dir
+WHERE = ("path", "model_id", "root")  # of an encoder's files, which may lie elsewhere here
+
+
+def is_encoded(data: DictConfig) -> bool:
+    """Whether data is a cache alone."""
+    return data_schema(data) is CacheConfig
+
+
+def open_encoded(config: DictConfig, device: str) -> tuple[LatentCache, VAE]:
+    """Open the cache at `data.address`, and make the VAE that decodes its latents.
+
+    Args:
+        config: of a run.
+        device: to decode on.
+
+    Raises:
+        UserError: if there is none, it cannot be read, or the config's encoder or resolution did not make it.
+    """
+    data = config.data
+    vae, _ = build_encoders(config)
+    if missing := missing_weights([vae] if isinstance(vae, HasWeights) else []):
+        raise UserError(f"The weights of encoder={config.encoder.name} are missing:\n  {missing[0]}")
+    if ELSEWHERE in data.address:
+        cache: LatentCache = RemoteCache(data.address, Path(data.cache_dir) / COPIES, int(data.local_cache_gib * 2**30))
+    else:
+        cache = _in_place(Path(data.address))
+    logger.info("%d records in the latent cache %s", len(cache), data.address)
+    index = json.loads((cache.path / INDEX).read_text(encoding="utf-8"))
+    _require_made_by(index.get("origin") or {}, config, vae)
+    if isinstance(vae, HasWeights):
+        vae.to(device)
+    if isinstance(vae, NormalisesLatents) and cache.statistics is not None:
+        vae.statistics = cache.statistics
+    return cache, vae
+
+
+def _in_place(path: Path) -> LatentCache:
+    if not (path / INDEX).is_file():
+        raise UserError(
+            f"data.address={path}: no latent cache, which has an {INDEX}. Give the folder of one, below the "
+            "data.cache_dir of what encoded it."
+        )
+    try:
+        return LatentCache(path)
+    except UserError as error:
+        raise UserError(f"data.address={path}: {reason(error)}") from None
+
+
+def _require_made_by(origin: Mapping[str, Any], config: DictConfig, vae: VAE) -> None:
+    """Refuse a cache of another encoder or resolution; what it does not say of itself is not compared."""
+    made: dict[str, Any] = {"data.resolution": origin["resolution"]} if "resolution" in origin else {}
+    made |= dict(_leaves(origin.get("encoder", {}), "encoder"))
+    now = {"data.resolution": config.data.resolution}
+    now |= dict(
+        _leaves(
+            {part: OmegaConf.to_container(config.encoder[part], resolve=True) for part in ("vae", "text_encoder")},
+            "encoder",
+        )
+    )
+    for key, value in made.items():
+        if key in now and now[key] != value:
+            raise UserError(f"{key}={now[key]}: the cache at data.address={config.data.address} has {key}={value}.")
+    if isinstance(vae, HasWeights) and "weights" in origin:
+        digests = FileDigests(Path(config.data.cache_dir) / "digests.jsonl")
+        for file in vae.weight_files:
+            if digests.digest(file) not in origin["weights"]:
+                raise UserError(
+                    f"{file}: the cache at data.address={config.data.address} was made with other weights, whose "
+                    "latents these cannot decode."
+                )
+
+
+def _leaves(node: Any, key: str) -> Iterator[tuple[str, Any]]:
+    if not isinstance(node, Mapping):
+        yield key, node
+        return
+    for name, value in node.items():
+        if name not in WHERE:
+            yield from _leaves(value, f"{key}.{name}")

@@ -1,0 +1,133 @@
+"""The order of several data sets mixed by weight: whose turn each place is, and which of its records, all by formula.
+
+Each data set goes through its own records without repeating any before all were seen, as if it were alone.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import torch
+from torch import Tensor
+
+from aaa.data.grouped_order import ShardGroups, grouped_by_shape
+from aaa.data.kept import KeptRecords
+from aaa.data.order import DataOrder, EpochOrder, ShapeRanges, formulas_by_shape, shuffled_by_shape
+from aaa.data.randomness import generator
+from aaa.data.turns import Turns
+
+
+@dataclass(frozen=True)
+class MixedPart:
+    """One of the data sets that are mixed.
+
+    Attributes:
+        name: of it.
+        weight: how often it is drawn, relative to the others.
+        train: records to train on, as indices into the cache of all; of a large part they are not listed.
+        held_out: indices of the others.
+        groups: what a disk holds at once of a part that lies elsewhere; None: all of it.
+    """
+
+    name: str
+    weight: float
+    train: Tensor | KeptRecords
+    held_out: Tensor
+    groups: ShardGroups | None = None
+
+
+@dataclass(frozen=True)
+class MixedRecords:
+    """The records that are trained on, of all parts.
+
+    Attributes:
+        parts: that are mixed.
+    """
+
+    parts: Sequence[MixedPart]
+
+    def __len__(self) -> int:
+        return sum(len(part.train) for part in self.parts)
+
+
+def mixed_order(records: MixedRecords, shape_ids: ShapeRanges, batch_size: int, seed: int) -> DataOrder:
+    """Records of all parts, mixed by their weights.
+
+    Where latents are of several shapes, a batch is of one: shapes take turns by batches, each as often as all parts
+    together want it, and within those of a shape parts take turns by samples. A part wants each of its shapes as often
+    as it has records of it, so that its own records come equally often.
+
+    Args:
+        records: of the parts.
+        shape_ids: which shape of latents each record of the cache has.
+        batch_size: samples of an optimizer step, which start at multiples of it.
+        seed: of each part's order.
+    """
+    claims: dict[int, list[tuple[EpochOrder, Fraction]]] = {}
+    for part in records.parts:
+        for shape, order in _orders(part, shape_ids, seed).items():
+            wanted = Fraction(str(part.weight)) * Fraction(order.length, len(part.train))
+            if wanted:
+                claims.setdefault(shape, []).append((order, wanted))
+    of_shapes = {shape: PartsByTurns(claims[shape]) for shape in sorted(claims)}
+    if len(of_shapes) == 1:
+        return next(iter(of_shapes.values()))
+    wanted_of = {shape: sum((wanted for _, wanted in claims[shape]), Fraction(0)) for shape in of_shapes}
+    return ShapesByTurns(of_shapes, wanted_of, batch_size)
+
+
+def _orders(part: MixedPart, shape_ids: ShapeRanges, seed: int) -> dict[int, EpochOrder]:
+    own = generator(seed, "part", part.name).initial_seed()  # parts with as many records are not shuffled alike
+    if part.groups is not None:
+        return grouped_by_shape(part.train, part.groups, shape_ids, own)
+    if isinstance(part.train, KeptRecords):
+        return formulas_by_shape(part.train, shape_ids, own)
+    return shuffled_by_shape(part.train, shape_ids, own)
+
+
+class PartsByTurns:
+    """Samples of several orders, each as often as its weight says.
+
+    Args:
+        orders: with their weights.
+    """
+
+    of_batches = False
+
+    def __init__(self, orders: Sequence[tuple[EpochOrder, Fraction]]) -> None:
+        self._orders = [order for order, _ in orders]
+        self._turns = Turns([weight for _, weight in orders])
+
+    def __getitem__(self, positions: range) -> Tensor:
+        """Indices of the records at these places."""
+        who, nth = self._turns[torch.tensor(positions)]
+        indices = torch.empty_like(nth)
+        for number in who.unique().tolist():
+            own = who == number
+            places = nth[own]  # one after the other
+            indices[own] = self._orders[number][range(int(places[0]), int(places[-1]) + 1)]
+        return indices
+
+
+class ShapesByTurns:
+    """Batches of one shape each, each shape as often as its weight says.
+
+    Args:
+        orders: of the records of each shape.
+        weights: of each shape.
+        batch_size: samples of a batch.
+    """
+
+    of_batches = True
+
+    def __init__(self, orders: Mapping[int, DataOrder], weights: Mapping[int, Fraction], batch_size: int) -> None:
+        self.batch_size = batch_size
+        self._orders = [*orders.values()]
+        self._turns = Turns([weights[shape] for shape in orders])
+
+    def __getitem__(self, positions: range) -> Tensor:
+        """Indices of the records at these places, which lie within one batch."""
+        batch, offset = divmod(positions.start, self.batch_size)
+        who, nth = self._turns[torch.tensor([batch])]
+        start = int(nth) * self.batch_size + offset
+        return self._orders[int(who)][range(start, start + len(positions))]

@@ -1,0 +1,70 @@
+"""Which records of several data sets are trained on and which are held out: each is split as if it were alone."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from aaa.data.cache import LatentCache
+from aaa.data.held_out_elsewhere import seen_nowhere_else
+from aaa.data.kept import KeptRecords
+from aaa.data.large_split import LargeSplit
+from aaa.data.mixed_cache import MixedCache
+from aaa.data.mixed_order import MixedPart, MixedRecords
+from aaa.data.remote_cache import RemoteCache
+from aaa.data.split import split_records
+from aaa.errors import UserError
+
+
+def split_cache(cache: LatentCache, validation_fraction: float) -> tuple[Tensor | KeptRecords, Tensor]:
+    """Indices of the records of a cache to train on, and of those that are held out.
+
+    Raises:
+        UserError: if the fraction is not in 0..1, or nothing is left to train on.
+    """
+    if cache.placed is None:
+        return split_records(cache.records, validation_fraction)
+    split = LargeSplit(cache.placed, validation_fraction)
+    return split.train, split.held_out
+
+
+def split_mixture(
+    cache: MixedCache, weights: Mapping[str, float], validation_fractions: Mapping[str, float]
+) -> MixedRecords:
+    """The records of a mixture, as indices into the cache of all its parts.
+
+    Args:
+        cache: of the mixture.
+        weights: how often each part is drawn, relative to the others.
+        validation_fractions: of each part.
+
+    Raises:
+        UserError: as `split_cache` does, for each part.
+    """
+    split = {name: _split_part(name, part, validation_fractions[name]) for name, part in cache.parts.items()}
+    held_out = {name: of_part for name, (_, of_part) in split.items()}
+    records = {name: part.records for name, part in cache.parts.items()}
+    train = seen_nowhere_else(records, {name: of_part for name, (of_part, _) in split.items()}, held_out)
+    parts = []
+    for name, span in cache.spans.items():
+        own, by = train[name], span.start
+        moved = own.moved(by) if isinstance(own, KeptRecords) else own + by
+        part = cache.parts[name]
+        groups = part.groups if isinstance(part, RemoteCache) else None
+        parts.append(
+            MixedPart(name, weights[name], moved, held_out[name] + by, None if groups is None else groups.moved(by))
+        )
+    return MixedRecords(parts)
+
+
+def _split_part(name: str, cache: LatentCache, validation_fraction: float) -> tuple[Tensor | KeptRecords, Tensor]:
+    try:
+        return split_cache(cache, validation_fraction)
+    except UserError as error:
+        raise UserError(str(error).replace("data.", f"data.parts.{name}.", 1)) from None
+
+
+def in_turn(parts: Sequence[Tensor]) -> Tensor:
+    """Records of all parts, one of each in turn as long as it has any, so that the first few are of all."""
+    places = torch.cat([torch.arange(len(part)) for part in parts])
+    return torch.cat([*parts])[places.argsort(stable=True)]

@@ -1,0 +1,70 @@
+"""An evaluation of several data sets that are mixed: of each by itself, where it applies."""
+
+import logging
+from collections.abc import Callable, Mapping
+
+from torch import Tensor
+
+from aaa.data.records import Split
+from aaa.evaluation.evaluated_model import EvaluatedModel
+from aaa.evaluation.none import NoEvaluation
+from aaa.evaluation.protocol import Evaluation, NotApplicable, check
+
+logger = logging.getLogger(__name__)
+
+ERROR = "_standard_error"
+
+
+class EachPart:
+    """Judges pictures for the prompts of one part beside the pictures of that part, then of the next.
+
+    Args:
+        evaluation: of one.
+        parts: records of each split, by the parts' names.
+    """
+
+    def __init__(self, evaluation: Evaluation, parts: Mapping[str, dict[Split, Tensor]]) -> None:
+        self.evaluation, self.parts = evaluation, parts
+
+    def check(self, evaluated: EvaluatedModel) -> None:
+        """Ask the evaluation about each part, and warn of those that it will have nothing to say of.
+
+        Raises:
+            NotApplicable: if these are all.
+        """
+        reasons = self._of_each(evaluated, lambda _name, part: check(self.evaluation, part))
+        if reasons:
+            logger.warning("The evaluation will have nothing to say of %s", "; ".join(reasons))
+
+    def evaluate(self, evaluated: EvaluatedModel) -> dict[str, float]:
+        """Its metrics of each part that it applies to: `quality/seen/shapes` and the like."""
+        metrics: dict[str, float] = {}
+
+        def judge(name: str, part: EvaluatedModel) -> None:
+            logger.info("Judging pictures for data.parts.%s.", name)
+            for metric, value in self.evaluation.evaluate(part).items():
+                plain = metric.removesuffix(ERROR)
+                metrics[f"{plain}/{name}{metric[len(plain) :]}"] = value
+            for picture, image in part.kept.items():
+                evaluated.keep(f"{picture}-{name}", image)
+
+        self._of_each(evaluated, judge)
+        return metrics
+
+    def _of_each(self, evaluated: EvaluatedModel, look: Callable[[str, EvaluatedModel], None]) -> list[str]:
+        """Look at each part; why it does not apply to those that it does not apply to, if that is not all."""
+        reasons = []
+        for name, records in self.parts.items():
+            part = EvaluatedModel(evaluated.model, evaluated.drawer, records, evaluated.on_drawn)
+            try:
+                look(name, part)
+            except NotApplicable as why:
+                reasons.append(f"data.parts.{name}: {why}")
+        if len(reasons) == len(self.parts):
+            raise NotApplicable(" ".join(reasons))
+        return reasons
+
+
+def for_parts(evaluation: Evaluation, parts: Mapping[str, dict[Split, Tensor]]) -> Evaluation:
+    """The evaluation of a run's data: as it is where that has no parts."""
+    return EachPart(evaluation, parts) if parts and not isinstance(evaluation, NoEvaluation) else evaluation
