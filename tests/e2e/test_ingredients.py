@@ -24,7 +24,7 @@ AXES: dict[str, list[str]] = {
     "model.joint": ["single", "mmdit"],
     "model.init": ["scaled", "torch"],
     "routing": ["none", "tread", "sprint"],
-    "objective": ["velocity", "clean"],
+    "objective": ["velocity", "clean", "aligned"],
     "objective.weighting": ["scheduler", "none", "flux2", "min_snr"],
     "objective.coupling": ["independent", "immiscible", "nearest"],
     "objective.terms.contrastive.weight": ["0", "0.05"],
