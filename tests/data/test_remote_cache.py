@@ -303,6 +303,34 @@ def test_what_cannot_be_read_is_told(tmp_path: Path, upload: Upload) -> None:
         RemoteCache("memory://broken", copies, ROOM)
 
 
+@pytest.mark.parametrize("key", ["records", "shards"])
+@pytest.mark.parametrize("name", ["../../mine", "part/../../../mine", "/{folder}/mine", "", 3])
+def test_an_index_names_no_file_of_this_machine(tmp_path: Path, upload: Upload, key: str, name: Any) -> None:
+    mine = tmp_path / "mine"
+    mine.write_text("precious", encoding="utf-8")
+    if isinstance(name, str):
+        name = name.format(folder=str(tmp_path).lstrip("/"))
+    address = upload(write(tmp_path / "cache", numbered(3)))
+    files, root = fsspec.core.url_to_fs(address)
+    index = json.loads(files.cat_file(f"{root}/index.json"))
+    files.pipe_file(f"{root}/index.json", json.dumps(index | {key: [name]}).encode())
+    files.pipe_file(f"{root}/{name}", b"overwritten")
+    with pytest.raises(UserError, match=r"/index\.json: .* is no file of that folder"):
+        RemoteCache(address, tmp_path / "copies", ROOM)
+    assert mine.read_text(encoding="utf-8") == "precious"
+
+
+@pytest.mark.parametrize("changed", [{"placed": None}, {"sha256": 3}, {"records": 3}, {"shards": None}])
+def test_an_index_that_lacks_something_is_told(tmp_path: Path, upload: Upload, changed: dict[str, Any]) -> None:
+    address = upload(write(tmp_path / "cache", numbered(3)))
+    files, root = fsspec.core.url_to_fs(address)
+    index = json.loads(files.cat_file(f"{root}/index.json")) | changed
+    kept = {key: value for key, value in index.items() if value is not None}
+    files.pipe_file(f"{root}/index.json", json.dumps(kept).encode())
+    with pytest.raises(UserError, match=r"/index\.json: no index of a latent cache"):
+        RemoteCache(address, tmp_path / "copies", ROOM)
+
+
 def test_parts_of_a_mixture_may_lie_elsewhere(tmp_path: Path, upload: Upload) -> None:
     here = LatentCache(write(tmp_path / "here", numbered(20)))
     path = write(tmp_path / "there", numbered(30, name="other"))
