@@ -276,6 +276,31 @@ def test_what_a_killed_process_left_is_not_taken_for_whole(tmp_path: Path, uploa
     assert again.gather(torch.tensor([0]))[0].flatten().tolist() == [0, 0, 0]
 
 
+def test_what_another_process_dies_at_makes_room_while_it_is_waited_for(tmp_path: Path, upload: Upload) -> None:
+    path = write(tmp_path / "cache", numbered(12))
+    there = RemoteCache(upload(path), tmp_path / "copies", 2 * shard_bytes(path))
+    folder = there.path / "shards"
+    for shard in (0, 1):  # as processes that died after this one began
+        (folder / f"{shard:06d}.safetensors.part").write_bytes(b"begun")
+    read: list[float] = []
+    last = threading.Thread(target=lambda: read.extend(there.gather(torch.tensor([11]))[0].flatten().tolist()))
+    last.daemon = True
+    last.start()
+    last.join(10)
+    assert read == [11, 11, 11]
+    assert len(shard_files(there)) == 1
+
+
+def test_what_another_machine_fetches_is_left_alone(tmp_path: Path, upload: Upload) -> None:
+    address = upload(write(tmp_path / "cache", numbered(9)))
+    folder = RemoteCache(address, tmp_path / "copies", ROOM).path / "shards"
+    part = folder / "000000.safetensors.999999999.part"  # by a process that this machine does not have
+    with FileLock(folder / "locks" / "0.lock"):
+        part.write_bytes(b"begun")
+        assert shard_files(RemoteCache(address, tmp_path / "copies", ROOM)) == [part]
+    assert shard_files(RemoteCache(address, tmp_path / "copies", ROOM)) == []
+
+
 def test_another_cache_at_the_same_address_has_copies_of_its_own(tmp_path: Path, upload: Upload) -> None:
     address = upload(write(tmp_path / "cache", numbered(3)))
     first = RemoteCache(address, tmp_path / "copies", ROOM)
