@@ -113,6 +113,8 @@ class LocalShards:
                 f"({reason(error)}). Remove it, and it is fetched again."
             ) from None
         with self._lock:
+            if not self.holds_all:
+                self._let_go()
             self._open[shard] = held
         return held
 
@@ -161,10 +163,14 @@ class LocalShards:
             for other in removed:
                 self._path(other).unlink(missing_ok=True)
             part.touch()
-            with self._lock:  # a file's place on the disk is free once nobody has it open
-                for other in [other for other in self._open if not self._path(other).exists()]:
-                    del self._open[other]
+            with self._lock:
+                self._let_go()
             return True
+
+    def _let_go(self) -> None:
+        """Close what has been removed, by whichever process: its place on the disk is free once nobody has it open."""
+        for other in [other for other in self._open if not self._path(other).exists()]:
+            del self._open[other]
 
     def _lock_of(self, shard: int, timeout: float = -1) -> FileLock:
         """Held by whoever fetches a shard."""
