@@ -4,6 +4,7 @@ import http.server
 import itertools
 import json
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -16,12 +17,14 @@ from filelock import FileLock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aaa.data import cache_writer, remote_folder
+from aaa.data import cache_writer, grouped_order, remembering_cache, remote_folder
 from aaa.data.cache import LatentCache
+from aaa.data.cache_extras import open_extra
 from aaa.data.grouped_order import GroupedOrder
 from aaa.data.kept import KeptRecords
 from aaa.data.mixed_cache import MixedCache
 from aaa.data.mixed_split import split_cache, split_mixture
+from aaa.data.permutation import permuted
 from aaa.data.remote_cache import RemoteCache
 from aaa.errors import UserError
 from aaa.run.latent_loader import LatentLoader
@@ -187,6 +190,20 @@ def test_what_is_validated_on_is_fetched_once(tmp_path: Path, upload: Upload) ->
         there.gather(held_out)
 
 
+def test_what_is_computed_of_all_records_once_is_not_remembered(
+    tmp_path: Path, upload: Upload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = RemoteCache(upload(write(tmp_path / "cache", numbered(12))), tmp_path / "copies", ROOM)
+    record = sum(part.nbytes for part in there.read(torch.tensor([0])))
+    monkeypatch.setattr(remembering_cache, "KEPT_BYTES", 3 * record)
+    open_extra(there, "double", "v1", lambda latents: 2 * latents)
+    assert there.batch(torch.tensor([5])).extras["double"].flatten().tolist() == [10] * 3
+    held_out = torch.tensor([2, 11, 7])  # as many as are remembered
+    latents, _ = there.gather(held_out)
+    monkeypatch.setattr(there, "read", lambda *_: pytest.fail("was read again"))
+    assert torch.equal(there.gather(held_out)[0], latents)
+
+
 @settings(max_examples=40)
 @given(
     counts=st.lists(st.integers(1, 7), min_size=1, max_size=12),
@@ -213,6 +230,21 @@ def test_an_epoch_is_shuffled_a_few_shards_at_a_time(counts: list[int], room: in
             assert len(begun) == 1 or sum(counts[shard] for shard in begun) <= room
     again = GroupedOrder(records, places, counts, room, seed)
     assert torch.equal(again[range(start, 2 * total + 20)], visited[start:])
+
+
+def test_threads_may_ask_for_different_epochs_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    places = torch.tensor([[0, 5], [5, 8], [8, 12], [12, 19]])
+    order = GroupedOrder(torch.arange(19), places, [5, 3, 4, 7], 8, 0)
+    expected = order[range(38)]
+
+    def interrupted(*of: Any) -> torch.Tensor:
+        with monkeypatch.context() as once:
+            once.setattr(grouped_order, "permuted", permuted)
+            order[range(95, 114)]  # what another thread may ask for between any two lines
+        return permuted(*of)
+
+    monkeypatch.setattr(grouped_order, "permuted", interrupted)
+    assert torch.equal(order[range(38)], expected)
 
 
 def spoilt(address: str, change: Callable[[bytes], bytes]) -> str:
@@ -299,6 +331,18 @@ def test_what_another_machine_fetches_is_left_alone(tmp_path: Path, upload: Uplo
         part.write_bytes(b"begun")
         assert shard_files(RemoteCache(address, tmp_path / "copies", ROOM)) == [part]
     assert shard_files(RemoteCache(address, tmp_path / "copies", ROOM)) == []
+
+
+def test_what_another_process_removed_is_let_go(tmp_path: Path, upload: Upload) -> None:
+    path = write(tmp_path / "cache", numbered(18))
+    address, limit = upload(path), 2 * shard_bytes(path)
+    first, follower = (RemoteCache(address, tmp_path / "copies", limit) for _ in range(2))
+    held: list[weakref.ref[torch.Tensor]] = []
+    for shard in range(len(first.shard_sizes)):
+        first.tensors(shard)
+        held.append(weakref.ref(follower.tensors(shard)[0]))
+    assert len(held) >= 6
+    assert sum(tensor() is not None for tensor in held) <= 2
 
 
 def test_another_cache_at_the_same_address_has_copies_of_its_own(tmp_path: Path, upload: Upload) -> None:
