@@ -1,7 +1,7 @@
 """Train a text-to-image diffusion transformer from scratch: `python -m aaa.train [overrides]`."""
 
 import logging
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,7 +66,7 @@ def recipe(config: "DictConfig") -> tuple[int | None, float | None]:
     from aaa.training.loop import Hooks, fit
 
     check_config(config)
-    with open_session(config) as session:
+    with open_session(config) as session, ExitStack() as closed_at_the_end:
         require_same_config(resolve(config), session.processes)  # machines may have been told different things
         origin = open_origin(config, session)  # the run's folder, and the checkpoint that it goes on from, if any
         model = start_model(config, origin)  # with the weights that a new run starts from, on the CPU
@@ -88,6 +88,7 @@ def recipe(config: "DictConfig") -> tuple[int | None, float | None]:
             session.device,
             began_at=origin.samples,
         )
+        closed_at_the_end.enter_context(closing(loader))  # it may read ahead beside us
         learner = make_learner(config, placed, objective, session)  # with its optimizer
         progress = resume(config, origin, learner, data, length)  # loads the checkpoint, if there is one
         run = Run(config, session, origin, data, loader, objective, learner, length, progress)
@@ -96,7 +97,7 @@ def recipe(config: "DictConfig") -> tuple[int | None, float | None]:
         evaluation = for_parts(build(config, "evaluation"), data.records_of_parts)
         if session.is_main:
             require_outcome(run, evaluation, drawer)
-        with closing(loader), Recorder(run) as recorder:
+        with Recorder(run) as recorder:
             # All processes validate, draw and evaluate together; the first, which has the tracker, writes it down.
             judging = RunCallbacks(run, recorder.tracker, drawer, evaluation)
             looks = callbacks_of(run, judging)

@@ -19,7 +19,7 @@ from aaa.data.cache import LatentCache, earlier_cache
 from aaa.data.encoding import Fit, Pictures
 from aaa.data.fingerprint import FileDigests, code_fingerprint, fingerprint, records_fingerprint
 from aaa.data.mixed_cache import MixedCache, fingerprint_within
-from aaa.data.mixed_split import in_turn, split_cache, split_mixture
+from aaa.data.mixed_split import in_turn, naming_part, split_cache, split_mixture
 from aaa.data.records import Record, Source
 from aaa.encoders.protocols import VAE, HasWeights, NormalisesLatents, TextEncoder
 from aaa.encoders.statistics import LatentStatistics
@@ -95,9 +95,11 @@ def _open_cache(config: DictConfig, device: str, trained_on: str | None, share: 
         return open_encoded(config, device)
     if not names:
         return open_latents(config, device, trained_on, share)[:2]
-    opened = [
-        _open_cache(config_of_part(config, name), device, fingerprint_within(trained_on, name), share) for name in names
-    ]
+    opened = []
+    for name in names:
+        with naming_part(name):
+            part = config_of_part(config, name)
+            opened.append(_open_cache(part, device, fingerprint_within(trained_on, name), share))
     cache = MixedCache({name: part for name, (part, _) in zip(names, opened, strict=True)})
     vae = opened[0][1]
     if isinstance(vae, NormalisesLatents) and cache.statistics is not None:

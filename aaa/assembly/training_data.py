@@ -11,6 +11,7 @@ from aaa.data.mixed_order import MixedRecords
 from aaa.data.mixed_split import in_turn
 from aaa.data.permutation import permuted
 from aaa.data.records import Split
+from aaa.data.remote_cache import RemoteCache
 from aaa.encoders.protocols import VAE
 from aaa.evaluation.validation import ValidationTable
 
@@ -34,6 +35,18 @@ class TrainingData:
     train_records: Tensor | KeptRecords | MixedRecords
     held_out: Tensor
     table: ValidationTable | None
+
+    @property
+    def rooms(self) -> tuple[int | None, ...]:
+        """Bytes that there are for shards that lie elsewhere, of each part; None where there are enough for all.
+
+        The order of the records follows from it.
+        """
+        if isinstance(self.train_records, MixedRecords):
+            groups = [part.groups for part in self.train_records.parts]
+        else:
+            groups = [self.cache.groups if isinstance(self.cache, RemoteCache) else None]
+        return tuple(None if group is None else group.limit_bytes for group in groups)
 
     @property
     def records(self) -> dict[Split, Tensor]:

@@ -65,10 +65,11 @@ def mixed_order(records: MixedRecords, shape_ids: ShapeRanges, batch_size: int, 
     """
     claims: dict[int, list[tuple[EpochOrder, Fraction]]] = {}
     for part in records.parts:
+        if not part.weight:
+            continue
         for shape, order in _orders(part, shape_ids, seed).items():
             wanted = Fraction(str(part.weight)) * Fraction(order.length, len(part.train))
-            if wanted:
-                claims.setdefault(shape, []).append((order, wanted))
+            claims.setdefault(shape, []).append((order, wanted))
     of_shapes = {shape: PartsByTurns(claims[shape]) for shape in sorted(claims)}
     if len(of_shapes) == 1:
         return next(iter(of_shapes.values()))

@@ -1,6 +1,8 @@
 """Which records of several data sets are trained on and which are held out: each is split as if it were alone."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -14,6 +16,18 @@ from aaa.data.mixed_order import MixedPart, MixedRecords
 from aaa.data.remote_cache import RemoteCache
 from aaa.data.split import split_records
 from aaa.errors import UserError
+
+# Keys of the data that a message tells to set; of a mixture these are said for all parts together.
+OF_PART = re.compile(r"(?<![\w.])data\.(?!(?:parts|resolution|buckets|max_aspect_ratio|cache_dir)\b)(?=\w)")
+
+
+@contextmanager
+def naming_part(name: str) -> Iterator[None]:
+    """A block whose errors name the keys of a part as they are typed: `data.root` is `data.parts.NAME.root`."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(OF_PART.sub(f"data.parts.{name}.", str(error))) from None
 
 
 def split_cache(cache: LatentCache, validation_fraction: float) -> tuple[Tensor | KeptRecords, Tensor]:
@@ -44,10 +58,11 @@ def split_mixture(
     split = {name: _split_part(name, part, validation_fractions[name]) for name, part in cache.parts.items()}
     held_out = {name: of_part for name, (_, of_part) in split.items()}
     records = {name: part.records for name, part in cache.parts.items()}
-    train = seen_nowhere_else(records, {name: of_part for name, (of_part, _) in split.items()}, held_out)
+    drawn = {name: of_part for name, (of_part, _) in split.items() if weights[name]}
+    train = seen_nowhere_else(records, drawn, held_out)
     parts = []
     for name, span in cache.spans.items():
-        own, by = train[name], span.start
+        own, by = train.get(name, torch.empty(0, dtype=torch.long)), span.start
         moved = own.moved(by) if isinstance(own, KeptRecords) else own + by
         part = cache.parts[name]
         groups = part.groups if isinstance(part, RemoteCache) else None
@@ -58,10 +73,8 @@ def split_mixture(
 
 
 def _split_part(name: str, cache: LatentCache, validation_fraction: float) -> tuple[Tensor | KeptRecords, Tensor]:
-    try:
+    with naming_part(name):
         return split_cache(cache, validation_fraction)
-    except UserError as error:
-        raise UserError(str(error).replace("data.", f"data.parts.{name}.", 1)) from None
 
 
 def in_turn(parts: Sequence[Tensor]) -> Tensor:

@@ -112,6 +112,26 @@ def require_same_data(fingerprint: str, sizes: tuple[int, ...], processes: Proce
             )
 
 
+def require_same_rooms(rooms: tuple[int | None, ...], processes: Processes) -> None:
+    """Refuse machines that would take the records in another order each: it follows from the room for shards.
+
+    Args:
+        rooms: bytes for shards that lie elsewhere, of each data set; None where there are enough for all.
+        processes: of the run.
+
+    Raises:
+        UserError: naming the machines.
+    """
+    first, *others = processes.exchange((socket.gethostname(), rooms))
+    for number, (host, other) in enumerate(others, 1):
+        if other != first[1]:
+            raise UserError(
+                f"data.local_cache_gib: process {number} ({host}) has other room for shards than process 0 "
+                f"({first[0]}), {_gib(other)} and {_gib(first[1])}, from which another order of the records would "
+                "follow. Give all machines the same data.address and data.local_cache_gib."
+            )
+
+
 def require_shared(folder: Path, processes: Processes, because: str) -> None:
     """Refuse a folder that is not the same one for all processes.
 
@@ -160,6 +180,10 @@ def require_newest(folder: Path, own: Path, processes: Processes) -> None:
                 "run is the first again (--machine_rank=0, --node-rank=0), or put the run on a disk that all "
                 "machines see: hydra.run.dir=/SHARED/FOLDER"
             )
+
+
+def _gib(rooms: tuple[int | None, ...]) -> str:
+    return ", ".join("all" if room is None else f"{room / 2**30:.4g} GiB" for room in rooms)
 
 
 def _of_each(key: str) -> bool:

@@ -15,7 +15,7 @@ from aaa.data.cached_records import CachedRecord
 from aaa.data.kept import KeptRecords
 from aaa.data.mixed_cache import MixedCache, fingerprint_within
 from aaa.data.mixed_order import MixedPart, MixedRecords, mixed_order
-from aaa.data.mixed_split import in_turn, split_mixture
+from aaa.data.mixed_split import in_turn, naming_part, split_mixture
 from aaa.errors import UserError
 from aaa.run.latent_loader import LatentLoader
 from tests.data.test_large_cache import numbered, write
@@ -48,6 +48,24 @@ def test_records_are_read_as_their_own_caches_have_them(tmp_path: Path, monkeypa
     assert [record.key for record in cache.records] == [cache.records[index].key for index in range(18)]
     assert fingerprint_within(cache.fingerprint, "b") == cache.parts["b"].fingerprint
     assert fingerprint_within(cache.fingerprint, "d") is None
+
+
+def test_a_part_without_weight_is_held_out_and_not_trained_on(tmp_path: Path) -> None:
+    cache = mixture(tmp_path, a=20, b=20)
+    split = split_mixture(cache, {"a": 1.0, "b": 0.0}, {"a": 0.1, "b": 0.1})
+    trained, only_seen = split.parts
+    assert len(split) == len(trained.train) > 0
+    assert len(only_seen.train) == 0
+    assert len(only_seen.held_out) > 0
+    order = mixed_order(split, cache.shape_ids, 4, 0)
+    assert set(order[range(100)].tolist()) == set(trained.train.tolist())
+
+
+def test_what_is_wrong_with_a_part_is_told_by_its_own_keys() -> None:
+    with pytest.raises(UserError) as told, naming_part("mine"):
+        raise UserError("data.root=/x: aaa.data.records says: data.resolution=3, data.parts.mine.path; data.root=PATH")
+    expected = "data.parts.mine.root=/x: aaa.data.records says: data.resolution=3, data.parts.mine.path; "
+    assert str(told.value) == f"{expected}data.parts.mine.root=PATH"
 
 
 def test_extras_of_a_part_are_kept_beside_it(tmp_path: Path) -> None:

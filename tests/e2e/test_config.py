@@ -60,7 +60,7 @@ def test_the_default_and_the_tutorials_run_compose(command: Command) -> None:
         ),
         ("data.root=x", "data.root: no such config key"),
         ("optimizer.lr=1", "optimizer.lr: no such config key"),
-        ("data=nothing", "There is: huggingface, imagefolder, openmoji, pokemon, shapes, webdataset"),
+        ("data=nothing", "There is: cache, huggingface, imagefolder, mixture, openmoji, pokemon, shapes, webdataset"),
         ("seed=[1,", "error: "),
     ],
 )

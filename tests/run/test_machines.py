@@ -13,6 +13,7 @@ from aaa.run.machines import (
     require_newest,
     require_same_config,
     require_same_data,
+    require_same_rooms,
     require_shared,
     told,
 )
@@ -117,6 +118,15 @@ def test_machines_with_different_data_are_refused() -> None:
     assert all("data: process 2 (" in said for said in refusals(program))
     assert all("data: process 1 (" in said for said in refusals(sizes))
     assert refusals(lambda processes: require_same_data("abc", (3, 1), processes)) == [""] * 3
+
+
+def test_machines_that_would_order_records_otherwise_are_refused() -> None:
+    def rooms(processes: Processes) -> None:
+        require_same_rooms((None, 3 * 2**30 if processes.index < 2 else None), processes)
+
+    assert all("data.local_cache_gib: process 2 (" in said for said in refusals(rooms))
+    assert all("all, all and all, 3 GiB" in said for said in refusals(rooms))
+    assert refusals(lambda processes: require_same_rooms((None, 5), processes)) == [""] * 3
 
 
 def test_a_folder_that_one_machine_does_not_see_is_refused(tmp_path: Path) -> None:
