@@ -76,7 +76,7 @@ def kernel_rows(kernels: Iterable[Kernel], steps: int, most: int) -> list[Row]:
         seconds, calls = sum(kernel.seconds for kernel in of), sum(kernel.calls for kernel in of)
         return {what: of[0].name[:SHORT] if what == "kernel" else of[0].kind} | {
             "ms": 1000 * seconds / steps,
-            "share": seconds / total,
+            "share": seconds / total if total else 0.0,
             "calls": calls / steps,
         }
 

@@ -74,7 +74,7 @@ def _computed(cache: LatentCache, records: range, compute: Callable[[Tensor], Te
     parts = []
     with torch.no_grad():
         for indices in torch.tensor(records).split(BATCH_SIZE):
-            latents, _ = cache.gather(indices)
+            latents, _ = cache.read(indices)  # each once: none is to be remembered
             parts.append(compute(latents).to("cpu", torch.float16))
     return torch.cat(parts)
 

@@ -1,6 +1,5 @@
 """Writing a latent cache: shards of tensors, each written by a thread of its own while the next is encoded."""
 
-import hashlib
 import json
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from aaa.data.cache_folder import EMPTY_PROMPT, INDEX, RECORDS
+from aaa.data.cache_folder import EMPTY_PROMPT, INDEX, RECORDS, sha256_of
 from aaa.data.cached_records import SCHEMA, ArrowRecords, CachedRecord, as_batch
 from aaa.data.picture_places import PLACES, SIDES, PlacedRecords
 from aaa.encoders.statistics import LatentStatistics
@@ -165,12 +164,6 @@ class CacheWriter:
 
     def _stored(self, tensor: Tensor) -> Tensor:
         return tensor.detach().to("cpu", self.dtype).contiguous()
-
-
-def sha256_of(path: Path) -> str:
-    """Hex SHA-256 of a file: of what is copied elsewhere, it tells whether that came whole."""
-    with path.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _as_rows(digests: Sequence[bytes]) -> Tensor:

@@ -6,6 +6,7 @@ all by formula, from anywhere on.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -64,6 +65,22 @@ def grouped_by_shape(
     return orders
 
 
+class _Epoch(NamedTuple):
+    """How an epoch is laid out.
+
+    Attributes:
+        number: of it.
+        shards: which follows which, `S`.
+        ends: where each of these ends, `S`.
+        group_ends: where each group of them does, `G`.
+    """
+
+    number: int
+    shards: Tensor
+    ends: Tensor
+    group_ends: Tensor
+
+
 class GroupedOrder(EpochOrder):
     """Every record once an epoch, a group of shards at a time.
 
@@ -81,35 +98,33 @@ class GroupedOrder(EpochOrder):
         self._starts, self._counts = places[:, 0], places[:, 1] - places[:, 0]
         super().__init__(int(self._counts.sum()))
         self._records, self._nbytes, self._room, self._seed = records, nbytes, room, seed
-        self._epoch = -1
-        self._shards = self._ends = self._group_ends = torch.empty(0, dtype=torch.long)
+        self._latest: _Epoch | None = None
 
-    def _shuffle(self, epoch: int) -> None:
-        """Lay out an epoch: which shard follows which, where each ends, and where each group does."""
-        self._epoch = epoch
-        self._shards = torch.randperm(len(self._starts), generator=generator(self._seed, "shards", epoch))
-        self._ends = self._counts[self._shards].cumsum(0)
+    def _laid_out(self, number: int) -> _Epoch:
+        shards = torch.randperm(len(self._starts), generator=generator(self._seed, "shards", number))
+        ends = self._counts[shards].cumsum(0)
         group_ends, held = [], 0
-        for place, shard in enumerate(self._shards.tolist()):
+        for place, shard in enumerate(shards.tolist()):
             if held and held + self._nbytes[shard] > self._room:
-                group_ends.append(int(self._ends[place - 1]))
+                group_ends.append(int(ends[place - 1]))
                 held = 0
             held += self._nbytes[shard]
-        self._group_ends = torch.tensor([*group_ends, self.length])
+        return _Epoch(number, shards, ends, torch.tensor([*group_ends, self.length]))
 
     def _of_epoch(self, epoch: int, places: range) -> Tensor:
-        if epoch != self._epoch:
-            self._shuffle(epoch)
+        laid = self._latest  # read once: other threads may ask for other epochs meanwhile
+        if laid is None or laid.number != epoch:
+            self._latest = laid = self._laid_out(epoch)
         found, start = [], places.start
         while start < places.stop:
-            group = int(torch.searchsorted(self._group_ends, start, right=True))
-            first = int(self._group_ends[group - 1]) if group else 0
-            end = int(self._group_ends[group])
+            group = int(torch.searchsorted(laid.group_ends, start, right=True))
+            first = int(laid.group_ends[group - 1]) if group else 0
+            end = int(laid.group_ends[group])
             within = torch.arange(start, min(end, places.stop)) - first
             found.append(first + permuted(within, end - first, "group", self._seed, epoch, group))
             start += len(within)
         standing = torch.cat(found)
-        number = torch.searchsorted(self._ends, standing, right=True)
-        shard = self._shards[number]
-        own = standing - (self._ends[number] - self._counts[shard])
+        number = torch.searchsorted(laid.ends, standing, right=True)
+        shard = laid.shards[number]
+        own = standing - (laid.ends[number] - self._counts[shard])
         return self._records[self._starts[shard] + own]

@@ -7,8 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 
-import psutil
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -17,14 +16,14 @@ from aaa.data.remote_folder import RemoteFolder
 from aaa.errors import UserError, reason
 
 WAIT_SECONDS = 0.05
-PART = ".part"  # ending of what is being fetched; before it the number of the process that does
+PART = ".part"  # ending of what is being fetched
 
 
 class LocalShards:
     """Shards of a cache, fetched when they are asked for or beforehand.
 
     What was used longest ago makes room for what is needed. A shard has its name once it is whole; what a killed
-    process left of one is removed by the next. What one process removes and another reads stays readable to that one.
+    process left of one is removed by any other. What one process removes and another reads stays readable to that one.
 
     Args:
         remote: where the shards are.
@@ -53,6 +52,7 @@ class LocalShards:
         self._remote, self._folder, self._names, self._outlines = remote, folder, names, outlines
         self._sha256, self.limit_bytes = sha256, limit_bytes
         self._files = [f"{number:06d}.safetensors" for number in range(len(names))]
+        self._numbers = {file.partition(".")[0]: number for number, file in enumerate(self._files)}
         self._open: dict[int, tuple[Tensor, Tensor]] = {}
         self._lock = Lock()
         largest = sorted(outline.nbytes for outline in outlines)[-2:]
@@ -90,6 +90,10 @@ class LocalShards:
     def _path(self, shard: int) -> Path:
         return self._folder / self._files[shard]
 
+    def _number(self, file: Path) -> int | None:
+        """Of which shard a file is a copy, whole or begun."""
+        return self._numbers.get(file.name.partition(".")[0])
+
     def _is_here(self, shard: int) -> bool:
         try:
             return self._path(shard).stat().st_size == self._outlines[shard].nbytes
@@ -109,6 +113,8 @@ class LocalShards:
                 f"({reason(error)}). Remove it, and it is fetched again."
             ) from None
         with self._lock:
+            if not self.holds_all:
+                self._let_go()
             self._open[shard] = held
         return held
 
@@ -121,11 +127,13 @@ class LocalShards:
         """
         if self._is_here(shard):
             return True
-        with FileLock(self._folder / "locks" / f"{shard}.lock"):
+        with self._lock_of(shard):
             if self._is_here(shard):
                 return True
-            part = self._path(shard).with_name(f"{self._files[shard]}.{os.getpid()}{PART}")
+            self._remove_parts(shard)
+            part = self._path(shard).with_name(f"{self._files[shard]}{PART}")
             while not self._make_room(shard, part, keep or ()):
+                self._remove_leftovers(besides=shard)
                 if keep is not None:
                     return False
                 time.sleep(WAIT_SECONDS)
@@ -155,30 +163,42 @@ class LocalShards:
             for other in removed:
                 self._path(other).unlink(missing_ok=True)
             part.touch()
-            with self._lock:  # a file's place on the disk is free once nobody has it open
-                for other in [other for other in self._open if not self._path(other).exists()]:
-                    del self._open[other]
+            with self._lock:
+                self._let_go()
             return True
+
+    def _let_go(self) -> None:
+        """Close what has been removed, by whichever process: its place on the disk is free once nobody has it open."""
+        for other in [other for other in self._open if not self._path(other).exists()]:
+            del self._open[other]
+
+    def _lock_of(self, shard: int, timeout: float = -1) -> FileLock:
+        """Held by whoever fetches a shard."""
+        return FileLock(self._folder / "locks" / f"{shard}.lock", timeout)
 
     def _room(self) -> FileLock:
         return FileLock(self._folder / "locks" / "room.lock")
 
     def _on_disk(self) -> tuple[list[int], list[int]]:
         """Sizes of all copies, those that are being fetched as they will be; and which are whole, oldest first."""
-        numbers = {file: number for number, file in enumerate(self._files)}
         sizes, used = [], []
         for file in self._folder.iterdir():
-            number = numbers.get(file.name[: len(self._files[0])])
+            number = self._number(file)
             if number is None:
                 continue
             sizes.append(self._outlines[number].nbytes)
-            if file.name in numbers:
+            if file == self._path(number):
                 with suppress(FileNotFoundError):
                     used.append((file.stat().st_mtime_ns, number))
         return sizes, [number for _, number in sorted(used)]
 
-    def _remove_leftovers(self) -> None:
-        for part in self._folder.glob(f"*{PART}"):
-            process = part.name.split(".")[-2]
-            if not (process.isdigit() and psutil.pid_exists(int(process))):
-                part.unlink(missing_ok=True)
+    def _remove_parts(self, shard: int) -> None:
+        for part in self._folder.glob(f"{self._files[shard]}*{PART}"):
+            part.unlink(missing_ok=True)
+
+    def _remove_leftovers(self, besides: int | None = None) -> None:
+        """Remove what killed processes left of shards: who still fetches one, here or on another machine, locks it."""
+        for shard in {self._number(part) for part in self._folder.glob(f"*{PART}")}:
+            if shard is not None and shard != besides:
+                with suppress(Timeout), self._lock_of(shard, timeout=0):
+                    self._remove_parts(shard)

@@ -118,13 +118,15 @@ class ShuffledOrder(EpochOrder):
     def __init__(self, indices: Tensor, seed: int) -> None:
         super().__init__(len(indices))
         self.indices, self.seed = indices, seed
-        self._epoch, self._shuffled = -1, indices
+        self._latest = -1, indices
 
     def _of_epoch(self, epoch: int, places: range) -> Tensor:
-        if epoch != self._epoch:
+        latest, shuffled = self._latest  # read once: other threads may ask for other epochs meanwhile
+        if epoch != latest:
             shuffle = torch.randperm(len(self.indices), generator=generator(self.seed, "epoch", epoch))
-            self._epoch, self._shuffled = epoch, self.indices[shuffle]
-        return self._shuffled[places.start : places.stop]
+            shuffled = self.indices[shuffle]
+            self._latest = epoch, shuffled
+        return shuffled[places.start : places.stop]
 
 
 class FormulaOrder(EpochOrder):
@@ -164,16 +166,18 @@ class BucketedOrder:
         self._bucket_of_batch = torch.arange(len(batches)).repeat_interleave(torch.tensor(batches))
         self._number_of_batch = torch.cat([torch.arange(count) for count in batches])
         self._batches = batches
-        self._epoch, self._shuffle = -1, self._bucket_of_batch
+        self._latest = -1, self._bucket_of_batch
 
     def __getitem__(self, positions: range) -> Tensor:
         """Indices of the records at these places, which lie within one batch."""
         batch, offset = divmod(positions.start, self.batch_size)
         epoch, place = divmod(batch, len(self._bucket_of_batch))
-        if epoch != self._epoch:
+        latest, shuffle = self._latest  # read once, as above
+        if epoch != latest:
             draws = generator(self.seed, "batches", epoch)
-            self._epoch, self._shuffle = epoch, torch.randperm(len(self._bucket_of_batch), generator=draws)
-        chosen = self._shuffle[place]
+            shuffle = torch.randperm(len(self._bucket_of_batch), generator=draws)
+            self._latest = epoch, shuffle
+        chosen = shuffle[place]
         bucket = int(self._bucket_of_batch[chosen])
         number = epoch * self._batches[bucket] + int(self._number_of_batch[chosen])
         start = number * self.batch_size + offset

@@ -2,9 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from filelock import FileLock
@@ -47,17 +47,27 @@ class RemoteCache(RememberingCache):
         try:
             self.index: Mapping[str, Any] = json.loads(content)
             self._names: list[str] = list(self.index["shards"])
+            self._sha256: dict[str, str] = dict(self.index.get("sha256", {}))
+            if "records" not in self.index:
+                raise UserError(
+                    f"{self.remote.address}: an early version made it, of which all has to be there. Copy the whole "
+                    "folder, and give its path."
+                )
+            beside = [*self.index["records"], EMPTY_PROMPT, *([PLACES, SIDES] if self.index["placed"] else [])]
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{self.remote.address}/{INDEX}: no index of a latent cache ({error}).") from None
+        for name in (*self._names, *beside):
+            if not _is_below(name):
+                raise UserError(
+                    f"{self.remote.address}/{INDEX}: {name!r} is no file of that folder; no cache has such."
+                )
         digest = hashlib.sha256(self.remote.address.encode() + b"\n" + content).hexdigest()[:DIGEST_LETTERS]
         path = copies / f"{self.remote.address.rpartition('/')[2]}-{digest}"
         path.mkdir(parents=True, exist_ok=True)
-        self._fetch_records(path, content)
+        self._fetch_records(path, beside, content)
         self._outlines = self._read_outlines(path)
         super().__init__(path)
-        self._shards = LocalShards(
-            self.remote, path / "shards", self._names, self._outlines, self.index.get("sha256", {}), limit_bytes
-        )
+        self._shards = LocalShards(self.remote, path / "shards", self._names, self._outlines, self._sha256, limit_bytes)
 
     @property
     def holds_all(self) -> bool:
@@ -88,22 +98,16 @@ class RemoteCache(RememberingCache):
         """Latents and prompt_embeds of a shard, `n C H W` and `p L D`."""
         return super().tensors(shard) if self.device.type != "cpu" else self._shards.tensors(shard)
 
-    def _fetch_records(self, path: Path, content: bytes) -> None:
+    def _fetch_records(self, path: Path, beside: Sequence[str], content: bytes) -> None:
         """Fetch what is beside the shards; the index last, which says that it is all there."""
         with FileLock(path / "fetch.lock"):
             if (path / INDEX).is_file():
                 return
-            if "records" not in self.index:
-                raise UserError(
-                    f"{self.remote.address}: an early version made it, of which all has to be there. Copy the whole "
-                    "folder, and give its path."
-                )
-            beside = [*self.index["records"], EMPTY_PROMPT, *([PLACES, SIDES] if self.index["placed"] else [])]
             for name in beside:
-                file, digests = path / name, self.index.get("sha256", {})
+                file = path / name
                 file.parent.mkdir(parents=True, exist_ok=True)
                 aside = file.with_name(f"{file.name}.part")
-                self.remote.fetch(name, aside, None, digests.get(name))
+                self.remote.fetch(name, aside, None, self._sha256.get(name))
                 aside.replace(file)
             (path / f"{INDEX}.part").write_bytes(content)
             (path / f"{INDEX}.part").replace(path / INDEX)
@@ -118,3 +122,11 @@ class RemoteCache(RememberingCache):
                 file.with_name(f"{file.name}.part").write_text(json.dumps(found), encoding="utf-8")
                 file.with_name(f"{file.name}.part").replace(file)
         return [outline_of(*shard) for shard in json.loads(file.read_text(encoding="utf-8"))]
+
+
+def _is_below(name: object) -> bool:
+    """Whether this names a file in a folder or below it: a fetched index could name any file of this machine."""
+    if not isinstance(name, str):
+        return False
+    path = PurePosixPath(name)
+    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts

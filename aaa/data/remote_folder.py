@@ -1,6 +1,5 @@
 """A folder anywhere that fsspec reaches: files are fetched whole or not at all."""
 
-import hashlib
 import json
 import logging
 import time
@@ -11,7 +10,7 @@ from typing import Any, TypeVar
 import fsspec
 import torch
 
-from aaa.data.cache_folder import Outline
+from aaa.data.cache_folder import Outline, sha256_of
 from aaa.errors import UserError, reason
 
 logger = logging.getLogger(__name__)
@@ -71,7 +70,7 @@ class RemoteFolder:
             self._files.get_file(path, str(to))
             if nbytes is not None and (found := to.stat().st_size) != nbytes:
                 raise NotWholeError(f"{found} of {nbytes} bytes came")
-            if sha256 is not None and _sha256(to) != sha256:
+            if sha256 is not None and sha256_of(to) != sha256:
                 raise NotWholeError("its SHA-256 is not that in index.json")
 
         self._tried(name, fetch)
@@ -132,8 +131,3 @@ def told(outline: Outline) -> tuple[dict[str, Any], dict[str, Any], int]:
         for tensor in (outline.latents, outline.prompt_embeds)
     )
     return latents, prompt_embeds, outline.nbytes
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()

@@ -74,6 +74,11 @@ def test_what_a_step_takes_is_shared_out_over_its_kernels() -> None:
     assert sum(row["share"] for row in rows if "kind" in row) == pytest.approx(1)
 
 
+def test_kernels_too_short_for_the_clock_have_no_share() -> None:
+    rows = kernel_rows([Kernel("aten::mm", 0.0, 3), Kernel("aten::add", 0.0, 1)], 1, 1)
+    assert [(row["ms"], row["share"]) for row in rows] == [(0, 0)] * 3
+
+
 def test_time_that_is_up_ends_a_block_and_earlier_alarms_go_on() -> None:
     handler, (left, _) = signal.getsignal(signal.SIGALRM), signal.getitimer(signal.ITIMER_REAL)
     with pytest.raises(OutOfTime), time_limit(0.05):

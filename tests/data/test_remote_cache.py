@@ -4,6 +4,7 @@ import http.server
 import itertools
 import json
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -16,12 +17,14 @@ from filelock import FileLock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aaa.data import cache_writer, remote_folder
+from aaa.data import cache_writer, grouped_order, remembering_cache, remote_folder
 from aaa.data.cache import LatentCache
+from aaa.data.cache_extras import open_extra
 from aaa.data.grouped_order import GroupedOrder
 from aaa.data.kept import KeptRecords
 from aaa.data.mixed_cache import MixedCache
 from aaa.data.mixed_split import split_cache, split_mixture
+from aaa.data.permutation import permuted
 from aaa.data.remote_cache import RemoteCache
 from aaa.errors import UserError
 from aaa.run.latent_loader import LatentLoader
@@ -187,6 +190,20 @@ def test_what_is_validated_on_is_fetched_once(tmp_path: Path, upload: Upload) ->
         there.gather(held_out)
 
 
+def test_what_is_computed_of_all_records_once_is_not_remembered(
+    tmp_path: Path, upload: Upload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = RemoteCache(upload(write(tmp_path / "cache", numbered(12))), tmp_path / "copies", ROOM)
+    record = sum(part.nbytes for part in there.read(torch.tensor([0])))
+    monkeypatch.setattr(remembering_cache, "KEPT_BYTES", 3 * record)
+    open_extra(there, "double", "v1", lambda latents: 2 * latents)
+    assert there.batch(torch.tensor([5])).extras["double"].flatten().tolist() == [10] * 3
+    held_out = torch.tensor([2, 11, 7])  # as many as are remembered
+    latents, _ = there.gather(held_out)
+    monkeypatch.setattr(there, "read", lambda *_: pytest.fail("was read again"))
+    assert torch.equal(there.gather(held_out)[0], latents)
+
+
 @settings(max_examples=40)
 @given(
     counts=st.lists(st.integers(1, 7), min_size=1, max_size=12),
@@ -213,6 +230,21 @@ def test_an_epoch_is_shuffled_a_few_shards_at_a_time(counts: list[int], room: in
             assert len(begun) == 1 or sum(counts[shard] for shard in begun) <= room
     again = GroupedOrder(records, places, counts, room, seed)
     assert torch.equal(again[range(start, 2 * total + 20)], visited[start:])
+
+
+def test_threads_may_ask_for_different_epochs_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    places = torch.tensor([[0, 5], [5, 8], [8, 12], [12, 19]])
+    order = GroupedOrder(torch.arange(19), places, [5, 3, 4, 7], 8, 0)
+    expected = order[range(38)]
+
+    def interrupted(*of: Any) -> torch.Tensor:
+        with monkeypatch.context() as once:
+            once.setattr(grouped_order, "permuted", permuted)
+            order[range(95, 114)]  # what another thread may ask for between any two lines
+        return permuted(*of)
+
+    monkeypatch.setattr(grouped_order, "permuted", interrupted)
+    assert torch.equal(order[range(38)], expected)
 
 
 def spoilt(address: str, change: Callable[[bytes], bytes]) -> str:
@@ -276,6 +308,43 @@ def test_what_a_killed_process_left_is_not_taken_for_whole(tmp_path: Path, uploa
     assert again.gather(torch.tensor([0]))[0].flatten().tolist() == [0, 0, 0]
 
 
+def test_what_another_process_dies_at_makes_room_while_it_is_waited_for(tmp_path: Path, upload: Upload) -> None:
+    path = write(tmp_path / "cache", numbered(12))
+    there = RemoteCache(upload(path), tmp_path / "copies", 2 * shard_bytes(path))
+    folder = there.path / "shards"
+    for shard in (0, 1):  # as processes that died after this one began
+        (folder / f"{shard:06d}.safetensors.part").write_bytes(b"begun")
+    read: list[float] = []
+    last = threading.Thread(target=lambda: read.extend(there.gather(torch.tensor([11]))[0].flatten().tolist()))
+    last.daemon = True
+    last.start()
+    last.join(10)
+    assert read == [11, 11, 11]
+    assert len(shard_files(there)) == 1
+
+
+def test_what_another_machine_fetches_is_left_alone(tmp_path: Path, upload: Upload) -> None:
+    address = upload(write(tmp_path / "cache", numbered(9)))
+    folder = RemoteCache(address, tmp_path / "copies", ROOM).path / "shards"
+    part = folder / "000000.safetensors.999999999.part"  # by a process that this machine does not have
+    with FileLock(folder / "locks" / "0.lock"):
+        part.write_bytes(b"begun")
+        assert shard_files(RemoteCache(address, tmp_path / "copies", ROOM)) == [part]
+    assert shard_files(RemoteCache(address, tmp_path / "copies", ROOM)) == []
+
+
+def test_what_another_process_removed_is_let_go(tmp_path: Path, upload: Upload) -> None:
+    path = write(tmp_path / "cache", numbered(18))
+    address, limit = upload(path), 2 * shard_bytes(path)
+    first, follower = (RemoteCache(address, tmp_path / "copies", limit) for _ in range(2))
+    held: list[weakref.ref[torch.Tensor]] = []
+    for shard in range(len(first.shard_sizes)):
+        first.tensors(shard)
+        held.append(weakref.ref(follower.tensors(shard)[0]))
+    assert len(held) >= 6
+    assert sum(tensor() is not None for tensor in held) <= 2
+
+
 def test_another_cache_at_the_same_address_has_copies_of_its_own(tmp_path: Path, upload: Upload) -> None:
     address = upload(write(tmp_path / "cache", numbered(3)))
     first = RemoteCache(address, tmp_path / "copies", ROOM)
@@ -301,6 +370,34 @@ def test_what_cannot_be_read_is_told(tmp_path: Path, upload: Upload) -> None:
     fsspec.filesystem("memory").pipe_file("/broken/index.json", b"{")
     with pytest.raises(UserError, match=r"memory://broken/index\.json: no index of a latent cache"):
         RemoteCache("memory://broken", copies, ROOM)
+
+
+@pytest.mark.parametrize("key", ["records", "shards"])
+@pytest.mark.parametrize("name", ["../../mine", "part/../../../mine", "/{folder}/mine", "", 3])
+def test_an_index_names_no_file_of_this_machine(tmp_path: Path, upload: Upload, key: str, name: Any) -> None:
+    mine = tmp_path / "mine"
+    mine.write_text("precious", encoding="utf-8")
+    if isinstance(name, str):
+        name = name.format(folder=str(tmp_path).lstrip("/"))
+    address = upload(write(tmp_path / "cache", numbered(3)))
+    files, root = fsspec.core.url_to_fs(address)
+    index = json.loads(files.cat_file(f"{root}/index.json"))
+    files.pipe_file(f"{root}/index.json", json.dumps(index | {key: [name]}).encode())
+    files.pipe_file(f"{root}/{name}", b"overwritten")
+    with pytest.raises(UserError, match=r"/index\.json: .* is no file of that folder"):
+        RemoteCache(address, tmp_path / "copies", ROOM)
+    assert mine.read_text(encoding="utf-8") == "precious"
+
+
+@pytest.mark.parametrize("changed", [{"placed": None}, {"sha256": 3}, {"records": 3}, {"shards": None}])
+def test_an_index_that_lacks_something_is_told(tmp_path: Path, upload: Upload, changed: dict[str, Any]) -> None:
+    address = upload(write(tmp_path / "cache", numbered(3)))
+    files, root = fsspec.core.url_to_fs(address)
+    index = json.loads(files.cat_file(f"{root}/index.json")) | changed
+    kept = {key: value for key, value in index.items() if value is not None}
+    files.pipe_file(f"{root}/index.json", json.dumps(kept).encode())
+    with pytest.raises(UserError, match=r"/index\.json: no index of a latent cache"):
+        RemoteCache(address, tmp_path / "copies", ROOM)
 
 
 def test_parts_of_a_mixture_may_lie_elsewhere(tmp_path: Path, upload: Upload) -> None:
