@@ -58,6 +58,7 @@ def test_a_part_without_weight_is_held_out_and_not_trained_on(tmp_path: Path) ->
     assert len(only_seen.train) == 0
     assert len(only_seen.held_out) > 0
     order = mixed_order(split, cache.shape_ids, 4, 0)
+    assert isinstance(trained.train, torch.Tensor)
     assert set(order[range(100)].tolist()) == set(trained.train.tolist())
 
 
