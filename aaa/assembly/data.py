@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from aaa.assembly.encoded import is_encoded, open_encoded
+from aaa.assembly.encoded import is_encoded, make_ready, open_encoded
 from aaa.assembly.parts import build, build_encoders, missing_weights
 from aaa.assembly.training_data import TrainingData
 from aaa.config.mixture import config_of_part, parts_of, weights_of
@@ -102,8 +102,7 @@ def _open_cache(config: DictConfig, device: str, trained_on: str | None, share: 
             opened.append(_open_cache(part, device, fingerprint_within(trained_on, name), share))
     cache = MixedCache({name: part for name, (part, _) in zip(names, opened, strict=True)})
     vae = opened[0][1]
-    if isinstance(vae, NormalisesLatents) and cache.statistics is not None:
-        vae.statistics = cache.statistics
+    make_ready(vae, cache, device)
     return cache, vae
 
 
@@ -164,12 +163,8 @@ class _Plan(NamedTuple):
 
 
 def _opened(plan: _Plan, cache: LatentCache, device: str) -> Latents:
-    vae = plan.vae
-    if isinstance(vae, HasWeights):
-        vae.to(device)
-    if isinstance(vae, NormalisesLatents) and cache.statistics is not None:
-        vae.statistics = cache.statistics
-    return Latents(cache, vae, plan.source, plan.fit)
+    make_ready(plan.vae, cache, device)
+    return Latents(cache, plan.vae, plan.source, plan.fit)
 
 
 def _plan(config: DictConfig, device: str, trained_on: str | None) -> _Plan:

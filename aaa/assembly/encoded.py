@@ -2,13 +2,14 @@
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from aaa.assembly.parts import build_encoders, missing_weights
+from aaa.config.leaves import leaves
 from aaa.config.mixture import data_schema
 from aaa.config.schema import CacheConfig
 from aaa.data.cache import LatentCache
@@ -51,11 +52,16 @@ def open_encoded(config: DictConfig, device: str) -> tuple[LatentCache, VAE]:
     logger.info("%d records in the latent cache %s", len(cache), data.address)
     index = json.loads((cache.path / INDEX).read_text(encoding="utf-8"))
     _require_made_by(index.get("origin") or {}, config, vae)
+    make_ready(vae, cache, device)
+    return cache, vae
+
+
+def make_ready(vae: VAE, cache: LatentCache, device: str) -> None:
+    """Let a VAE decode the latents of a cache on this device."""
     if isinstance(vae, HasWeights):
         vae.to(device)
     if isinstance(vae, NormalisesLatents) and cache.statistics is not None:
         vae.statistics = cache.statistics
-    return cache, vae
 
 
 def _in_place(path: Path) -> LatentCache:
@@ -73,14 +79,9 @@ def _in_place(path: Path) -> LatentCache:
 def _require_made_by(origin: Mapping[str, Any], config: DictConfig, vae: VAE) -> None:
     """Refuse a cache of another encoder or resolution; what it does not say of itself is not compared."""
     made: dict[str, Any] = {"data.resolution": origin["resolution"]} if "resolution" in origin else {}
-    made |= dict(_leaves(origin.get("encoder", {}), "encoder"))
-    now = {"data.resolution": config.data.resolution}
-    now |= dict(
-        _leaves(
-            {part: OmegaConf.to_container(config.encoder[part], resolve=True) for part in ("vae", "text_encoder")},
-            "encoder",
-        )
-    )
+    made |= _that_make(origin.get("encoder", {}))
+    parts = {part: OmegaConf.to_container(config.encoder[part], resolve=True) for part in ("vae", "text_encoder")}
+    now = {"data.resolution": config.data.resolution} | _that_make(parts)
     for key, value in made.items():
         if key in now and now[key] != value:
             raise UserError(f"{key}={now[key]}: the cache at data.address={config.data.address} has {key}={value}.")
@@ -94,10 +95,6 @@ def _require_made_by(origin: Mapping[str, Any], config: DictConfig, vae: VAE) ->
                 )
 
 
-def _leaves(node: Any, key: str) -> Iterator[tuple[str, Any]]:
-    if not isinstance(node, Mapping):
-        yield key, node
-        return
-    for name, value in node.items():
-        if name not in WHERE:
-            yield from _leaves(value, f"{key}.{name}")
+def _that_make(encoder: Any) -> dict[str, Any]:
+    """What of an encoder's config latents follow from, by dotted key."""
+    return {key: value for key, value in leaves(encoder, "encoder") if not set(WHERE) & set(key.split("."))}

@@ -11,7 +11,6 @@ from aaa.data.mixed_order import MixedRecords
 from aaa.data.mixed_split import in_turn
 from aaa.data.permutation import permuted
 from aaa.data.records import Split
-from aaa.data.remote_cache import RemoteCache
 from aaa.encoders.protocols import VAE
 from aaa.evaluation.validation import ValidationTable
 
@@ -45,7 +44,7 @@ class TrainingData:
         if isinstance(self.train_records, MixedRecords):
             groups = [part.groups for part in self.train_records.parts]
         else:
-            groups = [self.cache.groups if isinstance(self.cache, RemoteCache) else None]
+            groups = [self.cache.groups]
         return tuple(None if group is None else group.limit_bytes for group in groups)
 
     @property

@@ -4,11 +4,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import torch
-from torch.autograd import DeviceType
-from torch.profiler import ProfilerActivity, profile
 
 from aaa.benchmarks.gpu_card import Row
-from aaa.training.timing import synchronize
+from aaa.benchmarks.idle import profiled, work_in
 
 # What is in the names of kernels (cuBLAS, CUTLASS, cuDNN, Flash, torch, Triton) and of torch's operations on a CPU; the
 # first that is found counts.
@@ -48,16 +46,9 @@ class Kernel(NamedTuple):
 
 def kernels_of(action: Callable[[], object], device: torch.device) -> list[Kernel]:
     """What the device does while this runs, what takes longest first."""
-    on_gpu = device.type == "cuda"
-    with profile(activities=[ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU]) as seen:
-        action()
-        synchronize(device)
-    kind = DeviceType.CUDA if on_gpu else DeviceType.CPU
-    found = [
-        Kernel(event.key, (event.self_device_time_total if on_gpu else event.self_cpu_time_total) / 1e6, event.count)
-        for event in seen.key_averages()
-        if event.device_type == kind and not event.is_user_annotation
-    ]
+    microseconds = "self_device_time_total" if device.type == "cuda" else "self_cpu_time_total"
+    events = work_in(profiled(action, device).key_averages(), device)
+    found = [Kernel(event.key, getattr(event, microseconds) / 1e6, event.count) for event in events]
     return sorted(found, key=lambda kernel: kernel.seconds, reverse=True)
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from aaa.data.batch import Batch
 from aaa.data.cache_folder import CacheFolder, ShapeIds, open_folder
+from aaa.data.grouped_order import ShardGroups
 from aaa.errors import UserError
 
 TOKENS_MULTIPLE = 8  # GPUs multiply matrices of such sizes faster
@@ -111,6 +112,11 @@ class LatentCache:
     def holds_all(self) -> bool:
         """Whether there is room here for all shards at once."""
         return True
+
+    @property
+    def groups(self) -> ShardGroups | None:
+        """What there is room for at once, unless that is everything."""
+        return None
 
     def offer(self, shard: int, keep: Collection[int]) -> bool:
         """Fetch a shard beforehand, if there is room for it beside those to keep; whether it is here."""

@@ -3,7 +3,6 @@
 Shards and records may lie in folders of their own below, where several processes encoded a part each.
 """
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -115,12 +114,6 @@ def open_folder(path: Path, outlines: Sequence[Outline] | None = None) -> CacheF
         first_prompts,
         placed,
     )
-
-
-def sha256_of(path: Path) -> str:
-    """Hex SHA-256 of a file: of what is copied elsewhere, it tells whether that came whole."""
-    with path.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 class ShapeIds:

@@ -13,8 +13,9 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from aaa.data.cache_folder import EMPTY_PROMPT, INDEX, RECORDS, sha256_of
+from aaa.data.cache_folder import EMPTY_PROMPT, INDEX, RECORDS
 from aaa.data.cached_records import SCHEMA, ArrowRecords, CachedRecord, as_batch
+from aaa.data.file_hash import sha256_of
 from aaa.data.picture_places import PLACES, SIDES, PlacedRecords
 from aaa.encoders.statistics import LatentStatistics
 from aaa.errors import UserError, reason

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, Protocol, overload
 
 import numpy as np
 import pyarrow as pa
@@ -198,7 +198,70 @@ class RecordRows:
         )
 
 
-class ArrowRecords(Sequence[CachedRecord]):
+class SomeRecords(Protocol):
+    """Records in a row, as those of a batch of an Arrow file or of a cache."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> CachedRecord: ...
+
+    def prompt(self, index: int, number: int, /) -> str:
+        """One of the prompts of a record."""
+        ...
+
+    def shown(self, index: int, /) -> str:
+        """What tells the picture of a record from others: `picture`, or its key where that is not known."""
+        ...
+
+
+class RecordsInTurn(Sequence[CachedRecord]):
+    """Records of several parts, one part after the other, as if they were a list.
+
+    Args:
+        parts: that they are of.
+    """
+
+    def __init__(self, parts: Sequence[SomeRecords]) -> None:
+        self._parts = parts
+        self._ends = list(accumulate(map(len, parts)))
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    @overload
+    def __getitem__(self, index: int) -> CachedRecord: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[CachedRecord]: ...
+
+    def __getitem__(self, index: int | slice) -> CachedRecord | list[CachedRecord]:
+        if isinstance(index, slice):
+            return [self[place] for place in range(len(self))[index]]
+        part, row = self._find(index)
+        return part[row]
+
+    def prompt(self, index: int, number: int) -> str:
+        """One of the prompts of a record."""
+        part, row = self._find(index)
+        return part.prompt(row, number)
+
+    def shown(self, index: int) -> str:
+        """What tells the picture of a record from others: `picture`, or its key where that is not known."""
+        part, row = self._find(index)
+        return part.shown(row)
+
+    def _find(self, index: int) -> tuple[SomeRecords, int]:
+        place = range(len(self))[index]
+        number = bisect_right(self._ends, place)
+        return self._parts[number], place - self._ends[number] + len(self._parts[number])
+
+    def __iter__(self) -> Iterator[CachedRecord]:
+        for part in self._parts:
+            for row in range(len(part)):
+                yield part[row]
+
+
+class ArrowRecords(RecordsInTurn):
     """All records of some Arrow files, as if they were a list.
 
     Args:
@@ -216,39 +279,4 @@ class ArrowRecords(Sequence[CachedRecord]):
         for file in files:
             reader = pa.ipc.open_file(pa.memory_map(str(file)))
             self.batches += [RecordRows(reader.get_batch(number)) for number in range(reader.num_record_batches)]
-        self._ends = list(accumulate(map(len, self.batches)))
-
-    def __len__(self) -> int:
-        return self._ends[-1] if self._ends else 0
-
-    @overload
-    def __getitem__(self, index: int) -> CachedRecord: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[CachedRecord]: ...
-
-    def __getitem__(self, index: int | slice) -> CachedRecord | list[CachedRecord]:
-        if isinstance(index, slice):
-            return [self[place] for place in range(len(self))[index]]
-        batch, row = self._find(index)
-        return batch[row]
-
-    def prompt(self, index: int, number: int) -> str:
-        """One of the prompts of a record."""
-        batch, row = self._find(index)
-        return batch.prompt(row, number)
-
-    def shown(self, index: int) -> str:
-        """What tells the picture of a record from others: `picture`, or its key where that is not known."""
-        batch, row = self._find(index)
-        return batch.shown(row)
-
-    def _find(self, index: int) -> tuple[RecordRows, int]:
-        place = range(len(self))[index]
-        number = bisect_right(self._ends, place)
-        return self.batches[number], place - self._ends[number] + len(self.batches[number])
-
-    def __iter__(self) -> Iterator[CachedRecord]:
-        for batch in self.batches:
-            for row in range(len(batch)):
-                yield batch[row]
+        super().__init__(self.batches)

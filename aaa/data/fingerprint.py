@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from aaa.data.file_hash import sha256_of
 from aaa.data.records import Source
 from aaa.errors import UserError
 
@@ -72,8 +73,7 @@ class FileDigests:
             if (known := self._known.get(name)) is not None and known[0] == state:
                 return known[1]
             for _ in range(ATTEMPTS):
-                with path.open("rb") as content:
-                    digest = hashlib.file_digest(content, "sha256").hexdigest()
+                digest = sha256_of(path)
                 before, state = state, _state(path)
                 if state == before:  # else it was written to meanwhile
                     self._remember(name, state, digest)

@@ -4,7 +4,7 @@ Every epoch shards are shuffled, cut into groups that fit, and the records of ea
 all by formula, from anywhere on.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from aaa.data.kept import KeptRecords
-from aaa.data.order import EpochOrder, ShapeRanges
+from aaa.data.order import EpochOrder, ShapeRanges, formulas_by_shape, shuffled_by_shape
 from aaa.data.permutation import permuted
 from aaa.data.randomness import generator
 
@@ -34,6 +34,24 @@ class ShardGroups:
     def moved(self, by: int) -> "ShardGroups":
         """The same where so many other records stand before them."""
         return ShardGroups([range(s.start + by, s.stop + by) for s in self.spans], self.nbytes, self.limit_bytes)
+
+
+def orders_by_shape(
+    records: Tensor | KeptRecords, groups: ShardGroups | None, shape_ids: ShapeRanges, seed: int
+) -> Mapping[int, EpochOrder]:
+    """The records of each shape, in an order of their own: of a large cache by formula.
+
+    Args:
+        records: to train on.
+        groups: what a disk holds of their cache at once; None: all.
+        shape_ids: which shape of latents each record of the cache has.
+        seed: of the order.
+    """
+    if groups is not None:
+        return grouped_by_shape(records, groups, shape_ids, seed)
+    if isinstance(records, KeptRecords):
+        return formulas_by_shape(records, shape_ids, seed)
+    return shuffled_by_shape(records, shape_ids, seed)
 
 
 def grouped_by_shape(

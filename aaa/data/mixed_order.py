@@ -10,9 +10,9 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from aaa.data.grouped_order import ShardGroups, grouped_by_shape
+from aaa.data.grouped_order import ShardGroups, orders_by_shape
 from aaa.data.kept import KeptRecords
-from aaa.data.order import DataOrder, EpochOrder, ShapeRanges, formulas_by_shape, shuffled_by_shape
+from aaa.data.order import DataOrder, EpochOrder, ShapeRanges
 from aaa.data.randomness import generator
 from aaa.data.turns import Turns
 
@@ -67,7 +67,8 @@ def mixed_order(records: MixedRecords, shape_ids: ShapeRanges, batch_size: int, 
     for part in records.parts:
         if not part.weight:
             continue
-        for shape, order in _orders(part, shape_ids, seed).items():
+        own = generator(seed, "part", part.name).initial_seed()  # parts with as many records are not shuffled alike
+        for shape, order in orders_by_shape(part.train, part.groups, shape_ids, own).items():
             wanted = Fraction(str(part.weight)) * Fraction(order.length, len(part.train))
             claims.setdefault(shape, []).append((order, wanted))
     of_shapes = {shape: PartsByTurns(claims[shape]) for shape in sorted(claims)}
@@ -75,15 +76,6 @@ def mixed_order(records: MixedRecords, shape_ids: ShapeRanges, batch_size: int, 
         return next(iter(of_shapes.values()))
     wanted_of = {shape: sum((wanted for _, wanted in claims[shape]), Fraction(0)) for shape in of_shapes}
     return ShapesByTurns(of_shapes, wanted_of, batch_size)
-
-
-def _orders(part: MixedPart, shape_ids: ShapeRanges, seed: int) -> dict[int, EpochOrder]:
-    own = generator(seed, "part", part.name).initial_seed()  # parts with as many records are not shuffled alike
-    if part.groups is not None:
-        return grouped_by_shape(part.train, part.groups, shape_ids, own)
-    if isinstance(part.train, KeptRecords):
-        return formulas_by_shape(part.train, shape_ids, own)
-    return shuffled_by_shape(part.train, shape_ids, own)
 
 
 class PartsByTurns:

@@ -7,18 +7,18 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from aaa.config.mixture import COMMON
 from aaa.data.cache import LatentCache
 from aaa.data.held_out_elsewhere import seen_nowhere_else
 from aaa.data.kept import KeptRecords
 from aaa.data.large_split import LargeSplit
 from aaa.data.mixed_cache import MixedCache
 from aaa.data.mixed_order import MixedPart, MixedRecords
-from aaa.data.remote_cache import RemoteCache
 from aaa.data.split import split_records
 from aaa.errors import UserError
 
 # Keys of the data that a message tells to set; of a mixture these are said for all parts together.
-OF_PART = re.compile(r"(?<![\w.])data\.(?!(?:parts|resolution|buckets|max_aspect_ratio|cache_dir)\b)(?=\w)")
+OF_PART = re.compile(rf"(?<![\w.])data\.(?!(?:parts|{'|'.join(COMMON)})\b)(?=\w)")
 
 
 @contextmanager
@@ -64,8 +64,7 @@ def split_mixture(
     for name, span in cache.spans.items():
         own, by = train.get(name, torch.empty(0, dtype=torch.long)), span.start
         moved = own.moved(by) if isinstance(own, KeptRecords) else own + by
-        part = cache.parts[name]
-        groups = part.groups if isinstance(part, RemoteCache) else None
+        groups = cache.parts[name].groups
         parts.append(
             MixedPart(name, weights[name], moved, held_out[name] + by, None if groups is None else groups.moved(by))
         )

@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 import fsspec
 import torch
 
-from aaa.data.cache_folder import Outline, sha256_of
+from aaa.data.cache_folder import Outline
+from aaa.data.file_hash import sha256_of
 from aaa.errors import UserError, reason
 
 logger = logging.getLogger(__name__)

@@ -8,6 +8,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from aaa.config.leaves import leaves
 from aaa.config.overrides import as_read
 from aaa.config.trust import read_yaml_config
 from aaa.errors import UserError
@@ -116,12 +117,5 @@ def telling_keys(runs: list[Run]) -> list[str]:
 
 def _read(folder: Path, name: str) -> Run:
     config = OmegaConf.to_container(read_yaml_config(folder / "config.yaml"))
-    return Run(folder, name, dict(_leaves(config)), read_metrics(folder / METRICS), read_environment(folder))
-
-
-def _leaves(value: Any, prefix: str = "") -> Iterable[tuple[str, Any]]:
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield from _leaves(inner, f"{prefix}.{key}" if prefix else str(key))
-    else:
-        yield prefix, as_read(value)
+    values = {key: as_read(value) for key, value in leaves(config)}
+    return Run(folder, name, values, read_metrics(folder / METRICS), read_environment(folder))

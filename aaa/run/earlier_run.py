@@ -10,6 +10,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from aaa.config.checks import CONF, group_options
+from aaa.config.leaves import leaves
 from aaa.config.overrides import key_of, value_of
 from aaa.config.schema import TrainConfig
 from aaa.config.trust import foreign_targets, read_yaml_config
@@ -215,14 +216,4 @@ def _is_hidden(argument: str) -> bool:
 
 def _hidden_keys(config: DictConfig) -> list[str]:
     """Dotted keys whose values were secrets."""
-    found = []
-
-    def walk(node: Any, prefix: str) -> None:
-        if isinstance(node, dict):
-            for key, value in node.items():
-                walk(value, f"{prefix}{key}.")
-        elif node == HIDDEN:
-            found.append(prefix[:-1])
-
-    walk(OmegaConf.to_container(config, resolve=False), "")
-    return found
+    return [key for key, value in leaves(OmegaConf.to_container(config, resolve=False)) if value == HIDDEN]

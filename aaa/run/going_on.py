@@ -10,6 +10,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from aaa.config.leaves import leaves
 from aaa.config.routing import OF_FUSION as FUSING
 from aaa.config.routing import SPRINT
 from aaa.config.schema import ModelConfig, RoutingConfig
@@ -138,17 +139,11 @@ def branch_checkpoint(repeat: str | None) -> Path | None:
 
 def shaping_settings(resolved: Any, **more: Any) -> dict[str, Any]:
     """What of a resolved config shapes the weights, by dotted key."""
-    flat: dict[str, Any] = {}
-
-    def walk(node: Any, prefix: str) -> None:
-        if isinstance(node, dict):
-            for key, value in node.items():
-                walk(value, f"{prefix}.{key}" if prefix else str(key))
-        else:
-            flat[prefix] = node
-
-    walk(resolved, "")
-    return {k: v for k, v in (flat | more).items() if k.startswith(SHAPING) and not _alone(k).startswith(SHAPELESS)}
+    return {
+        k: v
+        for k, v in (dict(leaves(resolved)) | more).items()
+        if k.startswith(SHAPING) and not _alone(k).startswith(SHAPELESS)
+    }
 
 
 def _alone(key: str) -> str:

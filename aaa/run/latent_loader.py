@@ -5,14 +5,13 @@ from torch import Tensor
 
 from aaa.data.batch import Batch
 from aaa.data.cache import LatentCache
-from aaa.data.grouped_order import grouped_by_shape
+from aaa.data.grouped_order import orders_by_shape
 from aaa.data.kept import KeptRecords
 from aaa.data.mixed_order import MixedRecords, mixed_order
-from aaa.data.order import DataOrder, buckets_in_order, data_order, order_by_formula
+from aaa.data.order import DataOrder, buckets_in_order
 from aaa.data.prefetch import Prefetch
 from aaa.data.randomness import generator
 from aaa.data.read_ahead import ReadAhead
-from aaa.data.remote_cache import RemoteCache
 from aaa.training.memory import available_memory
 from aaa.training.step import Batches
 
@@ -103,9 +102,5 @@ class LatentLoader:
 def _order(cache: LatentCache, records: Tensor | KeptRecords | MixedRecords, batch_size: int, seed: int) -> DataOrder:
     if isinstance(records, MixedRecords):
         return mixed_order(records, cache.shape_ids, batch_size, seed)
-    if isinstance(cache, RemoteCache) and (groups := cache.groups) is not None:
-        buckets = grouped_by_shape(records, groups, cache.shape_ids, seed)
-        return buckets_in_order([*buckets.values()], batch_size, seed)
-    if isinstance(records, KeptRecords):
-        return order_by_formula(records, cache.shape_ids, batch_size, seed)
-    return data_order(records, cache.shape_ids, batch_size, seed)
+    buckets = orders_by_shape(records, cache.groups, cache.shape_ids, seed)
+    return buckets_in_order([*buckets.values()], batch_size, seed)

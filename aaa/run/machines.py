@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
 
+from aaa.config.leaves import leaves
 from aaa.errors import UserError
 from aaa.evaluation.sharing import Processes
 from aaa.saved.checkpoint_folders import MANIFEST, checkpoints, step_of
@@ -73,7 +74,7 @@ def require_same_config(resolved: Mapping[str, Any], processes: Processes) -> No
     Raises:
         UserError: naming the keys, and the machines.
     """
-    own = {key: value for key, value in _flat(resolved).items() if not _of_each(key)}
+    own = {key: value for key, value in leaves(resolved) if not _of_each(key)}
     found = processes.exchange((socket.gethostname(), own))
     (first_host, first), *others = found
     for number, (host, other) in enumerate(others, 1):
@@ -188,13 +189,3 @@ def _gib(rooms: tuple[int | None, ...]) -> str:
 
 def _of_each(key: str) -> bool:
     return key.startswith(OF_EACH) or key.rpartition(".")[2] in PLACES
-
-
-def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(tree, Mapping):
-        return {prefix: tree}
-    return {
-        name: value
-        for key, part in tree.items()
-        for name, value in _flat(part, f"{prefix}.{key}" if prefix else str(key)).items()
-    }

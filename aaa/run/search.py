@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
+from aaa.config.leaves import leaves
 from aaa.errors import UserError
 from aaa.tracking.redaction import without_secrets
 
@@ -108,16 +109,8 @@ def _question(config: "DictConfig") -> dict[str, str]:
     """What is searched for and over, and all that is held fixed meanwhile."""
     plain: Any = without_secrets(OmegaConf.to_container(config, resolve=False))
     sweeper = plain.pop("hydra")["sweeper"]
-    flat: dict[str, str] = {"direction": _direction(config)}
-
-    def walk(node: Any, prefix: str) -> None:
-        if isinstance(node, dict):
-            for key, value in node.items():
-                walk(value, f"{prefix}{key}.")
-        elif not prefix.startswith(BESIDE_THE_POINT):
-            flat[prefix[:-1]] = str(node)
-
-    walk(plain, "")
+    flat = {"direction": _direction(config)}
+    flat |= {key: str(value) for key, value in leaves(plain) if not f"{key}.".startswith(BESIDE_THE_POINT)}
     for override in OverridesParser.create().parse_overrides(list(config.hydra.overrides.task)):
         if override.is_sweep_override():
             flat[f"{override.get_key_element()} over"] = str(override.get_value_string())

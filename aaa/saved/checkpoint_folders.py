@@ -4,13 +4,13 @@ A checkpoint is whole if its manifest is there and every file has the size and t
 is written last and the folder is renamed into place after that, so a process that dies leaves none that looks whole.
 """
 
-import hashlib
 import json
 import logging
 import re
 from collections.abc import Collection
 from pathlib import Path
 
+from aaa.data.file_hash import sha256_of
 from aaa.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ OF_OBJECTIVE = "objective.safetensors"  # what its terms train of their own
 def write_manifest(folder: Path) -> None:
     """Write down size and SHA-256 of every file in a folder, those in `shards/` included."""
     files = {
-        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": _digest(path)}
+        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
         for path in sorted([*folder.iterdir(), *(folder / SHARDS).glob("*")])
         if path.name != MANIFEST and path.is_file()
     }
@@ -52,7 +52,7 @@ def damage(folder: Path, hashed: Collection[str] | None = None) -> str | None:
             return f"{name} is missing"
         if path.stat().st_size != size:
             return f"{name} has {path.stat().st_size} bytes instead of {size}"
-        if (hashed is None or name in hashed) and _digest(path) != digest:
+        if (hashed is None or name in hashed) and sha256_of(path) != digest:
             return f"{name} is not what was written (its SHA-256 differs)"
     return None
 
@@ -86,8 +86,3 @@ def newest_whole(run: Path, hashed: Collection[str] | None = None) -> Path | Non
             "wrong with each. Bring one back from a copy, or move them away to start again at step 0."
         )
     return None
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

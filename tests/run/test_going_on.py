@@ -164,6 +164,7 @@ class FakeCache:
 
     nbytes = 1
     is_here = True
+    groups = None
 
     def __init__(self, shape_ids: Tensor) -> None:
         self.shape_ids = shape_ids
