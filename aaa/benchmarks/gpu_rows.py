@@ -162,7 +162,8 @@ def fed_from_cache(subject: Subject, config: DictConfig, folder: Path, batch: in
         batch: samples of a step.
         near: hold it in the device's memory, else read ahead.
     """
-    latents, prompt_embeds = subject.batches(range(2 * batch))[:2]
+    whole = subject.batches(range(2 * batch))
+    latents, prompt_embeds = whole.latents, whole.prompt_embeds
     folder.mkdir()
     writer = CacheWriter(folder, torch.bfloat16, "bench")
     writer.write_empty_prompt(prompt_embeds[:1].cpu(), tokens=prompt_embeds.shape[1])
@@ -172,6 +173,8 @@ def fed_from_cache(subject: Subject, config: DictConfig, folder: Path, batch: in
     writer.write(records, latents.cpu(), prompt_embeds.cpu(), tokens, contents)
     writer.close(fingerprint="bench")
     cache, device = LatentCache(folder), subject.accelerator.device
+    for name, extra in whole.extras.items():
+        cache.add_extra(name, extra.cpu().split(cache.shard_sizes))
     if near:
         hold_near(cache, device)
     loader = LatentLoader(cache, torch.arange(count), batch, 1, int(config.seed), device)

@@ -78,7 +78,7 @@ class AlignConfig:
 
     Attributes:
         weight: in the loss; 0: off.
-        after_block: number of the block, from 1.
+        after_block: number of the block, from 1; a third of model.depth.
         target: hog (histograms of oriented gradients), latents (the picture's own) or vision (a model's patch tokens).
         vision: `_target_` of the model of target=vision; ours has `path`, the folder of a vision transformer.
         projector: linear, or conv (3 x 3).
@@ -90,7 +90,7 @@ class AlignConfig:
     """
 
     weight: float = number(0.0, least=0)
-    after_block: int = count(2, least=1)
+    after_block: int = count(least=1)
     target: str = one_of("hog", "latents", "vision", default="hog")
     vision: Any = None
     projector: str = one_of("linear", "conv", default="linear")
@@ -141,7 +141,7 @@ TERMS: dict[str, type] = {
 }
 INTERNAL = "aaa.objectives.internal.Internal"
 VISION = "aaa.encoders.vision.VisionModel"
-NOT_SAID = ("dim", "latent_channels", "vision", "model_head")  # keys that follow from others, or are looked into
+NOT_SAID = ("vision", "model_head")  # keys that follow from others, or are looked into
 USED_WITH = {"min_snr_gamma": ("weighting", "min_snr"), "coupling_candidates": ("coupling", "nearest")}
 
 
@@ -192,7 +192,7 @@ def _unread_of_terms(terms: Any) -> Iterator[str]:
         if schema is None or term.get("weight"):
             continue
         for key, default in _defaults(schema).items():
-            if key not in NOT_SAID and term.get(key, default) != default:
+            if key not in NOT_SAID and default != MISSING and term.get(key, default) != default:
                 off = f"objective.terms.{name}.weight=0"
                 yield f"objective.terms.{name}.{key}={term[key]} is not read: the term is off ({off})"
 

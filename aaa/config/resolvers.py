@@ -26,6 +26,8 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("claimed", _claimed, replace=True)
     OmegaConf.register_new_resolver("study_in", _study_in, replace=True)
     OmegaConf.register_new_resolver("internal_head", _internal_head, replace=True)
+    OmegaConf.register_new_resolver("third_of", _third_of, replace=True)
+    OmegaConf.register_new_resolver("where_blocks_are_ours", _where_blocks_are_ours, replace=True)
     OmegaConf.register_new_resolver("of_all_parts", of_all_parts, replace=True)
     OmegaConf.register_new_resolver("geomspace", geomspace, replace=True)
     OmegaConf.register_new_resolver("from_yaml", yaml.safe_load, replace=True)
@@ -72,6 +74,16 @@ def _internal_head(*, _root_: Any) -> int | None:
     ours = term.get("_target_") == "aaa.objectives.internal.Internal"
     trained = ours and term.get("weight") and term.get("until_step") is None
     return term.get("after_block") if trained else None
+
+
+def _third_of(depth: int) -> int:
+    """The block after a third of the depth, at least the first."""
+    return max(1, math.ceil(depth / 3))
+
+
+def _where_blocks_are_ours(ours: float, others: float, *, _root_: Any) -> float:
+    """A number that is another one with a model that `model.architecture` names."""
+    return float(ours if OmegaConf.select(_root_, "model.architecture") is None else others)
 
 
 def _weights_dtype(precision: str) -> str:

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from aaa.data.cache import LatentCache
-from aaa.errors import UserError, reason
+from aaa.errors import reason
 from aaa.tracking.console import display
 
 logger = logging.getLogger(__name__)
@@ -24,16 +24,14 @@ TENSOR = "extra"
 def open_extra(cache: LatentCache, name: str, version: str, compute: Callable[[Tensor], Tensor]) -> None:
     """Let a cache hold another tensor of each record, computing what is not there yet.
 
-    Of several processes one computes a shard while the others wait.
+    Of several processes one computes a shard while the others wait. Where it cannot be written, such as in a cache of
+    others' that is there to be read, each computes it for itself.
 
     Args:
         cache: gathers it from now on, as one of its extras.
         name: of the extra.
         version: of what computes it; another has files of its own.
         compute: from latents as the cache gathers them, `B C H W` on the CPU, what is kept of each, `B ...`.
-
-    Raises:
-        UserError: if it cannot be written.
     """
     files = [
         home / "extras" / f"{name}-{version}-{shard:05d}.safetensors"
@@ -50,23 +48,31 @@ def _complete(
     cache: LatentCache, name: str, files: Sequence[Path], compute: Callable[[Tensor], Tensor]
 ) -> list[Tensor | None]:
     """What each of an extra's files holds, once those that are not there or not whole are computed."""
-    tensors = []
-    try:
-        with display(f"Computing {name}", len(cache)) as progress:
-            done = 0
-            for file, count in zip(files, cache.shard_sizes, strict=True):
+    tensors: list[Tensor | None] = []
+    unwritten = {}  # why, by folder
+    with display(f"Computing {name}", len(cache)) as progress:
+        done = 0
+        for file, count in zip(files, cache.shard_sizes, strict=True):
+            records = range(done, done + count)
+            try:
                 file.parent.mkdir(exist_ok=True)
                 with FileLock(f"{file.parent.parent}.{name}.lock"):
                     if _read(file, count) is None:
-                        _write(file, _computed(cache, range(done, done + count), compute))
+                        _write(file, _computed(cache, records, compute))
                     tensors.append(_read(file, count))
-                done += count
-                progress.update(done)
-    except (OSError, SafetensorError) as error:
-        raise UserError(
-            f"{file.parent}: cannot be written ({reason(error)}). Make room there, or let the latent cache "
-            "be elsewhere with data.cache_dir=FOLDER."
-        ) from None
+            except (OSError, SafetensorError) as error:
+                unwritten[file.parent] = reason(error)
+                tensors.append(_computed(cache, records, compute))
+            done += count
+            progress.update(done)
+    for folder, why in unwritten.items():
+        logger.warning(
+            "%s: cannot be written (%s). %s is held in memory, and computed again by the next run: make room there, or "
+            "let the latent cache be elsewhere with data.cache_dir=FOLDER.",
+            folder,
+            why,
+            name,
+        )
     return tensors
 
 

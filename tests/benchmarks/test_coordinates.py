@@ -11,6 +11,7 @@ from aaa.errors import UserError
 from tests.helpers.composed import compose
 
 BASE = (
+    "objective=velocity",
     "model.base_dim=32",
     "model.base_depth=2",
     "model.base_heads=2",

@@ -37,7 +37,7 @@ REFUSED = (
         r"objective\.terms\.dispersive\.after_block=6: there is no such block, as model\.depth=5",
     ),
     (
-        ("objective.terms.align.weight=0.5", "model.depth=1"),
+        ("objective.terms.align.after_block=2", "model.depth=1"),
         r"objective\.terms\.align\.after_block=2: there is no such block, as model\.depth=1",
     ),
     (("objective.terms.contrastive.weight=1",), r"objective\.terms\.contrastive\.weight=1.*: must be .* below 1"),
@@ -118,14 +118,16 @@ def test_a_vision_model_that_is_not_asked_is_told() -> None:
     path = "objective.terms.align.vision.path"
     said = f"{path}=there is only read with objective.terms.align.target=vision and a weight above 0"
     assert unread_settings(compose(f"{path}=there")) == [said]
-    assert unread_settings(compose(f"{path}=there", "objective.terms.align.weight=0.5")) == [said]
+    assert unread_settings(compose(f"{path}=there", "objective=velocity")) == [said]
     assert unread_settings(compose(f"{path}=there", *VISION)) == []
 
 
 def test_settings_of_what_is_off_are_told() -> None:
     assert unread_settings(compose()) == []
     assert unread_settings(compose("objective=clean", "objective.terms.contrastive.weight=0.05")) == []
-    config = compose("objective.terms.align.target=latents", "objective.min_snr_gamma=3", "model.dim=64")
+    config = compose(
+        "objective=velocity", "objective.terms.align.target=latents", "objective.min_snr_gamma=3", "model.dim=64"
+    )
     assert unread_settings(config) == [
         "objective.min_snr_gamma=3 is only read with objective.weighting=min_snr",
         "objective.terms.align.target=latents is not read: the term is off (objective.terms.align.weight=0)",
@@ -148,3 +150,35 @@ def test_the_model_has_the_head_that_is_trained_to_the_end(overrides: tuple[str,
     config = compose(*overrides, "output_dir=x")
     check_config(config)
     assert config.model.internal_head == config.objective.terms.internal.model_head == head
+
+
+@pytest.mark.parametrize(("depth", "block"), [(1, 1), (2, 1), (3, 1), (5, 2), (12, 4), (28, 10)])
+def test_what_is_aligned_is_a_third_of_the_depth(depth: int, block: int) -> None:
+    config = compose(f"model.depth={depth}", "output_dir=x")
+    check_config(config)
+    assert config.objective.terms.align.after_block == block
+    assert config.objective.terms.align.weight > 0
+
+
+def test_a_model_of_others_is_aligned_where_the_config_says_so() -> None:
+    other = "model.architecture={_target_:x.Y}"
+    assert compose(other).objective.terms.align.weight == 0
+    assert compose(other, "objective.terms.align.weight=0.3").objective.terms.align.weight == 0.3
+
+
+@pytest.mark.parametrize(
+    ("overrides", "aligned"),
+    [
+        (("encoder=pixel",), True),
+        (("data=openmoji",), True),
+        (("data=openmoji", "encoder=patches"), False),  # objective=clean comes with it
+        (("objective=velocity",), False),
+        (("encoder=flux2_tiny",), False),  # edges would have to be decoded
+        (("data=pokemon",), False),
+        (("trainer=tutorial",), False),
+        (("+experiment=tutorial",), False),
+        (("+experiment=optimizers",), False),  # measured without
+    ],
+)
+def test_hidden_states_are_aligned_where_latents_are_pixels(overrides: tuple[str, ...], aligned: bool) -> None:
+    assert (compose(*overrides).objective.terms.align.weight > 0) == aligned

@@ -17,6 +17,11 @@ from aaa.diffusion.schedulers import LinearScheduler
 from tests.helpers.composed import compose
 from tests.helpers.forward_pass import forward_pass
 
+BEFORE = (  # what there was no key for then
+    "objective=velocity",
+    "objective.terms.align.after_block=2",
+    "objective.terms.internal.model_head=null",
+)
 PROJECT = Path(__file__).parents[2] / "docs" / "my_project"
 
 
@@ -69,7 +74,7 @@ def test_a_config_from_before_there_were_these_groups_means_what_it_meant() -> N
     assert isinstance(old, DictConfig)
     for group in ("objective", "sampler", "guidance"):
         del old[group]
-    new = compose("objective.terms.internal.model_head=null")  # which was the term's then
+    new = compose(*BEFORE)
     upgraded = upgrade(old)
     for group in ("objective", "sampler", "guidance"):
         assert upgraded[group] == new[group]
@@ -79,5 +84,5 @@ def test_a_term_can_be_turned_on_in_a_config_from_before_there_were_terms() -> N
     old = OmegaConf.create(OmegaConf.to_container(compose(), resolve=False))
     assert isinstance(old, DictConfig)
     old.objective = {"terms": {"contrastive": {"weight": 0.05}}}  # what +objective.terms.contrastive.weight=0.05 gives
-    new = compose("objective.terms.contrastive.weight=0.05", "objective.terms.internal.model_head=null")
+    new = compose("objective.terms.contrastive.weight=0.05", *BEFORE)
     assert upgrade(old).objective == new.objective

@@ -210,5 +210,5 @@ def test_what_an_earlier_versions_run_did_not_say_is_what_it_had() -> None:
     before = taken_for_granted()
     new = {"routing.kind": "tread", "routing.rate": 0.5, "objective.weighting": "min_snr", "trainer.base_batch_size": 8}
     assert set(changed_settings(before, before | new)) == new.keys()
-    resolved = OmegaConf.to_container(compose("output_dir=x"), resolve=True)
+    resolved = OmegaConf.to_container(compose("output_dir=x", "objective=velocity"), resolve=True)
     assert not changed_settings(before, shaping_settings(resolved) | {"model.position_grid": 16, "model.base_heads": 2})

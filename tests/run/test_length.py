@@ -9,7 +9,7 @@ from tests.helpers.composed import compose
     ("scheduler", "steps", "said"),
     [
         ("warmup_constant", 50, "lr_scheduler.warmup_steps=100 of 50 steps: the learning rate rises to 50% of"),
-        ("wsd", 30, "lr_scheduler.warmup_steps=100 of 30 steps: the learning rate rises to "),
+        ("wsd", 30, "lr_scheduler.warmup_steps=50 of 30 steps: the learning rate rises to "),
         ("warmup_cosine", 99, "lr_scheduler.warmup_steps=100 of 99 steps: the learning rate rises to 99%"),
         ("warmup_constant", 100, None),
         ("wsd", 400, None),
