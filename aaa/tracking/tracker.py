@@ -154,8 +154,14 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 def forget_after(path: Path, step: int) -> None:
-    """Drop the rows of steps that a resumed run is going to take again."""
-    rows = read_metrics(path)
-    kept = [row for row in rows if row["step"] <= step]
-    if path.is_file() and len(kept) != len(rows):
-        replace_text(path, "".join(json.dumps(row) + "\n" for row in kept))
+    """Drop the rows of steps that a resumed run is going to take again, and what a crash left of a row.
+
+    Raises:
+        UserError: if the file cannot be written.
+    """
+    if not path.is_file():
+        return
+    kept = "".join(json.dumps(row) + "\n" for row in read_metrics(path) if row["step"] <= step)
+    # Half a line at the end would take the run's next row with it.
+    if path.read_bytes() != kept.encode():
+        replace_text(path, kept)

@@ -6,7 +6,8 @@ from secrets import token_hex
 import pytest
 
 from aaa.tracking.environment import without_secrets, write_environment
-from aaa.tracking.tracker import METRICS, NoLogger, RunInfo, Tracker, read_metrics
+from aaa.tracking.files import append_line
+from aaa.tracking.tracker import METRICS, ODD_STEPS, NoLogger, RunInfo, Tracker, read_metrics
 
 
 def tracker(folder: Path, step: int = 0) -> Tracker:
@@ -33,6 +34,34 @@ def test_a_resumed_run_forgets_what_it_will_do_again_and_half_lines(tmp_path: Pa
     resumed.log(4, {"train/loss": 4.0})
     assert [row["step"] for row in read_metrics(tmp_path / METRICS)] == [1, 2, 3, 4]
     assert all(json.loads(line) for line in (tmp_path / METRICS).read_text().splitlines())
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        pytest.param('{"step": 4, "train/', id="half a row"),
+        pytest.param('{"step": 3, "train/loss": 3.0}', id="a row without its end of line"),
+        pytest.param("\0" * 40, id="what some file systems leave after a power cut"),
+    ],
+)
+@pytest.mark.parametrize("name", [METRICS, ODD_STEPS])
+def test_the_first_row_after_a_crash_does_not_end_up_on_the_line_that_it_cut_short(
+    tmp_path: Path, name: str, left: str
+) -> None:
+    whole = "".join(json.dumps({"step": step, "train/loss": float(step)}) + "\n" for step in (1, 2, 3))
+    (tmp_path / name).write_text(whole.removesuffix(left + "\n") + left)
+    tracker(tmp_path, step=3)
+    append_line(tmp_path / name, json.dumps({"step": 4, "train/loss": 4.0}))
+    assert [json.loads(line)["step"] for line in (tmp_path / name).read_text().splitlines()] == [1, 2, 3, 4]
+
+
+def test_rows_that_are_whole_are_left_alone(tmp_path: Path) -> None:
+    first = tracker(tmp_path)
+    for step, value in ((1, 1e-7), (2, float("nan")), (3, float("inf"))):
+        first.log(step, {"train/loss": value})
+    written = (tmp_path / METRICS).stat()
+    tracker(tmp_path, step=3)
+    assert (tmp_path / METRICS).stat().st_ino == written.st_ino
 
 
 def test_values_of_secret_keys_are_hidden_wherever_they_are() -> None:
