@@ -18,6 +18,7 @@ from aaa.tracking.variables import recorded_variables
 
 ENVIRONMENT = "environment.json"  # in a run folder
 PACKAGES = ("aaa", "accelerate", "diffsynth", "hydra-core", "numpy", "torch", "transformers", "wandb")
+POINTS_ELSEWHERE = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX")
 
 
 def write_environment(path: Path, device: str, records: dict[str, Any]) -> dict[str, Any]:
@@ -56,7 +57,7 @@ def describe_environment(device: str) -> dict[str, Any]:
         "cpus": os.cpu_count(),
         "device": device,
         "variables": recorded_variables(),
-        "git": _git_state(),
+        "git": git_state(Path(__file__)),
     }
 
 
@@ -67,16 +68,26 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _git_state() -> dict[str, str] | None:
-    """Commit and diff of the checkout that the package runs from, None for an installed one."""
-    folder = Path(__file__).parent
-    commit = _git(folder, "rev-parse", "HEAD")
-    return None if commit is None else {"commit": commit, "diff": _git(folder, "diff", "HEAD") or ""}
+def git_state(file: Path) -> dict[str, str | None] | None:
+    """Commit and uncommitted changes (None if git cannot tell) of the checkout of a file; None for an installed one.
+
+    Args:
+        file: of the package. A repository that it merely lies in, as in somebody's `.venv`, is not asked anything.
+    """
+    if _git(file.parent, "ls-files", "--error-unmatch", file.name) is None:
+        return None
+    commit = _git(file.parent, "rev-parse", "HEAD")
+    # Without what the user has set up for looking at changes.
+    diff = _git(file.parent, "diff", "--no-ext-diff", "--no-textconv", "--no-color", "HEAD")
+    return None if commit is None else {"commit": commit, "diff": diff}
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
+    # In hooks git names the repository that it works on there, whichever folder it is then asked about.
+    environment = {name: value for name, value in os.environ.items() if name not in POINTS_ELSEWHERE}
     try:
-        result = subprocess.run(["git", "-C", folder, *arguments], capture_output=True, text=True, timeout=10)
+        result = subprocess.run(["git", "-C", folder, *arguments], capture_output=True, env=environment, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return result.stdout.strip() if result.returncode == 0 else None
+    # Changes hold the bytes of whatever files were changed.
+    return result.stdout.decode("utf-8", errors="replace").strip() if result.returncode == 0 else None
