@@ -19,7 +19,7 @@ from aaa.errors import UserError
 from aaa.tracking.environment import ENVIRONMENT
 from aaa.tracking.files import replace_text
 from aaa.tracking.printed import command, harmless
-from aaa.tracking.tracker import AXES, RunInfo
+from aaa.tracking.tracker import AXES, METRICS, RunInfo, read_metrics
 from aaa.tracking.variables import agents_run
 from aaa.tracking.wandb_identity import WANDB_ID, Identity, identify, kept_id
 
@@ -96,6 +96,8 @@ class WandbLogger:
         for axis in AXES:
             self._run.define_metric(axis, hidden=True)
         self._run.define_metric(BEST, summary="min,last")
+        if (before := _lowest(run)) is not None:
+            self._note_best(*before)
         if mode == "offline":
             logger.info("W&B: no account, logging offline." if not os.environ.get("WANDB_MODE") else "W&B: offline.")
         if self._run.settings.mode == "offline":
@@ -158,7 +160,12 @@ class WandbLogger:
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Log numbers at a step."""
         self._run.log(dict(metrics), step=step)
-        if (loss := metrics.get(BEST)) is not None and loss < self._best:
+        if (loss := metrics.get(BEST)) is not None:
+            self._note_best(loss, step)
+
+    def _note_best(self, loss: float, step: int) -> None:
+        """Put a loss that is lower than all before into the summary, with its step."""
+        if loss < self._best:
             self._best = loss
             self._run.summary.update({f"best/{BEST}": loss, "best/step": step})
 
@@ -220,6 +227,13 @@ class WandbLogger:
             closing.join(10)
         elif failures:
             logger.warning("W&B could not close the run (%s). To upload it: %s", failures[0], _sync_whole(folder))
+
+
+def _lowest(run: RunInfo) -> tuple[float, int] | None:
+    """The lowest loss that a run had before it goes on, and its step; None if it had none."""
+    rows = [row for row in read_metrics(run.folder / METRICS) if row["step"] <= run.step]
+    losses = [(row[BEST], row["step"]) for row in rows if isinstance(row.get(BEST), int | float)]
+    return min((found for found in losses if math.isfinite(found[0])), default=None)
 
 
 def _sync_whole(folder: str) -> str:

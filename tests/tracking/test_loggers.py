@@ -8,7 +8,7 @@ from PIL import Image
 
 from aaa.run.naming import overrides_of, run_name
 from aaa.tracking.tensorboard_logger import TensorBoardLogger
-from aaa.tracking.tracker import Logger, RunInfo, Tracker
+from aaa.tracking.tracker import METRICS, Logger, RunInfo, Tracker
 from aaa.tracking.trackio_logger import TrackioLogger
 from aaa.tracking.wandb_logger import WandbLogger
 from tests.helpers.wandb_file import written_offline_run
@@ -94,6 +94,29 @@ def test_wandb_has_the_best_value_its_step_axes_bars_and_the_model(tmp_path: Pat
     made = {artifact.type: artifact for artifact in found.artifacts}
     assert json.loads(made["model"].metadata)["git_commit"] == "c0ffee"
     assert json.loads(made["dataset"].metadata)["fingerprint"] == "abc"
+
+
+@pytest.mark.parametrize(
+    ("from_step", "losses", "best"),
+    [
+        (2, [0.6], (0.3, 1)),  # an earlier process had the best
+        (2, [0.6, 0.1], (0.1, 4)),
+        (4, [], (0.2, 4)),  # nothing is validated any more
+        (1, [float("nan"), 0.4], (0.3, 1)),  # later and better ones are taken again
+    ],
+)
+def test_the_best_value_of_a_resumed_run_is_that_of_all_its_steps(
+    tmp_path: Path, from_step: int, losses: list[float], best: tuple[float, int]
+) -> None:
+    rows = ({"val/loss": 0.3}, {"val/loss": float("nan")}, {"train/loss": 0.01}, {"val/loss": 0.2})
+    lines = [json.dumps({"step": step} | row) + "\n" for step, row in enumerate(rows, 1)]
+    (tmp_path / METRICS).write_text("".join(lines))
+    resumed = Tracker(info(tmp_path, step=from_step), WandbLogger("aaa"))
+    for step, loss in enumerate(losses, from_step + 1):
+        resumed.log(step, {"val/loss": loss})
+    resumed.finish(0)
+    summary = written_offline_run(tmp_path).summary
+    assert (summary["best/val/loss"], summary["best/step"]) == best
 
 
 def test_a_run_is_called_by_what_it_changes(tmp_path: Path) -> None:
