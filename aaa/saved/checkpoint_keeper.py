@@ -135,7 +135,8 @@ class CheckpointKeeper:
 
     def _write(self, snapshot: Snapshot, write: Callable[[Path, Snapshot], None] = write_tensors) -> None:
         written = write_checkpoint(self.folder, snapshot, write)
-        found = checkpoints(self.folder.parent)
+        # One of a later step is damaged, as the run was taken up before it: it takes no place of those that are kept.
+        found = [path for path in checkpoints(self.folder.parent) if step_of(path) <= step_of(written)]
         whole = [path for path in found if path == written or damage(path, hashed=(STATE,)) is None]
         metrics = {step_of(path): load_state(path).metrics for path in whole}
         doomed = self.keep.to_delete(metrics)

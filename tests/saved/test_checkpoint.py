@@ -143,6 +143,20 @@ def test_checkpoints_that_have_had_their_day_are_deleted(tmp_path: Path) -> None
     ]
 
 
+def test_a_damaged_checkpoint_of_a_later_step_is_not_kept_in_place_of_a_whole_one(tmp_path: Path) -> None:
+    for step in (400, 500):
+        saved(tmp_path, step, nn.Linear(3, 2))
+    weights = tmp_path / "checkpoints" / "step-00000500" / "model.safetensors"
+    weights.write_bytes(flip(weights.read_bytes()))
+    keeper = CheckpointKeeper(tmp_path / "checkpoints", Keep(last=1), in_background=False)
+    for step in (437, 450):  # of the run that went on from step 400
+        keeper.save(snapshot(step, nn.Linear(3, 2)), wait=True)
+        newest = newest_whole(tmp_path)
+        assert newest is not None
+        assert newest.name == f"step-{step:08d}"
+    assert not (tmp_path / "checkpoints" / "step-00000437").exists()
+
+
 def test_training_may_go_on_while_a_checkpoint_is_written(tmp_path: Path) -> None:
     model = nn.Linear(300, 200)
     optimizer = torch.optim.AdamW(model.parameters())
