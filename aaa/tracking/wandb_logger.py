@@ -6,8 +6,8 @@ import netrc
 import os
 import signal
 import threading
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -36,7 +36,7 @@ class WandbLogger:
     The id that the W&B run has is kept in the run folder, so that a resumed run continues it. `WANDB_NAME` and
     `WANDB_RUN_GROUP` win over our names, tags of `WANDB_TAGS` come first; see `identify` for `WANDB_RUN_ID`. A server
     that cannot be reached stops nothing: W&B writes everything into the run folder first, from where `wandb sync`
-    completes the picture.
+    completes the picture. Nor does the end of W&B's own process stop a run, e.g. where the machine lacks memory.
 
     Args:
         project: W&B project; `WANDB_PROJECT` wins.
@@ -65,6 +65,7 @@ class WandbLogger:
         self._run: Any = None
         self._about: RunInfo | None = None
         self._best = math.inf
+        self._is_lost = False  # W&B's process
 
     def start(self, run: RunInfo) -> None:
         """Start or continue the W&B run of this run folder, and keep the id that it really has.
@@ -157,11 +158,25 @@ class WandbLogger:
     def _folder(self) -> str:
         return str(Path(self._run.dir).parent)
 
+    @contextmanager
+    def _sending(self) -> Iterator[None]:
+        """A block that gives W&B's process something to write down, or does nothing once that is no more."""
+        try:
+            yield
+        except ConnectionError as error:
+            if not self._is_lost:
+                logger.warning(
+                    "W&B's process has ended (%s). The run goes on; W&B will lack what comes now, its folder has all.",
+                    error,
+                )
+            self._is_lost = True
+
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Log numbers at a step."""
-        self._run.log(dict(metrics), step=step)
-        if (loss := metrics.get(BEST)) is not None:
-            self._note_best(loss, step)
+        with self._sending():
+            self._run.log(dict(metrics), step=step)
+            if (loss := metrics.get(BEST)) is not None:
+                self._note_best(loss, step)
 
     def _note_best(self, loss: float, step: int) -> None:
         """Put a loss that is lower than all before into the summary, with its step."""
@@ -173,19 +188,21 @@ class WandbLogger:
         """Log bars at a step."""
         import wandb
 
-        self._run.log({name: wandb.Histogram(np_histogram=(list(heights), list(edges)))}, step=step)
+        with self._sending():
+            self._run.log({name: wandb.Histogram(np_histogram=(list(heights), list(edges)))}, step=step)
 
     def log_model(self, folder: Path) -> None:
         """Log the model as an artifact that was made from the data set and by the code that it names."""
         import wandb
 
-        if not self.log_models or self._about is None:
+        if not self.log_models or self._about is None or self._is_lost:
             return
         environment = self._about.environment
         data = environment.get("data") or {}
         dataset = wandb.Artifact(f"{self._about.config['data']['name']}-latents", type="dataset", metadata=data)
         # Offline nothing can be used, only logged: there the two share the run and the fingerprint.
-        (self._run.log_artifact if self._run.settings.mode == "offline" else self._run.use_artifact)(dataset)
+        with self._sending():
+            (self._run.log_artifact if self._run.settings.mode == "offline" else self._run.use_artifact)(dataset)
         metadata = {
             "data": data,
             "git_commit": (environment.get("git") or {}).get("commit"),
@@ -194,14 +211,16 @@ class WandbLogger:
         }
         model = wandb.Artifact(f"{self._about.config['name']}-model", type="model", metadata=metadata)
         model.add_dir(str(folder))
-        self._run.log_artifact(model)
+        with self._sending():
+            self._run.log_artifact(model)
 
     def log_images(self, step: int, name: str, images: Sequence[Image.Image], captions: Sequence[str]) -> None:
         """Log pictures at a step, prompts as captions."""
         import wandb
 
         pictures = [wandb.Image(image, caption=harmless(text)) for image, text in zip(images, captions, strict=True)]
-        self._run.log({name: pictures}, step=step)
+        with self._sending():
+            self._run.log({name: pictures}, step=step)
 
     def finish(self, exit_code: int) -> None:
         """Close the W&B run as finished (0) or failed; a server that does not answer is given up after a while."""
@@ -227,6 +246,7 @@ class WandbLogger:
             closing.join(10)
         elif failures:
             logger.warning("W&B could not close the run (%s). To upload it: %s", failures[0], _sync_whole(folder))
+            _abandon_service()
 
 
 def _lowest(run: RunInfo) -> tuple[float, int] | None:

@@ -3,12 +3,13 @@
 import json
 from pathlib import Path
 
+import psutil
 import pytest
 from PIL import Image
 
 from aaa.run.naming import overrides_of, run_name
 from aaa.tracking.tensorboard_logger import TensorBoardLogger
-from aaa.tracking.tracker import METRICS, Logger, RunInfo, Tracker
+from aaa.tracking.tracker import METRICS, Logger, RunInfo, Tracker, read_metrics
 from aaa.tracking.trackio_logger import TrackioLogger
 from aaa.tracking.wandb_logger import WandbLogger
 from tests.helpers.wandb_file import written_offline_run
@@ -117,6 +118,29 @@ def test_the_best_value_of_a_resumed_run_is_that_of_all_its_steps(
     resumed.finish(0)
     summary = written_offline_run(tmp_path).summary
     assert (summary["best/val/loss"], summary["best/step"]) == best
+
+
+def test_the_end_of_wandbs_process_is_not_that_of_the_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    tracker = Tracker(info(tmp_path / "run"), WandbLogger("aaa", log_model=True))
+    tracker.log(1, {"val/loss": 1.0})
+    services = [child for child in psutil.Process().children(recursive=True) if child.name().startswith("wandb-core")]
+    assert services
+    for service in services:  # as the kernel does where memory is short
+        service.kill()
+    psutil.wait_procs(services, timeout=10)
+    for step in range(2, 30):
+        tracker.log(step, {"val/loss": 1 / step})
+        tracker.log_images(step, "pictures", [Image.new("RGB", (8, 6))], ["a black one"])
+        tracker.log_histogram(step, "val/loss_by_sigma", [0.5], [0.0, 1.0])
+    tracker.log_model(tmp_path)
+    tracker.finish(0)
+    assert [row["step"] for row in read_metrics(tmp_path / "run" / METRICS)] == list(range(1, 30))
+    assert caplog.text.count("W&B's process has ended") == 1
+    assert caplog.text.count("wandb sync --include-online") == 1
+    following = Tracker(info(tmp_path / "next"), WandbLogger("aaa"))  # of a sweep
+    following.log(1, {"val/loss": 0.5})
+    following.finish(0)
+    assert written_offline_run(tmp_path / "next").summary["best/val/loss"] == 0.5
 
 
 def test_a_run_is_called_by_what_it_changes(tmp_path: Path) -> None:
