@@ -2,18 +2,19 @@
 
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from aaa.errors import UserError, reason
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Write a file aside and rename it into place.
+    """Write a file aside and rename it into place. Of several processes that do so at once the last one's stays, whole.
 
     Raises:
         UserError: if it cannot be written; what was there before stays.
     """
-    aside = path.with_name(f"{path.name}.tmp")
+    aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         with aside.open("w", encoding="utf-8") as file:
             file.write(text)
@@ -21,8 +22,10 @@ def replace_text(path: Path, text: str) -> None:
             os.fsync(file.fileno())
         aside.replace(path)
     except OSError as error:
-        _discard(aside)
         raise cannot_write(path, error) from None
+    finally:
+        with suppress(OSError):  # it has been renamed, or could not be made
+            aside.unlink()
 
 
 def append_line(path: Path, line: str) -> None:
@@ -36,7 +39,7 @@ def append_line(path: Path, line: str) -> None:
         with path.open("a", encoding="utf-8") as lines:
             lines.write(line + "\n")
     except OSError as error:
-        if path.exists():
+        with suppress(OSError):  # it could not even be opened
             os.truncate(path, size)
         raise cannot_write(path, error) from None
 
@@ -65,8 +68,3 @@ def cannot_write(path: Path, error: Exception) -> UserError:
         f"{path}: cannot be written ({reason(error)}). Earlier checkpoints are untouched: make room there, or see to "
         "the permissions of the folder, and go on with resume=RUN_FOLDER."
     )
-
-
-def _discard(path: Path) -> None:
-    if path.exists():
-        path.unlink()

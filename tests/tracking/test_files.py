@@ -1,0 +1,43 @@
+"""Small files are whole or as they were, whoever else writes them, and what stands against it is one clear error."""
+
+import json
+import multiprocessing
+from pathlib import Path
+
+import pytest
+
+from aaa.errors import UserError
+from aaa.tracking.files import append_line, replace_text
+
+TIMES = 100
+
+
+def replace_often(path: Path, name: str) -> int:
+    """How often the file was not whole after it had been written."""
+    torn = 0
+    for _ in range(TIMES):
+        replace_text(path, json.dumps([name] * 3000))
+        torn += len(set(json.loads(path.read_text()))) != 1
+    return torn
+
+
+def test_two_processes_may_write_the_same_file(tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        assert pool.starmap(replace_often, [(path, "one"), (path, "the other")]) == [0, 0]
+    assert [file.name for file in tmp_path.iterdir()] == ["record.json"]
+
+
+def test_what_is_no_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").mkdir()
+    for write in (append_line, replace_text):
+        with pytest.raises(UserError, match=r"metrics\.jsonl: cannot be written \(Is a directory\)"):
+            write(tmp_path / "metrics.jsonl", "{}")
+    assert [file.name for file in tmp_path.iterdir()] == ["metrics.jsonl"]
+
+
+def test_nothing_is_left_of_a_text_that_cannot_be_encoded(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("before")
+    with pytest.raises(UnicodeEncodeError):
+        replace_text(tmp_path / "config.yaml", "\udcff")
+    assert [file.read_text() for file in tmp_path.iterdir()] == ["before"]
