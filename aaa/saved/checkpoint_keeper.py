@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from aaa.errors import UserError
+from aaa.errors import UserError, reason
 from aaa.saved.checkpoint import Snapshot, load_state, remove_checkpoint, write_checkpoint, write_tensors
 from aaa.saved.checkpoint_folders import STATE, checkpoints, damage, step_of
 from aaa.training.memory import available_memory, held_memory
@@ -142,7 +142,15 @@ class CheckpointKeeper:
         doomed = self.keep.to_delete(metrics)
         for path in whole:
             if step_of(path) in doomed:
-                remove_checkpoint(path)
+                _delete(path)
+
+
+def _delete(checkpoint: Path) -> None:
+    """Delete a checkpoint; where that cannot be, as on a network's disk while another process reads it, say so."""
+    try:
+        remove_checkpoint(checkpoint)
+    except OSError as error:
+        logger.warning("%s: cannot be deleted (%s). When the run is next taken up it is.", checkpoint, reason(error))
 
 
 def require_space(folder: Path, nbytes: int) -> None:

@@ -7,9 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
 from aaa.errors import UserError
+from aaa.saved.checkpoint import State, remove_unfinished, take_snapshot
 from aaa.saved.checkpoint_folders import damage, newest_whole
+from aaa.saved.checkpoint_keeper import CheckpointKeeper, Keep
 from aaa.tracking.files import append_line, replace_text
 from tests.e2e.conftest import SMALL, metrics, only_run
 from tests.helpers.forked import start
@@ -101,6 +105,32 @@ def test_a_full_disk_while_the_cache_is_built(tmp_path: Path) -> None:
         subprocess.run(["mount", "-o", "remount,size=200m", str(folder)], check=True)
         again = start(folder, "aaa.encode", "data.resolution=16", "data.source.num_records=3000")
         assert again.wait(120) == 0, again.err.read_text()
+
+
+def test_an_old_checkpoint_that_cannot_be_deleted_yet_ends_no_run(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model, folder = nn.Linear(3, 2), tmp_path / "checkpoints"
+    keeper = CheckpointKeeper(folder, Keep(last=1), in_background=True)
+
+    def save(step: int) -> None:
+        state = State(step=step, seconds=1.0, cache_fingerprint="abc", ema_updates=0)
+        keeper.save(take_snapshot(state, model, None, torch.optim.AdamW(model.parameters()), {}), wait=True)
+
+    save(1)
+    first, left = folder / "step-00000001", folder / ".removed-step-00000001"
+    with disk(first / "in use", "64k"):
+        try:
+            save(2)
+            save(3)
+            assert [path.name for path in folder.glob("step-*")] == ["step-00000003"]
+            assert caplog.text.count("step-00000001: cannot be deleted (Device or resource busy)") == 1
+        finally:
+            left.rename(first)
+    first.rename(left)
+    remove_unfinished(folder)
+    assert [path.name for path in folder.iterdir()] == ["step-00000003"]
+    keeper.close()
 
 
 def test_a_read_only_folder(tmp_path: Path) -> None:
