@@ -10,6 +10,7 @@ from aaa.tracking.files import cannot_write, replace_text
 from aaa.tracking.tracker import METRICS, ODD_STEPS, read_metrics
 
 NUMBERED = ("samples", "validation")  # folders with files of steps
+DIGITS = "[0-9]" * 8
 
 
 def copy_history(before: Before, folder: Path) -> list[dict[str, Any]]:
@@ -33,7 +34,7 @@ def copy_history(before: Before, folder: Path) -> list[dict[str, Any]]:
         if rows:
             replace_text(folder / name, "".join(json.dumps(row) + "\n" for row in rows))
     for name in NUMBERED:
-        for path in sorted((before.run / name).glob("step-????????*")):
+        for path in sorted((before.run / name).glob(f"step-{DIGITS}*")):
             if int(path.name[len("step-") :][:8]) <= step:
                 _copy(path, folder / name / path.name)
     return read_metrics(folder / METRICS)

@@ -150,11 +150,13 @@ class Recorder:
         return take_snapshot(state, learner.model, average, learner.optimizer, metadata, settings, learner.of_objective)
 
     def _export(self) -> None:
-        run, folder = self.run, self.folder.path
+        run, folder, progress = self.run, self.folder.path, self.run.progress
+        # Rows may have been lost with the machine or the copy of a folder; the run knows how far it is.
+        done = {"step": progress.step, "samples": progress.samples, "seconds": progress.seconds}
         card = model_card(
             run.resolved,
             parameters=run.parameters,
-            metrics=read_metrics(folder / METRICS),
+            metrics=[*read_metrics(folder / METRICS), done],
             device=describe_device(self.session.device),
             prompt=self._prompt(),
             has_samples=newest_samples(folder) is not None,

@@ -41,7 +41,8 @@ def export_model(run: Path, model: nn.Module, config: dict[str, Any], metadata: 
 
 def newest_samples(run: Path) -> Path | None:
     """The sample grid of the most steps, drawn with the averaged weights where there are any."""
-    return max((run / "samples").glob("step-????????.png"), default=None)
+    digits = "[0-9]" * 8
+    return max((run / "samples").glob(f"step-{digits}.png"), default=None)
 
 
 def exported_step(run: Path) -> int | None:

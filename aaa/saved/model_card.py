@@ -38,7 +38,7 @@ def model_card(
     Args:
         config: the run's resolved config.
         parameters: of the model.
-        metrics: rows of the run's metrics.jsonl.
+        metrics: rows of the run's metrics.jsonl; the last says how far it is: `step`, `samples` and `seconds`.
         device: what it was trained on.
         prompt: an example of what it was trained on.
         has_samples: whether samples.png lies beside the card.

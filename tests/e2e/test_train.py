@@ -135,6 +135,19 @@ def test_a_run_from_before_a_key_was_there_goes_on_with_its_default(tmp_path: Pa
     assert metrics(run)[-1]["step"] == 14
 
 
+def test_a_run_whose_metrics_were_lost_before_its_model_was_exported_has_one_all_the_same(
+    tmp_path: Path, small_run: SmallRun
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(small_run[0], run, symlinks=True)
+    shutil.copytree(small_run[0].parents[2] / ".cache", tmp_path / ".cache")
+    shutil.rmtree(run / "model")
+    (run / "metrics.jsonl").write_text('{"step": 6, "val/loss": 0.5}\n{"step": 12, "tr')
+    done = fork_in(tmp_path, "aaa.train", "resume=run")
+    assert done.code == 0, done.err
+    assert "| training | 12 steps, 96 samples, 0 min" in (run / "model" / "README.md").read_text()
+
+
 def test_resume_gives_the_same_losses_as_an_uninterrupted_run(tmp_path: Path, small_run: SmallRun) -> None:
     run = tmp_path / "outputs" / "x" / "y"
     shutil.copytree(small_run[0], run, symlinks=True)
