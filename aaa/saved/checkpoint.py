@@ -24,6 +24,9 @@ from aaa.tracking.printed import train_command
 from aaa.training.sharding import shard_like
 from aaa.training.unlogged import UnloggedNumbers
 
+# What torch raises for a file that is damaged or holds something else: it looks into it without asking what it is.
+UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, RuntimeError, OSError, EOFError, UnpicklingError)
+
 
 @dataclass  # not frozen: OmegaConf would not fill it
 class State:
@@ -314,7 +317,7 @@ def load_optimizer(checkpoint: Path, optimizer: Optimizer, read: Callable[[Path]
     configured = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
     try:
         optimizer.load_state_dict(read(path))
-    except (ValueError, KeyError, RuntimeError, OSError, UnpicklingError) as error:
+    except UNREADABLE as error:
         raise UserError(
             f"{path}: not the state of the configured optimizer ({reason(error)}). Was another one chosen, or "
             "optimizer.decayed or model.parametrization changed? Set it back, or train a new run."

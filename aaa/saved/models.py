@@ -93,11 +93,11 @@ def find_saved(path: Path, weights: str, trust_config: bool, heads: int | None =
             f"model={path}: no model there. Give a run folder (with config.yaml), one of its checkpoints "
             "(with state.json) or a model/ folder (with config.json)."
         )
-    if heads is not None and (said := (saved.config.get("model") or {}).get("heads", heads)) != heads:
-        raise UserError(f"heads={heads}: the model's config says {said}. Leave heads out.")
     missing = [key for key in NEEDED if not isinstance(saved.config.get(key), dict)]
     if missing:
         raise UserError(f"model={path}: its config has no {', '.join(missing)}.")
+    if heads is not None and (said := saved.config["model"].get("heads", heads)) != heads:
+        raise UserError(f"heads={heads}: the model's config says {said}. Leave heads out.")
     if not trust_config:
         _refuse_foreign_code(saved.config, path)
     return saved
@@ -120,10 +120,15 @@ def saved_statistics(path: Path) -> LatentStatistics | None:
         config = _config_beside(path) or {}
     else:
         config = find_saved(path, weights="ema", trust_config=True).config
-    vae = config.get("encoder", {}).get("vae", {})
-    if "latent_mean" not in vae:
-        return None
-    return LatentStatistics(tuple(vae["latent_mean"]), tuple(vae["latent_std"]))
+    try:
+        vae = config.get("encoder", {}).get("vae", {})
+        if "latent_mean" not in vae:
+            return None
+        return LatentStatistics(tuple(map(float, vae["latent_mean"])), tuple(map(float, vae["latent_std"])))
+    except (AttributeError, TypeError, ValueError, KeyError):
+        raise UserError(
+            f"{path}: its config's encoder.vae has no latent_mean and latent_std, one number each a channel."
+        ) from None
 
 
 def tutorial_config(numbers: DiTNumbers) -> dict[str, Any]:

@@ -227,6 +227,32 @@ def test_another_optimizers_state_is_refused(tmp_path: Path) -> None:
         load_optimizer(path, torch.optim.AdamW(nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2)).parameters()))
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        None,
+        [],
+        torch.ones(2),
+        {"state": {}, "param_groups": 3},
+        {"state": {}, "param_groups": [1]},
+        {"state": 3, "param_groups": [{"params": [0, 1]}]},
+    ],
+)
+def test_what_is_no_optimizers_state_is_refused(tmp_path: Path, content: object) -> None:
+    torch.save(content, tmp_path / "optimizer.pt")
+    with pytest.raises(UserError, match=r"optimizer\.pt: not the state of the configured optimizer"):
+        load_optimizer(tmp_path, torch.optim.AdamW(nn.Linear(3, 2).parameters()))
+
+
+@pytest.mark.parametrize("keep", [0, 1, 100, 1000])
+def test_half_an_optimizers_state_is_refused(tmp_path: Path, keep: int) -> None:
+    path = saved(tmp_path, 1, nn.Linear(3, 2))
+    whole = (path / "optimizer.pt").read_bytes()
+    (path / "optimizer.pt").write_bytes(whole[:keep])
+    with pytest.raises(UserError, match=r"optimizer\.pt: not the state of the configured optimizer"):
+        load_optimizer(path, torch.optim.AdamW(nn.Linear(3, 2).parameters()))
+
+
 def test_a_resumed_optimizer_keeps_the_numbers_of_the_config(tmp_path: Path) -> None:
     model = nn.Linear(3, 2)
     path = saved(tmp_path, 1, model)

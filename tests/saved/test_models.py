@@ -115,6 +115,22 @@ def test_what_is_wrong_with_its_folder_is_said(
         find_saved(run / file, "ema", trust_config=False)
 
 
+@pytest.mark.parametrize("vae", [None, ["latent_mean"], {"latent_mean": [0.5]}, {"latent_mean": 3, "latent_std": 4}])
+@pytest.mark.parametrize("file", ["", *FILES[:2]])
+def test_statistics_that_are_none_are_named(run: Path, vae: object, file: str) -> None:
+    for config in (run / "config.yaml", run / "model" / "config.json"):
+        config.write_text(json.dumps(CONFIG | {"encoder": {"vae": vae}}))
+    with pytest.raises(UserError, match=r"encoder\.vae has no latent_mean and latent_std, one number each a channel"):
+        saved_statistics(run / file)
+
+
+@pytest.mark.parametrize("model", ["x", [1], None])
+def test_heads_for_a_config_without_a_model_are_refused(run: Path, model: object) -> None:
+    (run / "model" / "config.json").write_text(json.dumps(CONFIG | {"model": model}))
+    with pytest.raises(UserError, match=r"its config has no model"):
+        find_saved(run / "model", "ema", trust_config=False, heads=4)
+
+
 def test_weights_that_are_started_from_are_named_as_they_were_given(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"init_from=.*nowhere: there is no such folder"):
         start_from(tmp_path / "nowhere", build_dit(32, 1, 2, in_channels=12, text_dim=16), CONFIG["model"])
