@@ -12,9 +12,12 @@ from aaa.config.leaves import leaves
 from aaa.config.overrides import as_read
 from aaa.config.trust import read_yaml_config
 from aaa.errors import UserError
-from aaa.tracking.environment import read_environment
+from aaa.tracking.environment import ENVIRONMENT, read_environment
 from aaa.tracking.tracker import METRICS, read_metrics
 
+CONFIG = "config.yaml"
+# A run has one of these beside its config, from its first second on; W&B's copies of configs have none.
+BESIDE_CONFIG = (METRICS, ENVIRONMENT, ".hydra")
 # Keys that say how and where a run was started, kept and logged, and no setting of what it learns.
 IGNORED = re.compile(
     r"(name|output_dir|resume|repeat|trust_config|data\.cache_dir|encoder\.vae\.latent_(mean|std))"
@@ -70,24 +73,27 @@ class Run:
 
 
 def read_runs(paths: Iterable[Path]) -> list[Run]:
-    """All runs at or below these folders.
+    """All runs at or below these folders, each once, however often and by whatever links it is named.
 
     Raises:
         UserError: if a folder is missing, or there is no run in any of them.
     """
-    folders: list[Path] = []
+    folders: dict[Path, Path] = {}
     for path in paths:
         if not path.is_dir():
             raise UserError(f"{path}: there is no such folder.")
-        found = sorted(file.parent for file in path.rglob("config.yaml") if file.parent.name != ".hydra")
+        found = sorted(file.parent for file in path.rglob(CONFIG) if _is_run(file.parent))
         if not found:
-            raise UserError(f"{path}: no run in it (a run folder has a config.yaml).")
-        folders += [folder for folder in found if folder not in folders]
-    resolved = [folder.resolve() for folder in folders]
-    common = resolved[0].parent
-    while not all(folder.is_relative_to(common) for folder in resolved):
+            raise UserError(
+                f"{path}: no run in it (a run folder has a {CONFIG}, and {', '.join(BESIDE_CONFIG[:-1])} or "
+                f"{BESIDE_CONFIG[-1]} beside it)."
+            )
+        for folder in found:
+            folders.setdefault(folder.resolve(), folder)
+    common = next(iter(folders)).parent
+    while not all(full.is_relative_to(common) for full in folders):
         common = common.parent
-    return [_read(folder, str(full.relative_to(common))) for folder, full in zip(folders, resolved, strict=True)]
+    return [_read(folder, str(full.relative_to(common))) for full, folder in folders.items()]
 
 
 def differing_keys(runs: list[Run]) -> list[str]:
@@ -115,7 +121,11 @@ def telling_keys(runs: list[Run]) -> list[str]:
     return [key for key in keys if key in telling]
 
 
+def _is_run(folder: Path) -> bool:
+    return any((folder / name).exists() for name in BESIDE_CONFIG)
+
+
 def _read(folder: Path, name: str) -> Run:
-    config = OmegaConf.to_container(read_yaml_config(folder / "config.yaml"))
+    config = OmegaConf.to_container(read_yaml_config(folder / CONFIG))
     values = {key: as_read(value) for key, value in leaves(config)}
     return Run(folder, name, values, read_metrics(folder / METRICS), read_environment(folder))

@@ -57,6 +57,19 @@ def test_runs_are_found_and_read(sweep: Path) -> None:
     assert differing_keys([first, second]) == ["optimizer._target_", "optimizer.learning_rate"]
 
 
+def test_copies_of_configs_are_no_runs(sweep: Path) -> None:
+    """As W&B keeps them in a run's folder, and Hydra where a run ended before it had written its own."""
+    for copy in ("0/wandb/run-20261127_120000-abc/files", "2/.hydra"):
+        (sweep / copy).mkdir(parents=True)
+        (sweep / copy / "config.yaml").write_text("seed: {value: 0}\n")
+    assert [run.name for run in read_runs([sweep])] == ["0", "1"]
+
+
+def test_a_run_and_a_link_to_it_are_one(sweep: Path) -> None:
+    (sweep / "latest").symlink_to(sweep / "1")
+    assert [run.name for run in read_runs([sweep, sweep / "latest", sweep / "0" / ".." / "1"])] == ["0", "1"]
+
+
 def test_the_table_shows_what_differs_best_first(sweep: Path) -> None:
     console = Console(width=160, record=True, file=(sweep / "out").open("w"))
     console.print(comparison(read_runs([sweep])))
