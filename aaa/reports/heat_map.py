@@ -1,9 +1,11 @@
 """Validation loss by two settings, as a picture."""
 
+import math
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from aaa.reports.folding import counted
 from aaa.reports.runs import Run, differing_keys
 from aaa.tracking.printed import plot_label
 
@@ -18,6 +20,15 @@ def two_settings(runs: list[Run]) -> tuple[str, str] | None:
     return (keys[0], keys[1]) if len(keys) > 1 else None
 
 
+def losses_by_two(runs: list[Run], keys: tuple[str, str]) -> dict[tuple[Any, Any], float]:
+    """The mean last validation loss of the runs that count, by their values of two keys."""
+    found: dict[tuple[Any, Any], list[float]] = {}
+    for run in counted(runs):
+        if (loss := run.last("val/loss")) is not None:
+            found.setdefault((run.config[keys[0]], run.config[keys[1]]), []).append(loss)
+    return {values: mean(losses) for values, losses in found.items()}
+
+
 def draw_heat_map(runs: list[Run], path: Path) -> bool:
     """Draw the last validation loss over two settings, repeats being averaged; False if there are not two.
 
@@ -26,11 +37,7 @@ def draw_heat_map(runs: list[Run], path: Path) -> bool:
         path: of the PNG.
     """
     keys = two_settings(runs)
-    cells: dict[tuple[Any, Any], list[float]] = {}
-    for run in runs if keys is not None else []:
-        if (loss := run.last("val/loss")) is not None:
-            cells.setdefault((run.config[keys[0]], run.config[keys[1]]), []).append(loss)  # type: ignore[index]
-    if keys is None or not cells:
+    if keys is None or not (cells := losses_by_two(runs, keys)):
         return False
     import matplotlib as mpl
 
@@ -39,7 +46,7 @@ def draw_heat_map(runs: list[Run], path: Path) -> bool:
     from matplotlib.colors import LogNorm
 
     xs, ys = (sorted({cell[axis] for cell in cells}) for axis in (0, 1))
-    table = [[mean(cells[x, y]) if (x, y) in cells else float("nan") for x in xs] for y in ys]
+    table = [[cells.get((x, y), math.nan) for x in xs] for y in ys]
     size = 1.5 + 1.1 * len(xs), 1.2 + 0.6 * len(ys)
     figure, axis = plt.subplots(figsize=size, constrained_layout=True)
     axis.imshow(table, cmap="viridis_r", aspect="auto", norm=LogNorm())

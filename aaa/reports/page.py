@@ -10,6 +10,7 @@ from typing import Any
 from PIL import Image
 
 from aaa.errors import UserError
+from aaa.reports.folding import counted
 from aaa.reports.paired import against_best
 from aaa.reports.runs import Run, differing_keys, telling_keys
 
@@ -42,12 +43,14 @@ def _content(runs: list[Run]) -> dict[str, Any]:
     keys = differing_keys(runs)
     metrics = dict.fromkeys(name for run in runs for row in run.metrics for name in row if _is_shown(name))
     differences = against_best(runs)
+    counting = {run.name for run in counted(runs)}
     return {
         "keys": [key.removesuffix("._target_") for key in keys],
         "telling": [key.removesuffix("._target_") for key in telling_keys(runs)],
         "metrics": list(metrics),
         "runs": [
-            _run(run, keys, metrics, with_pictures=number < STRIP_RUNS) | {"difference": differences.get(run.name)}
+            _run(run, keys, metrics, with_pictures=number < STRIP_RUNS)
+            | {"difference": differences.get(run.name), "counts": run.name in counting}
             for number, run in enumerate(runs)
         ],
     }

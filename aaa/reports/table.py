@@ -3,10 +3,11 @@
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from aaa.errors import UserError
 from aaa.reports.cells import cell
-from aaa.reports.paired import difference, find_setting, fold_seeds
+from aaa.reports.paired import Setting, difference, find_setting, fold_seeds
 from aaa.reports.runs import Run, differing_keys
 
 SHOWN = {
@@ -57,6 +58,8 @@ def as_rows(runs: list[Run]) -> list[dict[str, Any]]:
 def verdicts(runs: list[Run], baseline: str | None = None) -> Table | None:
     """A row a setting: its validation loss over seeds, and whether it is better or worse than the baseline.
 
+    Below it the runs of it that do not count, and why.
+
     Args:
         runs: to compare.
         baseline: name of a run or setting; None for the setting with the lowest loss.
@@ -72,25 +75,30 @@ def verdicts(runs: list[Run], baseline: str | None = None) -> Table | None:
         return None
     against = settings[0] if baseline is None else find_setting(settings, baseline)
     table = Table(
-        title=cell(f"Validation loss less that of {'the best, ' if baseline is None else ''}{against.name}"),
+        title=cell(f"Validation loss less that of {'the best, ' if baseline is None else ''}{against.title}"),
         caption="[ ]: 95% interval, of each row by itself. Over pictures: of these very models, not of other seeds.",
     )
     for column in ("setting", "val loss", "difference", "over", "is it better?"):
         table.add_column(column, overflow="fold", justify="right" if column in ("val loss", "difference") else "left")
     for setting in settings:
-        loss = sum(setting.losses) / len(setting.losses)
-        folded = f"{loss:.4f}" + (f" ± {setting.deviation:.4f}" if setting.deviation is not None else "")
-        if setting is against:
-            table.add_row(cell(setting.name), folded, "", "", "the baseline")
-            continue
-        try:
-            found = difference(setting, against)
-        except UserError as error:
-            table.add_row(cell(setting.name), folded, "-", "-", cell(str(error)))
-            continue
-        verdict = ("worse" if found.mean > 0 else "better") if found.is_clear else "cannot be told"
-        table.add_row(cell(setting.name), folded, cell(str(found)), f"{found.count} {found.over}", verdict)
+        table.add_row(cell(setting.title), *_verdict(setting, against))
+        for name, reason in setting.left_out.items():
+            table.add_row(cell(f"without {name}"), "-", "-", "-", cell(reason))
     return table
+
+
+def _verdict(setting: Setting, against: Setting) -> list[Text | str]:
+    """Cells of a setting: its loss, the difference, what of, and which is better."""
+    loss = sum(setting.losses) / len(setting.losses)
+    folded = f"{loss:.4f}" + (f" ± {setting.deviation:.4f}" if setting.deviation is not None else "")
+    if setting is against:
+        return [folded, "", "", "the baseline"]
+    try:
+        found = difference(setting, against)
+    except UserError as error:
+        return [folded, "-", "-", cell(str(error))]
+    verdict = ("worse" if found.mean > 0 else "better") if found.is_clear else "cannot be told"
+    return [folded, cell(str(found)), f"{found.count} {found.over}", verdict]
 
 
 def _by_loss(run: Run) -> float:

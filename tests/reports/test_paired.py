@@ -16,15 +16,19 @@ from aaa.tracking.validation_rows import ValidationRows, newest_rows, write_rows
 PICTURES = 40
 
 
-def make_run(folder: Path, rate: float, seed: int, shift: float, table: str = "a", spread: float = 0.01) -> None:
+def make_run(
+    folder: Path, rate: float, seed: int, shift: float, table: str = "a", spread: float = 0.01, step: int = 10
+) -> None:
     """A run whose losses are those of its pictures, which differ much, plus a shift, which differs little."""
     folder.mkdir(parents=True)
-    (folder / "config.yaml").write_text(f"seed: {seed}\noptimizer: {{learning_rate: {rate}}}\n")
+    (folder / "config.yaml").write_text(
+        f"seed: {seed}\noptimizer: {{learning_rate: {rate}}}\ntrainer: {{max_steps: 10}}\n"
+    )
     draws = random.Random(f"{rate} {seed}")
     losses = [0.1 * (record + 1) + shift + draws.gauss(0, spread) for record in range(PICTURES) for _ in range(2)]
     records = [f"{record}" for record in range(PICTURES) for _ in range(2)]
-    write_rows(folder, ValidationRows(10, table, records, [0.25, 0.75] * PICTURES, losses))
-    metrics = {"step": 10, "val/loss": sum(losses) / len(losses)}
+    write_rows(folder, ValidationRows(step, table, records, [0.25, 0.75] * PICTURES, losses))
+    metrics = {"step": step, "val/loss": sum(losses) / len(losses)}
     (folder / "metrics.jsonl").write_text(json.dumps(metrics) + "\n")
 
 
@@ -81,6 +85,37 @@ def test_seeds_fold_and_their_spread_is_what_counts(tmp_path: Path) -> None:
     assert (apart.over, apart.count) == ("seeds", 6)
     assert not apart.is_clear
     assert "cannot be told" in shown(read_runs([tmp_path]), tmp_path)
+
+
+def test_a_run_that_was_stopped_says_nothing_of_its_setting(tmp_path: Path) -> None:
+    make_run(tmp_path / "a", 1e-3, 0, 0.0)
+    make_run(tmp_path / "stopped", 1e-3, 0, 0.6, step=2)
+    make_run(tmp_path / "b", 2e-3, 0, 0.1)
+    make_run(tmp_path / "c", 5e-3, 0, 0.2, step=4)
+    runs = read_runs([tmp_path])
+    a, b, c = fold_seeds(runs)
+    assert [run.name for run in a.runs] == ["a"]
+    assert (c.title, b.title) == ("learning_rate=0.005 (at step 4 of 10)", "learning_rate=0.002")
+    assert difference(b, a).over == "pictures"
+    assert against_best(runs)["stopped"] == "not finished: step 2 of 10"
+    text = shown(runs, tmp_path)
+    assert "without stopped" in text
+    assert "learning_rate=0.005 (at step 4 of 10)" in text
+    with pytest.raises(UserError, match=r"left out \(not finished: step 2 of 10\)"):
+        find_setting([a, b, c], "stopped")
+
+
+def test_a_run_done_again_is_no_other_seed(tmp_path: Path) -> None:
+    for again in ("", "-again"):
+        make_run(tmp_path / f"a{again}", 1e-3, 0, 0.0)
+        make_run(tmp_path / f"b{again}", 2e-3, 0, 0.1)
+    make_run(tmp_path / "b-other-seed", 2e-3, 1, 0.1)
+    a, b = fold_seeds(read_runs([tmp_path]))
+    found = difference(b, a)
+    assert (found.over, found.count) == ("pictures", PICTURES)
+    assert found.low < 0.1 < found.high
+    assert a.left_out == {"a": "seed 0 again: a-again counts"}
+    assert sorted(run.name for run in b.runs) == ["b-again", "b-other-seed"]
 
 
 def test_other_validation_tables_are_refused(tmp_path: Path) -> None:
