@@ -75,7 +75,7 @@ def compare(arguments: argparse.Namespace) -> None:
     if arguments.csv is not None:
         _write_csv(runs, arguments.csv)
     if arguments.json is not None:
-        arguments.json.write_text(json.dumps(as_rows(runs), indent=2), encoding="utf-8")
+        arguments.json.write_text(json.dumps(as_rows(runs), indent=2, allow_nan=False), encoding="utf-8")
     by_two = f"\nBy two settings: {arguments.map}" if mapped else ""
     console.print(harmless(f"Loss curves: {arguments.curves}{by_two}"), markup=False)
     if laws:

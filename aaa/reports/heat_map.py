@@ -37,7 +37,8 @@ def draw_heat_map(runs: list[Run], path: Path) -> bool:
         path: of the PNG.
     """
     keys = two_settings(runs)
-    if keys is None or not (cells := losses_by_two(runs, keys)):
+    cells = {} if keys is None else losses_by_two(runs, keys)
+    if keys is None or not any(map(math.isfinite, cells.values())):
         return False
     import matplotlib as mpl
 
@@ -50,9 +51,9 @@ def draw_heat_map(runs: list[Run], path: Path) -> bool:
     size = 1.5 + 1.1 * len(xs), 1.2 + 0.6 * len(ys)
     figure, axis = plt.subplots(figsize=size, constrained_layout=True)
     axis.imshow(table, cmap="viridis_r", aspect="auto", norm=LogNorm())
-    for row, values in enumerate(table):
-        for column, value in enumerate(values):
-            axis.text(column, row, f"{value:.3g}", ha="center", va="center", bbox={"color": "white", "alpha": 0.7})
+    for (x, y), loss in cells.items():
+        said = f"{loss:.3g}" if math.isfinite(loss) else "diverged"
+        axis.text(xs.index(x), ys.index(y), said, ha="center", va="center", bbox={"color": "white", "alpha": 0.7})
     axis.set_xticks(range(len(xs)), [f"{x:g}" for x in xs])
     axis.set_yticks(range(len(ys)), [f"{y:g}" for y in ys])
     axis.set(xlabel=plot_label(keys[0]), ylabel=plot_label(keys[1]), title="validation loss")

@@ -12,6 +12,7 @@ from PIL import Image
 from aaa.errors import UserError
 from aaa.reports.folding import counted
 from aaa.reports.paired import against_best
+from aaa.reports.plain import plain_number, plain_setting
 from aaa.reports.runs import Run, differing_keys, telling_keys
 
 TEMPLATE = Path(__file__).with_name("page.html")
@@ -62,13 +63,13 @@ def _is_shown(metric: str) -> bool:
 
 
 def _run(run: Run, keys: list[str], metrics: dict[str, None], *, with_pictures: bool) -> dict[str, Any]:
-    settings = {key.removesuffix("._target_"): _plain(run.setting(key)) for key in keys}
-    last = {name: value for name in metrics if (value := _number(run.last(name))) is not None}
+    settings = {key.removesuffix("._target_"): _shown_setting(run.setting(key)) for key in keys}
+    last = {name: value for name in metrics if (value := plain_number(run.last(name))) is not None}
     return {
         "name": run.name,
         "settings": settings,
-        "last": last | {axis: _number(run.last(axis)) for axis in AXES},
-        "best": _number(run.best("val/loss")),
+        "last": last | {axis: plain_number(run.last(axis)) for axis in AXES},
+        "best": plain_number(run.best("val/loss")),
         "parameters": run.environment.get("model", {}).get("parameters"),
         "curves": _curves(run, metrics),
         "pictures": _pictures(run) if with_pictures else [],
@@ -83,7 +84,7 @@ def _curves(run: Run, metrics: dict[str, None]) -> dict[str, dict[str, list[floa
         at |= {axis: row[axis] for axis in AXES if axis in row}
         for name in row.keys() & metrics.keys():
             column = columns.setdefault(name, {axis: [] for axis in (*AXES, "y")})
-            value = _number(row[name])
+            value = plain_number(row[name])
             for axis, place in (at | {"y": math.nan if value is None else value}).items():
                 column[axis].append(place)
     return {name: _thinned(columns[name]) for name in metrics if name in columns}
@@ -117,12 +118,9 @@ def _pictures(run: Run) -> list[dict[str, Any]]:
     return strip
 
 
-def _plain(value: Any) -> Any:
-    return value if isinstance(value, int | float | str | bool) or value is None else json.dumps(value)
-
-
-def _number(value: Any) -> float | None:
-    return value if isinstance(value, int | float) and math.isfinite(value) else None
+def _shown_setting(value: Any) -> Any:
+    plain = plain_setting(value)
+    return plain if isinstance(plain, int | float | str | bool) or plain is None else json.dumps(plain)
 
 
 def _rounded(value: float) -> float | None:

@@ -1,5 +1,6 @@
 """Is one setting better than another? Differences of validation loss on the same pictures, with their uncertainty."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import mean, stdev
@@ -42,9 +43,14 @@ class Setting:
         return [mean(rows.losses) for rows in self.rows]
 
     @property
+    def has_diverged(self) -> bool:
+        """Whether the validation loss of one of its runs is no finite number."""
+        return not all(map(math.isfinite, self.losses))
+
+    @property
     def deviation(self) -> float | None:
-        """Standard deviation of the validation loss over seeds, None of one run."""
-        return stdev(self.losses) if len(self.rows) > 1 else None
+        """Standard deviation of the validation loss over seeds, None of one run or where one has diverged."""
+        return stdev(self.losses) if len(self.rows) > 1 and not self.has_diverged else None
 
 
 @dataclass(frozen=True)
@@ -75,7 +81,10 @@ class Difference:
 
 
 def fold_seeds(runs: Sequence[Run]) -> list[Setting]:
-    """The settings of these runs, lowest mean validation loss first; without those of which no run has validated."""
+    """The settings of these runs, lowest mean validation loss first, those that diverged last.
+
+    Without settings of which no run has validated.
+    """
     keys = telling_keys(list(runs))
     without = left_out(runs)
     settings = []
@@ -85,7 +94,7 @@ def fold_seeds(runs: Sequence[Run]) -> list[Setting]:
             name = _describe(members[0], keys) or judged[0][0].name
             reasons = {run.name: without[run.name] for run in members if run.name in without}
             settings.append(Setting(name, [run for run, _ in judged], [rows for _, rows in judged], reasons))
-    return sorted(settings, key=lambda setting: mean(setting.losses))
+    return sorted(settings, key=lambda setting: math.inf if setting.has_diverged else mean(setting.losses))
 
 
 def find_setting(settings: Sequence[Setting], wanted: str) -> Setting:
@@ -111,8 +120,11 @@ def difference(setting: Setting, baseline: Setting) -> Difference:
     levels with the same noise.
 
     Raises:
-        UserError: if they were not judged by one validation table.
+        UserError: if they were not judged by one validation table, or one of them has diverged.
     """
+    for side in (setting, baseline):
+        if side.has_diverged:
+            raise UserError(f"{side.name} has diverged: the validation loss of a run of it is not finite.")
     tables = {rows.table for rows in (*setting.rows, *baseline.rows)}
     if len(tables) > 1:
         raise UserError(
@@ -142,6 +154,8 @@ def against_best(runs: Sequence[Run]) -> dict[str, str]:
             found = "" if setting is settings[0] else str(difference(setting, settings[0]))
         except UserError:
             found = "other table"
+        if setting.has_diverged:
+            found = "diverged"
         told |= {run.name: found for run in setting.runs} | setting.left_out
     return told
 

@@ -12,6 +12,7 @@ from aaa.config.leaves import leaves
 from aaa.config.overrides import as_read
 from aaa.config.trust import read_yaml_config
 from aaa.errors import UserError
+from aaa.reports.plain import plain_number
 from aaa.tracking.environment import ENVIRONMENT, read_environment
 from aaa.tracking.tracker import METRICS, read_metrics
 
@@ -56,8 +57,8 @@ class Run:
         return self.best_with_step(metric)[1]
 
     def best_with_step(self, metric: str) -> tuple[int | None, float | None]:
-        """The lowest value of a metric, after the step that it was measured at."""
-        measured = [row for row in self.metrics if isinstance(row.get(metric), int | float)]
+        """The lowest finite value of a metric, after the step that it was measured at."""
+        measured = [row for row in self.metrics if plain_number(row.get(metric)) is not None]
         best = min(measured, key=lambda row: row[metric], default=None)
         return (None, None) if best is None else (best["step"], best[metric])
 

@@ -1,5 +1,6 @@
 """Runs side by side in the terminal."""
 
+import math
 from typing import Any
 
 from rich.table import Table
@@ -8,6 +9,7 @@ from rich.text import Text
 from aaa.errors import UserError
 from aaa.reports.cells import cell
 from aaa.reports.paired import Setting, difference, find_setting, fold_seeds
+from aaa.reports.plain import plain_number, plain_setting
 from aaa.reports.runs import Run, differing_keys
 
 SHOWN = {
@@ -44,13 +46,16 @@ def comparison(runs: list[Run]) -> Table:
 
 
 def as_rows(runs: list[Run]) -> list[dict[str, Any]]:
-    """What the table says, for other programs: values as they are, lowest validation loss first."""
+    """What the table says, for other programs: values as they are, lowest validation loss first.
+
+    Outcomes that are no finite number are None.
+    """
     keys = differing_keys(runs)
     rows = []
     for run in sorted(runs, key=_by_loss):
         best_step, best = run.best_with_step("val/loss")
-        outcome = {metric: run.last(metric) for metric in SHOWN}
-        settings = {key: run.config.get(key) for key in keys}
+        outcome = {metric: plain_number(run.last(metric)) for metric in SHOWN}
+        settings = {key: plain_setting(run.config.get(key)) for key in keys}
         rows.append({"run": run.name, **settings, **outcome, "best val/loss": best, "best step": best_step})
     return rows
 
@@ -102,5 +107,5 @@ def _verdict(setting: Setting, against: Setting) -> list[Text | str]:
 
 
 def _by_loss(run: Run) -> float:
-    loss = run.last("val/loss")
-    return float("inf") if loss is None or loss != loss else loss
+    loss = plain_number(run.last("val/loss"))
+    return math.inf if loss is None else loss
