@@ -18,6 +18,7 @@ from aaa.reports.runs import Run, differing_keys, telling_keys
 TEMPLATE = Path(__file__).with_name("page.html")
 POINTS = 400  # of a curve; more than a screen can show
 STRIP_RUNS, STRIP_PICTURES, STRIP_WIDTH = 24, 6, 360
+UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # what Pillow says of damaged files
 AXES = ("step", "samples", "seconds", "flops")
 
 
@@ -111,7 +112,7 @@ def _pictures(run: Run) -> list[dict[str, Any]]:
                 picture.thumbnail((STRIP_WIDTH, STRIP_WIDTH * 4))
                 buffer = io.BytesIO()
                 picture.convert("RGB").save(buffer, "WEBP", quality=80)
-        except (OSError, ValueError):
+        except UNREADABLE:
             continue  # a picture more or less: the numbers are what is compared
         source = base64.b64encode(buffer.getvalue()).decode()
         strip.append({"step": int(file.stem.removeprefix("step-")), "src": f"data:image/webp;base64,{source}"})
