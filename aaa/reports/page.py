@@ -11,6 +11,7 @@ from PIL import Image
 
 from aaa.errors import UserError
 from aaa.reports.folding import counted
+from aaa.reports.key_names import short_names, shown_key
 from aaa.reports.paired import against_best
 from aaa.reports.plain import plain_number, plain_setting
 from aaa.reports.runs import Run, differing_keys, telling_keys
@@ -47,8 +48,9 @@ def _content(runs: list[Run]) -> dict[str, Any]:
     differences = against_best(runs)
     counting = {run.name for run in counted(runs)}
     return {
-        "keys": [key.removesuffix("._target_") for key in keys],
-        "telling": [key.removesuffix("._target_") for key in telling_keys(runs)],
+        "keys": [shown_key(key) for key in keys],
+        "telling": [shown_key(key) for key in telling_keys(runs)],
+        "short": short_names(keys),
         "metrics": list(metrics),
         "runs": [
             _run(run, keys, metrics, with_pictures=number < STRIP_RUNS)
@@ -64,7 +66,7 @@ def _is_shown(metric: str) -> bool:
 
 
 def _run(run: Run, keys: list[str], metrics: dict[str, None], *, with_pictures: bool) -> dict[str, Any]:
-    settings = {key.removesuffix("._target_"): _shown_setting(run.setting(key)) for key in keys}
+    settings = {shown_key(key): _shown_setting(run.setting(key)) for key in keys}
     last = {name: value for name in metrics if (value := plain_number(run.last(name))) is not None}
     return {
         "name": run.name,

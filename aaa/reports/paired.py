@@ -1,7 +1,7 @@
 """Is one setting better than another? Differences of validation loss on the same pictures, with their uncertainty."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import mean, stdev
 
@@ -9,7 +9,8 @@ from scipy import stats
 
 from aaa.errors import UserError
 from aaa.reports.folding import by_setting, left_out, unfinished
-from aaa.reports.runs import Run, telling_keys
+from aaa.reports.key_names import short_names, shown_key
+from aaa.reports.runs import Run, differing_keys, telling_keys
 from aaa.tracking.validation_rows import ValidationRows, newest_rows
 
 CONFIDENCE = 0.95
@@ -85,13 +86,13 @@ def fold_seeds(runs: Sequence[Run]) -> list[Setting]:
 
     Without settings of which no run has validated.
     """
-    keys = telling_keys(list(runs))
+    keys, names = telling_keys(list(runs)), short_names(differing_keys(list(runs)))
     without = left_out(runs)
     settings = []
     for members in by_setting(runs):
         judged = [(run, rows) for run in members if run.name not in without and (rows := _last_rows(run)) is not None]
         if judged:
-            name = _describe(members[0], keys) or judged[0][0].name
+            name = _describe(members[0], keys, names) or judged[0][0].name
             reasons = {run.name: without[run.name] for run in members if run.name in without}
             settings.append(Setting(name, [run for run, _ in judged], [rows for _, rows in judged], reasons))
     return sorted(settings, key=lambda setting: math.inf if setting.has_diverged else mean(setting.losses))
@@ -183,9 +184,9 @@ def _last_rows(run: Run) -> ValidationRows | None:
     return newest_rows(run.folder, max((row["step"] for row in run.metrics), default=0))
 
 
-def _describe(run: Run, keys: Sequence[str]) -> str:
+def _describe(run: Run, keys: Sequence[str], names: Mapping[str, str]) -> str:
     """What the settings of these keys are: `depth=4 learning_rate=0.001`."""
-    return " ".join(f"{key.removesuffix('._target_').rpartition('.')[2]}={_say(run, key)}" for key in keys)
+    return " ".join(f"{names[shown_key(key)]}={_say(run, key)}" for key in keys)
 
 
 def _say(run: Run, key: str) -> str:

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from aaa.errors import UserError
 from aaa.reports.cells import cell
+from aaa.reports.key_names import shown_key
 from aaa.reports.paired import Setting, difference, find_setting, fold_seeds
 from aaa.reports.plain import plain_number, plain_setting
 from aaa.reports.runs import Run, differing_keys
@@ -35,7 +36,7 @@ def comparison(runs: list[Run]) -> Table:
     )
     table.add_column("run", overflow="fold")
     for key in keys:
-        table.add_column(cell(key.removesuffix("._target_")), overflow="fold")
+        table.add_column(cell(shown_key(key)), overflow="fold")
     for metric in metrics:
         table.add_column(SHOWN[metric], justify="right")
     table.add_column("best", justify="right")
