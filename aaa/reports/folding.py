@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from aaa.reports.runs import Run, telling_keys
+from aaa.reports.runs import Run, setting_keys
 
 
 def by_setting(runs: Sequence[Run]) -> list[list[Run]]:
     """These runs, those together that differ in nothing but their seed."""
-    keys = telling_keys(list(runs))
+    keys = setting_keys(list(runs))
     folded: dict[str, list[Run]] = {}
     for run in runs:
         folded.setdefault(repr([run.config.get(key) for key in keys]), []).append(run)

@@ -6,17 +6,13 @@ from statistics import mean
 from typing import Any
 
 from aaa.reports.folding import counted
-from aaa.reports.runs import Run, differing_keys
+from aaa.reports.runs import Run, setting_keys
 from aaa.tracking.printed import plot_label
 
 
 def two_settings(runs: list[Run]) -> tuple[str, str] | None:
-    """The first two keys that differ and are numbers in every run, seeds apart; None if there are not two."""
-    keys = [
-        key
-        for key in differing_keys(runs)
-        if key != "seed" and all(isinstance(run.config.get(key), int | float) for run in runs)
-    ]
+    """The first two keys that tell settings apart and are numbers in every run; None if there are not two."""
+    keys = [key for key in setting_keys(runs) if all(isinstance(run.config.get(key), int | float) for run in runs)]
     return (keys[0], keys[1]) if len(keys) > 1 else None
 
 

@@ -14,7 +14,7 @@ from aaa.reports.folding import counted
 from aaa.reports.key_names import short_names, shown_key
 from aaa.reports.paired import against_best
 from aaa.reports.plain import plain_number, plain_setting
-from aaa.reports.runs import Run, differing_keys, telling_keys
+from aaa.reports.runs import Run, differing_keys, setting_keys, telling_keys
 
 TEMPLATE = Path(__file__).with_name("page.html")
 POINTS = 400  # of a curve; more than a screen can show
@@ -50,6 +50,7 @@ def _content(runs: list[Run]) -> dict[str, Any]:
     return {
         "keys": [shown_key(key) for key in keys],
         "telling": [shown_key(key) for key in telling_keys(runs)],
+        "setting": [shown_key(key) for key in setting_keys(runs)],
         "short": short_names(keys),
         "metrics": list(metrics),
         "runs": [

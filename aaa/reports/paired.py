@@ -10,7 +10,7 @@ from scipy import stats
 from aaa.errors import UserError
 from aaa.reports.folding import by_setting, left_out, unfinished
 from aaa.reports.key_names import short_names, shown_key
-from aaa.reports.runs import Run, differing_keys, telling_keys
+from aaa.reports.runs import Run, differing_keys, setting_keys
 from aaa.tracking.validation_rows import ValidationRows, newest_rows
 
 CONFIDENCE = 0.95
@@ -86,7 +86,7 @@ def fold_seeds(runs: Sequence[Run]) -> list[Setting]:
 
     Without settings of which no run has validated.
     """
-    keys, names = telling_keys(list(runs)), short_names(differing_keys(list(runs)))
+    keys, names = setting_keys(list(runs)), short_names(differing_keys(list(runs)))
     without = left_out(runs)
     settings = []
     for members in by_setting(runs):

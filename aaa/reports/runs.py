@@ -24,6 +24,8 @@ IGNORED = re.compile(
     r"(name|output_dir|resume|repeat|trust_config|data\.cache_dir|encoder\.vae\.latent_(mean|std))"
     r"|(logger|sweep|checkpoint)(\..*)?|trainer\.(device|(log|sample|save)_every_steps)"
 )
+# Keys that the validation loss does not go by: how pictures are drawn and judged, and how often it is looked.
+BESIDE_THE_LOSS = re.compile(r"seed|(sampling|evaluation)(\..*)?|trainer\.(evaluate|validate)_every_steps")
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,22 @@ def telling_keys(runs: list[Run]) -> list[str]:
 
     A noise scheduler's own arguments, say, where runs differ in the scheduler alone. Seeds are no settings.
     """
-    keys = [key for key in differing_keys(runs) if key != "seed"]
+    return _telling(runs, [key for key in differing_keys(runs) if key != "seed"])
+
+
+def setting_keys(runs: list[Run]) -> list[str]:
+    """The keys that tell apart settings whose validation losses are to be compared.
+
+    Runs that differ in others alone, such as the sampling of their pictures, are trained alike. Where time is the
+    budget, so is how many steps each run found to fit into it.
+    """
+    keys = [key for key in differing_keys(runs) if not BESIDE_THE_LOSS.fullmatch(key)]
+    if all(run.config.get("budget.seconds") for run in runs):
+        keys = [key for key in keys if key != "trainer.max_steps"]
+    return _telling(runs, keys)
+
+
+def _telling(runs: list[Run], keys: list[str]) -> list[str]:
     telling: list[str] = []
     told = 1
     for key in sorted(keys, key=lambda key: not key.endswith("_target_")):

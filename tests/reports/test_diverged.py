@@ -53,8 +53,14 @@ def test_it_is_no_baseline_and_is_named(tmp_path: Path, loss: float) -> None:
 
 @pytest.mark.parametrize("loss", NOT_FINITE)
 def test_maps_and_fits_are_of_the_others(tmp_path: Path, loss: float) -> None:
-    runs = [run_of("a", 1, 1.0, 0.5), run_of("b", 2, 1.0, 0.4), run_of("c", 4, 2.0, loss), run_of("d", 8, 2.0, 0.3)]
-    assert [name for *_, name in points(runs, "flops")] == ["a", "b", "d"]
+    runs = [
+        run_of("a", 1, 1.0, 0.5),
+        run_of("b", 2, 1.0, 0.4),
+        run_of("c", 4, 2.0, loss),
+        run_of("d", 8, 2.0, 0.3),
+        run_of("e", 1, 2.0, 0.6),
+    ]
+    assert [name for *_, name in points(runs, "flops")] == ["a", "b", "d", "e"]
     assert draw_heat_map(runs, tmp_path / "map.png")
     assert all("nan" not in law for law in draw_scaling(runs, tmp_path / "scaling.png"))
     diverged = [

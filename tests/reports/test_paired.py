@@ -9,7 +9,7 @@ from rich.console import Console
 
 from aaa.errors import UserError
 from aaa.reports.paired import Setting, against_best, difference, find_setting, fold_seeds
-from aaa.reports.runs import Run, read_runs
+from aaa.reports.runs import Run, differing_keys, read_runs
 from aaa.reports.table import verdicts
 from aaa.tracking.validation_rows import ValidationRows, newest_rows, write_rows
 
@@ -68,6 +68,31 @@ def test_how_a_run_was_started_and_kept_is_no_setting(tmp_path: Path) -> None:
     resumed.write_text(resumed.read_text() + started)
     (setting,) = fold_seeds(read_runs([tmp_path]))
     assert len(setting.runs) == 3
+
+
+def test_seeds_fold_whatever_is_drawn_with_them(tmp_path: Path) -> None:
+    for seed in (1, 2, 3):
+        for name, rate in (("a", 1e-3), ("b", 2e-3)):
+            make_run(tmp_path / f"{name}{seed}", rate, seed, 0.0)
+            config = tmp_path / f"{name}{seed}" / "config.yaml"
+            looks = f"trainer: {{max_steps: 10, evaluate_every_steps: {seed}, validate_every_steps: {seed}}}\n"
+            drawn = f"sampling: {{steps: {seed}}}\nevaluation: {{num_images: {seed}}}\n"
+            config.write_text(f"seed: {seed}\noptimizer: {{learning_rate: {rate}}}\n{looks}{drawn}")
+    runs = read_runs([tmp_path])
+    assert [len(setting.runs) for setting in fold_seeds(runs)] == [3, 3]
+    # What else differs is shown all the same.
+    assert {"sampling.steps", "evaluation.num_images"} < set(differing_keys(runs))
+
+
+def test_seeds_fold_where_time_is_the_budget(tmp_path: Path) -> None:
+    """Each finds out by itself how many steps fit into it."""
+    for seed, steps, reached in ((1, 10, 10), (2, 12, 12), (3, 11, 4)):
+        make_run(tmp_path / str(seed), 1e-3, seed, 0.0, step=reached)
+        told = f"seed: {seed}\nbudget: {{seconds: 60}}\ntrainer: {{max_steps: {steps}}}\n"
+        (tmp_path / str(seed) / "config.yaml").write_text(told)
+    (setting,) = fold_seeds(read_runs([tmp_path]))
+    assert [run.name for run in setting.runs] == ["1", "2"]
+    assert setting.left_out == {"3": "not finished: step 4 of 11"}
 
 
 def test_seeds_fold_and_their_spread_is_what_counts(tmp_path: Path) -> None:
