@@ -57,7 +57,7 @@ def compare(arguments: argparse.Namespace) -> None:
     from rich.console import Console
 
     from aaa.reports.curves import draw_curves
-    from aaa.reports.heat_map import draw_heat_map
+    from aaa.reports.heat_map import draw_heat_maps
     from aaa.reports.page import write_page
     from aaa.reports.picture_file import picture_file
     from aaa.reports.runs import read_runs
@@ -73,7 +73,7 @@ def compare(arguments: argparse.Namespace) -> None:
     if (judged := verdicts(runs, arguments.baseline)) is not None:
         console.print(judged)
     draw_curves(runs, curves)
-    mapped = draw_heat_map(runs, by_two)
+    mapped = draw_heat_maps(runs, by_two)
     laws = draw_scaling(runs, by_size)
     write_page(runs, arguments.html)
     if arguments.csv is not None:

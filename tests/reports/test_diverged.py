@@ -9,7 +9,7 @@ import pytest
 
 from aaa.compare import main
 from aaa.errors import UserError
-from aaa.reports.heat_map import draw_heat_map
+from aaa.reports.heat_map import draw_heat_maps
 from aaa.reports.paired import against_best, difference, fold_seeds
 from aaa.reports.runs import Run, read_runs
 from aaa.reports.scaling import draw_scaling, points
@@ -61,12 +61,12 @@ def test_maps_and_fits_are_of_the_others(tmp_path: Path, loss: float) -> None:
         run_of("e", 1, 2.0, 0.6),
     ]
     assert [name for *_, name in points(runs, "flops")] == ["a", "b", "d", "e"]
-    assert draw_heat_map(runs, tmp_path / "map.png")
+    assert draw_heat_maps(runs, tmp_path / "map.png")
     assert all("nan" not in law for law in draw_scaling(runs, tmp_path / "scaling.png"))
     diverged = [
         run_of(run.name, run.config["model.depth"], run.config["optimizer.learning_rate"], loss) for run in runs
     ]
-    assert not draw_heat_map(diverged, tmp_path / "none.png")
+    assert not draw_heat_maps(diverged, tmp_path / "none.png")
     assert draw_scaling(diverged, tmp_path / "none.png") == []
     assert run_of("e", 1, 1.0, loss).best_with_step("val/loss") == (1, 0.5)
 

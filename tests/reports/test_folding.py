@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from aaa.reports.folding import counted, left_out, unfinished
-from aaa.reports.heat_map import losses_by_two
+from aaa.reports.heat_map import maps_of
 from aaa.reports.page import write_page
 from aaa.reports.runs import Run
 from aaa.reports.scaling import points
@@ -38,7 +38,7 @@ def test_averages_and_fits_are_of_runs_that_count(tmp_path: Path) -> None:
     ]
     whole = {"2-0.1-100", "2-0.2-100", "4-0.1-100", "4-0.2-100"}
     assert {name for *_, name in points(runs, "parameters")} == whole
-    assert losses_by_two(runs, ("depth", "rate")) == {(depth, rate): 0.1 for depth in (2, 4) for rate in (0.1, 0.2)}
+    assert next(maps_of(runs)).losses == {(depth, rate): 0.1 for depth in (2, 4) for rate in (0.1, 0.2)}
     write_page(runs, tmp_path / "compare.html")
     found = re.search(r'type="application/json">(.*?)</script>', (tmp_path / "compare.html").read_text(), re.S)
     assert found is not None
