@@ -1,6 +1,7 @@
 """Is one setting better than another? Differences of validation loss on the same pictures, with their uncertainty."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import mean, stdev
@@ -42,6 +43,11 @@ class Setting:
     def losses(self) -> list[float]:
         """Validation loss of each run."""
         return [mean(rows.losses) for rows in self.rows]
+
+    @property
+    def tables(self) -> frozenset[str]:
+        """Digests of the validation tables that its runs were judged by: one, if all is well."""
+        return frozenset(rows.table for rows in self.rows)
 
     @property
     def has_diverged(self) -> bool:
@@ -98,6 +104,17 @@ def fold_seeds(runs: Sequence[Run]) -> list[Setting]:
     return sorted(settings, key=lambda setting: math.inf if setting.has_diverged else mean(setting.losses))
 
 
+def best_setting(settings: Sequence[Setting]) -> Setting:
+    """The lowest loss on the validation table that most settings share: losses of other tables say nothing of it.
+
+    Args:
+        settings: at least one, as `fold_seeds` has sorted them.
+    """
+    judged = [setting for setting in settings if not setting.has_diverged] or settings
+    shared = Counter(setting.tables for setting in judged)
+    return max(judged, key=lambda setting: shared[setting.tables])
+
+
 def find_setting(settings: Sequence[Setting], wanted: str) -> Setting:
     """The setting of this name, or that of the run of this name.
 
@@ -126,8 +143,7 @@ def difference(setting: Setting, baseline: Setting) -> Difference:
     for side in (setting, baseline):
         if side.has_diverged:
             raise UserError(f"{side.name} has diverged: the validation loss of a run of it is not finite.")
-    tables = {rows.table for rows in (*setting.rows, *baseline.rows)}
-    if len(tables) > 1:
+    if len(setting.tables | baseline.tables) > 1:
         raise UserError(
             f"{setting.name} and {baseline.name} were not validated on the same pictures, noise levels and noise: "
             "their losses cannot be compared. Train both on the same data, encoder, resolution and validation settings."
@@ -149,16 +165,21 @@ def against_best(runs: Sequence[Run]) -> dict[str, str]:
     Of runs that do not count, why.
     """
     settings = fold_seeds(runs)
+    if not settings:
+        return {}
+    best = best_setting(settings)
     told: dict[str, str] = {}
     for setting in settings:
-        try:
-            found = "" if setting is settings[0] else str(difference(setting, settings[0]))
-        except UserError:
-            found = "other table"
-        if setting.has_diverged:
-            found = "diverged"
-        told |= {run.name: found for run in setting.runs} | setting.left_out
+        told |= dict.fromkeys((run.name for run in setting.runs), _told(setting, best)) | setting.left_out
     return told
+
+
+def _told(setting: Setting, best: Setting) -> str:
+    if setting.has_diverged:
+        return "diverged"
+    if setting is best:
+        return ""
+    return str(difference(setting, best)) if len(setting.tables | best.tables) == 1 else "other table"
 
 
 def _paired(ours: Sequence[float], theirs: Sequence[float], over: str) -> Difference:

@@ -9,7 +9,7 @@ from rich.text import Text
 from aaa.errors import UserError
 from aaa.reports.cells import cell
 from aaa.reports.key_names import shown_key
-from aaa.reports.paired import Setting, difference, find_setting, fold_seeds
+from aaa.reports.paired import Setting, best_setting, difference, find_setting, fold_seeds
 from aaa.reports.plain import plain_number, plain_setting
 from aaa.reports.runs import Run, differing_keys
 
@@ -68,7 +68,7 @@ def verdicts(runs: list[Run], baseline: str | None = None) -> Table | None:
 
     Args:
         runs: to compare.
-        baseline: name of a run or setting; None for the setting with the lowest loss.
+        baseline: name of a run or setting; None for the best setting.
 
     Returns:
         The table, or None if there are no two settings that have validated.
@@ -79,7 +79,7 @@ def verdicts(runs: list[Run], baseline: str | None = None) -> Table | None:
     settings = fold_seeds(runs)
     if len(settings) < 2 and baseline is None:
         return None
-    against = settings[0] if baseline is None else find_setting(settings, baseline)
+    against = best_setting(settings) if baseline is None else find_setting(settings, baseline)
     table = Table(
         title=cell(f"Validation loss less that of {'the best, ' if baseline is None else ''}{against.title}"),
         caption="[ ]: 95% interval, of each row by itself. Over pictures: of these very models, not of other seeds.",

@@ -1,4 +1,5 @@
 import json
+import math
 import random
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from aaa.errors import UserError
-from aaa.reports.paired import Setting, against_best, difference, find_setting, fold_seeds
+from aaa.reports.paired import Setting, against_best, best_setting, difference, find_setting, fold_seeds
 from aaa.reports.runs import Run, differing_keys, read_runs
 from aaa.reports.table import verdicts
 from aaa.tracking.validation_rows import ValidationRows, newest_rows, write_rows
@@ -150,6 +151,20 @@ def test_other_validation_tables_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not validated on the same pictures"):
         difference(a, b)
     assert "cannot be compared" in shown(read_runs([tmp_path]), tmp_path)
+
+
+def test_the_best_is_that_of_the_table_that_most_share(tmp_path: Path) -> None:
+    make_run(tmp_path / "easy", 1e-3, 0, -0.05, table="easy")
+    make_run(tmp_path / "a", 2e-3, 0, 0.0)
+    make_run(tmp_path / "b", 5e-3, 0, 0.1)
+    for number in range(3):
+        make_run(tmp_path / f"diverged{number}", 0.1 * (number + 1), 0, math.nan, table="of those")
+    runs = read_runs([tmp_path])
+    assert best_setting(fold_seeds(runs)).name == "learning_rate=0.002"
+    told = against_best(runs)
+    assert (told["a"], told["easy"]) == ("", "other table")
+    assert told["b"].startswith("+0.")
+    assert "the best, learning_rate=0.002" in shown(runs, tmp_path)
 
 
 def test_a_baseline_that_is_not_there_is_named(tmp_path: Path) -> None:
