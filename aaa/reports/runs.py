@@ -13,12 +13,12 @@ from aaa.config.overrides import as_read
 from aaa.config.trust import read_yaml_config
 from aaa.errors import UserError
 from aaa.reports.plain import plain_number
-from aaa.tracking.environment import ENVIRONMENT, read_environment
+from aaa.tracking.environment import read_environment
 from aaa.tracking.tracker import METRICS, read_metrics
 
 CONFIG = "config.yaml"
-# A run has one of these beside its config, from its first second on; W&B's copies of configs have none.
-BESIDE_CONFIG = (METRICS, ENVIRONMENT, ".hydra")
+# A run has one of these beside its config; W&B's copies of configs, which have environment.json too, have neither.
+BESIDE_CONFIG = (METRICS, ".hydra")
 # Keys that say how and where a run was started, kept and logged, and no setting of what it learns.
 IGNORED = re.compile(
     r"(name|output_dir|resume|repeat|trust_config|data\.cache_dir|encoder\.vae\.latent_(mean|std))"
@@ -88,8 +88,7 @@ def read_runs(paths: Iterable[Path]) -> list[Run]:
         found = sorted(file.parent for file in path.rglob(CONFIG) if _is_run(file.parent))
         if not found:
             raise UserError(
-                f"{path}: no run in it (a run folder has a {CONFIG}, and {', '.join(BESIDE_CONFIG[:-1])} or "
-                f"{BESIDE_CONFIG[-1]} beside it)."
+                f"{path}: no run in it (a run folder has a {CONFIG}, and {' or '.join(BESIDE_CONFIG)} beside it)."
             )
         for folder in found:
             folders.setdefault(folder.resolve(), folder)

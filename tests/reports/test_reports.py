@@ -63,6 +63,7 @@ def test_copies_of_configs_are_no_runs(sweep: Path) -> None:
     for copy in ("0/wandb/run-20261127_120000-abc/files", "2/.hydra"):
         (sweep / copy).mkdir(parents=True)
         (sweep / copy / "config.yaml").write_text("seed: {value: 0}\n")
+        (sweep / copy / "environment.json").write_text("{}")
     assert [run.name for run in read_runs([sweep])] == ["0", "1"]
 
 
