@@ -110,7 +110,7 @@ def make_page(drawers: Drawers) -> gr.Blocks:
         rescale: float,
         height: float,
         width: float,
-        input_image: Image.Image | None,
+        input_image: str | None,
         denoising_strength: float,
         before: Pictures,
     ) -> Iterator[tuple[Pictures, str, Any, Pictures]]:
@@ -130,7 +130,7 @@ def make_page(drawers: Drawers) -> gr.Blocks:
                     guidance=_moved(of_guidance, {"scale": guidance, "interval": [low, high], "rescale": rescale}),
                     height=int(height),
                     width=int(width),
-                    input_image=input_image,
+                    input_image=None if input_image is None else Path(input_image),
                     denoising_strength=1.0 if input_image is None else float(denoising_strength),
                 )
                 cost = model.described(request)
@@ -172,7 +172,8 @@ def make_page(drawers: Drawers) -> gr.Blocks:
                     height = gr.Slider(factor, 4 * resolution, resolution, step=factor, label="Height")
                     width = gr.Slider(factor, 4 * resolution, resolution, step=factor, label="Width")
                 with gr.Accordion("Start from a picture", open=False):
-                    input_image = gr.Image(type="pil", label="Picture")
+                    # The file itself: gradio would convert it to RGB, which makes what is transparent black.
+                    input_image = gr.Image(type="filepath", image_mode=None, label="Picture")
                     strength = gr.Slider(0.05, 1, 0.7, step=0.05, label="How much of it to redraw")
                 button = gr.Button("Draw", variant="primary")
             with gr.Column(scale=2):

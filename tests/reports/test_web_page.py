@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from aaa.config.sampling_choice import SamplingChoice
 from tests.e2e.test_kept_run import KEPT
@@ -67,3 +68,18 @@ def test_damaged_checkpoints_are_left_out(tmp_path: Path, caplog: pytest.LogCapt
     assert len(drawn(of)[0]) == 2
     (older / "model.safetensors").write_bytes(b"short")
     assert drawers(run).names == ["run"]
+
+
+def test_a_picture_to_start_from_is_seen_as_it_is_by_sample(tmp_path: Path) -> None:
+    from gradio.data_classes import ImageData
+
+    file = tmp_path / "transparent.png"
+    Image.new("RGBA", (16, 16), (0, 0, 0, 0)).save(file)
+    of = drawers(KEPT / "run", steps=2, guidance=1)
+    sent = {"Picture": ImageData(path=str(file), orig_name=file.name), "How much of it to redraw": 0.05}
+    (first, *_), _ = drawn(of, Pictures=1, **sent)
+    start: dict[str, Any] = {"input_image": file, "denoising_strength": 0.05}
+    (expected,) = of.get("finished model").draw("a red circle", **start)
+    shown = first[0].resize(expected.size, Image.Resampling.NEAREST)
+    assert shown.tobytes() == expected.tobytes()
+    assert min(expected.resize((1, 1)).getpixel((0, 0))) > 200, "over white"  # type: ignore[arg-type]
