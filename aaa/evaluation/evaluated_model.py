@@ -62,6 +62,8 @@ class EvaluatedModel:
         drawer: draws for records of the latent cache.
         records: of each split, as indices into the cache.
         on_drawn: told how many pictures this process has drawn, of how many.
+        span: which records of the cache are of the data that is judged, those that are in no split included; None for
+            all of them.
 
     Attributes:
         kept: pictures that evaluations leave for people to look at, by name.
@@ -73,10 +75,17 @@ class EvaluatedModel:
         drawer: PictureDrawer,
         records: dict[Split, Tensor],
         on_drawn: Callable[[int, int], None] = lambda _done, _total: None,
+        span: range | None = None,
     ) -> None:
         self.model, self.drawer, self.records, self.on_drawn = model, drawer, records, on_drawn
+        self._span = span
         self.kept: dict[str, Image.Image] = {}
         self._drawn: dict[tuple[Split, bool], Drawn] = {}
+
+    @property
+    def span(self) -> range:
+        """Which records of the cache are of the data that is judged."""
+        return range(len(self.drawer.cache)) if self._span is None else self._span
 
     def draw(self, split: Split, count: int) -> Drawn:
         """A picture for each of the first `count` records of a split, or of all if there are fewer.
