@@ -57,29 +57,32 @@ def compare(arguments: argparse.Namespace) -> None:
     from rich.console import Console
 
     from aaa.reports.curves import draw_curves
-    from aaa.reports.heat_map import draw_heat_map
+    from aaa.reports.heat_map import draw_heat_maps
     from aaa.reports.page import write_page
+    from aaa.reports.picture_file import picture_file
     from aaa.reports.runs import read_runs
     from aaa.reports.scaling import draw_scaling
     from aaa.reports.table import as_rows, comparison, verdicts
 
+    curves = picture_file("--curves", arguments.curves)
+    by_two = picture_file("--map", arguments.map)
+    by_size = picture_file("--scaling", arguments.scaling)
     runs = read_runs(arguments.runs)
     console = Console(width=None if sys.stdout.isatty() else 200)
     console.print(comparison(runs))
     if (judged := verdicts(runs, arguments.baseline)) is not None:
         console.print(judged)
-    draw_curves(runs, arguments.curves)
-    mapped = draw_heat_map(runs, arguments.map)
-    laws = draw_scaling(runs, arguments.scaling)
+    draw_curves(runs, curves)
+    mapped = draw_heat_maps(runs, by_two)
+    laws = draw_scaling(runs, by_size)
     write_page(runs, arguments.html)
     if arguments.csv is not None:
         _write_csv(runs, arguments.csv)
     if arguments.json is not None:
-        arguments.json.write_text(json.dumps(as_rows(runs), indent=2), encoding="utf-8")
-    by_two = f"\nBy two settings: {arguments.map}" if mapped else ""
-    console.print(harmless(f"Loss curves: {arguments.curves}{by_two}"), markup=False)
+        arguments.json.write_text(json.dumps(as_rows(runs), indent=2, allow_nan=False), encoding="utf-8")
+    console.print(harmless(f"Loss curves: {curves}" + (f"\nBy two settings: {by_two}" if mapped else "")), markup=False)
     if laws:
-        console.print(f"By size: {arguments.scaling}", *(f"  {law}" for law in laws), sep="\n", markup=False)
+        console.print(f"By size: {by_size}", *(f"  {law}" for law in laws), sep="\n", markup=False)
     console.print(harmless(f"Page: {arguments.html}"), markup=False)
     if arguments.wandb:
         from aaa.reports.wandb_view import save_view
@@ -124,7 +127,8 @@ def _write_csv(runs: "list[Run]", path: Path) -> None:
     from aaa.reports.table import as_rows
 
     rows = as_rows(runs)
-    with path.open("w", newline="", encoding="utf-8") as file:
+    # A folder's name may be bytes that are no text: they are written as they are.
+    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)))
         writer.writeheader()
         writer.writerows(rows)

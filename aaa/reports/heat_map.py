@@ -1,54 +1,93 @@
 """Validation loss by two settings, as a picture."""
 
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from statistics import mean
-from typing import Any
+from typing import TYPE_CHECKING
 
-from aaa.reports.runs import Run, differing_keys
+from aaa.reports.folding import counted
+from aaa.reports.key_names import short_names, shown_key
+from aaa.reports.runs import Run, setting_keys
 from aaa.tracking.printed import plot_label
 
-
-def two_settings(runs: list[Run]) -> tuple[str, str] | None:
-    """The first two keys that differ and are numbers in every run, seeds apart; None if there are not two."""
-    keys = [
-        key
-        for key in differing_keys(runs)
-        if key != "seed" and all(isinstance(run.config.get(key), int | float) for run in runs)
-    ]
-    return (keys[0], keys[1]) if len(keys) > 1 else None
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
-def draw_heat_map(runs: list[Run], path: Path) -> bool:
-    """Draw the last validation loss over two settings, repeats being averaged; False if there are not two.
+@dataclass(frozen=True)
+class Map:
+    """The last validation loss of the runs that count, by two settings that are numbers.
+
+    Attributes:
+        x, y: keys of the settings.
+        others: short names of what else tells settings apart: losses are averaged over it, and over seeds.
+        losses: mean loss by the values of x and y.
+    """
+
+    x: str
+    y: str
+    others: list[str]
+    losses: dict[tuple[float, float], float]
+
+    @property
+    def title(self) -> str:
+        """What it shows."""
+        return "validation loss" + (f", mean over {', '.join(self.others)}" if self.others else "")
+
+
+def maps_of(runs: list[Run]) -> Iterator[Map]:
+    """A map of each two settings that are numbers in every run; without those in which no loss is finite."""
+    keys = setting_keys(runs)
+    names = short_names(keys)
+    numbers = [key for key in keys if all(isinstance(run.config.get(key), int | float) for run in runs)]
+    for x, y in combinations(numbers, 2):
+        found: dict[tuple[float, float], list[float]] = {}
+        for run in counted(runs):
+            if (loss := run.last("val/loss")) is not None:
+                found.setdefault((run.config[x], run.config[y]), []).append(loss)
+        losses = {place: mean(values) for place, values in found.items()}
+        if any(map(math.isfinite, losses.values())):
+            yield Map(x, y, [names[shown_key(key)] for key in keys if key not in (x, y)], losses)
+
+
+def draw_heat_maps(runs: list[Run], path: Path) -> bool:
+    """Draw validation loss by each two settings, side by side; False if there are not two.
 
     Args:
         runs: to compare.
         path: of the PNG.
     """
-    keys = two_settings(runs)
-    cells: dict[tuple[Any, Any], list[float]] = {}
-    for run in runs if keys is not None else []:
-        if (loss := run.last("val/loss")) is not None:
-            cells.setdefault((run.config[keys[0]], run.config[keys[1]]), []).append(loss)  # type: ignore[index]
-    if keys is None or not cells:
+    maps = list(maps_of(runs))
+    if not maps:
         return False
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
-    from matplotlib.colors import LogNorm
 
-    xs, ys = (sorted({cell[axis] for cell in cells}) for axis in (0, 1))
-    table = [[mean(cells[x, y]) if (x, y) in cells else float("nan") for x in xs] for y in ys]
-    size = 1.5 + 1.1 * len(xs), 1.2 + 0.6 * len(ys)
-    figure, axis = plt.subplots(figsize=size, constrained_layout=True)
-    axis.imshow(table, cmap="viridis_r", aspect="auto", norm=LogNorm())
-    for row, values in enumerate(table):
-        for column, value in enumerate(values):
-            axis.text(column, row, f"{value:.3g}", ha="center", va="center", bbox={"color": "white", "alpha": 0.7})
-    axis.set_xticks(range(len(xs)), [f"{x:g}" for x in xs])
-    axis.set_yticks(range(len(ys)), [f"{y:g}" for y in ys])
-    axis.set(xlabel=plot_label(keys[0]), ylabel=plot_label(keys[1]), title="validation loss")
+    across, down = (max(len({place[axis] for place in one.losses}) for one in maps) for axis in (0, 1))
+    size = (1.5 + 1.1 * across) * len(maps), 1.2 + 0.6 * down
+    figure, axes = plt.subplots(1, len(maps), figsize=size, squeeze=False, constrained_layout=True)
+    for axis, one in zip(axes[0], maps, strict=True):
+        _draw(axis, one)
     figure.savefig(path, dpi=110)
     plt.close(figure)
     return True
+
+
+def _draw(axis: "Axes", one: Map) -> None:
+    from matplotlib.colors import LogNorm
+
+    xs, ys = (sorted({place[axis] for place in one.losses}) for axis in (0, 1))
+    table = [[one.losses.get((x, y), math.nan) for x in xs] for y in ys]
+    axis.imshow(table, cmap="viridis_r", aspect="auto", norm=LogNorm())
+    for (x, y), loss in one.losses.items():
+        said = f"{loss:.3g}" if math.isfinite(loss) else "diverged"
+        axis.text(xs.index(x), ys.index(y), said, ha="center", va="center", bbox={"color": "white", "alpha": 0.7})
+    axis.set_xticks(range(len(xs)), [f"{x:g}" for x in xs])
+    axis.set_yticks(range(len(ys)), [f"{y:g}" for y in ys])
+    axis.set(xlabel=plot_label(one.x), ylabel=plot_label(one.y))
+    axis.set_title(plot_label(one.title), fontsize="medium", wrap=True)

@@ -10,12 +10,16 @@ from typing import Any
 from PIL import Image
 
 from aaa.errors import UserError
+from aaa.reports.folding import counted
+from aaa.reports.key_names import short_names, shown_key
 from aaa.reports.paired import against_best
-from aaa.reports.runs import Run, differing_keys, telling_keys
+from aaa.reports.plain import plain_number, plain_setting
+from aaa.reports.runs import Run, differing_keys, setting_keys, telling_keys
 
 TEMPLATE = Path(__file__).with_name("page.html")
 POINTS = 400  # of a curve; more than a screen can show
 STRIP_RUNS, STRIP_PICTURES, STRIP_WIDTH = 24, 6, 360
+UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # what Pillow says of damaged files
 AXES = ("step", "samples", "seconds", "flops")
 
 
@@ -42,12 +46,16 @@ def _content(runs: list[Run]) -> dict[str, Any]:
     keys = differing_keys(runs)
     metrics = dict.fromkeys(name for run in runs for row in run.metrics for name in row if _is_shown(name))
     differences = against_best(runs)
+    counting = {run.name for run in counted(runs)}
     return {
-        "keys": [key.removesuffix("._target_") for key in keys],
-        "telling": [key.removesuffix("._target_") for key in telling_keys(runs)],
+        "keys": [shown_key(key) for key in keys],
+        "telling": [shown_key(key) for key in telling_keys(runs)],
+        "setting": [shown_key(key) for key in setting_keys(runs)],
+        "short": short_names(keys),
         "metrics": list(metrics),
         "runs": [
-            _run(run, keys, metrics, with_pictures=number < STRIP_RUNS) | {"difference": differences.get(run.name)}
+            _run(run, keys, metrics, with_pictures=number < STRIP_RUNS)
+            | {"difference": differences.get(run.name), "counts": run.name in counting}
             for number, run in enumerate(runs)
         ],
     }
@@ -59,13 +67,13 @@ def _is_shown(metric: str) -> bool:
 
 
 def _run(run: Run, keys: list[str], metrics: dict[str, None], *, with_pictures: bool) -> dict[str, Any]:
-    settings = {key.removesuffix("._target_"): _plain(run.setting(key)) for key in keys}
-    last = {name: value for name in metrics if (value := _number(run.last(name))) is not None}
+    settings = {shown_key(key): _shown_setting(run.setting(key)) for key in keys}
+    last = {name: value for name in metrics if (value := plain_number(run.last(name))) is not None}
     return {
         "name": run.name,
         "settings": settings,
-        "last": last | {axis: _number(run.last(axis)) for axis in AXES},
-        "best": _number(run.best("val/loss")),
+        "last": last | {axis: plain_number(run.last(axis)) for axis in AXES},
+        "best": plain_number(run.best("val/loss")),
         "parameters": run.environment.get("model", {}).get("parameters"),
         "curves": _curves(run, metrics),
         "pictures": _pictures(run) if with_pictures else [],
@@ -80,7 +88,7 @@ def _curves(run: Run, metrics: dict[str, None]) -> dict[str, dict[str, list[floa
         at |= {axis: row[axis] for axis in AXES if axis in row}
         for name in row.keys() & metrics.keys():
             column = columns.setdefault(name, {axis: [] for axis in (*AXES, "y")})
-            value = _number(row[name])
+            value = plain_number(row[name])
             for axis, place in (at | {"y": math.nan if value is None else value}).items():
                 column[axis].append(place)
     return {name: _thinned(columns[name]) for name in metrics if name in columns}
@@ -107,19 +115,16 @@ def _pictures(run: Run) -> list[dict[str, Any]]:
                 picture.thumbnail((STRIP_WIDTH, STRIP_WIDTH * 4))
                 buffer = io.BytesIO()
                 picture.convert("RGB").save(buffer, "WEBP", quality=80)
-        except (OSError, ValueError):
+        except UNREADABLE:
             continue  # a picture more or less: the numbers are what is compared
         source = base64.b64encode(buffer.getvalue()).decode()
         strip.append({"step": int(file.stem.removeprefix("step-")), "src": f"data:image/webp;base64,{source}"})
     return strip
 
 
-def _plain(value: Any) -> Any:
-    return value if isinstance(value, int | float | str | bool) or value is None else json.dumps(value)
-
-
-def _number(value: Any) -> float | None:
-    return value if isinstance(value, int | float) and math.isfinite(value) else None
+def _shown_setting(value: Any) -> Any:
+    plain = plain_setting(value)
+    return plain if isinstance(plain, int | float | str | bool) or plain is None else json.dumps(plain)
 
 
 def _rounded(value: float) -> float | None:

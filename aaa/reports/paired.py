@@ -1,13 +1,17 @@
 """Is one setting better than another? Differences of validation loss on the same pictures, with their uncertainty."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from statistics import mean, stdev
 
 from scipy import stats
 
 from aaa.errors import UserError
-from aaa.reports.runs import Run, telling_keys
+from aaa.reports.folding import by_setting, left_out, unfinished
+from aaa.reports.key_names import short_names, shown_key
+from aaa.reports.runs import Run, differing_keys, setting_keys
 from aaa.tracking.validation_rows import ValidationRows, newest_rows
 
 CONFIDENCE = 0.95
@@ -19,13 +23,21 @@ class Setting:
 
     Attributes:
         name: what the setting is.
-        runs: of it.
+        runs: of it, that speak for it: of each seed one, all equally far.
         rows: of each run, its last validation.
+        left_out: by the name of each other run of it, why it does not count.
     """
 
     name: str
     runs: Sequence[Run]
     rows: Sequence[ValidationRows]
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """Its name, and how far its runs have come if they are not finished."""
+        reached = unfinished(self.runs[0])
+        return self.name if reached is None else f"{self.name} (at {reached})"
 
     @property
     def losses(self) -> list[float]:
@@ -33,9 +45,19 @@ class Setting:
         return [mean(rows.losses) for rows in self.rows]
 
     @property
+    def tables(self) -> frozenset[str]:
+        """Digests of the validation tables that its runs were judged by: one, if all is well."""
+        return frozenset(rows.table for rows in self.rows)
+
+    @property
+    def has_diverged(self) -> bool:
+        """Whether the validation loss of one of its runs is no finite number."""
+        return not all(map(math.isfinite, self.losses))
+
+    @property
     def deviation(self) -> float | None:
-        """Standard deviation of the validation loss over seeds, None of one run."""
-        return stdev(self.losses) if len(self.rows) > 1 else None
+        """Standard deviation of the validation loss over seeds, None of one run or where one has diverged."""
+        return stdev(self.losses) if len(self.rows) > 1 and not self.has_diverged else None
 
 
 @dataclass(frozen=True)
@@ -66,34 +88,44 @@ class Difference:
 
 
 def fold_seeds(runs: Sequence[Run]) -> list[Setting]:
-    """The settings of these runs, lowest mean validation loss first; without runs that have not validated."""
-    keys = telling_keys(list(runs))
-    folded: dict[str, list[tuple[Run, ValidationRows]]] = {}
-    for run in runs:
-        last_step = max((row["step"] for row in run.metrics), default=0)
-        if (rows := newest_rows(run.folder, last_step)) is not None:
-            values = repr([run.config.get(key) for key in keys])
-            folded.setdefault(values, []).append((run, rows))
+    """The settings of these runs, lowest mean validation loss first, those that diverged last.
+
+    Without settings of which no run has validated.
+    """
+    keys, names = setting_keys(list(runs)), short_names(differing_keys(list(runs)))
+    without = left_out(runs)
     settings = []
-    for members in folded.values():
-        of_it = [run for run, _ in members]
-        described = " ".join(
-            f"{key.removesuffix('._target_').rpartition('.')[2]}={_say(of_it[0], key)}" for key in keys
-        )
-        name = described or of_it[0].name
-        settings.append(Setting(name, of_it, [rows for _, rows in members]))
-    return sorted(settings, key=lambda setting: mean(setting.losses))
+    for members in by_setting(runs):
+        judged = [(run, rows) for run in members if run.name not in without and (rows := _last_rows(run)) is not None]
+        if judged:
+            name = _describe(members[0], keys, names) or judged[0][0].name
+            reasons = {run.name: without[run.name] for run in members if run.name in without}
+            settings.append(Setting(name, [run for run, _ in judged], [rows for _, rows in judged], reasons))
+    return sorted(settings, key=lambda setting: math.inf if setting.has_diverged else mean(setting.losses))
+
+
+def best_setting(settings: Sequence[Setting]) -> Setting:
+    """The lowest loss on the validation table that most settings share: losses of other tables say nothing of it.
+
+    Args:
+        settings: at least one, as `fold_seeds` has sorted them.
+    """
+    judged = [setting for setting in settings if not setting.has_diverged] or settings
+    shared = Counter(setting.tables for setting in judged)
+    return max(judged, key=lambda setting: shared[setting.tables])
 
 
 def find_setting(settings: Sequence[Setting], wanted: str) -> Setting:
     """The setting of this name, or that of the run of this name.
 
     Raises:
-        UserError: if there is none.
+        UserError: if there is none, or the run does not count.
     """
     for setting in settings:
         if wanted == setting.name or any(wanted in (run.name, str(run.folder)) for run in setting.runs):
             return setting
+        if wanted in setting.left_out:
+            raise UserError(f"--baseline {wanted}: that run is left out ({setting.left_out[wanted]}).")
     names = ", ".join(setting.name for setting in settings) or "no run that has validated"
     raise UserError(f"--baseline {wanted}: no such run or setting. There is: {names}.")
 
@@ -106,10 +138,12 @@ def difference(setting: Setting, baseline: Setting) -> Difference:
     levels with the same noise.
 
     Raises:
-        UserError: if they were not judged by one validation table.
+        UserError: if they were not judged by one validation table, or one of them has diverged.
     """
-    tables = {rows.table for rows in (*setting.rows, *baseline.rows)}
-    if len(tables) > 1:
+    for side in (setting, baseline):
+        if side.has_diverged:
+            raise UserError(f"{side.name} has diverged: the validation loss of a run of it is not finite.")
+    if len(setting.tables | baseline.tables) > 1:
         raise UserError(
             f"{setting.name} and {baseline.name} were not validated on the same pictures, noise levels and noise: "
             "their losses cannot be compared. Train both on the same data, encoder, resolution and validation settings."
@@ -126,16 +160,26 @@ def difference(setting: Setting, baseline: Setting) -> Difference:
 
 
 def against_best(runs: Sequence[Run]) -> dict[str, str]:
-    """By the name of each run, how much more loss its setting has than the best, with the interval; "" for the best."""
+    """By the name of each run, how much more loss its setting has than the best, with the interval; "" for the best.
+
+    Of runs that do not count, why.
+    """
     settings = fold_seeds(runs)
+    if not settings:
+        return {}
+    best = best_setting(settings)
     told: dict[str, str] = {}
-    for setting in settings[1:]:
-        try:
-            found = str(difference(setting, settings[0]))
-        except UserError:
-            found = "other table"
-        told |= {run.name: found for run in setting.runs}
-    return {run.name: "" for run in settings[0].runs} | told if settings else {}
+    for setting in settings:
+        told |= dict.fromkeys((run.name for run in setting.runs), _told(setting, best)) | setting.left_out
+    return told
+
+
+def _told(setting: Setting, best: Setting) -> str:
+    if setting.has_diverged:
+        return "diverged"
+    if setting is best:
+        return ""
+    return str(difference(setting, best)) if len(setting.tables | best.tables) == 1 else "other table"
 
 
 def _paired(ours: Sequence[float], theirs: Sequence[float], over: str) -> Difference:
@@ -155,6 +199,15 @@ def _mean_by_record(setting: Setting) -> dict[str, float]:
     """Mean loss of each record, over the setting's runs."""
     of_runs = [rows.by_record() for rows in setting.rows]
     return {record: mean(of_run[record] for of_run in of_runs) for record in of_runs[0]}
+
+
+def _last_rows(run: Run) -> ValidationRows | None:
+    return newest_rows(run.folder, max((row["step"] for row in run.metrics), default=0))
+
+
+def _describe(run: Run, keys: Sequence[str], names: Mapping[str, str]) -> str:
+    """What the settings of these keys are: `depth=4 learning_rate=0.001`."""
+    return " ".join(f"{names[shown_key(key)]}={_say(run, key)}" for key in keys)
 
 
 def _say(run: Run, key: str) -> str:

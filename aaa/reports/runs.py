@@ -12,14 +12,20 @@ from aaa.config.leaves import leaves
 from aaa.config.overrides import as_read
 from aaa.config.trust import read_yaml_config
 from aaa.errors import UserError
+from aaa.reports.plain import plain_number
 from aaa.tracking.environment import read_environment
 from aaa.tracking.tracker import METRICS, read_metrics
 
+CONFIG = "config.yaml"
+# A run has one of these beside its config; W&B's copies of configs, which have environment.json too, have neither.
+BESIDE_CONFIG = (METRICS, ".hydra")
 # Keys that say how and where a run was started, kept and logged, and no setting of what it learns.
 IGNORED = re.compile(
     r"(name|output_dir|resume|repeat|trust_config|data\.cache_dir|encoder\.vae\.latent_(mean|std))"
     r"|(logger|sweep|checkpoint)(\..*)?|trainer\.(device|(log|sample|save)_every_steps)"
 )
+# Keys that the validation loss does not go by: how pictures are drawn and judged, and how often it is looked.
+BESIDE_THE_LOSS = re.compile(r"seed|(sampling|evaluation)(\..*)?|trainer\.(evaluate|validate)_every_steps")
 
 
 @dataclass(frozen=True)
@@ -53,8 +59,8 @@ class Run:
         return self.best_with_step(metric)[1]
 
     def best_with_step(self, metric: str) -> tuple[int | None, float | None]:
-        """The lowest value of a metric, after the step that it was measured at."""
-        measured = [row for row in self.metrics if isinstance(row.get(metric), int | float)]
+        """The lowest finite value of a metric, after the step that it was measured at."""
+        measured = [row for row in self.metrics if plain_number(row.get(metric)) is not None]
         best = min(measured, key=lambda row: row[metric], default=None)
         return (None, None) if best is None else (best["step"], best[metric])
 
@@ -70,24 +76,26 @@ class Run:
 
 
 def read_runs(paths: Iterable[Path]) -> list[Run]:
-    """All runs at or below these folders.
+    """All runs at or below these folders, each once, however often and by whatever links it is named.
 
     Raises:
         UserError: if a folder is missing, or there is no run in any of them.
     """
-    folders: list[Path] = []
+    folders: dict[Path, Path] = {}
     for path in paths:
         if not path.is_dir():
             raise UserError(f"{path}: there is no such folder.")
-        found = sorted(file.parent for file in path.rglob("config.yaml") if file.parent.name != ".hydra")
+        found = sorted(file.parent for file in path.rglob(CONFIG) if _is_run(file.parent))
         if not found:
-            raise UserError(f"{path}: no run in it (a run folder has a config.yaml).")
-        folders += [folder for folder in found if folder not in folders]
-    resolved = [folder.resolve() for folder in folders]
-    common = resolved[0].parent
-    while not all(folder.is_relative_to(common) for folder in resolved):
+            raise UserError(
+                f"{path}: no run in it (a run folder has a {CONFIG}, and {' or '.join(BESIDE_CONFIG)} beside it)."
+            )
+        for folder in found:
+            folders.setdefault(folder.resolve(), folder)
+    common = next(iter(folders)).parent
+    while not all(full.is_relative_to(common) for full in folders):
         common = common.parent
-    return [_read(folder, str(full.relative_to(common))) for folder, full in zip(folders, resolved, strict=True)]
+    return [_read(folder, str(full.relative_to(common))) for full, folder in folders.items()]
 
 
 def differing_keys(runs: list[Run]) -> list[str]:
@@ -105,7 +113,22 @@ def telling_keys(runs: list[Run]) -> list[str]:
 
     A noise scheduler's own arguments, say, where runs differ in the scheduler alone. Seeds are no settings.
     """
-    keys = [key for key in differing_keys(runs) if key != "seed"]
+    return _telling(runs, [key for key in differing_keys(runs) if key != "seed"])
+
+
+def setting_keys(runs: list[Run]) -> list[str]:
+    """The keys that tell apart settings whose validation losses are to be compared.
+
+    Runs that differ in others alone, such as the sampling of their pictures, are trained alike. Where time is the
+    budget, so is how many steps each run found to fit into it.
+    """
+    keys = [key for key in differing_keys(runs) if not BESIDE_THE_LOSS.fullmatch(key)]
+    if all(run.config.get("budget.seconds") for run in runs):
+        keys = [key for key in keys if key != "trainer.max_steps"]
+    return _telling(runs, keys)
+
+
+def _telling(runs: list[Run], keys: list[str]) -> list[str]:
     telling: list[str] = []
     told = 1
     for key in sorted(keys, key=lambda key: not key.endswith("_target_")):
@@ -115,7 +138,11 @@ def telling_keys(runs: list[Run]) -> list[str]:
     return [key for key in keys if key in telling]
 
 
+def _is_run(folder: Path) -> bool:
+    return any((folder / name).exists() for name in BESIDE_CONFIG)
+
+
 def _read(folder: Path, name: str) -> Run:
-    config = OmegaConf.to_container(read_yaml_config(folder / "config.yaml"))
+    config = OmegaConf.to_container(read_yaml_config(folder / CONFIG))
     values = {key: as_read(value) for key, value in leaves(config)}
     return Run(folder, name, values, read_metrics(folder / METRICS), read_environment(folder))

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from aaa.reports.folding import counted
+from aaa.reports.plain import plain_number
 from aaa.reports.runs import Run
 from aaa.tracking.printed import plot_label
 
@@ -48,11 +50,11 @@ def fit_power_law(xs: Sequence[float], losses: Sequence[float]) -> PowerLaw:
 
 
 def points(runs: Sequence[Run], axis: str) -> list[tuple[float, float, str]]:
-    """Parameters or FLOPs, the last validation loss and the name of each run that has them."""
+    """Parameters or FLOPs, the last validation loss and the name of each run that counts and has them, finite."""
     found = []
-    for run in runs:
+    for run in counted(runs):
         x = run.environment.get("model", {}).get("parameters") if axis == "parameters" else run.last(axis)
-        loss = run.last("val/loss")
+        loss = plain_number(run.last("val/loss"))
         if x and loss and loss > 0:
             found.append((float(x), loss, run.name))
     return found

@@ -1,12 +1,16 @@
 """Runs side by side in the terminal."""
 
+import math
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from aaa.errors import UserError
 from aaa.reports.cells import cell
-from aaa.reports.paired import difference, find_setting, fold_seeds
+from aaa.reports.key_names import shown_key
+from aaa.reports.paired import Setting, best_setting, difference, find_setting, fold_seeds
+from aaa.reports.plain import plain_number, plain_setting
 from aaa.reports.runs import Run, differing_keys
 
 SHOWN = {
@@ -32,7 +36,7 @@ def comparison(runs: list[Run]) -> Table:
     )
     table.add_column("run", overflow="fold")
     for key in keys:
-        table.add_column(cell(key.removesuffix("._target_")), overflow="fold")
+        table.add_column(cell(shown_key(key)), overflow="fold")
     for metric in metrics:
         table.add_column(SHOWN[metric], justify="right")
     table.add_column("best", justify="right")
@@ -43,13 +47,16 @@ def comparison(runs: list[Run]) -> Table:
 
 
 def as_rows(runs: list[Run]) -> list[dict[str, Any]]:
-    """What the table says, for other programs: values as they are, lowest validation loss first."""
+    """What the table says, for other programs: values as they are, lowest validation loss first.
+
+    Outcomes that are no finite number are None.
+    """
     keys = differing_keys(runs)
     rows = []
     for run in sorted(runs, key=_by_loss):
         best_step, best = run.best_with_step("val/loss")
-        outcome = {metric: run.last(metric) for metric in SHOWN}
-        settings = {key: run.config.get(key) for key in keys}
+        outcome = {metric: plain_number(run.last(metric)) for metric in SHOWN}
+        settings = {key: plain_setting(run.config.get(key)) for key in keys}
         rows.append({"run": run.name, **settings, **outcome, "best val/loss": best, "best step": best_step})
     return rows
 
@@ -57,9 +64,11 @@ def as_rows(runs: list[Run]) -> list[dict[str, Any]]:
 def verdicts(runs: list[Run], baseline: str | None = None) -> Table | None:
     """A row a setting: its validation loss over seeds, and whether it is better or worse than the baseline.
 
+    Below it the runs of it that do not count, and why.
+
     Args:
         runs: to compare.
-        baseline: name of a run or setting; None for the setting with the lowest loss.
+        baseline: name of a run or setting; None for the best setting.
 
     Returns:
         The table, or None if there are no two settings that have validated.
@@ -70,29 +79,34 @@ def verdicts(runs: list[Run], baseline: str | None = None) -> Table | None:
     settings = fold_seeds(runs)
     if len(settings) < 2 and baseline is None:
         return None
-    against = settings[0] if baseline is None else find_setting(settings, baseline)
+    against = best_setting(settings) if baseline is None else find_setting(settings, baseline)
     table = Table(
-        title=cell(f"Validation loss less that of {'the best, ' if baseline is None else ''}{against.name}"),
+        title=cell(f"Validation loss less that of {'the best, ' if baseline is None else ''}{against.title}"),
         caption="[ ]: 95% interval, of each row by itself. Over pictures: of these very models, not of other seeds.",
     )
     for column in ("setting", "val loss", "difference", "over", "is it better?"):
         table.add_column(column, overflow="fold", justify="right" if column in ("val loss", "difference") else "left")
     for setting in settings:
-        loss = sum(setting.losses) / len(setting.losses)
-        folded = f"{loss:.4f}" + (f" ± {setting.deviation:.4f}" if setting.deviation is not None else "")
-        if setting is against:
-            table.add_row(cell(setting.name), folded, "", "", "the baseline")
-            continue
-        try:
-            found = difference(setting, against)
-        except UserError as error:
-            table.add_row(cell(setting.name), folded, "-", "-", cell(str(error)))
-            continue
-        verdict = ("worse" if found.mean > 0 else "better") if found.is_clear else "cannot be told"
-        table.add_row(cell(setting.name), folded, cell(str(found)), f"{found.count} {found.over}", verdict)
+        table.add_row(cell(setting.title), *_verdict(setting, against))
+        for name, reason in setting.left_out.items():
+            table.add_row(cell(f"without {name}"), "-", "-", "-", cell(reason))
     return table
 
 
+def _verdict(setting: Setting, against: Setting) -> list[Text | str]:
+    """Cells of a setting: its loss, the difference, what of, and which is better."""
+    loss = sum(setting.losses) / len(setting.losses)
+    folded = f"{loss:.4f}" + (f" ± {setting.deviation:.4f}" if setting.deviation is not None else "")
+    if setting is against:
+        return [folded, "", "", "the baseline"]
+    try:
+        found = difference(setting, against)
+    except UserError as error:
+        return [folded, "-", "-", cell(str(error))]
+    verdict = ("worse" if found.mean > 0 else "better") if found.is_clear else "cannot be told"
+    return [folded, cell(str(found)), f"{found.count} {found.over}", verdict]
+
+
 def _by_loss(run: Run) -> float:
-    loss = run.last("val/loss")
-    return float("inf") if loss is None or loss != loss else loss
+    loss = plain_number(run.last("val/loss"))
+    return math.inf if loss is None else loss

@@ -1,4 +1,5 @@
 import json
+import math
 import random
 from pathlib import Path
 
@@ -8,23 +9,27 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from aaa.errors import UserError
-from aaa.reports.paired import Setting, against_best, difference, find_setting, fold_seeds
-from aaa.reports.runs import Run, read_runs
+from aaa.reports.paired import Setting, against_best, best_setting, difference, find_setting, fold_seeds
+from aaa.reports.runs import Run, differing_keys, read_runs
 from aaa.reports.table import verdicts
 from aaa.tracking.validation_rows import ValidationRows, newest_rows, write_rows
 
 PICTURES = 40
 
 
-def make_run(folder: Path, rate: float, seed: int, shift: float, table: str = "a", spread: float = 0.01) -> None:
+def make_run(
+    folder: Path, rate: float, seed: int, shift: float, table: str = "a", spread: float = 0.01, step: int = 10
+) -> None:
     """A run whose losses are those of its pictures, which differ much, plus a shift, which differs little."""
     folder.mkdir(parents=True)
-    (folder / "config.yaml").write_text(f"seed: {seed}\noptimizer: {{learning_rate: {rate}}}\n")
+    (folder / "config.yaml").write_text(
+        f"seed: {seed}\noptimizer: {{learning_rate: {rate}}}\ntrainer: {{max_steps: 10}}\n"
+    )
     draws = random.Random(f"{rate} {seed}")
     losses = [0.1 * (record + 1) + shift + draws.gauss(0, spread) for record in range(PICTURES) for _ in range(2)]
     records = [f"{record}" for record in range(PICTURES) for _ in range(2)]
-    write_rows(folder, ValidationRows(10, table, records, [0.25, 0.75] * PICTURES, losses))
-    metrics = {"step": 10, "val/loss": sum(losses) / len(losses)}
+    write_rows(folder, ValidationRows(step, table, records, [0.25, 0.75] * PICTURES, losses))
+    metrics = {"step": step, "val/loss": sum(losses) / len(losses)}
     (folder / "metrics.jsonl").write_text(json.dumps(metrics) + "\n")
 
 
@@ -66,6 +71,31 @@ def test_how_a_run_was_started_and_kept_is_no_setting(tmp_path: Path) -> None:
     assert len(setting.runs) == 3
 
 
+def test_seeds_fold_whatever_is_drawn_with_them(tmp_path: Path) -> None:
+    for seed in (1, 2, 3):
+        for name, rate in (("a", 1e-3), ("b", 2e-3)):
+            make_run(tmp_path / f"{name}{seed}", rate, seed, 0.0)
+            config = tmp_path / f"{name}{seed}" / "config.yaml"
+            looks = f"trainer: {{max_steps: 10, evaluate_every_steps: {seed}, validate_every_steps: {seed}}}\n"
+            drawn = f"sampling: {{steps: {seed}}}\nevaluation: {{num_images: {seed}}}\n"
+            config.write_text(f"seed: {seed}\noptimizer: {{learning_rate: {rate}}}\n{looks}{drawn}")
+    runs = read_runs([tmp_path])
+    assert [len(setting.runs) for setting in fold_seeds(runs)] == [3, 3]
+    # What else differs is shown all the same.
+    assert {"sampling.steps", "evaluation.num_images"} < set(differing_keys(runs))
+
+
+def test_seeds_fold_where_time_is_the_budget(tmp_path: Path) -> None:
+    """Each finds out by itself how many steps fit into it."""
+    for seed, steps, reached in ((1, 10, 10), (2, 12, 12), (3, 11, 4)):
+        make_run(tmp_path / str(seed), 1e-3, seed, 0.0, step=reached)
+        told = f"seed: {seed}\nbudget: {{seconds: 60}}\ntrainer: {{max_steps: {steps}}}\n"
+        (tmp_path / str(seed) / "config.yaml").write_text(told)
+    (setting,) = fold_seeds(read_runs([tmp_path]))
+    assert [run.name for run in setting.runs] == ["1", "2"]
+    assert setting.left_out == {"3": "not finished: step 4 of 11"}
+
+
 def test_seeds_fold_and_their_spread_is_what_counts(tmp_path: Path) -> None:
     for seed, shift in ((1, 0.0), (2, 0.05), (3, -0.05)):
         make_run(tmp_path / f"a{seed}", 1e-3, seed, shift)
@@ -83,6 +113,37 @@ def test_seeds_fold_and_their_spread_is_what_counts(tmp_path: Path) -> None:
     assert "cannot be told" in shown(read_runs([tmp_path]), tmp_path)
 
 
+def test_a_run_that_was_stopped_says_nothing_of_its_setting(tmp_path: Path) -> None:
+    make_run(tmp_path / "a", 1e-3, 0, 0.0)
+    make_run(tmp_path / "stopped", 1e-3, 0, 0.6, step=2)
+    make_run(tmp_path / "b", 2e-3, 0, 0.1)
+    make_run(tmp_path / "c", 5e-3, 0, 0.2, step=4)
+    runs = read_runs([tmp_path])
+    a, b, c = fold_seeds(runs)
+    assert [run.name for run in a.runs] == ["a"]
+    assert (c.title, b.title) == ("learning_rate=0.005 (at step 4 of 10)", "learning_rate=0.002")
+    assert difference(b, a).over == "pictures"
+    assert against_best(runs)["stopped"] == "not finished: step 2 of 10"
+    text = shown(runs, tmp_path)
+    assert "without stopped" in text
+    assert "learning_rate=0.005 (at step 4 of 10)" in text
+    with pytest.raises(UserError, match=r"left out \(not finished: step 2 of 10\)"):
+        find_setting([a, b, c], "stopped")
+
+
+def test_a_run_done_again_is_no_other_seed(tmp_path: Path) -> None:
+    for again in ("", "-again"):
+        make_run(tmp_path / f"a{again}", 1e-3, 0, 0.0)
+        make_run(tmp_path / f"b{again}", 2e-3, 0, 0.1)
+    make_run(tmp_path / "b-other-seed", 2e-3, 1, 0.1)
+    a, b = fold_seeds(read_runs([tmp_path]))
+    found = difference(b, a)
+    assert (found.over, found.count) == ("pictures", PICTURES)
+    assert found.low < 0.1 < found.high
+    assert a.left_out == {"a": "seed 0 again: a-again counts"}
+    assert sorted(run.name for run in b.runs) == ["b-again", "b-other-seed"]
+
+
 def test_other_validation_tables_are_refused(tmp_path: Path) -> None:
     make_run(tmp_path / "a", 1e-3, 0, 0)
     make_run(tmp_path / "b", 2e-3, 0, 0.1, table="b")
@@ -90,6 +151,20 @@ def test_other_validation_tables_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not validated on the same pictures"):
         difference(a, b)
     assert "cannot be compared" in shown(read_runs([tmp_path]), tmp_path)
+
+
+def test_the_best_is_that_of_the_table_that_most_share(tmp_path: Path) -> None:
+    make_run(tmp_path / "easy", 1e-3, 0, -0.05, table="easy")
+    make_run(tmp_path / "a", 2e-3, 0, 0.0)
+    make_run(tmp_path / "b", 5e-3, 0, 0.1)
+    for number in range(3):
+        make_run(tmp_path / f"diverged{number}", 0.1 * (number + 1), 0, math.nan, table="of those")
+    runs = read_runs([tmp_path])
+    assert best_setting(fold_seeds(runs)).name == "learning_rate=0.002"
+    told = against_best(runs)
+    assert (told["a"], told["easy"]) == ("", "other table")
+    assert told["b"].startswith("+0.")
+    assert "the best, learning_rate=0.002" in shown(runs, tmp_path)
 
 
 def test_a_baseline_that_is_not_there_is_named(tmp_path: Path) -> None:

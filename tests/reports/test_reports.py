@@ -1,4 +1,5 @@
 import io
+import itertools
 import json
 import os
 import signal
@@ -15,7 +16,7 @@ from rich.console import Console
 from aaa.compare import watch
 from aaa.errors import UserError
 from aaa.reports.curves import draw_curves
-from aaa.reports.heat_map import draw_heat_map, two_settings
+from aaa.reports.heat_map import draw_heat_maps, maps_of
 from aaa.reports.runs import Run, differing_keys, read_runs
 from aaa.reports.scaling import draw_scaling, fit_power_law
 from aaa.reports.table import as_rows, comparison
@@ -57,6 +58,20 @@ def test_runs_are_found_and_read(sweep: Path) -> None:
     assert differing_keys([first, second]) == ["optimizer._target_", "optimizer.learning_rate"]
 
 
+def test_copies_of_configs_are_no_runs(sweep: Path) -> None:
+    """As W&B keeps them in a run's folder, and Hydra where a run ended before it had written its own."""
+    for copy in ("0/wandb/run-20261127_120000-abc/files", "2/.hydra"):
+        (sweep / copy).mkdir(parents=True)
+        (sweep / copy / "config.yaml").write_text("seed: {value: 0}\n")
+        (sweep / copy / "environment.json").write_text("{}")
+    assert [run.name for run in read_runs([sweep])] == ["0", "1"]
+
+
+def test_a_run_and_a_link_to_it_are_one(sweep: Path) -> None:
+    (sweep / "latest").symlink_to(sweep / "1")
+    assert [run.name for run in read_runs([sweep, sweep / "latest", sweep / "0" / ".." / "1"])] == ["0", "1"]
+
+
 def test_the_table_shows_what_differs_best_first(sweep: Path) -> None:
     console = Console(width=160, record=True, file=(sweep / "out").open("w"))
     console.print(comparison(read_runs([sweep])))
@@ -86,11 +101,27 @@ def test_folders_without_runs_are_named(tmp_path: Path, sweep: Path) -> None:
 
 def test_loss_is_drawn_by_two_settings_if_there_are_two(tmp_path: Path, sweep: Path) -> None:
     make_runs(tmp_path / "runs", [1e-3, 5e-3], [2, 4], [1, 2], rows=20)
-    assert two_settings(read_runs([tmp_path / "runs"])) == ("model.depth", "optimizer.learning_rate")
-    assert draw_heat_map(read_runs([tmp_path / "runs"]), tmp_path / "map.png")
+    (found,) = maps_of(read_runs([tmp_path / "runs"]))
+    assert (found.x, found.y, found.title) == ("model.depth", "optimizer.learning_rate", "validation loss")
+    assert set(found.losses) == {(depth, rate) for depth in (2, 4) for rate in (1e-3, 5e-3)}
+    assert draw_heat_maps(read_runs([tmp_path / "runs"]), tmp_path / "map.png")
     assert Image.open(tmp_path / "map.png").width > 200
-    assert not draw_heat_map(read_runs([sweep]), tmp_path / "none.png")
+    assert not draw_heat_maps(read_runs([sweep]), tmp_path / "none.png")
     assert not (tmp_path / "none.png").exists()
+
+
+def test_each_two_of_three_settings_are_drawn_and_it_says_what_is_averaged(tmp_path: Path) -> None:
+    runs = []
+    for x, y, z, kind in itertools.product((1, 2), (1, 2), (1, 2), ("a", "b")):
+        config = {"model.x": x, "y": y, "z": z, "kind": kind}
+        name = f"{x}{y}{z}{kind}"
+        runs.append(Run(Path(name), name, config, [{"step": 1, "val/loss": 100 * x + 10 * y + z + (kind == "b")}]))
+    of_xy, of_xz, of_yz = maps_of(runs)
+    assert [(one.x, one.y) for one in (of_xy, of_xz, of_yz)] == [("model.x", "y"), ("model.x", "z"), ("y", "z")]
+    assert of_xz.title == "validation loss, mean over y, kind"
+    assert of_xy.losses == {(x, y): 100 * x + 10 * y + 2 for x in (1, 2) for y in (1, 2)}
+    assert of_yz.losses[1, 2] == 150 + 10 + 2 + 0.5
+    assert draw_heat_maps(runs, tmp_path / "map.png")
 
 
 def test_rows_are_for_other_programs(sweep: Path) -> None:
