@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 # Keys that say what is judged, where, and where that is written, but not how.
 NO_SETTINGS = ("saved_model", "weights", "device", "trust_config", "out")
 LONGEST = 120  # letters of a name that settings may take
+OF_RUN = 40  # that the run may take
 
 
 def evaluate(config: "DictConfig") -> None:
@@ -60,6 +61,8 @@ def evaluate(config: "DictConfig") -> None:
         return  # the first writes what all have found
     settings = settings_of(HydraConfig.get().overrides.task)
     name = record_name(judged.weights, settings)
+    if config.out is not None:
+        name = name_of_its_own(out, name, judged.weights, run_of(model))
     try:
         out.mkdir(parents=True, exist_ok=True)
         for picture, image in judged.pictures.items():
@@ -67,7 +70,7 @@ def evaluate(config: "DictConfig") -> None:
     except OSError as error:
         raise cannot_write(out, error) from None
     content = {
-        "weights": str(judged.weights),
+        "weights": str(judged.weights.absolute()),
         "settings": settings,
         "table": judged.table,
         "metrics": dict(judged.metrics),
@@ -104,6 +107,33 @@ def record_name(weights: Path, settings: Sequence[str]) -> str:
     plain = re.sub(r"[^\w.,=+\[\]-]+", "_", told)[:LONGEST]
     digest = "" if plain == told else f"-{hashlib.sha256(told.encode()).hexdigest()[:8]}"
     return ",".join(filter(None, [name, plain + digest]))
+
+
+def name_of_its_own(out: Path, name: str, weights: Path, run: Path) -> str:
+    """The name, or where another model's record has it already, one that says of which run this is.
+
+    Args:
+        out: folder of records, which may be of any models.
+        name: as `record_name` gives it, which is the same for every run.
+        weights: the file that was judged.
+        run: folder of its run.
+    """
+    of_run = f"{run.resolve().name[:OF_RUN]}-{name}"
+    if not _is_of_another(out / f"{name}.json", weights):
+        return name
+    if not _is_of_another(out / f"{of_run}.json", weights):
+        return of_run
+    return f"{hashlib.sha256(bytes(weights.resolve())).hexdigest()[:8]}-{of_run}"
+
+
+def _is_of_another(record: Path, weights: Path) -> bool:
+    """Whether this is a record of other weights, or nobody knows of which."""
+    try:
+        return Path(json.loads(record.read_text(encoding="utf-8"))["weights"]).resolve() != weights.resolve()
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return True
 
 
 def main() -> None:

@@ -1,6 +1,8 @@
 """Draw pictures with a trained model: `python -m aaa.sample model=PATH prompt="..."`."""
 
 import logging
+from collections.abc import Collection
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +13,9 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 logger = logging.getLogger(__name__)
+
+OUT = Path("samples")  # where no other folder is asked for
+GRID = "grid.png"
 
 
 def sample(config: "DictConfig") -> None:
@@ -38,17 +43,30 @@ def sample(config: "DictConfig") -> None:
         sampler=config.sampler,
         guidance=config.guidance,
     )
-    out = folder_of_job(Path(config.out))  # each draws with other settings
+    files = [f"seed-{seed}.png" for seed in request.seeds]
+
+    def out() -> Path:
+        if config.out is None:
+            return unused(folder_of_job(OUT), [*files, GRID])
+        return folder_of_job(Path(config.out))  # each draws with other settings
+
+    require_writable(out())  # before minutes of drawing are lost on it
     saved = find_saved(Path(config.saved_model), config.weights, config.trust_config, config.heads)
     model = TextToImage(saved, pick_device(config.device), config.preview, config.precision)
-    require_writable(out)  # before minutes of drawing are lost on it
     pictures = model(request)
-    out.mkdir(parents=True, exist_ok=True)
-    for seed, picture in zip(request.seeds, pictures, strict=True):
-        picture.save(out / f"seed-{seed}.png")
-    make_grid(pictures, [f"seed {seed}" for seed in request.seeds]).save(out / "grid.png")
-    logger.info("Wrote %d pictures and grid.png to %s", len(pictures), out)
+    folder = out()  # others may have drawn meanwhile
+    folder.mkdir(parents=True, exist_ok=True)
+    for file, picture in zip(files, pictures, strict=True):
+        picture.save(folder / file)
+    make_grid(pictures, [f"seed {seed}" for seed in request.seeds]).save(folder / GRID)
+    logger.info("Wrote %d pictures and %s to %s", len(pictures), GRID, folder)
     logger.info("Each took %s.", model.described(request))
+
+
+def unused(folder: Path, files: Collection[str]) -> Path:
+    """The first of `folder`, `folder-2`, `folder-3`, ... that has none of these files."""
+    others = (folder.with_name(f"{folder.name}-{number}") for number in count(2))
+    return next(place for place in chain([folder], others) if not any((place / file).exists() for file in files))
 
 
 def main() -> None:

@@ -94,7 +94,7 @@ def recipe(config: "DictConfig") -> tuple[int | None, float | None]:
         run = Run(config, session, origin, data, loader, objective, learner, length, progress)
 
         drawer = make_drawer(run, sampling)
-        evaluation = for_parts(build(config, "evaluation"), data.records_of_parts)
+        evaluation = for_parts(build(config, "evaluation"), data.records_of_parts, data.spans_of_parts)
         if session.is_main:
             require_outcome(run, evaluation, drawer)
         with Recorder(run) as recorder:

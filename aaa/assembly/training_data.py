@@ -7,6 +7,7 @@ from torch import Tensor
 
 from aaa.data.cache import LatentCache
 from aaa.data.kept import KeptRecords
+from aaa.data.mixed_cache import MixedCache
 from aaa.data.mixed_order import MixedRecords
 from aaa.data.mixed_split import in_turn
 from aaa.data.permutation import permuted
@@ -62,6 +63,11 @@ class TrainingData:
             return {}
         parts = self.train_records.parts
         return {part.name: {"train": _to_look_at(part.train), "validation": part.held_out} for part in parts}
+
+    @property
+    def spans_of_parts(self) -> dict[str, range]:
+        """All indices of each part of a mixture by its name; of other data nothing."""
+        return dict(self.cache.spans) if isinstance(self.cache, MixedCache) else {}
 
 
 def _to_look_at(train: Tensor | KeptRecords) -> Tensor:

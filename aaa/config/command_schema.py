@@ -32,7 +32,7 @@ class SampleConfig:
         heads: attention heads, for a file of weights that does not say how many it has.
         device: `auto`, `cpu` or `cuda`.
         trust_config: run whatever classes the model's config names, from wherever.
-        out: folder for the pictures; with -m for folders 0, 1 and so on in it.
+        out: folder for the pictures, with -m for folders 0, 1, ... in it; null: samples, else samples-2, ..., unused.
     """
 
     saved_model: str = path_key()
@@ -53,7 +53,7 @@ class SampleConfig:
     heads: int | None = number(None, least=1, most=MAX_HEADS)
     device: str = "auto"
     trust_config: bool = False
-    out: str = path_key()
+    out: str | None = path_key(None)
 
 
 @dataclass

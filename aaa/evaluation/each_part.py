@@ -21,10 +21,13 @@ class EachPart:
     Args:
         evaluation: of one.
         parts: records of each split, by the parts' names.
+        spans: all records of each part in the cache, by its name.
     """
 
-    def __init__(self, evaluation: Evaluation, parts: Mapping[str, dict[Split, Tensor]]) -> None:
-        self.evaluation, self.parts = evaluation, parts
+    def __init__(
+        self, evaluation: Evaluation, parts: Mapping[str, dict[Split, Tensor]], spans: Mapping[str, range]
+    ) -> None:
+        self.evaluation, self.parts, self.spans = evaluation, parts, spans
 
     def check(self, evaluated: EvaluatedModel) -> None:
         """Ask the evaluation about each part, and warn of those that it will have nothing to say of.
@@ -55,7 +58,7 @@ class EachPart:
         """Look at each part; why it does not apply to those that it does not apply to, if that is not all."""
         reasons = []
         for name, records in self.parts.items():
-            part = EvaluatedModel(evaluated.model, evaluated.drawer, records, evaluated.on_drawn)
+            part = EvaluatedModel(evaluated.model, evaluated.drawer, records, evaluated.on_drawn, self.spans[name])
             try:
                 look(name, part)
             except NotApplicable as why:
@@ -65,6 +68,8 @@ class EachPart:
         return reasons
 
 
-def for_parts(evaluation: Evaluation, parts: Mapping[str, dict[Split, Tensor]]) -> Evaluation:
+def for_parts(
+    evaluation: Evaluation, parts: Mapping[str, dict[Split, Tensor]], spans: Mapping[str, range]
+) -> Evaluation:
     """The evaluation of a run's data: as it is where that has no parts."""
-    return EachPart(evaluation, parts) if parts and not isinstance(evaluation, NoEvaluation) else evaluation
+    return EachPart(evaluation, parts, spans) if parts and not isinstance(evaluation, NoEvaluation) else evaluation

@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from aaa.data.cache import LatentCache
+from aaa.data.cached_records import encoded, key_hash
 from aaa.data.pictures import to_pictures
 from aaa.data.records import Split
 from aaa.evaluation.drawing import BATCH_SIZE, Drawn, PictureDrawer
@@ -61,6 +62,8 @@ class EvaluatedModel:
         drawer: draws for records of the latent cache.
         records: of each split, as indices into the cache.
         on_drawn: told how many pictures this process has drawn, of how many.
+        span: which records of the cache are of the data that is judged, those that are in no split included; None for
+            all of them.
 
     Attributes:
         kept: pictures that evaluations leave for people to look at, by name.
@@ -72,20 +75,43 @@ class EvaluatedModel:
         drawer: PictureDrawer,
         records: dict[Split, Tensor],
         on_drawn: Callable[[int, int], None] = lambda _done, _total: None,
+        span: range | None = None,
     ) -> None:
         self.model, self.drawer, self.records, self.on_drawn = model, drawer, records, on_drawn
+        self._span = span
         self.kept: dict[str, Image.Image] = {}
-        self._drawn: dict[Split, Drawn] = {}
+        self._drawn: dict[tuple[Split, bool], Drawn] = {}
+
+    @property
+    def span(self) -> range:
+        """Which records of the cache are of the data that is judged."""
+        return range(len(self.drawer.cache)) if self._span is None else self._span
 
     def draw(self, split: Split, count: int) -> Drawn:
         """A picture for each of the first `count` records of a split, or of all if there are fewer.
 
         Those that were drawn before are given again: evaluations that look at the same pictures share them.
         """
-        wanted = self.records[split][:count]
-        drawn = self._drawn.get(split)
+        return self._draw(split, self.records[split][:count], spread=False)
+
+    def draw_spread(self, split: Split, count: int) -> Drawn:
+        """The same for records that stand for all of a split, in whatever order the data set has them.
+
+        They have the smallest hashes, of other texts than those by which `real` chooses.
+        """
+        records = self.drawer.cache.records
+
+        def place(index: int) -> bytes:
+            record = records[index]
+            return hashlib.sha256(encoded(f"drawn {record.flipped} {record.key}")).digest()
+
+        wanted = sorted(self.records[split].tolist(), key=place)[:count]
+        return self._draw(split, torch.tensor(wanted, dtype=torch.long), spread=True)
+
+    def _draw(self, split: Split, wanted: Tensor, *, spread: bool) -> Drawn:
+        drawn = self._drawn.get((split, spread))
         if drawn is None or len(drawn.images) < len(wanted):
-            drawn = self._drawn[split] = self.drawer.draw(self.model, wanted, on_drawn=self.on_drawn)
+            drawn = self._drawn[split, spread] = self.drawer.draw(self.model, wanted, on_drawn=self.on_drawn)
         return drawn.first(len(wanted))
 
     def draw_repeats(self, split: Split, prompts: int, seeds: int) -> list[Drawn]:
@@ -103,14 +129,11 @@ class EvaluatedModel:
     def real(self, split: Split, count: int) -> Real:
         """Up to `count` records of a split, the same ones at every call: those with the smallest hashes of their keys.
 
-        Their order has nothing to do with that of the records that are drawn.
+        They are in the order of these, which has nothing to do with that of the records that are drawn: however
+        many of the first ones stand for all.
         """
         records = self.drawer.cache.records
-        chosen = self.records[split].tolist()
-        if len(chosen) > count:
-            chosen = sorted(
-                chosen, key=lambda index: hashlib.sha256(records[index].key.encode("utf-8", "surrogatepass")).digest()
-            )[:count]
+        chosen = sorted(self.records[split].tolist(), key=lambda index: key_hash(records[index].key))[:count]
         return Real(self.drawer.cache, torch.tensor(chosen, dtype=torch.long))
 
     def each(

@@ -29,7 +29,7 @@ class LatentDistance:
     than twice as many): what a perfect model would have.
 
     Args:
-        num_images: to draw, for prompts of training records.
+        num_images: to draw, for prompts of training records from all over the data.
         num_real: training pictures to compare with.
         components: principal components, at most; at most a quarter of `num_images`.
     """
@@ -56,7 +56,7 @@ class LatentDistance:
     def evaluate(self, evaluated: EvaluatedModel) -> dict[str, float]:
         """`quality/latent_frechet`, `quality/latent_kernel`; each with `_standard_error` and `_floor`."""
         self.check(evaluated)
-        drawn = _pooled(evaluated.draw("train", self.num_images).latents)
+        drawn = _pooled(evaluated.draw_spread("train", self.num_images).latents)
         real = evaluated.each_real(evaluated.real("train", self.num_real), lambda some: _pooled(some.latents()))
         apart = min(len(drawn), len(real) // 2)
         floor, reference = real[:apart], real[apart:]

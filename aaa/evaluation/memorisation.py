@@ -21,7 +21,7 @@ QUANTILE = 0.05
 
 
 class NearestTraining:
-    """Distance of each drawn picture to the nearest training picture, beside that of real held-out pictures.
+    """Distance of each drawn picture to the nearest training picture, beside that of the held-out one of its prompt.
 
     Distances are root mean squares over the numbers of normalised latents. A drawn picture counts as a copy if it is
     nearer to a training picture than all but 5% of the held-out ones are: a model that makes up new pictures has a
@@ -51,7 +51,7 @@ class NearestTraining:
         self.check(evaluated)
         drawn = evaluated.draw("validation", self.num_images)
         train = evaluated.real("train", self.num_train)
-        held_out = evaluated.real("validation", self.num_images)
+        held_out = Real(evaluated.drawer.cache, drawn.records)
         (distance, nearest), (usual, _) = (
             search(evaluated, latents, train) for latents in (drawn.latents, list(held_out.latents()))
         )

@@ -164,8 +164,9 @@ def _metrics(name: str, ranks: Ranks) -> dict[str, float]:
 
 
 def _originals(evaluated: EvaluatedModel) -> list[int]:
-    """Records of the cache, trained on, held out or left out, without mirrored copies."""
-    return [index for index, record in enumerate(evaluated.drawer.cache.records) if not record.flipped]
+    """Records of the data, trained on, held out or left out, without mirrored copies."""
+    records = evaluated.drawer.cache.records
+    return [index for index in evaluated.span if not records[index].flipped]
 
 
 def _places(real: Real, records: Tensor) -> Tensor:

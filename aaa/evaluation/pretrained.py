@@ -50,12 +50,12 @@ class ClipScore:
         self.path, self.num_images = path, num_images
 
     def evaluate(self, evaluated: EvaluatedModel) -> dict[str, float]:
-        """`quality/clip_score`, and `quality/clip_score_real` of the data's own pictures."""
+        """`quality/clip_score`, and `quality/clip_score_real` of the data's own pictures of the same prompts."""
         from transformers import CLIPModel, CLIPProcessor
 
         split: Split = "validation" if len(evaluated.records["validation"]) else "train"
-        drawn = evaluated.draw(split, self.num_images)
-        real = evaluated.real(split, self.num_images).records.tolist()
+        drawn = evaluated.draw_spread(split, self.num_images)
+        real = drawn.records.tolist()
         device = evaluated.drawer.device
         model, processor = CLIPModel.from_pretrained(self.path), CLIPProcessor.from_pretrained(self.path)
         model.to(device).eval()
@@ -87,7 +87,7 @@ class InceptionDistance:
 
     Args:
         weights: file of the inception network that torch-fidelity uses; None for its place in torch's hub cache.
-        num_images: to draw, for prompts of training records.
+        num_images: to draw, for prompts of training records from all over the data.
         num_real: training pictures to compare with.
 
     Raises:
@@ -119,7 +119,7 @@ class InceptionDistance:
         """`quality/fid`, and `quality/kid` with its standard deviation over subsets."""
         self.check(evaluated)
         image = _torchmetrics_image()
-        drawn = evaluated.draw("train", self.num_images).images
+        drawn = evaluated.draw_spread("train", self.num_images).images
         real = evaluated.real("train", self.num_real).records.tolist()
         device = evaluated.drawer.device
         network = image.FrechetInceptionDistance(feature_extractor_weights_path=str(self.weights)).inception.to(device)

@@ -1,6 +1,7 @@
 """The page on which a trained model is tried."""
 
 import html
+import logging
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -14,9 +15,11 @@ from aaa.config.sampling_choice import SamplingChoice, sampler_options
 from aaa.errors import UserError
 from aaa.pipelines.draw_request import DrawRequest
 from aaa.pipelines.text_to_image import TextToImage
-from aaa.saved.checkpoint_folders import AVERAGE, checkpoints, step_of
-from aaa.saved.models import RUN_CONFIG, find_saved
+from aaa.saved.checkpoint_folders import AVERAGE, checkpoints, damage, step_of
+from aaa.saved.models import CONFIG, DRAWN_WITH, RUN_CONFIG, find_saved
 from aaa.tracking.printed import markdown
+
+logger = logging.getLogger(__name__)
 
 LOADED = 4  # models that are kept at once
 GALLERY = 60  # pictures of this session that are kept
@@ -27,7 +30,7 @@ Pictures = list[tuple[Image.Image, str]]
 
 
 class Drawers:
-    """The models that a path offers: one, or of a run folder the finished one and those of its checkpoints.
+    """The models that a path offers: one, or of a run folder the finished one and those of its whole checkpoints.
 
     Args:
         path: as `aaa.sample` takes it.
@@ -58,9 +61,13 @@ class Drawers:
         self._heads, self._trust_config = heads, trust_config
         self._places: dict[str, tuple[Path, str]] = {}
         if (path / RUN_CONFIG).is_file():
-            if (path / "model").is_dir():
+            if (path / "model" / CONFIG).is_file():
                 self._places[FINISHED] = path / "model", "ema"
-            for checkpoint in sorted(checkpoints(path), reverse=True):
+            for checkpoint in checkpoints(path):
+                # What the page begins with must be whole; to hash all others would take minutes.
+                if (problem := damage(checkpoint, () if self._places else DRAWN_WITH)) is not None:
+                    logger.warning("%s is damaged: %s. It is left out.", checkpoint, problem)
+                    continue
                 step = step_of(checkpoint)
                 if (checkpoint / AVERAGE).is_file():
                     self._places[f"step {step}"] = checkpoint, "ema"
@@ -87,13 +94,14 @@ def make_page(drawers: Drawers) -> gr.Blocks:
     # Of a guidance of another kind, the page shows what changes nothing.
     of_guidance = {"scale": first.config.sampling.guidance, "interval": [0.0, 1.0], "rescale": 0.0}
     of_guidance |= {key: value for key, value in first.config.guidance.items() if key in of_guidance}
+    own_steps, own_scale = first.config.sampling.steps, of_guidance["scale"]
 
     def draw(
         prompt: str,
         negative_prompt: str,
         models: list[str],
         num_images: float,
-        seed: float,
+        seed: float | None,  # a field that is empty has none
         steps: float,
         sampler: str,
         guidance: float,
@@ -102,11 +110,12 @@ def make_page(drawers: Drawers) -> gr.Blocks:
         rescale: float,
         height: float,
         width: float,
-        input_image: Image.Image | None,
+        input_image: str | None,
         denoising_strength: float,
         before: Pictures,
     ) -> Iterator[tuple[Pictures, str, Any, Pictures]]:
         finished: Pictures = []
+        first_seed = int(seed or 0)
         try:
             for name in models or drawers.names[:1]:
                 yield finished, f"Loading {name} ...", gr.skip(), before
@@ -115,19 +124,19 @@ def make_page(drawers: Drawers) -> gr.Blocks:
                     prompt,
                     negative_prompt,
                     num_images=int(num_images),
-                    seed=int(seed),
+                    seed=first_seed,
                     steps=int(steps),
                     sampler=None if sampler == OWN else sampler,
                     guidance=_moved(of_guidance, {"scale": guidance, "interval": [low, high], "rescale": rescale}),
                     height=int(height),
                     width=int(width),
-                    input_image=input_image,
+                    input_image=None if input_image is None else Path(input_image),
                     denoising_strength=1.0 if input_image is None else float(denoising_strength),
                 )
                 cost = model.described(request)
                 shown: Pictures = []
                 for taken, pictures in model.live(request):
-                    captions = [f"{name}, seed {int(seed) + place}" for place in range(len(pictures))]
+                    captions = [f"{name}, seed {first_seed + place}" for place in range(len(pictures))]
                     shown = list(zip([_large(picture) for picture in pictures], captions, strict=True))
                     yield finished + shown, f"{name}: step {taken}", gr.skip(), before
                 finished += shown
@@ -150,8 +159,8 @@ def make_page(drawers: Drawers) -> gr.Blocks:
                     seed = gr.Number(0, label="Seed", precision=0, minimum=0)
                     num_images = gr.Slider(1, 8, 2, step=1, label="Pictures")
                 with gr.Row():
-                    steps = gr.Slider(1, 100, first.config.sampling.steps, step=1, label="Steps")
-                    guidance = gr.Slider(1, 15, of_guidance["scale"], step=0.1, label="Guidance")
+                    steps = gr.Slider(1, max(100, own_steps), own_steps, step=1, label="Steps")
+                    guidance = gr.Slider(min(1, own_scale), max(15, own_scale), own_scale, step=0.1, label="Guidance")
                 with gr.Accordion("Sampler and guidance", open=False):
                     sampler = gr.Dropdown([OWN, *sampler_options()], value=OWN, label="Sampler")
                     with gr.Row():
@@ -163,7 +172,8 @@ def make_page(drawers: Drawers) -> gr.Blocks:
                     height = gr.Slider(factor, 4 * resolution, resolution, step=factor, label="Height")
                     width = gr.Slider(factor, 4 * resolution, resolution, step=factor, label="Width")
                 with gr.Accordion("Start from a picture", open=False):
-                    input_image = gr.Image(type="pil", label="Picture")
+                    # The file itself: gradio would convert it to RGB, which makes what is transparent black.
+                    input_image = gr.Image(type="filepath", image_mode=None, label="Picture")
                     strength = gr.Slider(0.05, 1, 0.7, step=0.05, label="How much of it to redraw")
                 button = gr.Button("Draw", variant="primary")
             with gr.Column(scale=2):

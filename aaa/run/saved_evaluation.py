@@ -119,7 +119,7 @@ def judge(
     shown = _Shown() if processes.index == 0 else _unseen
     evaluated = EvaluatedModel(dit, drawer, data.records, shown)
     try:
-        found = for_parts(evaluation, data.records_of_parts).evaluate(evaluated)
+        found = for_parts(evaluation, data.records_of_parts, data.spans_of_parts).evaluate(evaluated)
     except NotApplicable as why:
         raise UserError(f"evaluation: it has nothing to say of this model: {why}") from None
     metrics |= found | ({EVALUATIONS: drawer.evaluations} if found else {})

@@ -144,7 +144,7 @@ class Brightness:
 
     def evaluate(self, evaluated: EvaluatedModel) -> dict[str, float]:
         """`quality/brightness_error`; keeps the picture of what was drawn."""
-        drawn = evaluated.draw("train", self.num_images).images
+        drawn = evaluated.draw_spread("train", self.num_images).images
         real = [evaluated.decode(latents) for latents in evaluated.real("train", self.num_images).latents()]
         evaluated.keep("first", drawn[0])
         return {"quality/brightness_error": abs(_brightness(drawn) - _brightness(real))}

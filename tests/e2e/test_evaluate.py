@@ -1,12 +1,14 @@
 """Judging saved models as a user types it."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from aaa.evaluate import name_of_its_own
 from tests.e2e.conftest import SMALL, Finished, fork_in, metrics, only_run
 
 SmallRun = tuple[Path, Finished]
@@ -59,6 +61,33 @@ def test_each_way_to_draw_has_a_record_of_its_own(session_folder: Path, small_ru
     assert done.code == 0, done.err
     weights = [json.loads(path.read_text())["weights"] for path in sorted(session_folder.glob("of_each/*/*.json"))]
     assert [Path(path).parent.name for path in weights] == ["model", "step-00000006"]
+
+
+def test_models_of_several_runs_are_judged_into_one_folder(session_folder: Path, small_run: SmallRun) -> None:
+    run, _ = small_run
+    shutil.copytree(run, session_folder / "other")
+    table = {}
+    for model in (run, session_folder / "other", run):  # which comes over its own, not over the other's
+        done = fork_in(session_folder, "aaa.evaluate", f"model={model}", "evaluation=none", "out=together")
+        assert done.code == 0, done.err
+        table = {path.name: json.loads(path.read_text()) for path in (session_folder / "together").glob("*.json")}
+    assert {name: Path(record["weights"]) for name, record in table.items()} == {
+        "model-model,evaluation=none.json": run / "model" / "model.safetensors",
+        "other-model-model,evaluation=none.json": session_folder / "other" / "model" / "model.safetensors",
+    }
+
+
+def test_a_record_is_never_written_over_anothers(tmp_path: Path) -> None:
+    models = [tmp_path / sweep / "0" / "model" / "model.safetensors" for sweep in ("a", "b", "c")]
+    named: dict[Path, str] = {}
+    for weights in (*models, *models):
+        name = name_of_its_own(tmp_path, "model-model", weights, weights.parents[1])
+        (tmp_path / f"{name}.json").write_text(json.dumps({"weights": str(weights)}))
+        assert named.setdefault(weights, name) == name, "judged again, it keeps its name"
+    assert [*named.values()][:2] == ["model-model", "0-model-model"]
+    assert len({*named.values()}) == 3
+    (tmp_path / "step.json").write_text("{")  # of whom is not known
+    assert name_of_its_own(tmp_path, "step", models[0], tmp_path / "a" / "0") == "0-step"
 
 
 def test_what_cannot_be_judged_is_said(session_folder: Path, small_run: SmallRun, tmp_path: Path) -> None:

@@ -175,6 +175,22 @@ def test_the_jobs_of_a_sweep_do_not_draw_over_each_other(command: Command, small
     assert pictures(tmp_path / "samples" / "0")["seed-0.png"] != pictures(tmp_path / "samples" / "1")["seed-0.png"]
 
 
+def test_what_was_drawn_before_is_written_over_where_a_folder_is_named_alone(
+    command: Command, small_run: SmallRun, tmp_path: Path
+) -> None:
+    (tmp_path / "samples").mkdir()
+    (tmp_path / "samples" / "step-00000600.png").touch()  # a run's own grids are in the way of nothing
+    for prompt in ("a red circle", "a blue square"):
+        for out in ([], ["out=named"]):
+            drawing = [f"model={small_run[0]}", f"prompt={prompt}", "steps=1", "num_images=1", "guidance=1", *out]
+            assert (done := command("aaa.sample", *drawing)).code == 0, done.err
+    assert f"grid.png to {Path('named')}" in done.err
+    red, blue, named = (pictures(tmp_path / folder) for folder in ("samples", "samples-2", "named"))
+    assert red != blue
+    assert named == blue
+    assert (tmp_path / "samples" / "grid.png").read_bytes() != (tmp_path / "named" / "grid.png").read_bytes()
+
+
 def test_pictures_that_are_no_numbers_are_not_drawn_black(
     command: Command, small_run: SmallRun, tmp_path: Path
 ) -> None:

@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from aaa.data.cache import LatentCache
-from aaa.data.records import Split
+from aaa.data.records import Record, Split
 from aaa.data.shapes import ShapesSource
 from aaa.data.split import split_records
 from aaa.diffusion.guidance import PromptGuidance
@@ -105,6 +107,54 @@ def test_pictures_are_shared_and_drawn_once(cache: LatentCache) -> None:
     many = one.real("train", 100)  # more than are held at once
     expected = cache.gather(many.records)[0]
     assert torch.equal(torch.stack(list(many.latents())), expected)
+
+
+class Sorted:
+    """Pictures of ten colours, one after the other, as a folder for each class comes."""
+
+    def __len__(self) -> int:
+        return 400
+
+    def __getitem__(self, index: int) -> Record:
+        base = np.array([25 * (index // 40), 128, 250 - 25 * (index // 40)])
+        red, green, blue = np.clip(base + np.random.default_rng(index).normal(0, 15, 3), 0, 255).astype(int).tolist()
+        split: Split = "validation" if index % 4 == 0 else "train"
+        return Record(
+            f"{index:03d}", f"color {index // 40}", lambda: Image.new("RGB", (16, 16), (red, green, blue)), split
+        )
+
+
+@pytest.fixture(scope="module")
+def in_order(tmp_path_factory: pytest.TempPathFactory) -> LatentCache:
+    return build(tmp_path_factory.mktemp("c") / "cache", Sorted())
+
+
+@pytest.mark.parametrize("num_real", [200, 1000])
+def test_what_is_drawn_is_of_all_that_it_is_compared_with(in_order: LatentCache, num_real: int) -> None:
+    perfect = evaluated(in_order, lambda records: in_order.gather(records)[0])
+    metrics = LatentDistance(DRAWN, num_real, components=3).evaluate(perfect)
+    for name in ("quality/latent_frechet", "quality/latent_kernel"):
+        gap = abs(metrics[name] - metrics[f"{name}_floor"])
+        assert gap < 3 * metrics[f"{name}_standard_error"], metrics
+    assert metrics["quality/latent_frechet"] < 0.6, metrics
+    # The pictures of the same prompts say how near is near.
+    copies = NearestTraining(8).evaluate(perfect)
+    assert copies["memorisation/distance_median"] == copies["memorisation/held_out_distance_median"]
+
+
+def test_spread_records_are_of_all_the_data_and_no_real_ones_are_in_its_order(in_order: LatentCache) -> None:
+    one = evaluated(in_order, lambda records: in_order.gather(records)[0])
+    train = one.records["train"]
+    spread = one.draw_spread("train", 60)
+    assert len(set(spread.prompts)) == 10
+    assert torch.equal(one.draw("train", 60).records, train[:60]), "these are the first ones as ever"
+    assert torch.equal(one.draw_spread("train", 20).records, spread.records[:20])
+    whole = one.real("train", 1000).records
+    assert torch.equal(one.real("train", 60).records, whole[:60])
+    assert set(whole.tolist()) == set(train.tolist())
+    assert len({in_order.records[index].prompt for index in whole[:60].tolist()}) == 10
+    shared = set(spread.records.tolist()) & set(whole[:60].tolist())
+    assert len(shared) < 25, "12 of 60 by chance: the one choice knows nothing of the other"
 
 
 def test_a_model_that_recalls_is_told_from_one_that_draws(cache: LatentCache) -> None:

@@ -97,7 +97,8 @@ def records(count: int) -> Any:
 
 
 def test_each_part_is_judged_by_itself_where_that_can_be(caplog: pytest.LogCaptureFixture) -> None:
-    evaluation, evaluated = EachPart(Counting(), {"a": records(5), "b": records(2), "c": records(4)}), Evaluated()
+    parts, spans = {"a": records(5), "b": records(2), "c": records(4)}, dict.fromkeys("abc", range(0))
+    evaluation, evaluated = EachPart(Counting(), parts, spans), Evaluated()
     with caplog.at_level(logging.WARNING):
         evaluation.check(evaluated)  # type: ignore[arg-type]
     assert "nothing to say of data.parts.b: Too few." in caplog.text
@@ -109,10 +110,10 @@ def test_each_part_is_judged_by_itself_where_that_can_be(caplog: pytest.LogCaptu
     }
     assert {name: picture.width for name, picture in evaluated.kept.items()} == {"picture-a": 5, "picture-c": 4}
     with pytest.raises(NotApplicable, match=r"data\.parts\.b: Too few"):
-        EachPart(Counting(), {"b": records(2)}).check(evaluated)  # type: ignore[arg-type]
+        EachPart(Counting(), {"b": records(2)}, spans).check(evaluated)  # type: ignore[arg-type]
 
 
 def test_data_without_parts_is_judged_as_ever() -> None:
     counting, none = Counting(), NoEvaluation()
-    assert for_parts(counting, {}) is counting
-    assert for_parts(none, {"a": records(1)}) is none
+    assert for_parts(counting, {}, {}) is counting
+    assert for_parts(none, {"a": records(1)}, {"a": range(1)}) is none

@@ -8,10 +8,13 @@ import torch
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 from aaa.data.cache import LatentCache
+from aaa.data.mixed_cache import MixedCache
 from aaa.data.openmoji import OpenMojiSource
 from aaa.data.records import Record, Split
 from aaa.data.shapes import ShapesSource
 from aaa.errors import UserError
+from aaa.evaluation.each_part import EachPart
+from aaa.evaluation.evaluated_model import EvaluatedModel
 from aaa.evaluation.nearest_real import NearestReal, ranks_of
 from aaa.evaluation.picture_features import BlurredLab, PooledVision
 from aaa.evaluation.protocol import NotApplicable
@@ -96,6 +99,31 @@ def test_prompts_of_many_pictures_have_no_right_one(tmp_path: Path) -> None:
         NearestReal(0)
     with pytest.raises(UserError, match=r"evaluation\.vision_model=nowhere: no model there"):
         NearestReal(4, vision_model="nowhere")
+
+
+def test_each_part_of_a_mixture_is_searched_by_itself(tmp_path: Path, cache: LatentCache) -> None:
+    class Alike(ShapesSource):
+        def __getitem__(self, index: int) -> Record:
+            record = super().__getitem__(index)
+            return Record(record.key, "a shape", record.load, record.split)
+
+    others = build(tmp_path / "others", Alike(16, 200, 4))  # of which more are than of dice, before and behind these
+    mixed = MixedCache({"before": others, "dice": cache, "behind": others})
+    of_mixture = evaluated(mixed, lambda records: mixed.gather(records)[0])
+    first = mixed.spans["dice"].start
+    alone = evaluated(cache, lambda records: cache.gather(records)[0])
+    parts: dict[str, dict[Split, torch.Tensor]] = {
+        name: {split: of + mixed.spans[name].start for split, of in source.records.items()}
+        for name, source in (
+            ("before", evaluated(others, lambda records: others.gather(records)[0])),
+            ("dice", alone),
+        )
+    }
+    evaluation = NearestReal(8, num_real=RECORDS)
+    found = EachPart(evaluation, parts, mixed.spans).evaluate(of_mixture)
+    assert found == pytest.approx({f"{name}/dice": value for name, value in evaluation.evaluate(alone).items()})
+    dice = EvaluatedModel(of_mixture.model, of_mixture.drawer, parts["dice"], span=mixed.spans["dice"])
+    assert evaluation._real(dice, torch.tensor([first])).records.tolist() == [*mixed.spans["dice"]]
 
 
 def test_copies_of_the_right_picture_are_right_and_ranks_count_what_is_nearer() -> None:

@@ -121,7 +121,7 @@ def test_the_nearest_of_parts_that_others_search_is_the_nearest_of_all(cache: La
 
     train = evaluated(cache, lambda records: cache.gather(records)[0]).real("train", 400)
     distances, nearest = nearest_of(list(cache.gather(torch.arange(390, 420))[0]), train.latents())
-    assert nearest[:10].tolist() == list(range(390, 400))
+    assert train.records[nearest[:10]].tolist() == list(range(390, 400))
     for found, which in [program(Alone()), *side_by_side(2, program)]:
         assert torch.equal(found, distances)
         assert torch.equal(which, nearest)

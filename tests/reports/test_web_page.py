@@ -1,0 +1,85 @@
+"""The page's functions asked as a browser asks them: what its controls hold is read by gradio, then drawn with."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from aaa.config.sampling_choice import SamplingChoice
+from tests.e2e.test_kept_run import KEPT
+
+pytest.importorskip("gradio")
+
+from aaa.reports.web_page import Drawers, make_page
+
+
+def drawers(run: Path, **chosen: Any) -> Drawers:
+    own: dict[str, Any] = {"precision": None, "preview": None, "heads": None, "trust_config": False}
+    return Drawers(run, SamplingChoice(**chosen), device="cpu", **own)
+
+
+def drawn(of: Drawers, **changed: Any) -> tuple[list[Any], str]:
+    """The pictures and the status of a Draw with the controls as they are, but those that are named by their labels."""
+    page = make_page(of)
+    (draw,) = {block.fn: block for block in page.fns.values() if block.fn and block.fn.__name__ == "draw"}.values()
+    controls: list[Any] = [*draw.inputs]
+    written = {"Prompt": "a red circle", "Negative prompt": ""}
+    held = {block.label: block.value for block in controls} | written | changed
+    read = [block.preprocess(held[block.label]) for block in controls]
+    assert draw.fn is not None
+    *_, (pictures, status, _, _) = draw.fn(*read)
+    return pictures, status
+
+
+@pytest.mark.parametrize(
+    "own", [{"steps": 101, "guidance": 20.0}, {"steps": 1, "guidance": 0.0}, {"steps": 1, "guidance": -3.0}]
+)
+def test_a_models_own_settings_are_within_what_the_controls_may_be(own: dict[str, Any]) -> None:
+    pictures, status = drawn(drawers(KEPT / "run", **own))
+    assert len(pictures) == 2
+    evaluations = own["steps"] * 2  # with and without the prompt
+    assert f"{own['steps']} steps of Euler, {evaluations} evaluations" in status
+
+
+def test_an_empty_seed_is_none() -> None:
+    of = drawers(KEPT / "run", steps=1)
+    (empty, _), (zero, _) = drawn(of, Seed=None), drawn(of, Seed=0)
+    assert [caption for _, caption in empty] == ["finished model, seed 0", "finished model, seed 1"]
+    assert [picture.tobytes() for picture, _ in empty] == [picture.tobytes() for picture, _ in zero]
+
+
+def test_damaged_checkpoints_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(KEPT / "run", run)
+    older = run / "checkpoints" / "step-00000008"
+    newer = run / "checkpoints" / "step-00000012"
+    shutil.copytree(older, newer)
+    weights = bytearray((newer / "ema.safetensors").read_bytes())
+    weights[-1] ^= 1  # as long as before
+    (newer / "ema.safetensors").write_bytes(weights)
+    finished = ["finished model", "step 12", "step 12, raw weights", "step 8", "step 8, raw weights"]
+    assert drawers(run).names == finished, "what the page does not begin with is not hashed"
+    (run / "model" / "config.json").unlink()  # an export that was cut short
+    of = drawers(run, steps=1)
+    assert of.names == ["step 8", "step 8, raw weights"]
+    assert "step-00000012 is damaged: ema.safetensors is not what was written" in caplog.text
+    assert len(drawn(of)[0]) == 2
+    (older / "model.safetensors").write_bytes(b"short")
+    assert drawers(run).names == ["run"]
+
+
+def test_a_picture_to_start_from_is_seen_as_it_is_by_sample(tmp_path: Path) -> None:
+    from gradio.data_classes import ImageData
+
+    file = tmp_path / "transparent.png"
+    Image.new("RGBA", (16, 16), (0, 0, 0, 0)).save(file)
+    of = drawers(KEPT / "run", steps=2, guidance=1)
+    sent = {"Picture": ImageData(path=str(file), orig_name=file.name), "How much of it to redraw": 0.05}
+    (first, *_), _ = drawn(of, Pictures=1, **sent)
+    start: dict[str, Any] = {"input_image": file, "denoising_strength": 0.05}
+    (expected,) = of.get("finished model").draw("a red circle", **start)
+    shown = first[0].resize(expected.size, Image.Resampling.NEAREST)
+    assert shown.tobytes() == expected.tobytes()
+    assert min(expected.resize((1, 1)).getpixel((0, 0))) > 200, "over white"  # type: ignore[arg-type]
