@@ -4,6 +4,7 @@ Any `torch.optim` class works too: `_target_: torch.optim.SGD`, `lr: 0.1`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 from typing import Any, Protocol, runtime_checkable
 
 from torch import nn
@@ -11,6 +12,7 @@ from torch.optim import AdamW, Optimizer
 
 from aaa.errors import UserError
 from aaa.training.muon import BatchedMuon
+from aaa.training.sharding import is_divided
 
 NamedParameters = Iterable[tuple[str, nn.Parameter]]
 
@@ -35,7 +37,27 @@ def adamw(
     """AdamW (Loshchilov and Hutter 2019), one fused kernel a step where the device has it."""
     parameters = [parameter for _, parameter in named_parameters]
     first, second = betas
-    return AdamW(parameters, lr=learning_rate, weight_decay=weight_decay, betas=(first, second), fused=True)
+    return MixedAdamW(parameters, lr=learning_rate, weight_decay=weight_decay, betas=(first, second), fused=True)
+
+
+class MixedAdamW(AdamW):
+    """torch's AdamW of parameters of which processes divide some, as a model's, and not others, as an objective's.
+
+    Its fused kernel takes either kind, not both at once.
+    """
+
+    def step(self, closure: Any = None) -> Any:
+        """One step, of each kind by itself."""
+        groups = self.param_groups
+        self.param_groups = [
+            {**group, "params": list(of)}
+            for group in groups
+            for _, of in groupby(sorted(group["params"], key=is_divided), is_divided)
+        ]
+        try:
+            return super().step(closure)
+        finally:
+            self.param_groups = groups
 
 
 class MuonWithAdamW(Optimizer):
