@@ -87,6 +87,7 @@ def test_a_baseline_of_the_ledger_learns_as_the_default_does() -> None:
         "trainer.save_every_steps",
         "checkpoint.keep_last",
         "evaluation.num_images",
+        "sampling.steps",
     }
     assert changed("+experiment=ledger") == of_looking
 

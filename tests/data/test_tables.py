@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from aaa.data.imagefolder import ImageFolderSource
@@ -261,6 +261,7 @@ ROWS = st.lists(st.text(st.sampled_from('ab,"\n;0.png é'), max_size=12), min_si
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(texts=ROWS)
+@example(texts=["\n0,", "\n0,"])
 def test_raw_lines_give_a_row_each_or_an_error(tmp_path: Path, texts: list[str]) -> None:
     """Whatever people type into a CSV file by hand: no row vanishes into another one without a word."""
     logging.disable()
@@ -270,12 +271,12 @@ def test_raw_lines_give_a_row_each_or_an_error(tmp_path: Path, texts: list[str])
     try:
         rows = list(read_table(table))
         source = ImageFolderSource(str(tmp_path))
-        found = {source[i].key for i in range(len(source))}
+        found = [source[i].key for i in range(len(source))]  # a row may name the picture of another
         for index in range(len(source)):
             source[index].load()
     except UserError:
         return
     finally:
         logging.disable(logging.NOTSET)
-    assert {f"{n}.png" for n in range(len(texts))} <= found
+    assert {f"{n}.png" for n in range(len(texts))} <= set(found)
     assert len(rows) == len(found)
