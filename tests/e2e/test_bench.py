@@ -117,7 +117,7 @@ def test_ways_are_measured_with_the_configs_model(command: Command, tmp_path: Pa
 @pytest.mark.slow
 def test_sharing_counts_pictures_alone_side_by_side_and_beside_loops(command: Command, tmp_path: Path) -> None:
     small = [option for option in SMALL if not option.startswith(("trainer.", "evaluation.", "validation."))]
-    done = command("aaa.bench", "bench=sharing", *small, "trainer.device=cpu", "bench.seconds=2")
+    done = command("aaa.bench", "bench=sharing", *small, "trainer.device=cpu", "bench.seconds=6")
     assert done.code == 0, done.err
     rows = results(tmp_path)["rows"]
     assert [row["threads spin"] for row in rows] == ["the runtime's own", "ours"]
