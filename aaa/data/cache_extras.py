@@ -53,16 +53,17 @@ def _complete(
     with display(f"Computing {name}", len(cache)) as progress:
         done = 0
         for file, count in zip(files, cache.shard_sizes, strict=True):
-            records = range(done, done + count)
+            records, computed = range(done, done + count), None
             try:
                 file.parent.mkdir(exist_ok=True)
                 with FileLock(f"{file.parent.parent}.{name}.lock"):
                     if _read(file, count) is None:
-                        _write(file, _computed(cache, records, compute))
+                        computed = _computed(cache, records, compute)
+                        _write(file, computed)
                     tensors.append(_read(file, count))
             except (OSError, SafetensorError) as error:
                 unwritten[file.parent] = reason(error)
-                tensors.append(_computed(cache, records, compute))
+                tensors.append(_computed(cache, records, compute) if computed is None else computed)
             done += count
             progress.update(done)
     for folder, why in unwritten.items():

@@ -1,6 +1,5 @@
 """A model as an evaluation sees it: it draws on demand, and the data set is at hand."""
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -10,7 +9,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from aaa.data.cache import LatentCache
-from aaa.data.cached_records import encoded, key_hash
+from aaa.data.cached_records import key_hash
 from aaa.data.pictures import to_pictures
 from aaa.data.records import Split
 from aaa.evaluation.drawing import BATCH_SIZE, Drawn, PictureDrawer
@@ -103,7 +102,7 @@ class EvaluatedModel:
 
         def place(index: int) -> bytes:
             record = records[index]
-            return hashlib.sha256(encoded(f"drawn {record.flipped} {record.key}")).digest()
+            return key_hash(f"drawn {record.flipped} {record.key}")
 
         wanted = sorted(self.records[split].tolist(), key=place)[:count]
         return self._draw(split, torch.tensor(wanted, dtype=torch.long), spread=True)

@@ -43,11 +43,11 @@ def maps_of(runs: list[Run]) -> Iterator[Map]:
     keys = setting_keys(runs)
     names = short_names(keys)
     numbers = [key for key in keys if all(isinstance(run.config.get(key), int | float) for run in runs)]
+    judged = [(run.config, loss) for run in counted(runs) if (loss := run.last("val/loss")) is not None]
     for x, y in combinations(numbers, 2):
         found: dict[tuple[float, float], list[float]] = {}
-        for run in counted(runs):
-            if (loss := run.last("val/loss")) is not None:
-                found.setdefault((run.config[x], run.config[y]), []).append(loss)
+        for config, loss in judged:
+            found.setdefault((config[x], config[y]), []).append(loss)
         losses = {place: mean(values) for place, values in found.items()}
         if any(map(math.isfinite, losses.values())):
             yield Map(x, y, [names[shown_key(key)] for key in keys if key not in (x, y)], losses)

@@ -15,6 +15,7 @@ from aaa.reports.key_names import short_names, shown_key
 from aaa.reports.paired import against_best
 from aaa.reports.plain import plain_number, plain_setting
 from aaa.reports.runs import Run, differing_keys, setting_keys, telling_keys
+from aaa.tracking.files import OF_A_STEP
 
 TEMPLATE = Path(__file__).with_name("page.html")
 POINTS = 400  # of a curve; more than a screen can show
@@ -105,7 +106,7 @@ def _thinned(curve: dict[str, list[float]]) -> dict[str, list[float | None]]:
 
 def _pictures(run: Run) -> list[dict[str, Any]]:
     """Sample grids over training time, small."""
-    files = sorted((run.folder / "samples").glob("step-????????.png"))
+    files = sorted((run.folder / "samples").glob(f"{OF_A_STEP}.png"))
     if len(files) > STRIP_PICTURES:
         files = [files[round(i * (len(files) - 1) / (STRIP_PICTURES - 1))] for i in range(STRIP_PICTURES)]
     strip = []

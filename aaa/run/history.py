@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from aaa.run.going_on import Before
-from aaa.tracking.files import cannot_write, replace_text
+from aaa.tracking.files import OF_A_STEP, cannot_write, replace_text
 from aaa.tracking.tracker import METRICS, ODD_STEPS, read_metrics
 
 NUMBERED = ("samples", "validation")  # folders with files of steps
-DIGITS = "[0-9]" * 8
 
 
 def copy_history(before: Before, folder: Path) -> list[dict[str, Any]]:
@@ -34,7 +33,7 @@ def copy_history(before: Before, folder: Path) -> list[dict[str, Any]]:
         if rows:
             replace_text(folder / name, "".join(json.dumps(row) + "\n" for row in rows))
     for name in NUMBERED:
-        for path in sorted((before.run / name).glob(f"step-{DIGITS}*")):
+        for path in sorted((before.run / name).glob(f"{OF_A_STEP}*")):
             if int(path.name[len("step-") :][:8]) <= step:
                 _copy(path, folder / name / path.name)
     return read_metrics(folder / METRICS)

@@ -10,7 +10,7 @@ from torch import nn
 from aaa.saved.checkpoint import save_weights
 from aaa.saved.model_card import SAMPLES
 from aaa.saved.models import CONFIG, WEIGHTS, sampling_config, write_card, write_config
-from aaa.tracking.files import cannot_write
+from aaa.tracking.files import OF_A_STEP, cannot_write
 
 
 def export_model(run: Path, model: nn.Module, config: dict[str, Any], metadata: dict[str, str], card: str) -> None:
@@ -41,8 +41,7 @@ def export_model(run: Path, model: nn.Module, config: dict[str, Any], metadata: 
 
 def newest_samples(run: Path) -> Path | None:
     """The sample grid of the most steps, drawn with the averaged weights where there are any."""
-    digits = "[0-9]" * 8
-    return max((run / "samples").glob(f"step-{digits}.png"), default=None)
+    return max((run / "samples").glob(f"{OF_A_STEP}.png"), default=None)
 
 
 def exported_step(run: Path) -> int | None:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from aaa.errors import UserError, reason
 
+OF_A_STEP = "step-" + 8 * "[0-9]"  # how the names of a run's files of a step begin, as a pattern of glob
+
 
 def replace_text(path: Path, text: str) -> None:
     """Write a file aside and rename it into place. Of several processes that do so at once the last one's stays, whole.

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from aaa.tracking.files import cannot_write, replace_text
+from aaa.tracking.files import OF_A_STEP, cannot_write, replace_text
 
 FOLDER = "validation"  # in a run folder
 
@@ -57,7 +57,7 @@ def newest_rows(run: Path, up_to_step: int) -> ValidationRows | None:
         run: its folder.
         up_to_step: where the run's metrics end. A run that was taken back to a checkpoint has later rows lying there.
     """
-    for path in sorted((run / FOLDER).glob("step-????????.json"), reverse=True):
+    for path in sorted((run / FOLDER).glob(f"{OF_A_STEP}.json"), reverse=True):
         try:
             rows = ValidationRows(**json.loads(path.read_text(encoding="utf-8")))
             if len(rows.records) == len(rows.sigmas) == len(rows.losses) > 0 and rows.step <= up_to_step:
