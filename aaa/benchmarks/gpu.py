@@ -47,12 +47,13 @@ class Gpu:
         seconds: after which it ends, wherever it is.
         row_seconds: that the steps of a row are measured for.
         parts: what to measure, in this order: `device`, `attention`, `plain` steps, their `kernels`, `latents`,
-            `optimizer`, `checkpoint`, `tutorial`, `compiled` steps.
+            `optimizer`, `checkpoint`, `tutorial`, `compiled` steps, `recorded` ones.
         models: names of those to measure.
         overrides: of a training run, by the model's name.
         batches: sizes for each model; `auto`: as many samples as fit, up to `most`.
         most: samples of a batch.
         compiled: model, batch and `trainer.compile` of each row of that part, in this order.
+        recorded: the same of steps by `trainer.cuda_graph`.
         judged: the model whose kernels, latents, optimizer and checkpoints are measured.
         kernels: to name of a step, those that take longest.
         prompt_tokens: to which prompts are trimmed.
@@ -73,6 +74,7 @@ class Gpu:
         batches: Sequence[int | str],
         most: int,
         compiled: Sequence[tuple[str, int | str, bool | str]],
+        recorded: Sequence[tuple[str, int | str, bool | str]],
         judged: str,
         kernels: int,
         prompt_tokens: int,
@@ -83,7 +85,7 @@ class Gpu:
         self.batches, self.most, self.judged, self.prompt_tokens = batches, most, judged, prompt_tokens
         self.kernels = kernels
         self.models, self.overrides = models, overrides
-        self.compiled = [row for row in compiled if row[0] in models]
+        self.compiled, self.recorded = ([row for row in rows if row[0] in models] for rows in (compiled, recorded))
         known = {
             "device": self._device,
             "attention": self._attention,
@@ -94,11 +96,13 @@ class Gpu:
             "checkpoint": self._checkpoint,
             "tutorial": self._tutorial,
             "compiled": self._compiled,
+            "recorded": self._recorded,
         }
         _require("bench.parts", parts, known)
         _require("bench.models", models, overrides)
         _require("bench.judged", [judged], overrides)
         _require("bench.compiled", [str(name) for name, _, _ in compiled], overrides)
+        _require("bench.recorded", [str(name) for name, _, _ in recorded], overrides)
         self.parts = {name: known[name] for name in parts}
         self._batch_that_fits: dict[str, int] = {}
         self._rates: dict[torch.dtype, float] = {}
@@ -164,6 +168,11 @@ class Gpu:
                 continue
             yield Measurement(f"{name}, {batch}, {how}", partial(self._step, str(name), batch, how))
 
+    def _recorded(self) -> Iterator[Measurement]:
+        for name, batch, how in self.recorded if self.device == "cuda" else ():
+            measure = partial(self._step, str(name), batch, how, recorded=True)
+            yield Measurement(f"{name}, {batch}, {how}, recorded", measure)
+
     def _latents(self) -> Iterator[Measurement]:
         for what, near in (("resident", True), ("read ahead", False)):
             yield Measurement(f"{self.judged}, {what}", partial(self._step_from_cache, near=near))
@@ -184,11 +193,12 @@ class Gpu:
     def _tutorial(self) -> Iterator[Measurement]:
         yield Measurement(self.judged, lambda: list(self.tutorial.run(self._config(self.judged), self.device).rows))
 
-    def _step(self, name: str, batch: int | str, how: bool | str) -> Row:
+    def _step(self, name: str, batch: int | str, how: bool | str, *, recorded: bool = False) -> Row:
         config = self._config(name)
+        config.trainer.cuda_graph = recorded
         with gpu_rows.opened(config, self.device, compiled=how, prompt_tokens=self.prompt_tokens) as subject:
             if batch == AUTO and name not in self._batch_that_fits:
-                if how:
+                if how or recorded:
                     return {"model": name, "note": "left out: what fits is measured by the part `plain`"}
                 self._batch_that_fits[name] = gpu_rows.fitting_batch(subject, self.most)
             size = self._batch_that_fits[name] if batch == AUTO else int(batch)

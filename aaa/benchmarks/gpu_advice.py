@@ -75,7 +75,7 @@ def _step(row: Row, plain: Sequence[Row]) -> Iterator[str]:
     if idle > IDLE:
         yield (
             f"{name}: the GPU rests {idle:.0%} of the time. Launches take longer than what they launch: larger "
-            "batches, or trainer.compile=reduce-overhead"
+            "batches, or trainer.cuda_graph=true"
         )
     if mfu >= GOOD_MFU or idle > IDLE:
         return
@@ -99,10 +99,12 @@ def _compiling(row: Row, steps: Sequence[Row]) -> Iterator[str]:
     if before is None:
         return
     gain = row["images/s"] / before["images/s"]
-    how = "true" if row["compiled"] == "yes" else row["compiled"]
+    how, _, recorded = str(row["compiled"]).partition(", ")
+    told = [f"trainer.compile={'true' if how == 'yes' else how}"] if how != "no" else []
+    told += ["trainer.cuda_graph=true"] if recorded else []
     verdict = "worth it" if gain > WORTH else "not worth it" if gain > 1 / WORTH else "slower"
     yield (
-        f"{_named(row)}: trainer.compile={how} makes {gain:.2f} of what it is without, and rests {row['idle']:.0%} "
+        f"{_named(row)}: {' '.join(told)} makes {gain:.2f} of what it is without, and rests {row['idle']:.0%} "
         f"instead of {before['idle']:.0%}: {verdict}; the first steps took {row['first steps s']:.0f} s"
     )
 

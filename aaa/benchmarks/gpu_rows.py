@@ -27,6 +27,7 @@ from aaa.training.progress import Progress
 from aaa.training.timing import matmul_rate, seconds
 
 WARM_UP_STEPS = 4  # compiling, then recording and playing a CUDA graph
+RECORDED = ", recorded"
 PROFILED_STEPS = 5
 REPEATS = 5
 
@@ -122,7 +123,7 @@ def step_row(subject: Subject, config: DictConfig, batch: int, how: bool | str, 
     step = seconds(partial(train, steps), device) / steps
     busy = busy_seconds(partial(train, PROFILED_STEPS), device) / PROFILED_STEPS
     return {
-        "compiled": describe_compiling(how),
+        "compiled": describe_compiling(how) + (RECORDED if config.trainer.cuda_graph else ""),
         "batch": batch,
         "images/s": batch / step,
         "step ms": 1000 * step,

@@ -13,6 +13,7 @@ from aaa.assembly.parts import build_model, build_objective, build_optimizer
 from aaa.data.batch import Batch
 from aaa.data.randomness import generator
 from aaa.objectives.costs import training_flops
+from aaa.objectives.recording import why_unrecordable
 from aaa.run.learner import place_model
 from aaa.run.session import Session
 from aaa.run.trial import loss_in
@@ -22,6 +23,7 @@ from aaa.training.ema import EMA
 from aaa.training.loop import Hooks, fit
 from aaa.training.precision import choose_precision
 from aaa.training.progress import Progress
+from aaa.training.recorded import RecordedSteps
 from aaa.training.settings import LoopSettings
 from aaa.training.signals import StopSignals, obey
 from aaa.training.step import Batches, Loss, Trainee, sum_of
@@ -42,6 +44,7 @@ class Subject:
         batches: made-up samples at positions of a data order.
         flops: of forward and backward, a sample.
         tokens: of a sample, latents and prompt together.
+        unrecordable: why `trainer.cuda_graph` is not for it, or None.
     """
 
     session: Session
@@ -52,6 +55,8 @@ class Subject:
     batches: Batches
     flops: int
     tokens: int
+    unrecordable: str | None = None
+    _recorded: RecordedSteps | None = None
 
     @property
     def accelerator(self) -> Accelerator:
@@ -89,14 +94,26 @@ class Subject:
             max_grad_norm=trainer.max_grad_norm,
             log_every_steps=trainer.log_every_steps,
             save_every_steps=trainer.save_every_steps,
+            cuda_graph=trainer.cuda_graph,
         )
         trainee = Trainee(
-            self.accelerator, self.model, self.optimizer, self.ema, self.loss, self.batches, lambda _: 1.0
+            self.accelerator,
+            self.model,
+            self.optimizer,
+            self.ema,
+            self.loss,
+            self.batches,
+            lambda _: 1.0,
+            unrecordable=self.unrecordable,
         )
+        if trainer.cuda_graph and self._recorded is None:
+            self._recorded = RecordedSteps(trainee, settings)
         validation = Callback("validate", trainer.validate_every_steps, lambda _: None)
         signals = StopSignals()
         hooks = Hooks([validation], lambda _step, _last: None, log, lambda anomaly: f"step {anomaly.step}")
-        obey(fit(trainee, settings, hooks, progress, signals))  # what stopped these steps stops the benchmark
+        obey(
+            fit(trainee, settings, hooks, progress, signals, self._recorded)
+        )  # what stopped these steps stops the benchmark
 
     def close(self) -> None:
         """Make room for another precision."""
@@ -163,4 +180,5 @@ def make_subject(
         batches,
         flops,
         side**2 + text_tokens,
+        why_unrecordable(objective, model),
     )

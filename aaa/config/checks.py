@@ -20,6 +20,7 @@ from aaa.config.objective import check_objective
 from aaa.config.parallel import check_parallel
 from aaa.config.ranges import require_ranges
 from aaa.config.rates import check_rates
+from aaa.config.recording import check_recording
 from aaa.config.resolvers import register_resolvers
 from aaa.config.routing import routed_blocks
 from aaa.config.schema import (
@@ -86,6 +87,7 @@ def check_config(config: DictConfig) -> None:
         raise UserError("budget.flops and budget.seconds both set trainer.max_steps: only one of them can.")
     check_rates(config)
     check_compiling(config.trainer)
+    check_recording(config.trainer)
     check_parallel(config)
     _check_design(config)
     _check_padding(config)

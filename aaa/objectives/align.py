@@ -64,6 +64,8 @@ class Align(Term):
         UserError: if there is no such target, projector or distance, or no vision model that can be read.
     """
 
+    recordable = True
+
     def __init__(
         self,
         weight: float,

@@ -23,6 +23,8 @@ class Dispersive(Term):
         until_step: see `Term`.
     """
 
+    recordable = True
+
     def __init__(
         self, weight: float, after_block: int, temperature: float = 0.5, until_step: int | None = None
     ) -> None:

@@ -10,7 +10,7 @@ from aaa.data.batch import Batch
 from aaa.diffusion.prediction import Model, Prediction
 from aaa.diffusion.schedulers import NoiseScheduler, add_noise
 from aaa.models.forward import in_training, require_hidden, require_internal_head
-from aaa.objectives.coupling import make_coupling
+from aaa.objectives.coupling import immiscible, make_coupling
 from aaa.objectives.terms import Draws, Extra, ForwardPass, Term, Watched
 from aaa.objectives.weighting import make_weighting
 
@@ -101,6 +101,18 @@ class FlowMatching:
     def modules(self) -> dict[str, nn.Module]:
         """Those of its terms, by the terms' names; see `Objective`."""
         return {name: term.module for name, term in self.terms.items() if term.module is not None}
+
+    @property
+    def unrecordable(self) -> str | None:
+        """See `MayBeRecorded`."""
+        if self.coupling is immiscible:
+            return "objective.coupling=immiscible pairs pictures and noise on the CPU."
+        for name, term in self.terms.items():
+            if not term.recordable:
+                return f"objective.terms.{name} does not say that it may be (Term.recordable)."
+            if term.until_step is not None:
+                return f"objective.terms.{name}.until_step ends a term midway."
+        return None
 
     def use(self, modules: Mapping[str, nn.Module]) -> None:
         """See `Objective`."""

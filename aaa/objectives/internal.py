@@ -24,6 +24,8 @@ class Internal(Term):
         model_head: the block after which the model has a head itself, or None.
     """
 
+    recordable = True
+
     def __init__(
         self,
         weight: float,

@@ -79,12 +79,14 @@ class Term(ABC):
         wants_internal: whether it looks at what the model's internal head predicts.
         module: what it trains of its own, which goes into checkpoints and never into an exported model.
         extras: what it needs of the cache beside latents, by name.
+        recordable: whether it is computed on the device alone and the same way at each step, as a CUDA graph would.
     """
 
     after_blocks: Collection[int] = ()
     wants_internal: bool = False
     module: nn.Module | None = None
     extras: Mapping[str, Extra] = MappingProxyType({})
+    recordable: bool = False
 
     def __init__(self, weight: float, until_step: int | None = None) -> None:
         self.weight, self.until_step = weight, until_step

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from aaa.assembly.training_data import TrainingData
 from aaa.models.costs import count_parameters
 from aaa.objectives.flow_matching import Objective
+from aaa.objectives.recording import why_unrecordable
 from aaa.run.anomaly_log import AnomalyLog
 from aaa.run.going_on import shaping_settings
 from aaa.run.latent_loader import LatentLoader
@@ -89,6 +90,7 @@ class Run:
             save_at_steps=self.length.extra_saves,
             on_nonfinite=trainer.on_nonfinite,
             max_skipped_steps=trainer.max_skipped_steps,
+            cuda_graph=trainer.cuda_graph,
         )
 
     def trainee(self) -> Trainee:
@@ -111,6 +113,7 @@ class Run:
             self.loader.batches,
             self.length.schedule,
             list(of_loss.values()),
+            why_unrecordable(self.objective, learner.model),
         )
 
     def anomaly_log(self) -> AnomalyLog:

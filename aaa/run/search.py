@@ -26,7 +26,7 @@ BESIDE_THE_POINT = (
     *("name", "output_dir", "resume", "repeat", "trust_config", "logger", "sampling", "checkpoint", "evaluation"),
     *("sweep", "data.cache_dir", "data.license", "data.attribution", "encoder.batch_size", "trainer.device"),
     *("trainer.compile", "trainer.log_every", "trainer.sample_every", "trainer.save_every", "trainer.evaluate_every"),
-    "trainer.collective_timeout",
+    *("trainer.cuda_graph", "trainer.collective_timeout"),
 )
 
 

@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from aaa.assembly.parts import pick_device
 from aaa.config.compiling import require_graphs
+from aaa.config.recording import require_recording_device
 from aaa.errors import UserError
 from aaa.run.folder import recorded_precision
 from aaa.run.processes import make_accelerator
@@ -112,6 +113,7 @@ def open_session(config: DictConfig) -> Session:
             f"trainer.device={trainer.device}: each process takes a GPU of its own. To choose which there are: "
             "CUDA_VISIBLE_DEVICES=1 python -m aaa.train ..."
         )
+    require_recording_device(trainer, device)
     trainer.precision = recorded_precision(config) or choose_precision(trainer.precision, torch.device(device))
     torch.use_deterministic_algorithms(trainer.deterministic)
     return Session(

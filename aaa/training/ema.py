@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from aaa.training.sharding import local
@@ -31,11 +31,25 @@ class EMA(AveragedModel):
     @torch.no_grad()
     def update_parameters(self, model: nn.Module) -> None:
         """Take in the weights of one more step."""
-        count = int(self.n_averaged)
-        keep = self.keep(count) if count else 0.0
-        average, weights = (list(map(local, module.parameters())) for module in (self.module, model))
-        torch._foreach_lerp_(average, weights, 1 - keep)
+        torch._foreach_lerp_(*self._pairs(model), self.next_share())
         self.n_averaged += 1
+
+    def next_share(self) -> float:
+        """How much of the weights the next update takes in."""
+        count = int(self.n_averaged)
+        return 1 - self.keep(count) if count else 1.0
+
+    @torch.no_grad()
+    def move_towards(self, model: nn.Module, share: Tensor) -> None:
+        """The same by a share, one number, that lies on the device; whoever asks for it counts the update."""
+        average, weights = self._pairs(model)
+        steps = torch._foreach_sub(weights, average)
+        torch._foreach_mul_(steps, share)
+        torch._foreach_add_(average, steps)
+
+    def _pairs(self, model: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
+        average, weights = (list(map(local, module.parameters())) for module in (self.module, model))
+        return average, weights
 
 
 def decaying(decay: float) -> Keep:

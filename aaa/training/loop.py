@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from accelerate import Accelerator
@@ -19,6 +20,7 @@ from aaa.training.measuring import Measuring
 from aaa.training.norms import as_numbers
 from aaa.training.parameter_groups import learning_rates
 from aaa.training.progress import Progress, Window
+from aaa.training.recorded import RecordedSteps
 from aaa.training.settings import LoopSettings
 from aaa.training.signals import StopSignals
 from aaa.training.step import Trainee, require_shares, take_step
@@ -45,7 +47,14 @@ class Hooks:
     looking: Callable[[], AbstractContextManager[None]] = nullcontext
 
 
-def fit(trainee: Trainee, settings: LoopSettings, hooks: Hooks, progress: Progress, signals: StopSignals) -> int | None:
+def fit(
+    trainee: Trainee,
+    settings: LoopSettings,
+    hooks: Hooks,
+    progress: Progress,
+    signals: StopSignals,
+    recorded: RecordedSteps | None = None,
+) -> int | None:
     """Train until `max_steps` optimizer steps are taken, or until a signal asks to stop.
 
     Args:
@@ -54,16 +63,21 @@ def fit(trainee: Trainee, settings: LoopSettings, hooks: Hooks, progress: Progre
         hooks: what happens besides.
         progress: where to start; kept up to date.
         signals: where signals to stop arrive.
+        recorded: steps of this trainee that were recorded before, if they are to be launched at once.
 
     Returns:
         None at the end, or the number of the signal that ended it early, after the step it came in.
 
     Raises:
         NotFiniteError: if a loss or gradient norm is NaN or infinite.
+        UserError: if a batch cannot be shared out, or steps are to be recorded and cannot be.
     """
     accelerator, optimizer = trainee.accelerator, trainee.optimizer
     require_shares(settings.batch_size, accelerator.num_processes, settings.gradient_accumulation_steps)
     base_rates = [group["lr"] for group in optimizer.param_groups]
+    if settings.cuda_graph and recorded is None:
+        recorded = RecordedSteps(trainee, settings)
+    take = partial(take_step, trainee, settings) if recorded is None else recorded.take
     measuring = Measuring(accelerator, settings, hooks.report)
     trainee.model.train()
     with signals, _progress_bar(accelerator, settings.max_steps, progress.step) as show:
@@ -72,7 +86,7 @@ def fit(trainee: Trainee, settings: LoopSettings, hooks: Hooks, progress: Progre
         while progress.step < settings.max_steps and signum is None:
             began = time.perf_counter()
             pending, saving, logging = _due_after(progress.step + 1, settings, hooks.callbacks)
-            step = take_step(trainee, settings, progress, base_rates, measure_norms=logging)
+            step = take(progress, base_rates, measure_norms=logging)
             measuring.take_in(step, progress)
             metrics = measuring.means(progress.window) if logging else None
             _count_time(progress, time.perf_counter() - began, step.busy_seconds)

@@ -46,7 +46,11 @@ class BatchedMuon(Muon):
                 rows, columns = weight.shape
                 # "match_rms_adamw" of torch's Muon: the size of an AdamW update (Liu et al. 2025, equation 4).
                 longest = max(rows // self.stacked.get(weight, 1), columns)
-                own_weight.add_(update, alpha=-group["lr"] * 0.2 * longest**0.5)
+                rate = group["lr"] * 0.2 * longest**0.5
+                if isinstance(rate, Tensor):  # a CUDA graph is told another one each time
+                    own_weight.sub_(rate * update.float())
+                else:
+                    own_weight.add_(update, alpha=-rate)
 
     def _orthogonalised(self, weights: list[Tensor], updates: list[Tensor], group: Mapping[str, Any]) -> list[Tensor]:
         """The updates made orthogonal; where their rows are divided over processes, each whole one by its owner."""

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import reduce
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from aaa.data.batch import Batch
-from aaa.data.randomness import generator
+from aaa.data.randomness import seed_of
 from aaa.data.split import micro_batch
 from aaa.errors import UserError
 from aaa.training.ema import EMA
@@ -42,6 +42,7 @@ class Trainee:
         batches: the samples.
         schedule: factor on the optimizer's learning rates at each step.
         of_loss: what the loss trains besides the model, if anything; prepared as well.
+        unrecordable: why its loss must be computed anew at each step, a sentence; None: see recorded.py.
     """
 
     accelerator: Accelerator
@@ -52,6 +53,7 @@ class Trainee:
     batches: Batches
     schedule: Schedule
     of_loss: Sequence[nn.Module] = ()
+    unrecordable: str | None = None
 
     @property
     def parameters(self) -> list[nn.Parameter]:
@@ -81,6 +83,18 @@ class StepResult(NamedTuple):
     busy_seconds: float
 
 
+class MicroBatch(NamedTuple):
+    """What a forward and a backward pass are of.
+
+    Attributes:
+        batch: this process's samples, on the device.
+        draws: where all that is random comes from.
+    """
+
+    batch: Batch
+    draws: torch.Generator
+
+
 def take_step(
     trainee: Trainee, settings: LoopSettings, progress: Progress, base_rates: list[float], *, measure_norms: bool
 ) -> StepResult:
@@ -93,10 +107,57 @@ def take_step(
         base_rates: learning rates of the optimizer's groups, which the schedule multiplies.
         measure_norms: whether to measure norms by part.
     """
-    model, optimizer = trainee.model, trainee.optimizer
-    for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
+    set_rates(trainee, progress, base_rates)
+    micro_batches = micro_batches_of(trainee, settings, progress)
+    step = update_weights(trainee, settings, micro_batches, progress.step, measure_norms=measure_norms)
+    if step.taken and trainee.ema is not None:
+        trainee.ema.update_parameters(trainee.accelerator.unwrap_model(trainee.model))
+    return step
+
+
+def set_rates(trainee: Trainee, progress: Progress, base_rates: list[float]) -> None:
+    """Give the optimizer the learning rates of the step that `progress` is before."""
+    for group, rate in zip(trainee.optimizer.param_groups, base_rates, strict=True):
         group["lr"] = rate * trainee.schedule(progress.step)
-    loss, terms, sample_losses, busy = _accumulate_gradients(trainee, settings, progress)
+
+
+def micro_batches_of(trainee: Trainee, settings: LoopSettings, progress: Progress) -> Iterator[MicroBatch]:
+    """This process's share of the step that `progress` is before; fetched one by one, as each is asked for."""
+    accelerator = trainee.accelerator
+    for micro, positions in enumerate(positions_of(trainee, settings, progress)):
+        seed = step_seed(trainee, settings, progress, micro)
+        draws = torch.Generator(accelerator.device).manual_seed(seed)
+        yield MicroBatch(trainee.batches(positions).to(accelerator.device), draws)
+
+
+def positions_of(trainee: Trainee, settings: LoopSettings, progress: Progress) -> list[range]:
+    """Where in the data order this process's samples of each micro-batch of a step are."""
+    accelerator, count = trainee.accelerator, settings.gradient_accumulation_steps
+    rank, processes = accelerator.process_index, accelerator.num_processes
+    sizes = {"batch_size": settings.batch_size, "micro_batches": count, "processes": processes}
+    shares = [micro_batch(0, micro, rank, **sizes) for micro in range(count)]
+    return [range(progress.samples + share.start, progress.samples + share.stop) for share in shares]
+
+
+def step_seed(trainee: Trainee, settings: LoopSettings, progress: Progress, micro: int) -> int:
+    """The seed of all that is random in a micro-batch of the step that `progress` is before."""
+    return seed_of(settings.seed, "step", progress.step, micro, trainee.accelerator.process_index)
+
+
+def update_weights(
+    trainee: Trainee, settings: LoopSettings, micro_batches: Iterable[MicroBatch], number: int, *, measure_norms: bool
+) -> StepResult:
+    """A step but for the average of the weights: gradients of all micro-batches, clipping, the optimizer's update.
+
+    Args:
+        trainee: is changed.
+        settings: of the run.
+        micro_batches: as many as a step has.
+        number: of the step, from 0.
+        measure_norms: whether to measure norms by part.
+    """
+    model, optimizer = trainee.model, trainee.optimizer
+    loss, terms, sample_losses, busy = _accumulate_gradients(trainee, settings, micro_batches, number)
     norms = norms_by_part(model) if measure_norms else {}
     started = time.perf_counter()
     grad_norm = clip_gradients(trainee.parameters, settings.max_grad_norm or math.inf)
@@ -105,40 +166,31 @@ def take_step(
         optimizer.step()
     optimizer.zero_grad()
     busy += time.perf_counter() - started
-    if taken and trainee.ema is not None:
-        trainee.ema.update_parameters(trainee.accelerator.unwrap_model(model))
     return StepResult(loss, terms, sample_losses, grad_norm, norms, taken, busy)
 
 
 def _accumulate_gradients(
-    trainee: Trainee, settings: LoopSettings, progress: Progress
+    trainee: Trainee, settings: LoopSettings, micro_batches: Iterable[MicroBatch], number: int
 ) -> tuple[Tensor, dict[str, Tensor], Tensor, float]:
     """Forward and backward of a step: mean loss, means of its terms, losses of samples, seconds in the model."""
-    accelerator, micro_batches = trainee.accelerator, settings.gradient_accumulation_steps
-    device, rank, processes = accelerator.device, accelerator.process_index, accelerator.num_processes
-    step_loss = torch.zeros((), device=device)
+    accelerator, count = trainee.accelerator, settings.gradient_accumulation_steps
+    step_loss = torch.zeros((), device=accelerator.device)
     step_terms: dict[str, Tensor] = {}
     sample_losses = []
     busy = 0.0
-    for micro in range(micro_batches):
-        share = micro_batch(
-            0, micro, rank, batch_size=settings.batch_size, micro_batches=micro_batches, processes=processes
-        )
-        positions = range(progress.samples + share.start, progress.samples + share.stop)
-        batch = trainee.batches(positions).to(device)
-        draws = generator(settings.seed, "step", progress.step, micro, rank, device=device)
-        with nullcontext() if micro == micro_batches - 1 else accelerator.no_sync(trainee.model):
+    for micro, (batch, draws) in enumerate(micro_batches, start=1):
+        with nullcontext() if micro == count else accelerator.no_sync(trainee.model):
             started = time.perf_counter()
-            terms = trainee.loss(trainee.model, batch, draws, progress.step)
+            terms = trainee.loss(trainee.model, batch, draws, number)
             losses = sum_of(terms)
-            micro_loss = losses.mean() / micro_batches
+            micro_loss = losses.mean() / count
             accelerator.backward(micro_loss)
             busy += time.perf_counter() - started
         step_loss += micro_loss.detach()
         sample_losses.append(losses.detach())
         if len(terms) > 1:
             for name, term in terms.items():
-                step_terms[name] = step_terms.get(name, 0) + term.detach().mean() / micro_batches
+                step_terms[name] = step_terms.get(name, 0) + term.detach().mean() / count
     return step_loss, step_terms, torch.cat(sample_losses), busy
 
 

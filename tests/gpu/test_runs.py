@@ -82,6 +82,26 @@ def test_a_compiled_run_validates_draws_and_resumes(command: Command, tmp_path: 
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize("compiled", ["false", "static"])
+def test_a_run_of_recorded_steps_learns_as_much_and_resumes_to_the_bit(
+    command: Command, tmp_path: Path, compiled: str
+) -> None:
+    """Losses within 1% of those of steps taken as they are; what is graph and what is not differs after resuming."""
+    told = [*QUIET, "trainer.precision=float32", "trainer.deterministic=true"]
+    plain = command("aaa.train", *told, "name=plain")
+    assert plain.code == 0, plain.err
+    recorded = command("aaa.train", *told, "name=recorded", "trainer.cuda_graph=true", f"trainer.compile={compiled}")
+    assert recorded.code == 0, recorded.err
+    runs = {name: next((tmp_path / "outputs" / name).iterdir()) for name in ("plain", "recorded")}
+    assert losses(runs["recorded"]) == pytest.approx(losses(runs["plain"]), rel=1e-2)
+    again = command("aaa.train", f"repeat={runs['recorded'] / 'checkpoints' / 'step-00000006'}")
+    assert again.code == 0, again.err
+    other = next(path for path in (tmp_path / "outputs").glob("*/*") if path not in runs.values())
+    gone_on = losses(other)
+    assert {step: loss for step, loss in losses(runs["recorded"]).items() if step in gone_on} == gone_on
+
+
+@pytest.mark.gpu
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="NCCL takes a GPU for each process, and there are not two")
 def test_two_processes_take_the_steps_of_one(command: Command, tmp_path: Path) -> None:
     """As many steps of as many samples; losses within 20%, as each process draws noise from a generator of its own."""
