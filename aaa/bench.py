@@ -1,6 +1,7 @@
 """Measure speed: `python -m aaa.bench [bench=NAME] model=... [overrides]`."""
 
 import logging
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ def bench(config: "DictConfig") -> None:
     from aaa.config.checks import check_config
     from aaa.errors import UserError
     from aaa.run.messages import describe_device
-    from aaa.tracking.console import console
+    from aaa.tracking.console import for_tables
     from aaa.tracking.environment import describe_environment
 
     check_config(config)
@@ -29,7 +30,7 @@ def bench(config: "DictConfig") -> None:
     device = pick_device(config.trainer.device)
     report = build(config, "bench").run(config, device)
     report.save(Path(config.output_dir), describe_environment(describe_device(torch.device(device))))
-    console.print(report.table())
+    for_tables(sys.stderr).print(report.table())
     logger.info("Wrote results.json and plot.png to %s", config.output_dir)
 
 

@@ -54,8 +54,6 @@ def main() -> None:
 
 def compare(arguments: argparse.Namespace) -> None:
     """Print the table, draw the curves, write the page and what else is asked for."""
-    from rich.console import Console
-
     from aaa.reports.curves import draw_curves
     from aaa.reports.heat_map import draw_heat_maps
     from aaa.reports.page import write_page
@@ -63,12 +61,13 @@ def compare(arguments: argparse.Namespace) -> None:
     from aaa.reports.runs import read_runs
     from aaa.reports.scaling import draw_scaling
     from aaa.reports.table import as_rows, comparison, verdicts
+    from aaa.tracking.console import for_tables
 
     curves = picture_file("--curves", arguments.curves)
     by_two = picture_file("--map", arguments.map)
     by_size = picture_file("--scaling", arguments.scaling)
     runs = read_runs(arguments.runs)
-    console = Console(width=None if sys.stdout.isatty() else 200)
+    console = for_tables(sys.stdout)
     console.print(comparison(runs))
     if (judged := verdicts(runs, arguments.baseline)) is not None:
         console.print(judged)

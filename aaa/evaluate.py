@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +28,6 @@ OF_RUN = 40  # that the run may take
 
 def evaluate(config: "DictConfig") -> None:
     """Print the metrics, write them as JSON, and the pictures beside them."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -37,6 +37,7 @@ def evaluate(config: "DictConfig") -> None:
     from aaa.config.sampling_choice import SamplingChoice
     from aaa.run.launch import launched
     from aaa.run.saved_evaluation import judge, run_of
+    from aaa.tracking.console import for_tables
     from aaa.tracking.files import cannot_write, replace_text, require_writable
     from aaa.tracking.printed import one_line
 
@@ -84,7 +85,7 @@ def evaluate(config: "DictConfig") -> None:
         if not metric.endswith("_standard_error"):
             error_of_it = judged.metrics.get(f"{metric}_standard_error")
             table.add_row(metric, f"{value:.4g}", "" if error_of_it is None else f"{error_of_it:.2g}")
-    Console().print(table)
+    for_tables(sys.stdout).print(table)
     logger.info("Wrote %s", out / f"{name}.json")
     for picture in judged.pictures:
         logger.info("Look at %s", out / f"{name}-{picture}.png")

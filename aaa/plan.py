@@ -68,9 +68,8 @@ def plan(config: "DictConfig") -> None:
 
 
 def _show(jobs: "list[tuple[DictConfig, list[str]]]") -> None:
-    from rich.console import Console
-
     from aaa.benchmarks.plan import Planner, as_table
+    from aaa.tracking.console import for_tables
 
     planner = Planner()
     logging.getLogger("aaa.run.budget").setLevel(logging.WARNING)  # the table says what it would
@@ -78,7 +77,7 @@ def _show(jobs: "list[tuple[DictConfig, list[str]]]") -> None:
         table = as_table([planner.plan(config, overrides) for config, overrides in jobs])
     finally:
         logging.getLogger("aaa.run.budget").setLevel(logging.NOTSET)
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    for_tables(sys.stdout).print(table)
 
 
 def main() -> None:

