@@ -10,7 +10,7 @@ def by_setting(runs: Sequence[Run]) -> list[list[Run]]:
     keys = setting_keys(list(runs))
     folded: dict[str, list[Run]] = {}
     for run in runs:
-        folded.setdefault(repr([run.config.get(key) for key in keys]), []).append(run)
+        folded.setdefault(repr([run.value(key) for key in keys]), []).append(run)
     return list(folded.values())
 
 

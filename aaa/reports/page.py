@@ -44,7 +44,7 @@ def write_page(runs: list[Run], path: Path) -> None:
 
 
 def _content(runs: list[Run]) -> dict[str, Any]:
-    keys = differing_keys(runs)
+    keys = list(dict.fromkeys([*differing_keys(runs), *telling_keys(runs), *setting_keys(runs)]))
     metrics = dict.fromkeys(name for run in runs for row in run.metrics for name in row if _is_shown(name))
     differences = against_best(runs)
     counting = {run.name for run in counted(runs)}

@@ -92,7 +92,8 @@ def fold_seeds(runs: Sequence[Run]) -> list[Setting]:
 
     Without settings of which no run has validated.
     """
-    keys, names = setting_keys(list(runs)), short_names(differing_keys(list(runs)))
+    keys = setting_keys(list(runs))
+    names = short_names([*differing_keys(list(runs)), *keys])
     without = left_out(runs)
     settings = []
     for members in by_setting(runs):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import OmegaConf
 
 from aaa.config.leaves import leaves
@@ -28,6 +29,10 @@ IGNORED = re.compile(
 BESIDE_THE_LOSS = re.compile(r"seed|(sampling|evaluation)(\..*)?|trainer\.(evaluate|validate)_every_steps")
 
 
+# A group has no dots in its name, as keys below a group do; what is told at the top is no setting, but for the seed.
+CHOICE = re.compile(r"\+{0,2}(?P<group>[a-z][a-z_/]*(@[\w.]+)?)=(?P<option>[A-Za-z_][\w./-]*)")
+
+
 @dataclass(frozen=True)
 class Run:
     """A run folder's config and metrics.
@@ -37,6 +42,7 @@ class Run:
         config: leaf values by dotted key.
         metrics: rows of metrics.jsonl, oldest first.
         environment: what environment.json says.
+        choices: options of config groups that it was told, by group: `+experiment`, `block`.
     """
 
     folder: Path
@@ -44,10 +50,15 @@ class Run:
     config: dict[str, Any]
     metrics: list[dict[str, Any]]
     environment: dict[str, Any] = field(default_factory=dict)
+    choices: dict[str, str] = field(default_factory=dict)
+
+    def value(self, key: str) -> Any:
+        """The value of a config key, or the option of a group."""
+        return self.choices.get(key, self.config.get(key))
 
     def setting(self, key: str) -> Any:
-        """The value of a config key; of a class or function its name alone."""
-        value = self.config.get(key)
+        """The same; of a class or function its name alone."""
+        value = self.value(key)
         return str(value).rpartition(".")[2] if key.endswith("_target_") and value else value
 
     def last(self, metric: str) -> float | None:
@@ -111,7 +122,8 @@ def differing_keys(runs: list[Run]) -> list[str]:
 def telling_keys(runs: list[Run]) -> list[str]:
     """Those of the differing keys that tell settings apart, classes first; without what follows from them.
 
-    A noise scheduler's own arguments, say, where runs differ in the scheduler alone. Seeds are no settings.
+    A noise scheduler's own arguments, say, where runs differ in the scheduler alone. Seeds are no settings. Where
+    options of config groups say the same in fewer words, as `+experiment=recipe_prx` does, it is those.
     """
     return _telling(runs, [key for key in differing_keys(runs) if key != "seed"])
 
@@ -129,13 +141,31 @@ def setting_keys(runs: list[Run]) -> list[str]:
 
 
 def _telling(runs: list[Run], keys: list[str]) -> list[str]:
-    telling: list[str] = []
+    telling = _needed(runs, sorted(keys, key=lambda key: not key.endswith("_target_")))
+    by_choice = _needed(runs, [*_choices_alike(runs, telling), *telling])
+    return by_choice if len(by_choice) < len(telling) else [key for key in keys if key in telling]
+
+
+def _needed(runs: list[Run], keys: list[str]) -> list[str]:
+    """Those of the keys, one after the other, that tell apart what those before do not."""
+    needed: list[str] = []
     told = 1
-    for key in sorted(keys, key=lambda key: not key.endswith("_target_")):
-        settings = {repr([run.config.get(other) for other in (*telling, key)]) for run in runs}
+    for key in keys:
+        settings = {_setting(run, [*needed, key]) for run in runs}
         if len(settings) > told:
-            telling, told = [*telling, key], len(settings)
-    return [key for key in keys if key in telling]
+            needed, told = [*needed, key], len(settings)
+    return needed
+
+
+def _choices_alike(runs: list[Run], telling: list[str]) -> list[str]:
+    """Groups of which every run was told an option, and all runs of a setting the same."""
+    groups = [group for group in runs[0].choices if all(group in run.choices for run in runs)] if runs else []
+    settings = len({_setting(run, telling) for run in runs})
+    return [group for group in groups if len({_setting(run, [*telling, group]) for run in runs}) == settings]
+
+
+def _setting(run: Run, keys: list[str]) -> str:
+    return repr([run.value(key) for key in keys])
 
 
 def _is_run(folder: Path) -> bool:
@@ -145,4 +175,16 @@ def _is_run(folder: Path) -> bool:
 def _read(folder: Path, name: str) -> Run:
     config = OmegaConf.to_container(read_yaml_config(folder / CONFIG))
     values = {key: as_read(value) for key, value in leaves(config)}
-    return Run(folder, name, values, read_metrics(folder / METRICS), read_environment(folder))
+    return Run(folder, name, values, read_metrics(folder / METRICS), read_environment(folder), _choices(folder))
+
+
+def _choices(folder: Path) -> dict[str, str]:
+    """Options of config groups by group, as Hydra wrote down what the run was told; none where it wrote nothing."""
+    file = folder / ".hydra" / "overrides.yaml"
+    try:
+        overrides = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return {}  # the config says what the run is; this only says it in fewer words
+    told = overrides if isinstance(overrides, list) else []
+    found = (CHOICE.fullmatch(str(override)) for override in told)
+    return {choice["group"]: choice["option"] for choice in found if choice}

@@ -11,7 +11,7 @@ from aaa.reports.cells import cell
 from aaa.reports.key_names import shown_key
 from aaa.reports.paired import Setting, best_setting, difference, find_setting, fold_seeds
 from aaa.reports.plain import plain_number, plain_setting
-from aaa.reports.runs import Run, differing_keys
+from aaa.reports.runs import Run, differing_keys, telling_keys
 
 SHOWN = {
     "step": "steps",
@@ -26,9 +26,14 @@ SHOWN = {
 }
 
 
+MOST_KEYS = 8  # that a terminal has columns for; of more those alone that tell settings apart
+
+
 def comparison(runs: list[Run]) -> Table:
     """A row a run, lowest validation loss first: what differs in the configs, then what came out."""
     keys = differing_keys(runs)
+    if len(keys) > MOST_KEYS:
+        keys = [*telling_keys(runs), *(key for key in keys if key == "seed")]
     metrics = [metric for metric in SHOWN if any(run.last(metric) is not None for run in runs)]
     table = Table(
         title="1 run" if len(runs) == 1 else f"{len(runs)} runs",
