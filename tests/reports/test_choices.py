@@ -1,0 +1,64 @@
+"""Runs that differ in many keys at once are told apart by what they were told."""
+
+from pathlib import Path
+
+import pytest
+
+from aaa.reports.folding import by_setting
+from aaa.reports.runs import read_runs, setting_keys
+from aaa.reports.table import MOST_KEYS, comparison
+
+KEYS = 12
+
+
+def make_run(folder: Path, recipe: int, seed: int, told: str | None) -> None:
+    folder.mkdir(parents=True)
+    keys = "".join(f"  key{number}: {number * (recipe + 1) % 5}\n" for number in range(1, KEYS))
+    (folder / "config.yaml").write_text(f"seed: {seed}\nmodel:\n  _target_: aaa.{'ab'[recipe % 2]}\n{keys}")
+    (folder / "metrics.jsonl").write_text('{"step": 1, "val/loss": 0.5}\n')
+    if told is not None:
+        (folder / ".hydra").mkdir()
+        (folder / ".hydra" / "overrides.yaml").write_text(told)
+
+
+def told_of(recipe: int, seed: int) -> str:
+    return f"- +experiment@_global_=recipe_{recipe}\n- seed={seed}\n- +experiment=recipes\n- model.key1=0.5\n- 'a'\n"
+
+
+@pytest.fixture
+def recipes(tmp_path: Path) -> Path:
+    for recipe in range(3):
+        for seed in range(2):
+            make_run(tmp_path / "sweep" / f"{recipe}-{seed}", recipe, seed, told_of(recipe, seed))
+    return tmp_path / "sweep"
+
+
+def test_the_option_of_a_group_tells_what_many_keys_would(recipes: Path) -> None:
+    runs = read_runs([recipes])
+    assert setting_keys(runs) == ["experiment@_global_"]
+    assert [[run.name for run in members] for members in by_setting(runs)] == [
+        ["0-0", "0-1"],
+        ["1-0", "1-1"],
+        ["2-0", "2-1"],
+    ]
+    headers = [str(column.header) for column in comparison(runs).columns]
+    assert headers[:3] == ["run", "experiment", "seed"]
+    assert "key3" not in " ".join(headers)
+
+
+@pytest.mark.parametrize(
+    "told", [None, "- [broken", "not: a list\n", "- repeat=outputs/x\n", "- +experiment=recipe_2\n"]
+)
+def test_a_run_that_was_told_something_else_is_compared_by_its_config(recipes: Path, told: str | None) -> None:
+    make_run(recipes / "again", 2, 2, told)
+    runs = read_runs([recipes])
+    keys = setting_keys(runs)
+    assert all(key.startswith("model.") for key in keys)
+    assert len(keys) <= MOST_KEYS
+    assert ["2-0", "2-1", "again"] in [[run.name for run in members] for members in by_setting(runs)]
+
+
+def test_an_option_that_has_changed_meanwhile_folds_nothing_together(recipes: Path) -> None:
+    make_run(recipes / "2-9", 3, 9, told_of(2, 9))
+    runs = read_runs([recipes])
+    assert ["2-9"] in [[run.name for run in members] for members in by_setting(runs)]
