@@ -119,6 +119,7 @@ def step_row(subject: Subject, config: DictConfig, batch: int, how: bool | str, 
 
     reset_peak_memory(device)
     warming_up = seconds(partial(train, WARM_UP_STEPS), device)
+    train(1)  # the last step of each call measures norms: the second such step is recorded
     steps = max(3, min(1000, int(lasting / seconds(partial(train, 1), device))))
     step = seconds(partial(train, steps), device) / steps
     busy = busy_seconds(partial(train, PROFILED_STEPS), device) / PROFILED_STEPS
@@ -129,7 +130,7 @@ def step_row(subject: Subject, config: DictConfig, batch: int, how: bool | str, 
         "step ms": 1000 * step,
         "MFU": batch * subject.flops / step / peak,
         "idle": max(0.0, 1 - busy / step),
-        "peak GiB": peak_memory_gib(device),
+        "peak GiB": peak_memory_gib(device, recorded=config.trainer.cuda_graph),
         "first steps s": warming_up,
     }
 

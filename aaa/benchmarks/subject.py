@@ -103,10 +103,10 @@ class Subject:
             self.ema,
             self.loss,
             self.batches,
-            lambda _: 1.0,
+            _unscheduled,
             unrecordable=self.unrecordable,
         )
-        if trainer.cuda_graph and self._recorded is None:
+        if trainer.cuda_graph and (self._recorded is None or not self._recorded.takes(trainee, settings)):
             self._recorded = RecordedSteps(trainee, settings)
         validation = Callback("validate", trainer.validate_every_steps, lambda _: None)
         signals = StopSignals()
@@ -118,6 +118,10 @@ class Subject:
     def close(self) -> None:
         """Make room for another precision."""
         self.session.close()
+
+
+def _unscheduled(_step: int) -> float:
+    return 1.0
 
 
 def make_subject(

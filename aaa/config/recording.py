@@ -6,15 +6,20 @@ from aaa.config.compiling import records_graphs
 from aaa.errors import UserError
 
 ON = "trainer.cuda_graph=true"
+RECORDABLE = ("aaa.training.optimizers.MuonWithAdamW", "aaa.training.optimizers.adamw")
+CONTRASTIVE = "aaa.objectives.contrastive.Contrastive"
 INSTEAD = "trainer.compile=reduce-overhead records the passes of the model alone."
 
 
-def check_recording(trainer: DictConfig) -> None:
-    """Refuse steps that look at what is on the GPU midway, or that are no step of one process.
+def check_recording(config: DictConfig) -> None:
+    """Refuse steps that look at what is on the GPU midway, differ in what Python decides, or are not of one process.
+
+    What no config tells, such as a class of yours, is refused when training begins.
 
     Raises:
         UserError: naming both keys.
     """
+    trainer = config.trainer
     if not trainer.cuda_graph:
         return
     if trainer.device == "cpu":
@@ -30,9 +35,32 @@ def check_recording(trainer: DictConfig) -> None:
         )
     if trainer.parallel != "ddp":
         raise UserError(f"{ON} and trainer.parallel={trainer.parallel}: steps of one process can be recorded.")
+    if trainer.precision == "bf16_weights":
+        raise UserError(f"{ON} and trainer.precision=bf16_weights: weights must be float32. {INSTEAD}")
     for key in ("gradient_checkpointing", "gradient_checkpointing_offload"):
         if trainer[key]:
             raise UserError(f"{ON} and trainer.{key}=true: no graph holds what it does between the passes. {INSTEAD}")
+    if config.optimizer.get("_target_") not in RECORDABLE:
+        raise UserError(
+            f"{ON} and the optimizer {config.optimizer.get('_target_')}: those of optimizer=muon and optimizer=adamw "
+            f"can be recorded. {INSTEAD}"
+        )
+    if config.routing.kind != "none":
+        raise UserError(f"{ON} and routing={config.routing.kind}: which tokens go where is drawn anew. {INSTEAD}")
+    _check_objective(config.objective)
+
+
+def _check_objective(objective: DictConfig) -> None:
+    if objective.get("coupling") == "immiscible":
+        raise UserError(f"{ON} and objective.coupling=immiscible: the CPU pairs pictures and noise. {INSTEAD}")
+    for name, term in (objective.get("terms") or {}).items():
+        key = f"objective.terms.{name}"
+        if not isinstance(term, DictConfig) or not term.get("weight"):
+            continue
+        if term.get("_target_") == CONTRASTIVE:
+            raise UserError(f"{ON} and {key}: the CPU tells which captions are alike. {INSTEAD}")
+        if term.get("until_step") is not None:
+            raise UserError(f"{ON} and {key}.until_step={term.until_step}: a graph has no term end midway. {INSTEAD}")
 
 
 def require_recording_device(trainer: DictConfig, device: str) -> None:

@@ -39,6 +39,8 @@ class Prediction(Protocol):
 class VelocityPrediction:
     """The model's output is the velocity (rectified flow, Liu et al. 2022)."""
 
+    recordable = True
+
     def velocity(
         self,
         model: Model,
@@ -71,6 +73,8 @@ class CleanPrediction:
     Args:
         least_sigma: the bound, in (0, 1).
     """
+
+    recordable = True
 
     def __init__(self, least_sigma: float = 0.05) -> None:
         if not 0 < least_sigma < 1:

@@ -62,6 +62,8 @@ class LinearScheduler:
             how many times as many it has, as its noise must be stronger to hide as much. None: every size is alike.
     """
 
+    recordable = True
+
     def __init__(self, shift: float = 1.0, base_tokens: int | None = None) -> None:
         if not shift > 0:
             raise UserError(f"scheduler.shift={shift}: must be above 0.")
@@ -93,6 +95,8 @@ class LogitNormalScheduler(LinearScheduler):
         shift, base_tokens: as in `LinearScheduler`.
     """
 
+    recordable = True
+
     def __init__(self, mean: float = 0.0, std: float = 1.0, shift: float = 1.0, base_tokens: int | None = None) -> None:
         super().__init__(shift, base_tokens)
         if not std > 0:
@@ -117,6 +121,8 @@ class Flux2Scheduler:
         timestep_dtype: DiffSynth rounds the timestep to the dtype of the weights and takes the table's noise level
             that is nearest to that. In `bfloat16` only 384 of the 1000 levels are ever drawn.
     """
+
+    recordable = True
 
     def __init__(self, timestep_dtype: str = "float32") -> None:
         if timestep_dtype not in ("float32", "bfloat16"):

@@ -11,6 +11,7 @@ from aaa.diffusion.prediction import Model, Prediction
 from aaa.diffusion.schedulers import NoiseScheduler, add_noise
 from aaa.models.forward import in_training, require_hidden, require_internal_head
 from aaa.objectives.coupling import immiscible, make_coupling
+from aaa.objectives.recording import may_be_recorded
 from aaa.objectives.terms import Draws, Extra, ForwardPass, Term, Watched
 from aaa.objectives.weighting import make_weighting
 
@@ -74,6 +75,8 @@ class FlowMatching:
         UserError: if there is no such weighting or coupling.
     """
 
+    recordable = True
+
     def __init__(
         self,
         scheduler: NoiseScheduler,
@@ -107,9 +110,11 @@ class FlowMatching:
         """See `MayBeRecorded`."""
         if self.coupling is immiscible:
             return "objective.coupling=immiscible pairs pictures and noise on the CPU."
+        terms = {f"objective.terms.{name}": term for name, term in self.terms.items()}
+        for name, part in {"scheduler": self.scheduler, "objective.prediction": self.prediction, **terms}.items():
+            if not may_be_recorded(part):
+                return f"{name}={type(part).__name__} does not say that it may be (recordable = True)."
         for name, term in self.terms.items():
-            if not term.recordable:
-                return f"objective.terms.{name} does not say that it may be (Term.recordable)."
             if term.until_step is not None:
                 return f"objective.terms.{name}.until_step ends a term midway."
         return None

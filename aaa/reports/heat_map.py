@@ -40,7 +40,7 @@ class Map:
 
 def maps_of(runs: list[Run]) -> Iterator[Map]:
     """A map of each two settings that are numbers in every run; without those in which no loss is finite."""
-    keys = setting_keys(runs)
+    keys = setting_keys(runs, by_choice=False)
     names = short_names(keys)
     numbers = [key for key in keys if all(isinstance(run.value(key), int | float) for run in runs)]
     judged = [(run.config, loss) for run in counted(runs) if (loss := run.last("val/loss")) is not None]

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 
 
 def shown_key(key: str) -> str:
-    """A key without what says how: `scheduler` of `scheduler._target_`, `experiment` of `experiment@_global_`."""
-    return key.removesuffix("._target_").partition("@")[0]
+    """The key of what a class or function is chosen by: `scheduler` of `scheduler._target_`."""
+    return key.removesuffix("._target_")
 
 
 def short_names(keys: Iterable[str]) -> dict[str, str]:

@@ -44,7 +44,9 @@ def write_page(runs: list[Run], path: Path) -> None:
 
 
 def _content(runs: list[Run]) -> dict[str, Any]:
-    keys = list(dict.fromkeys([*differing_keys(runs), *telling_keys(runs), *setting_keys(runs)]))
+    keys = list(dict.fromkeys([*telling_keys(runs), *setting_keys(runs), *differing_keys(runs)]))
+    groups = {key for key in keys if key in runs[0].choices}  # of which an option says which class it is
+    keys = [key for key in keys if key in groups or shown_key(key) not in groups]
     metrics = dict.fromkeys(name for run in runs for row in run.metrics for name in row if _is_shown(name))
     differences = against_best(runs)
     counting = {run.name for run in counted(runs)}
@@ -52,6 +54,7 @@ def _content(runs: list[Run]) -> dict[str, Any]:
         "keys": [shown_key(key) for key in keys],
         "telling": [shown_key(key) for key in telling_keys(runs)],
         "setting": [shown_key(key) for key in setting_keys(runs)],
+        "mapped": [shown_key(key) for key in setting_keys(runs, by_choice=False)],
         "short": short_names(keys),
         "metrics": list(metrics),
         "runs": [

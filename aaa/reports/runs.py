@@ -1,7 +1,7 @@
 """Run folders, read for comparison."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from omegaconf import OmegaConf
 
+from aaa.config.checks import group_options
 from aaa.config.leaves import leaves
 from aaa.config.overrides import as_read
 from aaa.config.trust import read_yaml_config
@@ -29,8 +30,10 @@ IGNORED = re.compile(
 BESIDE_THE_LOSS = re.compile(r"seed|(sampling|evaluation)(\..*)?|trainer\.(evaluate|validate)_every_steps")
 
 
-# A group has no dots in its name, as keys below a group do; what is told at the top is no setting, but for the seed.
-CHOICE = re.compile(r"\+{0,2}(?P<group>[a-z][a-z_/]*(@[\w.]+)?)=(?P<option>[A-Za-z_][\w./-]*)")
+CHOICE = re.compile(r"\+{0,2}(?P<group>[a-z][a-z_/]*)(@[\w.]+)?=(?P<option>[A-Za-z_][\w./-]*)")
+# Groups of which an option is no setting at all, and those that the validation loss does not go by.
+OTHER_GROUPS = ("logger", "sweep")
+GROUPS_BESIDE_THE_LOSS = ("sampler", "sampling", "guidance", "evaluation")
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Run:
         config: leaf values by dotted key.
         metrics: rows of metrics.jsonl, oldest first.
         environment: what environment.json says.
-        choices: options of config groups that it was told, by group: `+experiment`, `block`.
+        choices: options of config groups that it was told, by group.
     """
 
     folder: Path
@@ -106,7 +109,7 @@ def read_runs(paths: Iterable[Path]) -> list[Run]:
     common = next(iter(folders)).parent
     while not all(full.is_relative_to(common) for full in folders):
         common = common.parent
-    return [_read(folder, str(full.relative_to(common))) for full, folder in folders.items()]
+    return _without_common([_read(folder, str(full.relative_to(common))) for full, folder in folders.items()])
 
 
 def differing_keys(runs: list[Run]) -> list[str]:
@@ -125,25 +128,41 @@ def telling_keys(runs: list[Run]) -> list[str]:
     A noise scheduler's own arguments, say, where runs differ in the scheduler alone. Seeds are no settings. Where
     options of config groups say the same in fewer words, as `+experiment=recipe_prx` does, it is those.
     """
-    return _telling(runs, [key for key in differing_keys(runs) if key != "seed"])
+    return _telling(runs, [key for key in _chosen_keys(runs) if key != "seed"], OTHER_GROUPS)
 
 
-def setting_keys(runs: list[Run]) -> list[str]:
+def setting_keys(runs: list[Run], *, by_choice: bool = True) -> list[str]:
     """The keys that tell apart settings whose validation losses are to be compared.
 
-    Runs that differ in others alone, such as the sampling of their pictures, are trained alike. Where time is the
-    budget, so is how many steps each run found to fit into it.
+    Runs that differ in others alone, such as the sampling of their pictures, are trained alike.
+
+    Args:
+        runs: to compare.
+        by_choice: whether an option of a group may stand for several keys.
     """
-    keys = [key for key in differing_keys(runs) if not BESIDE_THE_LOSS.fullmatch(key)]
-    if all(run.config.get("budget.seconds") for run in runs):
-        keys = [key for key in keys if key != "trainer.max_steps"]
-    return _telling(runs, keys)
+    keys = [key for key in _chosen_keys(runs) if not BESIDE_THE_LOSS.fullmatch(key)]
+    if not by_choice:
+        return _telling_keys(runs, keys)
+    return _telling(runs, keys, (*OTHER_GROUPS, *GROUPS_BESIDE_THE_LOSS))
 
 
-def _telling(runs: list[Run], keys: list[str]) -> list[str]:
+def _chosen_keys(runs: list[Run]) -> list[str]:
+    """Differing keys, without the steps that runs found to fit into their time, where that is the budget of all."""
+    found = {"trainer.max_steps"} if all(run.config.get("budget.seconds") for run in runs) else set()
+    return [key for key in differing_keys(runs) if key not in found]
+
+
+def _telling(runs: list[Run], keys: list[str], but: Collection[str]) -> list[str]:
+    """Those of the keys that tell settings apart; or fewer groups, but these, of which an option says as much."""
+    telling = _telling_keys(runs, keys)
+    groups = [group for group in _choices_alike(runs, telling) if group not in but]
+    by_choice = _needed(runs, [*groups, *telling])
+    return by_choice if len(by_choice) < len(telling) else telling
+
+
+def _telling_keys(runs: list[Run], keys: list[str]) -> list[str]:
     telling = _needed(runs, sorted(keys, key=lambda key: not key.endswith("_target_")))
-    by_choice = _needed(runs, [*_choices_alike(runs, telling), *telling])
-    return by_choice if len(by_choice) < len(telling) else [key for key in keys if key in telling]
+    return [key for key in keys if key in telling]
 
 
 def _needed(runs: list[Run], keys: list[str]) -> list[str]:
@@ -158,10 +177,14 @@ def _needed(runs: list[Run], keys: list[str]) -> list[str]:
 
 
 def _choices_alike(runs: list[Run], telling: list[str]) -> list[str]:
-    """Groups of which every run was told an option, and all runs of a setting the same."""
+    """Groups of which every run was told an option, all runs of a setting the same, and those of one the same class."""
     groups = [group for group in runs[0].choices if all(group in run.choices for run in runs)] if runs else []
-    settings = len({_setting(run, telling) for run in runs})
-    return [group for group in groups if len({_setting(run, [*telling, group]) for run in runs}) == settings]
+
+    def count(*keys: str) -> int:
+        return len({_setting(run, list(keys)) for run in runs})
+
+    same = {group: count(*telling, group) == count(*telling) for group in groups}
+    return [group for group in groups if same[group] and count(group, f"{group}._target_") == count(group)]
 
 
 def _setting(run: Run, keys: list[str]) -> str:
@@ -185,6 +208,20 @@ def _choices(folder: Path) -> dict[str, str]:
         overrides = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         return {}  # the config says what the run is; this only says it in fewer words
-    told = overrides if isinstance(overrides, list) else []
-    found = (CHOICE.fullmatch(str(override)) for override in told)
-    return {choice["group"]: choice["option"] for choice in found if choice}
+    options: dict[str, list[str]] = {}
+    groups = {*group_options(), "experiment"}
+    for override in overrides if isinstance(overrides, list) else []:
+        if (choice := CHOICE.fullmatch(str(override))) and choice["group"] in groups:
+            options.setdefault(choice["group"], []).append(choice["option"])
+    return {group: ",".join(sorted(of_group)) for group, of_group in options.items()}
+
+
+def _without_common(runs: list[Run]) -> list[Run]:
+    """The same, where they were told several options of a group without those that all of them were told."""
+    for group in runs[0].choices:
+        options = [set(run.choices.get(group, "").split(",")) for run in runs]
+        common = set.intersection(*options)
+        if all(of_run - common for of_run in options):
+            for run, of_run in zip(runs, options, strict=True):
+                run.choices[group] = ",".join(sorted(of_run - common))
+    return runs

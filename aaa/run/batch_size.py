@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from accelerate import Accelerator
@@ -24,6 +25,7 @@ def fitting_batch_size(
     *,
     micro_batches: int,
     records: int,
+    recorded: bool = False,
 ) -> int:
     """The batch size of all processes and micro-batches together.
 
@@ -35,12 +37,15 @@ def fitting_batch_size(
         accelerator: says on which device, and how many processes share the batch.
         micro_batches: of a step.
         records: to train on.
+        recorded: whether CUDA graphs keep the memory of a step beside that of steps that are taken as they are.
 
     Raises:
         UserError: if it does not fit, with the largest that does, or cannot be shared out.
     """
     parts = accelerator.num_processes, micro_batches
     footprint = measure_footprint(trial_loss, model, accelerator.device)
+    if recorded:
+        footprint = replace(footprint, per_sample=2 * footprint.per_sample)
     batch_size = configured
     if configured == "auto":
         chosen_before = None if earlier is None else of_first_process(batch_size_of(earlier), accelerator)

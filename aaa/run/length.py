@@ -74,6 +74,7 @@ def plan_length(config: DictConfig, trial: Trial, data: TrainingData, origin: Or
         accelerator,
         micro_batches=micro_batches,
         records=len(data.train_records),
+        recorded=trainer.cuda_graph,
     )
     _, height, width = max(data.cache.shapes, key=math.prod)
     flops_per_sample = training_flops(

@@ -14,10 +14,16 @@ CGROUP = Path("/sys/fs/cgroup")
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
 
-def peak_memory_gib(device: torch.device) -> float:
-    """Most memory held so far, in GiB: the GPU's for a CUDA device, else this process's."""
+def peak_memory_gib(device: torch.device, *, recorded: bool = False) -> float:
+    """Most memory held so far, in GiB: the GPU's for a CUDA device, else this process's.
+
+    Args:
+        device: that trains.
+        recorded: count what a GPU's allocator keeps too, as it does for recorded steps between one and the next.
+    """
     if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**30
+        counted = torch.cuda.max_memory_reserved if recorded else torch.cuda.max_memory_allocated
+        return counted(device) / 2**30
     if STATUS.is_file():
         (peak,) = (line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
         return int(peak.split()[1]) / 2**20

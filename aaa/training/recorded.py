@@ -8,6 +8,7 @@ the first time (docs.pytorch.org/docs/stable/notes/cuda.html, "whole-network cap
 import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
@@ -30,7 +31,7 @@ from aaa.training.step import (
     update_weights,
 )
 
-MOST_GRAPHS = 16  # steps of further shapes are taken as they are
+MOST_SHAPES = 16  # steps of further ones are taken as they are
 
 
 class Recorder(Protocol):
@@ -127,6 +128,11 @@ class RecordedSteps:
         self._rates = [torch.zeros((), device=device) for _ in trainee.optimizer.param_groups]
         self._share = torch.zeros((), device=device)  # of the weights, that their average takes in
         self._kept: dict[Any, _Kept] = {}
+        self._shapes: set[Any] = set()
+
+    def takes(self, trainee: Trainee, settings: LoopSettings) -> bool:
+        """Whether these are its steps, of however long a run."""
+        return trainee == self.trainee and replace(settings, max_steps=self.settings.max_steps) == self.settings
 
     def take(self, progress: Progress, base_rates: list[float], *, measure_norms: bool) -> StepResult:
         """Take the step that `progress` is before; see `take_step`."""
@@ -137,7 +143,8 @@ class RecordedSteps:
         key = (measure_norms, *(tuple(tensor.shape for tensor in _tensors(batch)) for batch in batches))
         kept = self._kept.get(key)
         if kept is None:
-            if len(self._kept) < MOST_GRAPHS:
+            self._shapes |= {key[1:]} if len(self._shapes) < MOST_SHAPES else set()
+            if key[1:] in self._shapes:
                 self._kept[key] = _Kept(batches)
             with self._recorder.apart():
                 step = self._do(batches, progress.step, measure_norms=measure_norms)
@@ -169,8 +176,10 @@ class RecordedSteps:
 
         try:
             return self._recorder(work, self._draws)
+        except torch.OutOfMemoryError:
+            raise
         except RuntimeError as error:  # something in it looks at what is on the device
-            raise UserError(f"{ON}: a step cannot be recorded ({str(error).splitlines()[0]}). {INSTEAD}") from error
+            raise UserError(f"{ON}: a step cannot be recorded ({_cause(error)}). {INSTEAD}") from error
 
     def _do(self, batches: Sequence[Batch], number: int, *, measure_norms: bool) -> StepResult:
         trainee = self.trainee
@@ -197,6 +206,13 @@ def _rates_on_device(optimizer: Optimizer, rates: Sequence[Tensor]) -> Iterator[
     finally:
         for group, settings in zip(groups, before, strict=True):
             group.update(settings)
+
+
+def _cause(error: BaseException) -> str:
+    """What went wrong first: ending a recording that has failed raises an error of its own."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _require_recordable(trainee: Trainee) -> None:

@@ -1,10 +1,13 @@
 """Runs that differ in many keys at once are told apart by what they were told."""
 
+import json
+import re
 from pathlib import Path
 
 import pytest
 
 from aaa.reports.folding import by_setting
+from aaa.reports.page import write_page
 from aaa.reports.runs import read_runs, setting_keys
 from aaa.reports.table import MOST_KEYS, comparison
 
@@ -35,7 +38,7 @@ def recipes(tmp_path: Path) -> Path:
 
 def test_the_option_of_a_group_tells_what_many_keys_would(recipes: Path) -> None:
     runs = read_runs([recipes])
-    assert setting_keys(runs) == ["experiment@_global_"]
+    assert setting_keys(runs) == ["experiment"]
     assert [[run.name for run in members] for members in by_setting(runs)] == [
         ["0-0", "0-1"],
         ["1-0", "1-1"],
@@ -62,3 +65,31 @@ def test_an_option_that_has_changed_meanwhile_folds_nothing_together(recipes: Pa
     make_run(recipes / "2-9", 3, 9, told_of(2, 9))
     runs = read_runs([recipes])
     assert ["2-9"] in [[run.name for run in members] for members in by_setting(runs)]
+
+
+@pytest.mark.parametrize("option", ["name=n{0}", "logger=a{0}", "init_from=x{0}", "sampler=s{0}"])
+def test_what_is_no_setting_of_the_training_names_none(tmp_path: Path, option: str) -> None:
+    for recipe in range(3):
+        make_run(tmp_path / "sweep" / str(recipe), recipe, 0, f"- {option.format(recipe)}\n")
+    assert all(key.startswith("model.") for key in setting_keys(read_runs([tmp_path / "sweep"])))
+
+
+def test_a_page_has_each_key_once(tmp_path: Path) -> None:
+    """Of three options of a group two are of one class."""
+    for recipe in range(3):
+        make_run(tmp_path / "sweep" / str(recipe), recipe, 0, f"- model=option_{recipe}\n")
+    page = tmp_path / "page.html"
+    write_page(read_runs([tmp_path / "sweep"]), page)
+    found = re.search(r'"keys":\s*(\[[^\]]*\])', page.read_text())
+    assert found is not None
+    keys = json.loads(found[1])
+    assert len(set(keys)) == len(keys)
+    assert "model" in keys
+
+
+def test_a_map_has_the_numbers_that_an_option_stands_for(tmp_path: Path) -> None:
+    for recipe in range(4):
+        make_run(tmp_path / "sweep" / str(recipe), recipe, 0, f"- model=option_{recipe}\n")
+    runs = read_runs([tmp_path / "sweep"])
+    assert setting_keys(runs) == ["model"]
+    assert all(key.startswith("model.") for key in setting_keys(runs, by_choice=False))

@@ -23,6 +23,7 @@ from aaa.objectives.contrastive import Contrastive
 from aaa.objectives.flow_matching import FlowMatching
 from aaa.objectives.recording import why_unrecordable
 from aaa.objectives.terms import Term
+from aaa.run import session
 from aaa.training.ema import EMA, decaying
 from aaa.training.lr_schedules import warmup_stable_decay
 from aaa.training.optimizers import MuonWithAdamW, adamw
@@ -172,11 +173,45 @@ def test_a_loss_that_looks_at_a_number_midway_is_refused_when_it_is_recorded() -
         training.take(3, recorded=True)
 
 
+def test_steps_are_kept_for_a_longer_run_of_the_same_alone() -> None:
+    training, other = Training(), Training()
+    steps = RecordedSteps(training.trainee, training.settings, training.recorder)
+    assert steps.takes(training.trainee, replace(training.settings, max_steps=99))
+    assert not steps.takes(training.trainee, replace(training.settings, batch_size=3))
+    assert not steps.takes(other.trainee, training.settings)
+
+
+class Inherited(Align):
+    """One that does not say that it may be recorded, as its parent does."""
+
+
+class OwnScheduler(LogitNormalScheduler):
+    """The same of a scheduler."""
+
+
+def test_a_class_of_yours_has_to_say_that_it_may_be_recorded() -> None:
+    training = Training()
+    assert why_unrecordable(training.objective, training.model) is None
+    training.objective.scheduler = OwnScheduler()
+    assert "scheduler=OwnScheduler" in str(why_unrecordable(training.objective, training.model))
+    training.model.blocks.append(Passing())
+    assert "Passing" in str(why_unrecordable(training.objective, training.model))
+    assert "object" in str(why_unrecordable(object(), nn.Linear(1, 1)))
+
+
+class Passing(nn.Module):
+    """A block of somebody's own."""
+
+
 @pytest.mark.parametrize(
     ("changed", "why"),
     [
+        (
+            {"terms": {"mine": Inherited(0.5, 1, "latents", "conv", "cosine", True, dim=32, latent_channels=4)}},
+            "objective.terms.mine=Inherited does not say",
+        ),
         ({"make_optimizer": lambda named: torch.optim.SGD([p for _, p in named], lr=0.1)}, "SGD cannot be recorded"),
-        ({"terms": {"contrastive": Contrastive(0.05)}}, "objective.terms.contrastive does not say"),
+        ({"terms": {"contrastive": Contrastive(0.05)}}, "objective.terms.contrastive=Contrastive does not say"),
         ({"terms": {"align": align(until_step=3)}}, "objective.terms.align.until_step ends"),
     ],
 )
@@ -193,6 +228,12 @@ def test_what_a_graph_would_not_do_again_is_refused(changed: Any, why: str) -> N
         ("trainer.on_nonfinite=skip", "trainer.on_nonfinite=skip"),
         ("trainer.parallel=fsdp", "trainer.parallel=fsdp"),
         ("trainer.gradient_checkpointing=true", "trainer.gradient_checkpointing=true"),
+        ("optimizer=soap", "those of optimizer=muon and optimizer=adamw can be recorded"),
+        ("trainer.precision=bf16_weights", "trainer.precision=bf16_weights"),
+        ("routing=tread", "routing=tread"),
+        ("objective.coupling=immiscible", "objective.coupling=immiscible"),
+        ("objective.terms.contrastive.weight=0.05", "objective.terms.contrastive"),
+        ("objective.terms.align.until_step=10", "objective.terms.align.until_step=10"),
     ],
 )
 def test_what_does_not_go_together_with_it_is_told_when_it_is_composed(other: str, why: str) -> None:
@@ -200,10 +241,10 @@ def test_what_does_not_go_together_with_it_is_told_when_it_is_composed(other: st
         check_config(compose("trainer.cuda_graph=true", other, "output_dir=x"))
     assert "trainer.cuda_graph=true" in str(refused.value)
     check_config(compose("trainer.cuda_graph=true", "trainer.compile=static", "output_dir=x"))
+    check_config(compose(other.replace("trainer.device=cpu", "trainer.device=auto"), "output_dir=x"))
 
 
-def test_a_machine_without_a_gpu_is_told_before_anything_is_encoded() -> None:
-    from aaa.run.session import open_session
-
+def test_a_machine_without_a_gpu_is_told_before_anything_is_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "pick_device", lambda _: "cpu")
     with pytest.raises(UserError, match=r"trainer.cuda_graph=true: a GPU records CUDA graphs"):
-        open_session(compose("trainer.cuda_graph=true", "output_dir=x"))
+        session.open_session(compose("trainer.cuda_graph=true", "output_dir=x"))

@@ -1,0 +1,122 @@
+"""Make the table and the picture of the recipes: `python experiments/recipes/table.py [FOLDER]`, which the runs are in.
+
+The numbers of each run go to runs.csv, its validation losses on the way to curves.csv; table and picture are made of
+those, so that without a folder they are made again of what is there. The table is printed as Markdown.
+"""
+
+import csv
+import sys
+from collections.abc import Sequence
+from math import sqrt
+from pathlib import Path
+from statistics import mean, stdev
+
+import matplotlib as mpl
+from scipy import stats
+
+from aaa.reports.runs import Run, read_runs
+
+mpl.use("Agg")
+from matplotlib import pyplot as plt
+
+HERE = Path(__file__).parent
+RUNS, CURVES, PICTURE = HERE / "runs.csv", HERE / "curves.csv", HERE / "recipes.png"
+GROUP = "experiment"
+SECONDS = 79.0  # of the default's 750 steps on a quiet machine (experiments/speedrun); the others' steps are as long
+Row = dict[str, str]
+
+
+def write_numbers(runs: Sequence[Run]) -> None:
+    """What came out of each run, and the losses on its way."""
+    outcomes, curves = [], []
+    for run in sorted(runs, key=lambda run: (run.choices[GROUP], run.config["seed"])):
+        recipe, seed = run.choices[GROUP].removeprefix("recipe_"), run.config["seed"]
+        steps = run.last("step")
+        told = {"recipe": recipe, "seed": seed}
+        named = {"samples": "samples", "loss": "val/loss", "relative_loss": "val/loss_relative"}
+        shares = {"seen": "quality/seen", "held_out": "quality/held_out"}
+        outcomes.append(told | {"steps": steps} | {name: run.last(key) for name, key in (named | shares).items()})
+        for step, relative in zip(*run.curve("step", "val/loss_relative"), strict=True):
+            curves.append(told | {"step": step, "seconds": SECONDS * step / (steps or 1), "relative_loss": relative})
+    for path, rows in ((RUNS, outcomes), (CURVES, curves)):
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+def read(path: Path) -> dict[str, list[Row]]:
+    """Rows by recipe, the best first."""
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {
+        name: [row for row in rows if row["recipe"] == name] for name in dict.fromkeys(row["recipe"] for row in rows)
+    }
+
+
+def interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """Mean over seeds, and the ends of its 95% interval (Student's t)."""
+    middle = mean(values)
+    reach = float(stats.t.ppf(0.975, len(values) - 1)) * stdev(values) / sqrt(len(values))
+    return middle, middle - reach, middle + reach
+
+
+def in_percent(values: Sequence[float]) -> str:
+    """Mean of shares with its interval, which ends where shares do."""
+    middle, low, high = interval(values)
+    return f"{100 * middle:.0f}% [{100 * max(0, low):.0f}, {100 * min(1, high):.0f}]"
+
+
+def table(by_recipe: dict[str, list[Row]]) -> str:
+    """As Markdown, the most right pictures first."""
+    lines = [
+        "| recipe | steps | pictures seen | seeds | seen pairs right [95%] | held-out pairs right [95%] | loss [95%] |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, rows in sorted(by_recipe.items(), key=lambda item: -mean(float(row["held_out"]) for row in item[1])):
+        numbers = {key: [float(row[key]) for row in rows] for key in ("seen", "held_out", "relative_loss")}
+        steps, samples = int(rows[0]["steps"]), int(rows[0]["samples"])
+        shares = f"{in_percent(numbers['seen'])} | {in_percent(numbers['held_out'])}"
+        lines.append(
+            f"| `recipe_{name}` | {steps:,} | {samples:,} | {len(rows)} | {shares} | "
+            f"{in_percent(numbers['relative_loss'])} |"
+        )
+    return "\n".join(lines)
+
+
+def draw(by_recipe: dict[str, list[Row]], curves: dict[str, list[Row]]) -> None:
+    """Loss against seconds, a line a seed, and right pictures at the end."""
+    figure, (losses, shares) = plt.subplots(1, 2, figsize=(12, 4.5), constrained_layout=True)
+    for number, (name, rows) in enumerate(curves.items()):
+        for seed in dict.fromkeys(row["seed"] for row in rows):
+            points = [(float(row["seconds"]), 100 * float(row["relative_loss"])) for row in rows if row["seed"] == seed]
+            label = name if seed == rows[0]["seed"] else None
+            losses.plot(*zip(*points, strict=True), color=f"C{number}", marker=".", label=label, alpha=0.8)
+    losses.set(
+        xlabel="seconds of training", ylabel="validation loss, % of what seeing no structure gives", yscale="log"
+    )
+    losses.grid(alpha=0.3)
+    losses.legend()
+    for number, rows in enumerate(by_recipe.values()):
+        for place, (key, filled) in enumerate((("seen", "none"), ("held_out", f"C{number}"))):
+            values = [100 * float(row[key]) for row in rows]
+            at = [number + 0.2 * place - 0.1] * len(values)
+            shares.scatter(at, values, edgecolors=f"C{number}", facecolors=filled, zorder=3)
+    shares.set_xticks(range(len(by_recipe)), list(by_recipe))
+    shares.set(ylabel="pictures right, %; hollow: seen pairs, filled: held out", ylim=(-3, 103))
+    shares.grid(alpha=0.3)
+    figure.savefig(PICTURE, dpi=110)
+    plt.close(figure)
+
+
+def main() -> None:
+    """Read a folder of runs if one is named, print the table, draw the picture."""
+    if len(sys.argv) > 1:
+        write_numbers(read_runs([Path(sys.argv[1])]))
+    by_recipe = read(RUNS)
+    print(table(by_recipe))
+    draw(by_recipe, read(CURVES))
+
+
+if __name__ == "__main__":
+    main()
