@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from aaa.reports.runs import Run, setting_keys
+from aaa.reports.runs import Run
+from aaa.reports.telling import setting_keys
 
 
 def by_setting(runs: Sequence[Run]) -> list[list[Run]]:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from aaa.reports.folding import counted
 from aaa.reports.key_names import short_names, shown_key
-from aaa.reports.runs import Run, setting_keys
+from aaa.reports.runs import Run
+from aaa.reports.telling import setting_keys
 from aaa.tracking.printed import plot_label
 
 if TYPE_CHECKING:

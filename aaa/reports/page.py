@@ -14,7 +14,8 @@ from aaa.reports.folding import counted
 from aaa.reports.key_names import short_names, shown_key
 from aaa.reports.paired import against_best
 from aaa.reports.plain import plain_number, plain_setting
-from aaa.reports.runs import Run, differing_keys, setting_keys, telling_keys
+from aaa.reports.runs import Run
+from aaa.reports.telling import differing_keys, setting_keys, telling_keys
 from aaa.tracking.files import OF_A_STEP
 
 TEMPLATE = Path(__file__).with_name("page.html")

@@ -11,7 +11,8 @@ from scipy import stats
 from aaa.errors import UserError
 from aaa.reports.folding import by_setting, left_out, unfinished
 from aaa.reports.key_names import short_names, shown_key
-from aaa.reports.runs import Run, differing_keys, setting_keys
+from aaa.reports.runs import Run
+from aaa.reports.telling import differing_keys, setting_keys
 from aaa.tracking.validation_rows import ValidationRows, newest_rows
 
 CONFIDENCE = 0.95

@@ -1,7 +1,7 @@
 """Run folders, read for comparison."""
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,19 +21,8 @@ from aaa.tracking.tracker import METRICS, read_metrics
 CONFIG = "config.yaml"
 # A run has one of these beside its config; W&B's copies of configs, which have environment.json too, have neither.
 BESIDE_CONFIG = (METRICS, ".hydra")
-# Keys that say how and where a run was started, kept and logged, and no setting of what it learns.
-IGNORED = re.compile(
-    r"(name|output_dir|resume|repeat|trust_config|data\.cache_dir|encoder\.vae\.latent_(mean|std))"
-    r"|(logger|sweep|checkpoint)(\..*)?|trainer\.(device|(log|sample|save)_every_steps)"
-)
-# Keys that the validation loss does not go by: how pictures are drawn and judged, and how often it is looked.
-BESIDE_THE_LOSS = re.compile(r"seed|(sampling|evaluation)(\..*)?|trainer\.(evaluate|validate)_every_steps")
-
-
+# What Hydra writes down of an option of a group: `+experiment@_global_=recipe_prx`.
 CHOICE = re.compile(r"\+{0,2}(?P<group>[a-z][a-z_/]*)(@[\w.]+)?=(?P<option>[A-Za-z_][\w./-]*)")
-# Groups of which an option is no setting at all, and those that the validation loss does not go by.
-OTHER_GROUPS = ("logger", "sweep")
-GROUPS_BESIDE_THE_LOSS = ("sampler", "sampling", "guidance", "evaluation")
 
 
 @dataclass(frozen=True)
@@ -110,85 +99,6 @@ def read_runs(paths: Iterable[Path]) -> list[Run]:
     while not all(full.is_relative_to(common) for full in folders):
         common = common.parent
     return _without_common([_read(folder, str(full.relative_to(common))) for full, folder in folders.items()])
-
-
-def differing_keys(runs: list[Run]) -> list[str]:
-    """Config keys whose values are not the same in all runs.
-
-    Without those that only say where a run is and how it is kept, and without statistics of its latents, which are
-    not chosen.
-    """
-    keys = {key: None for run in runs for key in run.config}
-    return [key for key in keys if not IGNORED.fullmatch(key) and len({repr(run.config.get(key)) for run in runs}) > 1]
-
-
-def telling_keys(runs: list[Run]) -> list[str]:
-    """Those of the differing keys that tell settings apart, classes first; without what follows from them.
-
-    A noise scheduler's own arguments, say, where runs differ in the scheduler alone. Seeds are no settings. Where
-    options of config groups say the same in fewer words, as `+experiment=recipe_prx` does, it is those.
-    """
-    return _telling(runs, [key for key in _chosen_keys(runs) if key != "seed"], OTHER_GROUPS)
-
-
-def setting_keys(runs: list[Run], *, by_choice: bool = True) -> list[str]:
-    """The keys that tell apart settings whose validation losses are to be compared.
-
-    Runs that differ in others alone, such as the sampling of their pictures, are trained alike.
-
-    Args:
-        runs: to compare.
-        by_choice: whether an option of a group may stand for several keys.
-    """
-    keys = [key for key in _chosen_keys(runs) if not BESIDE_THE_LOSS.fullmatch(key)]
-    if not by_choice:
-        return _telling_keys(runs, keys)
-    return _telling(runs, keys, (*OTHER_GROUPS, *GROUPS_BESIDE_THE_LOSS))
-
-
-def _chosen_keys(runs: list[Run]) -> list[str]:
-    """Differing keys, without the steps that runs found to fit into their time, where that is the budget of all."""
-    found = {"trainer.max_steps"} if all(run.config.get("budget.seconds") for run in runs) else set()
-    return [key for key in differing_keys(runs) if key not in found]
-
-
-def _telling(runs: list[Run], keys: list[str], but: Collection[str]) -> list[str]:
-    """Those of the keys that tell settings apart; or fewer groups, but these, of which an option says as much."""
-    telling = _telling_keys(runs, keys)
-    groups = [group for group in _choices_alike(runs, telling) if group not in but]
-    by_choice = _needed(runs, [*groups, *telling])
-    return by_choice if len(by_choice) < len(telling) else telling
-
-
-def _telling_keys(runs: list[Run], keys: list[str]) -> list[str]:
-    telling = _needed(runs, sorted(keys, key=lambda key: not key.endswith("_target_")))
-    return [key for key in keys if key in telling]
-
-
-def _needed(runs: list[Run], keys: list[str]) -> list[str]:
-    """Those of the keys, one after the other, that tell apart what those before do not."""
-    needed: list[str] = []
-    told = 1
-    for key in keys:
-        settings = {_setting(run, [*needed, key]) for run in runs}
-        if len(settings) > told:
-            needed, told = [*needed, key], len(settings)
-    return needed
-
-
-def _choices_alike(runs: list[Run], telling: list[str]) -> list[str]:
-    """Groups of which every run was told an option, all runs of a setting the same, and those of one the same class."""
-    groups = [group for group in runs[0].choices if all(group in run.choices for run in runs)] if runs else []
-
-    def count(*keys: str) -> int:
-        return len({_setting(run, list(keys)) for run in runs})
-
-    same = {group: count(*telling, group) == count(*telling) for group in groups}
-    return [group for group in groups if same[group] and count(group, f"{group}._target_") == count(group)]
-
-
-def _setting(run: Run, keys: list[str]) -> str:
-    return repr([run.value(key) for key in keys])
 
 
 def _is_run(folder: Path) -> bool:

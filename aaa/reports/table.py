@@ -11,7 +11,8 @@ from aaa.reports.cells import cell
 from aaa.reports.key_names import shown_key
 from aaa.reports.paired import Setting, best_setting, difference, find_setting, fold_seeds
 from aaa.reports.plain import plain_number, plain_setting
-from aaa.reports.runs import Run, differing_keys, telling_keys
+from aaa.reports.runs import Run
+from aaa.reports.telling import differing_keys, telling_keys
 
 SHOWN = {
     "step": "steps",

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from aaa.errors import UserError, reason
-from aaa.reports.runs import Run, differing_keys
+from aaa.reports.runs import Run
+from aaa.reports.telling import differing_keys
 from aaa.tracking.wandb_logger import has_credentials
 
 LINES = ("train/loss", "val/loss", "train/grad_norm", "perf/images_per_second")

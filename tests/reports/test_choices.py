@@ -8,8 +8,9 @@ import pytest
 
 from aaa.reports.folding import by_setting
 from aaa.reports.page import write_page
-from aaa.reports.runs import read_runs, setting_keys
+from aaa.reports.runs import read_runs
 from aaa.reports.table import MOST_KEYS, comparison
+from aaa.reports.telling import setting_keys
 
 KEYS = 12
 

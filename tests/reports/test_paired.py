@@ -10,8 +10,9 @@ from rich.console import Console
 
 from aaa.errors import UserError
 from aaa.reports.paired import Setting, against_best, best_setting, difference, find_setting, fold_seeds
-from aaa.reports.runs import Run, differing_keys, read_runs
+from aaa.reports.runs import Run, read_runs
 from aaa.reports.table import verdicts
+from aaa.reports.telling import differing_keys
 from aaa.tracking.validation_rows import ValidationRows, newest_rows, write_rows
 
 PICTURES = 40

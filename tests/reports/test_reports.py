@@ -17,9 +17,10 @@ from aaa.compare import watch
 from aaa.errors import UserError
 from aaa.reports.curves import draw_curves
 from aaa.reports.heat_map import draw_heat_maps, maps_of
-from aaa.reports.runs import Run, differing_keys, read_runs
+from aaa.reports.runs import Run, read_runs
 from aaa.reports.scaling import draw_scaling, fit_power_law
 from aaa.reports.table import as_rows, comparison
+from aaa.reports.telling import differing_keys
 from tests.helpers.made_up_runs import make_runs
 
 
