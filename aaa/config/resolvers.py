@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from aaa.config.mixture import of_all_parts
@@ -23,6 +24,7 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("weights_dtype", _weights_dtype, replace=True)
     OmegaConf.register_new_resolver("hidden_size", _hidden_size, replace=True)
     OmegaConf.register_new_resolver("unused_folder", _unused_folder, replace=True, use_cache=True)
+    OmegaConf.register_new_resolver("run_folder", _run_folder, replace=True)
     OmegaConf.register_new_resolver("claimed", _claimed, replace=True)
     OmegaConf.register_new_resolver("study_in", _study_in, replace=True)
     OmegaConf.register_new_resolver("internal_head", _internal_head, replace=True)
@@ -48,6 +50,12 @@ def geomspace(start: float | str, stop: float | str, number: int | str) -> str:
             f"geomspace({start},{stop},{number}): takes two numbers above 0 and how many there are to be, at least 2."
         )
     return ",".join(f"{first * (last / first) ** (place / (count - 1)):.6g}" for place in range(count))
+
+
+def _run_folder() -> str:
+    """The folder that Hydra has made for a run; what it would be like for `--cfg job --resolve`, which has none."""
+    folder = OmegaConf.select(HydraConfig.get(), "runtime.output_dir") if HydraConfig.initialized() else None
+    return str(folder or "outputs/NAME/TIMESTAMP")
 
 
 def _by_parametrization(parametrization: str, standard: float, mup: float) -> float:

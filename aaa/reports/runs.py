@@ -21,6 +21,7 @@ from aaa.tracking.tracker import METRICS, read_metrics
 CONFIG = "config.yaml"
 # A run has one of these beside its config; W&B's copies of configs, which have environment.json too, have neither.
 BESIDE_CONFIG = (METRICS, ".hydra")
+RATE = "perf/images_per_second"  # of the last few steps
 # What Hydra writes down of an option of a group: `+experiment@_global_=recipe_prx`.
 CHOICE = re.compile(r"\+{0,2}(?P<group>[a-z][a-z_/]*)(@[\w.]+)?=(?P<option>[A-Za-z_][\w./-]*)")
 
@@ -56,6 +57,11 @@ class Run:
     def last(self, metric: str) -> float | None:
         """The newest value of a metric."""
         return next((row[metric] for row in reversed(self.metrics) if metric in row), None)
+
+    def images_per_second(self) -> float | None:
+        """Over all of its training; where a run does not say how many there were, at its end."""
+        samples, seconds = (plain_number(self.last(name)) for name in ("samples", "seconds"))
+        return samples / seconds if samples and seconds else plain_number(self.last(RATE))
 
     def best(self, metric: str) -> float | None:
         """The lowest value of a metric."""

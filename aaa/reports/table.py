@@ -11,13 +11,13 @@ from aaa.reports.cells import cell
 from aaa.reports.key_names import shown_key
 from aaa.reports.paired import Setting, best_setting, difference, find_setting, fold_seeds
 from aaa.reports.plain import plain_number, plain_setting
-from aaa.reports.runs import Run
+from aaa.reports.runs import RATE, Run
 from aaa.reports.telling import differing_keys, telling_keys
 
 SHOWN = {
     "step": "steps",
     "seconds": "seconds",
-    "perf/images_per_second": "images/s",
+    RATE: "images/s",
     "train/loss": "train loss",
     "val/loss": "val loss",
     "quality/seen": "seen",
@@ -47,7 +47,7 @@ def comparison(runs: list[Run]) -> Table:
         table.add_column(SHOWN[metric], justify="right")
     table.add_column("best", justify="right")
     for run in sorted(runs, key=_by_loss):
-        values = [cell(run.setting(key)) for key in keys] + [cell(run.last(metric)) for metric in metrics]
+        values = [cell(run.setting(key)) for key in keys] + [cell(_outcome(run, metric)) for metric in metrics]
         table.add_row(cell(run.name), *values, cell(run.best("val/loss")))
     return table
 
@@ -61,7 +61,7 @@ def as_rows(runs: list[Run]) -> list[dict[str, Any]]:
     rows = []
     for run in sorted(runs, key=_by_loss):
         best_step, best = run.best_with_step("val/loss")
-        outcome = {metric: plain_number(run.last(metric)) for metric in SHOWN}
+        outcome = {metric: plain_number(_outcome(run, metric)) for metric in SHOWN}
         settings = {key: plain_setting(run.config.get(key)) for key in keys}
         rows.append({"run": run.name, **settings, **outcome, "best val/loss": best, "best step": best_step})
     return rows
@@ -97,6 +97,10 @@ def verdicts(runs: list[Run], baseline: str | None = None) -> Table | None:
         for name, reason in setting.left_out.items():
             table.add_row(cell(f"without {name}"), "-", "-", "-", cell(reason))
     return table
+
+
+def _outcome(run: Run, metric: str) -> float | None:
+    return run.images_per_second() if metric == RATE else run.last(metric)
 
 
 def _verdict(setting: Setting, against: Setting) -> list[Text | str]:

@@ -125,6 +125,8 @@ class RunCallbacks:
     def evaluate(self, step: int) -> None:
         """Log how good pictures are, and keep what there is to look at."""
         evaluated = EvaluatedModel(next(iter(self.models.values())).eval(), self.drawer, self.records)
+        if self.tracker is not None:
+            logger.info("Step %d: drawing pictures to judge them", step)
         try:
             with self.signals.interruptible():
                 metrics = self.evaluation.evaluate(evaluated)

@@ -30,6 +30,8 @@ class RunLength:
         schedule: factor on the learning rate at each.
         branching_step: the last one whose learning rate a longer run shares, where that is worth a checkpoint.
         flops_per_sample: floating-point operations of forward and backward pass.
+        parting_step: the last one whose learning rate is that of the length that the run had before; None: it is still
+            that long.
     """
 
     batch_size: int
@@ -37,11 +39,17 @@ class RunLength:
     schedule: Schedule
     branching_step: int | None
     flops_per_sample: int
+    parting_step: int | None = None
 
     @property
     def extra_saves(self) -> tuple[int, ...]:
-        """Steps to save at and to keep besides the regular ones."""
+        """Steps to save at besides the regular ones."""
         return () if self.branching_step is None else (self.branching_step,)
+
+    @property
+    def kept_steps(self) -> tuple[int, ...]:
+        """Steps whose checkpoints are kept besides the newest and the best: what goes on from there is another run."""
+        return (*self.extra_saves, *(() if self.parting_step is None else (self.parting_step,)))
 
 
 def unreached_rate(config: DictConfig, length: RunLength) -> str | None:
@@ -98,4 +106,9 @@ def plan_length(config: DictConfig, trial: Trial, data: TrainingData, origin: Or
     undecayed = unaffected_steps(partial(build_schedule, config), max_steps)
     # A run that is to be longer goes on from there.
     branching_step = undecayed if trainer.save_every_steps and 0 < undecayed < max_steps else None
-    return RunLength(batch_size, max_steps, build_schedule(config, max_steps), branching_step, flops_per_sample)
+    meant = None if origin.before is None else origin.before.settings.get("trainer.max_steps")
+    parting_step = None
+    if isinstance(meant, int) and meant != max_steps:
+        parting_step = unaffected_steps(partial(build_schedule, config), meant)
+    schedule = build_schedule(config, max_steps)
+    return RunLength(batch_size, max_steps, schedule, branching_step, flops_per_sample, parting_step)

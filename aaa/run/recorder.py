@@ -56,7 +56,7 @@ class Recorder:
                 keep.metric,
                 keep.higher_is_better,
                 keep.keep_every_steps,
-                run.length.extra_saves,
+                run.length.kept_steps,
             ),
             in_background=on_gpu if keep.in_background is None else keep.in_background,
         )

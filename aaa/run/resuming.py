@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from aaa.assembly.parts import build_schedule
 from aaa.assembly.training_data import TrainingData
 from aaa.errors import UserError
-from aaa.run.going_on import Before, warn_of_schedule
+from aaa.run.going_on import Before, longer_command, warn_of_schedule
 from aaa.run.learner import Learner
 from aaa.run.length import RunLength
 from aaa.run.machines import Reader
@@ -62,7 +62,7 @@ def resume(config: DictConfig, origin: Origin, learner: Learner, data: TrainingD
     if over or (finished and config.resume != "auto"):
         raise UserError(
             f"{f'repeat={checkpoint}:' if over else folder.shown} has already taken {state.step} of "
-            f"trainer.max_steps={length.max_steps} steps. To go on: trainer.max_steps={2 * state.step}"
+            f"trainer.max_steps={length.max_steps} steps. To go on: {_longer(before, length)}"
         )
     _load(before, learner, origin.reader)
     if finished:
@@ -109,3 +109,12 @@ def _progress(before: Before, batch_size: int, device: torch.device) -> Progress
         progress.window.seconds *= share
         progress.window.busy_seconds *= share
     return progress
+
+
+def _longer(before: Before, length: RunLength) -> str:
+    """How a run is made longer: from before its learning rate fell, where there is a checkpoint."""
+    steps = 2 * before.state.step
+    undecayed = before.run / "checkpoints" / f"step-{length.branching_step or 0:08d}"
+    if not undecayed.is_dir():
+        return f"trainer.max_steps={steps}"
+    return f"{longer_command(undecayed, steps)} (in a new folder, with the learning rate that a longer run has)"

@@ -135,10 +135,16 @@ def _progress_bar(accelerator: Accelerator, max_steps: int, start: int) -> Itera
     with display("Training", max_steps, start) as bar:
 
         def show(step: int, metrics: Mapping[str, float] | None) -> None:
-            named = {"train/loss": "loss", "perf/images_per_second": "images/s"}
-            bar.update(step, **{name: metrics[key] for key, name in named.items() if metrics and key in metrics})
+            bar.update(step, **_figures(metrics or {}))
 
         yield show
+
+
+def _figures(metrics: Mapping[str, float]) -> dict[str, float]:
+    """What is shown beside the bar: the loss, what it is the sum of, how fast it goes."""
+    terms = {key: key.removeprefix("train/loss_") for key in metrics if key.startswith("train/loss_")}
+    named = {"train/loss": "loss", **terms, "perf/images_per_second": "images/s"}
+    return {name: metrics[key] for key, name in named.items() if key in metrics}
 
 
 def _any_signal(accelerator: Accelerator, signals: StopSignals, step: int, every_steps: int) -> int | None:

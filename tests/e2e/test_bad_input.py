@@ -23,6 +23,8 @@ SmallRun = tuple[Path, Finished]
             "data.resolution=30 is not divisible by encoder.downscale_factor=4; the nearest that is: 32",
         ),
         (["data=imagefolder", "data.root=nowhere"], "data.root=nowhere: there is no such folder"),
+        (["data=imagefolder"], "data.root: has no value yet, and must have one: data.root=VALUE"),
+        (["optimizer.lr=1e-3"], "optimizer.lr: no such config key (did you mean 'optimizer.learning_rate'?)"),
         (["trainer.precision=fp8"], "trainer.precision=fp8: must be one of auto, float32, bf16, bf16_weights"),
         (["trainer.batch_size=0"], "trainer.batch_size=0: must be at least 1"),
         (["trainer.batch_size=1.5"], "trainer.batch_size=1.5"),

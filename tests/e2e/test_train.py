@@ -1,6 +1,7 @@
 """Training as a user types it, and everything it leaves behind."""
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -169,10 +170,14 @@ def test_resume_gives_the_same_losses_as_an_uninterrupted_run(tmp_path: Path, sm
     assert read_offline_run(run).run_id == read_offline_run(small_run[0]).run_id
 
     finished = run_in(tmp_path, "aaa.train", "resume=outputs/x/y").error
-    assert "has already taken 12 of trainer.max_steps=12 steps. To go on: trainer.max_steps=24" in finished
+    assert "has already taken 12 of trainer.max_steps=12 steps. To go on: " in finished
+    assert "trainer.max_steps=24" in finished
     extended = run_in(tmp_path, "aaa.train", "resume=outputs/x/y", "trainer.max_steps=14")
     assert extended.code == 0, extended.err
     assert list(losses(run)) == list(range(1, 15))
+    # Where a warning or an error says to go on from is still there.
+    named = [re.search(r"repeat=(\S+/step-\d+)", said) for said in (finished, extended.err)]
+    assert all(found is not None and (tmp_path / found[1]).is_dir() for found in named)
 
 
 def test_sigterm_saves_and_exits_143(tmp_path: Path, small_run: SmallRun) -> None:
