@@ -51,7 +51,7 @@ def test_it_ends_in_time_with_what_it_has(command: Command, tmp_path: Path) -> N
     done = command("aaa.bench", "bench=gpu", *TINY, "bench.seconds=0.5", "bench.row_seconds=100")
     assert done.code == 0, done.err
     (note,) = [note for note in results(tmp_path)["notes"] if note.startswith("bench.seconds=0.5 were over")]
-    assert note.endswith("attention, kernels, latents, tutorial, checkpoint, optimizer, compiled")
+    assert note.endswith("attention, kernels, latents, tutorial, recorded, checkpoint, optimizer, compiled")
 
 
 def test_parts_and_models_that_there_are_not_are_refused(command: Command) -> None:
