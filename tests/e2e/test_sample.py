@@ -218,7 +218,8 @@ def test_a_model_of_other_channels_than_its_encoder_is_refused(
 def test_the_model_card_tells_what_matters_and_its_snippet_runs(small_run: SmallRun, tmp_path: Path) -> None:
     shutil.copytree(small_run[0] / "model", tmp_path / "model")
     card = (tmp_path / "model" / "README.md").read_text()
-    for part in ("license: apache-2.0", "12 steps, 96 samples", "validation loss", "images a second", "samples.png", "cpu"):
+    parts = ("license: apache-2.0", "12 steps, 96 samples", "validation loss", "images a second", "samples.png", "cpu")
+    for part in parts:
         assert part in card
     assert Image.open(tmp_path / "model" / "samples.png").width > 300
     assert yaml.safe_load(card.split("---")[1])["pipeline_tag"] == "text-to-image"
