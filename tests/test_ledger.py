@@ -1,29 +1,19 @@
 """The ledger's commands, table and picture."""
 
-import importlib.util
 import os
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+
+from tests.helpers.scripts import load_script
 
 ROOT = Path(__file__).parents[1]
 
 
-def script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"ledger_{name}", ROOT / "experiments" / "ledger" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-table = script("table")
-run = script("run")
+table = load_script("ledger", "table")
+run = load_script("ledger", "run")
 
 
 def outcome(

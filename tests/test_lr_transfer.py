@@ -1,6 +1,5 @@
 """What the page on rates over sizes says is what its tables of runs say."""
 
-import importlib.util
 import math
 from pathlib import Path
 from types import ModuleType
@@ -8,17 +7,14 @@ from types import ModuleType
 import pytest
 from scipy import stats
 
+from tests.helpers.scripts import load_script
+
 FOLDER = Path(__file__).parents[1] / "experiments" / "lr_transfer"
 
 
 @pytest.fixture(scope="module")
 def draw() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("lr_transfer_draw", FOLDER / "draw.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("lr_transfer", "draw")
 
 
 def test_the_page_has_the_tables_that_the_runs_make(draw: ModuleType) -> None:
