@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from aaa.benchmarks.gpu_card import FAILED, Row
+from aaa.benchmarks.gpu_card import FAILED, RECORDED, Row
 from aaa.benchmarks.kernels import MULTIPLYING
 
 GOOD_MFU, POOR_MFU = 0.5, 0.3
@@ -99,9 +99,9 @@ def _compiling(row: Row, steps: Sequence[Row]) -> Iterator[str]:
     if before is None:
         return
     gain = row["images/s"] / before["images/s"]
-    how, _, recorded = str(row["compiled"]).partition(", ")
+    how = row["compiled"].removesuffix(RECORDED)
     told = [f"trainer.compile={'true' if how == 'yes' else how}"] if how != "no" else []
-    told += ["trainer.cuda_graph=true"] if recorded else []
+    told += ["trainer.cuda_graph=true"] if how != row["compiled"] else []
     verdict = "worth it" if gain > WORTH else "not worth it" if gain > 1 / WORTH else "slower"
     yield (
         f"{_named(row)}: {' '.join(told)} makes {gain:.2f} of what it is without, and rests {row['idle']:.0%} "

@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 Row = dict[str, Any]
 FAILED, TRACEBACK = "failed: ", "traceback"
+RECORDED = ", recorded"  # ends what is said of how steps were compiled
 AGAIN_SECONDS = 5.0
 PLOT = ("what", "images/s")
 COLUMNS = ("part", "what", "batch", "compiled", *PLOT[1:], "step ms", "MFU", "idle", "peak GiB")

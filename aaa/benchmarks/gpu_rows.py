@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from omegaconf import DictConfig
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from aaa.benchmarks.gpu_card import Row
+from aaa.benchmarks.gpu_card import RECORDED, Row
 from aaa.benchmarks.idle import busy_seconds
 from aaa.benchmarks.kernels import kernel_rows, kernels_of
 from aaa.benchmarks.speed import describe_compiling, parts_of_step
@@ -27,7 +27,6 @@ from aaa.training.progress import Progress
 from aaa.training.timing import matmul_rate, seconds
 
 WARM_UP_STEPS = 4  # compiling, then recording and playing a CUDA graph
-RECORDED = ", recorded"
 PROFILED_STEPS = 5
 REPEATS = 5
 

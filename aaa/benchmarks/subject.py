@@ -111,9 +111,8 @@ class Subject:
         validation = Callback("validate", trainer.validate_every_steps, lambda _: None)
         signals = StopSignals()
         hooks = Hooks([validation], lambda _step, _last: None, log, lambda anomaly: f"step {anomaly.step}")
-        obey(
-            fit(trainee, settings, hooks, progress, signals, self._recorded)
-        )  # what stopped these steps stops the benchmark
+        signum = fit(trainee, settings, hooks, progress, signals, self._recorded)
+        obey(signum)  # what stopped these steps stops the benchmark
 
     def close(self) -> None:
         """Make room for another precision."""

@@ -103,7 +103,7 @@ def _explain_config(error: Exception, text: str, config_name: str, config_dir: P
         return _unknown_key(match[1], _valid_keys(config_name, config_dir, arguments))
     if match := re.search(r"Error merging override (\S+?)=(.*)", text, re.DOTALL):
         return f"{match[1]}={match[2].strip()}: {in_plain_words(str(cause or text), match[1])}"
-    if match := re.match(rf"(?:{INTERPOLATED})?Missing mandatory value: (\S+)", text):
+    if match := re.fullmatch(rf"(?:{INTERPOLATED})?Missing mandatory value: (\S+)(?:\n.*)*", text):
         return f"{match[1]}: has no value yet, and must have one: {match[1]}=VALUE"
     if match := re.search(r"Additional config directory '(.*)' not found", text):
         return f"--config-dir {match[1]}: there is no such folder."
@@ -142,7 +142,7 @@ def _unknown_option(group: str, option: str, known: dict[str, list[str]]) -> str
 
 def _unknown_key(key: str, keys: list[str]) -> str:
     parent, _, last = key.rpartition(".")
-    meant = f"{parent}.{SPELT_OUT.get(last, last)}" if parent else SPELT_OUT.get(last, last)
+    meant = key.removesuffix(last) + SPELT_OUT.get(last, last)
     siblings = sorted({name.removeprefix(f"{parent}.").split(".")[0] for name in keys if name.startswith(f"{parent}.")})
     allowed = f" Under '{parent}' there is: {', '.join(siblings)}." if parent and siblings else ""
     return f"{key}: no such config key{nearest(meant, keys)}.{allowed}"

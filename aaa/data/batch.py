@@ -1,6 +1,6 @@
 """What a step is trained on: tensors of some records, and what tells which of them are alike."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -34,9 +34,7 @@ class Batch(NamedTuple):
 
     def to(self, device: torch.device) -> "Batch":
         """The same on a device, of which the copies need not be waited for."""
-        extras = {name: extra.to(device, non_blocking=True) for name, extra in self.extras.items()}
-        latents, prompt_embeds = (part.to(device, non_blocking=True) for part in (self.latents, self.prompt_embeds))
-        return self._replace(latents=latents, prompt_embeds=prompt_embeds, extras=extras)
+        return self.with_each(lambda tensor: tensor.to(device, non_blocking=True))
 
     def as_dtype(self, dtype: torch.dtype) -> "Batch":
         """The same with what a model takes in the dtype of its weights; extras stay as they are."""
@@ -44,7 +42,14 @@ class Batch(NamedTuple):
 
     def pin_memory(self) -> "Batch":
         """The same in page-locked memory, from which a GPU copies without anybody waiting."""
-        extras = {name: extra.pin_memory() for name, extra in self.extras.items()}
-        return self._replace(
-            latents=self.latents.pin_memory(), prompt_embeds=self.prompt_embeds.pin_memory(), extras=extras
-        )
+        return self.with_each(Tensor.pin_memory)
+
+    def with_each(self, function: Callable[[Tensor], Tensor]) -> "Batch":
+        """The same with what a function makes of each tensor that goes to the device."""
+        extras = {name: function(extra) for name, extra in self.extras.items()}
+        return self._replace(latents=function(self.latents), prompt_embeds=function(self.prompt_embeds), extras=extras)
+
+    @property
+    def on_device(self) -> list[Tensor]:
+        """The tensors that go to the device, in an order that is always the same."""
+        return [self.latents, self.prompt_embeds, *(self.extras[name] for name in sorted(self.extras))]

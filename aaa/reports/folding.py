@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from aaa.reports.runs import Run
-from aaa.reports.telling import setting_keys
+from aaa.reports.telling import setting_keys, setting_of
 
 
 def by_setting(runs: Sequence[Run]) -> list[list[Run]]:
@@ -11,7 +11,7 @@ def by_setting(runs: Sequence[Run]) -> list[list[Run]]:
     keys = setting_keys(list(runs))
     folded: dict[str, list[Run]] = {}
     for run in runs:
-        folded.setdefault(repr([run.value(key) for key in keys]), []).append(run)
+        folded.setdefault(setting_of(run, keys), []).append(run)
     return list(folded.values())
 
 

@@ -14,7 +14,7 @@ from aaa.reports.folding import counted
 from aaa.reports.key_names import short_names, shown_key
 from aaa.reports.paired import against_best
 from aaa.reports.plain import plain_number, plain_setting
-from aaa.reports.runs import RATE, Run
+from aaa.reports.runs import Run
 from aaa.reports.telling import differing_keys, setting_keys, telling_keys
 from aaa.tracking.files import OF_A_STEP
 
@@ -73,11 +73,11 @@ def _is_shown(metric: str) -> bool:
 
 def _run(run: Run, keys: list[str], metrics: dict[str, None], *, with_pictures: bool) -> dict[str, Any]:
     settings = {shown_key(key): _shown_setting(run.setting(key)) for key in keys}
-    last = {name: value for name in metrics if (value := plain_number(run.last(name))) is not None}
+    last = {name: value for name in metrics if (value := plain_number(run.outcome(name))) is not None}
     return {
         "name": run.name,
         "settings": settings,
-        "last": last | {axis: plain_number(run.last(axis)) for axis in AXES} | {RATE: run.images_per_second()},
+        "last": last | {axis: plain_number(run.last(axis)) for axis in AXES},
         "best": plain_number(run.best("val/loss")),
         "parameters": run.environment.get("model", {}).get("parameters"),
         "curves": _curves(run, metrics),

@@ -1,7 +1,7 @@
 """Run folders, read for comparison."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,10 +58,10 @@ class Run:
         """The newest value of a metric."""
         return next((row[metric] for row in reversed(self.metrics) if metric in row), None)
 
-    def images_per_second(self) -> float | None:
-        """Over all of its training; where a run does not say how many there were, at its end."""
+    def outcome(self, metric: str) -> float | None:
+        """What a metric has come to: its newest value, of images a second those over all of the training."""
         samples, seconds = (plain_number(self.last(name)) for name in ("samples", "seconds"))
-        return samples / seconds if samples and seconds else plain_number(self.last(RATE))
+        return samples / seconds if metric == RATE and samples and seconds else self.last(metric)
 
     def best(self, metric: str) -> float | None:
         """The lowest value of a metric."""
@@ -104,40 +104,42 @@ def read_runs(paths: Iterable[Path]) -> list[Run]:
     common = next(iter(folders)).parent
     while not all(full.is_relative_to(common) for full in folders):
         common = common.parent
-    return _without_common([_read(folder, str(full.relative_to(common))) for full, folder in folders.items()])
+    groups = group_options()
+    choices = _choices([_told(folder, groups) for folder in folders.values()])
+    return [
+        _read(folder, str(full.relative_to(common)), chosen)
+        for (full, folder), chosen in zip(folders.items(), choices, strict=True)
+    ]
 
 
 def _is_run(folder: Path) -> bool:
     return any((folder / name).exists() for name in BESIDE_CONFIG)
 
 
-def _read(folder: Path, name: str) -> Run:
+def _read(folder: Path, name: str, choices: dict[str, str]) -> Run:
     config = OmegaConf.to_container(read_yaml_config(folder / CONFIG))
     values = {key: as_read(value) for key, value in leaves(config)}
-    return Run(folder, name, values, read_metrics(folder / METRICS), read_environment(folder), _choices(folder))
+    return Run(folder, name, values, read_metrics(folder / METRICS), read_environment(folder), choices)
 
 
-def _choices(folder: Path) -> dict[str, str]:
+def _told(folder: Path, groups: Collection[str]) -> dict[str, set[str]]:
     """Options of config groups by group, as Hydra wrote down what the run was told; none where it wrote nothing."""
     file = folder / ".hydra" / "overrides.yaml"
     try:
         overrides = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         return {}  # the config says what the run is; this only says it in fewer words
-    options: dict[str, list[str]] = {}
-    groups = {*group_options(), "experiment"}
+    options: dict[str, set[str]] = {}
     for override in overrides if isinstance(overrides, list) else []:
         if (choice := CHOICE.fullmatch(str(override))) and choice["group"] in groups:
-            options.setdefault(choice["group"], []).append(choice["option"])
-    return {group: ",".join(sorted(of_group)) for group, of_group in options.items()}
+            options.setdefault(choice["group"], set()).add(choice["option"])
+    return options
 
 
-def _without_common(runs: list[Run]) -> list[Run]:
-    """The same, where they were told several options of a group without those that all of them were told."""
-    for group in runs[0].choices:
-        options = [set(run.choices.get(group, "").split(",")) for run in runs]
-        common = set.intersection(*options)
-        if all(of_run - common for of_run in options):
-            for run, of_run in zip(runs, options, strict=True):
-                run.choices[group] = ",".join(sorted(of_run - common))
-    return runs
+def _choices(told: list[dict[str, set[str]]]) -> list[dict[str, str]]:
+    """What each run was told of a group, where it was several things without those that all were told."""
+    common = {group: set.intersection(*(of_run.get(group, set()) for of_run in told)) for group in told[0]}
+    return [
+        {group: ",".join(sorted((options - common.get(group, set())) or options)) for group, options in of_run.items()}
+        for of_run in told
+    ]

@@ -47,7 +47,7 @@ def comparison(runs: list[Run]) -> Table:
         table.add_column(SHOWN[metric], justify="right")
     table.add_column("best", justify="right")
     for run in sorted(runs, key=_by_loss):
-        values = [cell(run.setting(key)) for key in keys] + [cell(_outcome(run, metric)) for metric in metrics]
+        values = [cell(run.setting(key)) for key in keys] + [cell(run.outcome(metric)) for metric in metrics]
         table.add_row(cell(run.name), *values, cell(run.best("val/loss")))
     return table
 
@@ -61,7 +61,7 @@ def as_rows(runs: list[Run]) -> list[dict[str, Any]]:
     rows = []
     for run in sorted(runs, key=_by_loss):
         best_step, best = run.best_with_step("val/loss")
-        outcome = {metric: plain_number(_outcome(run, metric)) for metric in SHOWN}
+        outcome = {metric: plain_number(run.outcome(metric)) for metric in SHOWN}
         settings = {key: plain_setting(run.config.get(key)) for key in keys}
         rows.append({"run": run.name, **settings, **outcome, "best val/loss": best, "best step": best_step})
     return rows
@@ -97,10 +97,6 @@ def verdicts(runs: list[Run], baseline: str | None = None) -> Table | None:
         for name, reason in setting.left_out.items():
             table.add_row(cell(f"without {name}"), "-", "-", "-", cell(reason))
     return table
-
-
-def _outcome(run: Run, metric: str) -> float | None:
-    return run.images_per_second() if metric == RATE else run.last(metric)
 
 
 def _verdict(setting: Setting, against: Setting) -> list[Text | str]:

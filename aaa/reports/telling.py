@@ -75,7 +75,7 @@ def _needed(runs: list[Run], keys: list[str]) -> list[str]:
     needed: list[str] = []
     told = 1
     for key in keys:
-        settings = {_setting(run, [*needed, key]) for run in runs}
+        settings = {setting_of(run, [*needed, key]) for run in runs}
         if len(settings) > told:
             needed, told = [*needed, key], len(settings)
     return needed
@@ -86,11 +86,12 @@ def _choices_alike(runs: list[Run], telling: list[str]) -> list[str]:
     groups = [group for group in runs[0].choices if all(group in run.choices for run in runs)] if runs else []
 
     def count(*keys: str) -> int:
-        return len({_setting(run, list(keys)) for run in runs})
+        return len({setting_of(run, list(keys)) for run in runs})
 
     same = {group: count(*telling, group) == count(*telling) for group in groups}
     return [group for group in groups if same[group] and count(group, f"{group}._target_") == count(group)]
 
 
-def _setting(run: Run, keys: list[str]) -> str:
+def setting_of(run: Run, keys: list[str]) -> str:
+    """What a run has of these keys: equal where the runs do not differ in them."""
     return repr([run.value(key) for key in keys])

@@ -199,13 +199,11 @@ def warn_of_schedule(before: Before, make: Callable[[int], Schedule], max_steps:
         max_steps: that the run is to take in all.
         learning_rate: that the schedule multiplies.
     """
-    step, meant = before.state.step, before.settings.get("trainer.max_steps")
-    if not isinstance(meant, int) or meant == max_steps or not step:
+    agreeing = _agreeing_steps(before, make, max_steps)
+    if agreeing is None:
         return
+    step, meant = before.state.step, before.settings["trainer.max_steps"]
     old, new = make(meant), make(max_steps)
-    agreeing = bisect_left(range(step), True, key=lambda s: old(s) != new(s))
-    if agreeing == step:
-        return
     was = before.state.metrics.get("train/lr", learning_rate * old(step - 1))
     logger.warning(
         "The learning rate is not that of a run of %d steps: the %d so far were trained as those of a run of %d. "
@@ -215,7 +213,7 @@ def warn_of_schedule(before: Before, make: Callable[[int], Schedule], max_steps:
         meant,
         was,
         learning_rate * new(step),
-        _as_if_uninterrupted(before, agreeing, max_steps),
+        _as_if_uninterrupted(before, parting_checkpoint(before, make, max_steps), agreeing, max_steps),
     )
 
 
@@ -225,16 +223,41 @@ def unaffected_steps(make: Callable[[int], Schedule], max_steps: int) -> int:
     return bisect_left(range(max_steps), True, key=lambda step: here(step) != longer(step))
 
 
-def _as_if_uninterrupted(before: Before, agreeing: int, max_steps: int) -> str:
-    kept = [path for path in checkpoints(before.run) if step_of(path) <= agreeing]
-    if not kept:
+def parting_checkpoint(before: Before, make: Callable[[int], Schedule], max_steps: int) -> Path | None:
+    """The newest checkpoint up to which the learning rates were those of a run of `max_steps`.
+
+    None where they were so to the end, or nothing is kept from before they parted.
+    """
+    agreeing = _agreeing_steps(before, make, max_steps)
+    if agreeing is None:
+        return None
+    return next((path for path in checkpoints(before.run) if step_of(path) <= agreeing), None)
+
+
+def _agreeing_steps(before: Before, make: Callable[[int], Schedule], max_steps: int) -> int | None:
+    """How many of the steps so far, fewer than all, had the learning rates of a run of `max_steps`; None: all had."""
+    step, meant = before.state.step, before.settings.get("trainer.max_steps")
+    if not isinstance(meant, int) or meant == max_steps or not step:
+        return None
+    old, new = make(meant), make(max_steps)
+    agreeing = bisect_left(range(step), True, key=lambda s: old(s) != new(s))
+    return None if agreeing == step else agreeing
+
+
+def _as_if_uninterrupted(before: Before, parting: Path | None, agreeing: int, max_steps: int) -> str:
+    if parting is None:
         anew = train_command(f"trainer.max_steps={max_steps}", repeat=shown(before.run))
         return f"No checkpoint from before step {agreeing + 1} is kept, where the two part. To train anew: {anew}"
-    return f"To go on from where the two part, in a new folder: {longer_command(kept[0], max_steps)}"
+    return f"To go on from where the two part, in a new folder: {_longer_command(parting, max_steps)}"
 
 
-def longer_command(checkpoint: Path, max_steps: int) -> str:
-    """The command that goes on from a checkpoint in a new folder."""
+def longer_from(run: Path, step: int | None, max_steps: int) -> str | None:
+    """The command that makes a run longer from the checkpoint of a step, in a new folder; None if it is not kept."""
+    kept = [path for path in checkpoints(run) if step_of(path) == step]
+    return _longer_command(kept[0], max_steps) if kept else None
+
+
+def _longer_command(checkpoint: Path, max_steps: int) -> str:
     return train_command(f"trainer.max_steps={max_steps}", repeat=shown(checkpoint))
 
 

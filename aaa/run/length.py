@@ -11,10 +11,11 @@ from aaa.assembly.training_data import TrainingData
 from aaa.objectives.costs import training_flops
 from aaa.run.batch_size import fitting_batch_size
 from aaa.run.budget import steps_within
-from aaa.run.going_on import unaffected_steps
+from aaa.run.going_on import parting_checkpoint, unaffected_steps
 from aaa.run.origin import Origin
 from aaa.run.processes import of_first_process
 from aaa.run.trial import Trial
+from aaa.saved.checkpoint_folders import step_of
 from aaa.training.lr_schedules import Schedule
 
 OURS = "aaa.training.lr_schedules."
@@ -30,8 +31,7 @@ class RunLength:
         schedule: factor on the learning rate at each.
         branching_step: the last one whose learning rate a longer run shares, where that is worth a checkpoint.
         flops_per_sample: floating-point operations of forward and backward pass.
-        parting_step: the last one whose learning rate is that of the length that the run had before; None: it is still
-            that long.
+        parting_step: of the checkpoint that a run whose length has changed parts from its earlier self after, if any.
     """
 
     batch_size: int
@@ -103,12 +103,10 @@ def plan_length(config: DictConfig, trial: Trial, data: TrainingData, origin: Or
         trial_step=partial(trial.step, batch_size, micro_batches),
     )
     max_steps = of_first_process(max_steps, accelerator)
-    undecayed = unaffected_steps(partial(build_schedule, config), max_steps)
+    make = partial(build_schedule, config)
+    undecayed = unaffected_steps(make, max_steps)
     # A run that is to be longer goes on from there.
     branching_step = undecayed if trainer.save_every_steps and 0 < undecayed < max_steps else None
-    meant = None if origin.before is None else origin.before.settings.get("trainer.max_steps")
-    parting_step = None
-    if isinstance(meant, int) and meant != max_steps:
-        parting_step = unaffected_steps(partial(build_schedule, config), meant)
-    schedule = build_schedule(config, max_steps)
-    return RunLength(batch_size, max_steps, schedule, branching_step, flops_per_sample, parting_step)
+    parting = None if origin.before is None else parting_checkpoint(origin.before, make, max_steps)
+    parting_step = None if parting is None else step_of(parting)
+    return RunLength(batch_size, max_steps, make(max_steps), branching_step, flops_per_sample, parting_step)

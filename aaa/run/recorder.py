@@ -11,7 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from aaa.assembly.parts import build
 from aaa.config.routing import SPRINT
 from aaa.run.earlier_sweep import MULTIRUN, is_of_sweep
-from aaa.run.going_on import changed_settings, describe_changes, longer_command
+from aaa.run.going_on import changed_settings, describe_changes, longer_from
 from aaa.run.history import copy_history
 from aaa.run.messages import announce, describe_device, say_what_next
 from aaa.run.naming import overrides_of, run_name
@@ -112,8 +112,7 @@ class Recorder:
                     self.tracker.log_model(folder.path / "model")
         self.session.processes.wait()
         if self.session.is_main:
-            undecayed = folder.path / "checkpoints" / f"step-{self.run.length.branching_step or 0:08d}"
-            longer = longer_command(undecayed, 2 * step) if undecayed.is_dir() else None
+            longer = longer_from(folder.path, self.run.length.branching_step, 2 * step)
             say_what_next(folder.shown, self._prompt(), steps=step, stopped=signum is not None, longer=longer)
         self.exit_code = exit_code
 

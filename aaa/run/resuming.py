@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from aaa.assembly.parts import build_schedule
 from aaa.assembly.training_data import TrainingData
 from aaa.errors import UserError
-from aaa.run.going_on import Before, longer_command, warn_of_schedule
+from aaa.run.going_on import Before, longer_from, warn_of_schedule
 from aaa.run.learner import Learner
 from aaa.run.length import RunLength
 from aaa.run.machines import Reader
@@ -114,7 +114,7 @@ def _progress(before: Before, batch_size: int, device: torch.device) -> Progress
 def _longer(before: Before, length: RunLength) -> str:
     """How a run is made longer: from before its learning rate fell, where there is a checkpoint."""
     steps = 2 * before.state.step
-    undecayed = before.run / "checkpoints" / f"step-{length.branching_step or 0:08d}"
-    if not undecayed.is_dir():
+    command = longer_from(before.run, length.branching_step, steps)
+    if command is None:
         return f"trainer.max_steps={steps}"
-    return f"{longer_command(undecayed, steps)} (in a new folder, with the learning rate that a longer run has)"
+    return f"{command} (in a new folder, with the learning rate that a longer run has)"

@@ -9,7 +9,7 @@ import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -30,6 +30,8 @@ from aaa.training.step import (
     step_seed,
     update_weights,
 )
+
+Shapes = tuple[torch.Size, ...]  # of a step's tensors
 
 MOST_SHAPES = 16  # steps of further ones are taken as they are
 
@@ -92,14 +94,14 @@ class _Kept:
     """
 
     def __init__(self, batches: Sequence[Batch]) -> None:
-        self.batches = [_map_tensors(batch, Tensor.clone) for batch in batches]
+        self.batches = [batch.with_each(Tensor.clone) for batch in batches]
         self.replay: Callable[[], None] | None = None
         self.result: StepResult | None = None
 
     def fill(self, batches: Sequence[Batch]) -> None:
         """Take over other samples of the shape."""
         for to, batch in zip(self.batches, batches, strict=True):
-            for place, tensor in zip(_tensors(to), _tensors(batch), strict=True):
+            for place, tensor in zip(to.on_device, batch.on_device, strict=True):
                 place.copy_(tensor, non_blocking=True)
 
 
@@ -127,8 +129,7 @@ class RecordedSteps:
         self._draws = [torch.Generator(device) for _ in range(settings.gradient_accumulation_steps)]
         self._rates = [torch.zeros((), device=device) for _ in trainee.optimizer.param_groups]
         self._share = torch.zeros((), device=device)  # of the weights, that their average takes in
-        self._kept: dict[Any, _Kept] = {}
-        self._shapes: set[Any] = set()
+        self._kept: dict[tuple[Shapes, bool], _Kept] = {}
 
     def takes(self, trainee: Trainee, settings: LoopSettings) -> bool:
         """Whether these are its steps, of however long a run."""
@@ -140,12 +141,11 @@ class RecordedSteps:
         device = trainee.accelerator.device
         batches = [trainee.batches(at).to(device) for at in positions_of(trainee, settings, progress)]
         self._tell(progress, base_rates)
-        key = (measure_norms, *(tuple(tensor.shape for tensor in _tensors(batch)) for batch in batches))
-        kept = self._kept.get(key)
+        shapes = tuple(tensor.shape for batch in batches for tensor in batch.on_device)
+        kept = self._kept.get((shapes, measure_norms))
         if kept is None:
-            self._shapes |= {key[1:]} if len(self._shapes) < MOST_SHAPES else set()
-            if key[1:] in self._shapes:
-                self._kept[key] = _Kept(batches)
+            if len({shapes} | {of_kept for of_kept, _ in self._kept}) <= MOST_SHAPES:
+                self._kept[shapes, measure_norms] = _Kept(batches)
             with self._recorder.apart():
                 step = self._do(batches, progress.step, measure_norms=measure_norms)
         else:
@@ -231,19 +231,6 @@ def _require_recordable(trainee: Trainee) -> None:
         raise UserError(f"{ON}: weights must be float32, and there are some of {strange.pop()}. {INSTEAD}")
     if trainee.unrecordable:
         raise UserError(f"{ON}: {trainee.unrecordable} {INSTEAD}")
-
-
-def _tensors(batch: Batch) -> list[Tensor]:
-    """Those of a batch that lie on the device."""
-    return [batch.latents, batch.prompt_embeds, *(batch.extras[name] for name in sorted(batch.extras))]
-
-
-def _map_tensors(batch: Batch, function: Callable[[Tensor], Tensor]) -> Batch:
-    return batch._replace(
-        latents=function(batch.latents),
-        prompt_embeds=function(batch.prompt_embeds),
-        extras={name: function(extra) for name, extra in batch.extras.items()},
-    )
 
 
 def _cloned(step: StepResult) -> StepResult:

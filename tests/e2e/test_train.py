@@ -176,7 +176,9 @@ def test_resume_gives_the_same_losses_as_an_uninterrupted_run(tmp_path: Path, sm
     assert extended.code == 0, extended.err
     assert list(losses(run)) == list(range(1, 15))
     # Where a warning or an error says to go on from is still there.
-    named = [re.search(r"repeat=(\S+/step-\d+)", said) for said in (finished, extended.err)]
+    once_more = run_in(tmp_path, "aaa.train", "resume=outputs/x/y", "trainer.max_steps=16")
+    assert once_more.code == 0, once_more.err
+    named = [re.search(r"repeat=(\S+/step-\d+)", said) for said in (finished, extended.err, once_more.err)]
     assert all(found is not None and (tmp_path / found[1]).is_dir() for found in named)
 
 
