@@ -131,6 +131,7 @@ class Gpu:
         config = hydra.compose("train", [*self.overrides[name], *told, "output_dir=outputs/bench"])
         check_config(config)
         config.trainer.precision = choose_precision(config.trainer.precision, torch.device(self.device))
+        config.trainer.cuda_graph = False  # but for the rows that are about it
         return config
 
     def _device(self) -> Iterator[Measurement]:

@@ -94,7 +94,7 @@ class Subject:
             max_grad_norm=trainer.max_grad_norm,
             log_every_steps=trainer.log_every_steps,
             save_every_steps=trainer.save_every_steps,
-            cuda_graph=trainer.cuda_graph,
+            cuda_graph=trainer.cuda_graph is True,
         )
         trainee = Trainee(
             self.accelerator,
@@ -106,7 +106,7 @@ class Subject:
             _unscheduled,
             unrecordable=self.unrecordable,
         )
-        if trainer.cuda_graph and (self._recorded is None or not self._recorded.takes(trainee, settings)):
+        if settings.cuda_graph and (self._recorded is None or not self._recorded.takes(trainee, settings)):
             self._recorded = RecordedSteps(trainee, settings)
         validation = Callback("validate", trainer.validate_every_steps, lambda _: None)
         signals = StopSignals()

@@ -46,7 +46,8 @@ class Range:
 
     def __str__(self) -> str:
         if self.words:
-            return f"{'false, true or ' if self.switch else ''}one of {', '.join(self.words)}"
+            among = self.words[0] if len(self.words) == 1 else f"one of {', '.join(self.words)}"
+            return f"false, true or {among}" if self.switch else among
         bounds = (("at least", self.least), ("above", self.above), ("at most", self.most), ("below", self.below))
         return " and ".join(f"{words} {bound}" for words, bound in bounds if bound not in (None, TOO_LARGE))
 
@@ -78,9 +79,9 @@ def one_of(*words: str, default: str = MISSING) -> Any:
     return field(default=default, metadata={RANGE: Range(words=words)})
 
 
-def switch_or(*words: str) -> Any:
-    """A field that is off, on, or on in one of these ways; off by default."""
-    return field(default=False, metadata={RANGE: Range(words=words, switch=True)})
+def switch_or(*words: str, default: bool | str = False) -> Any:
+    """A field that is off, on, or one of these words; off by default."""
+    return field(default=default, metadata={RANGE: Range(words=words, switch=True)})
 
 
 def ranges_of(schema: type) -> dict[str, Range]:

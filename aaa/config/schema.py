@@ -226,7 +226,7 @@ class TrainerConfig:
         gradient_accumulation_steps: micro-batches of a step.
         precision: `float32`, `bf16` (float32 weights, bf16 products), `bf16_weights`; `auto`: bf16 if it is quick here.
         compile: torch.compile; falls back with a warning; see docs/gpu.md for the ways of a fixed shape.
-        cuda_graph: record whole steps as CUDA graphs, which a small model gains most by; see docs/gpu.md.
+        cuda_graph: record whole steps as CUDA graphs; `auto`: on a GPU, those that it waits for; see docs/gpu.md.
         gradient_checkpointing: recompute activations in the backward pass: less memory, more time.
         gradient_checkpointing_offload: keep what is recomputed from in the CPU's memory.
         trim_prompts: drop padding that all prompts share.
@@ -254,7 +254,7 @@ class TrainerConfig:
     gradient_accumulation_steps: int = count(1, least=1)
     precision: str = "float32"
     compile: bool | str = switch_or(*ONE_SHAPE)
-    cuda_graph: bool = False
+    cuda_graph: bool | str = switch_or("auto", default="auto")
     gradient_checkpointing: bool = False
     gradient_checkpointing_offload: bool = False
     trim_prompts: bool = True

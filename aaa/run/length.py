@@ -14,8 +14,10 @@ from aaa.run.budget import steps_within
 from aaa.run.going_on import parting_checkpoint, unaffected_steps
 from aaa.run.origin import Origin
 from aaa.run.processes import of_first_process
+from aaa.run.recording import records_steps
 from aaa.run.trial import Trial
 from aaa.saved.checkpoint_folders import step_of
+from aaa.training.fitting import measure_footprint
 from aaa.training.lr_schedules import Schedule
 
 OURS = "aaa.training.lr_schedules."
@@ -32,6 +34,7 @@ class RunLength:
         branching_step: the last one whose learning rate a longer run shares, where that is worth a checkpoint.
         flops_per_sample: floating-point operations of forward and backward pass.
         parting_step: of the checkpoint that a run whose length has changed parts from its earlier self after, if any.
+        recorded: whether steps are recorded as CUDA graphs.
     """
 
     batch_size: int
@@ -40,6 +43,7 @@ class RunLength:
     branching_step: int | None
     flops_per_sample: int
     parting_step: int | None = None
+    recorded: bool = False
 
     @property
     def extra_saves(self) -> tuple[int, ...]:
@@ -67,22 +71,21 @@ def unreached_rate(config: DictConfig, length: RunLength) -> str | None:
 
 
 def plan_length(config: DictConfig, trial: Trial, data: TrainingData, origin: Origin) -> RunLength:
-    """Find the batch size that fits and the steps that the budget allows.
+    """Find the batch size that fits, the steps that the budget allows, and whether these are recorded.
 
     Raises:
         UserError: if the batch does not fit, or not a single step does.
     """
     trainer, accelerator = config.trainer, trial.session.accelerator
     micro_batches = trainer.gradient_accumulation_steps
+    footprint = measure_footprint(trial.loss, trial.model, accelerator.device)
     batch_size = fitting_batch_size(
         trainer.batch_size,
         origin.earlier_run,
-        trial.loss,
-        trial.model,
+        footprint.recorded() if trainer.cuda_graph is True else footprint,
         accelerator,
         micro_batches=micro_batches,
         records=len(data.train_records),
-        recorded=trainer.cuda_graph,
     )
     _, height, width = max(data.cache.shapes, key=math.prod)
     flops_per_sample = training_flops(
@@ -94,6 +97,8 @@ def plan_length(config: DictConfig, trial: Trial, data: TrainingData, origin: Or
         channels=config.model.in_channels,
         text_dim=config.model.text_dim,
     )
+    samples = batch_size // (micro_batches * accelerator.num_processes)
+    recorded = records_steps(config, trial, footprint, samples, flops_per_sample)
     max_steps = steps_within(
         config,
         origin.earlier_run,
@@ -109,4 +114,4 @@ def plan_length(config: DictConfig, trial: Trial, data: TrainingData, origin: Or
     branching_step = undecayed if trainer.save_every_steps and 0 < undecayed < max_steps else None
     parting = None if origin.before is None else parting_checkpoint(origin.before, make, max_steps)
     parting_step = None if parting is None else step_of(parting)
-    return RunLength(batch_size, max_steps, make(max_steps), branching_step, flops_per_sample, parting_step)
+    return RunLength(batch_size, max_steps, make(max_steps), branching_step, flops_per_sample, parting_step, recorded)

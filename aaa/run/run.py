@@ -90,7 +90,7 @@ class Run:
             save_at_steps=self.length.extra_saves,
             on_nonfinite=trainer.on_nonfinite,
             max_skipped_steps=trainer.max_skipped_steps,
-            cuda_graph=trainer.cuda_graph,
+            cuda_graph=trainer.cuda_graph if self.length.recorded else False,
         )
 
     def trainee(self) -> Trainee:

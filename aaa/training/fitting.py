@@ -1,7 +1,7 @@
 """Whether a batch fits into memory, told from what one sample keeps for its backward pass before any step is taken."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,10 @@ class Footprint:
     def of(self, batch_size: int) -> int:
         """Bytes of a step of so many samples."""
         return self.fixed + round(SLACK * self.per_sample * batch_size)
+
+    def recorded(self) -> "Footprint":
+        """Of steps that are CUDA graphs, whose memory is kept beside that of steps that are taken as they are."""
+        return replace(self, per_sample=2 * self.per_sample)
 
     def largest(self, available: float) -> int:
         """The biggest power of two that fits; 0 if not even one sample does."""

@@ -113,7 +113,7 @@ class Measuring:
             **rates,
             "perf/images_per_second": window.count * batch_size / window.seconds,
             "perf/step_seconds": window.seconds / window.count,
-            "perf/peak_memory_gib": peak_memory_gib(device, recorded=self.settings.cuda_graph),
+            "perf/peak_memory_gib": peak_memory_gib(device, recorded=bool(self.settings.cuda_graph)),
         }
         if progress.skipped_steps:
             metrics["train/skipped_steps"] = progress.skipped_steps

@@ -6,6 +6,7 @@ the first time (docs.pytorch.org/docs/stable/notes/cuda.html, "whole-network cap
 """
 
 import gc
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -30,6 +31,8 @@ from aaa.training.step import (
     step_seed,
     update_weights,
 )
+
+logger = logging.getLogger(__name__)
 
 Shapes = tuple[torch.Size, ...]  # of a step's tensors
 
@@ -79,8 +82,13 @@ class CudaRecorder:
             graph.register_generator_state(generator)
         gc.collect()  # what autograd keeps alive by chance
         # What other threads do, reading ahead or writing a checkpoint, is none of this graph's business.
-        with torch.cuda.graph(graph, self._pool, self._stream, capture_error_mode="thread_local"):
-            work()
+        others = torch.cuda.current_stream()
+        try:
+            with torch.cuda.graph(graph, self._pool, self._stream, capture_error_mode="thread_local"):
+                work()
+        except RuntimeError:
+            torch.cuda.set_stream(others)  # where torch is only back if a recording ends well
+            raise
         return graph.replay
 
 
@@ -110,7 +118,7 @@ class RecordedSteps:
 
     A step of a shape that was not there before is taken as it is, which compiles and allocates whatever is still to be;
     the second one is recorded. Shapes are those of the tensors; steps that measure norms are others than those that do
-    not.
+    not. Where `settings.cuda_graph` is `auto` and a step cannot be recorded, it and all after it are taken as they are.
 
     Args:
         trainee: is changed.
@@ -126,10 +134,15 @@ class RecordedSteps:
         self.trainee, self.settings = trainee, settings
         self._recorder = CudaRecorder() if recorder is None else recorder
         device = trainee.accelerator.device
-        self._draws = [torch.Generator(device) for _ in range(settings.gradient_accumulation_steps)]
+        self._draws = self._new_draws()
         self._rates = [torch.zeros((), device=device) for _ in trainee.optimizer.param_groups]
         self._share = torch.zeros((), device=device)  # of the weights, that their average takes in
         self._kept: dict[tuple[Shapes, bool], _Kept] = {}
+        self._given_up = False
+
+    def _new_draws(self) -> list[torch.Generator]:
+        device = self.trainee.accelerator.device
+        return [torch.Generator(device) for _ in range(self.settings.gradient_accumulation_steps)]
 
     def takes(self, trainee: Trainee, settings: LoopSettings) -> bool:
         """Whether these are its steps, of however long a run."""
@@ -144,7 +157,7 @@ class RecordedSteps:
         shapes = tuple(tensor.shape for batch in batches for tensor in batch.on_device)
         kept = self._kept.get((shapes, measure_norms))
         if kept is None:
-            if len({shapes} | {of_kept for of_kept, _ in self._kept}) <= MOST_SHAPES:
+            if not self._given_up and len({shapes} | {of_kept for of_kept, _ in self._kept}) <= MOST_SHAPES:
                 self._kept[shapes, measure_norms] = _Kept(batches)
             with self._recorder.apart():
                 step = self._do(batches, progress.step, measure_norms=measure_norms)
@@ -152,6 +165,9 @@ class RecordedSteps:
             kept.fill(batches)
             if kept.replay is None:
                 kept.replay = self._recorded(kept, progress.step, measure_norms=measure_norms)
+            if kept.replay is None:
+                self._give_up()
+                return self.take(progress, base_rates, measure_norms=measure_norms)
             kept.replay()
             assert kept.result is not None
             step = _cloned(kept.result)
@@ -170,16 +186,29 @@ class RecordedSteps:
         for micro, draws in enumerate(self._draws):
             draws.manual_seed(step_seed(trainee, self.settings, progress, micro))
 
-    def _recorded(self, kept: _Kept, number: int, *, measure_norms: bool) -> Callable[[], None]:
+    def _recorded(self, kept: _Kept, number: int, *, measure_norms: bool) -> Callable[[], None] | None:
+        """What takes a step of the shape; None if it cannot be recorded and need not be."""
+
         def work() -> None:
             kept.result = self._do(kept.batches, number, measure_norms=measure_norms)
 
         try:
             return self._recorder(work, self._draws)
-        except torch.OutOfMemoryError:
-            raise
-        except RuntimeError as error:  # something in it looks at what is on the device
+        except RuntimeError as error:  # out of memory, or something in it looks at what is on the device
+            if self.settings.cuda_graph == "auto":
+                logger.warning("Steps are taken as they are from here on: recording one failed (%s)", _cause(error))
+                return None
+            if isinstance(error, torch.OutOfMemoryError):
+                raise
             raise UserError(f"{ON}: a step cannot be recorded ({_cause(error)}). {INSTEAD}") from error
+
+    def _give_up(self) -> None:
+        """Take steps as they are from here on; what was recorded is let go of, with what was left half done."""
+        self._given_up = True
+        self._kept.clear()
+        self._draws = self._new_draws()  # the old ones may still wait for a recording to end
+        for parameter in self.trainee.parameters:
+            parameter.grad = None
 
     def _do(self, batches: Sequence[Batch], number: int, *, measure_norms: bool) -> StepResult:
         trainee = self.trainee

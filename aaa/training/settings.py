@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 OnNonfinite = Literal["stop", "skip"]
+CudaGraph = bool | Literal["auto"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class LoopSettings:
         on_nonfinite: what a NaN or infinite gradient does: stop the run, or have its step left out. The latter looks
             at every step's gradient norm, for which a GPU is waited for.
         max_skipped_steps: how many steps may be left out before the run stops after all.
-        cuda_graph: whether steps are recorded, and launched as one; see recorded.py.
+        cuda_graph: whether steps are recorded, and launched as one; `auto`: unless that fails; see recorded.py.
     """
 
     seed: int
@@ -36,4 +37,4 @@ class LoopSettings:
     save_at_steps: Collection[int] = ()
     on_nonfinite: OnNonfinite = "stop"
     max_skipped_steps: int = 0
-    cuda_graph: bool = False
+    cuda_graph: CudaGraph = False

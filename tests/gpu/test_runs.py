@@ -57,6 +57,16 @@ def test_a_run_learns_draws_and_is_judged(command: Command, tmp_path: Path, plac
 
 
 @PLACES
+def test_small_models_are_recorded_where_there_is_a_gpu(command: Command, tmp_path: Path, place: str) -> None:
+    """And never where there is none: the same command does for both."""
+    for told, recorded in ([], place == "cuda"), (["trainer.cuda_graph=false"], False), (["routing=tread"], False):
+        done = command("aaa.train", *QUIET, f"trainer.device={place}", f"name=run{len(told)}", *told)
+        assert done.code == 0, done.err
+        assert ("Steps are recorded as a CUDA graph" in done.err) == recorded
+        assert "recording one failed" not in done.err
+
+
+@PLACES
 def test_auto_takes_a_batch_that_trains(command: Command, tmp_path: Path, place: str) -> None:
     told = [*QUIET, f"trainer.device={place}", "trainer.max_steps=2", "trainer.log_every_steps=1"]
     done = command("aaa.train", *told, "trainer.batch_size=auto", "trainer.base_batch_size=null")
@@ -69,7 +79,7 @@ def test_auto_takes_a_batch_that_trains(command: Command, tmp_path: Path, place:
 @pytest.mark.parametrize("how", ["true", "static", "reduce-overhead"])
 def test_a_compiled_run_validates_draws_and_resumes(command: Command, tmp_path: Path, how: str) -> None:
     """Losses within 1% of an uncompiled run's; looks at the weights have other shapes, and must not disturb it."""
-    told = [*QUIET, "trainer.precision=float32"]
+    told = [*QUIET, "trainer.precision=float32", "trainer.cuda_graph=false"]
     for name, compiled in (("plain", "false"), ("compiled", how)):
         done = command("aaa.train", *told, f"name={name}", f"trainer.compile={compiled}")
         assert done.code == 0, done.err
@@ -88,7 +98,7 @@ def test_a_run_of_recorded_steps_learns_as_much_and_resumes_to_the_bit(
 ) -> None:
     """Losses within 1% of those of steps taken as they are; what is graph and what is not differs after resuming."""
     told = [*QUIET, "trainer.precision=float32", "trainer.deterministic=true", "trainer.log_every_steps=4"]
-    plain = command("aaa.train", *told, "name=plain")
+    plain = command("aaa.train", *told, "name=plain", "trainer.cuda_graph=false")
     assert plain.code == 0, plain.err
     recorded = command("aaa.train", *told, "name=recorded", "trainer.cuda_graph=true", f"trainer.compile={compiled}")
     assert recorded.code == 0, recorded.err
@@ -106,7 +116,7 @@ def test_a_run_of_recorded_steps_learns_as_much_and_resumes_to_the_bit(
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="NCCL takes a GPU for each process, and there are not two")
 def test_two_processes_take_the_steps_of_one(command: Command, tmp_path: Path) -> None:
     """As many steps of as many samples; losses within 20%, as each process draws noise from a generator of its own."""
-    told = [*QUIET, "trainer.precision=float32", "trainer.prompt_dropout=0"]
+    told = [*QUIET, "trainer.precision=float32", "trainer.prompt_dropout=0", "trainer.cuda_graph=false"]
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes=2", "-m", "aaa.train"]
     two = subprocess.run([*launch, *told, "name=two"], cwd=tmp_path, capture_output=True, text=True, timeout=400)
     assert two.returncode == 0, two.stderr

@@ -80,6 +80,15 @@ def test_a_config_from_before_there_were_these_groups_means_what_it_meant() -> N
         assert upgraded[group] == new[group]
 
 
+def test_a_run_from_before_steps_were_recorded_goes_on_without() -> None:
+    """Its last digits would be others."""
+    old = OmegaConf.create(OmegaConf.to_container(compose(), resolve=False))
+    assert isinstance(old, DictConfig)
+    assert upgrade(compose()).trainer.cuda_graph == "auto"
+    del old.trainer.cuda_graph
+    assert upgrade(old).trainer.cuda_graph is False
+
+
 def test_a_term_can_be_turned_on_in_a_config_from_before_there_were_terms() -> None:
     old = OmegaConf.create(OmegaConf.to_container(compose(), resolve=False))
     assert isinstance(old, DictConfig)
