@@ -1,10 +1,11 @@
 """How many steps each recipe takes in the same time, measured in turn: python experiments/recipes/steps.py
 
-A machine that does other things too is slow for all of them alike then. What a run finds to fit into its budget of
+On emoji: ... --ours openmoji --prompt-tokens 32 --steps 1000 data=openmoji text_encoder=minilm. A machine that does other things too is slow for all of them alike then. What a run finds to fit into its budget of
 seconds when it starts may be off by a factor 2 there.
 """
 
 import argparse
+from collections.abc import Sequence
 from statistics import median
 
 import torch
@@ -18,20 +19,19 @@ from aaa.training.progress import Progress
 from aaa.training.timing import seconds
 from aaa.training.tuning import tune_for
 
-RECIPES = ("recipe_tutorial", "recipe_prx", "recipe_speedrundit", "recipe_minit2i", "recipe_ours")
-PROMPT_TOKENS = 14  # of the longest of 32 prompts of shapes
+OTHERS = ("recipe_tutorial", "recipe_prx", "recipe_speedrundit", "recipe_minit2i")
 CPU = torch.device("cpu")
 
 
 class Timed:
     """A recipe whose steps are timed a few at a time."""
 
-    def __init__(self, name: str) -> None:
-        self.config = compose([f"+experiment={name}"])
+    def __init__(self, name: str, told: Sequence[str], prompt_tokens: int) -> None:
+        self.config = compose([f"+experiment={name}", *told])
         AcceleratorState._reset_state(reset_partial_state=True)  # their precisions are not the same
         precision = choose_precision(self.config.trainer.precision, CPU)
         self.subject: Subject = make_subject(
-            self.config, "cpu", precision=precision, compiled=False, prompt_tokens=PROMPT_TOKENS
+            self.config, "cpu", precision=precision, compiled=False, prompt_tokens=prompt_tokens
         )
         self.progress, self.batch = Progress(), int(self.config.trainer.batch_size)
         self.took: list[float] = []
@@ -51,17 +51,21 @@ def main() -> None:
     """Print seconds a step, and steps in the budget."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=8)
-    parser.add_argument("--ours", type=int, default=1140, help="steps of recipe_ours: 120 s of a quiet machine")
+    parser.add_argument("--ours", default="recipe_ours", help="the recipe that others are measured by")
+    parser.add_argument("--steps", type=int, default=750, help="of ours")
+    parser.add_argument("--prompt-tokens", type=int, default=14, help="of the longest of 32 prompts; as of shapes")
+    parser.add_argument("told", nargs="*", help="overrides of each")
     arguments = parser.parse_args()
     tune_for("cpu")
-    recipes = {name: Timed(name) for name in RECIPES}
+    names = (*OTHERS, arguments.ours)
+    recipes = {name: Timed(name, arguments.told, arguments.prompt_tokens) for name in names}
     for _ in range(1 + arguments.rounds):
         for recipe in recipes.values():
             recipe.steps(128)
     step = {name: median(recipe.took[1:]) for name, recipe in recipes.items()}
     for name, took in step.items():
-        share = took / step["recipe_ours"]
-        print(f"{name}: {1000 * took:.1f} ms a step, {share:.3f} of ours, {round(arguments.ours / share)} steps")
+        share = took / step[arguments.ours]
+        print(f"{name}: {1000 * took:.1f} ms a step, {share:.3f} of ours, {round(arguments.steps / share)} steps")
 
 
 if __name__ == "__main__":
