@@ -17,6 +17,7 @@ from aaa.diffusion.sampling import Sampling
 from aaa.evaluation.drawing import EVALUATIONS, PictureDrawer
 from aaa.evaluation.evaluated_model import EvaluatedModel
 from aaa.evaluation.grid import make_grid
+from aaa.evaluation.none import NoEvaluation
 from aaa.evaluation.protocol import Evaluation, NotApplicable
 from aaa.evaluation.validation import loss_by_sigma, row_losses, summarise
 from aaa.pipelines.guide import load_guide
@@ -124,6 +125,8 @@ class RunCallbacks:
 
     def evaluate(self, step: int) -> None:
         """Log how good pictures are, and keep what there is to look at."""
+        if isinstance(self.evaluation, NoEvaluation):
+            return
         evaluated = EvaluatedModel(next(iter(self.models.values())).eval(), self.drawer, self.records)
         if self.tracker is not None:
             logger.info("Step %d: drawing pictures to judge them", step)

@@ -16,7 +16,7 @@ SAMPLES = "samples.png"
 # Metrics that a card reports, by what it calls them.
 REPORTED = {
     "val/loss": "validation loss",
-    "val/loss_relative": "as share of the loss of seeing no structure",
+    "val/loss_relative": "in percent of the loss of seeing no structure",
     "quality/seen": "right pictures for pairs trained on",
     "quality/held_out": "right pictures for pairs never seen",
     "quality/right_seen": "nearest to the right one of all real pictures, for prompts trained on",
@@ -125,7 +125,12 @@ def _training_figures(metrics: Sequence[Mapping[str, Any]], parts: Collection[st
     if speeds:
         figures["images a second"] = f"{median(speeds):.4g}"
     of_parts = {f"{key}/{part}": f"{name}, {part}" for key, name in REPORTED.items() for part in parts}
-    return figures | {name: f"{last[key]:.4g}" for key, name in (REPORTED | of_parts).items() if key in last}
+    return figures | {name: _figure(key, last[key]) for key, name in (REPORTED | of_parts).items() if key in last}
+
+
+def _figure(metric: str, value: float) -> str:
+    """Shares in percent, losses as they are."""
+    return f"{100 * value:.1f}%" if metric.startswith(("quality/", "val/loss_relative")) else f"{value:.4g}"
 
 
 def _duration(seconds: float) -> str:

@@ -120,6 +120,7 @@ def test_looking_at_a_run_does_not_change_it(command: Command, tmp_path: Path, s
     assert done.code == 0, done.err
     assert losses(only_run(tmp_path)) == losses(small_run[0])
     assert not (only_run(tmp_path) / "wandb").exists()
+    assert "to judge them" not in done.err
 
 
 def test_a_run_from_before_a_key_was_there_goes_on_with_its_default(tmp_path: Path, small_run: SmallRun) -> None:

@@ -44,3 +44,20 @@ def test_names_and_captions_stay_what_they_are(odd: str) -> None:
     assert len([line for line in lines if line.startswith("| ")]) == 10
     assert all(len(re.findall(r"(?<!\\)\|", line)) == 3 for line in lines if line.startswith("| "))
     assert not re.search(r"(?<!\\)[<\[`*]", lines[1])
+
+
+def test_shares_are_told_in_percent_and_losses_as_they_are() -> None:
+    config = {
+        "name": "run",
+        "model": {"dim": 32, "depth": 1, "heads": 2},
+        "data": {"name": "shapes", "resolution": 16},
+        "encoder": {"name": "pixel", "vae": {}, "text_encoder": {}},
+        "trainer": {"ema_decay": 0, "precision": "bf16"},
+    }
+    judged = {"val/loss": 0.0614657, "val/loss_relative": 0.0543, "quality/seen": 1.0, "quality/held_out": 0.99609}
+    card = model_card(config, parameters=9, metrics=[*METRICS, judged], device="cpu", prompt="a", has_samples=False)
+    told = dict(re.findall(r"^\| (.+) \| (.+) \|$", card, flags=re.M))
+    assert told["validation loss"] == "0.06147"
+    assert told["in percent of the loss of seeing no structure"] == "5.4%"
+    assert told["right pictures for pairs trained on"] == "100.0%"
+    assert told["right pictures for pairs never seen"] == "99.6%"
