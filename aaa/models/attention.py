@@ -9,6 +9,10 @@ stay in the cache. Forward and backward in ms on 2 cores with AMX (torch 2.15), 
 | 32 x 2 x 80 x 64 | 7.7 | 1.7 | 2.6 |
 | 8 x 32 x 384 x 32 | 103 | 125 | 64 |
 | 4 x 16 x 1152 x 64 | 204 | 300 | 167 |
+
+torch's softmax of bf16 takes rows 32 numbers at a time and what is left over one by one, so that there, in rows that
+are not long, a detour by float32 is the shorter way: 0.55 of the time for 78 tokens, 0.68 for 80, 0.83 for 150, 1.0 for
+200.
 """
 
 from typing import Any
@@ -19,6 +23,8 @@ from torch import Tensor
 
 # A block has about this many scores; up to twice as many in all are not worth splitting.
 CACHED_SCORES = 4 * 2**20
+# Scores that bf16's softmax takes at once, and the length from which on it does not matter what is left over.
+AT_ONCE, LONG = 32, 200
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, attended: Tensor | None = None) -> Tensor:
@@ -34,9 +40,32 @@ def attend(q: Tensor, k: Tensor, v: Tensor, attended: Tensor | None = None) -> T
         batch, heads, tokens, width = q.shape
         if batch * heads * tokens**2 <= 2 * CACHED_SCORES:
             scores = (q * width**-0.5) @ k.transpose(-1, -2)  # B heads N N
-            return scores.softmax(dim=-1) @ v
+            return _Softmax.apply(scores) @ v
         return _BlockwiseBackward.apply(q, k, v)
     return F.scaled_dot_product_attention(q, k, v)
+
+
+def softmax(scores: Tensor) -> Tensor:
+    """Over the last dimension, in float32 and rounded at the end, as torch's of bf16 is too."""
+    length = scores.shape[-1]
+    if scores.dtype != torch.bfloat16 or length % AT_ONCE == 0 or length >= LONG:
+        return scores.softmax(dim=-1)
+    return scores.float().softmax(dim=-1).to(scores.dtype)
+
+
+class _Softmax(torch.autograd.Function):
+    """That, whose backward pass is in bf16 however it was made."""
+
+    @staticmethod
+    def forward(ctx: Any, scores: Tensor) -> Tensor:
+        weights = softmax(scores)
+        ctx.save_for_backward(weights)
+        return weights
+
+    @staticmethod
+    def backward(ctx: Any, grad_weights: Tensor) -> Tensor:
+        (weights,) = ctx.saved_tensors
+        return torch._softmax_backward_data(grad_weights, weights, -1, weights.dtype)
 
 
 class _BlockwiseBackward(torch.autograd.Function):
@@ -58,7 +87,7 @@ class _BlockwiseBackward(torch.autograd.Function):
         block = max(1, CACHED_SCORES // tokens**2)
         for start in range(0, len(q), block):
             b = slice(start, start + block)
-            weights = torch.bmm(q[b], k[b].mT).softmax(dim=-1)  # block N N
+            weights = softmax(torch.bmm(q[b], k[b].mT))  # block N N
             torch.bmm(weights.mT, grad_out[b], out=grad_v[b])
             grad_weights = torch.bmm(grad_out[b], v[b].mT)
             grad_scores = torch._softmax_backward_data(grad_weights, weights, -1, weights.dtype)

@@ -35,3 +35,20 @@ def test_the_backward_in_blocks_is_exact(monkeypatch: pytest.MonkeyPatch, cached
     q, k, v = arguments
     torch.testing.assert_close(attention._BlockwiseBackward.apply(q, k, v), F.scaled_dot_product_attention(q, k, v))
     assert torch.autograd.gradcheck(attention._BlockwiseBackward.apply, arguments)
+
+
+@pytest.mark.parametrize("tokens", [7, 32, 78, 200, 230])
+def test_softmax_and_its_gradient_are_torchs(tokens: int) -> None:
+    draws = torch.Generator().manual_seed(0)
+    scores, towards = (4 * torch.randn(3, 2, tokens, tokens, generator=draws).bfloat16() for _ in range(2))
+    found, expected = scores.clone().requires_grad_(), scores.clone().requires_grad_()
+    weights, torchs = attention._Softmax.apply(found), expected.softmax(dim=-1)
+    torch.testing.assert_close(weights, torchs, rtol=2**-7, atol=1e-6)  # a rounding apart at most
+    assert (weights != torchs).float().mean() < 1e-3
+    for made in (weights, torchs):
+        (made * towards).sum().backward()
+    assert found.grad is not None
+    torch.testing.assert_close(found.grad, expected.grad, rtol=0.02, atol=1e-4)
+    assert torch.autograd.gradcheck(
+        attention._Softmax.apply, torch.randn(2, 5, 5, generator=draws).double().requires_grad_()
+    )
