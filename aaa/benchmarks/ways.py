@@ -21,7 +21,7 @@ from aaa.benchmarks.subject import Subject, make_subject
 from aaa.data import cache_writer
 from aaa.data.cache_writer import CacheWriter
 from aaa.data.cached_records import CachedRecord
-from aaa.models.attention import attend
+from aaa.models.attention import CACHED_SCORES, attend
 from aaa.models.block import DiTBlock
 from aaa.models.dit import AAADiT
 from aaa.models.factory import build_dit
@@ -168,7 +168,7 @@ def _as_row(name: str, without: float, used: float) -> dict[str, Any]:
 
 def _of_parts(config: DictConfig, device: torch.device) -> Iterator[Way]:
     model = build_dit(**model_numbers(config)).to(device)
-    yield _attention(config, device)
+    yield from _attention(config, device)
     if isinstance(model.blocks[-1], DiTBlock):
         yield _one_product(model.blocks[-1], config, device)
     yield _gates(model, config, device)
@@ -192,8 +192,8 @@ def _tokens(config: DictConfig) -> int:
     return side**2 + int(config.encoder.max_prompt_tokens)
 
 
-def _attention(config: DictConfig, device: torch.device) -> Way:
-    """Forward and backward of attention in bf16."""
+def _attention(config: DictConfig, device: torch.device) -> Iterator[Way]:
+    """Forward and backward of attention in bf16; on a CPU, what of it is owed to how softmax is taken."""
     heads, dim = config.model.heads, config.model.dim
     shape = (config.trainer.batch_size, heads, _tokens(config), dim // heads)
     q, k, v = (torch.randn(shape, device=device, dtype=torch.bfloat16, requires_grad=True) for _ in range(3))
@@ -201,7 +201,13 @@ def _attention(config: DictConfig, device: torch.device) -> Way:
     def both(routine: Callable[..., Tensor]) -> None:
         routine(q, k, v).sum().backward()
 
-    return Way("attention in blocks", partial(both, F.scaled_dot_product_attention), partial(both, attend))
+    yield Way("attention in blocks", partial(both, F.scaled_dot_product_attention), partial(both, attend))
+    if device.type == "cpu" and q.numel() // shape[-1] * shape[-2] <= 2 * CACHED_SCORES:
+        yield Way("softmax taken apart", partial(both, _with_torchs_softmax), partial(both, attend))
+
+
+def _with_torchs_softmax(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return ((q * q.shape[-1] ** -0.5) @ k.mT).softmax(dim=-1) @ v
 
 
 def _one_product(block: DiTBlock, config: DictConfig, device: torch.device) -> Way:
