@@ -36,6 +36,15 @@ class TextEncoder(Protocol):
 
 
 @runtime_checkable
+class SplitsWords(Protocol):
+    """A text encoder to which a word means nothing but what training teaches."""
+
+    def words(self, prompt: str) -> list[str]:
+        """What it makes tokens of, none cut off."""
+        ...
+
+
+@runtime_checkable
 class HasWeights(Protocol):
     """An encoder that loads files, at its first use and not before."""
 

@@ -31,12 +31,13 @@ from aaa.diffusion.schedulers import add_noise
 from aaa.encoders.flux2_tiny import Flux2TinyVAE
 from aaa.encoders.pixel import PixelVAE
 from aaa.encoders.prompts import normalised
-from aaa.encoders.protocols import HasWeights
+from aaa.encoders.protocols import HasWeights, SplitsWords
 from aaa.errors import UserError
 from aaa.pipelines.draw_request import DrawRequest
 from aaa.pipelines.guide import load_guide
 from aaa.saved.checkpoint import load_weights
 from aaa.saved.models import SavedModel, find_saved
+from aaa.saved.trained_words import read_words, told_unknown
 from aaa.saved.weights_file import require_numbers
 from aaa.training.precision import model_precision
 
@@ -85,6 +86,7 @@ class TextToImage:
         # A run that trimmed its prompts says to how many tokens.
         self.prompt_tokens: int = config.encoder.get("prompt_tokens", self.text_encoder.max_length)
         self.stored = STORAGE_DTYPES.get(config.encoder.get("storage_dtype"), torch.float32)
+        self.known_words = read_words(saved.weights.parent) if isinstance(self.text_encoder, SplitsWords) else None
         self._refuse_other_channels(config.model.in_channels, saved.weights)
         require_numbers(saved.weights, saved.config["model"])
         self.model = build_model(config)
@@ -181,6 +183,7 @@ class TextToImage:
                 "would read it. Leave it out, or guidance=prompt."
             )
         self._warn_of_rounding(request)
+        self._warn_of_what_is_new(request)
         sigmas = self._sigmas(sampling, request)
         noise = SeededNoise(request.seeds)
         latents = noise(self._shape(request)).to(self.device)
@@ -218,6 +221,18 @@ class TextToImage:
             if pixels is not None and pixels % factor:
                 rounded = -(-pixels // factor) * factor
                 logger.warning("%s=%d is not a multiple of %d and was rounded up to %d.", name, pixels, factor, rounded)
+
+    def _warn_of_what_is_new(self, request: DrawRequest) -> None:
+        """Of words and sizes that no training picture had."""
+        if self.known_words is not None and isinstance(self.text_encoder, SplitsWords):
+            words = [*self.text_encoder.words(request.prompt), *self.text_encoder.words(request.negative_prompt)]
+            if (told := told_unknown(words, self.known_words)) is not None:
+                logger.warning("%s", told)
+        _, *sides = self._shape(request)
+        trained, factor = self.resolution, self.vae.downscale_factor
+        if self.config.data.get("buckets") is False and set(sides) != {-(-trained // factor)}:
+            height, width = (factor * side for side in sides)
+            logger.warning("It was trained on pictures of %d x %d alone, not %d x %d.", trained, trained, height, width)
 
     def _refuse_other_channels(self, in_channels: int, weights: Path) -> None:
         if in_channels != self.vae.latent_channels:

@@ -18,6 +18,7 @@ from aaa.run.naming import overrides_of, run_name
 from aaa.run.record import parent_run, warn_of_differences
 from aaa.run.resolved import without_statistics
 from aaa.run.run import Run
+from aaa.run.trained_words import trained_words
 from aaa.saved.checkpoint import Snapshot, State, remove_unfinished, take_snapshot
 from aaa.saved.checkpoint_keeper import CheckpointKeeper, Keep, require_space
 from aaa.saved.divided_checkpoints import DividedCheckpoints
@@ -161,7 +162,8 @@ class Recorder:
             has_samples=newest_samples(folder) is not None,
         )
         model = next(iter(run.learner.judged.values()))
-        export_model(folder, model, run.resolved, self._weights_metadata(run.progress.step), card)
+        words = trained_words(build(run.config, "encoder.text_encoder"), run.data)
+        export_model(folder, model, run.resolved, self._weights_metadata(run.progress.step), card, words)
 
     def _prompt(self) -> str:
         """One that the model knows."""

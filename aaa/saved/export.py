@@ -1,6 +1,7 @@
 """The folder model/ of a finished run: what is needed to use the model, and nothing of how it was trained."""
 
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,18 @@ from torch import nn
 from aaa.saved.checkpoint import save_weights
 from aaa.saved.model_card import SAMPLES
 from aaa.saved.models import CONFIG, WEIGHTS, sampling_config, write_card, write_config
+from aaa.saved.trained_words import write_words
 from aaa.tracking.files import OF_A_STEP, cannot_write
 
 
-def export_model(run: Path, model: nn.Module, config: dict[str, Any], metadata: dict[str, str], card: str) -> None:
+def export_model(
+    run: Path,
+    model: nn.Module,
+    config: dict[str, Any],
+    metadata: dict[str, str],
+    card: str,
+    words: Collection[str] | None = None,
+) -> None:
     """Write model/, aside first and renamed when whole.
 
     Args:
@@ -22,6 +31,7 @@ def export_model(run: Path, model: nn.Module, config: dict[str, Any], metadata: 
         config: resolved, of the whole run.
         metadata: for the header of the weights.
         card: the model card.
+        words: that it was trained on, if it knows no others.
     """
     final, aside = run / "model", run / ".model"
     shutil.rmtree(aside, ignore_errors=True)
@@ -31,6 +41,8 @@ def export_model(run: Path, model: nn.Module, config: dict[str, Any], metadata: 
         if (samples := newest_samples(run)) is not None:
             shutil.copyfile(samples, aside / SAMPLES)
         write_config(aside, sampling_config(config))
+        if words is not None:
+            write_words(aside, words)
         save_weights(aside / WEIGHTS, model, metadata)
         shutil.rmtree(final, ignore_errors=True)
         aside.rename(final)

@@ -25,7 +25,7 @@ RUN_CONFIG = "config.yaml"
 DRAWN_WITH = (MODEL, AVERAGE)  # of a checkpoint
 NEEDED = ("model", "encoder", "scheduler", "sampling", "data")  # of a run's config, by all who sample
 KEPT = (*NEEDED, "objective", "sampler", "guidance", "routing", "trainer")  # the rest is implied where it is not said
-PARTS = {"data": ("name", "resolution"), "trainer": ("precision",)}  # of these no more is kept
+PARTS = {"data": ("name", "resolution", "buckets"), "trainer": ("precision",)}  # of these no more is kept
 
 
 @dataclass(frozen=True)
