@@ -34,7 +34,7 @@ def evaluate(config: "DictConfig") -> None:
     from aaa.assembly.parts import build
     from aaa.config.command_schema import EvaluateConfig
     from aaa.config.ranges import require_ranges
-    from aaa.config.sampling_choice import SamplingChoice
+    from aaa.config.sampling_choice import sampling_choice
     from aaa.run.launch import launched
     from aaa.run.saved_evaluation import judge, run_of
     from aaa.tracking.console import for_tables
@@ -50,7 +50,7 @@ def evaluate(config: "DictConfig") -> None:
         judged = judge(
             model,
             build(config, "evaluation"),
-            SamplingChoice(steps=config.steps, sampler=config.sampler, guidance=config.guidance),
+            sampling_choice(config),
             weights=config.weights,
             device=device,
             precision=config.precision,

@@ -40,6 +40,7 @@ def sample(config: "DictConfig") -> None:
         input_image=None if config.input_image is None else Path(config.input_image),
         denoising_strength=config.denoising_strength,
         steps=config.steps,
+        last_sigma=config.last_sigma,
         sampler=config.sampler,
         guidance=config.guidance,
     )

@@ -24,12 +24,12 @@ def web(config: "DictConfig") -> None:
         import gradio  # noqa: F401 - so that what is missing is said before any weights are loaded
     except ImportError:
         raise UserError('gradio is not installed: pip install -e ".[web]"') from None
-    from aaa.config.sampling_choice import SamplingChoice
+    from aaa.config.sampling_choice import sampling_choice
     from aaa.reports.web_page import Drawers, make_page
 
     drawers = Drawers(
         Path(config.saved_model),
-        SamplingChoice(steps=config.steps, sampler=config.sampler, guidance=config.guidance),
+        sampling_choice(config),
         device=config.device,
         precision=config.precision,
         preview=config.preview,

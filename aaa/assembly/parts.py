@@ -260,6 +260,7 @@ def build_sampling(config: DictConfig) -> Sampling:
         build(config, "guidance"),
         build(config, "objective.prediction"),
         config.sampling.steps,
+        config.sampling.last_sigma,
     )
 
 

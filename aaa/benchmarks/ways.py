@@ -203,7 +203,7 @@ def _attention(config: DictConfig, device: torch.device) -> Iterator[Way]:
 
     yield Way("attention in blocks", partial(both, F.scaled_dot_product_attention), partial(both, attend))
     if device.type == "cpu" and q.numel() // shape[-1] * shape[-2] <= 2 * CACHED_SCORES:
-        yield Way("softmax taken apart", partial(both, _with_torchs_softmax), partial(both, attend))
+        yield Way("softmax of bf16 by float32", partial(both, _with_torchs_softmax), partial(both, attend))
 
 
 def _with_torchs_softmax(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

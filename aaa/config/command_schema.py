@@ -18,6 +18,7 @@ class SampleConfig:
         prompt: what to draw.
         negative_prompt: what to steer away from.
         steps: of the sampler.
+        last_sigma: lowest noise level that the model is asked at.
         sampler: a group: euler, heun, dpmpp_2m, sde.
         guidance: a group: prompt, checkpoint, internal, routing; a number is its scale, others are `guidance.KEY`.
         precision: float32, bf16, bf16_weights, auto; null: as it was trained, where this device is quick at that.
@@ -39,6 +40,7 @@ class SampleConfig:
     prompt: str = prose_key()
     negative_prompt: str = prose_key("")
     steps: int | None = number(None, least=1, most=MAX_STEPS)
+    last_sigma: float | None = number(None, least=0, below=1)
     sampler: Any = None
     guidance: Any = None
     precision: str | None = None
@@ -64,6 +66,7 @@ class WebConfig:
         saved_model: as in `aaa.sample`, and so are the others that are there too.
         port: of http://127.0.0.1:PORT; 0: any that is free.
         steps: of the sampler, at first.
+        last_sigma: lowest noise level that the model is asked at.
         sampler: a group.
         guidance: a group.
         precision: of the model.
@@ -76,6 +79,7 @@ class WebConfig:
     saved_model: str = path_key()
     port: int = number(7860, least=0, most=65_535)
     steps: int | None = number(None, least=1, most=MAX_STEPS)
+    last_sigma: float | None = number(None, least=0, below=1)
     sampler: Any = None
     guidance: Any = None
     precision: str | None = None
@@ -95,6 +99,7 @@ class EvaluateConfig:
         weights: of a checkpoint that has both.
         seed: of sampling.
         steps: of the sampler.
+        last_sigma: lowest noise level that the model is asked at.
         sampler: a group.
         guidance: a group.
         precision: of the model.
@@ -108,6 +113,7 @@ class EvaluateConfig:
     weights: str = one_of("ema", "raw", default="ema")
     seed: int | None = number(None, least=0, most=MAX_SEED)
     steps: int | None = number(None, least=1, most=MAX_STEPS)
+    last_sigma: float | None = number(None, least=0, below=1)
     sampler: Any = None
     guidance: Any = None
     precision: str | None = None

@@ -1,7 +1,7 @@
 """How a saved model is to be sampled, where that is not as its run did."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
@@ -22,6 +22,7 @@ class SamplingChoice:
 
     Attributes:
         steps: of the sampler.
+        last_sigma: lowest noise level that the model is asked at.
         sampler: an option of conf/sampler by its name, or what such a file holds.
         guidance: its scale; or what a file of conf/guidance holds, or a part of that: `{"interval": [0.2, 0.8]}`.
 
@@ -30,11 +31,12 @@ class SamplingChoice:
     """
 
     steps: int | None = None
+    last_sigma: float | None = None
     sampler: str | Mapping[str, Any] | DictConfig | None = None
     guidance: float | Mapping[str, Any] | DictConfig | None = None
 
     def __post_init__(self) -> None:
-        require_ranges(SampleConfig, {"steps": self.steps})
+        require_ranges(SampleConfig, {"steps": self.steps, "last_sigma": self.last_sigma})
         scale = self.guidance_parts.get("scale")
         if isinstance(scale, bool) or not (isinstance(scale, int | float | None) or "${" in str(scale)):
             raise UserError(f"guidance={scale}: must be a number, such as 4.")
@@ -70,6 +72,8 @@ class SamplingChoice:
         with open_dict(chosen):
             if self.steps is not None:
                 chosen.sampling.steps = self.steps
+            if self.last_sigma is not None:
+                chosen.sampling.last_sigma = self.last_sigma
             if self.sampler is not None:
                 by_name = isinstance(self.sampler, str)
                 chosen.sampler = OmegaConf.load(CONF / "sampler" / f"{self.sampler}.yaml") if by_name else self.sampler
@@ -80,6 +84,15 @@ class SamplingChoice:
                 chosen.guidance[key] = list(value) if isinstance(value, tuple | ListConfig) else value
         check_guidance(chosen)
         return chosen
+
+
+def sampling_choice(config: DictConfig) -> SamplingChoice:
+    """What the config of a command chooses.
+
+    Raises:
+        UserError: as `SamplingChoice` does.
+    """
+    return SamplingChoice(**{field.name: config[field.name] for field in fields(SamplingChoice)})
 
 
 def sampler_options() -> list[str]:

@@ -304,6 +304,7 @@ class SamplingConfig:
 
     Attributes:
         steps: of the sampler; what that costs is said as evaluations of the model.
+        last_sigma: lowest noise level that the model is asked at; null: where it was hardly trained below; 0: any.
         guidance: scale of the guidance; 1: none.
         guidance_interval: noise levels within which it steers, 0 (clean) to 1 (noise).
         num_images: of a sample grid, half of them for prompts that are held out.
@@ -312,6 +313,7 @@ class SamplingConfig:
     """
 
     steps: int = number(30, least=1, most=MAX_STEPS)
+    last_sigma: float | None = number(None, least=0, below=1)
     guidance: float = number(2.0, least=0, most=MAX_GUIDANCE)
     guidance_interval: list[float] = field(default_factory=lambda: [0.0, 1.0])
     num_images: int = number(16, least=1, most=MAX_IMAGES)

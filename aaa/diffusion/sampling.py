@@ -10,7 +10,10 @@ from torch import Tensor
 from aaa.diffusion.guidance import Guidance, VelocityModel
 from aaa.diffusion.prediction import Model, Prediction
 from aaa.diffusion.samplers import Sampler, SeededNoise, ShowProgress, Step
-from aaa.diffusion.schedulers import NoiseScheduler
+from aaa.diffusion.schedulers import KnowsRareLevels, NoiseScheduler
+
+# Of 32,000 samples, a hundred: with fewer a model knows nothing of a noise level (experiments/recipes).
+RARE = 0.003
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,8 @@ class Sampling:
         guidance: steers.
         prediction: what the model's output means.
         steps: of the sampler.
+        last_sigma: the lowest noise level that the model is asked at; from there the last step goes to 0. None: the one
+            below which next to nothing was trained on, where the scheduler knows it.
     """
 
     scheduler: NoiseScheduler
@@ -30,11 +35,25 @@ class Sampling:
     guidance: Guidance
     prediction: Prediction
     steps: int
+    last_sigma: float | None = None
 
     def sigmas(self, tokens: int, denoising_strength: float = 1.0) -> list[float]:
-        """Noise levels for a picture of so many latents, the last one 0; see `NoiseScheduler.sampling_sigmas`."""
+        """Noise levels for a picture of so many latents, the last one 0; see `NoiseScheduler.sampling_sigmas`.
+
+        Where these would go below `last_sigma`, all but the 0 are moved up in proportion.
+        """
         levels: list[float] = self.scheduler.sampling_sigmas(self.steps, tokens, denoising_strength).tolist()
-        return levels
+        last = self._last_sigma
+        if len(levels) < 3 or not levels[-2] < last < levels[0]:
+            return levels
+        fewer = self.scheduler.sampling_sigmas(self.steps - 1, tokens, denoising_strength)
+        return [*(last + (1 - last / fewer[0]) * fewer).tolist(), 0.0]
+
+    @property
+    def _last_sigma(self) -> float:
+        if self.last_sigma is not None:
+            return self.last_sigma
+        return self.scheduler.level_above(RARE) if isinstance(self.scheduler, KnowsRareLevels) else 0.0
 
     def evaluations(self, sigmas: Sequence[float]) -> int:
         """How many passes through a network a picture takes along these noise levels, which is what drawing costs.

@@ -5,7 +5,8 @@ A noise level sigma runs from 0 (a clean picture) to 1 (pure noise); the model i
 
 import math
 from functools import cached_property
-from typing import Any, NamedTuple, Protocol
+from statistics import NormalDist
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -53,6 +54,15 @@ class NoiseScheduler(Protocol):
         ...
 
 
+@runtime_checkable
+class KnowsRareLevels(Protocol):
+    """A scheduler that knows how seldom low noise levels are trained on."""
+
+    def level_above(self, share: float) -> float:
+        """The noise level that is just above this share of those that are drawn."""
+        ...
+
+
 class LinearScheduler:
     """Noise levels drawn uniformly, visited in equal steps (rectified flow, Liu et al. 2022).
 
@@ -75,6 +85,10 @@ class LinearScheduler:
         """Uniform noise levels, all weighing 1."""
         sigma = torch.rand(batch_size, generator=generator, device=generator.device)
         return NoiseLevels(sigma, sigma * TRAIN_TIMESTEPS, torch.ones_like(sigma))
+
+    def level_above(self, share: float) -> float:
+        """See `KnowsRareLevels`."""
+        return share
 
     def sampling_sigmas(self, steps: int, tokens: int, denoising_strength: float = 1.0) -> Tensor:
         """Equal steps from `denoising_strength` to 0, then shifted."""
@@ -108,6 +122,10 @@ class LogitNormalScheduler(LinearScheduler):
         logit = self.mean + self.std * torch.randn(batch_size, generator=generator, device=generator.device)
         sigma = logit.sigmoid()
         return NoiseLevels(sigma, sigma * TRAIN_TIMESTEPS, torch.ones_like(sigma))
+
+    def level_above(self, share: float) -> float:
+        """See `KnowsRareLevels`."""
+        return 1 / (1 + math.exp(-NormalDist(self.mean, self.std).inv_cdf(share)))
 
 
 class Flux2Scheduler:

@@ -8,7 +8,7 @@ from aaa.reports.runs import Run
 # Keys that say how and where a run was started, kept and logged, and no setting of what it learns.
 IGNORED = re.compile(
     r"(name|output_dir|resume|repeat|trust_config|data\.cache_dir|encoder\.vae\.latent_(mean|std))"
-    r"|(logger|sweep|checkpoint)(\..*)?|trainer\.(device|(log|sample|save)_every_steps)"
+    r"|(logger|sweep|checkpoint)(\..*)?|trainer\.(device|cuda_graph|(log|sample|save)_every_steps)"
 )
 # Keys that the validation loss does not go by: how pictures are drawn and judged, and how often it is looked.
 BESIDE_THE_LOSS = re.compile(r"seed|(sampling|evaluation)(\..*)?|trainer\.(evaluate|validate)_every_steps")

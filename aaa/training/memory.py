@@ -52,6 +52,11 @@ def available_memory(device: torch.device) -> int:
     return min(psutil.virtual_memory().available, _free_in_container(CGROUP)) + held_memory(device)
 
 
+def total_memory(device: torch.device) -> int:
+    """Bytes of a CUDA device, whoever uses them."""
+    return int(torch.cuda.get_device_properties(device).total_memory)
+
+
 def _free_in_container(cgroup: Path) -> int:
     """What a container (Docker, SLURM, Kubernetes) has left of its limit, cached files not counted (cgroup v2)."""
     try:

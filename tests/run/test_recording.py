@@ -39,7 +39,7 @@ def decided(
 
 @pytest.fixture(autouse=True)
 def eight_gib(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recording, "available_memory", lambda _: 8 * GIB)
+    monkeypatch.setattr(recording, "total_memory", lambda _: 8 * GIB)
 
 
 def test_a_small_model_on_a_gpu_is_recorded_and_it_is_told(caplog: pytest.LogCaptureFixture) -> None:
@@ -56,6 +56,7 @@ def test_a_small_model_on_a_gpu_is_recorded_and_it_is_told(caplog: pytest.LogCap
         {"flops": 1.1 * MOST_FLOPS / 32},
         {"footprint": Footprint(fixed=GIB, per_sample=GIB // 8)},  # which fits, and not twice
         {"change": lambda model: model.add_module("own", Own())},
+        {"change": lambda model: model.proj_out.bfloat16()},
     ],
 )
 def test_it_is_not_where_it_is_not_worth_it_or_something_objects(what: dict[str, Any]) -> None:
@@ -68,7 +69,10 @@ class Own(torch.nn.Module):
 
 @pytest.mark.parametrize(
     "told",
-    ["trainer.cuda_graph=false", "trainer.precision=bf16_weights", "routing=tread", "budget.seconds=60"],
+    [
+        *("trainer.cuda_graph=false", "trainer.precision=bf16_weights", "routing=tread", "budget.seconds=60"),
+        "trainer.compile=true",
+    ],
 )
 def test_it_is_not_where_the_config_says_otherwise(told: str) -> None:
     assert not decided(told)
