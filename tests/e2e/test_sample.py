@@ -51,6 +51,7 @@ def test_the_same_seed_gives_the_same_pictures_and_every_knob_works(
     assert sample("negative", "num_images=1", "seed=5", "negative_prompt=a red square") != one
     assert sample("stepped", "num_images=1", "seed=5", "steps=4") != one
     assert sample("heun", "num_images=1", "seed=5", "sampler=heun") != one
+    assert sample("early", "num_images=1", "seed=5", "last_sigma=0.5") != one
     assert sample("sde", "num_images=1", "seed=5", "sampler=sde", "sampler.noise=0.0") == one
     assert sample("interval", "num_images=1", "seed=5", "guidance.interval=[0.01,0.02]", "guidance=7") == sample(
         "unguided", "num_images=1", "seed=5", "guidance=1"
@@ -134,6 +135,7 @@ def test_run_folders_checkpoints_and_model_folders_are_all_models(
     [
         (["height=0"], "height=0: must be at least 1"),
         (["steps=0"], "steps=0: must be at least 1"),
+        (["last_sigma=1"], "last_sigma=1.0: must be at least 0 and below 1."),
         (["guidance=1e38"], "guidance=1e+38: must be at least -1000 and at most 1000."),
         (["seed=18446744073709551616"], "seed=18446744073709551616: must be at least 0 and at most 92233720368547"),
         (["denoising_strength=0.5"], "denoising_strength below 1 needs a picture"),

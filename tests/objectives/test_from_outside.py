@@ -80,6 +80,14 @@ def test_a_config_from_before_there_were_these_groups_means_what_it_meant() -> N
         assert upgraded[group] == new[group]
 
 
+def test_a_model_from_before_there_was_a_last_level_draws_what_it_drew() -> None:
+    old = OmegaConf.create(OmegaConf.to_container(compose(), resolve=False))
+    assert isinstance(old, DictConfig)
+    assert upgrade(compose()).sampling.last_sigma is None
+    del old.sampling.last_sigma
+    assert upgrade(old).sampling.last_sigma == 0
+
+
 def test_a_run_from_before_steps_were_recorded_goes_on_without() -> None:
     """Its last digits would be others."""
     old = OmegaConf.create(OmegaConf.to_container(compose(), resolve=False))

@@ -1,0 +1,71 @@
+"""The noise levels that pictures are drawn along."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aaa.diffusion.guidance import PromptGuidance
+from aaa.diffusion.prediction import VelocityPrediction
+from aaa.diffusion.samplers import Euler
+from aaa.diffusion.sampling import RARE, Sampling
+from aaa.diffusion.schedulers import Flux2Scheduler, LinearScheduler, LogitNormalScheduler, NoiseScheduler
+
+PIXELS = LogitNormalScheduler(0.8, 0.8)
+
+
+def levels(
+    scheduler: NoiseScheduler, steps: int, last_sigma: float | None = None, strength: float = 1.0
+) -> list[float]:
+    sampling = Sampling(scheduler, Euler(), PromptGuidance(1), VelocityPrediction(), steps, last_sigma)
+    return sampling.sigmas(256, strength)
+
+
+@pytest.mark.parametrize("scheduler", [PIXELS, LogitNormalScheduler(0.5, 1.0), LinearScheduler()])
+def test_a_scheduler_knows_below_which_level_it_hardly_trains(scheduler: LinearScheduler) -> None:
+    drawn = scheduler.draw(10**6, torch.Generator().manual_seed(0)).sigma
+    below = float((drawn < scheduler.level_above(RARE)).float().mean())
+    assert below == pytest.approx(RARE, rel=0.1)
+
+
+def test_a_model_is_not_asked_where_it_was_hardly_trained() -> None:
+    asked = levels(PIXELS, 20)
+    assert len(asked) == 21
+    assert asked[-2:] == pytest.approx([PIXELS.level_above(RARE), 0.0])
+    assert asked[-2] == pytest.approx(0.2, abs=0.01)
+    steps = torch.tensor(asked[:-1]).diff()
+    assert torch.allclose(steps, steps[0].expand(len(steps)), atol=1e-6)
+
+
+@pytest.mark.parametrize(("scheduler", "steps"), [(PIXELS, 5), (LogitNormalScheduler(0.5, 1.0), 10), (PIXELS, 1)])
+def test_steps_that_stay_above_are_left_as_they_are(scheduler: LogitNormalScheduler, steps: int) -> None:
+    """The default's ten steps end at 0.1, of which more than enough is trained on."""
+    assert levels(scheduler, steps) == scheduler.sampling_sigmas(steps, 256).tolist()
+
+
+def test_what_a_config_says_goes_first() -> None:
+    assert levels(PIXELS, 20, 0.0) == PIXELS.sampling_sigmas(20, 256).tolist()
+    assert levels(PIXELS, 20, 0.4)[-2:] == pytest.approx([0.4, 0.0])
+    assert levels(Flux2Scheduler(), 8) == Flux2Scheduler().sampling_sigmas(8, 256).tolist()  # which does not know
+    assert levels(Flux2Scheduler(), 30, 0.3)[-2:] == pytest.approx([0.3, 0.0])
+
+
+@given(
+    st.builds(LogitNormalScheduler, st.floats(-3, 3), st.floats(0.1, 3), st.floats(0.2, 5)),
+    st.integers(1, 60),
+    st.none() | st.floats(0, 0.99),
+    st.floats(0.05, 1),
+)
+def test_levels_fall_from_the_first_to_0_in_as_many_steps(
+    scheduler: LogitNormalScheduler, steps: int, last_sigma: float | None, strength: float
+) -> None:
+    found, own = levels(scheduler, steps, last_sigma, strength), scheduler.sampling_sigmas(steps, 256, strength)
+    assert len(found) == steps + 1
+    assert found[0] == pytest.approx(own[0].item())
+    assert found[-1] == 0
+    assert all(one > next_one for one, next_one in zip(found, found[1:], strict=False))
+    wanted = scheduler.level_above(RARE) if last_sigma is None else last_sigma
+    if wanted >= own[0]:  # a picture that is hardly redrawn begins below it
+        assert found == own.tolist()
+    elif steps > 1:
+        assert found[-2] >= wanted - 1e-6
