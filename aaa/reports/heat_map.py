@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from aaa.reports.folding import counted
 from aaa.reports.key_names import short_names, shown_key
+from aaa.reports.paired import of_one_table
 from aaa.reports.runs import Run
 from aaa.reports.telling import setting_keys
 from aaa.tracking.printed import plot_label
@@ -40,7 +41,11 @@ class Map:
 
 
 def maps_of(runs: list[Run]) -> Iterator[Map]:
-    """A map of each two settings that are numbers in every run; without those in which no loss is finite."""
+    """A map of each two settings that are numbers in every run; without those in which no loss is finite.
+
+    Losses of other validation tables than most runs have are left out: they say nothing beside these.
+    """
+    runs = of_one_table(runs)
     keys = setting_keys(runs, by_choice=False)
     names = short_names(keys)
     numbers = [key for key in keys if all(isinstance(run.value(key), int | float) for run in runs)]

@@ -117,6 +117,15 @@ def best_setting(settings: Sequence[Setting]) -> Setting:
     return max(judged, key=lambda setting: shared[setting.tables])
 
 
+def of_one_table(runs: Sequence[Run]) -> list[Run]:
+    """The runs that were judged by the validation table that most of them share; all where none says by which."""
+    judged_by = {run.name: rows.table for run in runs if (rows := _last_rows(run)) is not None}
+    if not judged_by:
+        return list(runs)
+    ((shared, _),) = Counter(judged_by.values()).most_common(1)
+    return [run for run in runs if judged_by.get(run.name) == shared]
+
+
 def find_setting(settings: Sequence[Setting], wanted: str) -> Setting:
     """The setting of this name, or that of the run of this name.
 

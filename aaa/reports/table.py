@@ -67,6 +67,9 @@ def as_rows(runs: list[Run]) -> list[dict[str, Any]]:
     return rows
 
 
+OTHER_TABLE = "another validation table"
+
+
 def verdicts(runs: list[Run], baseline: str | None = None) -> Table | None:
     """A row a setting: its validation loss over seeds, and whether it is better or worse than the baseline.
 
@@ -90,6 +93,12 @@ def verdicts(runs: list[Run], baseline: str | None = None) -> Table | None:
         title=cell(f"Validation loss less that of {'the best, ' if baseline is None else ''}{against.title}"),
         caption="[ ]: 95% interval, of each row by itself. Over pictures: of these very models, not of other seeds.",
     )
+    if any(setting.tables != against.tables for setting in settings):
+        assert isinstance(table.caption, str)
+        table.caption += (
+            f"\n{OTHER_TABLE}: judged by other pictures, noise levels or noise. To compare losses, train on the same "
+            "data, encoder, resolution and validation settings."
+        )
     for column in ("setting", "val loss", "difference", "over", "is it better?"):
         table.add_column(column, overflow="fold", justify="right" if column in ("val loss", "difference") else "left")
     for setting in settings:
@@ -105,6 +114,8 @@ def _verdict(setting: Setting, against: Setting) -> list[Text | str]:
     folded = f"{loss:.4f}" + (f" ± {setting.deviation:.4f}" if setting.deviation is not None else "")
     if setting is against:
         return [folded, "", "", "the baseline"]
+    if setting.tables != against.tables:
+        return [folded, "-", "-", OTHER_TABLE]
     try:
         found = difference(setting, against)
     except UserError as error:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from aaa.errors import UserError
-from aaa.reports.paired import Setting, against_best, best_setting, difference, find_setting, fold_seeds
+from aaa.reports.paired import Setting, against_best, best_setting, difference, find_setting, fold_seeds, of_one_table
 from aaa.reports.runs import Run, read_runs
 from aaa.reports.table import verdicts
 from aaa.reports.telling import differing_keys
@@ -151,7 +151,19 @@ def test_other_validation_tables_are_refused(tmp_path: Path) -> None:
     a, b = fold_seeds(read_runs([tmp_path]))
     with pytest.raises(UserError, match="not validated on the same pictures"):
         difference(a, b)
-    assert "cannot be compared" in shown(read_runs([tmp_path]), tmp_path)
+    text = shown(read_runs([tmp_path]), tmp_path)
+    assert text.count("another validation table") == 2  # of the setting, and what it means
+    assert "judged by other pictures" in text
+
+
+def test_a_map_is_of_one_table(tmp_path: Path) -> None:
+    for rate in (1e-3, 2e-3):
+        make_run(tmp_path / f"a{rate}", rate, 0, rate)
+    make_run(tmp_path / "b", 5e-3, 0, 0.1, table="b")
+    assert [run.name for run in of_one_table(read_runs([tmp_path]))] == ["a0.001", "a0.002"]
+    for rows in tmp_path.glob("*/validation/*"):
+        rows.unlink()
+    assert len(of_one_table(read_runs([tmp_path]))) == 3
 
 
 def test_the_best_is_that_of_the_table_that_most_share(tmp_path: Path) -> None:
