@@ -1,5 +1,6 @@
 """The recipes' page says what its numbers say."""
 
+import csv
 import sys
 from pathlib import Path
 
@@ -16,6 +17,15 @@ def test_the_table_is_that_of_the_runs() -> None:
     assert set(by_recipe) == {"ours", "prx", "minit2i", "speedrundit", "tutorial"}
     assert all(len({row["seed"] for row in rows}) == 3 for rows in by_recipe.values())
     assert table.table(by_recipe) in (FOLDER / "README.md").read_text()
+
+
+def test_the_table_of_emoji_is_that_of_its_runs() -> None:
+    emoji = load_script("recipes", "emoji")
+    with emoji.NUMBERS.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    told = [*emoji.lines(rows)]
+    assert len(told) == 2 + 6
+    assert "\n".join(told) in (FOLDER / "README.md").read_text()
 
 
 def test_the_picture_is_drawn_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

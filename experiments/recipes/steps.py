@@ -1,7 +1,8 @@
 """How many steps each recipe takes in the same time, measured in turn: python experiments/recipes/steps.py
 
-On emoji: ... --ours openmoji --prompt-tokens 32 --steps 1000 data=openmoji text_encoder=minilm. A machine that does other things too is slow for all of them alike then. What a run finds to fit into its budget of
-seconds when it starts may be off by a factor 2 there.
+On emoji, behind that: --ours openmoji --prompt-tokens 32 --steps 1000 data=openmoji text_encoder=minilm. A machine that
+does other things too is slow for all of them alike then. What a run finds to fit into its budget of seconds when it
+starts may be off by a factor 2 there.
 """
 
 import argparse
