@@ -10,7 +10,7 @@ from torch import Tensor
 from aaa.diffusion.guidance import Guidance, VelocityModel
 from aaa.diffusion.prediction import Model, Prediction
 from aaa.diffusion.samplers import Sampler, SeededNoise, ShowProgress, Step
-from aaa.diffusion.schedulers import KnowsRareLevels, NoiseScheduler
+from aaa.diffusion.schedulers import NoiseScheduler, level_above
 
 # Of 32,000 samples, a hundred: with fewer a model knows nothing of a noise level (experiments/recipes).
 RARE = 0.003
@@ -40,20 +40,21 @@ class Sampling:
     def sigmas(self, tokens: int, denoising_strength: float = 1.0) -> list[float]:
         """Noise levels for a picture of so many latents, the last one 0; see `NoiseScheduler.sampling_sigmas`.
 
-        Where these would go below `last_sigma`, all but the 0 are moved up in proportion.
+        Where these would go below `last_sigma`, all between the first and the 0 are moved up in proportion. A picture
+        that is redrawn from below it goes down from there all the same.
         """
         levels: list[float] = self.scheduler.sampling_sigmas(self.steps, tokens, denoising_strength).tolist()
         last = self._last_sigma
         if len(levels) < 3 or not levels[-2] < last < levels[0]:
             return levels
         fewer = self.scheduler.sampling_sigmas(self.steps - 1, tokens, denoising_strength)
-        return [*(last + (1 - last / fewer[0]) * fewer).tolist(), 0.0]
+        return [*(last + (levels[0] - last) * fewer / fewer[0]).tolist(), 0.0]
 
     @property
     def _last_sigma(self) -> float:
         if self.last_sigma is not None:
             return self.last_sigma
-        return self.scheduler.level_above(RARE) if isinstance(self.scheduler, KnowsRareLevels) else 0.0
+        return level_above(self.scheduler, RARE)
 
     def evaluations(self, sigmas: Sequence[float]) -> int:
         """How many passes through a network a picture takes along these noise levels, which is what drawing costs.

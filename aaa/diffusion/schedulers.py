@@ -63,6 +63,19 @@ class KnowsRareLevels(Protocol):
         ...
 
 
+def level_above(scheduler: NoiseScheduler, share: float) -> float:
+    """The noise level that is just above this share of those that a scheduler draws; 0 if it does not know.
+
+    What a class inherits is not asked about levels that it draws itself.
+    """
+    if not isinstance(scheduler, KnowsRareLevels):
+        return 0.0
+    knowing, drawing = (
+        next((made for made in type(scheduler).__mro__ if name in vars(made)), None) for name in ("level_above", "draw")
+    )
+    return scheduler.level_above(share) if knowing is drawing else 0.0
+
+
 class LinearScheduler:
     """Noise levels drawn uniformly, visited in equal steps (rectified flow, Liu et al. 2022).
 
@@ -125,7 +138,8 @@ class LogitNormalScheduler(LinearScheduler):
 
     def level_above(self, share: float) -> float:
         """See `KnowsRareLevels`."""
-        return 1 / (1 + math.exp(-NormalDist(self.mean, self.std).inv_cdf(share)))
+        logit = NormalDist(self.mean, self.std).inv_cdf(share)
+        return float(torch.tensor(logit, dtype=torch.float64).sigmoid())
 
 
 class Flux2Scheduler:

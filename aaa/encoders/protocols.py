@@ -36,11 +36,11 @@ class TextEncoder(Protocol):
 
 
 @runtime_checkable
-class SplitsWords(Protocol):
+class LearnsWords(Protocol):
     """A text encoder to which a word means nothing but what training teaches."""
 
-    def words(self, prompt: str) -> list[str]:
-        """What it makes tokens of, none cut off."""
+    def learned_words(self, prompt: str) -> list[str]:
+        """What it makes tokens of, one each; what is cut off is none."""
         ...
 
 

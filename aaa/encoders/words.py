@@ -72,10 +72,14 @@ class WordEmbedding:
         self._positions = _sinusoids(max_length, prompt_dim // 4)
         self._vectors: dict[str, Tensor] = {}
 
-    def words(self, prompt: str) -> list[str]:
+    def tokenize(self, prompt: str) -> list[str]:
         """Words and punctuation marks of the prompt, in lower case, none cut off; what nobody sees is none."""
         seen = INVISIBLE.sub("", normalised(prompt)).replace(ZERO_WIDTH_SPACE, " ")
         return WORD.findall(seen.lower())
+
+    def learned_words(self, prompt: str) -> list[str]:
+        """Those that it makes tokens of: each means nothing but what training teaches."""
+        return self.tokenize(prompt)[: self.max_length]
 
     def encode(self, prompts: list[str]) -> tuple[Tensor, list[int]]:
         """Embed prompts.
@@ -87,7 +91,7 @@ class WordEmbedding:
         embeds = torch.zeros(len(prompts), self.max_length, self.prompt_dim)
         lengths = []
         for row, prompt in zip(embeds, prompts, strict=True):
-            words = self.words(prompt)
+            words = self.tokenize(prompt)
             lengths.append(len(words))
             for position, word in enumerate(words[: self.max_length]):
                 row[position] = torch.cat([self._vector(word), self._positions[position]])

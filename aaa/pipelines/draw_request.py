@@ -15,7 +15,7 @@ from aaa.errors import UserError
 class DrawRequest(SamplingChoice):
     """Pictures of a prompt, one for each of the seeds `seed`, `seed + 1`, ...
 
-    `steps`, `sampler` and `guidance` are those of `SamplingChoice`, given by name.
+    `steps`, `last_sigma`, `sampler` and `guidance` are those of `SamplingChoice`, given by name.
 
     Attributes:
         prompt: what to draw.

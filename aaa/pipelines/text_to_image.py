@@ -31,7 +31,7 @@ from aaa.diffusion.schedulers import add_noise
 from aaa.encoders.flux2_tiny import Flux2TinyVAE
 from aaa.encoders.pixel import PixelVAE
 from aaa.encoders.prompts import normalised
-from aaa.encoders.protocols import HasWeights, SplitsWords
+from aaa.encoders.protocols import HasWeights, LearnsWords
 from aaa.errors import UserError
 from aaa.pipelines.draw_request import DrawRequest
 from aaa.pipelines.guide import load_guide
@@ -86,7 +86,7 @@ class TextToImage:
         # A run that trimmed its prompts says to how many tokens.
         self.prompt_tokens: int = config.encoder.get("prompt_tokens", self.text_encoder.max_length)
         self.stored = STORAGE_DTYPES.get(config.encoder.get("storage_dtype"), torch.float32)
-        self.known_words = read_words(saved.weights.parent) if isinstance(self.text_encoder, SplitsWords) else None
+        self.known_words = read_words(saved.weights.parent)
         self._refuse_other_channels(config.model.in_channels, saved.weights)
         require_numbers(saved.weights, saved.config["model"])
         self.model = build_model(config)
@@ -116,8 +116,8 @@ class TextToImage:
         Args:
             prompt: what to draw.
             negative_prompt: what to steer away from.
-            settings: `num_images`, `seed`, `steps`, `sampler`, `guidance`, `height`, `width`, `input_image` and
-                `denoising_strength`, as `DrawRequest` has them.
+            settings: `num_images`, `seed`, `steps`, `last_sigma`, `sampler`, `guidance`, `height`, `width`,
+                `input_image` and `denoising_strength`, as `DrawRequest` has them.
 
         Raises:
             UserError: if one of these numbers cannot be, or the picture cannot be read.
@@ -224,15 +224,16 @@ class TextToImage:
 
     def _warn_of_what_is_new(self, request: DrawRequest) -> None:
         """Of words and sizes that no training picture had."""
-        if self.known_words is not None and isinstance(self.text_encoder, SplitsWords):
-            words = [*self.text_encoder.words(request.prompt), *self.text_encoder.words(request.negative_prompt)]
-            if (told := told_unknown(words, self.known_words)) is not None:
+        if self.known_words is not None and isinstance(self.text_encoder, LearnsWords):
+            prompts = (request.prompt, request.negative_prompt)
+            seen = [self.text_encoder.learned_words(prompt)[: self.prompt_tokens] for prompt in prompts]
+            if (told := told_unknown([word for words in seen for word in words], self.known_words)) is not None:
                 logger.warning("%s", told)
         _, *sides = self._shape(request)
         trained, factor = self.resolution, self.vae.downscale_factor
         if self.config.data.get("buckets") is False and set(sides) != {-(-trained // factor)}:
             height, width = (factor * side for side in sides)
-            logger.warning("It was trained on pictures of %d x %d alone, not %d x %d.", trained, trained, height, width)
+            logger.warning("It was last trained on pictures of %d x %d, not %d x %d.", trained, trained, height, width)
 
     def _refuse_other_channels(self, in_channels: int, weights: Path) -> None:
         if in_channels != self.vae.latent_channels:

@@ -27,17 +27,20 @@ class Map:
         x, y: keys of the settings.
         others: short names of what else tells settings apart: losses are averaged over it, and over seeds.
         losses: mean loss by the values of x and y.
+        left_out: runs that were judged by another validation table.
     """
 
     x: str
     y: str
     others: list[str]
     losses: dict[tuple[float, float], float]
+    left_out: int = 0
 
     @property
     def title(self) -> str:
         """What it shows."""
-        return "validation loss" + (f", mean over {', '.join(self.others)}" if self.others else "")
+        title = "validation loss" + (f", mean over {', '.join(self.others)}" if self.others else "")
+        return title + (f"\nwithout runs of another validation table ({self.left_out})" if self.left_out else "")
 
 
 def maps_of(runs: list[Run]) -> Iterator[Map]:
@@ -45,7 +48,7 @@ def maps_of(runs: list[Run]) -> Iterator[Map]:
 
     Losses of other validation tables than most runs have are left out: they say nothing beside these.
     """
-    runs = of_one_table(runs)
+    given, runs = len(runs), of_one_table(runs)
     keys = setting_keys(runs, by_choice=False)
     names = short_names(keys)
     numbers = [key for key in keys if all(isinstance(run.value(key), int | float) for run in runs)]
@@ -56,7 +59,7 @@ def maps_of(runs: list[Run]) -> Iterator[Map]:
             found.setdefault((config[x], config[y]), []).append(loss)
         losses = {place: mean(values) for place, values in found.items()}
         if any(map(math.isfinite, losses.values())):
-            yield Map(x, y, [names[shown_key(key)] for key in keys if key not in (x, y)], losses)
+            yield Map(x, y, [names[shown_key(key)] for key in keys if key not in (x, y)], losses, given - len(runs))
 
 
 def draw_heat_maps(runs: list[Run], path: Path) -> bool:

@@ -118,12 +118,12 @@ def best_setting(settings: Sequence[Setting]) -> Setting:
 
 
 def of_one_table(runs: Sequence[Run]) -> list[Run]:
-    """The runs that were judged by the validation table that most of them share; all where none says by which."""
-    judged_by = {run.name: rows.table for run in runs if (rows := _last_rows(run)) is not None}
-    if not judged_by:
+    """The runs that were judged by the table that the best setting was, and those that do not say by which."""
+    settings = fold_seeds(runs)
+    if not settings:
         return list(runs)
-    ((shared, _),) = Counter(judged_by.values()).most_common(1)
-    return [run for run in runs if judged_by.get(run.name) == shared]
+    shared = best_setting(settings).tables
+    return [run for run in runs if (rows := _last_rows(run)) is None or rows.table in shared]
 
 
 def find_setting(settings: Sequence[Setting], wanted: str) -> Setting:

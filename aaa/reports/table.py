@@ -114,7 +114,7 @@ def _verdict(setting: Setting, against: Setting) -> list[Text | str]:
     folded = f"{loss:.4f}" + (f" ± {setting.deviation:.4f}" if setting.deviation is not None else "")
     if setting is against:
         return [folded, "", "", "the baseline"]
-    if setting.tables != against.tables:
+    if setting.tables != against.tables and not setting.has_diverged:
         return [folded, "-", "-", OTHER_TABLE]
     try:
         found = difference(setting, against)

@@ -162,7 +162,9 @@ class Recorder:
             has_samples=newest_samples(folder) is not None,
         )
         model = next(iter(run.learner.judged.values()))
-        words = trained_words(build(run.config, "encoder.text_encoder"), run.data)
+        words = None  # of a model that others have trained on who knows what
+        if run.config.init_from is None:
+            words = trained_words(build(run.config, "encoder.text_encoder"), run.data)
         export_model(folder, model, run.resolved, self._weights_metadata(run.progress.step), card, words)
 
     def _prompt(self) -> str:

@@ -16,7 +16,7 @@ def write_words(folder: Path, words: Collection[str]) -> None:
 def read_words(folder: Path) -> frozenset[str] | None:
     """Of a model/ folder; None if it says nothing of them."""
     path = folder / WORDS
-    return frozenset(path.read_text(encoding="utf-8").split("\n")[:-1]) if path.is_file() else None
+    return frozenset(path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]) if path.is_file() else None
 
 
 def told_unknown(words: Iterable[str], known: Collection[str]) -> str | None:

@@ -232,7 +232,7 @@ def test_prompts_are_trimmed_to_the_longest(tmp_path: Path) -> None:
 
     cache = build(tmp_path / "cache", ShapesSource(16, 6, 1), encoders=encoders, storage_dtype=torch.float32)
     whole = cache.gather(torch.arange(7))[1]
-    longest = max(len(WordEmbedding(32, 40).words(record.prompt)) for record in cache.records)
+    longest = max(len(WordEmbedding(32, 40).tokenize(record.prompt)) for record in cache.records)
     assert 8 < longest <= 16
     cache.trim_prompts()
     assert cache.prompt_shape == (16, 32)

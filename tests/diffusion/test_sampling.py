@@ -9,7 +9,14 @@ from aaa.diffusion.guidance import PromptGuidance
 from aaa.diffusion.prediction import VelocityPrediction
 from aaa.diffusion.samplers import Euler
 from aaa.diffusion.sampling import RARE, Sampling
-from aaa.diffusion.schedulers import Flux2Scheduler, LinearScheduler, LogitNormalScheduler, NoiseScheduler
+from aaa.diffusion.schedulers import (
+    Flux2Scheduler,
+    LinearScheduler,
+    LogitNormalScheduler,
+    NoiseLevels,
+    NoiseScheduler,
+    level_above,
+)
 
 PIXELS = LogitNormalScheduler(0.8, 0.8)
 
@@ -48,6 +55,26 @@ def test_what_a_config_says_goes_first() -> None:
     assert levels(PIXELS, 20, 0.4)[-2:] == pytest.approx([0.4, 0.0])
     assert levels(Flux2Scheduler(), 8) == Flux2Scheduler().sampling_sigmas(8, 256).tolist()  # which does not know
     assert levels(Flux2Scheduler(), 30, 0.3)[-2:] == pytest.approx([0.3, 0.0])
+
+
+class Uniform(LogitNormalScheduler):
+    """One of somebody's own, which inherits what is not true of it."""
+
+    def draw(self, batch_size: int, generator: torch.Generator) -> NoiseLevels:
+        return LinearScheduler().draw(batch_size, generator)
+
+
+def test_what_a_scheduler_inherits_is_not_asked_about_levels_of_its_own() -> None:
+    assert level_above(PIXELS, RARE) == PIXELS.level_above(RARE)
+    assert level_above(Uniform(0.8, 0.8), RARE) == 0
+    assert levels(Uniform(0.8, 0.8), 20) == PIXELS.sampling_sigmas(20, 256).tolist()
+    assert LogitNormalScheduler(-800, 300).level_above(RARE) == 0
+
+
+@pytest.mark.parametrize("steps", [2, 3, 5, 30])
+def test_a_picture_that_is_redrawn_begins_where_it_was_asked_to(steps: int) -> None:
+    """Levels of FLUX.2 depend on how many there are."""
+    assert levels(Flux2Scheduler(), steps, 0.3, 0.1)[0] == levels(Flux2Scheduler(), steps, 0.0, 0.1)[0]
 
 
 @given(

@@ -169,14 +169,14 @@ def test_sizes_are_rounded_up_as_diffsynth_does_and_said(command: Command, small
     assert done.code == 0, done.err
     assert "height=21 is not a multiple of 4 and was rounded up to 24" in done.err
     assert Image.open(tmp_path / "samples" / "seed-0.png").size == (4, 24)
-    assert "It was trained on pictures of 16 x 16 alone, not 24 x 4." in done.err
+    assert "It was last trained on pictures of 16 x 16, not 24 x 4." in done.err
 
 
 def test_words_that_the_model_never_saw_are_told(command: Command, small_run: SmallRun, tmp_path: Path) -> None:
     asked = ["steps=1", "num_images=1", "negative_prompt=blur", f"model={small_run[0]}"]
     strange = command("aaa.sample", *asked, "prompt=a Purpel circle, a purpel dragon")
     assert "The model was never shown 'purpel' (did you mean 'purple'?), 'dragon', 'blur' (did you" in strange.err
-    assert "It was trained on" not in strange.err
+    assert "last trained on" not in strange.err
     known = command("aaa.sample", *asked[:2], asked[3], "prompt=A purple circle")
     assert known.code == 0, known.err
     assert "never shown" not in known.err

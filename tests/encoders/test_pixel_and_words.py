@@ -58,7 +58,7 @@ SPACELESS = re.compile(f"[{LETTERS}]")
 def test_words_of_scripts_with_spaces_are_what_they_always_were(text: str) -> None:
     text = SPACELESS.sub(" ", unicodedata.normalize("NFC", INVISIBLE.sub("", text).replace(ZERO_WIDTH_SPACE, "")))
     text = "".join(one for one in text.lower() if not unicodedata.category(one).startswith("M") and one not in JOINERS)
-    assert WordEmbedding(32, 8).words(text) == EARLIER.findall(text.lower())
+    assert WordEmbedding(32, 8).tokenize(text) == EARLIER.findall(text.lower())
     assert not without_spaces(text)
 
 
@@ -74,7 +74,7 @@ def test_words_of_scripts_with_spaces_are_what_they_always_were(text: str) -> No
     ],
 )
 def test_marks_on_letters_do_not_split_a_word(prompt: str, words: int) -> None:
-    assert len(WordEmbedding(32, 8).words(prompt)) == words
+    assert len(WordEmbedding(32, 8).tokenize(prompt)) == words
 
 
 @given(st.text(st.characters(exclude_categories=[])), st.sampled_from(["NFC", "NFD"]))
@@ -105,7 +105,7 @@ def test_what_has_that_form_stays_as_it_is(text: str) -> None:
     ],
 )
 def test_scripts_without_spaces_are_taken_character_by_character(prompt: str, words: int) -> None:
-    tokens = WordEmbedding(32, 8).words(prompt)
+    tokens = WordEmbedding(32, 8).tokenize(prompt)
     assert len(tokens) == words
     assert "".join(tokens) == normalised(prompt)
     assert without_spaces(prompt)
@@ -122,8 +122,8 @@ def test_scripts_with_spaces_and_single_characters_are_no_riddle(prompt: str) ->
     "text", ["\ufeffa red cat", "a\u200bred cat", "\u202aa red\u202c cat", "a red c\u00adat", "a\tred\r\ncat"]
 )
 def test_what_nobody_sees_is_no_word(text: str) -> None:
-    assert WordEmbedding(32, 8).words(text) == ["a", "red", "cat"]
+    assert WordEmbedding(32, 8).tokenize(text) == ["a", "red", "cat"]
 
 
 def test_words_around_a_character_stay_whole() -> None:
-    assert WordEmbedding(32, 8).words("Cat\u732bcat2") == ["cat", "\u732b", "cat2"]
+    assert WordEmbedding(32, 8).tokenize("Cat\u732bcat2") == ["cat", "\u732b", "cat2"]

@@ -1,6 +1,7 @@
 import json
 import math
 import random
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from aaa.errors import UserError
+from aaa.reports.heat_map import maps_of
 from aaa.reports.paired import Setting, against_best, best_setting, difference, find_setting, fold_seeds, of_one_table
 from aaa.reports.runs import Run, read_runs
 from aaa.reports.table import verdicts
@@ -161,8 +163,10 @@ def test_a_map_is_of_one_table(tmp_path: Path) -> None:
         make_run(tmp_path / f"a{rate}", rate, 0, rate)
     make_run(tmp_path / "b", 5e-3, 0, 0.1, table="b")
     assert [run.name for run in of_one_table(read_runs([tmp_path]))] == ["a0.001", "a0.002"]
-    for rows in tmp_path.glob("*/validation/*"):
-        rows.unlink()
+    shutil.rmtree(tmp_path / "a0.001" / "validation")  # of a copy that leaves it out, say
+    assert [run.name for run in of_one_table(read_runs([tmp_path]))] == ["a0.001", "a0.002"]
+    for rows in tmp_path.glob("*/validation"):
+        shutil.rmtree(rows)
     assert len(of_one_table(read_runs([tmp_path]))) == 3
 
 
@@ -228,3 +232,17 @@ def test_what_follows_from_a_class_is_no_setting_of_its_own(tmp_path: Path) -> N
         (tmp_path / str(number) / "config.yaml").write_text(config)
     names = [setting.name for setting in fold_seeds(read_runs([tmp_path]))]
     assert names == ["scheduler=Linear", "scheduler=LogitNormal"]
+
+
+def test_losses_of_another_table_are_on_no_map(tmp_path: Path) -> None:
+    for depth in (2, 4):
+        for rate in (1e-3, 2e-3):
+            make_run(tmp_path / f"{depth}-{rate}", rate, 0, 0.0)
+    make_run(tmp_path / "2-other", 1e-3, 1, 5.0, table="b")
+    for folder in tmp_path.iterdir():
+        with (folder / "config.yaml").open("a") as config:
+            config.write(f"model: {{depth: {folder.name[0]}}}\n")
+    (found,) = maps_of(read_runs([tmp_path]))
+    assert len(found.losses) == 4
+    assert max(found.losses.values()) < 3
+    assert found.title == "validation loss\nwithout runs of another validation table (1)"

@@ -12,7 +12,7 @@ from aaa.saved.trained_words import read_words, told_unknown, write_words
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]))))
 def test_every_word_of_any_prompt_is_known_again(tmp_path: Path, prompts: list[str]) -> None:
-    words = [word for prompt in prompts for word in WordEmbedding(32, 8).words(prompt)]
+    words = [word for prompt in prompts for word in WordEmbedding(32, 8).tokenize(prompt)]
     write_words(tmp_path, set(words))
     known = read_words(tmp_path)
     assert known == set(words)
