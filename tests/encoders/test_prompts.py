@@ -28,12 +28,13 @@ def raise_asked(prompts: list[str], *_: Any) -> None:
 
 def test_sample_and_the_page_embed_one_form() -> None:
     model = object.__new__(TextToImage)
-    model.device = torch.device("cpu")
+    model.device, model.known_words = torch.device("cpu"), None
     model.vae = model.decoder = PixelVAE(4)
     model.resolution = model.prompt_tokens = 16
     model.precision, model.stored = ModelPrecision("float32", model.device), torch.float32
     scheduler = {"_target_": "aaa.diffusion.schedulers.Flux2Scheduler"}
-    said = {"model": {"internal_head": None}, "scheduler": scheduler, "sampling": {"steps": 1, "guidance": 1.0}}
+    said = {"model": {"internal_head": None}, "data": {}, "scheduler": scheduler}
+    said["sampling"] = {"steps": 1, "guidance": 1.0}
     model.config = upgrade(OmegaConf.create(said))
     model.text_encoder = type("Encoder", (), {"encode": staticmethod(raise_asked)})()
     for draw in (model.draw, lambda *prompts: next(model.live(DrawRequest(*prompts)))):
