@@ -46,7 +46,7 @@ class Map:
 def maps_of(runs: list[Run]) -> Iterator[Map]:
     """A map of each two settings that are numbers in every run; without those in which no loss is finite.
 
-    Losses of other validation tables than most runs have are left out: they say nothing beside these.
+    Losses of other validation tables than the best setting's are left out: they say nothing beside these.
     """
     given, runs = len(runs), of_one_table(runs)
     keys = setting_keys(runs, by_choice=False)
