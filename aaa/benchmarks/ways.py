@@ -21,7 +21,7 @@ from aaa.benchmarks.subject import Subject, make_subject
 from aaa.data import cache_writer
 from aaa.data.cache_writer import CacheWriter
 from aaa.data.cached_records import CachedRecord
-from aaa.models.attention import CACHED_SCORES, attend
+from aaa.models.attention import attend, has_few_scores, plain_products
 from aaa.models.block import DiTBlock
 from aaa.models.dit import AAADiT
 from aaa.models.factory import build_dit
@@ -202,12 +202,9 @@ def _attention(config: DictConfig, device: torch.device) -> Iterator[Way]:
         routine(q, k, v).sum().backward()
 
     yield Way("attention in blocks", partial(both, F.scaled_dot_product_attention), partial(both, attend))
-    if device.type == "cpu" and q.numel() // shape[-1] * shape[-2] <= 2 * CACHED_SCORES:
-        yield Way("softmax of bf16 by float32", partial(both, _with_torchs_softmax), partial(both, attend))
-
-
-def _with_torchs_softmax(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    return ((q * q.shape[-1] ** -0.5) @ k.mT).softmax(dim=-1) @ v
+    if device.type == "cpu" and has_few_scores(q):
+        with_torchs = partial(plain_products, softmax=partial(torch.softmax, dim=-1))
+        yield Way("softmax of bf16 by float32", partial(both, with_torchs), partial(both, attend))
 
 
 def _one_product(block: DiTBlock, config: DictConfig, device: torch.device) -> Way:

@@ -62,10 +62,11 @@ def upgrade(config: DictConfig) -> DictConfig:
         for group, implied in IMPLIED.items():
             if config.get(group) is None:
                 config[group] = implied
-        if config.get("sampling") is not None and config.sampling.get("guidance_interval") is None:
-            config.sampling.guidance_interval = [0.0, 1.0]
-        if config.get("sampling") is not None and "last_sigma" not in config.sampling:
-            config.sampling.last_sigma = 0.0
+        if (sampling := config.get("sampling")) is not None:
+            if sampling.get("guidance_interval") is None:
+                sampling.guidance_interval = [0.0, 1.0]
+            if "last_sigma" not in sampling:  # null says something
+                sampling.last_sigma = 0.0
         if config.get("trainer") is not None and config.trainer.get("cuda_graph") is None:
             config.trainer.cuda_graph = False
         ours = IMPLIED["objective"]["_target_"]

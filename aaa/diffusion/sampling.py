@@ -45,7 +45,7 @@ class Sampling:
         """
         levels: list[float] = self.scheduler.sampling_sigmas(self.steps, tokens, denoising_strength).tolist()
         last = self._last_sigma
-        if len(levels) < 3 or not levels[-2] < last < levels[0]:
+        if not levels[-2] < last < levels[0]:
             return levels
         fewer = self.scheduler.sampling_sigmas(self.steps - 1, tokens, denoising_strength)
         return [*(last + (levels[0] - last) * fewer / fewer[0]).tolist(), 0.0]

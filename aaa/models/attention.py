@@ -15,6 +15,7 @@ are not long, a detour by float32 is the shorter way: 0.55 of the time for 78 to
 200.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -38,12 +39,19 @@ def attend(q: Tensor, k: Tensor, v: Tensor, attended: Tensor | None = None) -> T
     if attended is not None:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=attended)
     if q.device.type == "cpu" and q.dtype == torch.bfloat16 and q.requires_grad:
-        batch, heads, tokens, width = q.shape
-        if batch * heads * tokens**2 <= 2 * CACHED_SCORES:
-            scores = (q * width**-0.5) @ k.transpose(-1, -2)  # B heads N N
-            return _Softmax.apply(scores) @ v
-        return _BlockwiseBackward.apply(q, k, v)
+        return plain_products(q, k, v, _Softmax.apply) if has_few_scores(q) else _BlockwiseBackward.apply(q, k, v)
     return F.scaled_dot_product_attention(q, k, v)
+
+
+def has_few_scores(q: Tensor) -> bool:
+    """Whether the scores of these queries, `B heads N head_dim`, are not worth splitting."""
+    batch, heads, tokens, _ = q.shape
+    return batch * heads * tokens**2 <= 2 * CACHED_SCORES
+
+
+def plain_products(q: Tensor, k: Tensor, v: Tensor, softmax: Callable[[Tensor], Tensor]) -> Tensor:
+    """Attention of all heads at once, with a softmax over the last dimension."""
+    return softmax((q * q.shape[-1] ** -0.5) @ k.mT) @ v  # of scores, B heads N N
 
 
 def softmax(scores: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 import logging
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -229,10 +230,9 @@ class TextToImage:
             seen = [self.text_encoder.learned_words(prompt)[: self.prompt_tokens] for prompt in prompts]
             if (told := told_unknown([word for words in seen for word in words], self.known_words)) is not None:
                 logger.warning("%s", told)
-        _, *sides = self._shape(request)
-        trained, factor = self.resolution, self.vae.downscale_factor
-        if self.config.data.get("buckets") is False and set(sides) != {-(-trained // factor)}:
-            height, width = (factor * side for side in sides)
+        shape, trained = self._shape(request), self.resolution
+        if self.config.data.get("buckets") is False and shape != self._shape(replace(request, height=None, width=None)):
+            height, width = (self.vae.downscale_factor * side for side in shape[1:])
             logger.warning("It was last trained on pictures of %d x %d, not %d x %d.", trained, trained, height, width)
 
     def _refuse_other_channels(self, in_channels: int, weights: Path) -> None:

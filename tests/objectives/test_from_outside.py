@@ -69,9 +69,15 @@ def test_a_term_of_ones_own_adds_to_the_loss_where_there_is_much_noise() -> None
     assert found.tolist() == pytest.approx(expected)
 
 
+def from_a_file() -> DictConfig:
+    """The default config as a run's file has it, without types."""
+    config = OmegaConf.create(OmegaConf.to_container(compose(), resolve=False))
+    assert isinstance(config, DictConfig)
+    return config
+
+
 def test_a_config_from_before_there_were_these_groups_means_what_it_meant() -> None:
-    old = OmegaConf.create(OmegaConf.to_container(compose(), resolve=False))
-    assert isinstance(old, DictConfig)
+    old = from_a_file()
     for group in ("objective", "sampler", "guidance"):
         del old[group]
     new = compose(*BEFORE)
@@ -81,8 +87,7 @@ def test_a_config_from_before_there_were_these_groups_means_what_it_meant() -> N
 
 
 def test_a_model_from_before_there_was_a_last_level_draws_what_it_drew() -> None:
-    old = OmegaConf.create(OmegaConf.to_container(compose(), resolve=False))
-    assert isinstance(old, DictConfig)
+    old = from_a_file()
     assert upgrade(compose()).sampling.last_sigma is None
     del old.sampling.last_sigma
     assert upgrade(old).sampling.last_sigma == 0
@@ -90,16 +95,14 @@ def test_a_model_from_before_there_was_a_last_level_draws_what_it_drew() -> None
 
 def test_a_run_from_before_steps_were_recorded_goes_on_without() -> None:
     """Its last digits would be others."""
-    old = OmegaConf.create(OmegaConf.to_container(compose(), resolve=False))
-    assert isinstance(old, DictConfig)
+    old = from_a_file()
     assert upgrade(compose()).trainer.cuda_graph == "auto"
     del old.trainer.cuda_graph
     assert upgrade(old).trainer.cuda_graph is False
 
 
 def test_a_term_can_be_turned_on_in_a_config_from_before_there_were_terms() -> None:
-    old = OmegaConf.create(OmegaConf.to_container(compose(), resolve=False))
-    assert isinstance(old, DictConfig)
+    old = from_a_file()
     old.objective = {"terms": {"contrastive": {"weight": 0.05}}}  # what +objective.terms.contrastive.weight=0.05 gives
     new = compose("objective.terms.contrastive.weight=0.05", *BEFORE)
     assert upgrade(old).objective == new.objective

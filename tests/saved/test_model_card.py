@@ -2,6 +2,7 @@
 
 import ast
 import re
+from typing import Any
 
 import pytest
 import yaml
@@ -9,6 +10,17 @@ import yaml
 from aaa.saved.model_card import model_card
 
 METRICS = [{"step": 2, "samples": 16, "seconds": 1.0}]
+
+
+def named(name: str) -> dict[str, Any]:
+    """The config of a run in which everything has this name."""
+    return {
+        "name": name,
+        "model": {"dim": 32, "depth": 1, "heads": 2},
+        "data": {"name": name, "resolution": 16, "license": name, "attribution": None},
+        "encoder": {"name": name, "vae": {"model_id": name}, "text_encoder": {}},
+        "trainer": {"ema_decay": 0, "precision": "bf16"},
+    }
 
 
 @pytest.mark.parametrize(
@@ -24,14 +36,7 @@ METRICS = [{"step": 2, "samples": 16, "seconds": 1.0}]
     ],
 )
 def test_names_and_captions_stay_what_they_are(odd: str) -> None:
-    config = {
-        "name": odd,
-        "model": {"dim": 32, "depth": 1, "heads": 2},
-        "data": {"name": odd, "resolution": 16, "license": odd, "attribution": None},
-        "encoder": {"name": odd, "vae": {"model_id": odd}, "text_encoder": {}},
-        "trainer": {"ema_decay": 0, "precision": "bf16"},
-    }
-    card = model_card(config, parameters=9, metrics=METRICS, device="cpu", prompt=odd, has_samples=False)
+    card = model_card(named(odd), parameters=9, metrics=METRICS, device="cpu", prompt=odd, has_samples=False)
     _, front, text = re.split(r"^---$", card, maxsplit=2, flags=re.M)
     metadata = yaml.safe_load(front)
     assert list(metadata) == ["library_name", "pipeline_tag", "license", "tags"]
@@ -47,15 +52,9 @@ def test_names_and_captions_stay_what_they_are(odd: str) -> None:
 
 
 def test_shares_are_told_in_percent_and_losses_as_they_are() -> None:
-    config = {
-        "name": "run",
-        "model": {"dim": 32, "depth": 1, "heads": 2},
-        "data": {"name": "shapes", "resolution": 16},
-        "encoder": {"name": "pixel", "vae": {}, "text_encoder": {}},
-        "trainer": {"ema_decay": 0, "precision": "bf16"},
-    }
     judged = {"val/loss": 0.0614657, "val/loss_relative": 0.0543, "quality/seen": 1.0, "quality/held_out": 0.99609}
-    card = model_card(config, parameters=9, metrics=[*METRICS, judged], device="cpu", prompt="a", has_samples=False)
+    metrics = [*METRICS, judged]
+    card = model_card(named("a"), parameters=9, metrics=metrics, device="cpu", prompt="a", has_samples=False)
     told = dict(re.findall(r"^\| (.+) \| (.+) \|$", card, flags=re.M))
     assert told["validation loss"] == "0.06147"
     assert told["in percent of the loss of seeing no structure"] == "5.4%"
