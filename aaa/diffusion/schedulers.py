@@ -83,21 +83,30 @@ class LinearScheduler:
         shift: above 1, moves the sampler's steps towards high noise (Esser et al. 2024, equation 23).
         base_tokens: latents of a picture that need no shift beyond that: one of more is shifted by the square root of
             how many times as many it has, as its noise must be stronger to hide as much. None: every size is alike.
+        stratified: draw a level from each of as many equally likely ranges as a batch has samples, in place of each
+            from all, so that batches are more alike (Kingma et al. 2021, arXiv 2107.00630).
     """
 
     recordable = True
 
-    def __init__(self, shift: float = 1.0, base_tokens: int | None = None) -> None:
+    def __init__(self, shift: float = 1.0, base_tokens: int | None = None, stratified: bool = False) -> None:
         if not shift > 0:
             raise UserError(f"scheduler.shift={shift}: must be above 0.")
         if base_tokens is not None and base_tokens < 1:
             raise UserError(f"scheduler.base_tokens={base_tokens}: must be at least 1.")
-        self.shift, self.base_tokens = shift, base_tokens
+        self.shift, self.base_tokens, self.stratified = shift, base_tokens, stratified
 
     def draw(self, batch_size: int, generator: torch.Generator) -> NoiseLevels:
         """Uniform noise levels, all weighing 1."""
-        sigma = torch.rand(batch_size, generator=generator, device=generator.device)
+        sigma = self.shares(batch_size, generator)
         return NoiseLevels(sigma, sigma * TRAIN_TIMESTEPS, torch.ones_like(sigma))
+
+    def shares(self, batch_size: int, generator: torch.Generator) -> Tensor:
+        """What share of all levels each drawn one is above: `B` float32 in [0, 1)."""
+        drawn = torch.rand(batch_size, generator=generator, device=generator.device)
+        if self.stratified:
+            drawn = (torch.arange(batch_size, device=generator.device) + drawn) / batch_size
+        return drawn
 
     def level_above(self, share: float) -> float:
         """See `KnowsRareLevels`."""
@@ -119,21 +128,31 @@ class LogitNormalScheduler(LinearScheduler):
         mean: of the logit; above 0 favours high noise. A shift by `s` of the levels that are trained on is a mean that
             is higher by `log(s)`.
         std: of the logit.
-        shift, base_tokens: as in `LinearScheduler`.
+        shift, base_tokens, stratified: as in `LinearScheduler`.
     """
 
     recordable = True
 
-    def __init__(self, mean: float = 0.0, std: float = 1.0, shift: float = 1.0, base_tokens: int | None = None) -> None:
-        super().__init__(shift, base_tokens)
+    def __init__(
+        self,
+        mean: float = 0.0,
+        std: float = 1.0,
+        shift: float = 1.0,
+        base_tokens: int | None = None,
+        stratified: bool = False,
+    ) -> None:
+        super().__init__(shift, base_tokens, stratified)
         if not std > 0:
             raise UserError(f"scheduler.std={std}: must be above 0.")
         self.mean, self.std = mean, std
 
     def draw(self, batch_size: int, generator: torch.Generator) -> NoiseLevels:
         """Logit-normal noise levels, all weighing 1."""
-        logit = self.mean + self.std * torch.randn(batch_size, generator=generator, device=generator.device)
-        sigma = logit.sigmoid()
+        if self.stratified:
+            normal = torch.special.ndtri(self.shares(batch_size, generator))
+        else:
+            normal = torch.randn(batch_size, generator=generator, device=generator.device)
+        sigma = (self.mean + self.std * normal).sigmoid()
         return NoiseLevels(sigma, sigma * TRAIN_TIMESTEPS, torch.ones_like(sigma))
 
     def level_above(self, share: float) -> float:

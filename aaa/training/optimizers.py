@@ -12,6 +12,7 @@ from torch.optim import AdamW, Optimizer
 
 from aaa.errors import UserError
 from aaa.training.muon import BatchedMuon
+from aaa.training.orthogonal import KINDS
 from aaa.training.sharding import is_divided
 
 NamedParameters = Iterable[tuple[str, nn.Parameter]]
@@ -74,9 +75,10 @@ class MuonWithAdamW(Optimizer):
         adamw_learning_rate: AdamW's, where it is another.
         fused: how a weight that stacks several matrices is orthogonalised: `whole`, or in its `parts`, each as it would
             be if it were a weight of its own (CMuon, 2608.02502).
+        orthogonalisation: `minimax`, or `jordan`, with which Muon began and runs that do not say; see orthogonal.py.
 
     Raises:
-        UserError: if `fused` is neither, or AdamW's learning rate no number.
+        UserError: if `fused` or `orthogonalisation` is neither, or AdamW's learning rate no number.
     """
 
     def __init__(
@@ -88,9 +90,11 @@ class MuonWithAdamW(Optimizer):
         betas: Sequence[float],
         adamw_learning_rate: float | None = None,
         fused: str = "whole",
+        orthogonalisation: str = "jordan",
     ) -> None:
-        if fused not in FUSED:
-            raise UserError(f"optimizer.fused={fused}: must be one of {', '.join(FUSED)}.")
+        for key, value, known in (("fused", fused, FUSED), ("orthogonalisation", orthogonalisation, KINDS)):
+            if value not in known:
+                raise UserError(f"optimizer.{key}={value}: must be one of {', '.join(known)}.")
         if adamw_learning_rate is not None and not isinstance(adamw_learning_rate, int | float):
             raise UserError(
                 f"optimizer.adamw_learning_rate={adamw_learning_rate}: must be a number, such as 0.001, or null: "
@@ -102,6 +106,7 @@ class MuonWithAdamW(Optimizer):
         others = [(name, parameter) for name, parameter in named if name not in self._matrices]
         self._muon = BatchedMuon(
             list(self._matrices.values()),
+            orthogonalisation,
             lr=learning_rate,
             weight_decay=weight_decay,
             momentum=momentum,

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aaa.data.randomness import generator
@@ -40,3 +40,27 @@ def test_bigger_pictures_are_shifted_by_the_square_root_of_their_tokens() -> Non
     torch.testing.assert_close(shifted / (1 - shifted), 2 * plain / (1 - plain))
     with pytest.raises(UserError, match=r"scheduler\.base_tokens=0: must be at least 1"):
         LinearScheduler(1, 0)
+
+
+@pytest.mark.parametrize("kind", [LinearScheduler, LogitNormalScheduler])
+@settings(max_examples=20, deadline=None)
+@given(batch=st.integers(1, 200), seed=st.integers(0, 99))
+def test_a_stratified_batch_has_one_level_of_each_range(kind: type[LinearScheduler], batch: int, seed: int) -> None:
+    scheduler = kind(stratified=True)
+    levels = scheduler.draw(batch, torch.Generator().manual_seed(seed))
+    bounds = torch.tensor([scheduler.level_above(place / batch) for place in range(1, batch)])
+    places = torch.searchsorted(bounds, levels.sigma)
+    assert torch.equal(places, torch.arange(batch))
+    assert torch.equal(levels.timestep, 1000 * levels.sigma)
+
+
+def test_stratified_levels_are_distributed_as_others_and_vary_less_between_batches() -> None:
+    means = {}
+    for stratified in (False, True):
+        scheduler = LogitNormalScheduler(0.5, 1.0, stratified=stratified)
+        draws = [scheduler.draw(32, torch.Generator().manual_seed(seed)).sigma for seed in range(500)]
+        logits = torch.cat(draws).logit()
+        assert logits.mean().item() == pytest.approx(0.5, abs=0.03)
+        assert logits.std().item() == pytest.approx(1.0, abs=0.03)
+        means[stratified] = torch.stack([levels.mean() for levels in draws])
+    assert means[True].std() < 0.2 * means[False].std()

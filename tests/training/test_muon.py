@@ -11,7 +11,7 @@ from aaa.training.optimizers import MuonWithAdamW
 
 
 def test_batched_muon_takes_torchs_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aaa.training.muon.multiplies_bf16", lambda _device: True)  # as torch's own always does
+    monkeypatch.setattr("aaa.training.orthogonal.multiplies_bf16", lambda _device: True)  # as torch's own always does
     shapes = [(8, 8), (24, 8), (8, 24), (8, 8), (16, 8)]
     torch.manual_seed(0)
     ours = [nn.Parameter(torch.randn(shape)) for shape in shapes]

@@ -7,7 +7,6 @@ from omegaconf import OmegaConf
 
 from aaa.errors import UserError
 from aaa.run.folder import recorded_precision
-from aaa.training.muon import orthogonalise
 from aaa.training.precision import ModelPrecision, choose_precision, model_precision, multiplies_bf16
 
 CPU = torch.device("cpu")
@@ -95,14 +94,3 @@ def test_a_resumed_run_keeps_the_precision_that_auto_was(tmp_path: Path) -> None
     assert recorded_precision(OmegaConf.create(new | {"resume": "auto", "output_dir": str(tmp_path)})) == "bf16"
     chosen = new | {"resume": str(tmp_path), "trainer": {"precision": "float32"}}
     assert recorded_precision(OmegaConf.create(chosen)) is None
-
-
-@pytest.mark.parametrize("quick", [True, False])
-def test_matrices_are_orthogonalised_in_either_precision(quick: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aaa.training.muon.multiplies_bf16", lambda _device: quick)
-    torch.manual_seed(0)
-    (result,) = orthogonalise([torch.randn(24, 8)], (3.4445, -4.775, 2.0315), 5, 1e-7)
-    values = torch.linalg.svdvals(result.float())
-    assert result.dtype == (torch.bfloat16 if quick else torch.float32)
-    assert values.min() > 0.5
-    assert values.max() < 1.3
