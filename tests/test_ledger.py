@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 
 table = load_script("ledger", "table")
 run = load_script("ledger", "run")
+cost = load_script("ledger", "cost")
 
 
 def outcome(
@@ -60,8 +61,28 @@ def test_a_row_is_compared_with_the_baseline_of_the_seeds_it_has() -> None:
 def test_the_kept_numbers_are_read_as_they_were_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     outcomes = [outcome("baseline", 1, 0.123456789), outcome("qk_norm", 2, 0.1)]
     monkeypatch.setattr(table, "RUNS", tmp_path / "runs.csv")
-    table.write(outcomes)
-    assert table.read(tmp_path / "runs.csv") == outcomes
+    table.keep(outcomes)
+    assert table.read() == outcomes
+    again, more = outcome("qk_norm", 2, 0.2), outcome("baseline", 2, 0.3)
+    table.keep([again, more])
+    assert table.read() == [outcomes[0], more, again], "what is not there any more stays, what was run anew is replaced"
+
+
+def test_rows_that_cost_more_get_fewer_steps_and_unknown_costs_are_asked_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(cost, "COSTS", tmp_path / "costs.csv")
+    monkeypatch.setattr(run, "COSTS", tmp_path / "costs.csv")
+    cost.write({"baseline": (1.0, 1.0), "qk_norm": (1.25, 1.0)})
+    cost.write({"qk_norm": (1.1, 1.0), "tread": (0.8, 0.75)})
+    assert cost.read() == {"baseline": (1.0, 1.0), "qk_norm": (1.1, 1.0), "tread": (0.8, 0.75)}
+    commands: list[list[str]] = []
+    monkeypatch.setattr(run, "call", lambda command: commands.append(command) or True)
+    assert run.train_as_long(tmp_path, ["qk_norm", "tread"], ["logger=none"], 220) == []
+    steps = [[part for part in command if "max_steps" in part or "flops" in part] for command in commands]
+    assert steps == [["budget.flops=null", f"trainer.max_steps={count}"] for count in (200, 275)]
+    with pytest.raises(SystemExit, match=r"cost\.py registers"):
+        run.train_as_long(tmp_path, ["registers"], [], 220)
 
 
 def test_a_row_that_names_its_run_is_drawn_once_for_each(tmp_path: Path) -> None:
@@ -93,7 +114,7 @@ def test_rows_are_run_as_typed_and_skipped_when_they_are_done(tmp_path: Path) ->
 
     done = typed("baseline", "qk_norm", *small)
     assert done.returncode == 0, done.stderr
-    outcomes = list(table.of_training(tmp_path / "ledger"))
+    outcomes = list(table.of_training(tmp_path / "ledger", "training"))
     assert [(one.row, one.seed) for one in outcomes] == [
         ("baseline", 1),
         ("baseline", 2),

@@ -181,6 +181,7 @@ def optimizer_ways(model: nn.Module) -> Iterator[Way]:
     for parameter in model.parameters():
         parameter.grad = torch.randn_like(parameter)
     yield _muon(model)
+    yield _orthogonalisation(model)
     yield _fused_matrices(model)
     yield _adamw(model)
     yield _decay(model)
@@ -244,16 +245,26 @@ def _gates(model: AAADiT, config: DictConfig, device: torch.device) -> Way:
 
 
 def _muon(model: nn.Module) -> Way:
-    weights = [weight for name, weight in model.named_parameters() if "blocks." in name and weight.ndim == 2]
+    weights = list(_orthogonal_weights(model).values())
     return Way("Muon: matrices of one shape together", Muon(weights, **MUON).step, BatchedMuon(weights, **MUON).step)
+
+
+def _orthogonalisation(model: nn.Module) -> Way:
+    weights = list(_orthogonal_weights(model).values())
+    jordan, minimax = (BatchedMuon(weights, kind, **MUON) for kind in ("jordan", "minimax"))
+    return Way("optimizer.orthogonalisation=minimax, which changes the steps", jordan.step, minimax.step)
 
 
 def _fused_matrices(model: nn.Module) -> Way:
     """Steps of Muon with all of AdamW's left out."""
-    weights = {name: weight for name, weight in model.named_parameters() if "blocks." in name and weight.ndim == 2}
+    weights = _orthogonal_weights(model)
     whole, parts = (BatchedMuon(list(weights.values()), **MUON) for _ in range(2))
     parts.stacked = {weights[name]: number for name, number in fused_matrices(model).items() if name in weights}
     return Way("optimizer.fused=parts, which changes the steps", whole.step, parts.step)
+
+
+def _orthogonal_weights(model: nn.Module) -> dict[str, nn.Parameter]:
+    return {name: weight for name, weight in model.named_parameters() if "blocks." in name and weight.ndim == 2}
 
 
 def _adamw(model: nn.Module) -> Way:

@@ -1,8 +1,10 @@
 """What a step of rows costs beside the baseline's: `python experiments/ledger/cost.py [ROW ...]`.
 
-Processor time of one thread, the least of some steps that take turns: a busy machine has that too.
+Processor time of one thread, the least of some steps that take turns: a busy machine has that too. It goes to
+costs.csv, by which `run.py --seconds` gives each row as many steps as take as long as the baseline's.
 """
 
+import csv
 import shlex
 import sys
 import time
@@ -16,6 +18,7 @@ from aaa.config.compose import compose
 
 BASELINE = "baseline"
 STEPS = 8
+COSTS = Path(__file__).with_name("costs.csv")
 
 
 def subject(added: str) -> tuple[Subject, int]:
@@ -23,6 +26,23 @@ def subject(added: str) -> tuple[Subject, int]:
     config = compose(["+experiment=ledger", *shlex.split(added), "logger=none"])
     made = make_subject(config, "cpu", precision=config.trainer.precision, compiled=False, tuned=False)
     return made, config.trainer.batch_size
+
+
+def read() -> dict[str, tuple[float, float]]:
+    """Of each row that was measured: time and FLOPs of a step, the baseline's being 1."""
+    if not COSTS.exists():
+        return {}
+    with COSTS.open(newline="", encoding="utf-8") as file:
+        return {line["row"]: (float(line["time"]), float(line["flops"])) for line in csv.DictReader(file)}
+
+
+def write(costs: dict[str, tuple[float, float]]) -> None:
+    """Put these beside what is in costs.csv of other rows."""
+    kept = read() | costs
+    with COSTS.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["row", "time", "flops"])
+        writer.writerows([row, f"{took:.3f}", f"{flops:.3f}"] for row, (took, flops) in kept.items())
 
 
 def main() -> None:
@@ -37,10 +57,12 @@ def main() -> None:
             made.bare_step(batch_size, step)
             if step:  # the first one warms up
                 least[row] = min(least[row], time.process_time() - began)
+    base = subjects[BASELINE][0].flops
+    write({row: (least[row] / least[BASELINE], made.flops / base) for row, (made, _) in subjects.items()})
+    print(f"A step of {BASELINE} took {1000 * least[BASELINE]:.0f} ms.")
     print("| row | processor time of a step | FLOPs |", "| --- | --- | --- |", sep="\n")
-    for row, (made, _) in subjects.items():
-        flops = made.flops / subjects[BASELINE][0].flops
-        print(f"| {row} | {1000 * least[row]:.0f} ms, x {least[row] / least[BASELINE]:.2f} | x {flops:.2f} |")
+    for row, (took, flops) in read().items():
+        print(f"| {row} | x {took:.2f} | x {flops:.2f} |")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
 """Run rows of the ledger: `python experiments/ledger/run.py [ROW ...] [KEY=VALUE ...] [--folder outputs/ledger]`.
 
-Without a row all of ledger.yaml are run, with `--drawing` those of drawing.yaml. What is finished is skipped, so that
-the same command goes on with what was stopped. Each row is a command of its own, which is shown.
+Without a row all of ledger.yaml are run, at equal FLOPs; with `--seconds STEPS` in the time that so many steps of the
+baseline take, as cost.py has measured it; with `--drawing` the rows of drawing.yaml. What is finished is skipped, so
+that the same command goes on with what was stopped. Each row is a command of its own, which is shown.
 """
 
 import argparse
+import csv
 import shlex
 import subprocess
 import sys
@@ -15,6 +17,8 @@ from typing import Any
 import yaml
 
 HERE = Path(__file__).parent
+COSTS = HERE / "costs.csv"
+EQUAL_FLOPS, EQUAL_SECONDS = "training", "seconds"  # in the ledger's folder
 TRAINED = "trained"  # in the ledger's folder: the runs that rows of drawing.yaml draw with
 LONGER = [
     "budget.flops=1.3e13",
@@ -89,20 +93,43 @@ def draw(folder: Path, names: Sequence[str], extra: Sequence[str]) -> list[str]:
 
 
 def train(folder: Path, names: Sequence[str], extra: Sequence[str]) -> list[str]:
-    """Train each row, and return those that failed."""
+    """Train each row at equal FLOPs, and return those that failed."""
     rows = rows_of("ledger")
     return [
         name
         for name in names or rows
-        if not call(training(folder / "training" / name, shlex.split(rows[name]["add"]), extra))
+        if not call(training(folder / EQUAL_FLOPS / name, shlex.split(rows[name]["add"]), extra))
     ]
+
+
+def train_as_long(folder: Path, names: Sequence[str], extra: Sequence[str], steps: int) -> list[str]:
+    """Train each row as long as the baseline takes for so many steps, and return those that failed."""
+    rows, shares = rows_of("ledger"), costs()
+    if unknown := [name for name in names or rows if name not in shares]:
+        sys.exit(f"{COSTS} does not say what these cost: python experiments/ledger/cost.py {' '.join(unknown)}")
+    failed = []
+    for name in names or rows:
+        own = ["budget.flops=null", f"trainer.max_steps={round(steps / shares[name])}"]
+        if not call(training(folder / EQUAL_SECONDS / name, [*shlex.split(rows[name]["add"]), *own], extra)):
+            failed.append(name)
+    return failed
+
+
+def costs() -> dict[str, float]:
+    """The time of a step of each row that cost.py has measured, the baseline's being 1."""
+    if not COSTS.exists():
+        return {}
+    with COSTS.open(newline="", encoding="utf-8") as file:
+        return {line["row"]: float(line["time"]) for line in csv.DictReader(file)}
 
 
 def main() -> None:
     """Run what is asked for; the exit code is 1 if a row failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="*", help="rows, and settings KEY=VALUE that all of them get")
-    parser.add_argument("--drawing", action="store_true", help="rows of drawing.yaml instead of ledger.yaml")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--drawing", action="store_true", help="rows of drawing.yaml instead of ledger.yaml")
+    how.add_argument("--seconds", type=int, metavar="STEPS", help="as long as so many steps of the baseline take")
     parser.add_argument("--folder", type=Path, default=Path("outputs/ledger"))
     arguments = parser.parse_args()
     names = [word for word in arguments.what if "=" not in word]
@@ -110,7 +137,10 @@ def main() -> None:
     known = rows_of("drawing" if arguments.drawing else "ledger")
     if unknown := [name for name in names if name not in known]:
         parser.error(f"no such row: {', '.join(unknown)}. There is: {', '.join(known)}.")
-    failed = (draw if arguments.drawing else train)(arguments.folder, names, extra)
+    if arguments.seconds is not None:
+        failed = train_as_long(arguments.folder, names, extra, arguments.seconds)
+    else:
+        failed = (draw if arguments.drawing else train)(arguments.folder, names, extra)
     if failed:
         sys.exit(f"failed: {', '.join(failed)}")
 

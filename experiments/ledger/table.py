@@ -1,14 +1,14 @@
 """Make the ledger's table and picture: `python experiments/ledger/table.py [FOLDER]`, the folder that run.py ran in.
 
-The numbers of each run go to runs.csv; table and picture are made of that, so that without a folder they are made again
-of what is there. The table is printed as Markdown.
+The numbers of each run go to runs.csv, where those of runs that the folder no longer has stay; tables and pictures are
+made of that, so that without a folder they are made again of what is there. The tables are printed as Markdown.
 """
 
 import csv
 import json
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -28,9 +28,9 @@ from matplotlib.axes import Axes
 HERE = Path(__file__).parent
 RUNS = HERE / "runs.csv"
 BASELINE = "baseline"
-TRAINING, DRAWING = "training", "drawing"
+TRAINING, SECONDS, DRAWING = "training", "seconds", "drawing"  # at equal FLOPs, at equal seconds, without training
 TRAINED = "trained"  # the runs that are drawn with, numbered as what was drawn is
-LISTS = {TRAINING: "ledger", DRAWING: "drawing"}
+LISTS = {TRAINING: "ledger", SECONDS: "ledger", DRAWING: "drawing"}
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Outcome:
     """What came out of a run, or of a way to draw with it.
 
     Attributes:
-        kind: `training` or `drawing`.
+        kind: `training`, `seconds` or `drawing`.
         row: of the ledger.
         seed: of the run.
         steps, flops: of its training.
@@ -60,9 +60,11 @@ class Outcome:
     held_out: float
 
 
-def of_training(folder: Path) -> Iterator[Outcome]:
-    """The finished runs of each row."""
-    for run in read_runs([folder / TRAINING]):
+def of_training(folder: Path, kind: str) -> Iterator[Outcome]:
+    """The finished runs of each row of a kind."""
+    if not (folder / kind).is_dir():
+        return
+    for run in read_runs([folder / kind]):
         rows = newest_rows(run.folder, 10**9)
         held_out, seen, flops = (run.last(name) for name in ("quality/held_out", "quality/seen", "flops"))
         if rows is None or held_out is None or seen is None or flops is None:
@@ -70,7 +72,7 @@ def of_training(folder: Path) -> Iterator[Outcome]:
         loss = sum(rows.losses) / len(rows.losses)
         pictures = run.config["evaluation.num_images"]
         row, seed = run.folder.parent.name, run.config["seed"]
-        yield Outcome(TRAINING, row, seed, rows.step, flops, rows.table, loss, pictures, seen, held_out)
+        yield Outcome(kind, row, seed, rows.step, flops, rows.table, loss, pictures, seen, held_out)
 
 
 def of_drawing(folder: Path) -> Iterator[Outcome]:
@@ -95,6 +97,12 @@ def of_drawing(folder: Path) -> Iterator[Outcome]:
         )
 
 
+def keep(outcomes: Iterable[Outcome]) -> None:
+    """Put these into runs.csv, in place of what it has of the same runs."""
+    known = {(one.kind, one.row, one.seed): one for one in [*(read() if RUNS.exists() else []), *outcomes]}
+    write([known[key] for key in sorted(known)])
+
+
 def write(outcomes: Sequence[Outcome]) -> None:
     """Write runs.csv."""
     with RUNS.open("w", newline="", encoding="utf-8") as file:
@@ -103,9 +111,9 @@ def write(outcomes: Sequence[Outcome]) -> None:
         writer.writerows(asdict(outcome) for outcome in outcomes)
 
 
-def read(path: Path = RUNS) -> list[Outcome]:
+def read() -> list[Outcome]:
     """Read runs.csv."""
-    with path.open(newline="", encoding="utf-8") as file:
+    with RUNS.open(newline="", encoding="utf-8") as file:
         return [
             Outcome(**{field.name: field.type(line[field.name]) for field in fields(Outcome)})  # type: ignore[operator]
             for line in csv.DictReader(file)
@@ -208,10 +216,10 @@ def as_markdown(kind: str, found: Sequence[Line]) -> str:
 def draw(kind: str, found: Sequence[Line]) -> None:
     """Loss and right pictures less the baseline's, a row each, with their intervals; ways to draw change no loss."""
     shown = sorted(found[1:], key=lambda line: -math.inf if line.loss is None else line.loss.mean)
-    count = 2 if kind == TRAINING else 1
+    count = 1 if kind == DRAWING else 2
     size = (5 * count + 2, 1.4 + 0.32 * len(shown))
     figure, panels = plt.subplots(1, count, figsize=size, sharey=True, squeeze=False, constrained_layout=True)
-    if kind == TRAINING:
+    if kind != DRAWING:
         base = _mean([one.loss for one in found[0].outcomes])
         _dots(panels[0, 0], [line.loss for line in shown], 100 / base, lower_is_better=True)
         panels[0, 0].set_xlabel("validation loss, % of the baseline's")
@@ -244,7 +252,7 @@ def main() -> None:
     """Collect, print, draw."""
     if len(sys.argv) > 1:
         folder = Path(sys.argv[1])
-        write([*of_training(folder), *of_drawing(folder)])
+        keep([*of_training(folder, TRAINING), *of_training(folder, SECONDS), *of_drawing(folder)])
     outcomes = read()
     for kind in LISTS:
         if len(found := lines(outcomes, kind)) > 1:

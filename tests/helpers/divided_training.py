@@ -20,7 +20,7 @@ from torch.optim import Optimizer
 from aaa.models.factory import build_dit
 from aaa.saved.checkpoint_folders import OPTIMIZER, SHARDS
 from aaa.saved.shards import Divided, finish_writing, start_writing_shards, write_shards
-from aaa.training import muon
+from aaa.training import orthogonal
 from aaa.training.ema import EMA, decaying
 from aaa.training.norms import as_numbers, clip_gradients, norms_by_part
 from aaa.training.optimizers import MuonWithAdamW, adamw
@@ -130,7 +130,7 @@ def write_beside_training(folder: Path, divided: Divided) -> None:
 def run_rank(rank: int, processes: int, store: str, out: Path, steps: int) -> None:
     torch.set_num_threads(1)
     # In bf16 products of one matrix and of stacks of them are rounded otherwise, which has nothing to do with rows.
-    muon.multiplies_bf16 = lambda _device: False  # type: ignore[assignment]
+    orthogonal.multiplies_bf16 = lambda _device: False  # type: ignore[assignment]
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=processes)
     ways = ["ddp", "fsdp", *(["hsdp"] if processes == 4 else [])]
     each = [(way, name) for name in ("adamw", "muon") for way in ways]

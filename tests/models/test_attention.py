@@ -25,6 +25,20 @@ def test_every_routine_agrees_in_bf16_with_gradients(
         torch.testing.assert_close(found.grad.float(), wanted.grad, atol=5e-2, rtol=5e-2)
 
 
+@pytest.mark.parametrize("tokens", [5, 78, 230])
+@pytest.mark.parametrize("cached_scores", [1, 2**22])
+def test_without_gradients_a_sample_is_rounded_alike_in_any_batch(
+    monkeypatch: pytest.MonkeyPatch, tokens: int, cached_scores: int
+) -> None:
+    draws = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(9, 2, tokens, 16, generator=draws).bfloat16() for _ in range(3))
+    alone = torch.cat([attend(*part) for part in zip(q.split(1), k.split(1), v.split(1), strict=True)])
+    monkeypatch.setattr(attention, "CACHED_SCORES", cached_scores)
+    assert torch.equal(attend(q, k, v), alone)
+    exact = F.scaled_dot_product_attention(q.float(), k.float(), v.float())
+    torch.testing.assert_close(alone.float(), exact, atol=2e-2, rtol=2e-2)
+
+
 @pytest.mark.parametrize("cached_scores", [1, 2 * 7**2, 10**6])
 def test_the_backward_in_blocks_is_exact(monkeypatch: pytest.MonkeyPatch, cached_scores: int) -> None:
     monkeypatch.setattr(attention, "CACHED_SCORES", cached_scores)
