@@ -1,7 +1,8 @@
 """Make the table of the recipes on emoji: `python experiments/recipes/emoji.py [FOLDER [JUDGED]]`.
 
 FOLDER has a run for each recipe and seed, FOLDER/RECIPE/SEED; JUDGED what `aaa.evaluate` found of some of them anew, in
-JUDGED/RECIPE-SEED. The numbers go to emoji.csv, of which the table is made, so that it can be made again without runs.
+JUDGED/RECIPE-SEED. The numbers go to emoji.csv, where those of runs that FOLDER no longer has stay; the table is made
+of it, so that it can be made again without runs.
 """
 
 import csv
@@ -19,6 +20,12 @@ NUMBERS = Path(__file__).parent / "emoji.csv"
 PICTURES = 100  # of each kind that a run was judged by
 KINDS = ("seen", "held_out")
 FIGURES = tuple(f"right_{kind}{what}" for kind in KINDS for what in ("", "_top5", "_distance"))
+
+
+def read() -> list[dict[str, str]]:
+    """What is in emoji.csv."""
+    with NUMBERS.open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def outcome(run: Run, judged: Path | None) -> dict[str, Any]:
@@ -60,13 +67,13 @@ def main() -> None:
     if len(sys.argv) > 1:
         judged = Path(sys.argv[2]) if len(sys.argv) > 2 else None
         runs = [run for run in read_runs([Path(sys.argv[1])]) if run.last("quality/right_seen") is not None]
-        rows = sorted((outcome(run, judged) for run in runs), key=lambda row: (row["recipe"], row["seed"]))
+        found = {(row["recipe"], str(row["seed"])): row for row in [*read(), *(outcome(run, judged) for run in runs)]}
+        rows = [found[key] for key in sorted(found)]
         with NUMBERS.open("w", newline="") as file:
             writer = csv.DictWriter(file, rows[0], lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
-    with NUMBERS.open(newline="") as file:
-        print("\n".join(lines(list(csv.DictReader(file)))))
+    print("\n".join(lines(read())))
 
 
 if __name__ == "__main__":
