@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 import yaml
+from accelerate.state import AcceleratorState
 
 from aaa.benchmarks.subject import Subject, make_subject
 from aaa.config.compose import compose
@@ -24,6 +25,7 @@ COSTS = Path(__file__).with_name("costs.csv")
 def subject(added: str) -> tuple[Subject, int]:
     """What trains as a row does, on made-up latents, and its batch size."""
     config = compose(["+experiment=ledger", *shlex.split(added), "logger=none"])
+    AcceleratorState._reset_state(reset_partial_state=True)  # their precisions are not the same
     made = make_subject(config, "cpu", precision=config.trainer.precision, compiled=False, tuned=False)
     return made, config.trainer.batch_size
 
