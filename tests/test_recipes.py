@@ -18,13 +18,6 @@ def test_the_table_is_that_of_the_runs() -> None:
     assert table.table(by_recipe) in (FOLDER / "README.md").read_text()
 
 
-def test_the_table_at_equal_flops_is_that_of_its_runs() -> None:
-    table = load_script("recipes", "table")
-    by_recipe = table.at_equal_flops()
-    assert set(by_recipe) == {"ours", "prx", "minit2i", "speedrundit", "tutorial"}
-    assert table.table(by_recipe) in (FOLDER / "README.md").read_text()
-
-
 def test_the_table_of_emoji_is_that_of_its_runs() -> None:
     emoji = load_script("recipes", "emoji")
     told = [*emoji.lines(emoji.read())]

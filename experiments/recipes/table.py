@@ -1,12 +1,11 @@
-"""Make tables and picture of the recipes: `python experiments/recipes/table.py [FOLDER [--flops]]`, which runs are in.
+"""Make the table and the picture of the recipes: `python experiments/recipes/table.py [FOLDER]`, which the runs are in.
 
-The numbers of each run go to runs.csv, its validation losses on the way to curves.csv; those of runs at equal FLOPs to
-flops.csv. Tables and picture are made of those, so that without a folder they are made again of what is there. The
-tables are printed as Markdown.
+The numbers of each run go to runs.csv, its validation losses on the way to curves.csv; table and picture are made of
+those, so that without a folder they are made again of what is there. The table is printed as Markdown.
 """
 
-import argparse
 import csv
+import sys
 from collections.abc import Sequence
 from math import sqrt
 from pathlib import Path
@@ -22,14 +21,12 @@ from matplotlib import pyplot as plt
 
 HERE = Path(__file__).parent
 RUNS, CURVES, PICTURE = HERE / "runs.csv", HERE / "curves.csv", HERE / "recipes.png"
-FLOPS = HERE / "flops.csv"
-OURS = "ours"  # has as many FLOPs as the others where it has as many seconds: it is what they are measured by
 GROUP = "experiment"
 SECONDS = 79.0  # of the default's 750 steps on a quiet machine (experiments/speedrun); the others' steps are as long
 Row = dict[str, str]
 
 
-def write_numbers(runs: Sequence[Run], *, flops: bool) -> None:
+def write_numbers(runs: Sequence[Run]) -> None:
     """What came out of each run, and the losses on its way."""
     outcomes, curves = [], []
     for run in sorted(runs, key=lambda run: (run.choices[GROUP], run.config["seed"])):
@@ -41,7 +38,7 @@ def write_numbers(runs: Sequence[Run], *, flops: bool) -> None:
         outcomes.append(told | {"steps": steps} | {name: run.last(key) for name, key in (named | shares).items()})
         for step, relative in zip(*run.curve("step", "val/loss_relative"), strict=True):
             curves.append(told | {"step": step, "seconds": SECONDS * step / (steps or 1), "relative_loss": relative})
-    for path, rows in {FLOPS: outcomes}.items() if flops else {RUNS: outcomes, CURVES: curves}.items():
+    for path, rows in ((RUNS, outcomes), (CURVES, curves)):
         with path.open("w", newline="") as file:
             writer = csv.DictWriter(file, rows[0], lineterminator="\n")
             writer.writeheader()
@@ -58,7 +55,7 @@ def read(path: Path) -> dict[str, list[Row]]:
 
 
 def interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """Mean over two seeds or more, and the ends of its 95% interval (Student's t)."""
+    """Mean over seeds, and the ends of its 95% interval (Student's t)."""
     middle = mean(values)
     reach = float(stats.t.ppf(0.975, len(values) - 1)) * stdev(values) / sqrt(len(values))
     return middle, middle - reach, middle + reach
@@ -66,8 +63,6 @@ def interval(values: Sequence[float]) -> tuple[float, float, float]:
 
 def in_percent(values: Sequence[float]) -> str:
     """Mean of shares with its interval, which ends where shares do."""
-    if len(values) == 1:
-        return f"{100 * values[0]:.0f}%"
     middle, low, high = interval(values)
     return f"{100 * middle:.0f}% [{100 * max(0, low):.0f}, {100 * min(1, high):.0f}]"
 
@@ -114,21 +109,12 @@ def draw(by_recipe: dict[str, list[Row]], curves: dict[str, list[Row]]) -> None:
     plt.close(figure)
 
 
-def at_equal_flops() -> dict[str, list[Row]]:
-    """Those runs by recipe, ours with them."""
-    return {OURS: read(RUNS)[OURS]} | read(FLOPS)
-
-
 def main() -> None:
-    """Read a folder of runs if one is named, print the tables, draw the picture."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, nargs="?")
-    parser.add_argument("--flops", action="store_true", help="its runs are at equal FLOPs, not at equal seconds")
-    arguments = parser.parse_args()
-    if arguments.folder is not None:
-        write_numbers(read_runs([arguments.folder]), flops=arguments.flops)
+    """Read a folder of runs if one is named, print the table, draw the picture."""
+    if len(sys.argv) > 1:
+        write_numbers(read_runs([Path(sys.argv[1])]))
     by_recipe = read(RUNS)
-    print("At equal seconds:", table(by_recipe), "At equal FLOPs:", table(at_equal_flops()), sep="\n\n")
+    print(table(by_recipe))
     draw(by_recipe, read(CURVES))
 
 
