@@ -119,13 +119,12 @@ def iterate(x: Tensor, iterations: Sequence[Iteration], *, together: bool) -> Te
         together: make one square matrix of the first few where that is less work.
     """
     rows, columns = x.shape[-2:]
-    first = iterations[: TOGETHER if len(iterations) <= TOGETHER else OF_MORE]
-    if not together or columns < WIDE * rows:
-        first = ()
-    else:
-        x = _product(x @ x.mT, first) @ x
+    first = 0
+    if together and columns >= WIDE * rows:
+        first = TOGETHER if len(iterations) <= TOGETHER else OF_MORE
+        x = _product(x @ x.mT, iterations[:first]) @ x
     multiply_add = torch.addmm if x.ndim == 2 else torch.baddbmm
-    for a, b, c in iterations[len(first) :]:
+    for a, b, c in iterations[first:]:
         gram = x @ x.mT
         x = multiply_add(x, multiply_add(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return x
