@@ -77,7 +77,12 @@ def test_rows_that_cost_more_get_fewer_steps_and_unknown_costs_are_asked_for(
     cost.write({"qk_norm": (1.1, 1.0), "tread": (0.8, 0.75)})
     assert cost.read() == {"baseline": (1.0, 1.0), "qk_norm": (1.1, 1.0), "tread": (0.8, 0.75)}
     commands: list[list[str]] = []
-    monkeypatch.setattr(run, "call", lambda command: commands.append(command) or True)
+
+    def call(command: list[str]) -> bool:
+        commands.append(command)
+        return True
+
+    monkeypatch.setattr(run, "call", call)
     assert run.train_as_long(tmp_path, ["qk_norm", "tread"], ["logger=none"], 220) == []
     steps = [[part for part in command if "max_steps" in part or "flops" in part] for command in commands]
     assert steps == [["budget.flops=null", f"trainer.max_steps={count}"] for count in (200, 275)]

@@ -64,7 +64,7 @@ def _few_samples_at_once(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """The same without gradients."""
     count = max(1, 2 * CACHED_SCORES // (q.shape[1] * q.shape[2] ** 2))
     parts = zip(*(x.split(count) for x in (q, k, v)), strict=True)
-    return torch.cat([plain_products(*part, softmax) for part in parts])
+    return torch.cat([plain_products(q_part, k_part, v_part, softmax) for q_part, k_part, v_part in parts])
 
 
 def softmax(scores: Tensor) -> Tensor:
