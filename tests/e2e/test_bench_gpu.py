@@ -23,6 +23,7 @@ def results(folder: Path) -> dict[str, Any]:
     return json.loads(found.read_text())
 
 
+@pytest.mark.slow
 def test_every_part_runs_without_a_gpu(command: Command, tmp_path: Path) -> None:
     told = ["bench.judged=dit_tiny", f"bench.parts=[{PARTS},compiled]"]
     done = command("aaa.bench", "bench=gpu", *TINY, *told, "bench.compiled=[[dit_tiny,2,reduce-overhead]]")

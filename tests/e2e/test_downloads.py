@@ -90,6 +90,7 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
     server.shutdown()
 
 
+@pytest.mark.slow
 def test_the_tutorials_pictures_are_fetched_when_they_are_missing(command: Command, tmp_path: Path, hub: Hub) -> None:
     published = hub.root / "datasets" / "DiffSynth-Studio" / "pokemon-gen1"
     (published / "images").mkdir(parents=True)
@@ -110,6 +111,7 @@ def test_the_tutorials_pictures_are_fetched_when_they_are_missing(command: Comma
     assert len(hub.asked) == asked  # what is there is not asked for again
 
 
+@pytest.mark.slow
 def test_missing_weights_are_fetched_through_diffsynth(command: Command, tmp_path: Path, hub: Hub) -> None:
     (hub.root / "models" / VAE).parent.mkdir(parents=True)
     (hub.root / "models" / VAE).write_bytes(b"not the weights")

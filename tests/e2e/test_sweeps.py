@@ -29,6 +29,7 @@ def runs(folder: Path) -> list[Path]:
     return sorted(path.parent for path in folder.glob("outputs/swept/*/*/config.yaml"))
 
 
+@pytest.mark.slow
 def test_a_sweep_goes_on_after_a_failure_and_again_with_what_is_missing(tmp_path: Path) -> None:
     rates = "optimizer.learning_rate=1e30,1e-3,2e-3"
     first = sweep(tmp_path, rates)
