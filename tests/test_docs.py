@@ -42,7 +42,7 @@ def test_the_notebook_page_runs(tmp_path: Path) -> None:
     checks = [
         "assert [picture.size for picture in pictures] == [(32, 32)] * 4",
         "assert validation_loss == judged.metrics['val/loss']",
-        "assert losses['velocity'].mean() < 1 and losses['align'].mean() < 1 and images.shape == (4, 3, 32, 32)",
+        "assert losses['velocity'].mean() < 1 and losses['align'].mean() < 2 and images.shape == (4, 3, 32, 32)",
     ]
     script = "\n".join(line for cell, check in zip(cells, checks, strict=True) for line in (cell, check))
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=300)
