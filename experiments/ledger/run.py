@@ -10,7 +10,7 @@ import csv
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,25 +94,26 @@ def draw(folder: Path, names: Sequence[str], extra: Sequence[str]) -> list[str]:
 
 def train(folder: Path, names: Sequence[str], extra: Sequence[str]) -> list[str]:
     """Train each row at equal FLOPs, and return those that failed."""
-    rows = rows_of("ledger")
-    return [
-        name
-        for name in names or rows
-        if not call(training(folder / EQUAL_FLOPS / name, shlex.split(rows[name]["add"]), extra))
-    ]
+    return train_each(folder / EQUAL_FLOPS, {name: [] for name in names or rows_of("ledger")}, extra)
 
 
 def train_as_long(folder: Path, names: Sequence[str], extra: Sequence[str], steps: int) -> list[str]:
     """Train each row as long as the baseline takes for so many steps, and return those that failed."""
-    rows, shares = rows_of("ledger"), costs()
-    if unknown := [name for name in names or rows if name not in shares]:
+    wanted, shares = names or [*rows_of("ledger")], costs()
+    if unknown := [name for name in wanted if name not in shares]:
         sys.exit(f"{COSTS} does not say what these cost: python experiments/ledger/cost.py {' '.join(unknown)}")
-    failed = []
-    for name in names or rows:
-        own = ["budget.flops=null", f"trainer.max_steps={round(steps / shares[name])}"]
-        if not call(training(folder / EQUAL_SECONDS / name, [*shlex.split(rows[name]["add"]), *own], extra)):
-            failed.append(name)
-    return failed
+    own = {name: ["budget.flops=null", f"trainer.max_steps={round(steps / shares[name])}"] for name in wanted}
+    return train_each(folder / EQUAL_SECONDS, own, extra)
+
+
+def train_each(folder: Path, own: Mapping[str, Sequence[str]], extra: Sequence[str]) -> list[str]:
+    """Train rows, each with settings of its own, and return those that failed."""
+    rows = rows_of("ledger")
+    return [
+        name
+        for name, settings in own.items()
+        if not call(training(folder / name, [*shlex.split(rows[name]["add"]), *settings], extra))
+    ]
 
 
 def costs() -> dict[str, float]:
