@@ -81,6 +81,7 @@ class AlignConfig:
         after_block: number of the block, from 1; a third of model.depth.
         target: hog (histograms of oriented gradients), latents (the picture's own) or vision (a model's patch tokens).
         vision: `_target_` of the model of target=vision; ours has `path`, the folder of a vision transformer.
+        cells: of target=hog, along each side of a latent; they must divide its pixels.
         projector: linear, or conv (3 x 3).
         distance: cosine or smooth_l1.
         spatial_norm: whether each channel of the target is normalised over space (iREPA, arXiv 2512.10794).
@@ -93,6 +94,7 @@ class AlignConfig:
     after_block: int = count(least=1)
     target: str = one_of("hog", "latents", "vision", default="hog")
     vision: Any = None
+    cells: int = count(1, least=1)
     projector: str = one_of("linear", "conv", default="linear")
     distance: str = one_of("cosine", "smooth_l1", default="cosine")
     spatial_norm: bool = False
@@ -255,6 +257,11 @@ def _check_term(config: DictConfig, key: str, term: dict[str, Any]) -> None:
     if term.get("target") == "vision" and (vision := term.get("vision") or {}).get("_target_", VISION) == VISION:
         _require_typed(VisionConfig, vision, f"{key}.vision")
         require_vision_folder(f"{key}.vision.path", vision.get("path"))
+    if term.get("target") == "hog" and (side := config.encoder.downscale_factor) % (cells := term.get("cells", 1)):
+        raise UserError(
+            f"{key}.cells={cells}: the {side} pixels of a latent's side (encoder.downscale_factor) cannot be divided "
+            f"so. Use {key}.cells=1, or another divisor."
+        )
     if term.get("projector") == "conv":
         _refuse_conv_of_routed_tokens(config, key, block)
     trainer = config.trainer

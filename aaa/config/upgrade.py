@@ -27,6 +27,7 @@ IMPLIED: dict[str, dict[str, Any]] = {
                 "weight": 0.0,
                 "after_block": 2,
                 "target": "hog",
+                "cells": 1,
                 "projector": "linear",
                 "distance": "cosine",
                 "spatial_norm": False,

@@ -9,7 +9,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from aaa.errors import UserError
-from aaa.objectives.hog import HOG_CHANNELS, histograms_of_gradients
+from aaa.objectives.hog import OrientedGradients
 from aaa.objectives.terms import Extra, ForwardPass, Term
 
 TARGETS = ("hog", "latents", "vision")
@@ -55,6 +55,8 @@ class Align(Term):
         projector: `linear` or `conv`.
         distance: `cosine` or `smooth_l1`.
         spatial_norm: whether targets are normalised over space.
+        cells: of `hog`, along each side of a latent. Of squares of many pixels one histogram says little of where
+            edges are.
         dim: width of hidden states.
         latent_channels: of the latents.
         until_step: see `Term`; where a model is trained for long, alignment is best ended early (HASTE).
@@ -78,6 +80,7 @@ class Align(Term):
         latent_channels: int,
         until_step: int | None = None,
         vision: SeesPictures | None = None,
+        cells: int = 1,
     ) -> None:
         super().__init__(weight, until_step)
         for key, value, known in (
@@ -90,8 +93,11 @@ class Align(Term):
         self.after_block, self.after_blocks = after_block, (after_block,)
         self.target, self.distance, self.spatial_norm = target, distance, spatial_norm
         channels = latent_channels
+        self._extra = target  # the name of what is asked of the cache
         if target == "hog":
-            channels, self.extras = HOG_CHANNELS, {"hog": Extra(HOG_CHANNELS, histograms_of_gradients)}
+            edges = OrientedGradients(cells)
+            channels, self._extra = edges.channels, edges.name
+            self.extras = {edges.name: Extra(channels, edges.compute)}
         if target == "vision" and weight:
             if vision is None:
                 raise UserError("objective.terms.align.target=vision: objective.terms.align.vision names no model.")
@@ -109,7 +115,7 @@ class Align(Term):
     def __call__(self, done: ForwardPass) -> Tensor:
         """See `Term`."""
         clean = done.batch.latents
-        target = (clean if self.target == "latents" else done.batch.extras[self.target]).float()  # B F H W
+        target = (clean if self.target == "latents" else done.batch.extras[self._extra]).float()  # B F H W
         if self.spatial_norm:
             target = target - target.mean(dim=(2, 3), keepdim=True)
             target = target / (target.std(dim=(2, 3), keepdim=True, correction=0) + 1e-6)

@@ -7,10 +7,41 @@ import torch.nn.functional as F
 from einops import rearrange, reduce
 from torch import Tensor
 
+from aaa.errors import UserError
+
 ORIENTATIONS = 9  # unsigned, over half a turn
 BLOCKS = 4  # of 2 x 2 cells that each cell lies in
 HOG_CHANNELS = ORIENTATIONS * BLOCKS
 CLIP = 0.2  # of a normalised histogram ("L2-Hys")
+
+
+class OrientedGradients:
+    """The histograms of `cells` x `cells` cells in each latent's square of the picture, as channels of its place.
+
+    Args:
+        cells: along each side of a latent.
+
+    Attributes:
+        name: by which a cache knows them.
+        channels: at each place.
+
+    Raises:
+        UserError: if there is no such number of cells.
+    """
+
+    def __init__(self, cells: int) -> None:
+        if cells < 1:
+            raise UserError(f"objective.terms.align.cells={cells}: must be at least 1.")
+        self.cells = cells
+        self.name = "hog" if cells == 1 else f"hog_{cells}x{cells}"
+        self.channels = HOG_CHANNELS * cells**2
+
+    def compute(self, images: Tensor, side: int) -> Tensor:
+        """Of images in -1..1, `B 3 H W`: `B channels H/side W/side` float32; see `Extra`.
+
+        `cells` must divide `side`, which the config's check asks first.
+        """
+        return F.pixel_unshuffle(histograms_of_gradients(images, side // self.cells), self.cells)
 
 
 def histograms_of_gradients(images: Tensor, cell: int) -> Tensor:

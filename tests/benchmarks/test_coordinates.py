@@ -11,6 +11,7 @@ from aaa.errors import UserError
 from tests.helpers.composed import compose
 
 BASE = (
+    "encoder=pixel",
     "objective=velocity",
     "model.base_dim=32",
     "model.base_depth=2",

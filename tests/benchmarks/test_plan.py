@@ -31,7 +31,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_what_changes_the_cost_of_a_step_is_measured_again(measured: list[str]) -> None:
     planner = Planner()
-    small, large = planned(planner), planned(planner, "data.resolution=32")
+    small, large = planned(planner), planned(planner, "data.resolution=64")
     assert large.flops > 3 * small.flops
     planned(planner, "trainer.gradient_checkpointing=true")
     assert len(measured) == 3

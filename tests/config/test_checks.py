@@ -143,7 +143,7 @@ def test_groups_of_ones_own_folder_are_known(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "mine.yaml").touch()
     options = group_options(CONF, tmp_path)
-    assert options["objective"] == ["aligned", "clean", "contrastive", "velocity"]
+    assert options["objective"] == ["aligned", "clean", "clean_aligned", "contrastive", "velocity"]
     assert "mine" in options["model"]
     assert "dit_tiny" in options["model"]
     flags = [f"--config-dir={tmp_path}"]

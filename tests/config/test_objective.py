@@ -171,7 +171,7 @@ def test_a_model_of_others_is_aligned_where_the_config_says_so() -> None:
     [
         (("encoder=pixel",), True),
         (("data=openmoji",), True),
-        (("data=openmoji", "encoder=patches"), False),  # objective=clean comes with it
+        (("data=openmoji", "encoder=patches"), True),
         (("objective=velocity",), False),
         (("encoder=flux2_tiny",), False),  # edges would have to be decoded
         (("data=pokemon",), False),
@@ -182,3 +182,11 @@ def test_a_model_of_others_is_aligned_where_the_config_says_so() -> None:
 )
 def test_hidden_states_are_aligned_where_latents_are_pixels(overrides: tuple[str, ...], aligned: bool) -> None:
     assert (compose(*overrides).objective.terms.align.weight > 0) == aligned
+
+
+def test_cells_that_do_not_divide_a_latent_are_refused() -> None:
+    config = compose("encoder.downscale_factor=7", "output_dir=x")
+    with pytest.raises(UserError, match=r"align\.cells=2: the 7 pixels of a latent's side .* Use .*align\.cells=1"):
+        check_config(config)
+    check_config(compose("encoder.downscale_factor=7", "objective.terms.align.cells=1", "output_dir=x"))
+    check_config(compose("encoder.downscale_factor=7", "objective.terms.align.weight=0", "output_dir=x"))

@@ -18,7 +18,7 @@ from tests.helpers.composed import compose
 @pytest.fixture(scope="module")
 def config() -> DictConfig:
     """Of a run."""
-    return compose("sampling.guidance=4", "sampling.steps=20")
+    return compose("sampling.guidance=4", "sampling.steps=20", "guidance.interval=[0.0,1.0]")
 
 
 def test_nothing_chosen_is_as_the_run_had_it(config: DictConfig) -> None:

@@ -20,7 +20,7 @@ SmallRun = tuple[Path, Finished]
         (["model.heads=5"], "model.heads=5 does not divide model.dim=128; the nearest number that does: 4"),
         (
             ["data.resolution=30"],
-            "data.resolution=30 is not divisible by encoder.downscale_factor=4; the nearest that is: 32",
+            "data.resolution=30 is not divisible by encoder.downscale_factor=8; the nearest that is: 32",
         ),
         (["data=imagefolder", "data.root=nowhere"], "data.root=nowhere: there is no such folder"),
         (["data=imagefolder"], "data.root: has no value yet, and must have one: data.root=VALUE"),

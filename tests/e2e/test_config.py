@@ -29,7 +29,7 @@ def test_answers_come_before_torch_is_loaded(arguments: list[str], tmp_path: Pat
 def test_the_default_and_the_tutorials_run_compose(command: Command) -> None:
     default = command("aaa.train", "output_dir=x", "--cfg", "job", "--resolve")
     assert default.code == 0, default.err
-    for line in ("name: shapes-dit_tiny", "in_channels: 48", "text_dim: 128"):
+    for line in ("name: shapes-dit_tiny", "in_channels: 192", "text_dim: 128"):
         assert line in default.out
     tutorial = command("aaa.train", "model=dit_0.1b", "data=pokemon", "output_dir=x", "--cfg", "job", "--resolve").out
     for line in (

@@ -90,7 +90,7 @@ def test_each_kind_of_data_trains(command: Command, tmp_path: Path, kind: str) -
 def test_encode_shows_what_is_kept(command: Command, tmp_path: Path, picture_folder: Callable[..., Path]) -> None:
     done = command("aaa.encode", "data=imagefolder", f"data.root={picture_folder()}", "data.resolution=16")
     assert done.code == 0, done.err
-    assert "6 records in .cache/aaa/imagefolder-pixel-16-" in done.err
+    assert "6 records in .cache/aaa/imagefolder-patches-16-" in done.err
     assert "inf dB PSNR" in done.err
     (folder,) = (tmp_path / ".cache" / "aaa").glob("imagefolder-*/")
     assert Image.open(folder / "reconstructions.png").width > 300

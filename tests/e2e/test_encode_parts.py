@@ -21,7 +21,7 @@ def test_jobs_encode_a_part_each_and_the_last_puts_them_together(command: Comman
     assert last_first.code == 0, last_first.err
     assert "Part 2 of 3 is encoded" in last_first.err
     assert "Part 0 of 3 is encoded" in last_first.err
-    assert all("shapes-pixel-16" in name and ".parts/part-" in name for name in indices(tmp_path))
+    assert all("shapes-patches-16" in name and ".parts/part-" in name for name in indices(tmp_path))
     done = command(*ENCODE, "encode.parts=3", "encode.part=1")
     assert done.code == 0, done.err
     assert "24 records in" in done.err

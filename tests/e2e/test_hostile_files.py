@@ -34,7 +34,7 @@ def test_a_hostile_input_does_no_harm(tmp_path: Path, small_run: tuple[Path, Fin
         shutil.copytree(small_run[0], folder / "run", symlinks=True)
         shutil.copytree(small_run[0].parents[2] / ".cache", folder / ".cache")
         for other in (folder / ".cache/aaa").glob("*"):
-            if other.is_dir() and not other.name.startswith("shapes-pixel-16-"):
+            if other.is_dir() and not other.name.startswith("shapes-patches-16-"):
                 shutil.rmtree(other)
     hostile.make(folder)
     before = listing(tmp_path)

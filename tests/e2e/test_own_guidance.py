@@ -11,6 +11,7 @@ FORKED = True
 OWN = [
     *(part for part in SMALL if not part.startswith("evaluation")),
     "model.depth=3",
+    "encoder=pixel",
     "routing=sprint",
     "objective.terms.internal.weight=0.25",
     "guidance=internal",

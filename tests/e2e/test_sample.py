@@ -167,9 +167,9 @@ def test_what_cannot_be_drawn_is_said(
 def test_sizes_are_rounded_up_as_diffsynth_does_and_said(command: Command, small_run: SmallRun, tmp_path: Path) -> None:
     done = command("aaa.sample", f"model={small_run[0]}", PROMPT, "steps=1", "num_images=1", "height=21", "width=2")
     assert done.code == 0, done.err
-    assert "height=21 is not a multiple of 4 and was rounded up to 24" in done.err
-    assert Image.open(tmp_path / "samples" / "seed-0.png").size == (4, 24)
-    assert "It was last trained on pictures of 16 x 16, not 24 x 4." in done.err
+    assert "height=21 is not a multiple of 8 and was rounded up to 24" in done.err
+    assert Image.open(tmp_path / "samples" / "seed-0.png").size == (8, 24)
+    assert "It was last trained on pictures of 16 x 16, not 24 x 8." in done.err
 
 
 def test_words_that_the_model_never_saw_are_told(command: Command, small_run: SmallRun, tmp_path: Path) -> None:
@@ -224,11 +224,11 @@ def test_a_model_of_other_channels_than_its_encoder_is_refused(
 ) -> None:
     shutil.copytree(small_run[0] / "model", tmp_path / "model")
     config = json.loads((tmp_path / "model/config.json").read_text())
-    config["encoder"] |= {"downscale_factor": 8, "latent_channels": 192}
-    config["encoder"]["vae"]["downscale_factor"] = 8
+    config["encoder"] |= {"downscale_factor": 4, "latent_channels": 48}
+    config["encoder"]["vae"]["downscale_factor"] = 4
     (tmp_path / "model/config.json").write_text(json.dumps(config))
     error = command("aaa.sample", "model=model", PROMPT).error
-    assert "the model has 48 channels, the latents of its encoder 192" in error
+    assert "the model has 192 channels, the latents of its encoder 48" in error
 
 
 def test_the_model_card_tells_what_matters_and_its_snippet_runs(small_run: SmallRun, tmp_path: Path) -> None:

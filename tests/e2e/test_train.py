@@ -106,7 +106,7 @@ def test_wandb_gets_config_losses_and_pictures(small_run: SmallRun) -> None:
 def test_the_latent_cache_is_built_once(session_folder: Path, small_run: SmallRun) -> None:
     assert "Encoding 64 records" in small_run[1].err
     assert "Encoding" not in run_in(session_folder, "aaa.encode", *SMALL).err
-    caches = list(session_folder.glob(".cache/aaa/shapes-pixel-16-*/index.json"))
+    caches = list(session_folder.glob(".cache/aaa/shapes-patches-16-*/index.json"))
     assert len(caches) == 1
     other = run_in(session_folder, "aaa.encode", *SMALL, "encoder.downscale_factor=2")
     assert "Encoding" in other.err

@@ -16,7 +16,13 @@ from tests.helpers.composed import compose
 from tests.helpers.flops import counted_flops
 
 PROJECT = Path(__file__).parents[2] / "docs" / "my_project"
-GATED = ("model.dim=64", "model.depth=3", "model.heads=2", "+model.block={_target_:my_parts.GatedBlock}")
+GATED = (
+    "model.dim=64",
+    "model.depth=3",
+    "model.heads=2",
+    "encoder=pixel",
+    "+model.block={_target_:my_parts.GatedBlock}",
+)
 
 
 @pytest.fixture(autouse=True)

@@ -64,12 +64,13 @@ def test_a_convolution_sees_the_neighbours_that_lie_beside_a_place() -> None:
     torch.testing.assert_close(term(done), expected.mean(dim=(1, 2)))
 
 
-def test_it_aligns_to_what_the_cache_holds_of_the_picture() -> None:
-    term = align(target="hog")
-    assert term.extras["hog"].channels == 36
+@pytest.mark.parametrize(("cells", "name", "channels"), [(1, "hog", 36), (2, "hog_2x2", 144)])
+def test_it_aligns_to_what_the_cache_holds_of_the_picture(cells: int, name: str, channels: int) -> None:
+    term = align(target="hog", cells=cells)
+    assert term.extras[name].channels == channels
     done = passed()
-    features = torch.rand(2, 36, 2, 2)
-    done = done._replace(batch=done.batch._replace(extras={"hog": features}))
+    features = torch.rand(2, channels, 2, 2)
+    done = done._replace(batch=done.batch._replace(extras={name: features}))
     guesses = projected(term, done.hidden[1])
     expected = 1 - torch.nn.functional.cosine_similarity(guesses, features.flatten(2).transpose(1, 2), dim=2)
     torch.testing.assert_close(term(done), expected.mean(dim=1))

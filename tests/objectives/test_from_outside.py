@@ -17,7 +17,8 @@ from aaa.diffusion.schedulers import LinearScheduler
 from tests.helpers.composed import compose
 from tests.helpers.forward_pass import forward_pass
 
-BEFORE = (  # what there was no key for then
+BEFORE = (  # what there was no key for then, or was not the default
+    "encoder=pixel",
     "objective=velocity",
     "objective.terms.align.after_block=2",
     "objective.terms.internal.model_head=null",
@@ -70,8 +71,8 @@ def test_a_term_of_ones_own_adds_to_the_loss_where_there_is_much_noise() -> None
 
 
 def from_a_file() -> DictConfig:
-    """The default config as a run's file has it, without types."""
-    config = OmegaConf.create(OmegaConf.to_container(compose(), resolve=False))
+    """A config as the file of a run of squares of 4 x 4 has it, without types."""
+    config = OmegaConf.create(OmegaConf.to_container(compose("encoder=pixel"), resolve=False))
     assert isinstance(config, DictConfig)
     return config
 

@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from aaa.objectives.hog import CLIP, HOG_CHANNELS, histograms_of_gradients
+from aaa.errors import UserError
+from aaa.objectives.hog import CLIP, HOG_CHANNELS, OrientedGradients, histograms_of_gradients
 
 
 def by_hand(image: torch.Tensor, cell: int) -> torch.Tensor:
@@ -59,3 +60,24 @@ def test_an_edge_has_its_orientation_and_a_plain_picture_none() -> None:
     assert found[:, [0, 8]].min() > 0
     assert found[:, 1:8].abs().max() < 1e-4
     assert histograms_of_gradients(torch.full((1, 3, 8, 8), 0.5), 4).abs().max() == 0
+
+
+def test_a_place_has_the_histograms_of_the_cells_that_lie_in_it() -> None:
+    images = torch.rand(2, 3, 8, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    edges = OrientedGradients(2)
+    found = edges.compute(images, 8)
+    assert found.shape == (2, edges.channels, 1, 2)
+    cells = histograms_of_gradients(images, 4)  # 2 rows of 4
+    for place in (0, 1):
+        of_place = found[:, :, 0, place].unflatten(1, (HOG_CHANNELS, 2, 2))
+        assert torch.equal(of_place, cells[:, :, :, 2 * place : 2 * place + 2])
+    assert torch.equal(OrientedGradients(1).compute(images, 8), histograms_of_gradients(images, 8))
+
+
+def test_edges_of_other_cells_are_kept_under_another_name() -> None:
+    assert len({OrientedGradients(cells).name for cells in (1, 2, 3, 4)}) == 4
+
+
+def test_a_number_of_cells_that_is_none_is_refused() -> None:
+    with pytest.raises(UserError, match=r"cells=0: must be at least 1"):
+        OrientedGradients(0)

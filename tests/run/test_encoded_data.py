@@ -56,7 +56,7 @@ def test_it_may_be_part_of_a_mixture(encoded: Path) -> None:
     assert isinstance(data.cache, MixedCache)
     assert not data.cache.is_here
     assert len(data.cache) == 36
-    assert data.cache.gather(torch.tensor([0, 30]))[0].shape == (2, 48, 4, 4)
+    assert data.cache.gather(torch.tensor([0, 30]))[0].shape == (2, 192, 2, 2)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_it_may_be_part_of_a_mixture(encoded: Path) -> None:
     [
         (["data.resolution=32"], r"data\.resolution=32: the cache at data\.address=.* has data\.resolution=16"),
         (["encoder.max_prompt_tokens=8"], r"encoder\.text_encoder\.max_length=8: the cache at .*max_length=16"),
-        (["encoder.downscale_factor=8"], r"encoder\.vae\.downscale_factor=8: the cache at"),
+        (["encoder.downscale_factor=4"], r"encoder\.vae\.downscale_factor=4: the cache at"),
         (["data.address=/nowhere"], r"data\.address=/nowhere: no latent cache, which has an index\.json"),
         (["data.horizontal_flip=true"], r"data\.horizontal_flip=True: the cache at data\.address is encoded already"),
         (["data.local_cache_gib=0"], r"data\.local_cache_gib=0\.0: must be above 0"),
