@@ -84,7 +84,7 @@ HELD_OUT_SCENES = tuple(scene for scene in _all_scenes() if (scene.shape, scene.
 def coverage(shape: str, center_x: float, center_y: float, radius: float, resolution: int) -> np.ndarray:
     """How much of each pixel the shape covers: `resolution resolution` in 0..1, lengths over the side."""
     pixels = (np.arange(resolution) + 0.5) / resolution
-    x, y = np.meshgrid((pixels - center_x) / radius, (pixels - center_y) / radius)
+    x, y = (pixels - center_x)[None, :] / radius, (pixels - center_y)[:, None] / radius
     distance = SHAPES[shape](x, y) * radius * resolution  # in pixels
     return np.clip(0.5 - distance, 0, 1)
 

@@ -88,14 +88,16 @@ class WordEmbedding:
             prompt_embeds, `B max_length prompt_dim` float32, and for each prompt its number of tokens before
             padding or cutting (more than `max_length` says that words were lost).
         """
+        tokens = [self.tokenize(prompt) for prompt in prompts]
+        kept = [words[: self.max_length] for words in tokens]
+        lengths = torch.tensor([len(words) for words in kept])
+        is_word = torch.arange(self.max_length) < lengths[:, None]  # B L
         embeds = torch.zeros(len(prompts), self.max_length, self.prompt_dim)
-        lengths = []
-        for row, prompt in zip(embeds, prompts, strict=True):
-            words = self.tokenize(prompt)
-            lengths.append(len(words))
-            for position, word in enumerate(words[: self.max_length]):
-                row[position] = torch.cat([self._vector(word), self._positions[position]])
-        return embeds, lengths
+        if is_word.any():
+            vectors = torch.stack([self._vector(word) for words in kept for word in words])
+            positions = self._positions.expand(len(prompts), -1, -1)[is_word]
+            embeds[is_word] = torch.cat([vectors, positions], dim=1)
+        return embeds, [len(words) for words in tokens]
 
     def _vector(self, word: str) -> Tensor:
         if word not in self._vectors:

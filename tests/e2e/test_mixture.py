@@ -12,6 +12,7 @@ from tests.e2e.conftest import Command, launch_in, losses, metrics
 FORKED = True
 MIXED = [
     *("data=mixture", "+data@data.parts.still=shapes", "+data@data.parts.moving=shapes", "data.resolution=16"),
+    "encoder=pixel",
     *(
         "data.parts.still.source.num_records=48",
         "data.parts.still.source.num_validation=8",
@@ -54,7 +55,7 @@ def test_parts_are_encoded_once_whatever_their_weights_and_two_processes_share_t
 ) -> None:
     encoded = command("aaa.encode", *MIXED)
     assert encoded.code == 0, encoded.err
-    assert len([*tmp_path.glob(".cache/aaa/shapes-patches-16-*/index.json")]) == 2
+    assert len([*tmp_path.glob(".cache/aaa/shapes-pixel-16-*/index.json")]) == 2
     alone = command("aaa.train", *MIXED, "hydra.run.dir=alone", "data.buckets=true")
     assert alone.code == 0, alone.err
     assert "Encoding" in alone.err  # with buckets they are other latents

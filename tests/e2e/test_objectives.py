@@ -25,7 +25,9 @@ EVERYTHING = [
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [EVERYTHING, ["objective.weighting=flux2", "objective.coupling=nearest"]])
+@pytest.mark.parametrize(
+    "options", [EVERYTHING, ["encoder=pixel", "objective.weighting=flux2", "objective.coupling=nearest"]]
+)
 def test_it_is_resumed_to_the_bit_and_known_to_every_command(
     command: Command, tmp_path: Path, options: list[str]
 ) -> None:

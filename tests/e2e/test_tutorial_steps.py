@@ -82,6 +82,7 @@ def test_twenty_steps_are_those_of_diffsynths_training_task(command: Command, tm
         *SMALL,
         *(f"model.{name}={value}" for name, value in NUMBERS.items()),
         "model.position_grid=16",
+        "encoder=pixel",
         "trainer=tutorial",
         "scheduler=flux2",
         "trainer.batch_size=1",
