@@ -65,8 +65,9 @@ def histograms_of_gradients(images: Tensor, cell: int) -> Tensor:
     place = torch.atan2(down, across).remainder(math.pi) / math.pi * ORIENTATIONS - 0.5  # B 1 H W, in bins
     lower = place.floor()
     share = place - lower
-    first, second = (F.one_hot(bins.long().remainder(ORIENTATIONS), ORIENTATIONS) for bins in (lower, lower + 1))
-    votes = (length * (1 - share))[..., None] * first + (length * share)[..., None] * second  # B 1 H W O
+    votes = length.new_zeros(*length.shape, ORIENTATIONS)  # B 1 H W O
+    for bins, weight in ((lower, 1 - share), (lower + 1, share)):
+        votes.scatter_(-1, bins.long().remainder(ORIENTATIONS)[..., None], (length * weight)[..., None])
     cells = reduce(votes, "b 1 (h y) (w x) o -> b o h w", "sum", y=cell, x=cell)
     return _normalised(cells)
 
