@@ -61,8 +61,8 @@ class CleanPrediction:
     follow the one velocity. Below `least_sigma` it is the right one if the output goes on from the clean picture a
     little, away from the noise; where the output is just the clean picture, the velocity is short by
     `1 - sigma / least_sigma`. In `val/loss`, whose noise levels are uniform, that is at most `least_sigma / 3` of the
-    mean square of velocity (1.7% at 0.05), all of it in the lowest band, `val/loss_sigma_0.0_0.2`. Without the bound
-    each error there would be divided by sigma instead, and the lowest levels would outweigh all others.
+    mean square of velocity (1.7% at 0.05, 6.7% at 0.2), all of it in the lowest band, `val/loss_sigma_0.0_0.2`. Without
+    the bound each error there would be divided by sigma instead, and the lowest levels would outweigh all others.
 
     They still weigh much: an error of the picture is an error `1 / max(sigma, least_sigma)` times as large of the
     velocity, though it moves no picture further. Models of this and of the other prediction are compared by the

@@ -91,9 +91,9 @@ class Align(Term):
             if value not in known:
                 raise UserError(f"objective.terms.align.{key}={value}: must be one of {', '.join(known)}.")
         self.after_block, self.after_blocks = after_block, (after_block,)
-        self.target, self.distance, self.spatial_norm = target, distance, spatial_norm
+        self.distance, self.spatial_norm = distance, spatial_norm
         channels = latent_channels
-        self._extra = target  # the name of what is asked of the cache
+        self._extra = None if target == "latents" else target  # the name of the target in the cache
         if target == "hog":
             edges = OrientedGradients(cells)
             channels, self._extra = edges.channels, edges.name
@@ -115,7 +115,7 @@ class Align(Term):
     def __call__(self, done: ForwardPass) -> Tensor:
         """See `Term`."""
         clean = done.batch.latents
-        target = (clean if self.target == "latents" else done.batch.extras[self._extra]).float()  # B F H W
+        target = (clean if self._extra is None else done.batch.extras[self._extra]).float()  # B F H W
         if self.spatial_norm:
             target = target - target.mean(dim=(2, 3), keepdim=True)
             target = target / (target.std(dim=(2, 3), keepdim=True, correction=0) + 1e-6)
