@@ -86,8 +86,15 @@ def test_the_tutorials_loop_runs_beside_ours(command: Command, tmp_path: Path) -
     done = command("aaa.bench", "bench=tutorial", "model=dit_0.1b", "data=pokemon", *few)
     assert done.code == 0, done.err
     rows = {row["loop"]: row["images/s"] for row in results(tmp_path)["rows"]}
-    assert len(rows) == 4
-    assert rows["DiffSynth, from cached latents"] > rows["DiffSynth, encoding every step"] > 0
+    assert list(rows) == [
+        "DiffSynth, encoding every step",
+        "ours, encoding once",
+        "DiffSynth, from cached latents",
+        "ours, from cached latents",
+    ]
+    assert all(rate > 0 for rate in rows.values())
+    # Counted, not timed apart: of DiffSynth's two a busy machine may time either as the slower over one step.
+    assert rows["ours, encoding once"] < rows["ours, from cached latents"]
 
 
 @pytest.mark.slow
