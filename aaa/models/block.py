@@ -32,6 +32,7 @@ class BlockContext(NamedTuple):
         modulation: what adaLN-single's matrix makes of the timestep, `B 6D`, or None.
         first_values: of the first block's attention, `B heads N head_dim`, or None if they are not mixed in.
         attended: which tokens are not padding, as `attend` takes it, or None where all are attended.
+        wanted: how many of the tokens, the first ones, anything reads after the block; None: all.
     """
 
     positions: Tensor
@@ -45,6 +46,7 @@ class BlockContext(NamedTuple):
     modulation: Tensor | None = None
     first_values: Tensor | None = None
     attended: Tensor | None = None
+    wanted: int | None = None
 
     def generator(self, device: torch.device) -> torch.Generator | None:
         """What this block draws from, on this device, or None where nothing is drawn.
@@ -161,22 +163,30 @@ class DiTBlock(nn.Module):
         return x + branch.leave(self.ff(branch.enter(self.norm_mlp(self._placed(x, context)))))
 
     def forward(self, x: Tensor, context: BlockContext) -> Tensor:
-        """Tokens `B N D` in, tokens out."""
+        """Tokens `B N D` in, tokens out: those that are wanted."""
         return self.with_values(x, context).x
 
     def with_values(self, x: Tensor, context: BlockContext) -> WithValues:
-        """Tokens `B N D` in; tokens, and the values of their attention, out."""
+        """Tokens `B N D` in; those that are wanted, and the values that all had in attention, out."""
         attention, mlp = self.branches(context)
         q, k, v = self.queries_keys_values(x, attention, context)
+        if context.wanted is not None:  # the others are attended, and nothing is made of them
+            wanted = slice(context.wanted)
+            q, x, context = q[:, :, wanted], x[:, wanted], context._replace(positions=context.positions[:, wanted])
         x = self.add_attention(x, attend(q, k, v, context.attended), attention)
         return WithValues(self.add_mlp(x, mlp, context), v)
 
-    def flops(self, tokens: int) -> int:
-        """Of a forward pass for one picture: the gates once, the matrices and attention for every token."""
+    def flops(self, tokens: int, wanted: int | None = None) -> int:
+        """Of a forward pass for one picture: the gates once, the matrices and attention for every token.
+
+        Of tokens that are not `wanted` only queries, keys and values are made; None: all are.
+        """
+        projections = {self.to_q, self.to_k, self.to_v}
         once = set(linear_layers(self.to_gate))
-        each = [layer for layer in linear_layers(self) if layer not in once]
-        attention = 4 * tokens**2 * self.to_out.in_features  # scores, and their mix of values
-        return linear_flops(each, tokens) + linear_flops(once, 1) + attention
+        each = [layer for layer in linear_layers(self) if layer not in once | projections]
+        read = tokens if wanted is None else wanted
+        attention = 4 * read * tokens * self.to_out.in_features  # scores, and their mix of values
+        return linear_flops(projections, tokens) + linear_flops(each, read) + linear_flops(once, 1) + attention
 
     def _turned(self, queries_keys: Tensor, context: BlockContext) -> Tensor:
         """Queries and keys, `2 B heads N head_dim`, normalised and turned to their places."""

@@ -184,7 +184,8 @@ class AAADiT(nn.Module):
                 detour = routing.leave(x, context, latents, generator, weaker)
                 x, context = detour.staying()
             if detour is None or not detour.skips_blocks:
-                x, context = self._through_block(block, x, context._replace(number=number))
+                wanted = latents if self._gives_latents_alone(number) else None
+                x, context = self._through_block(block, x, context._replace(number=number, wanted=wanted))
             if number in hidden_after:
                 hidden[number] = (x if detour is None else detour.back(x))[:, :latents]
             if routing is not None and detour is not None and number == routing.last:
@@ -215,12 +216,24 @@ class AAADiT(nn.Module):
         blocks = 0
         for number, block in enumerate(self._blocks(), start=1):
             routed = latents + others if self.routing is None else self.routing.tokens(number, latents, others)
-            blocks += block.flops(routed)
+            if isinstance(block, DiTBlock) and self._gives_latents_alone(number):
+                blocks += block.flops(routed, wanted=latents)
+            else:
+                blocks += block.flops(routed)
         return linear_flops(once, 1) + embed + blocks
 
     def gathered_parts(self) -> list[nn.Module]:
         """What is whole only while it is run where the weights are divided over processes: every block."""
         return [*self.blocks, *([] if self.text_refiner is None else self.text_refiner.blocks)]
+
+    def _gives_latents_alone(self, number: int) -> bool:
+        """Whether nothing is made of other tokens in a block: the last, after which nothing reads them, if it is ours.
+
+        What others made of ours may count on as many tokens out as in.
+        """
+        is_routed = self.routing is not None and number <= self.routing.last
+        is_ours = getattr(type(self.blocks[number - 1]), "forward", None) is DiTBlock.forward
+        return number == len(self.blocks) and is_ours and not is_routed
 
     def _text(self, prompt_embeds: Tensor, timestep_emb: Tensor, words: Tensor | None, turns: Tensor | None) -> Tensor:
         """The prompt's tokens, `B L D`."""

@@ -6,13 +6,26 @@ from aaa.models import attention
 from aaa.models.attention import attend
 
 
-@pytest.mark.parametrize(("tokens", "cached_scores"), [(5, 2**22), (70, 1), (70, 3 * 70**2), (1500, 2**22)])
+@pytest.mark.parametrize(
+    ("queries", "tokens", "cached_scores"),
+    [
+        (5, 5, 2**22),
+        (30, 30, 2**22),
+        (16, 30, 2**22),
+        (70, 70, 1),
+        (40, 70, 1),
+        (70, 70, 3 * 70**2),
+        (1500, 1500, 2**22),
+    ],
+)
 def test_every_routine_agrees_in_bf16_with_gradients(
-    monkeypatch: pytest.MonkeyPatch, tokens: int, cached_scores: int
+    monkeypatch: pytest.MonkeyPatch, queries: int, tokens: int, cached_scores: int
 ) -> None:
     monkeypatch.setattr(attention, "CACHED_SCORES", cached_scores)
     torch.manual_seed(0)
-    q, k, v = (torch.randn(2, 2, tokens, 32, dtype=torch.bfloat16, requires_grad=True) for _ in range(3))
+    q, k, v = (
+        torch.randn(2, 2, count, 32, dtype=torch.bfloat16, requires_grad=True) for count in (queries, tokens, tokens)
+    )
     out = attend(q, k, v)
     out.float().square().sum().backward()
     exact = [tensor.detach().float().requires_grad_() for tensor in (q, k, v)]
@@ -40,29 +53,40 @@ def test_without_gradients_a_sample_is_rounded_alike_in_any_batch(
 
 
 @pytest.mark.parametrize("cached_scores", [1, 2 * 7**2, 10**6])
-def test_the_backward_in_blocks_is_exact(monkeypatch: pytest.MonkeyPatch, cached_scores: int) -> None:
+@pytest.mark.parametrize(("queries", "tokens"), [(7, 7), (3, 7), (30, 30), (16, 30)])
+@pytest.mark.parametrize("routine", [attention._BlockwiseBackward, attention._KeepingWeights])
+def test_both_routines_with_gradients_are_exact(
+    monkeypatch: pytest.MonkeyPatch,
+    routine: type[torch.autograd.Function],
+    queries: int,
+    tokens: int,
+    cached_scores: int,
+) -> None:
     monkeypatch.setattr(attention, "CACHED_SCORES", cached_scores)
     draws = torch.Generator().manual_seed(0)
     arguments = [
-        torch.randn(2, 7, 3, 4, generator=draws, dtype=torch.float64).transpose(1, 2).requires_grad_() for _ in range(3)
+        torch.randn(2, count, 3, 4, generator=draws, dtype=torch.float64).transpose(1, 2).requires_grad_()
+        for count in (queries, tokens, tokens)
     ]
     q, k, v = arguments
-    torch.testing.assert_close(attention._BlockwiseBackward.apply(q, k, v), F.scaled_dot_product_attention(q, k, v))
-    assert torch.autograd.gradcheck(attention._BlockwiseBackward.apply, arguments)
+    torch.testing.assert_close(routine.apply(q, k, v), F.scaled_dot_product_attention(q, k, v))
+    assert torch.autograd.gradcheck(routine.apply, arguments, fast_mode=tokens > 7)
 
 
-@pytest.mark.parametrize("tokens", [7, 33, 78, 199, 230])
+@pytest.mark.parametrize(
+    ("length", "filled"), [(1, 1), (16, 16), (28, 28), (29, 32), (32, 32), (33, 33), (57, 64), (78, 78), (224, 224)]
+)
+def test_rows_are_filled_up_where_they_lack_little(length: int, filled: int) -> None:
+    assert attention.filled_length(length) == filled
+
+
+@pytest.mark.parametrize("tokens", [7, 30, 33, 78, 199, 230])
 def test_softmax_and_its_gradient_are_torchs(tokens: int) -> None:
     draws = torch.Generator().manual_seed(0)
     scores, towards = (4 * torch.randn(3, 2, tokens, tokens, generator=draws).bfloat16() for _ in range(2))
-    found, expected = scores.clone().requires_grad_(), scores.clone().requires_grad_()
-    weights, torchs = attention._Softmax.apply(found), expected.softmax(dim=-1)
+    expected = scores.clone().requires_grad_()
+    weights, torchs = attention.softmax(scores), expected.softmax(dim=-1)
     torch.testing.assert_close(weights, torchs, rtol=2**-7, atol=1e-6)  # a rounding apart at most
     assert (weights != torchs).float().mean() < 1e-3
-    for made in (weights, torchs):
-        (made * towards).sum().backward()
-    assert found.grad is not None
-    torch.testing.assert_close(found.grad, expected.grad, rtol=0.02, atol=1e-4)
-    assert torch.autograd.gradcheck(
-        attention._Softmax.apply, torch.randn(2, 5, 5, generator=draws).double().requires_grad_()
-    )
+    (torchs * towards).sum().backward()
+    torch.testing.assert_close(attention.softmax_backward(towards, weights), expected.grad, rtol=0.02, atol=1e-4)

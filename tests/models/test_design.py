@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 from aaa.errors import UserError
 from aaa.models.block import BlockContext, DiTBlock
@@ -16,6 +17,7 @@ from aaa.models.costs import forward_flops
 from aaa.models.design import Design
 from aaa.models.dit import AAADiT
 from aaa.models.factory import build_dit
+from aaa.models.routing import Routing
 from aaa.run.budget import keep_to_parameters
 from aaa.saved.checkpoint import load_weights, save_weights
 from aaa.saved.model_card import model_card
@@ -154,3 +156,41 @@ def test_an_internal_head_of_which_no_block_is_said_is_refused(tmp_path: Path) -
     save_weights(tmp_path / "a.safetensors", small(internal_head=1), {})
     with pytest.raises(UserError, match="its header does not say after which block"):
         read_dit_numbers(tmp_path / "a.safetensors", heads=2)
+
+
+@pytest.mark.parametrize("switches", SWITCHES.values(), ids=list(SWITCHES))
+def test_leaving_out_what_nothing_reads_of_the_last_block_changes_nothing(
+    switches: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = small(**switches).double()
+    tensors = tuple(tensor.double() for tensor in inputs())
+    found = []
+    for _ in range(2):
+        out = trained_on(model, tensors, None)  # type: ignore[arg-type]
+        predicted = [out.prediction, *out.hidden.values()]
+        torch.stack([part.square().sum() for part in predicted]).sum().backward()
+        found.append([*predicted, *(weight.grad for weight in model.parameters() if weight.grad is not None)])
+        model.zero_grad()
+        monkeypatch.setattr(AAADiT, "_gives_latents_alone", lambda _model, _number: False)
+    for alone, among_all in zip(*found, strict=True):
+        torch.testing.assert_close(alone, among_all, atol=1e-12, rtol=1e-9)
+
+
+def test_the_last_block_makes_latents_alone_where_it_is_ours() -> None:
+    class Halved(DiTBlock):
+        """Which adds what it was given, and so wants all of it back."""
+
+        def forward(self, x: Tensor, context: BlockContext) -> Tensor:
+            return 0.5 * (x + super().forward(x, context))
+
+    def rows(model: AAADiT) -> list[int]:
+        seen: list[int] = []
+        for block in model.blocks:
+            block.register_forward_hook(lambda _block, _inputs, output: seen.append(output.shape[1]))
+        model(*inputs())
+        return seen
+
+    assert rows(small(registers=2)) == [19, 19, 12]
+    assert rows(small(block=Halved)) == [17, 17, 17]
+    assert rows(small(routing=Routing(0.5, 2, 3))) == [17, 17, 17]
+    assert rows(small(routing=Routing(0.5, 2, 2))) == [17, 17, 12]
