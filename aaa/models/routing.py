@@ -11,7 +11,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from aaa.data.randomness import generator
 from aaa.models.block import BlockContext
 from aaa.models.forward import WeakerWay
 
@@ -54,7 +53,6 @@ class Routing:
         """How many of so many latents skip: at least one stays."""
         return _share(self.rate, latents)
 
-    @torch.compiler.disable
     def draw(self, draws: torch.Generator, x: Tensor, latents: int) -> Tensor:
         """Places of the tokens that stay, `B K` in rising order: some of the first `latents`, and all others.
 
@@ -63,8 +61,9 @@ class Routing:
             x: tokens, `B N D`.
             latents: how many of them may skip.
         """
-        own = generator(draws.initial_seed(), "routing", device=x.device)
-        order = torch.rand(len(x), latents, generator=own, device=x.device)
+        from aaa.models.uncompiled import uniform
+
+        order = uniform(draws, "routing", (len(x), latents), x.device)
         return _staying(order, self.skipping(latents), x.shape[1])
 
     def tokens(self, number: int, latents: int, others: int) -> int:

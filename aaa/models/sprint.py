@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from aaa.data.randomness import generator
 from aaa.models.block import BlockContext
 from aaa.models.forward import WeakerWay
 from aaa.models.routing import Detour, Routing
@@ -46,11 +45,11 @@ class Sprint(Routing):
             return Detour(x, context, None)
         return Detour(x, context, self.draw(draws, x, latents), self.draw_dropped(draws, x))
 
-    @torch.compiler.disable
     def draw_dropped(self, draws: torch.Generator, x: Tensor) -> Tensor:
         """Which samples of `B N D` take no part in these blocks, `B` bool; `draws` is not advanced."""
-        own = generator(draws.initial_seed(), "path drop", device=x.device)
-        return torch.rand(len(x), generator=own, device=x.device) < self.path_drop
+        from aaa.models.uncompiled import uniform
+
+        return uniform(draws, "path drop", (len(x),), x.device) < self.path_drop
 
 
 class Fusion(nn.Module):

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from aaa.errors import UserError
@@ -46,6 +45,8 @@ def immiscible(latents: Tensor, generator: torch.Generator) -> Tensor:
 
     Norms do not depend on who gets which, so only products of pictures and noise count.
     """
+    from scipy.optimize import linear_sum_assignment  # takes longer to import than drawing a picture
+
     noise = independent(latents, generator)
     products = latents.flatten(1).float() @ noise.flatten(1).float().T  # B B
     _, chosen = linear_sum_assignment(products.float().cpu().numpy(), maximize=True)
