@@ -21,6 +21,7 @@ six times as long as by float32.
 """
 
 from collections.abc import Callable
+from itertools import repeat
 from typing import Any
 
 import torch
@@ -43,14 +44,15 @@ def attend(q: Tensor, k: Tensor, v: Tensor, attended: Tensor | None = None) -> T
         q, k, v: queries, keys and values.
         attended: which keys count, bool, `B 1 1 N` or `B 1 N N`; None: all.
     """
-    if attended is not None:
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=attended)
     if q.device.type == "cpu" and q.dtype == torch.bfloat16:
         if q.requires_grad:
-            return (_KeepingWeights if has_few_scores(q, k) else _BlockwiseBackward).apply(q, k, v)
-        if k.shape[-2] < LONG:  # how it is rounded does not depend on how many samples there are
-            return _few_samples_at_once(q, k, v)
-    return F.scaled_dot_product_attention(q, k, v)
+            if has_few_scores(q, k):
+                return _KeepingWeights.apply(q, k, v, attended)
+            if attended is None:
+                return _BlockwiseBackward.apply(q, k, v)
+        elif k.shape[-2] < LONG:  # how it is rounded does not depend on how many samples there are
+            return _few_samples_at_once(q, k, v, attended)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=attended)
 
 
 def has_few_scores(q: Tensor, k: Tensor) -> bool:
@@ -58,16 +60,22 @@ def has_few_scores(q: Tensor, k: Tensor) -> bool:
     return q[..., 0].numel() * k.shape[-2] <= 2 * CACHED_SCORES
 
 
-def plain_products(q: Tensor, k: Tensor, v: Tensor, softmax: Callable[[Tensor], Tensor]) -> Tensor:
+def plain_products(
+    q: Tensor, k: Tensor, v: Tensor, softmax: Callable[[Tensor], Tensor], attended: Tensor | None = None
+) -> Tensor:
     """Attention of all heads at once, with a softmax over the last dimension."""
-    return softmax((q * q.shape[-1] ** -0.5) @ k.mT) @ v  # of scores, B heads N N
+    scores = (q * q.shape[-1] ** -0.5) @ k.mT  # B heads N N
+    if attended is not None:
+        scores = scores.masked_fill(~attended, -torch.inf)
+    return softmax(scores) @ v
 
 
-def _few_samples_at_once(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def _few_samples_at_once(q: Tensor, k: Tensor, v: Tensor, attended: Tensor | None) -> Tensor:
     """The same without gradients."""
     count = max(1, 2 * CACHED_SCORES // (q.shape[1] * q.shape[2] * k.shape[2]))
-    parts = zip(*(x.split(count) for x in (q, k, v)), strict=True)
-    return torch.cat([plain_products(q_part, k_part, v_part, softmax) for q_part, k_part, v_part in parts])
+    masks = repeat(None) if attended is None else attended.split(count)
+    parts = zip(q.split(count), k.split(count), v.split(count), masks, strict=False)
+    return torch.cat([plain_products(q, k, v, softmax, mask) for q, k, v, mask in parts])
 
 
 def softmax(scores: Tensor) -> Tensor:
@@ -97,12 +105,14 @@ class _KeepingWeights(torch.autograd.Function):
     """Plain products of all heads, forward and backward; the backward pass is in bf16 however scores were made."""
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, attended: Tensor | None) -> Tensor:
         shape, length = q.shape, k.shape[-2]
         q = torch.mul(q, q.shape[-1] ** -0.5, out=torch.empty(shape, dtype=q.dtype)).flatten(0, 1)
         k, v = (_filled_up(x, filled_length(length)) for x in (k, v))
         scores = torch.bmm(q, k.mT)  # B*heads N, and as many as keys are filled up to
         scores[..., length:] = -torch.inf
+        if attended is not None:
+            scores.view(*shape[:-1], -1)[..., :length].masked_fill_(~attended, -torch.inf)
         weights = softmax(scores)
         ctx.save_for_backward(q, k, v, weights)
         ctx.length = length
@@ -110,7 +120,7 @@ class _KeepingWeights(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         q, k, v, weights = ctx.saved_tensors
         shape = grad_out.shape
         grad_out = grad_out.reshape(q.shape)
@@ -119,7 +129,7 @@ class _KeepingWeights(torch.autograd.Function):
         grad_q = torch.bmm(grad_scores, k).mul_(shape[-1] ** -0.5)
         grad_k = torch.bmm(grad_scores.mT, q)
         grad_k, grad_v = (x.unflatten(0, shape[:2])[:, :, : ctx.length] for x in (grad_k, grad_v))
-        return grad_q.view(shape), grad_k, grad_v
+        return grad_q.view(shape), grad_k, grad_v, None
 
 
 def _filled_up(x: Tensor, length: int) -> Tensor:

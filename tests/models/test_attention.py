@@ -38,6 +38,28 @@ def test_every_routine_agrees_in_bf16_with_gradients(
         torch.testing.assert_close(found.grad.float(), wanted.grad, atol=5e-2, rtol=5e-2)
 
 
+@pytest.mark.parametrize("cached_scores", [1, 2**22])
+@pytest.mark.parametrize("tokens", [7, 30, 70])
+@pytest.mark.parametrize("rows_differ", [False, True])
+def test_what_is_masked_counts_for_nothing(
+    monkeypatch: pytest.MonkeyPatch, rows_differ: bool, tokens: int, cached_scores: int
+) -> None:
+    monkeypatch.setattr(attention, "CACHED_SCORES", cached_scores)
+    draws = torch.Generator().manual_seed(0)
+    attended = torch.rand(3, 1, tokens if rows_differ else 1, tokens, generator=draws) < 0.6
+    attended[..., 0] = True
+    found = [torch.randn(3, 2, tokens, 16, generator=draws).bfloat16().requires_grad_() for _ in range(3)]
+    exact = [tensor.detach().float().requires_grad_() for tensor in found]
+    (q, k, v), (exact_q, exact_k, exact_v) = found, exact
+    out, expected = attend(q, k, v, attended), F.scaled_dot_product_attention(exact_q, exact_k, exact_v, attended)
+    torch.testing.assert_close(out.float(), expected, atol=2e-2, rtol=2e-2)
+    gradients = (torch.autograd.grad(made.float().square().sum(), of) for made, of in ((out, found), (expected, exact)))
+    for ours, right in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours.float(), right, atol=5e-2, rtol=5e-2)
+    drawn = attend(q.detach(), k.detach(), v.detach(), attended)
+    torch.testing.assert_close(drawn.float(), expected, atol=2e-2, rtol=2e-2)
+
+
 @pytest.mark.parametrize("tokens", [5, 78, 230])
 @pytest.mark.parametrize("cached_scores", [1, 2**22])
 def test_without_gradients_a_sample_is_rounded_alike_in_any_batch(
@@ -69,8 +91,9 @@ def test_both_routines_with_gradients_are_exact(
         for count in (queries, tokens, tokens)
     ]
     q, k, v = arguments
-    torch.testing.assert_close(routine.apply(q, k, v), F.scaled_dot_product_attention(q, k, v))
-    assert torch.autograd.gradcheck(routine.apply, arguments, fast_mode=tokens > 7)
+    mask = (None,) if routine is attention._KeepingWeights else ()
+    torch.testing.assert_close(routine.apply(q, k, v, *mask), F.scaled_dot_product_attention(q, k, v))
+    assert torch.autograd.gradcheck(routine.apply, (*arguments, *mask), fast_mode=tokens > 7)
 
 
 @pytest.mark.parametrize(
