@@ -86,9 +86,9 @@ def _show(latents: "Latents") -> None:
     captions = [text for psnr in shown.psnr.tolist() for text in ("original", f"{psnr:.1f} dB")]
     path = cache.path / "reconstructions.png"
     make_grid(pairs, captions).save(path)
-    logger.info(
-        "Decoded again, %d of them differ by %.1f dB PSNR on average: %s", len(shown.psnr), shown.psnr.mean(), path
-    )
+    differing = shown.psnr[shown.psnr.isfinite()]
+    how = f"differ by {differing.mean():.1f} dB PSNR on average" if len(differing) else "are the same"
+    logger.info("Decoded again, %d of them %s: %s", len(shown.psnr), how, path)
 
 
 def main() -> None:

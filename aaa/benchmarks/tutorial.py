@@ -1,5 +1,6 @@
 """The tutorial's own loop beside ours: DiffSynth's training task, encoders and all, on the same device."""
 
+import logging
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -14,6 +15,8 @@ from aaa.benchmarks.subject import make_subject
 from aaa.tracking.tracker import NoLogger
 from aaa.training.progress import Progress
 from aaa.training.timing import synchronize
+
+logger = logging.getLogger(__name__)
 
 SIDE, PROMPT_TOKENS, VOCABULARY = 256, 128, 151_936
 
@@ -41,6 +44,9 @@ class Tutorial:
 
     def run(self, config: DictConfig, device: str) -> Report:
         """Measure."""
+        logger.info(
+            "Made-up pictures, and encoders of the true sizes with random weights: no data and no weights needed."
+        )
         encoders = _Encoders(device)
         theirs = _diffsynth_seconds(device, self.steps, encoders)
         theirs_cached = _diffsynth_seconds(device, self.steps, None)

@@ -49,7 +49,7 @@ def read_arguments(arguments: list[str], keys: Keys, called: Mapping[str, str]) 
         UserError: naming the argument that is neither a flag nor `key=value`.
     """
     flags, overrides = _apart(arguments)
-    _refuse_wrong_flags(flags)
+    _refuse_wrong_flags(flags, keys)
     sweep = any(flag in MULTIRUN for flag in flags)
     read = []
     for place, argument in enumerate(overrides):
@@ -107,7 +107,7 @@ def _apart(arguments: list[str]) -> tuple[list[str], list[str]]:
     return flags, overrides
 
 
-def _refuse_wrong_flags(flags: list[str]) -> None:
+def _refuse_wrong_flags(flags: list[str], keys: Keys) -> None:
     """Have Hydra's own parser look at the flags, and say in one line what is wrong with them."""
     names = [flag.partition("=")[0] for flag in flags]
     for flag, name in zip(flags, names, strict=True):
@@ -116,6 +116,7 @@ def _refuse_wrong_flags(flags: list[str]) -> None:
         if name == "-" or not re.search(r"\w", name):
             raise UserError(f"{flag}: a dash alone is no flag. A sweep is -m, without a blank between.")
         key = name.lstrip("-").replace("-", "_")
+        key = next(iter(keys.named(key)), key)
         as_key = f" A key is set without dashes: {key}={flag.partition('=')[2] or 'VALUE'}." if len(key) > 1 else ""
         raise UserError(f"{flag}: there is no such flag{nearest(name, list(FLAGS)) or '.'}{as_key}")
     parser: ArgumentParser = get_args_parser()

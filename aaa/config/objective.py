@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -171,8 +171,14 @@ def check_objective(config: DictConfig) -> None:
             _check_term(config, key, term)
 
 
-def unread_settings(config: DictConfig) -> list[str]:
-    """Settings of our objective that say something and are not read, each with why: of a term that is off, say."""
+def unread_settings(config: DictConfig, typed: Collection[str]) -> list[str]:
+    """Settings of our objective that say something and are not read, each with why.
+
+    Args:
+        config: of a run.
+        typed: keys that its command named: of a term that is off only those are worth a word, as an option that turns
+            it on says how.
+    """
     if OmegaConf.select(config, "objective._target_") != OURS:
         return []
     objective = config.objective
@@ -181,10 +187,10 @@ def unread_settings(config: DictConfig) -> list[str]:
         for key, (other, value) in USED_WITH.items()
         if objective.get(other) != value and objective.get(key) != _defaults(ObjectiveConfig)[key]
     ]
-    return found + list(_unread_of_terms(objective.get("terms") or {}))
+    return found + list(_unread_of_terms(objective.get("terms") or {}, typed))
 
 
-def _unread_of_terms(terms: Any) -> Iterator[str]:
+def _unread_of_terms(terms: Any, typed: Collection[str]) -> Iterator[str]:
     for name, term in terms.items():
         schema = None if term is None else TERMS.get(term.get("_target_"))
         path = OmegaConf.select(term, "vision.path") if schema is AlignConfig else None
@@ -194,7 +200,9 @@ def _unread_of_terms(terms: Any) -> Iterator[str]:
         if schema is None or term.get("weight"):
             continue
         for key, default in _defaults(schema).items():
-            if key not in NOT_SAID and default != MISSING and term.get(key, default) != default:
+            if key in NOT_SAID or f"objective.terms.{name}.{key}" not in typed:
+                continue
+            if default != MISSING and term.get(key, default) != default:
                 off = f"objective.terms.{name}.weight=0"
                 yield f"objective.terms.{name}.{key}={term[key]} is not read: the term is off ({off})"
 

@@ -51,6 +51,10 @@ class Keys:
         self._holds = dict(_described(schema))
         self.top = frozenset(key for key in self._holds if "." not in key) | {"hydra"}
 
+    def named(self, name: str) -> list[str]:
+        """Keys of this name, wherever they stand."""
+        return [key for key in self._holds if key.rpartition(".")[2] == name]
+
     def holds(self, key: str) -> str:
         """`path`, `prose`, `text` (of another kind), `number` (or a truth) or `any`, where no schema says."""
         if key in self.groups or "/" in key or "@" in key:

@@ -1,6 +1,8 @@
 """What of learning rates, their base and the average of the weights does not go together: told when it is composed."""
 
-from omegaconf import DictConfig
+import math
+
+from omegaconf import DictConfig, OmegaConf
 
 from aaa.errors import UserError
 
@@ -15,6 +17,10 @@ def check_rates(config: DictConfig) -> None:
     Raises:
         UserError: naming both keys.
     """
+    for key in ("optimizer.learning_rate", "optimizer.adamw_learning_rate"):
+        rate = OmegaConf.select(config, key)
+        if isinstance(rate, int | float) and not 0 <= rate < math.inf:
+            raise UserError(f"{key}={rate}: must be a number from 0 on, such as {key}=5e-3.")
     if config.model.parametrization == "mup":
         _check_base(config)
     trainer = config.trainer

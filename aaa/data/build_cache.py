@@ -194,9 +194,11 @@ class CacheBuilder:
         try:
             self._encoders = self._encoders or self.encoders()
             build = encode_all(writer, self.pictures, jobs, *self._encoders, earlier)
-        except BaseException:
+        except BaseException as error:
             with suppress(OSError, UserError):  # a full disk may be what went wrong
                 writer.keep_what_is_done()
+                if isinstance(error, KeyboardInterrupt | SystemExit):
+                    logger.info("Stopped. What is encoded is kept: the same command goes on from there.")
             raise
         writer.close(**self._index, build=asdict(build))
         return build

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -44,8 +45,12 @@ class RemoteFolder:
         self.address = address.rstrip("/")
         try:
             self._files, self._root = fsspec.core.url_to_fs(self.address)
-        except (ImportError, ValueError) as error:
-            raise UserError(f"data.address={address}: cannot be read from ({reason(error)}).") from None
+        except ImportError as error:
+            needed = re.search(r"\b(s3fs|gcsfs|adlfs)\b", str(error))
+            how = f"pip install {needed[1]}" if needed else reason(error)
+            raise UserError(f"data.address={address}: what reads such addresses is not installed: {how}") from None
+        except ValueError as error:
+            raise UserError(f"data.address={address}: there is no way to read it ({reason(error)}).") from None
 
     def read(self, name: str) -> bytes:
         """A small file.

@@ -8,9 +8,11 @@ import contextlib
 import io
 import logging
 import os
+import re
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from textwrap import shorten
 
 from filelock import FileLock
 
@@ -19,6 +21,10 @@ from aaa.tracking.printed import command
 logger = logging.getLogger(__name__)
 for noisy in ("httpx", "httpx2"):  # they would tell of every request
     logging.getLogger(noisy).setLevel(logging.WARNING)
+logging.getLogger("modelscope_hub").setLevel(logging.ERROR)  # it warns of what it then raises
+
+# What errors of a network have in them, whichever library they come through.
+NO_NETWORK = re.compile(r"NameResolution|Name or service|Max retries|ConnectError|Connection(Error| refused)|timed out")
 
 # After the first download that fails nobody should have to wait for the next ones to fail as well.
 _failures: dict[str, str] = {}
@@ -98,8 +104,10 @@ def _try(what: str, folder: Path, fetch: Callable[[], None]) -> None:
     try:
         fetch()
     except Exception as error:
-        _failures[source] = (str(error).splitlines() or [type(error).__name__])[0]
+        text = (str(error).splitlines() or [type(error).__name__])[0]
+        is_offline = NO_NETWORK.search(str(error)) is not None
+        _failures[source] = f"{source} cannot be reached" if is_offline else shorten(text, 300, placeholder=" ...")
         logger.warning(
-            "The download failed (%s). DIFFSYNTH_DOWNLOAD_SOURCE=huggingface or modelscope chooses the source.",
-            _failures[source][:300],
+            "The download failed: %s. DIFFSYNTH_DOWNLOAD_SOURCE=huggingface or modelscope chooses the source.",
+            _failures[source],
         )

@@ -111,7 +111,9 @@ class HuggingFaceTextEncoder:
     @cached_property
     def _model(self) -> Any:
         from transformers import AutoModel
+        from transformers.utils import logging as transformers_logging
 
+        transformers_logging.disable_progress_bar()  # it would stand between ours
         try:
             model = AutoModel.from_pretrained(self.path, dtype=self.dtype, local_files_only=True, use_safetensors=True)
         except Exception as error:

@@ -34,6 +34,8 @@ def read(image: Image.Image) -> Reading:
     inside = distance > 0.6 * np.quantile(distance, 0.98)
     color = np.median(pixels[inside], axis=0)
     direction = color - background
+    if not direction.any():  # noise of which most is as the border is
+        return Reading(UNCLEAR, _nearest(color, COLORS), background_name)
     alpha = np.clip((pixels - background) @ direction / (direction @ direction), 0, 1)
     return Reading(_shape(alpha), _nearest(color, COLORS), background_name)
 

@@ -28,7 +28,8 @@ def left_out(runs: Sequence[Run]) -> dict[str, str]:
         for run in reversed(members):
             seed = run.config.get("seed")
             if _share(run) < furthest:
-                reasons[run.name] = f"not finished: {_reached(run)}"
+                validated = f"validated at {_reached(run)}" if _validated_at(run) else "not validated yet"
+                reasons[run.name] = f"not finished: {validated}"
             elif of_seed.setdefault(seed, run) is not run:
                 reasons[run.name] = f"seed {seed} again: {of_seed[seed].name} counts"
     return reasons

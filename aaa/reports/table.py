@@ -32,7 +32,7 @@ MOST_KEYS = 8  # that a terminal has columns for; of more those alone that tell 
 
 def comparison(runs: list[Run]) -> Table:
     """A row a run, lowest validation loss first: what differs in the configs, then what came out."""
-    keys = differing_keys(runs)
+    differing = keys = differing_keys(runs)
     if len(keys) > MOST_KEYS:
         keys = [*telling_keys(runs), *(key for key in keys if key == "seed")]
     metrics = [metric for metric in SHOWN if any(run.last(metric) is not None for run in runs)]
@@ -40,6 +40,9 @@ def comparison(runs: list[Run]) -> Table:
         title="1 run" if len(runs) == 1 else f"{len(runs)} runs",
         caption="best: lowest validation loss on the way; seen, held out: right pictures",
     )
+    if hidden := len(set(differing) - set(keys)):
+        assert isinstance(table.caption, str)
+        table.caption += f"\n{hidden} more keys differ, which tell no more settings apart: they are in --json and --csv"
     table.add_column("run", overflow="fold")
     for key in keys:
         table.add_column(cell(shown_key(key)), overflow="fold")
@@ -104,7 +107,7 @@ def verdicts(runs: list[Run], baseline: str | None = None) -> Table | None:
     for setting in settings:
         table.add_row(cell(setting.title), *_verdict(setting, against))
         for name, reason in setting.left_out.items():
-            table.add_row(cell(f"without {name}"), "-", "-", "-", cell(reason))
+            table.add_row(cell(f"left out: {name}"), "-", "-", "-", cell(reason))
     return table
 
 

@@ -66,7 +66,7 @@ def unreached_rate(config: DictConfig, length: RunLength) -> str | None:
         return None
     return (
         f"lr_scheduler.warmup_steps={warmup} of {length.max_steps} steps: the learning rate rises to {highest:.0%} of "
-        "what it is set to, and no further"
+        f"what it is set to, and no further: lr_scheduler.warmup_steps={length.max_steps // 10}, or train longer"
     )
 
 

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import torch
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from aaa.config.checks import CONF
 from aaa.config.choices import brought_along, describe
 from aaa.config.mixture import shares_of
 from aaa.config.objective import unread_settings
+from aaa.config.overrides import key_of
 from aaa.config.trust import foreign_targets, read_yaml_config
 from aaa.data.mixed_order import MixedRecords
 from aaa.models.costs import TRAINING_FLOPS
@@ -24,6 +26,7 @@ from aaa.training.parameter_groups import group_rates
 logger = logging.getLogger(__name__)
 
 TRUST = ["trust_config=true"]
+SAME_SWEEP = "the same command with sweep.resume=true"
 
 
 def announce(run: Run) -> None:
@@ -53,9 +56,12 @@ def announce(run: Run) -> None:
     logger.info("Learning rate of parameters, which the schedule multiplies: %s", listed)
     if not held_out:
         logger.info("No records are held out (data.validation_fraction=0): no validation loss.")
+    typed = {key_of(override) for override in composed.overrides.task}
     unreached = unreached_rate(run.config, run.length)
-    for setting in [*unread_settings(run.config), *([] if unreached is None else [unreached])]:
+    for setting in [*unread_settings(run.config, typed), *([] if unreached is None else [unreached])]:
         logger.warning("%s.", setting)
+    if composed.runtime.choices.get("trainer") == "gpu" and run.session.device.type == "cpu":
+        logger.warning("trainer=gpu is meant for a GPU, and there is none: its batches take a CPU long. trainer=quick?")
     logger.info("Run folder: %s", run.origin.folder.shown)
     if run.config.data.attribution:
         logger.info("%s", run.config.data.attribution)
@@ -71,6 +77,9 @@ def say_what_next(folder: Path, prompt: str, *, steps: int, stopped: bool, longe
         stopped: whether a signal ended the run early.
         longer: the command that trains for twice as long, where that is not to resume.
     """
+    if stopped and HydraConfig.initialized() and HydraConfig.get().mode is RunMode.MULTIRUN:
+        logger.info("Stopped at step %d of this run. To go on with the sweep: %s", steps, SAME_SWEEP)
+        return
     if stopped:
         logger.info("Stopped at step %d. To go on: %s", steps, train_command(*_trust_to_resume(folder), resume=folder))
         return

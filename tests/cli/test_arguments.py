@@ -51,7 +51,7 @@ def test_any_arguments_are_read_or_refused_in_our_words(arguments: list[str]) ->
         (["\u2212m"], "begins with a dash that is longer"),
         (["--hlep"], "--hlep: there is no such flag (did you mean '--help'?)"),
         (["--seed=3"], "A key is set without dashes: seed=3."),
-        (["--max-steps", "3"], "A key is set without dashes: max_steps=VALUE."),
+        (["--max-steps", "3"], "A key is set without dashes: trainer.max_steps=VALUE."),
         (["-x"], "-x: there is no such flag."),
         (["--cfg"], "Argument --cfg/-c: expected one argument."),
         (["--cfg", "jobs"], "Argument --cfg/-c: invalid choice: 'jobs'"),

@@ -117,18 +117,23 @@ def test_a_vision_model_is_looked_for_when_the_config_is_composed(tmp_path: Path
 def test_a_vision_model_that_is_not_asked_is_told() -> None:
     path = "objective.terms.align.vision.path"
     said = f"{path}=there is only read with objective.terms.align.target=vision and a weight above 0"
-    assert unread_settings(compose(f"{path}=there")) == [said]
-    assert unread_settings(compose(f"{path}=there", "objective=velocity")) == [said]
-    assert unread_settings(compose(f"{path}=there", *VISION)) == []
+    assert unread_settings(compose(f"{path}=there"), {path}) == [said]
+    assert unread_settings(compose(f"{path}=there", "objective=velocity"), {path}) == [said]
+    assert unread_settings(compose(f"{path}=there", *VISION), {path}) == []
 
 
 def test_settings_of_what_is_off_are_told() -> None:
-    assert unread_settings(compose()) == []
-    assert unread_settings(compose("objective=clean", "objective.terms.contrastive.weight=0.05")) == []
+    assert unread_settings(compose(), ()) == []
+    assert unread_settings(compose("objective=clean", "objective.terms.contrastive.weight=0.05"), ()) == []
+    # What the option set that turns the term on is nobody's mistake.
+    weight, cells = "objective.terms.align.weight", "objective.terms.align.cells"
+    assert unread_settings(compose(f"{weight}=0"), {weight}) == []
+    (told,) = unread_settings(compose(f"{weight}=0"), {weight, cells})
+    assert told == f"{cells}=2 is not read: the term is off ({weight}=0)"
     config = compose(
         "objective=velocity", "objective.terms.align.target=latents", "objective.min_snr_gamma=3", "model.dim=64"
     )
-    assert unread_settings(config) == [
+    assert unread_settings(config, {"objective.terms.align.target"}) == [
         "objective.min_snr_gamma=3 is only read with objective.weighting=min_snr",
         "objective.terms.align.target=latents is not read: the term is off (objective.terms.align.weight=0)",
     ]

@@ -359,7 +359,7 @@ def test_what_cannot_be_read_is_told(tmp_path: Path, upload: Upload) -> None:
     copies = tmp_path / "copies"
     with pytest.raises(UserError, match=r"memory://nowhere/index\.json: there is no such file"):
         RemoteCache("memory://nowhere", copies, ROOM)
-    with pytest.raises(UserError, match=r"data\.address=nonsense://x: cannot be read from"):
+    with pytest.raises(UserError, match=r"data\.address=nonsense://x: there is no way to read it"):
         RemoteCache("nonsense://x", copies, ROOM)
     path = write(tmp_path / "cache", numbered(12))
     with pytest.raises(UserError, match=r"data\.local_cache_gib=.*: must hold two shards of memory://"):

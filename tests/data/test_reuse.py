@@ -88,6 +88,28 @@ def test_only_a_new_picture_and_a_new_caption_are_encoded(tmp_path: Path) -> Non
     assert_alike(cache, fresh)
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_who_stops_while_pictures_are_encoded_is_told_that_nothing_is_lost(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    caplog.set_level(logging.INFO)
+
+    whole = CountingVAE.encode
+
+    def stopped(vae: CountingVAE, image: Tensor) -> Tensor:
+        if vae.encoded >= 8:
+            raise error
+        return whole(vae, image)
+
+    monkeypatch.setattr(CountingVAE, "encode", stopped)
+    with pytest.raises(error):
+        build(tmp_path / "one", Pictures(20))
+    monkeypatch.undo()
+    assert "Stopped. What is encoded is kept: the same command goes on from there." in caplog.messages
+    _, encoded = build(tmp_path / "one", Pictures(20))
+    assert encoded == 12
+
+
 def test_buckets_come_back_in_the_same_order(tmp_path: Path) -> None:
     sizes = nearest_bucket([(16, 16), (32, 16)])
     build(tmp_path / "one", Pictures(20, sizes=2), fit=sizes)

@@ -1,3 +1,5 @@
+import warnings
+
 import numpy as np
 import pytest
 
@@ -24,6 +26,11 @@ def test_the_reader_is_right_on_noisy_pictures_and_unsure_of_noise() -> None:
     assert (found.shape, found.color, found.background) == ("triangle", "purple", "white")
     noise = read(Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)))
     assert noise.shape == UNCLEAR
+    speckled = np.full((32, 32, 3), 128, dtype=np.uint8)
+    for channel in range(3):  # the median of all specks is the border's grey
+        speckled[8 * channel + 4 : 8 * channel + 8, 8:24, channel] += 90
+    with warnings.catch_warnings(action="error"):
+        assert read(Image.fromarray(speckled)).shape == UNCLEAR
     blank = read(Image.new("RGB", (32, 32), "white"))
     assert (blank.shape, blank.color, blank.background) == (UNCLEAR, UNCLEAR, "white")
 

@@ -35,7 +35,10 @@ SmallRun = tuple[Path, Finished]
         (["resume=nowhere"], "resume=nowhere: there is no run in that folder"),
         (["data.source.num_records=0", "data.source.num_validation=0"], "The data set is empty"),
         (["optimizer._target_=torch.optim.Nothing"], "optimizer: torch.optim.Nothing cannot be made"),
-        (["optimizer.learning_rate=-1"], "cannot be made: Learning rate should be >= 0"),
+        (
+            ["optimizer.learning_rate=-1"],
+            "optimizer.learning_rate=-1: must be a number from 0 on, such as optimizer.learning_rate=5e-3.",
+        ),
         (["+x=1"], "+x: nothing reads this key"),
         (["+trainer.steps=1"], "+trainer.steps: nothing reads this key (did you mean 'max_steps'?). There is: base_"),
         (["+model.rope=1"], "+model.rope: nothing reads this key. There is: architecture, base_depth"),

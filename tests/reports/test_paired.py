@@ -96,7 +96,7 @@ def test_seeds_fold_where_time_is_the_budget(tmp_path: Path) -> None:
         (tmp_path / str(seed) / "config.yaml").write_text(told)
     (setting,) = fold_seeds(read_runs([tmp_path]))
     assert [run.name for run in setting.runs] == ["1", "2"]
-    assert setting.left_out == {"3": "not finished: step 4 of 11"}
+    assert setting.left_out == {"3": "not finished: validated at step 4 of 11"}
 
 
 def test_seeds_fold_and_their_spread_is_what_counts(tmp_path: Path) -> None:
@@ -126,11 +126,11 @@ def test_a_run_that_was_stopped_says_nothing_of_its_setting(tmp_path: Path) -> N
     assert [run.name for run in a.runs] == ["a"]
     assert (c.title, b.title) == ("learning_rate=0.005 (at step 4 of 10)", "learning_rate=0.002")
     assert difference(b, a).over == "pictures"
-    assert against_best(runs)["stopped"] == "not finished: step 2 of 10"
+    assert against_best(runs)["stopped"] == "not finished: validated at step 2 of 10"
     text = shown(runs, tmp_path)
-    assert "without stopped" in text
+    assert "left out: stopped" in text
     assert "learning_rate=0.005 (at step 4 of 10)" in text
-    with pytest.raises(UserError, match=r"left out \(not finished: step 2 of 10\)"):
+    with pytest.raises(UserError, match=r"left out \(not finished: validated at step 2 of 10\)"):
         find_setting([a, b, c], "stopped")
 
 

@@ -3,6 +3,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import OmegaConf
 
 from aaa.run.messages import say_what_next
 from aaa.tracking.console import ConsoleHandler, console
@@ -38,6 +41,19 @@ def test_runs_of_ones_own_code_are_gone_on_with_as_printed(
     assert lines[1].endswith(f"resume={tmp_path} trainer.max_steps=6" + " trust_config=true" * resume)
     assert lines[2] == f"  compare: python -m aaa.compare {tmp_path.parent}"
     assert stopped.endswith(f"python -m aaa.train resume={tmp_path}" + " trust_config=true" * resume)
+
+
+def test_a_stopped_run_of_a_sweep_names_the_sweeps_way_to_go_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(HydraConfig, "initialized", lambda: True)
+    for mode in (RunMode.RUN, RunMode.MULTIRUN):
+        monkeypatch.setattr(HydraConfig, "get", lambda mode=mode: OmegaConf.create({"mode": mode}))
+        say_what_next(tmp_path, "", steps=3, stopped=True)
+    alone, swept = caplog.messages
+    assert f"resume={tmp_path}" in alone
+    assert swept == "Stopped at step 3 of this run. To go on with the sweep: the same command with sweep.resume=true"
 
 
 def test_what_stands_in_a_message_cannot_move_the_cursor_or_change_colours(capsys: pytest.CaptureFixture[str]) -> None:
