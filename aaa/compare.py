@@ -82,6 +82,8 @@ def compare(arguments: argparse.Namespace) -> None:
     console.print(harmless(f"Loss curves: {curves}" + (f"\nBy two settings: {by_two}" if mapped else "")), markup=False)
     if laws:
         console.print(f"By size: {by_size}", *(f"  {law}" for law in laws), sep="\n", markup=False)
+    for path in filter(None, (arguments.csv, arguments.json)):
+        console.print(harmless(f"Table: {path}"), markup=False)
     console.print(harmless(f"Page: {arguments.html}"), markup=False)
     if arguments.wandb:
         from aaa.reports.wandb_view import save_view
