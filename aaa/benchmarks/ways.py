@@ -205,7 +205,7 @@ def _attention(config: DictConfig, device: torch.device) -> Iterator[Way]:
     yield Way("attention in blocks", partial(both, F.scaled_dot_product_attention), partial(both, attend))
     if device.type == "cpu" and has_few_scores(q, k):
         with_torchs = partial(plain_products, softmax=partial(torch.softmax, dim=-1))
-        yield Way("softmax of bf16 by float32", partial(both, with_torchs), partial(both, attend))
+        yield Way("plain products of our own", partial(both, with_torchs), partial(both, attend))
 
 
 def _one_product(block: DiTBlock, config: DictConfig, device: torch.device) -> Way:

@@ -116,7 +116,8 @@ def _refuse_wrong_flags(flags: list[str], keys: Keys) -> None:
         if name == "-" or not re.search(r"\w", name):
             raise UserError(f"{flag}: a dash alone is no flag. A sweep is -m, without a blank between.")
         key = name.lstrip("-").replace("-", "_")
-        key = next(iter(keys.named(key)), key)
+        if key not in keys.groups | keys.top and len(whole := keys.named(key)) == 1:
+            key = whole[0]
         as_key = f" A key is set without dashes: {key}={flag.partition('=')[2] or 'VALUE'}." if len(key) > 1 else ""
         raise UserError(f"{flag}: there is no such flag{nearest(name, list(FLAGS)) or '.'}{as_key}")
     parser: ArgumentParser = get_args_parser()

@@ -176,8 +176,7 @@ def unread_settings(config: DictConfig, typed: Collection[str]) -> list[str]:
 
     Args:
         config: of a run.
-        typed: keys that its command named: of a term that is off only those are worth a word, as an option that turns
-            it on says how.
+        typed: keys that its command named. Where that turned a term off, what an option says of it is nobody's mistake.
     """
     if OmegaConf.select(config, "objective._target_") != OURS:
         return []
@@ -200,9 +199,10 @@ def _unread_of_terms(terms: Any, typed: Collection[str]) -> Iterator[str]:
         if schema is None or term.get("weight"):
             continue
         for key, default in _defaults(schema).items():
-            if key in NOT_SAID or f"objective.terms.{name}.{key}" not in typed:
+            path = f"objective.terms.{name}.{key}"
+            if f"objective.terms.{name}.weight" in typed and path not in typed:
                 continue
-            if default != MISSING and term.get(key, default) != default:
+            if key not in NOT_SAID and default != MISSING and term.get(key, default) != default:
                 off = f"objective.terms.{name}.weight=0"
                 yield f"objective.terms.{name}.{key}={term[key]} is not read: the term is off ({off})"
 

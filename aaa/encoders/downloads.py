@@ -24,7 +24,8 @@ for noisy in ("httpx", "httpx2"):  # they would tell of every request
 logging.getLogger("modelscope_hub").setLevel(logging.ERROR)  # it warns of what it then raises
 
 # What errors of a network have in them, whichever library they come through.
-NO_NETWORK = re.compile(r"NameResolution|Name or service|Max retries|ConnectError|Connection(Error| refused)|timed out")
+NO_NETWORK = re.compile(r"NameResolution|Name or service|ConnectError|Connection(Error| refused)|timed out")
+A_CAUSE_TO_NAME = re.compile(r"SSL|[Pp]roxy|ResponseError")
 
 # After the first download that fails nobody should have to wait for the next ones to fail as well.
 _failures: dict[str, str] = {}
@@ -105,7 +106,7 @@ def _try(what: str, folder: Path, fetch: Callable[[], None]) -> None:
         fetch()
     except Exception as error:
         text = (str(error).splitlines() or [type(error).__name__])[0]
-        is_offline = NO_NETWORK.search(str(error)) is not None
+        is_offline = NO_NETWORK.search(str(error)) and not A_CAUSE_TO_NAME.search(str(error))
         _failures[source] = f"{source} cannot be reached" if is_offline else shorten(text, 300, placeholder=" ...")
         logger.warning(
             "The download failed: %s. DIFFSYNTH_DOWNLOAD_SOURCE=huggingface or modelscope chooses the source.",

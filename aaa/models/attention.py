@@ -21,7 +21,6 @@ six times as long as by float32.
 """
 
 from collections.abc import Callable
-from itertools import repeat
 from typing import Any
 
 import torch
@@ -42,7 +41,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, attended: Tensor | None = None) -> T
 
     Args:
         q, k, v: queries, keys and values.
-        attended: which keys count, bool, `B 1 1 N` or `B 1 N N`; None: all.
+        attended: which keys count, bool, `B 1 1 N` or `B 1 N N`, one at least for each query; None: all.
     """
     if q.device.type == "cpu" and q.dtype == torch.bfloat16:
         if q.requires_grad:
@@ -73,9 +72,10 @@ def plain_products(
 def _few_samples_at_once(q: Tensor, k: Tensor, v: Tensor, attended: Tensor | None) -> Tensor:
     """The same without gradients."""
     count = max(1, 2 * CACHED_SCORES // (q.shape[1] * q.shape[2] * k.shape[2]))
-    masks = repeat(None) if attended is None else attended.split(count)
-    parts = zip(q.split(count), k.split(count), v.split(count), masks, strict=False)
-    return torch.cat([plain_products(q, k, v, softmax, mask) for q, k, v, mask in parts])
+    parts = list(zip(q.split(count), k.split(count), v.split(count), strict=True))
+    masks = [None] * len(parts) if attended is None else attended.expand(len(q), -1, -1, -1).split(count)
+    made = [plain_products(q, k, v, softmax, mask) for (q, k, v), mask in zip(parts, masks, strict=True)]
+    return torch.cat(made)
 
 
 def softmax(scores: Tensor) -> Tensor:
@@ -107,7 +107,7 @@ class _KeepingWeights(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, attended: Tensor | None) -> Tensor:
         shape, length = q.shape, k.shape[-2]
-        q = torch.mul(q, q.shape[-1] ** -0.5, out=torch.empty(shape, dtype=q.dtype)).flatten(0, 1)
+        q = torch.mul(q, q.shape[-1] ** -0.5, out=q.new_empty(shape)).flatten(0, 1)
         k, v = (_filled_up(x, filled_length(length)) for x in (k, v))
         scores = torch.bmm(q, k.mT)  # B*heads N, and as many as keys are filled up to
         scores[..., length:] = -torch.inf

@@ -172,7 +172,8 @@ class DiTBlock(nn.Module):
         q, k, v = self.queries_keys_values(x, attention, context)
         if context.wanted is not None:  # the others are attended, and nothing is made of them
             wanted = slice(context.wanted)
-            q, x, context = q[:, :, wanted], x[:, wanted], context._replace(positions=context.positions[:, wanted])
+            q, x = q[:, :, wanted], x[:, wanted]
+            context = context._replace(positions=context.positions[:, wanted], text_tokens=0)
         x = self.add_attention(x, attend(q, k, v, context.attended), attention)
         return WithValues(self.add_mlp(x, mlp, context), v)
 

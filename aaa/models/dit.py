@@ -27,6 +27,9 @@ from aaa.models.sprint import Fusion, Sprint
 from aaa.models.text_refiner import TextRefiner
 from aaa.models.two_streams import TwoStreamBlock
 
+# What of a block says how it starts, and nothing of what it computes.
+STARTS = {"__init__", "init_weights", "layers_to_stream"}
+
 
 class AAADiT(nn.Module):
     """A text-to-image diffusion transformer; without arguments the tutorial's, of 0.1B parameters.
@@ -86,6 +89,7 @@ class AAADiT(nn.Module):
         self.internal_head = None
         if design.internal_head is not None:
             self.internal_head = InternalHead(dim, in_channels, after_block=design.internal_head)
+        self.last_is_ours = depth > 0 and _computes_as_ours(self.blocks[-1])
         self.hidden_depth, self.hidden_dim = depth, dim
         self.routing = routing
         self.fusion = Fusion(dim) if isinstance(routing, Sprint) else None
@@ -227,13 +231,9 @@ class AAADiT(nn.Module):
         return [*self.blocks, *([] if self.text_refiner is None else self.text_refiner.blocks)]
 
     def _gives_latents_alone(self, number: int) -> bool:
-        """Whether nothing is made of other tokens in a block: the last, after which nothing reads them, if it is ours.
-
-        What others made of ours may count on as many tokens out as in.
-        """
+        """Whether a block makes nothing of other tokens: the last, after which nothing reads them, if it is ours."""
         is_routed = self.routing is not None and number <= self.routing.last
-        is_ours = getattr(type(self.blocks[number - 1]), "forward", None) is DiTBlock.forward
-        return number == len(self.blocks) and is_ours and not is_routed
+        return number == len(self.blocks) and not is_routed and self.last_is_ours
 
     def _text(self, prompt_embeds: Tensor, timestep_emb: Tensor, words: Tensor | None, turns: Tensor | None) -> Tensor:
         """The prompt's tokens, `B L D`."""
@@ -283,6 +283,16 @@ class AAADiT(nn.Module):
 
     def _blocks(self) -> list[Block]:
         return cast(list[Block], list(self.blocks))
+
+
+def _computes_as_ours(block: nn.Module) -> bool:
+    """Whether a block is ours, or of a kind that starts in another way at most.
+
+    What others make of ours may count on as many tokens out as in, or on the prompt's being among them.
+    """
+    kind = type(block)
+    computed = {name for name, value in vars(DiTBlock).items() if callable(value)} - STARTS
+    return issubclass(kind, DiTBlock) and all(getattr(kind, name) is getattr(DiTBlock, name) for name in computed)
 
 
 def _layers_of(part: nn.Module | None) -> list[nn.Linear]:

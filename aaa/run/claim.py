@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 
 from aaa.errors import UserError
 from aaa.run.earlier_run import OVERRIDES, own_overrides
-from aaa.run.earlier_sweep import MULTIRUN
+from aaa.run.earlier_sweep import MULTIRUN, SAME_SWEEP
 from aaa.run.search import BASIC, jobs_of
 from aaa.tracking.printed import train_command
 from aaa.tracking.variables import is_helper
@@ -143,7 +143,7 @@ def _refuse_other_sweep(folder: Path, config: "DictConfig") -> None:
         same = recorded == own_overrides(list(config.hydra.overrides.task))
         if same and (config.sweep.resume or config.resume == "auto"):
             return
-        way = "\n  To go on with it: the same command with sweep.resume=true." if same else ""
+        way = f"\n  To go on with it: {SAME_SWEEP}." if same else ""
         what = "this sweep" if same else f"another sweep ({' '.join(recorded) or 'no overrides'})"
         raise UserError(f"{shown(folder)}: this folder holds {what}.{way}{_elsewhere('hydra.sweep.dir')}")
     numbered = folder.is_dir() and any(holds_run(path) for path in folder.iterdir() if path.name.isdigit())

@@ -14,6 +14,7 @@ from aaa.config.trust import read_yaml_config
 from aaa.run.earlier_run import own_overrides
 
 MULTIRUN = "multirun.yaml"  # Hydra leaves it in a sweep's folder
+SAME_SWEEP = "the same command with sweep.resume=true"  # how a sweep is gone on with
 PRUNED = "sweep/pruned"  # the metric of a run that was given up
 
 

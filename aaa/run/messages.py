@@ -5,7 +5,6 @@ from pathlib import Path
 
 import torch
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from aaa.config.checks import CONF
@@ -17,16 +16,17 @@ from aaa.config.trust import foreign_targets, read_yaml_config
 from aaa.data.mixed_order import MixedRecords
 from aaa.models.costs import TRAINING_FLOPS
 from aaa.run.earlier_run import COMPOSED
+from aaa.run.earlier_sweep import SAME_SWEEP, is_of_sweep
 from aaa.run.length import unreached_rate
 from aaa.run.run import Run
 from aaa.saved.models import RUN_CONFIG, foreign_to_sampling
 from aaa.tracking.printed import compare_command, sample_command, train_command
 from aaa.training.parameter_groups import group_rates
+from aaa.training.signals import ENOUGH
 
 logger = logging.getLogger(__name__)
 
 TRUST = ["trust_config=true"]
-SAME_SWEEP = "the same command with sweep.resume=true"
 
 
 def announce(run: Run) -> None:
@@ -61,27 +61,29 @@ def announce(run: Run) -> None:
     for setting in [*unread_settings(run.config, typed), *([] if unreached is None else [unreached])]:
         logger.warning("%s.", setting)
     if composed.runtime.choices.get("trainer") == "gpu" and run.session.device.type == "cpu":
-        logger.warning("trainer=gpu is meant for a GPU, and there is none: its batches take a CPU long. trainer=quick?")
+        logger.warning(
+            "trainer=gpu is meant for a GPU, and this run is on a CPU, where its steps take long. trainer=quick?"
+        )
     logger.info("Run folder: %s", run.origin.folder.shown)
     if run.config.data.attribution:
         logger.info("%s", run.config.data.attribution)
 
 
-def say_what_next(folder: Path, prompt: str, *, steps: int, stopped: bool, longer: str | None = None) -> None:
+def say_what_next(folder: Path, prompt: str, *, steps: int, signum: int | None, longer: str | None = None) -> None:
     """The commands that one wants now.
 
     Args:
         folder: of the run, as it is shown.
         prompt: one that the model knows.
         steps: taken so far.
-        stopped: whether a signal ended the run early.
+        signum: what ended the run early, or None: it came to its end.
         longer: the command that trains for twice as long, where that is not to resume.
     """
-    if stopped and HydraConfig.initialized() and HydraConfig.get().mode is RunMode.MULTIRUN:
-        logger.info("Stopped at step %d of this run. To go on with the sweep: %s", steps, SAME_SWEEP)
-        return
-    if stopped:
-        logger.info("Stopped at step %d. To go on: %s", steps, train_command(*_trust_to_resume(folder), resume=folder))
+    if signum is not None:
+        # A run that a sweep has given up is not gone on with by the sweep.
+        the_sweep = is_of_sweep() and signum != ENOUGH
+        how = SAME_SWEEP if the_sweep else train_command(*_trust_to_resume(folder), resume=folder)
+        logger.info("Stopped at step %d. To go on%s: %s", steps, " with the sweep" if the_sweep else "", how)
         return
     logger.info(
         "Done: %s\n  sample:  %s\n  longer:  %s\n  compare: %s",

@@ -114,7 +114,7 @@ class Recorder:
         self.session.processes.wait()
         if self.session.is_main:
             longer = longer_from(folder.path, self.run.length.branching_step, 2 * step)
-            say_what_next(folder.shown, self._prompt(), steps=step, stopped=signum is not None, longer=longer)
+            say_what_next(folder.shown, self._prompt(), steps=step, signum=signum, longer=longer)
         self.exit_code = exit_code
 
     def _state(self, step: int) -> State:

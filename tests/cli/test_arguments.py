@@ -51,6 +51,8 @@ def test_any_arguments_are_read_or_refused_in_our_words(arguments: list[str]) ->
         (["\u2212m"], "begins with a dash that is longer"),
         (["--hlep"], "--hlep: there is no such flag (did you mean '--help'?)"),
         (["--seed=3"], "A key is set without dashes: seed=3."),
+        (["--batch-size=4"], "A key is set without dashes: batch_size=4."),
+        (["--block=modern"], "A key is set without dashes: block=modern."),
         (["--max-steps", "3"], "A key is set without dashes: trainer.max_steps=VALUE."),
         (["-x"], "-x: there is no such flag."),
         (["--cfg"], "Argument --cfg/-c: expected one argument."),

@@ -25,7 +25,7 @@ def test_jobs_encode_a_part_each_and_the_last_puts_them_together(command: Comman
     done = command(*ENCODE, "encode.parts=3", "encode.part=1")
     assert done.code == 0, done.err
     assert "24 records in" in done.err
-    assert "Decoded again, 16 of them" in done.err
+    assert "Decoded again: 16 of them, all the same: " in done.err
     (index,) = (name for name in indices(tmp_path) if "part-" not in name)
     assert len(json.loads((tmp_path / index).read_text())["shards"]) == 3
     assert "Encoding" not in command(*ENCODE).err

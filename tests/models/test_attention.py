@@ -57,6 +57,10 @@ def test_what_is_masked_counts_for_nothing(
     for ours, right in zip(*gradients, strict=True):
         torch.testing.assert_close(ours.float(), right, atol=5e-2, rtol=5e-2)
     drawn = attend(q.detach(), k.detach(), v.detach(), attended)
+    alike = attended[:1].expand_as(attended)
+    assert torch.equal(
+        attend(q.detach(), k.detach(), v.detach(), attended[:1]), attend(q.detach(), k.detach(), v.detach(), alike)
+    )
     torch.testing.assert_close(drawn.float(), expected, atol=2e-2, rtol=2e-2)
 
 

@@ -17,6 +17,7 @@ from aaa.models.costs import forward_flops
 from aaa.models.design import Design
 from aaa.models.dit import AAADiT
 from aaa.models.factory import build_dit
+from aaa.models.modulation import Branch
 from aaa.models.routing import Routing
 from aaa.run.budget import keep_to_parameters
 from aaa.saved.checkpoint import load_weights, save_weights
@@ -183,6 +184,18 @@ def test_the_last_block_makes_latents_alone_where_it_is_ours() -> None:
         def forward(self, x: Tensor, context: BlockContext) -> Tensor:
             return 0.5 * (x + super().forward(x, context))
 
+    class OtherMLP(DiTBlock):
+        """Which may treat the prompt in another way."""
+
+        def add_mlp(self, x: Tensor, branch: Branch, context: BlockContext) -> Tensor:
+            return super().add_mlp(x, branch, context)
+
+    class OtherStart(DiTBlock):
+        """Which computes as ours."""
+
+        def init_weights(self, depth: int) -> None:
+            super().init_weights(2 * depth)
+
     def rows(model: AAADiT) -> list[int]:
         seen: list[int] = []
         for block in model.blocks:
@@ -191,6 +204,7 @@ def test_the_last_block_makes_latents_alone_where_it_is_ours() -> None:
         return seen
 
     assert rows(small(registers=2)) == [19, 19, 12]
-    assert rows(small(block=Halved)) == [17, 17, 17]
+    assert rows(small(block=Halved)) == rows(small(block=OtherMLP)) == [17, 17, 17]
+    assert rows(small(block=OtherStart)) == [17, 17, 12]
     assert rows(small(routing=Routing(0.5, 2, 3))) == [17, 17, 17]
     assert rows(small(routing=Routing(0.5, 2, 2))) == [17, 17, 12]

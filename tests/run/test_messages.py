@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from aaa.run.messages import say_what_next
 from aaa.tracking.console import ConsoleHandler, console
 from aaa.tracking.redaction import RedactingFormatter
+from aaa.training.signals import ENOUGH
 
 OWN = {"_target_": "aaa.encoders.pixel.PixelVAE"}
 
@@ -30,9 +31,9 @@ def test_runs_of_ones_own_code_are_gone_on_with_as_printed(
     for config in (".hydra/config.yaml", "config.yaml"):
         (tmp_path / config).write_text(yaml.safe_dump(part))
     caplog.set_level(logging.INFO)
-    say_what_next(tmp_path, "a `cat`\n", steps=3, stopped=False)
-    say_what_next(tmp_path, "", steps=3, stopped=True)
-    say_what_next(tmp_path, "", steps=3, stopped=False, longer="python ...")
+    say_what_next(tmp_path, "a `cat`\n", steps=3, signum=None)
+    say_what_next(tmp_path, "", steps=3, signum=2)
+    say_what_next(tmp_path, "", steps=3, signum=None, longer="python ...")
     assert ("python ..." + " trust_config=true" * resume + "\n") in caplog.messages[2]
     done, *lines, stopped = "\n".join(caplog.messages[:2]).splitlines()
     assert done == f"Done: {tmp_path}"
@@ -48,12 +49,13 @@ def test_a_stopped_run_of_a_sweep_names_the_sweeps_way_to_go_on(
 ) -> None:
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(HydraConfig, "initialized", lambda: True)
-    for mode in (RunMode.RUN, RunMode.MULTIRUN):
+    for mode, signum in ((RunMode.RUN, 2), (RunMode.MULTIRUN, 2), (RunMode.MULTIRUN, ENOUGH)):
         monkeypatch.setattr(HydraConfig, "get", lambda mode=mode: OmegaConf.create({"mode": mode}))
-        say_what_next(tmp_path, "", steps=3, stopped=True)
-    alone, swept = caplog.messages
+        say_what_next(tmp_path, "", steps=3, signum=signum)
+    alone, swept, given_up = caplog.messages
     assert f"resume={tmp_path}" in alone
-    assert swept == "Stopped at step 3 of this run. To go on with the sweep: the same command with sweep.resume=true"
+    assert swept == "Stopped at step 3. To go on with the sweep: the same command with sweep.resume=true"
+    assert given_up == alone, "the sweep does not take it up again"
 
 
 def test_what_stands_in_a_message_cannot_move_the_cursor_or_change_colours(capsys: pytest.CaptureFixture[str]) -> None:
