@@ -7,7 +7,7 @@ those, so that without a folder they are made again of what is there. The table 
 import csv
 import sys
 from collections.abc import Sequence
-from math import sqrt
+from math import inf, sqrt
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -22,7 +22,6 @@ from matplotlib import pyplot as plt
 HERE = Path(__file__).parent
 RUNS, CURVES, PICTURE = HERE / "runs.csv", HERE / "curves.csv", HERE / "recipes.png"
 GROUP = "experiment"
-SECONDS = 79.0  # of the default's 750 steps on a quiet machine (experiments/speedrun); the others' steps are as long
 Row = dict[str, str]
 
 
@@ -37,7 +36,7 @@ def write_numbers(runs: Sequence[Run]) -> None:
         shares = {"seen": "quality/seen", "held_out": "quality/held_out"}
         outcomes.append(told | {"steps": steps} | {name: run.last(key) for name, key in (named | shares).items()})
         for step, relative in zip(*run.curve("step", "val/loss_relative"), strict=True):
-            curves.append(told | {"step": step, "seconds": SECONDS * step / (steps or 1), "relative_loss": relative})
+            curves.append(told | {"step": step, "share": round(step / (steps or 1), 4), "relative_loss": relative})
     for path, rows in ((RUNS, outcomes), (CURVES, curves)):
         with path.open("w", newline="") as file:
             writer = csv.DictWriter(file, rows[0], lineterminator="\n")
@@ -61,10 +60,10 @@ def interval(values: Sequence[float]) -> tuple[float, float, float]:
     return middle, middle - reach, middle + reach
 
 
-def in_percent(values: Sequence[float]) -> str:
-    """Mean of shares with its interval, which ends where shares do."""
+def in_percent(values: Sequence[float], most: float = 1.0) -> str:
+    """Mean of what is between 0 and `most` with its interval, which ends there."""
     middle, low, high = interval(values)
-    return f"{100 * middle:.0f}% [{100 * max(0, low):.0f}, {100 * min(1, high):.0f}]"
+    return f"{100 * middle:.0f}% [{100 * max(0, low):.0f}, {100 * min(most, high):.0f}]"
 
 
 def table(by_recipe: dict[str, list[Row]]) -> str:
@@ -79,21 +78,25 @@ def table(by_recipe: dict[str, list[Row]]) -> str:
         shares = f"{in_percent(numbers['seen'])} | {in_percent(numbers['held_out'])}"
         lines.append(
             f"| `recipe_{name}` | {steps:,} | {samples:,} | {len(rows)} | {shares} | "
-            f"{in_percent(numbers['relative_loss'])} |"
+            f"{in_percent(numbers['relative_loss'], inf)} |"
         )
     return "\n".join(lines)
 
 
 def draw(by_recipe: dict[str, list[Row]], curves: dict[str, list[Row]]) -> None:
-    """Loss against seconds, a line a seed, and right pictures at the end."""
+    """Loss against time, a line a seed, and right pictures at the end."""
     figure, (losses, shares) = plt.subplots(1, 2, figsize=(12, 4.5), constrained_layout=True)
     for number, (name, rows) in enumerate(curves.items()):
         for seed in dict.fromkeys(row["seed"] for row in rows):
-            points = [(float(row["seconds"]), 100 * float(row["relative_loss"])) for row in rows if row["seed"] == seed]
+            points = [
+                (100 * float(row["share"]), 100 * float(row["relative_loss"])) for row in rows if row["seed"] == seed
+            ]
             label = name if seed == rows[0]["seed"] else None
             losses.plot(*zip(*points, strict=True), color=f"C{number}", marker=".", label=label, alpha=0.8)
     losses.set(
-        xlabel="seconds of training", ylabel="validation loss, % of what seeing no structure gives", yscale="log"
+        xlabel="training, % of the time that all have",
+        ylabel="validation loss, % of what seeing no structure gives",
+        yscale="log",
     )
     losses.grid(alpha=0.3)
     losses.legend()
