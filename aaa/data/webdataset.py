@@ -122,7 +122,9 @@ def _shards(path: str) -> tuple[Path, list[str], LeftOut]:
     if root.is_file():
         return root.parent, [root.name], LeftOut(root)
     if not root.is_dir():
-        raise UserError(f"data.path={path}: no .tar file there (looked in {root.absolute()}).")
+        raise UserError(
+            f"data.path={path}: no .tar file there (looked in {root.absolute()}). Give a shard, or a folder of shards."
+        )
     root = data_folder(root)
     left_out = LeftOut(root)
     files = files_below(root, left_out)

@@ -66,7 +66,7 @@ def find_saved(path: Path, weights: str, trust_config: bool, heads: int | None =
     if weights not in ("ema", "raw"):
         raise UserError(f"weights={weights}: must be ema or raw.")
     if not path.exists():
-        raise UserError(f"model={path}: there is no such folder.")
+        raise UserError(f"model={path}: there is no such folder.{_newest_run()}")
     if path.suffix == ".safetensors" and path.is_file():
         saved = _from_file(path, heads)
     elif not path.is_dir():
@@ -101,6 +101,12 @@ def find_saved(path: Path, weights: str, trust_config: bool, heads: int | None =
     if not trust_config:
         _refuse_foreign_code(saved.config, path)
     return saved
+
+
+def _newest_run() -> str:
+    """A sentence on the run that was started last, by the folder's name for it; nothing where there are none."""
+    runs = sorted(Path("outputs").glob(f"*/*/{RUN_CONFIG}"), key=lambda path: path.stat().st_mtime)
+    return f" The newest run here is {runs[-1].parent}." if runs else ""
 
 
 def foreign_to_sampling(config: Mapping[str, Any]) -> list[str]:

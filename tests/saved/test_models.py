@@ -1,6 +1,7 @@
 """A file of weights is the model of the folder that it lies in."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -113,6 +114,19 @@ def test_what_is_wrong_with_its_folder_is_said(
     spoil(run)
     with pytest.raises(UserError, match=expected):
         find_saved(run / file, "ema", trust_config=False)
+
+
+def test_who_names_no_folder_is_told_of_the_newest_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"^model=TIMESTAMP: there is no such folder\.$"):
+        find_saved(Path("TIMESTAMP"), "ema", trust_config=False)
+    for age, name in enumerate(("newest", "older")):
+        folder = tmp_path / "outputs" / "shapes" / name
+        folder.mkdir(parents=True)
+        (folder / "config.yaml").touch()
+        os.utime(folder / "config.yaml", (1e9 - age, 1e9 - age))
+    with pytest.raises(UserError, match=r"no such folder\. The newest run here is outputs/shapes/newest\.$"):
+        find_saved(Path("TIMESTAMP"), "ema", trust_config=False)
 
 
 @pytest.mark.parametrize("vae", [None, ["latent_mean"], {"latent_mean": [0.5]}, {"latent_mean": 3, "latent_std": 4}])
