@@ -21,7 +21,6 @@ from aaa.tracking.printed import command
 logger = logging.getLogger(__name__)
 for noisy in ("httpx", "httpx2"):  # they would tell of every request
     logging.getLogger(noisy).setLevel(logging.WARNING)
-logging.getLogger("modelscope_hub").setLevel(logging.ERROR)  # it warns of what it then raises
 
 # What errors of a network have in them, whichever library they come through.
 NO_NETWORK = re.compile(r"NameResolution|Name or service|ConnectError|Connection(Error| refused)|timed out")
