@@ -30,6 +30,7 @@ RUNS = HERE / "runs.csv"
 BASELINE = "baseline"
 TRAINING, SECONDS, DRAWING = "training", "seconds", "drawing"  # at equal FLOPs, at equal seconds, without training
 TRAINED = "trained"  # the runs that are drawn with, numbered as what was drawn is
+LONGEST = 50  # letters that a picture has room for beside a row
 LISTS = {TRAINING: "ledger", SECONDS: "ledger", DRAWING: "drawing"}
 
 
@@ -217,7 +218,7 @@ def draw(kind: str, found: Sequence[Line]) -> None:
     """Loss and right pictures less the baseline's, a row each, with their intervals; ways to draw change no loss."""
     shown = sorted(found[1:], key=lambda line: -math.inf if line.loss is None else line.loss.mean)
     count = 1 if kind == DRAWING else 2
-    size = (5 * count + 2, 1.4 + 0.32 * len(shown))
+    size = (4 * count + 4, 1.4 + 0.32 * len(shown))
     figure, panels = plt.subplots(1, count, figsize=size, sharey=True, squeeze=False, constrained_layout=True)
     if kind != DRAWING:
         base = _mean([one.loss for one in found[0].outcomes])
@@ -225,7 +226,8 @@ def draw(kind: str, found: Sequence[Line]) -> None:
         panels[0, 0].set_xlabel("validation loss, % of the baseline's")
     _dots(panels[0, -1], [line.share for line in shown], 100, lower_is_better=False)
     panels[0, -1].set_xlabel("right pictures of held-out pairs, percentage points")
-    panels[0, 0].set_yticks(range(len(shown)), [line.said["add"] or line.row for line in shown], fontsize="small")
+    said = [line.said["add"] if 0 < len(line.said["add"]) <= LONGEST else line.row for line in shown]
+    panels[0, 0].set_yticks(range(len(shown)), said, fontsize="small")
     panels[0, 0].set_ylim(len(shown) - 0.4, -0.6)
     figure.suptitle(f"Less the baseline, 95% intervals ({len(found[0].outcomes)} seeds)", fontsize="medium")
     figure.savefig(HERE / f"{kind}.png", dpi=110)
