@@ -87,12 +87,10 @@ def _show(latents: "Latents") -> None:
     path = cache.path / "reconstructions.png"
     make_grid(pairs, captions).save(path)
     differing = shown.psnr[shown.psnr.isfinite()]
-    how = (
-        f"; {len(differing)} differ, by {differing.mean():.1f} dB PSNR on average"
-        if len(differing)
-        else ", all the same"
-    )
-    logger.info("Decoded again: %d of them%s: %s", len(shown.psnr), how, path)
+    how = "all the same"
+    if len(differing):
+        how = f"{len(differing)} differ, by {differing.mean():.1f} dB PSNR on average"
+    logger.info("Decoded again: %d of them, %s: %s", len(shown.psnr), how, path)
 
 
 def main() -> None:

@@ -199,12 +199,11 @@ def _unread_of_terms(terms: Any, typed: Collection[str]) -> Iterator[str]:
         if schema is None or term.get("weight"):
             continue
         for key, default in _defaults(schema).items():
-            path = f"objective.terms.{name}.{key}"
-            if f"objective.terms.{name}.weight" in typed and path not in typed:
+            said, weight = f"objective.terms.{name}.{key}", f"objective.terms.{name}.weight"
+            if weight in typed and said not in typed:
                 continue
             if key not in NOT_SAID and default != MISSING and term.get(key, default) != default:
-                off = f"objective.terms.{name}.weight=0"
-                yield f"objective.terms.{name}.{key}={term[key]} is not read: the term is off ({off})"
+                yield f"{said}={term[key]} is not read: the term is off ({weight}=0)"
 
 
 def _defaults(schema: type) -> dict[str, Any]:
