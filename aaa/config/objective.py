@@ -198,8 +198,9 @@ def _unread_of_terms(terms: Any, typed: Collection[str]) -> Iterator[str]:
             yield f"{key}.vision.path={path} is only read with {key}.target=vision and a weight above 0"
         if schema is None or term.get("weight"):
             continue
+        weight = f"objective.terms.{name}.weight"
         for key, default in _defaults(schema).items():
-            said, weight = f"objective.terms.{name}.{key}", f"objective.terms.{name}.weight"
+            said = f"objective.terms.{name}.{key}"
             if weight in typed and said not in typed:
                 continue
             if key not in NOT_SAID and default != MISSING and term.get(key, default) != default:

@@ -61,7 +61,7 @@ class Routing:
             x: tokens, `B N D`.
             latents: how many of them may skip.
         """
-        from aaa.models.uncompiled import uniform
+        from aaa.models.uncompiled import uniform  # which imports the compiler
 
         order = uniform(draws, "routing", (len(x), latents), x.device)
         return _staying(order, self.skipping(latents), x.shape[1])

@@ -47,7 +47,7 @@ class Sprint(Routing):
 
     def draw_dropped(self, draws: torch.Generator, x: Tensor) -> Tensor:
         """Which samples of `B N D` take no part in these blocks, `B` bool; `draws` is not advanced."""
-        from aaa.models.uncompiled import uniform
+        from aaa.models.uncompiled import uniform  # which imports the compiler
 
         return uniform(draws, "path drop", (len(x),), x.device) < self.path_drop
 

@@ -53,7 +53,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--ours", default="recipe_ours", help="the recipe that others are measured by")
-    parser.add_argument("--steps", type=int, default=750, help="of ours")
+    parser.add_argument("--steps", type=int, help="of ours; else as many as its config says")
     parser.add_argument("--prompt-tokens", type=int, default=14, help="of the longest of 32 prompts; as of shapes")
     parser.add_argument("told", nargs="*", help="overrides of each")
     arguments = parser.parse_args()
@@ -63,10 +63,11 @@ def main() -> None:
     for _ in range(1 + arguments.rounds):
         for recipe in recipes.values():
             recipe.steps(128)
+    steps = arguments.steps or recipes[arguments.ours].config.trainer.max_steps
     step = {name: median(recipe.took[1:]) for name, recipe in recipes.items()}
     for name, took in step.items():
         share = took / step[arguments.ours]
-        print(f"{name}: {1000 * took:.1f} ms a step, {share:.3f} of ours, {round(arguments.steps / share)} steps")
+        print(f"{name}: {1000 * took:.1f} ms a step, {share:.3f} of ours, {round(steps / share)} steps")
 
 
 if __name__ == "__main__":
