@@ -1,8 +1,9 @@
 """Run rows of the ledger: `python experiments/ledger/run.py [ROW ...] [KEY=VALUE ...] [--folder outputs/ledger]`.
 
 Without a row all of ledger.yaml are run, at equal FLOPs; with `--seconds STEPS` in the time that so many steps of the
-baseline take, as cost.py has measured it; with `--drawing` the rows of drawing.yaml. What is finished is skipped, so
-that the same command goes on with what was stopped. Each row is a command of its own, which is shown.
+baseline take, as cost.py has measured it; with `--emoji` the rows of emoji.yaml, on emoji; with `--drawing` those of
+drawing.yaml. What is finished is skipped, so that the same command goes on with what was stopped. Each row is a command
+of its own, which is shown.
 """
 
 import argparse
@@ -18,7 +19,9 @@ import yaml
 
 HERE = Path(__file__).parent
 COSTS = HERE / "costs.csv"
-EQUAL_FLOPS, EQUAL_SECONDS = "training", "seconds"  # in the ledger's folder
+LEDGER, EMOJI, DRAWING = "ledger", "emoji", "drawing"  # lists of rows
+EXPERIMENTS = {LEDGER: "ledger", EMOJI: "ledger_openmoji"}  # that the rows of a list add to
+EQUAL_FLOPS, EQUAL_SECONDS = {LEDGER: "training", EMOJI: "emoji"}, "seconds"  # in the ledger's folder
 TRAINED = "trained"  # in the ledger's folder: the runs that rows of drawing.yaml draw with
 # A third of the default's length: four of five pictures are right then, so that a way to draw may gain or lose.
 DRAWN_WITH = [
@@ -33,15 +36,15 @@ JUDGED = ["evaluation=shapes", "steps=10"]
 
 
 def rows_of(name: str) -> dict[str, dict[str, Any]]:
-    """The rows of `ledger.yaml` or `drawing.yaml`, by name."""
+    """The rows of a list, by name."""
     rows: dict[str, dict[str, Any]] = yaml.safe_load((HERE / f"{name}.yaml").read_text(encoding="utf-8"))
     return rows
 
 
-def training(folder: Path, added: Sequence[str], extra: Sequence[str]) -> list[str]:
-    """The command that trains the default with what a row adds, once a seed, in a folder."""
+def training(folder: Path, experiment: str, added: Sequence[str], extra: Sequence[str]) -> list[str]:
+    """The command that trains an experiment with what a row adds, once a seed, in a folder."""
     sweep = [f"hydra.sweep.dir={folder.absolute()}", "sweep.resume=true"]
-    return ["aaa.train", "-m", "+experiment=ledger", *added, *extra, *sweep]
+    return ["aaa.train", "-m", f"+experiment={experiment}", *added, *extra, *sweep]
 
 
 def drawing(row: Path, runs: Sequence[Path], added: Sequence[str], extra: Sequence[str]) -> Iterator[list[str]]:
@@ -79,13 +82,13 @@ def call(command: Sequence[str]) -> bool:
 
 def draw(folder: Path, names: Sequence[str], extra: Sequence[str]) -> list[str]:
     """Train what is drawn with, draw each way, and return the rows that failed."""
-    rows = rows_of("drawing")
-    if not call(training(folder / TRAINED, DRAWN_WITH, [])):
+    rows = rows_of(DRAWING)
+    if not call(training(folder / TRAINED, EXPERIMENTS[LEDGER], DRAWN_WITH, [])):
         return [TRAINED]
     runs = sorted(path.parent.parent for path in (folder / TRAINED).glob("*/model/config.json"))
     failed = []
     for name in names or rows:
-        row = folder.absolute() / "drawing" / name
+        row = folder.absolute() / DRAWING / name
         done = sum(1 for _ in row.glob("*/*.json"))
         added = shlex.split(rows[name]["add"])
         if done < len(runs):
@@ -94,27 +97,29 @@ def draw(folder: Path, names: Sequence[str], extra: Sequence[str]) -> list[str]:
     return failed
 
 
-def train(folder: Path, names: Sequence[str], extra: Sequence[str]) -> list[str]:
-    """Train each row at equal FLOPs, and return those that failed."""
-    return train_each(folder / EQUAL_FLOPS, {name: [] for name in names or rows_of("ledger")}, extra)
+def train(folder: Path, names: Sequence[str], extra: Sequence[str], listed: str = LEDGER) -> list[str]:
+    """Train each row of a list at equal FLOPs, and return those that failed."""
+    return train_each(folder / EQUAL_FLOPS[listed], {name: [] for name in names or rows_of(listed)}, extra, listed)
 
 
 def train_as_long(folder: Path, names: Sequence[str], extra: Sequence[str], steps: int) -> list[str]:
     """Train each row as long as the baseline takes for so many steps, and return those that failed."""
-    wanted, shares = names or [*rows_of("ledger")], costs()
+    wanted, shares = names or [*rows_of(LEDGER)], costs()
     if unknown := [name for name in wanted if name not in shares]:
         sys.exit(f"{COSTS} does not say what these cost: python experiments/ledger/cost.py {' '.join(unknown)}")
     own = {name: ["budget.flops=null", f"trainer.max_steps={round(steps / shares[name])}"] for name in wanted}
     return train_each(folder / EQUAL_SECONDS, own, extra)
 
 
-def train_each(folder: Path, own: Mapping[str, Sequence[str]], extra: Sequence[str]) -> list[str]:
-    """Train rows, each with settings of its own, and return those that failed."""
-    rows = rows_of("ledger")
+def train_each(
+    folder: Path, own: Mapping[str, Sequence[str]], extra: Sequence[str], listed: str = LEDGER
+) -> list[str]:
+    """Train rows of a list, each with settings of its own, and return those that failed."""
+    rows, experiment = rows_of(listed), EXPERIMENTS[listed]
     return [
         name
         for name, settings in own.items()
-        if not call(training(folder / name, [*shlex.split(rows[name]["add"]), *settings], extra))
+        if not call(training(folder / name, experiment, [*shlex.split(rows[name]["add"]), *settings], extra))
     ]
 
 
@@ -131,19 +136,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="*", help="rows, and settings KEY=VALUE that all of them get")
     how = parser.add_mutually_exclusive_group()
-    how.add_argument("--drawing", action="store_true", help="rows of drawing.yaml instead of ledger.yaml")
+    how.add_argument("--emoji", dest="listed", action="store_const", const=EMOJI, help="rows of emoji.yaml")
+    how.add_argument("--drawing", dest="listed", action="store_const", const=DRAWING, help="rows of drawing.yaml")
     how.add_argument("--seconds", type=int, metavar="STEPS", help="as long as so many steps of the baseline take")
     parser.add_argument("--folder", type=Path, default=Path("outputs/ledger"))
+    parser.set_defaults(listed=LEDGER)
     arguments = parser.parse_args()
     names = [word for word in arguments.what if "=" not in word]
     extra = [word for word in arguments.what if "=" in word]
-    known = rows_of("drawing" if arguments.drawing else "ledger")
+    known = rows_of(arguments.listed)
     if unknown := [name for name in names if name not in known]:
         parser.error(f"no such row: {', '.join(unknown)}. There is: {', '.join(known)}.")
     if arguments.seconds is not None:
         failed = train_as_long(arguments.folder, names, extra, arguments.seconds)
+    elif arguments.listed == DRAWING:
+        failed = draw(arguments.folder, names, extra)
     else:
-        failed = (draw if arguments.drawing else train)(arguments.folder, names, extra)
+        failed = train(arguments.folder, names, extra, arguments.listed)
     if failed:
         sys.exit(f"failed: {', '.join(failed)}")
 

@@ -28,10 +28,13 @@ from matplotlib.axes import Axes
 HERE = Path(__file__).parent
 RUNS = HERE / "runs.csv"
 BASELINE = "baseline"
-TRAINING, SECONDS, DRAWING = "training", "seconds", "drawing"  # at equal FLOPs, at equal seconds, without training
+# At equal FLOPs, at equal seconds, at equal FLOPs on emoji, without training.
+TRAINING, SECONDS, EMOJI, DRAWING = "training", "seconds", "emoji", "drawing"
 TRAINED = "trained"  # the runs that are drawn with, numbered as what was drawn is
 LONGEST = 50  # letters that a picture has room for beside a row
-LISTS = {TRAINING: "ledger", SECONDS: "ledger", DRAWING: "drawing"}
+LISTS = {TRAINING: "ledger", SECONDS: "ledger", EMOJI: "emoji", DRAWING: "drawing"}
+RIGHT = "held-out right"
+NEAR = "nearest five"  # of the real pictures, which the right one of an emoji is among
 
 
 @dataclass(frozen=True)
@@ -39,14 +42,14 @@ class Outcome:
     """What came out of a run, or of a way to draw with it.
 
     Attributes:
-        kind: `training`, `seconds` or `drawing`.
+        kind: `training`, `seconds`, `emoji` or `drawing`.
         row: of the ledger.
         seed: of the run.
         steps, flops: of its training.
         table: digest of the validation table; losses of other tables cannot be compared.
         loss: of validation.
         pictures: drawn for held-out pairs, and as many for seen ones.
-        seen, held_out: share of them that is right.
+        seen, held_out: share of them that is right; of emoji, that has the right one among the nearest five.
     """
 
     kind: str
@@ -65,9 +68,10 @@ def of_training(folder: Path, kind: str) -> Iterator[Outcome]:
     """The finished runs of each row of a kind."""
     if not (folder / kind).is_dir():
         return
+    judged = "quality/right_{}_top5" if kind == EMOJI else "quality/{}"
     for run in read_runs([folder / kind]):
         rows = newest_rows(run.folder, 10**9)
-        held_out, seen, flops = (run.last(name) for name in ("quality/held_out", "quality/seen", "flops"))
+        held_out, seen, flops = map(run.last, (judged.format("held_out"), judged.format("seen"), "flops"))
         if rows is None or held_out is None or seen is None or flops is None:
             continue  # it is still going on
         loss = sum(rows.losses) / len(rows.losses)
@@ -139,12 +143,17 @@ def _setting(outcomes: Sequence[Outcome]) -> Setting:
 
 
 def right_pictures(outcomes: Sequence[Outcome]) -> tuple[int, int]:
-    """Of held-out pairs: how many are right, of how many."""
-    return sum(round(one.held_out * one.pictures) for one in outcomes), sum(one.pictures for one in outcomes)
+    """How many are right, of how many: of held-out pairs, and of emoji of seen ones too, which are as hard there."""
+    shares = [
+        (share, one.pictures)
+        for one in outcomes
+        for share in ((one.held_out, one.seen) if one.kind == EMOJI else (one.held_out,))
+    ]
+    return sum(round(share * pictures) for share, pictures in shares), sum(pictures for _, pictures in shares)
 
 
 def share_difference(ours: Sequence[Outcome], theirs: Sequence[Outcome]) -> Difference:
-    """Of the share of right pictures of held-out pairs, over pictures: Newcombe's score interval (1998, method 10)."""
+    """Of the share of right pictures, over pictures: Newcombe's score interval (1998, method 10)."""
     ends = []
     for right, of in (right_pictures(ours), right_pictures(theirs)):
         interval = stats.binomtest(right, of).proportion_ci(method="wilson")
@@ -193,8 +202,8 @@ def lines(outcomes: Sequence[Outcome], kind: str) -> list[Line]:
 def as_markdown(kind: str, found: Sequence[Line]) -> str:
     """The table of a kind."""
     base = _mean([one.loss for one in found[0].outcomes])
-    told = ["row", "adds", "seeds", "loss", "less the baseline's [95%]", "in %", "held-out right", "less [95%]"]
-    told += ["published"]
+    told = ["row", "adds", "seeds", "loss", "less the baseline's [95%]", "in %"]
+    told += [NEAR if kind == EMOJI else RIGHT, "less [95%]", "published"]
     table = [f"| {' | '.join(told)} |", f"|{' --- |' * len(told)}"]
     for line in found:
         right, of = right_pictures(line.outcomes)
@@ -225,7 +234,8 @@ def draw(kind: str, found: Sequence[Line]) -> None:
         _dots(panels[0, 0], [line.loss for line in shown], 100 / base, lower_is_better=True)
         panels[0, 0].set_xlabel("validation loss, % of the baseline's")
     _dots(panels[0, -1], [line.share for line in shown], 100, lower_is_better=False)
-    panels[0, -1].set_xlabel("right pictures of held-out pairs, percentage points")
+    judged = "pictures with the right one among the nearest five" if kind == EMOJI else "right pictures of held-out pairs"
+    panels[0, -1].set_xlabel(f"{judged}, percentage points")
     said = [line.said["add"] if 0 < len(line.said["add"]) <= LONGEST else line.row for line in shown]
     panels[0, 0].set_yticks(range(len(shown)), said, fontsize="small")
     panels[0, 0].set_ylim(len(shown) - 0.4, -0.6)
@@ -254,7 +264,8 @@ def main() -> None:
     """Collect, print, draw."""
     if len(sys.argv) > 1:
         folder = Path(sys.argv[1])
-        keep([*of_training(folder, TRAINING), *of_training(folder, SECONDS), *of_drawing(folder)])
+        trained = [outcome for kind in (TRAINING, SECONDS, EMOJI) for outcome in of_training(folder, kind)]
+        keep([*trained, *of_drawing(folder)])
     outcomes = read()
     for kind in LISTS:
         if len(found := lines(outcomes, kind)) > 1:

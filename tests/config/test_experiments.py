@@ -18,6 +18,7 @@ LEDGER = CONF.parent / "experiments" / "ledger"
 RECIPES = ["recipe_tutorial", "recipe_prx", "recipe_speedrundit", "recipe_minit2i", "recipe_ours"]
 EMOJI = ["data=openmoji", "text_encoder=minilm"]
 ROWS: dict[str, dict[str, str]] = yaml.safe_load((LEDGER / "ledger.yaml").read_text())
+EMOJI_ROWS: dict[str, dict[str, str]] = yaml.safe_load((LEDGER / "emoji.yaml").read_text())
 WAYS: dict[str, dict[str, str]] = yaml.safe_load((LEDGER / "drawing.yaml").read_text())
 
 
@@ -97,6 +98,13 @@ def test_a_row_of_the_ledger_composes_and_changes_something(row: str) -> None:
     assert ROWS[row].keys() == {"add", "published", "source"}
     ours = leaves_of("+experiment=ledger", *shlex.split(ROWS[row]["add"]))
     assert (ours != leaves_of("+experiment=ledger")) == (row != "baseline")
+
+
+@pytest.mark.parametrize("row", EMOJI_ROWS)
+def test_a_row_of_the_ledger_on_emoji_composes_and_changes_something(row: str) -> None:
+    assert EMOJI_ROWS[row].keys() == {"add", "published", "source"}
+    ours = leaves_of("+experiment=ledger_openmoji", *shlex.split(EMOJI_ROWS[row]["add"]))
+    assert (ours != leaves_of("+experiment=ledger_openmoji")) == (row != "baseline")
 
 
 @pytest.mark.parametrize("row", WAYS)
