@@ -111,9 +111,7 @@ def train_as_long(folder: Path, names: Sequence[str], extra: Sequence[str], step
     return train_each(folder / EQUAL_SECONDS, own, extra)
 
 
-def train_each(
-    folder: Path, own: Mapping[str, Sequence[str]], extra: Sequence[str], listed: str = LEDGER
-) -> list[str]:
+def train_each(folder: Path, own: Mapping[str, Sequence[str]], extra: Sequence[str], listed: str = LEDGER) -> list[str]:
     """Train rows of a list, each with settings of its own, and return those that failed."""
     rows, experiment = rows_of(listed), EXPERIMENTS[listed]
     return [
