@@ -15,6 +15,7 @@ from aaa.reports.key_names import short_names, shown_key
 from aaa.reports.paired import against_best
 from aaa.reports.plain import plain_number, plain_setting
 from aaa.reports.runs import Run
+from aaa.reports.scaling import APART, LEAST
 from aaa.reports.telling import differing_keys, setting_keys, telling_keys
 from aaa.tracking.files import OF_A_STEP
 
@@ -58,6 +59,7 @@ def _content(runs: list[Run]) -> dict[str, Any]:
         "mapped": [shown_key(key) for key in setting_keys(runs, by_choice=False)],
         "short": short_names(keys),
         "metrics": list(metrics),
+        "law": {"least": LEAST, "apart": APART},
         "runs": [
             _run(run, keys, metrics, with_pictures=number < STRIP_RUNS)
             | {"difference": differences.get(run.name), "counts": run.name in counting}

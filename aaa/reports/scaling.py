@@ -10,7 +10,8 @@ from aaa.reports.plain import plain_number
 from aaa.reports.runs import Run
 from aaa.tracking.printed import plot_label
 
-LEAST = 3  # different models, for a line to mean anything
+# Different models, and how many times as large the largest is as the smallest, for a line to mean anything.
+LEAST, APART = 3, 1.5
 AXES = {"parameters": "parameters", "flops": "training FLOPs"}
 
 
@@ -60,8 +61,13 @@ def points(runs: Sequence[Run], axis: str) -> list[tuple[float, float, str]]:
     return found
 
 
+def bear_a_law(xs: Sequence[float]) -> bool:
+    """Whether there are sizes enough, and far enough apart, to fit a law to."""
+    return len(set(xs)) >= LEAST and max(xs) >= APART * min(xs)
+
+
 def draw_scaling(runs: Sequence[Run], path: Path) -> list[str]:
-    """Draw loss against parameters and FLOPs, if there are models of at least three sizes.
+    """Draw loss against parameters and FLOPs, if models are of at least three sizes, not all of them nearly the same.
 
     Args:
         runs: to compare.
@@ -70,7 +76,7 @@ def draw_scaling(runs: Sequence[Run], path: Path) -> list[str]:
     Returns:
         What each law is; nothing if nothing is drawn.
     """
-    if len({x for x, *_ in points(runs, "parameters")}) < LEAST:
+    if not bear_a_law([x for x, *_ in points(runs, "parameters")]):
         return []
     import matplotlib as mpl
 
@@ -87,7 +93,7 @@ def draw_scaling(runs: Sequence[Run], path: Path) -> list[str]:
             axis.annotate(plot_label(str(name)), (x, loss), textcoords="offset points", xytext=(5, 5), fontsize="small")
         axis.set(xscale="log", yscale="log", xlabel=label, ylabel="validation loss" if key == "parameters" else "")
         axis.grid(alpha=0.3, which="both")
-        if len(set(xs)) >= LEAST:
+        if bear_a_law(xs):  # type: ignore[arg-type]
             law = fit_power_law(xs, losses)  # type: ignore[arg-type]
             axis.plot([xs[0], xs[-1]], [law(xs[0]), law(xs[-1])], "--", color="C1")  # type: ignore[arg-type]
             axis.set_title(str(law), fontsize="medium")

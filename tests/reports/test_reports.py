@@ -18,7 +18,7 @@ from aaa.errors import UserError
 from aaa.reports.curves import draw_curves
 from aaa.reports.heat_map import draw_heat_maps, maps_of
 from aaa.reports.runs import Run, read_runs
-from aaa.reports.scaling import draw_scaling, fit_power_law
+from aaa.reports.scaling import bear_a_law, draw_scaling, fit_power_law
 from aaa.reports.table import as_rows, comparison
 from aaa.reports.telling import differing_keys
 from tests.helpers.made_up_runs import make_runs
@@ -109,6 +109,13 @@ def test_loss_is_drawn_by_two_settings_if_there_are_two(tmp_path: Path, sweep: P
     assert Image.open(tmp_path / "map.png").width > 200
     assert not draw_heat_maps(read_runs([sweep]), tmp_path / "none.png")
     assert not (tmp_path / "none.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("sizes", "bear"), [([1e6, 2e6, 4e6], True), ([1e6, 4e6, 4e6], False), ([1e6, 1.001e6, 1.01e6], False), ([], False)]
+)
+def test_a_law_is_of_sizes_that_are_apart(sizes: list[float], bear: bool) -> None:
+    assert bear_a_law(sizes) == bear
 
 
 def test_each_two_of_three_settings_are_drawn_and_it_says_what_is_averaged(tmp_path: Path) -> None:
