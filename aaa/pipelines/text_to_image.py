@@ -169,6 +169,10 @@ class TextToImage:
         taken = f"{len(sigmas) - 1} steps of {type(sampling.sampler).__name__}"
         return f"{taken}, {sampling.evaluations(sigmas)} evaluations of the model, in {self.precision.name}"
 
+    def remarks(self, request: DrawRequest) -> list[str]:
+        """Sentences on what is drawn otherwise than asked for, and on words and sizes that no training picture had."""
+        return [*self._rounded(request), *self._new(request)]
+
     def _finished(self, latents: torch.Tensor) -> list[Image.Image]:
         if not latents.isfinite().all():
             raise UserError(
@@ -183,8 +187,8 @@ class TextToImage:
                 f"negative_prompt={request.negative_prompt}: this guidance steers away from no prompt, so that nothing "
                 "would read it. Leave it out, or guidance=prompt."
             )
-        self._warn_of_rounding(request)
-        self._warn_of_what_is_new(request)
+        for remark in self.remarks(request):
+            logger.warning("%s", remark)
         sigmas = self._sigmas(sampling, request)
         noise = SeededNoise(request.seeds)
         latents = noise(self._shape(request)).to(self.device)
@@ -216,24 +220,23 @@ class TextToImage:
         height, width = (side or self.resolution for side in (request.height, request.width))
         return self.vae.latent_channels, -(-height // factor), -(-width // factor)
 
-    def _warn_of_rounding(self, request: DrawRequest) -> None:
+    def _rounded(self, request: DrawRequest) -> Iterator[str]:
         factor = self.vae.downscale_factor
         for name, pixels in (("height", request.height), ("width", request.width)):
             if pixels is not None and pixels % factor:
                 rounded = -(-pixels // factor) * factor
-                logger.warning("%s=%d is not a multiple of %d and was rounded up to %d.", name, pixels, factor, rounded)
+                yield f"{name}={pixels} is not a multiple of {factor} and was rounded up to {rounded}."
 
-    def _warn_of_what_is_new(self, request: DrawRequest) -> None:
-        """Of words and sizes that no training picture had."""
+    def _new(self, request: DrawRequest) -> Iterator[str]:
         if self.known_words is not None and isinstance(self.text_encoder, LearnsWords):
             prompts = (request.prompt, request.negative_prompt)
             seen = [self.text_encoder.learned_words(prompt)[: self.prompt_tokens] for prompt in prompts]
             if (told := told_unknown([word for words in seen for word in words], self.known_words)) is not None:
-                logger.warning("%s", told)
+                yield told
         shape, trained = self._shape(request), self.resolution
         if self.config.data.get("buckets") is False and shape != self._shape(replace(request, height=None, width=None)):
             height, width = (self.vae.downscale_factor * side for side in shape[1:])
-            logger.warning("It was last trained on pictures of %d x %d, not %d x %d.", trained, trained, height, width)
+            yield f"It was last trained on pictures of {trained} x {trained}, not {height} x {width}."
 
     def _refuse_other_channels(self, in_channels: int, weights: Path) -> None:
         if in_channels != self.vae.latent_channels:

@@ -115,6 +115,7 @@ def make_page(drawers: Drawers) -> gr.Blocks:
         before: Pictures,
     ) -> Iterator[tuple[Pictures, str, Any, Pictures]]:
         finished: Pictures = []
+        remarks: dict[str, None] = {}  # that hold for several models are made once
         first_seed = int(seed or 0)
         try:
             for name in models or drawers.names[:1]:
@@ -133,7 +134,7 @@ def make_page(drawers: Drawers) -> gr.Blocks:
                     input_image=None if input_image is None else Path(input_image),
                     denoising_strength=1.0 if input_image is None else float(denoising_strength),
                 )
-                cost = model.described(request)
+                cost, remarks = model.described(request), remarks | dict.fromkeys(model.remarks(request))
                 shown: Pictures = []
                 for taken, pictures in model.live(request):
                     captions = [f"{name}, seed {first_seed + place}" for place in range(len(pictures))]
@@ -144,7 +145,7 @@ def make_page(drawers: Drawers) -> gr.Blocks:
             raise gr.Error(html.escape(str(error))) from None
         told = [(picture, f"{prompt} ({caption})") for picture, caption in finished]
         kept = (told + before)[:GALLERY]
-        yield finished, f"Drew {len(finished)}, each in {cost}", kept, kept
+        yield finished, "\n".join([f"Drew {len(finished)}, each in {cost}", *remarks]), kept, kept
 
     with gr.Blocks(title=f"aaa: {drawers.path}") as page:
         gr.Markdown(f"## {markdown(str(drawers.path))}")

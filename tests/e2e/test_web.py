@@ -57,9 +57,11 @@ def test_the_page_draws_as_it_is_told(tmp_path: Path, small_run: SmallRun) -> No
     with served(small_run[0], tmp_path, "sampler=heun", "guidance.interval=[0.1,0.9]") as address:
         page = client.Client(address, verbose=False)
 
-        def status(sampler: str, low: float, high: float, rescale: float = 0.0) -> str:
-            settings = [1, 0, 4, sampler, 2.0, low, high, rescale, 16, 16, None, 0.7]
-            drawn = page.predict("a red circle", "", ["finished model"], *settings, api_name="/draw")
+        def status(
+            sampler: str, low: float, high: float, rescale: float = 0.0, *, prompt: str = "a red circle", side: int = 16
+        ) -> str:
+            settings = [1, 0, 4, sampler, 2.0, low, high, rescale, side, side, None, 0.7]
+            drawn = page.predict(prompt, "", ["finished model", "step 6"], *settings, api_name="/draw")
             return str(drawn[1])
 
         assert "4 steps of Heun, 13 evaluations" in status("the model's own", 0.1, 0.9), (
@@ -68,6 +70,11 @@ def test_the_page_draws_as_it_is_told(tmp_path: Path, small_run: SmallRun) -> No
         assert "4 steps of Euler, 8 evaluations" in status("euler", 0, 1, 0.5)
         with pytest.raises(Exception, match="must be two noise levels"):
             status("sde", 0.8, 0.2)
+        assert "\n" not in status("euler", 0, 1)
+        odd = status("euler", 0, 1, prompt="a red elephant", side=24).splitlines()
+        assert len(odd) == 3, "what holds for two models is said once"
+        assert "never shown 'elephant'" in odd[1]
+        assert "trained on pictures of 16 x 16, not 24 x 24" in odd[2]
 
 
 @pytest.mark.slow
