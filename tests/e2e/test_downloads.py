@@ -143,6 +143,14 @@ def test_a_download_that_fails_says_what_to_do_by_hand(command: Command, tmp_pat
     assert not (tmp_path / "data" / "pokemon").exists()
 
 
+@pytest.mark.slow
+def test_a_hub_that_cannot_be_reached_is_said_in_a_few_words(command: Command, hub: Hub) -> None:
+    hub.server_close()  # nobody listens there any more
+    done = command("aaa.train", "data=pokemon", "logger=none", **hub.environment)
+    assert "there is no such folder" in done.error
+    assert "The download failed: huggingface cannot be reached. DIFFSYNTH_DOWNLOAD_SOURCE=" in done.err
+
+
 def test_downloads_can_be_forbidden(command: Command, hub: Hub) -> None:
     done = command("aaa.train", "data=pokemon", **hub.environment | {"DIFFSYNTH_SKIP_DOWNLOAD": "True"})
     assert "there is no such folder" in done.error

@@ -341,6 +341,15 @@ def test_the_tutorials_regime_keeps_everything_in_bf16_and_no_average(tmp_path: 
     assert drawn.code == 0, drawn.err
 
 
+def test_what_is_meant_for_a_gpu_is_warned_of_on_a_cpu(tmp_path: Path, small_run: SmallRun) -> None:
+    assert "meant for a GPU" not in small_run[1].err
+    small = [setting for setting in SMALL if not setting.startswith(("trainer.max_steps", "evaluation."))]
+    few = ["trainer.max_steps=1", "lr_scheduler.warmup_steps=0", "evaluation=none", "logger=none"]
+    done = fork_in(tmp_path, "aaa.train", "trainer=gpu", "trainer.device=cpu", *small, *few)
+    assert done.code == 0, done.err
+    assert "trainer=gpu is meant for a GPU, and this run is on a CPU" in done.err
+
+
 def test_a_run_can_start_from_the_weights_of_another(tmp_path: Path, small_run: SmallRun) -> None:
     shutil.copytree(small_run[0].parents[2] / ".cache", tmp_path / ".cache")
     weights = small_run[0] / "model" / "model.safetensors"
