@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from aaa.config.checks import group_options
 from aaa.config.leaves import leaves
-from aaa.config.overrides import as_read
+from aaa.config.overrides import as_read, key_of
 from aaa.config.trust import read_yaml_config
 from aaa.errors import UserError
 from aaa.reports.plain import plain_number
@@ -36,6 +36,7 @@ class Run:
         metrics: rows of metrics.jsonl, oldest first.
         environment: what environment.json says.
         choices: options of config groups that it was told, by group.
+        typed: groups and keys that it was told; None where nobody wrote that down.
     """
 
     folder: Path
@@ -44,6 +45,7 @@ class Run:
     metrics: list[dict[str, Any]]
     environment: dict[str, Any] = field(default_factory=dict)
     choices: dict[str, str] = field(default_factory=dict)
+    typed: frozenset[str] | None = None
 
     def value(self, key: str) -> Any:
         """The value of a config key, or the option of a group."""
@@ -105,10 +107,12 @@ def read_runs(paths: Iterable[Path]) -> list[Run]:
     while not all(full.is_relative_to(common) for full in folders):
         common = common.parent
     groups = group_options()
-    choices = _choices([_told(folder, groups) for folder in folders.values()])
+    told = [_told(folder) for folder in folders.values()]
+    choices = _choices([_options(overrides or [], groups) for overrides in told])
+    typed = [None if overrides is None else frozenset(map(key_of, overrides)) for overrides in told]
     return [
-        _read(folder, str(full.relative_to(common)), chosen)
-        for (full, folder), chosen in zip(folders.items(), choices, strict=True)
+        _read(folder, str(full.relative_to(common)), chosen, keys)
+        for (full, folder), chosen, keys in zip(folders.items(), choices, typed, strict=True)
     ]
 
 
@@ -116,22 +120,27 @@ def _is_run(folder: Path) -> bool:
     return any((folder / name).exists() for name in BESIDE_CONFIG)
 
 
-def _read(folder: Path, name: str, choices: dict[str, str]) -> Run:
+def _read(folder: Path, name: str, choices: dict[str, str], typed: frozenset[str] | None) -> Run:
     config = OmegaConf.to_container(read_yaml_config(folder / CONFIG))
     values = {key: as_read(value) for key, value in leaves(config)}
-    return Run(folder, name, values, read_metrics(folder / METRICS), read_environment(folder), choices)
+    return Run(folder, name, values, read_metrics(folder / METRICS), read_environment(folder), choices, typed)
 
 
-def _told(folder: Path, groups: Collection[str]) -> dict[str, set[str]]:
-    """Options of config groups by group, as Hydra wrote down what the run was told; none where it wrote nothing."""
+def _told(folder: Path) -> list[str] | None:
+    """What the run was told on its command line, as Hydra wrote it down; None where it wrote nothing."""
     file = folder / ".hydra" / "overrides.yaml"
     try:
         overrides = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        return {}  # the config says what the run is; this only says it in fewer words
+        return None  # the config says what the run is; this only says it in fewer words
+    return list(map(str, overrides)) if isinstance(overrides, list) else None
+
+
+def _options(overrides: Iterable[str], groups: Collection[str]) -> dict[str, set[str]]:
+    """Options of config groups among them, by group."""
     options: dict[str, set[str]] = {}
-    for override in overrides if isinstance(overrides, list) else []:
-        if (choice := CHOICE.fullmatch(str(override))) and choice["group"] in groups:
+    for override in overrides:
+        if (choice := CHOICE.fullmatch(override)) and choice["group"] in groups:
             options.setdefault(choice["group"], set()).add(choice["option"])
     return options
 

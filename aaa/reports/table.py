@@ -12,7 +12,7 @@ from aaa.reports.key_names import shown_key
 from aaa.reports.paired import Setting, best_setting, difference, find_setting, fold_seeds
 from aaa.reports.plain import plain_number, plain_setting
 from aaa.reports.runs import RATE, Run
-from aaa.reports.telling import differing_keys, telling_keys
+from aaa.reports.telling import differing_keys, telling_keys, without_arguments
 
 SHOWN = {
     "step": "steps",
@@ -32,7 +32,8 @@ MOST_KEYS = 8  # that a terminal has columns for; of more those alone that tell 
 
 def comparison(runs: list[Run]) -> Table:
     """A row a run, lowest validation loss first: what differs in the configs, then what came out."""
-    differing = keys = differing_keys(runs)
+    differing = differing_keys(runs)
+    keys = without_arguments(runs, differing)
     if len(keys) > MOST_KEYS:
         keys = [*telling_keys(runs), *(key for key in keys if key == "seed")]
     metrics = [metric for metric in SHOWN if any(run.last(metric) is not None for run in runs)]

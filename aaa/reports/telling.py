@@ -1,7 +1,7 @@
 """Which keys tell the settings of runs apart, and in how few words."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from aaa.reports.runs import Run
 
@@ -25,6 +25,18 @@ def differing_keys(runs: list[Run]) -> list[str]:
     """
     keys = {key: None for run in runs for key in run.config}
     return [key for key in keys if not IGNORED.fullmatch(key) and len({repr(run.config.get(key)) for run in runs}) > 1]
+
+
+def without_arguments(runs: list[Run], keys: Sequence[str]) -> list[str]:
+    """These keys without arguments that came along with a class among them: it says which, and no run was told them."""
+
+    def came_along(key: str, of: str) -> bool:
+        is_argument = key != of and key.startswith(of.removesuffix("_target_"))
+        is_told = any(run.typed is None or key in run.typed for run in runs)
+        return is_argument and not is_told and len(_settings(runs, [of])) == len(_settings(runs, [of, key]))
+
+    classes = [key for key in keys if key.endswith("._target_")]
+    return [key for key in keys if not any(came_along(key, of) for of in classes)]
 
 
 def telling_keys(runs: list[Run]) -> list[str]:
@@ -75,10 +87,14 @@ def _needed(runs: list[Run], keys: list[str]) -> list[str]:
     needed: list[str] = []
     told = 1
     for key in keys:
-        settings = {setting_of(run, [*needed, key]) for run in runs}
+        settings = _settings(runs, [*needed, key])
         if len(settings) > told:
             needed, told = [*needed, key], len(settings)
     return needed
+
+
+def _settings(runs: list[Run], keys: list[str]) -> set[str]:
+    return {setting_of(run, keys) for run in runs}
 
 
 def _choices_alike(runs: list[Run], telling: list[str]) -> list[str]:
@@ -86,7 +102,7 @@ def _choices_alike(runs: list[Run], telling: list[str]) -> list[str]:
     groups = [group for group in runs[0].choices if all(group in run.choices for run in runs)] if runs else []
 
     def count(*keys: str) -> int:
-        return len({setting_of(run, list(keys)) for run in runs})
+        return len(_settings(runs, list(keys)))
 
     same = {group: count(*telling, group) == count(*telling) for group in groups}
     return [group for group in groups if same[group] and count(group, f"{group}._target_") == count(group)]

@@ -94,3 +94,25 @@ def test_a_map_has_the_numbers_that_an_option_stands_for(tmp_path: Path) -> None
     runs = read_runs([tmp_path / "sweep"])
     assert setting_keys(runs) == ["model"]
     assert all(key.startswith("model.") for key in setting_keys(runs, by_choice=False))
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_arguments_that_come_along_with_a_class_take_no_column(tmp_path: Path, told: bool) -> None:
+    configs = {
+        "cosine": "{_target_: a.cosine, final_fraction: 0.0}",
+        "decay": "{_target_: a.decay, decay_fraction: 0.5, final_fraction: 0.02, warmup_steps: 10}",
+    }
+    for name, schedule in configs.items():
+        (tmp_path / name / ".hydra").mkdir(parents=True)
+        (tmp_path / name / "config.yaml").write_text(f"lr_scheduler: {schedule}\n")
+        (tmp_path / name / "metrics.jsonl").write_text('{"step": 1, "val/loss": 0.5}\n')
+        overrides = "- lr_scheduler.warmup_steps=10\n"
+        (tmp_path / name / ".hydra" / "overrides.yaml").write_text(overrides if told else "not a list")
+    table = comparison(read_runs([tmp_path]))
+    headers = [str(column.header) for column in table.columns]
+    arguments = [header.rpartition(".")[2] for header in headers[2:-3]]
+    if told:
+        assert arguments == ["warmup_steps"], "the others follow from lr_scheduler, and this was asked for"
+        assert "2 more keys differ" in str(table.caption)
+    else:
+        assert sorted(arguments) == ["decay_fraction", "final_fraction", "warmup_steps"], "who knows what was asked for"
