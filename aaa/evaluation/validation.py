@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -46,6 +47,8 @@ class ValidationTable:
         records: index of each row's record in the cache, `R`.
         sigmas: noise level of each row, `R`; each record gets one from every band of equal width.
         digest: hash of record keys, noise levels and the latents' fingerprint: equal digests, comparable losses.
+        content: hash of the latents and prompt_embeds themselves, to the bit: so are those of equal contents, whatever
+            version of aaa encoded them.
         latent_variance: of the table's latents, by channel, `C`.
         parts: of a mixture; none of other data.
     """
@@ -54,6 +57,7 @@ class ValidationTable:
     records: Tensor
     sigmas: Tensor
     digest: str
+    content: str
     latent_variance: Tensor
     parts: tuple[TablePart, ...] = ()
 
@@ -99,15 +103,25 @@ def table_of(cache: LatentCache, chosen: Tensor, timesteps_per_record: int) -> V
     strata = torch.arange(timesteps_per_record)
     sigmas = ((strata + offsets[:, None]) / timesteps_per_record).flatten()
     normalised_by = None if cache.statistics is None else asdict(cache.statistics)
-    content = [
-        cache.fingerprint,
-        normalised_by,
-        cache.prompt_shape,
-        [cache.records[i].key for i in records.tolist()],
-        sigmas.tolist(),
-    ]
-    digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
-    return ValidationTable(cache, records, sigmas, digest, latent_variance(cache, chosen))
+    rows = [[cache.records[i].key for i in records.tolist()], sigmas.tolist()]
+    digest = _hash([cache.fingerprint, normalised_by, cache.prompt_shape, *rows])
+    content = _hash([content_hashes(cache, chosen), *rows])
+    return ValidationTable(cache, records, sigmas, digest, content, latent_variance(cache, chosen))
+
+
+def _hash(parts: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def content_hashes(cache: LatentCache, records: Tensor) -> list[str]:
+    """Of what a model is given of each of these records: its latents, normalised, and prompt_embeds."""
+    found: dict[int, str] = {}
+    for own in groups_of(cache.shape_ids[records]):
+        for record, *tensors in zip(records[own].tolist(), *cache.gather(records[own]), strict=True):
+            arrays = [tensor.cpu().contiguous().numpy() for tensor in tensors]
+            shapes = repr([array.shape for array in arrays]).encode()
+            found[record] = hashlib.sha256(b"".join([shapes, *(array.tobytes() for array in arrays)])).hexdigest()
+    return [found[record] for record in records.tolist()]
 
 
 def latent_variance(cache: LatentCache, records: Tensor) -> Tensor:

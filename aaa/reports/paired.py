@@ -12,8 +12,9 @@ from aaa.errors import UserError
 from aaa.reports.folding import by_setting, left_out, unfinished
 from aaa.reports.key_names import short_names, shown_key
 from aaa.reports.runs import Run
+from aaa.reports.same_tables import last_validations
 from aaa.reports.telling import differing_keys, setting_keys
-from aaa.tracking.validation_rows import ValidationRows, newest_rows
+from aaa.tracking.validation_rows import ValidationRows
 
 CONFIDENCE = 0.95
 
@@ -95,10 +96,10 @@ def fold_seeds(runs: Sequence[Run]) -> list[Setting]:
     """
     keys = setting_keys(list(runs))
     names = short_names([*differing_keys(list(runs)), *keys])
-    without = left_out(runs)
+    without, last = left_out(runs), last_validations(list(runs))
     settings = []
     for members in by_setting(runs):
-        judged = [(run, rows) for run in members if run.name not in without and (rows := _last_rows(run)) is not None]
+        judged = [(run, last[run.name]) for run in members if run.name not in without and run.name in last]
         if judged:
             name = _describe(members[0], keys, names) or judged[0][0].name
             reasons = {run.name: without[run.name] for run in members if run.name in without}
@@ -122,8 +123,8 @@ def of_one_table(runs: Sequence[Run]) -> list[Run]:
     settings = fold_seeds(runs)
     if not settings:
         return list(runs)
-    shared = best_setting(settings).tables
-    return [run for run in runs if (rows := _last_rows(run)) is None or rows.table in shared]
+    shared, last = best_setting(settings).tables, last_validations(list(runs))
+    return [run for run in runs if run.name not in last or last[run.name].table in shared]
 
 
 def find_setting(settings: Sequence[Setting], wanted: str) -> Setting:
@@ -210,10 +211,6 @@ def _mean_by_record(setting: Setting) -> dict[str, float]:
     """Mean loss of each record, over the setting's runs."""
     of_runs = [rows.by_record() for rows in setting.rows]
     return {record: mean(of_run[record] for of_run in of_runs) for record in of_runs[0]}
-
-
-def _last_rows(run: Run) -> ValidationRows | None:
-    return newest_rows(run.folder, max((row["step"] for row in run.metrics), default=0))
 
 
 def _describe(run: Run, keys: Sequence[str], names: Mapping[str, str]) -> str:

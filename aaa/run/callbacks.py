@@ -90,9 +90,8 @@ class RunCallbacks:
         """Give away the metrics of all models and the losses of the first, and give a hopeless run up."""
         assert self.table is not None
         keys = [self.table.cache.records[record].key for record in self.table.records.tolist()]
-        write_rows(
-            self.folder, ValidationRows(step, self.table.digest, keys, self.table.sigmas.tolist(), losses.tolist())
-        )
+        sigmas, digest, content = self.table.sigmas.tolist(), self.table.digest, self.table.content
+        write_rows(self.folder, ValidationRows(step, digest, keys, sigmas, losses.tolist(), content))
         logger.info(
             "Step %d: validation loss %.4f, %.1f%% of what seeing no structure gives",
             step,

@@ -16,10 +16,11 @@ class ValidationRows:
 
     Attributes:
         step: that it was made after.
-        table: digest of the validation table; losses of other tables cannot be compared.
+        table: digest of the validation table: losses by tables that differ in it and in content cannot be compared.
         records: key of each row's record.
         sigmas: noise level of each row.
         losses: of each row, by the averaged weights where there are any.
+        content: hash of the table's latents and prompt_embeds; None of runs from before it was kept.
     """
 
     step: int
@@ -27,6 +28,7 @@ class ValidationRows:
     records: Sequence[str]
     sigmas: Sequence[float]
     losses: Sequence[float]
+    content: str | None = None
 
     def by_record(self) -> dict[str, float]:
         """Mean loss of each record: its rows share a picture, and are no independent trials."""

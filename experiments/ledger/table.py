@@ -46,7 +46,7 @@ class Outcome:
         row: of the ledger.
         seed: of the run.
         steps, flops: of its training.
-        table: digest of the validation table; losses of other tables cannot be compared.
+        table: hash of the validation table; losses of other tables cannot be compared.
         loss: of validation.
         pictures: drawn for held-out pairs, and as many for seen ones.
         seen, held_out: share of them that is right; of emoji, that has the right one among the nearest five.
@@ -77,7 +77,8 @@ def of_training(folder: Path, kind: str) -> Iterator[Outcome]:
         loss = sum(rows.losses) / len(rows.losses)
         pictures = run.config["evaluation.num_images"]
         row, seed = run.folder.parent.name, run.config["seed"]
-        yield Outcome(kind, row, seed, rows.step, flops, rows.table, loss, pictures, seen, held_out)
+        table = rows.content or rows.table  # which does not change with versions of aaa
+        yield Outcome(kind, row, seed, rows.step, flops, table, loss, pictures, seen, held_out)
 
 
 def of_drawing(folder: Path) -> Iterator[Outcome]:

@@ -10,7 +10,7 @@ from aaa.data.cache import LatentCache
 from aaa.data.cached_records import NO_PICTURE, ListedRecords
 from aaa.data.shapes import ShapesSource
 from aaa.diffusion.prediction import VelocityPrediction
-from aaa.evaluation.validation import row_losses, structureless_loss, summarise, validation_table
+from aaa.evaluation.validation import ValidationTable, row_losses, structureless_loss, summarise, validation_table
 from tests.data.test_cache import build
 
 CPU = torch.device("cpu")
@@ -42,10 +42,37 @@ def test_the_table_and_its_noise_are_the_same_every_time(cache: LatentCache) -> 
     assert again is not None
     torch.manual_seed(123)  # nothing global matters
     assert first.digest == again.digest
+    assert first.content == again.content
     assert torch.equal(first.noise(torch.arange(3, 6)), again.noise(torch.arange(10))[3:6])
     fewer = validation_table(cache, HELD_OUT, 7, 5)
     assert fewer is not None
     assert fewer.digest != first.digest
+    assert fewer.content != first.content
+
+
+def test_the_content_of_a_table_is_that_of_its_records_whatever_encoded_them(
+    cache: LatentCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def made() -> ValidationTable:
+        table = validation_table(cache, HELD_OUT, 8, 5)
+        assert table is not None
+        return table
+
+    first = made()
+    monkeypatch.setattr(cache, "fingerprint", "of another version")
+    upgraded = made()
+    assert upgraded.digest != first.digest
+    assert upgraded.content == first.content
+    gather = cache.gather
+    nudged = int(first.records[0])
+
+    def otherwise(indices: Tensor, captions: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        latents, prompt_embeds = gather(indices, captions)
+        prompt_embeds[indices == nudged] += 1e-6
+        return latents, prompt_embeds
+
+    monkeypatch.setattr(cache, "gather", otherwise)
+    assert made().content != first.content
 
 
 def test_a_model_that_knows_the_answer_has_no_loss_and_a_blind_one_the_structureless(cache: LatentCache) -> None:

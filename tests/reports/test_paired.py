@@ -13,6 +13,7 @@ from aaa.errors import UserError
 from aaa.reports.heat_map import maps_of
 from aaa.reports.paired import Setting, against_best, best_setting, difference, find_setting, fold_seeds, of_one_table
 from aaa.reports.runs import Run, read_runs
+from aaa.reports.same_tables import last_validations
 from aaa.reports.table import verdicts
 from aaa.reports.telling import differing_keys
 from aaa.tracking.validation_rows import ValidationRows, newest_rows, write_rows
@@ -34,6 +35,19 @@ def make_run(
     write_rows(folder, ValidationRows(step, table, records, [0.25, 0.75] * PICTURES, losses))
     metrics = {"step": step, "val/loss": sum(losses) / len(losses)}
     (folder / "metrics.jsonl").write_text(json.dumps(metrics) + "\n")
+
+
+def test_tables_are_the_same_by_digest_or_by_content(tmp_path: Path) -> None:
+    versions = {"a": ("old", None), "b": ("old", "x"), "c": ("new", "x"), "d": ("new", "y"), "e": ("z", "y")}
+    versions |= {"f": ("other", "w"), "g": ("older", None)}
+    for number, (name, (table, content)) in enumerate(versions.items()):
+        make_run(tmp_path / name, 1e-3 * (1 + number), 0, shift=0.01 * number, table=table)
+        path = tmp_path / name / "validation" / "step-00000010.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"content": content}))
+    tables = {name: rows.table for name, rows in last_validations(read_runs([tmp_path])).items()}
+    assert tables == dict.fromkeys("abcde", "old") | {"f": "other", "g": "older"}
+    assert [run.name for run in of_one_table(read_runs([tmp_path]))] == list("abcde")
+    assert shown(read_runs([tmp_path]), tmp_path).count("another validation table") == 3, "two rows and below"
 
 
 def shown(runs: list[Run], path: Path, baseline: str | None = None) -> str:

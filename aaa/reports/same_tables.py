@@ -1,0 +1,35 @@
+"""Validation tables of different names that have the same rows."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from aaa.reports.runs import Run
+from aaa.tracking.validation_rows import ValidationRows, newest_rows
+
+
+def last_validations(runs: list[Run]) -> dict[str, ValidationRows]:
+    """The last validation of each run that has one, by the run's name; tables with the same rows have one digest.
+
+    An update of aaa that may encode otherwise gives a table another digest, and another device may encode a bit
+    differently: where either is the same, the other may differ.
+    """
+    found = {run.name: rows for run in runs if (rows := _last_rows(run)) is not None}
+    first = _first_of_each(found.values())
+    return {name: replace(rows, table=first[rows.table]) for name, rows in found.items()}
+
+
+def _first_of_each(found: Iterable[ValidationRows]) -> dict[str, str]:
+    """By the digest of a table, that of the first with the same rows."""
+    first: dict[str, str] = {}
+    by_content: dict[str, str] = {}
+    for rows in found:
+        own = first.setdefault(rows.table, rows.table)
+        known = own if rows.content is None else by_content.setdefault(rows.content, own)
+        if known != own:  # what was taken for two tables is one
+            for names in (first, by_content):
+                names.update({key: known for key, name in names.items() if name == own})
+    return first
+
+
+def _last_rows(run: Run) -> ValidationRows | None:
+    return newest_rows(run.folder, max((row["step"] for row in run.metrics), default=0))
