@@ -73,7 +73,8 @@ def evaluate(config: "DictConfig") -> None:
     content = {
         "weights": str(judged.weights.absolute()),
         "settings": settings,
-        "table": judged.table,
+        "table": None if judged.table is None else judged.table.digest,
+        "content": None if judged.table is None else judged.table.content,
         "metrics": dict(judged.metrics),
     }
     replace_text(out / f"{name}.json", json.dumps(content, indent=2))

@@ -1,5 +1,7 @@
 """The ledger's commands, table and picture."""
 
+import dataclasses
+import json
 import os
 import subprocess
 import sys
@@ -7,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from aaa.tracking.validation_rows import ValidationRows, write_rows
 from tests.helpers.scripts import load_script
 
 ROOT = Path(__file__).parents[1]
@@ -18,9 +21,16 @@ cost = load_script("ledger", "cost")
 
 
 def outcome(
-    row: str, seed: int, loss: float, *, digest: str = "a", pictures: int = 70, held_out: float = 0.8
+    row: str,
+    seed: int,
+    loss: float,
+    *,
+    digest: str = "a",
+    content: str = "",
+    pictures: int = 70,
+    held_out: float = 0.8,
 ) -> object:
-    return table.Outcome("training", row, seed, 10, 1e9, digest, loss, pictures, held_out, held_out)
+    return table.Outcome("training", row, seed, 10, 1e9, digest, content, loss, pictures, held_out, held_out)
 
 
 def test_shares_differ_by_the_published_interval() -> None:
@@ -58,6 +68,22 @@ def test_a_row_is_compared_with_the_baseline_of_the_seeds_it_has() -> None:
     assert "SpeedrunDiT, 2512.12386" in shown
 
 
+def test_an_emoji_is_right_among_the_nearest_five_whether_its_prompt_was_seen_or_held_out(tmp_path: Path) -> None:
+    made = tmp_path / "emoji" / "baseline" / "0"
+    made.mkdir(parents=True)
+    write_rows(made, ValidationRows(7, "digest", ["a", "b"], [0.2, 0.8], [0.1, 0.3], content="bits"))
+    (made / "config.yaml").write_text("seed: 4\nevaluation: {num_images: 50}\ntrainer: {max_steps: 7}\n")
+    judged = {"quality/right_seen": 0.1, "quality/right_seen_top5": 0.3, "quality/right_held_out": 0.02}
+    row = {"step": 7, "flops": 1e9, "val/loss": 0.2, **judged, "quality/right_held_out_top5": 0.12}
+    (made / "metrics.jsonl").write_text(json.dumps(row))
+    (one,) = table.of_training(tmp_path, "emoji")
+    assert one == table.Outcome("emoji", "baseline", 4, 7, 1e9, "digest", "bits", 0.2, 50, 0.3, 0.12)
+    assert table.right_pictures([one, one]) == (2 * (15 + 6), 200)
+    assert table.right_pictures([dataclasses.replace(one, kind="training")]) == (6, 50)
+    (shown,) = table.lines([one], "emoji")
+    assert "21 of 100 (6 held out)" in table.as_markdown("emoji", [shown])
+
+
 def test_the_kept_numbers_are_read_as_they_were_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     outcomes = [outcome("baseline", 1, 0.123456789), outcome("qk_norm", 2, 0.1)]
     monkeypatch.setattr(table, "RUNS", tmp_path / "runs.csv")
@@ -66,6 +92,26 @@ def test_the_kept_numbers_are_read_as_they_were_written(monkeypatch: pytest.Monk
     again, more = outcome("qk_norm", 2, 0.2), outcome("baseline", 2, 0.3)
     table.keep([again, more])
     assert table.read() == [outcomes[0], more, again], "what is not there any more stays, what was run anew is replaced"
+
+
+def test_losses_of_one_table_are_compared_whatever_version_wrote_them_down(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(table, "RUNS", tmp_path / "runs.csv")
+    before = [outcome("baseline", seed, 0.1 * seed, digest="old", content="bits") for seed in (1, 2)]
+    after = [outcome("qk_norm", seed, 0.1 * seed - 0.01, digest="new", content="bits") for seed in (1, 2)]
+    table.keep([*before, *after])
+    table.keep([outcome("tread", 1, 0.1, digest="new"), outcome("sprint", 1, 0.1, digest="other")])
+    assert [(one.row, one.content) for one in table.read()] == [
+        ("baseline", "bits"),
+        ("baseline", "bits"),
+        ("qk_norm", "bits"),
+        ("qk_norm", "bits"),
+        ("sprint", ""),
+        ("tread", "bits"),
+    ]
+    compared = {line.row: line.loss for line in table.lines(table.read(), "training")}
+    assert compared["qk_norm"].mean == pytest.approx(-0.01)
 
 
 def test_rows_that_cost_more_get_fewer_steps_and_unknown_costs_are_asked_for(

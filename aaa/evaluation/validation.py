@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -22,6 +22,7 @@ from aaa.objectives.flow_matching import velocity_error
 BANDS = 5
 BARS = 20  # of the histogram of losses
 BATCH_SIZE = 64
+MEASURE = 1  # one more whenever what is measured of a row changes: losses of before are no longer comparable then
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,8 @@ class ValidationTable:
         records: index of each row's record in the cache, `R`.
         sigmas: noise level of each row, `R`; each record gets one from every band of equal width.
         digest: hash of record keys, noise levels and the latents' fingerprint: equal digests, comparable losses.
-        content: hash of the latents and prompt_embeds themselves, to the bit: so are those of equal contents, whatever
-            version of aaa encoded them.
+        content: hash of keys, noise levels, noise, latents and prompt_embeds themselves, to the bit, and of what is
+            measured: losses of equal contents are comparable too, whatever version of aaa encoded them.
         latent_variance: of the table's latents, by channel, `C`.
         parts: of a mixture; none of other data.
     """
@@ -105,8 +106,9 @@ def table_of(cache: LatentCache, chosen: Tensor, timesteps_per_record: int) -> V
     normalised_by = None if cache.statistics is None else asdict(cache.statistics)
     rows = [[cache.records[i].key for i in records.tolist()], sigmas.tolist()]
     digest = _hash([cache.fingerprint, normalised_by, cache.prompt_shape, *rows])
-    content = _hash([content_hashes(cache, chosen), *rows])
-    return ValidationTable(cache, records, sigmas, digest, content, latent_variance(cache, chosen))
+    table = ValidationTable(cache, records, sigmas, digest, "", latent_variance(cache, chosen))
+    noise = [_hash_tensors(table.noise(rows_of_shape[:1])) for rows_of_shape in table.groups]
+    return replace(table, content=_hash([MEASURE, noise, content_hashes(cache, chosen), *rows]))
 
 
 def _hash(parts: list[Any]) -> str:
@@ -118,10 +120,14 @@ def content_hashes(cache: LatentCache, records: Tensor) -> list[str]:
     found: dict[int, str] = {}
     for own in groups_of(cache.shape_ids[records]):
         for record, *tensors in zip(records[own].tolist(), *cache.gather(records[own]), strict=True):
-            arrays = [tensor.cpu().contiguous().numpy() for tensor in tensors]
-            shapes = repr([array.shape for array in arrays]).encode()
-            found[record] = hashlib.sha256(b"".join([shapes, *(array.tobytes() for array in arrays)])).hexdigest()
+            found[record] = _hash_tensors(*tensors)
     return [found[record] for record in records.tolist()]
+
+
+def _hash_tensors(*tensors: Tensor) -> str:
+    arrays = [tensor.cpu().contiguous().numpy() for tensor in tensors]
+    shapes = repr([array.shape for array in arrays]).encode()
+    return hashlib.sha256(b"".join([shapes, *(array.tobytes() for array in arrays)])).hexdigest()
 
 
 def latent_variance(cache: LatentCache, records: Tensor) -> Tensor:

@@ -36,7 +36,8 @@ class Run:
         metrics: rows of metrics.jsonl, oldest first.
         environment: what environment.json says.
         choices: options of config groups that it was told, by group.
-        typed: groups and keys that it was told; None where nobody wrote that down.
+        typed: groups and keys that it was told; None where that is not known: of a run that nobody wrote it down of,
+            that repeats another, or that went on with other settings.
     """
 
     folder: Path
@@ -109,10 +110,9 @@ def read_runs(paths: Iterable[Path]) -> list[Run]:
     groups = group_options()
     told = [_told(folder) for folder in folders.values()]
     choices = _choices([_options(overrides or [], groups) for overrides in told])
-    typed = [None if overrides is None else frozenset(map(key_of, overrides)) for overrides in told]
     return [
-        _read(folder, str(full.relative_to(common)), chosen, keys)
-        for (full, folder), chosen, keys in zip(folders.items(), choices, typed, strict=True)
+        _read(folder, str(full.relative_to(common)), chosen, overrides)
+        for (full, folder), chosen, overrides in zip(folders.items(), choices, told, strict=True)
     ]
 
 
@@ -120,14 +120,18 @@ def _is_run(folder: Path) -> bool:
     return any((folder / name).exists() for name in BESIDE_CONFIG)
 
 
-def _read(folder: Path, name: str, choices: dict[str, str], typed: frozenset[str] | None) -> Run:
+def _read(folder: Path, name: str, choices: dict[str, str], told: list[str] | None) -> Run:
     config = OmegaConf.to_container(read_yaml_config(folder / CONFIG))
     values = {key: as_read(value) for key, value in leaves(config)}
-    return Run(folder, name, values, read_metrics(folder / METRICS), read_environment(folder), choices, typed)
+    environment = read_environment(folder)
+    typed = None if told is None else frozenset(map(key_of, told))
+    if typed is not None and ("repeat" in typed or environment.get("changed")):
+        typed = None
+    return Run(folder, name, values, read_metrics(folder / METRICS), environment, choices, typed)
 
 
 def _told(folder: Path) -> list[str] | None:
-    """What the run was told on its command line, as Hydra wrote it down; None where it wrote nothing."""
+    """What the run was told on its command line, as Hydra wrote it down; None where it wrote nothing of it."""
     file = folder / ".hydra" / "overrides.yaml"
     try:
         overrides = yaml.safe_load(file.read_text(encoding="utf-8"))

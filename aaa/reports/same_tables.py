@@ -14,21 +14,21 @@ def last_validations(runs: list[Run]) -> dict[str, ValidationRows]:
     differently: where either is the same, the other may differ.
     """
     found = {run.name: rows for run in runs if (rows := _last_rows(run)) is not None}
-    first = _first_of_each(found.values())
-    return {name: replace(rows, table=first[rows.table]) for name, rows in found.items()}
+    shared = shared_digests(found.values())
+    return {name: replace(rows, table=shared[rows.table]) for name, rows in found.items()}
 
 
-def _first_of_each(found: Iterable[ValidationRows]) -> dict[str, str]:
-    """By the digest of a table, that of the first with the same rows."""
-    first: dict[str, str] = {}
+def shared_digests(found: Iterable[ValidationRows]) -> dict[str, str]:
+    """By the digest of a table, one that all tables with the same rows share."""
+    shared: dict[str, str] = {}
     by_content: dict[str, str] = {}
     for rows in found:
-        own = first.setdefault(rows.table, rows.table)
+        own = shared.setdefault(rows.table, rows.table)
         known = own if rows.content is None else by_content.setdefault(rows.content, own)
         if known != own:  # what was taken for two tables is one
-            for names in (first, by_content):
+            for names in (shared, by_content):
                 names.update({key: known for key, name in names.items() if name == own})
-    return first
+    return shared
 
 
 def _last_rows(run: Run) -> ValidationRows | None:

@@ -10,8 +10,8 @@ from aaa.reports.plain import plain_number
 from aaa.reports.runs import Run
 from aaa.tracking.printed import plot_label
 
-# Different models, and how many times as large the largest is as the smallest, for a line to mean anything.
-LEAST, APART = 3, 1.5
+LEAST = 3  # different models, for a line to mean anything
+APART = 1.5  # times as large the largest must be as the smallest
 AXES = {"parameters": "parameters", "flops": "training FLOPs"}
 
 

@@ -100,8 +100,8 @@ def verdicts(runs: list[Run], baseline: str | None = None) -> Table | None:
     if any(setting.tables != against.tables for setting in settings):
         assert isinstance(table.caption, str)
         table.caption += (
-            f"\n{OTHER_TABLE}: judged by other pictures, noise levels or noise. To compare losses, train on the same "
-            "data, encoder, resolution and validation settings."
+            f"\n{OTHER_TABLE}: judged by other pictures, noise levels or noise, as far as is known. To compare losses, "
+            "train on the same data, encoder, resolution and validation settings, with one version of aaa."
         )
     for column in ("setting", "val loss", "difference", "over", "is it better?"):
         table.add_column(column, overflow="fold", justify="right" if column in ("val loss", "difference") else "left")

@@ -22,7 +22,7 @@ from aaa.evaluation.each_part import for_parts
 from aaa.evaluation.evaluated_model import EvaluatedModel
 from aaa.evaluation.protocol import Evaluation, NotApplicable
 from aaa.evaluation.sharing import Alone, Processes
-from aaa.evaluation.validation import row_losses, summarise
+from aaa.evaluation.validation import ValidationTable, row_losses, summarise
 from aaa.pipelines.guide import load_guide
 from aaa.saved.checkpoint import load_weights
 from aaa.saved.models import RUN_CONFIG, find_saved
@@ -42,12 +42,12 @@ class Judged:
         metrics: by name.
         pictures: to look at, by name.
         weights: the file that was judged.
-        table: digest of the validation table, None if nothing is held out.
+        table: the validation table, None if nothing is held out.
     """
 
     metrics: Mapping[str, float]
     weights: Path
-    table: str | None
+    table: ValidationTable | None
     pictures: Mapping[str, Image.Image] = field(default_factory=dict)
 
 
@@ -123,7 +123,7 @@ def judge(
     except NotApplicable as why:
         raise UserError(f"evaluation: it has nothing to say of this model: {why}") from None
     metrics |= found | ({EVALUATIONS: drawer.evaluations} if found else {})
-    return Judged(metrics, saved.weights, None if data.table is None else data.table.digest, evaluated.kept)
+    return Judged(metrics, saved.weights, data.table, evaluated.kept)
 
 
 def _latents_of(run: Path) -> str | None:

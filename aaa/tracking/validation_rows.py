@@ -20,7 +20,7 @@ class ValidationRows:
         records: key of each row's record.
         sigmas: noise level of each row.
         losses: of each row, by the averaged weights where there are any.
-        content: hash of the table's latents and prompt_embeds; None of runs from before it was kept.
+        content: hash of what the table's rows are, to the bit; None of runs from before it was kept.
     """
 
     step: int

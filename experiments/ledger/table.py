@@ -9,7 +9,7 @@ import json
 import math
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import matplotlib as mpl
@@ -19,6 +19,7 @@ from scipy import stats
 from aaa.errors import UserError
 from aaa.reports.paired import Difference, Setting, difference
 from aaa.reports.runs import Run, read_runs
+from aaa.reports.same_tables import shared_digests
 from aaa.tracking.validation_rows import ValidationRows, newest_rows
 
 mpl.use("Agg")
@@ -34,7 +35,7 @@ TRAINED = "trained"  # the runs that are drawn with, numbered as what was drawn 
 LONGEST = 50  # letters that a picture has room for beside a row
 LISTS = {TRAINING: "ledger", SECONDS: "ledger", EMOJI: "emoji", DRAWING: "drawing"}
 RIGHT = "held-out right"
-NEAR = "nearest five"  # of the real pictures, which the right one of an emoji is among
+NEAR = "among the nearest five"  # real pictures is the right one, of an emoji, for seen and held-out prompts
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,8 @@ class Outcome:
         row: of the ledger.
         seed: of the run.
         steps, flops: of its training.
-        table: hash of the validation table; losses of other tables cannot be compared.
+        table: digest of the validation table; losses of tables that differ in it and in content cannot be compared.
+        content: hash of what is in the table; "" of runs that did not write it down.
         loss: of validation.
         pictures: drawn for held-out pairs, and as many for seen ones.
         seen, held_out: share of them that is right; of emoji, that has the right one among the nearest five.
@@ -58,6 +60,7 @@ class Outcome:
     steps: int
     flops: float
     table: str
+    content: str
     loss: float
     pictures: int
     seen: float
@@ -66,7 +69,7 @@ class Outcome:
 
 def of_training(folder: Path, kind: str) -> Iterator[Outcome]:
     """The finished runs of each row of a kind."""
-    if not (folder / kind).is_dir():
+    if not any((folder / kind).rglob("metrics.jsonl")):
         return
     judged = "quality/right_{}_top5" if kind == EMOJI else "quality/{}"
     for run in read_runs([folder / kind]):
@@ -77,8 +80,8 @@ def of_training(folder: Path, kind: str) -> Iterator[Outcome]:
         loss = sum(rows.losses) / len(rows.losses)
         pictures = run.config["evaluation.num_images"]
         row, seed = run.folder.parent.name, run.config["seed"]
-        table = rows.content or rows.table  # which does not change with versions of aaa
-        yield Outcome(kind, row, seed, rows.step, flops, table, loss, pictures, seen, held_out)
+        made = rows.step, flops, rows.table, rows.content or ""
+        yield Outcome(kind, row, seed, *made, loss, pictures, seen, held_out)
 
 
 def of_drawing(folder: Path) -> Iterator[Outcome]:
@@ -96,6 +99,7 @@ def of_drawing(folder: Path) -> Iterator[Outcome]:
             steps=int(run.last("step") or 0),
             flops=flops,
             table=record["table"],
+            content=record.get("content") or "",
             loss=metrics["val/loss"],
             pictures=int(told["evaluation.num_images"]),
             seen=metrics["quality/seen"],
@@ -104,9 +108,14 @@ def of_drawing(folder: Path) -> Iterator[Outcome]:
 
 
 def keep(outcomes: Iterable[Outcome]) -> None:
-    """Put these into runs.csv, in place of what it has of the same runs."""
-    known = {(one.kind, one.row, one.seed): one for one in [*(read() if RUNS.exists() else []), *outcomes]}
-    write([known[key] for key in sorted(known)])
+    """Put these into runs.csv, in place of what it has of the same runs.
+
+    A run that did not write down the content of its table has that of another that had the same one.
+    """
+    both = [*(read() if RUNS.exists() else []), *outcomes]
+    contents = {one.table: one.content for one in both if one.content}
+    known = {(one.kind, one.row, one.seed): one for one in both}
+    write([replace(known[key], content=contents.get(known[key].table, "")) for key in sorted(known)])
 
 
 def write(outcomes: Sequence[Outcome]) -> None:
@@ -139,12 +148,15 @@ def loss_difference(ours: Sequence[Outcome], theirs: Sequence[Outcome]) -> Diffe
 def _setting(outcomes: Sequence[Outcome]) -> Setting:
     """Runs of a row as `aaa.compare` has them."""
     runs = [Run(Path(), str(one.seed), {"seed": one.seed}, []) for one in outcomes]
-    rows = [ValidationRows(one.steps, one.table, ["all"], [0.0], [one.loss]) for one in outcomes]
-    return Setting(outcomes[0].row, runs, rows)
+    return Setting(outcomes[0].row, runs, [_validation(one) for one in outcomes])
+
+
+def _validation(one: Outcome) -> ValidationRows:
+    return ValidationRows(one.steps, one.table, ["all"], [0.0], [one.loss], one.content or None)
 
 
 def right_pictures(outcomes: Sequence[Outcome]) -> tuple[int, int]:
-    """How many are right, of how many: of held-out pairs, and of emoji of seen ones too, which are as hard there."""
+    """How many are right, of how many: of held-out pairs; of emoji of seen ones too, as few are right there."""
     shares = [
         (share, one.pictures)
         for one in outcomes
@@ -187,7 +199,9 @@ class Line:
 def lines(outcomes: Sequence[Outcome], kind: str) -> list[Line]:
     """The rows of a kind that were run, in the order of their list; the baseline comes first."""
     rows = yaml.safe_load((HERE / f"{LISTS[kind]}.yaml").read_text(encoding="utf-8"))
-    by_row = {row: [one for one in outcomes if (one.kind, one.row) == (kind, row)] for row in rows}
+    shared = shared_digests(map(_validation, outcomes))
+    judged = [replace(one, table=shared[one.table]) for one in outcomes]
+    by_row = {row: [one for one in judged if (one.kind, one.row) == (kind, row)] for row in rows}
     theirs = by_row[BASELINE]
     found = []
     for row, ours in by_row.items():
@@ -216,12 +230,17 @@ def as_markdown(kind: str, found: Sequence[Line]) -> str:
             f"{_mean([one.loss for one in line.outcomes]):.4f}",
             "" if line.row == BASELINE else "-" if loss is None else str(loss),
             "" if loss is None else f"{100 * loss.mean / base:+.1f}",
-            f"{right} of {of}",
+            f"{right} of {of}{_of_these(line.outcomes) if kind == EMOJI else ''}",
             "" if share is None else f"{100 * share.mean:+.0f} [{100 * share.low:+.0f}, {100 * share.high:+.0f}]",
             "; ".join(filter(None, [line.said["published"], line.said["source"]])),
         ]
         table.append(f"| {' | '.join(cells)} |")
     return "\n".join([f"{kind}:", "", *table, ""])
+
+
+def _of_these(outcomes: Sequence[Outcome]) -> str:
+    held_out = sum(round(one.held_out * one.pictures) for one in outcomes)
+    return f" ({held_out} held out)"
 
 
 def draw(kind: str, found: Sequence[Line]) -> None:
@@ -235,7 +254,7 @@ def draw(kind: str, found: Sequence[Line]) -> None:
         _dots(panels[0, 0], [line.loss for line in shown], 100 / base, lower_is_better=True)
         panels[0, 0].set_xlabel("validation loss, % of the baseline's")
     _dots(panels[0, -1], [line.share for line in shown], 100, lower_is_better=False)
-    judged = "right one among the nearest five" if kind == EMOJI else "right pictures of held-out pairs"
+    judged = f"right one {NEAR}, seen and held out" if kind == EMOJI else "right pictures of held-out pairs"
     panels[0, -1].set_xlabel(f"{judged}, percentage points")
     said = [line.said["add"] if 0 < len(line.said["add"]) <= LONGEST else line.row for line in shown]
     panels[0, 0].set_yticks(range(len(shown)), said, fontsize="small")

@@ -31,6 +31,8 @@ def test_a_run_is_judged_and_agrees_with_its_own_validation(session_folder: Path
     assert Image.open(run / "evaluation" / f"{name}-nearest.png").width > 100
     validated = json.loads((run / "validation" / "step-00000012.json").read_text())
     assert written["table"] == validated["table"]
+    assert written["content"] == validated["content"]
+    assert len({written["table"], written["content"], None}) == 3
     # A checkpoint on its way, by its raw weights, with one metric alone.
     checkpoint = shown / "checkpoints" / "step-00000006"
     raw = ["weights=raw", "evaluation=shapes", "evaluation.num_images=4", "out=judged"]

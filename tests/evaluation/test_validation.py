@@ -8,8 +8,10 @@ from torch import Tensor
 
 from aaa.data.cache import LatentCache
 from aaa.data.cached_records import NO_PICTURE, ListedRecords
+from aaa.data.randomness import generator
 from aaa.data.shapes import ShapesSource
 from aaa.diffusion.prediction import VelocityPrediction
+from aaa.evaluation import validation
 from aaa.evaluation.validation import ValidationTable, row_losses, structureless_loss, summarise, validation_table
 from tests.data.test_cache import build
 
@@ -65,14 +67,20 @@ def test_the_content_of_a_table_is_that_of_its_records_whatever_encoded_them(
     assert upgraded.content == first.content
     gather = cache.gather
     nudged = int(first.records[0])
+    for part in (0, 1):  # latents, prompt_embeds
 
-    def otherwise(indices: Tensor, captions: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        latents, prompt_embeds = gather(indices, captions)
-        prompt_embeds[indices == nudged] += 1e-6
-        return latents, prompt_embeds
+        def otherwise(indices: Tensor, captions: Tensor | None = None, part: int = part) -> tuple[Tensor, Tensor]:
+            given = gather(indices, captions)
+            given[part][indices == nudged] += 1e-6
+            return given
 
-    monkeypatch.setattr(cache, "gather", otherwise)
-    assert made().content != first.content
+        with monkeypatch.context() as patched:
+            patched.setattr(cache, "gather", otherwise)
+            assert made().content != first.content
+    with monkeypatch.context() as patched:
+        patched.setattr(validation, "generator", lambda *key: generator(*key, "another"))
+        assert made().content != first.content
+    assert made().content == first.content
 
 
 def test_a_model_that_knows_the_answer_has_no_loss_and_a_blind_one_the_structureless(cache: LatentCache) -> None:

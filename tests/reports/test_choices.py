@@ -96,8 +96,22 @@ def test_a_map_has_the_numbers_that_an_option_stands_for(tmp_path: Path) -> None
     assert all(key.startswith("model.") for key in setting_keys(runs, by_choice=False))
 
 
-@pytest.mark.parametrize("told", [True, False])
-def test_arguments_that_come_along_with_a_class_take_no_column(tmp_path: Path, told: bool) -> None:
+KNOWN = "- lr_scheduler.warmup_steps=10\n"
+WENT_ON = '{"changed": {"seed": [0, 1]}}'
+
+
+@pytest.mark.parametrize(
+    ("overrides", "environment"),
+    [
+        (KNOWN, "{}"),
+        ("not a list", "{}"),
+        (KNOWN + "- repeat=outputs/x\n", "{}"),
+        (KNOWN, '{"changed": {"seed": [0, 1]}}'),
+    ],
+)
+def test_arguments_that_come_along_with_a_class_take_no_column(
+    tmp_path: Path, overrides: str, environment: str
+) -> None:
     configs = {
         "cosine": "{_target_: a.cosine, final_fraction: 0.0}",
         "decay": "{_target_: a.decay, decay_fraction: 0.5, final_fraction: 0.02, warmup_steps: 10}",
@@ -106,12 +120,12 @@ def test_arguments_that_come_along_with_a_class_take_no_column(tmp_path: Path, t
         (tmp_path / name / ".hydra").mkdir(parents=True)
         (tmp_path / name / "config.yaml").write_text(f"lr_scheduler: {schedule}\n")
         (tmp_path / name / "metrics.jsonl").write_text('{"step": 1, "val/loss": 0.5}\n')
-        overrides = "- lr_scheduler.warmup_steps=10\n"
-        (tmp_path / name / ".hydra" / "overrides.yaml").write_text(overrides if told else "not a list")
+        (tmp_path / name / ".hydra" / "overrides.yaml").write_text(overrides)
+        (tmp_path / name / "environment.json").write_text(environment)
     table = comparison(read_runs([tmp_path]))
     headers = [str(column.header) for column in table.columns]
     arguments = [header.rpartition(".")[2] for header in headers[2:-3]]
-    if told:
+    if (overrides, environment) == (KNOWN, "{}"):
         assert arguments == ["warmup_steps"], "the others follow from lr_scheduler, and this was asked for"
         assert "2 more keys differ" in str(table.caption)
     else:
