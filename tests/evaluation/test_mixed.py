@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from aaa.data.buckets import square
 from aaa.data.cache import LatentCache
 from aaa.data.mixed_cache import MixedCache
 from aaa.data.mixed_order import MixedPart
@@ -56,7 +57,8 @@ def test_the_table_has_the_records_of_each_part_that_it_would_have_alone(cache: 
 
 def test_the_content_of_pictures_of_several_shapes_is_told_in_their_order(tmp_path: Path) -> None:
     sizes = {"a": 16, "b": 24}
-    cache = MixedCache({name: build(tmp_path / name, ShapesSource(side, 3, 0)) for name, side in sizes.items()})
+    built = {name: build(tmp_path / name, ShapesSource(side, 3, 0), fit=square(side)) for name, side in sizes.items()}
+    cache = MixedCache(built)
     assert cache.shape_ids[torch.arange(6)].unique().numel() == 2
     records = torch.tensor([4, 0, 3, 2])
     alone = [content_hashes(cache, record[None])[0] for record in records]
