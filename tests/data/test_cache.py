@@ -21,6 +21,7 @@ from aaa.data.shapes import ShapesSource
 from aaa.encoders.pixel import PixelVAE
 from aaa.encoders.words import WordEmbedding
 from aaa.errors import UserError
+from aaa.evaluation.validation import content_hashes
 from tests.helpers.built_cache import built
 
 needs_gpu = pytest.mark.gpu
@@ -215,6 +216,10 @@ def test_buckets_keep_tall_and_wide_pictures_whole(tmp_path: Path) -> None:
     cache = build(tmp_path / "cache", Captioned(), fit=nearest_bucket(sizes))
     shapes = {record.key: cache.shapes[int(cache.shape_ids[torch.tensor(i)])] for i, record in enumerate(cache.records)}
     assert shapes == {"0": (48, 10, 6), "1": (48, 6, 10), "2": (48, 8, 8)}
+    records = torch.tensor([2, 0, 1])
+    alone = [content_hashes(cache, record[None])[0] for record in records]
+    assert content_hashes(cache, records) == alone, "in their order, whatever their shapes are"
+    assert len(set(alone)) == 3
 
 
 @pytest.mark.parametrize("damage", ["shard", "index", "records", "empty_prompt"])

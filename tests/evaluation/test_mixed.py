@@ -8,7 +8,6 @@ import pytest
 import torch
 from PIL import Image
 
-from aaa.data.buckets import square
 from aaa.data.cache import LatentCache
 from aaa.data.mixed_cache import MixedCache
 from aaa.data.mixed_order import MixedPart
@@ -17,7 +16,7 @@ from aaa.evaluation.each_part import EachPart, for_parts
 from aaa.evaluation.mixed_validation import mixed_table
 from aaa.evaluation.none import NoEvaluation
 from aaa.evaluation.protocol import NotApplicable
-from aaa.evaluation.validation import content_hashes, structureless_loss, summarise, validation_table
+from aaa.evaluation.validation import structureless_loss, summarise, validation_table
 from tests.data.test_cache import build
 
 NOTHING = torch.empty(0, dtype=torch.long)
@@ -53,17 +52,6 @@ def test_the_table_has_the_records_of_each_part_that_it_would_have_alone(cache: 
     assert reweighted.digest == table.digest  # so that runs of other weights can be compared
     assert reweighted.content == table.content
     assert mixed_table(cache, [parts(1, 1, 1)[2]], 4, 5) is None
-
-
-def test_the_content_of_pictures_of_several_shapes_is_told_in_their_order(tmp_path: Path) -> None:
-    sizes = {"a": 16, "b": 24}
-    built = {name: build(tmp_path / name, ShapesSource(side, 3, 0), fit=square(side)) for name, side in sizes.items()}
-    cache = MixedCache(built)
-    assert cache.shape_ids[torch.arange(6)].unique().numel() == 2
-    records = torch.tensor([4, 0, 3, 2])
-    alone = [content_hashes(cache, record[None])[0] for record in records]
-    assert content_hashes(cache, records) == alone
-    assert len(set(alone)) == 4
 
 
 def test_losses_are_told_of_all_and_of_each(cache: MixedCache) -> None:
