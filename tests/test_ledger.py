@@ -114,6 +114,14 @@ def test_losses_of_one_table_are_compared_whatever_version_wrote_them_down(
     assert compared["qk_norm"].mean == pytest.approx(-0.01)
 
 
+def test_the_tables_of_the_page_are_those_of_its_numbers() -> None:
+    page = (Path(table.RUNS).parent / "README.md").read_text()
+    outcomes = table.read()
+    for kind in {one.kind for one in outcomes}:
+        _, _, told = table.as_markdown(kind, table.lines(outcomes, kind)).partition("\n\n")
+        assert told.strip() in page, kind
+
+
 def test_rows_that_cost_more_get_fewer_steps_and_unknown_costs_are_asked_for(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

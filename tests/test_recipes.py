@@ -10,9 +10,10 @@ from tests.helpers.scripts import load_script
 FOLDER = Path(__file__).parents[1] / "experiments" / "recipes"
 
 
-def test_the_table_is_that_of_the_runs() -> None:
+@pytest.mark.parametrize("equal", ["seconds", "flops"])
+def test_the_table_is_that_of_the_runs(equal: str) -> None:
     table = load_script("recipes", "table")
-    by_recipe = table.read(table.RUNS)
+    by_recipe = table.read(table.RUNS, equal)
     assert set(by_recipe) == {"ours", "prx", "minit2i", "speedrundit", "tutorial"}
     assert all(len({row["seed"] for row in rows}) == 3 for rows in by_recipe.values())
     assert table.table(by_recipe) in (FOLDER / "README.md").read_text()
