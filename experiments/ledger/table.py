@@ -254,7 +254,7 @@ def draw(kind: str, found: Sequence[Line]) -> None:
         _dots(panels[0, 0], [line.loss for line in shown], 100 / base, lower_is_better=True)
         panels[0, 0].set_xlabel("validation loss, % of the baseline's")
     _dots(panels[0, -1], [line.share for line in shown], 100, lower_is_better=False)
-    judged = f"right one {NEAR}, seen and held out" if kind == EMOJI else "right pictures of held-out pairs"
+    judged = f"pictures {NEAR}" if kind == EMOJI else "right pictures of held-out pairs"
     panels[0, -1].set_xlabel(f"{judged}, percentage points")
     said = [line.said["add"] if 0 < len(line.said["add"]) <= LONGEST else line.row for line in shown]
     panels[0, 0].set_yticks(range(len(shown)), said, fontsize="small")
