@@ -3,7 +3,8 @@
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -48,8 +49,6 @@ class ValidationTable:
         records: index of each row's record in the cache, `R`.
         sigmas: noise level of each row, `R`; each record gets one from every band of equal width.
         digest: hash of record keys, noise levels and the latents' fingerprint: equal digests, comparable losses.
-        content: hash of keys, noise levels, noise, latents and prompt_embeds themselves, to the bit, and of what is
-            measured: losses of equal contents are comparable too, whatever version of aaa encoded them.
         latent_variance: of the table's latents, by channel, `C`.
         parts: of a mixture; none of other data.
     """
@@ -58,9 +57,20 @@ class ValidationTable:
     records: Tensor
     sigmas: Tensor
     digest: str
-    content: str
     latent_variance: Tensor
     parts: tuple[TablePart, ...] = ()
+
+    @cached_property
+    def content(self) -> str:
+        """Hash of keys, noise levels, noise, latents and prompt_embeds, to the bit, and of what is measured.
+
+        Losses of equal contents are comparable too, whatever version of aaa encoded them.
+        """
+        noise = [_hash_tensors(self.noise(rows[:1])) for rows in self.groups]
+        records = torch.tensor(list(dict.fromkeys(self.records.tolist())))
+        return _hash(
+            [MEASURE, noise, content_hashes(self.cache, records), *_rows(self.cache, self.records, self.sigmas)]
+        )
 
     @property
     def groups(self) -> list[Tensor]:
@@ -104,11 +114,12 @@ def table_of(cache: LatentCache, chosen: Tensor, timesteps_per_record: int) -> V
     strata = torch.arange(timesteps_per_record)
     sigmas = ((strata + offsets[:, None]) / timesteps_per_record).flatten()
     normalised_by = None if cache.statistics is None else asdict(cache.statistics)
-    rows = [[cache.records[i].key for i in records.tolist()], sigmas.tolist()]
-    digest = _hash([cache.fingerprint, normalised_by, cache.prompt_shape, *rows])
-    table = ValidationTable(cache, records, sigmas, digest, "", latent_variance(cache, chosen))
-    noise = [_hash_tensors(table.noise(rows_of_shape[:1])) for rows_of_shape in table.groups]
-    return replace(table, content=_hash([MEASURE, noise, content_hashes(cache, chosen), *rows]))
+    digest = _hash([cache.fingerprint, normalised_by, cache.prompt_shape, *_rows(cache, records, sigmas)])
+    return ValidationTable(cache, records, sigmas, digest, latent_variance(cache, chosen))
+
+
+def _rows(cache: LatentCache, records: Tensor, sigmas: Tensor) -> tuple[list[str], list[float]]:
+    return [cache.records[i].key for i in records.tolist()], sigmas.tolist()
 
 
 def _hash(parts: list[Any]) -> str:

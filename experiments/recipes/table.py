@@ -135,11 +135,10 @@ def main() -> None:
     for equal in EQUAL:
         if (folder := arguments[equal]) is not None:
             write_numbers(read_runs([folder]), equal)
-    known = [equal for equal in EQUAL if read(RUNS, equal)]
+    known = {equal: by_recipe for equal in EQUAL if (by_recipe := read(RUNS, equal))}
     size = (12, 4.5 * len(known))
     figure, panels = plt.subplots(len(known), 2, figsize=size, squeeze=False, constrained_layout=True)
-    for equal, row in zip(known, panels, strict=True):
-        by_recipe = read(RUNS, equal)
+    for (equal, by_recipe), row in zip(known.items(), panels, strict=True):
         print(f"At equal {EQUAL[equal]}:", "", table(by_recipe), "", sep="\n")
         draw(equal, row, by_recipe, read(CURVES, equal))
     figure.savefig(PICTURE, dpi=110)
