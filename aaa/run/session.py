@@ -115,7 +115,8 @@ def open_session(config: DictConfig) -> Session:
         )
     require_recording_device(trainer, device)
     trainer.precision = recorded_precision(config) or choose_precision(trainer.precision, torch.device(device))
-    torch.use_deterministic_algorithms(trainer.deterministic)
+    if torch.are_deterministic_algorithms_enabled() != trainer.deterministic:
+        torch.use_deterministic_algorithms(trainer.deterministic)  # it imports the compiler
     return Session(
         device,
         trainer.precision,

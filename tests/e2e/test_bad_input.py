@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.e2e.conftest import SMALL, Command, Finished, fork_in, losses, run_in
+from tests.e2e.conftest import SMALL, Command, Finished, fork_in, losses
 
 FORKED = True
 
@@ -153,7 +153,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(tmp_path: Pat
     shutil.copytree(small_run[0], run, symlinks=True)
     shutil.copytree(small_run[0].parents[2] / ".cache", tmp_path / ".cache")
     (run / "checkpoints/step-00000012/ema.safetensors").write_bytes(b"")
-    done = run_in(tmp_path, "aaa.train", "resume=run")
+    done = fork_in(tmp_path, "aaa.train", "resume=run")
     assert done.code == 0, done.err
     assert "step-00000012 is damaged: ema.safetensors has 0 bytes instead of" in done.err
     assert "Going on from step 6" in done.err
@@ -164,5 +164,5 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(tmp_path: Pat
 def test_the_damaged_config_of_a_run_is_named(tmp_path: Path, small_run: SmallRun, content: bytes) -> None:
     shutil.copytree(small_run[0], tmp_path / "run", symlinks=True)
     (tmp_path / "run/.hydra/config.yaml").write_bytes(content)
-    assert "config.yaml" in (error := run_in(tmp_path, "aaa.train", "resume=run").error)
+    assert "config.yaml" in (error := fork_in(tmp_path, "aaa.train", "resume=run").error)
     assert "damaged" in error

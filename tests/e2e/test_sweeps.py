@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.e2e.conftest import SMALL, Finished, metrics, run_in
+from tests.e2e.conftest import SMALL, Finished, fork_in, metrics, run_in
 
 TINY = [
     *SMALL,
@@ -22,6 +22,11 @@ TINY = [argument for argument in TINY if argument != "evaluation.num_images=8"]
 
 
 def sweep(folder: Path, *arguments: str) -> Finished:
+    return fork_in(folder, "aaa.train", "-m", *TINY, *arguments)
+
+
+def sweep_by_plug_in(folder: Path, *arguments: str) -> Finished:
+    """In an interpreter of its own, as launchers start processes from theirs."""
     return run_in(folder, "aaa.train", "-m", *TINY, *arguments)
 
 
@@ -48,7 +53,7 @@ def test_a_sweep_goes_on_after_a_failure_and_again_with_what_is_missing(tmp_path
 def test_values_can_be_spread_over_a_log_range(tmp_path: Path) -> None:
     done = sweep(tmp_path, "optimizer.learning_rate=geomspace(1e-4,1e-2,3)", "trainer.max_steps=1", "--cfg", "job")
     assert done.code == 1, "Hydra shows one config, not those of a sweep"
-    done = run_in(tmp_path, "aaa.train", *TINY, "optimizer.learning_rate=geomspace(0,1,3)")
+    done = fork_in(tmp_path, "aaa.train", *TINY, "optimizer.learning_rate=geomspace(0,1,3)")
     assert "takes two numbers above 0 and how many" in done.error
 
 
@@ -68,7 +73,7 @@ def test_hopeless_runs_are_given_up_and_not_taken_up_again(tmp_path: Path) -> No
     assert again.err.count("is finished: skipped") == 2
     assert again.err.count("is finished (pruned): skipped") == 1
     # By itself it may go on: it is the sweep that had no use for it.
-    alone = run_in(tmp_path, "aaa.train", f"resume={hopeless}")
+    alone = fork_in(tmp_path, "aaa.train", f"resume={hopeless}")
     assert alone.code == 0, alone.err
     assert metrics(hopeless)[-1]["step"] == 6
 
@@ -93,16 +98,16 @@ def test_depth_trades_against_width_at_constant_parameters_and_flops(tmp_path: P
 @pytest.mark.slow
 def test_a_run_of_so_many_seconds_goes_on_to_the_step_it_was_to_have(tmp_path: Path) -> None:
     timed = [*TINY, "trainer.save_every_steps=2"]
-    done = run_in(tmp_path, "aaa.train", *timed, "budget.seconds=0.5")
+    done = fork_in(tmp_path, "aaa.train", *timed, "budget.seconds=0.5")
     assert done.code == 0, done.err
     (run,) = (path.parent for path in tmp_path.glob("outputs/swept/*/config.yaml"))
     steps = yaml.safe_load((run / "config.yaml").read_text())["trainer"]["max_steps"]
     assert metrics(run)[-1]["step"] == steps
-    finished = run_in(tmp_path, "aaa.train", f"resume={run}")
+    finished = fork_in(tmp_path, "aaa.train", f"resume={run}")
     assert f"has already taken {steps} of trainer.max_steps={steps}" in finished.error
-    both = run_in(tmp_path, "aaa.train", *timed, "budget.seconds=1", "budget.flops=1e9")
+    both = fork_in(tmp_path, "aaa.train", *timed, "budget.seconds=1", "budget.flops=1e9")
     assert "only one of them can" in both.error
-    little = run_in(tmp_path, "aaa.train", *timed, "budget.parameters=10")
+    little = fork_in(tmp_path, "aaa.train", *timed, "budget.parameters=10")
     assert "even the narrowest model" in little.error
 
 
@@ -127,7 +132,7 @@ def test_a_plug_in_that_is_not_installed_is_named(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_joblib_runs_several_at_once_and_shares_threads_out(tmp_path: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
-    done = sweep(tmp_path, "sweep=joblib", "seed=0,1")
+    done = sweep_by_plug_in(tmp_path, "sweep=joblib", "seed=0,1")
     assert done.code == 0, done.err
     devices = [json.loads((run / "environment.json").read_text())["device"] for run in runs(tmp_path)]
     cpus = json.loads((runs(tmp_path)[0] / "environment.json").read_text())["cpus"]
@@ -140,7 +145,7 @@ def test_optuna_searches_and_goes_on_with_its_study(tmp_path: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
     space = ["optimizer.learning_rate=tag(log,interval(1e-4,1e-2))", "model.mlp_ratio=choice(1,3)"]
     for sampler in ("optuna", "random"):
-        done = sweep(tmp_path, f"sweep={sampler}", "hydra.sweeper.n_trials=3", *space)
+        done = sweep_by_plug_in(tmp_path, f"sweep={sampler}", "hydra.sweeper.n_trials=3", *space)
         assert done.code == 0, done.err
     study = optuna.load_study(study_name="swept", storage=f"sqlite:///{tmp_path}/outputs/swept/study.db")
     assert len(study.trials) == 6
@@ -152,7 +157,9 @@ def test_optuna_searches_and_goes_on_with_its_study(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_search_of_which_every_run_fails_says_so(tmp_path: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
-    done = sweep(tmp_path, "sweep=optuna", "hydra.sweeper.n_trials=2", "optimizer.learning_rate=choice(1e30,1e31)")
+    done = sweep_by_plug_in(
+        tmp_path, "sweep=optuna", "hydra.sweeper.n_trials=2", "optimizer.learning_rate=choice(1e30,1e31)"
+    )
     assert done.code == 1
     assert len(runs(tmp_path)) == 2, "a failure does not end the search"
     assert "error: No run of the search has finished" in done.err
@@ -161,6 +168,6 @@ def test_a_search_of_which_every_run_fails_says_so(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_ray_runs_a_sweep_on_a_cluster_of_this_machine(tmp_path: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_ray_launcher")
-    done = sweep(tmp_path, "sweep=ray", "seed=0,1")
+    done = sweep_by_plug_in(tmp_path, "sweep=ray", "seed=0,1")
     assert done.code == 0, done.err
     assert [(run / "model").is_dir() for run in runs(tmp_path)] == [True, True]

@@ -1,6 +1,6 @@
 """Commands in processes that are forked from one that has everything imported: for tests that start very many.
 
-Each is a process of its own that can be killed; only the seconds that Python takes to import torch are saved.
+Each is a process of its own that can be killed; only the seconds that Python takes to import what it needs are saved.
 """
 
 import multiprocessing
@@ -17,7 +17,17 @@ from pathlib import Path
 from typing import Any
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["aaa.run.run", "aaa.encode", "aaa.pipelines.text_to_image", "aaa.evaluation.shapes"])
+OURS = ["aaa.run.run", "aaa.run.recorder", "aaa.encode", "aaa.pipelines.text_to_image", "aaa.evaluation.shapes"]
+# What a run imports on its way: an optimizer the compiler, Arrow's first array pandas, W&B's first run its launcher.
+ON_THE_WAY = [
+    "torch._dynamo",
+    "pandas",
+    "wandb.sdk.launch",
+    "hydra.main",
+    "hydra._internal.hydra",
+    "PIL.PngImagePlugin",
+]
+_context.set_forkserver_preload([*OURS, *ON_THE_WAY])
 
 
 @dataclass(frozen=True)
