@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from aaa.errors import UserError
 from aaa.reports.plain import plain_number
 from aaa.tracking.environment import read_environment
 from aaa.tracking.tracker import METRICS, read_metrics
+from aaa.tracking.validation_rows import ValidationRows, newest_rows
 
 CONFIG = "config.yaml"
 # A run has one of these beside its config; W&B's copies of configs, which have environment.json too, have neither.
@@ -47,6 +49,11 @@ class Run:
     environment: dict[str, Any] = field(default_factory=dict)
     choices: dict[str, str] = field(default_factory=dict)
     typed: frozenset[str] | None = None
+
+    @cached_property
+    def validation(self) -> ValidationRows | None:
+        """The last validation, row by row; None of a run that has none. It is read when it is first asked for."""
+        return newest_rows(self.folder, max((row["step"] for row in self.metrics), default=0))
 
     def value(self, key: str) -> Any:
         """The value of a config key, or the option of a group."""

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from aaa.reports.runs import Run
-from aaa.tracking.validation_rows import ValidationRows, newest_rows
+from aaa.tracking.validation_rows import ValidationRows
 
 
 def last_validations(runs: list[Run]) -> dict[str, ValidationRows]:
@@ -13,7 +13,7 @@ def last_validations(runs: list[Run]) -> dict[str, ValidationRows]:
     An update of aaa that may encode otherwise gives a table another digest, and another device may encode a bit
     differently: where either is the same, the other may differ.
     """
-    found = {run.name: rows for run in runs if (rows := _last_rows(run)) is not None}
+    found = {run.name: run.validation for run in runs if run.validation is not None}
     shared = shared_digests(found.values())
     return {name: replace(rows, table=shared[rows.table]) for name, rows in found.items()}
 
@@ -29,7 +29,3 @@ def shared_digests(found: Iterable[ValidationRows]) -> dict[str, str]:
             for names in (shared, by_content):
                 names.update({key: known for key, name in names.items() if name == own})
     return shared
-
-
-def _last_rows(run: Run) -> ValidationRows | None:
-    return newest_rows(run.folder, max((row["step"] for row in run.metrics), default=0))

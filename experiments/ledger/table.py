@@ -20,7 +20,7 @@ from aaa.errors import UserError
 from aaa.reports.paired import Difference, Setting, difference
 from aaa.reports.runs import Run, read_runs
 from aaa.reports.same_tables import shared_digests
-from aaa.tracking.validation_rows import ValidationRows, newest_rows
+from aaa.tracking.validation_rows import ValidationRows
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
@@ -73,7 +73,7 @@ def of_training(folder: Path, kind: str) -> Iterator[Outcome]:
         return
     judged = "quality/right_{}_top5" if kind == EMOJI else "quality/{}"
     for run in read_runs([folder / kind]):
-        rows = newest_rows(run.folder, 10**9)
+        rows = run.validation
         held_out, seen, flops = map(run.last, (judged.format("held_out"), judged.format("seen"), "flops"))
         if rows is None or held_out is None or seen is None or flops is None:
             continue  # it is still going on
