@@ -31,7 +31,8 @@ class Placed(NamedTuple):
     Attributes:
         model: with the weights, or this process's rows of them.
         ema: their moving average, divided as they are, or None.
-        copies: where weights are divided, what draws and is judged in place of those two; else None.
+        copies: where weights are divided, or the average is more precise than what is run, what draws and is judged
+            in place of those two; else None.
     """
 
     model: nn.Module
@@ -48,7 +49,7 @@ class Learner:
         optimizer: of them.
         ema: their moving average, or None.
         of_objective: what the terms of the objective train of their own, by their names; nobody else knows it.
-        copies: whole ones of divided weights, or None where they are not divided.
+        copies: what draws and is judged in place of model and average, or None where these do themselves.
     """
 
     model: nn.Module
@@ -61,7 +62,7 @@ class Learner:
     def judged(self) -> dict[str, nn.Module]:
         """What to validate and to draw with, by the suffix of its metrics: the average, if any, and the raw weights.
 
-        The first is the one that counts. Where weights are divided these are copies, which have some within `looking`.
+        The first is the one that counts. Where these are copies, they have weights within `looking`.
         """
         return self._trained if self.copies is None else self.copies.models
 
@@ -109,8 +110,11 @@ def place_model(config: DictConfig, model: nn.Module, session: Session) -> Place
         return _divide(config, model.to(session.dtype), session, session.mesh)
     model = model.to(session.device, session.dtype)
     ema = build_average(config, model)
+    copies = None
+    if ema is not None and session.dtype != torch.float32:
+        copies = WholeCopies(by_suffix(without_weights(model), without_weights(model)))
     _save_memory(config, model)
-    return Placed(model, ema, None)
+    return Placed(model, ema, copies)
 
 
 def _divide(config: DictConfig, model: nn.Module, session: Session, mesh: DeviceMesh) -> Placed:

@@ -27,6 +27,7 @@ from aaa.saved.export import exported_step
 from aaa.saved.shards import fetching, load_weights_from_shards
 from aaa.saved.weights_file import read_dit_tensors
 from aaa.training.progress import Progress, Window
+from aaa.training.sharding import is_sharded
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +85,7 @@ def _load(before: Before, learner: Learner, reader: Reader) -> None:
             f"{checkpoint}: was written by processes that divided the weights, so that each has to read it, and not "
             "all machines see it. Put the run on a disk that all see, or copy the checkpoint to the same place on each."
         )
-    if divided and learner.copies is not None:  # each process reads what it is to hold
+    if divided and is_sharded(learner.model):  # each process reads what it is to hold
         load_weights_from_shards(checkpoint, learner.model, None if ema is None else ema.module)
     else:
         read = reader.reading(read_dit_tensors)

@@ -15,7 +15,8 @@ Keep = Callable[[int], float]
 class EMA(AveragedModel):
     """A copy of a model whose `update_parameters(model)` moves it towards the model's weights.
 
-    The first update copies them.
+    The first update copies them. The copy's weights are float32 at least: in bf16 a step of the average, which is a
+    thousandth of its distance from the weights, would be rounded to nothing. Its buffers are the model's.
 
     Args:
         model: what to average.
@@ -24,6 +25,8 @@ class EMA(AveragedModel):
 
     def __init__(self, model: nn.Module, keep: Keep) -> None:
         super().__init__(model)
+        stored = next(model.parameters()).dtype
+        self.module.to(torch.promote_types(stored, torch.float32))
         self.keep = keep
         # torch counts updates on the model's device and looks at the count each time: a GPU would be waited for.
         self.n_averaged = self.n_averaged.cpu()
@@ -32,6 +35,7 @@ class EMA(AveragedModel):
     def update_parameters(self, model: nn.Module) -> None:
         """Take in the weights of one more step."""
         torch._foreach_lerp_(*self._pairs(model), self.next_share())
+        self._take_buffers(model)
         self.n_averaged += 1
 
     def next_share(self) -> float:
@@ -46,10 +50,16 @@ class EMA(AveragedModel):
         steps = torch._foreach_sub(weights, average)
         torch._foreach_mul_(steps, share)
         torch._foreach_add_(average, steps)
+        self._take_buffers(model)
 
     def _pairs(self, model: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
-        average, weights = (list(map(local, module.parameters())) for module in (self.module, model))
+        average = list(map(local, self.module.parameters()))
+        weights = [local(weight).to(own.dtype) for own, weight in zip(average, model.parameters(), strict=True)]
         return average, weights
+
+    def _take_buffers(self, model: nn.Module) -> None:
+        for own, buffer in zip(self.module.buffers(), model.buffers(), strict=True):
+            own.copy_(buffer)
 
 
 def decaying(decay: float) -> Keep:

@@ -168,17 +168,20 @@ def place_buffers(model: nn.Module, device: torch.device) -> None:
 
 
 def divided_copy(hollow: nn.Module, model: nn.Module) -> None:
-    """Give a copy that has no weights yet those of a divided model, divided in the same way."""
-    hollow.load_state_dict({name: tensor.detach().clone() for name, tensor in model.state_dict().items()}, assign=True)
+    """Give a copy that has no weights yet those of a divided model, divided in the same way, in the copy's dtypes."""
+    dtypes = {name: tensor.dtype for name, tensor in hollow.state_dict().items()}
+    weights = {name: tensor.detach().to(dtypes[name], copy=True) for name, tensor in model.state_dict().items()}
+    hollow.load_state_dict(weights, assign=True)
 
 
 class WholeCopies:
-    """Models to draw and to be judged with, whole, whose weights are those of divided ones while they are looked at.
+    """Models to draw and to be judged with, whose weights are those of others while they are looked at.
 
-    Gathering takes the memory of all weights once for each model, in every process: each looks at its share.
+    They are whole where the others are divided: that takes the memory of all weights once for each model, in every
+    process, as each looks at its share. They have the dtypes that models are run in where the others are more precise.
 
     Args:
-        hollow: copies without weights, by name, on their device but for those.
+        hollow: copies without weights, by name, on their device but for those, in their dtypes.
 
     Attributes:
         models: the copies. Outside `gather` they have no weights.
@@ -188,14 +191,17 @@ class WholeCopies:
         self.models = dict(hollow)
         self._hollow = {name: model.state_dict() for name, model in hollow.items()}
 
-    def gather(self, divided: Mapping[str, nn.Module]) -> None:
+    def gather(self, originals: Mapping[str, nn.Module]) -> None:
         """Fetch the weights; every process must call it.
 
         Args:
-            divided: what the copies are copies of, by name.
+            originals: what the copies are copies of, by name.
         """
         for name, copied in self.models.items():
-            weights = {key: whole(tensor.detach()) for key, tensor in divided[name].state_dict().items()}
+            weights = {
+                key: whole(tensor.detach()).to(self._hollow[name][key].dtype)
+                for key, tensor in originals[name].state_dict().items()
+            }
             copied.load_state_dict(weights, assign=True)
 
     def clear(self) -> None:

@@ -183,6 +183,32 @@ def test_resume_gives_the_same_losses_as_an_uninterrupted_run(tmp_path: Path, sm
     assert all(found is not None and (tmp_path / found[1]).is_dir() for found in named)
 
 
+def test_bf16_weights_have_an_average_in_float32_that_is_judged_and_exported_in_bf16(
+    tmp_path: Path, small_run: SmallRun
+) -> None:
+    shutil.copytree(small_run[0].parents[2] / ".cache", tmp_path / ".cache")
+    done = fork_in(tmp_path, "aaa.train", *SMALL, "trainer.precision=bf16_weights", "logger=none", "name=whole")
+    assert done.code == 0, done.err
+    (whole,) = tmp_path.glob("outputs/whole/*")
+    average = load_file(whole / "checkpoints/step-00000012/ema.safetensors")
+    exported = load_file(whole / "model/model.safetensors")
+    assert {tensor.dtype for tensor in average.values()} == {torch.float32}
+    assert any(not torch.equal(tensor, tensor.bfloat16().float()) for tensor in average.values())
+    assert all(torch.equal(exported[name], tensor.bfloat16()) for name, tensor in average.items())
+    halfway = f"repeat={whole / 'checkpoints/step-00000006'}"
+    done = fork_in(tmp_path, "aaa.train", halfway, "name=resumed")
+    assert done.code == 0, done.err
+    (resumed,) = tmp_path.glob("outputs/resumed/*")
+    again = load_file(resumed / "checkpoints/step-00000012/ema.safetensors")
+    assert all(torch.equal(again[name], tensor) for name, tensor in average.items())
+    first, second = (
+        [(row["val/loss"], row["val/loss_raw"]) for row in metrics(run) if "val/loss" in row]
+        for run in (whole, resumed)
+    )
+    assert first == second
+    assert all(averaged != raw for averaged, raw in first)
+
+
 def test_sigterm_saves_and_exits_143(tmp_path: Path, small_run: SmallRun) -> None:
     shutil.copytree(small_run[0].parents[2] / ".cache", tmp_path / ".cache")
     long = [*SMALL, "trainer.max_steps=100000", "trainer.save_every_steps=100000", "trainer.validate_every_steps=0"]

@@ -51,3 +51,28 @@ def test_half_of_the_run_is_the_mean_of_all_weights() -> None:
             model.weight.fill_(float(step))
         ema.update_parameters(model)
     assert average.weight.item() == pytest.approx(5)
+
+
+def test_an_average_of_bf16_weights_goes_where_they_go() -> None:
+    model = nn.Linear(64, 1, bias=False).bfloat16()
+    ema, exact = EMA(model, decaying(0.9995)), model.weight.detach().double()
+    for step in range(2000):
+        with torch.no_grad():
+            model.weight.copy_(torch.full_like(model.weight, step / 1000))
+        keep = 0.0 if step == 0 else min(0.9995, (1 + step) / (10 + step))
+        exact = keep * exact + (1 - keep) * model.weight.detach().double()
+        ema.update_parameters(model)
+    (average,) = ema.module.parameters()
+    assert model.weight.dtype == torch.bfloat16
+    assert average.dtype == torch.float32
+    assert torch.allclose(average.double(), exact, rtol=1e-4)
+
+
+def test_buffers_are_those_of_the_model() -> None:
+    model = nn.BatchNorm1d(2)
+    ema = EMA(model, decaying(0.9))
+    for _ in range(3):
+        model(torch.randn(8, 2) + 5)
+        ema.update_parameters(model)
+    average = dict(ema.module.named_buffers())
+    assert all(torch.equal(average[name], buffer) for name, buffer in model.named_buffers())
