@@ -198,7 +198,7 @@ def _plan(config: DictConfig, device: str, trained_on: str | None) -> _Plan:
     key = fingerprint(origin)
     path = Path(data.cache_dir) / f"{data.name}-{encoder.name}-{data.resolution}-{key[:16]}"
     if trained_on not in (None, key) and (own := earlier_cache(Path(data.cache_dir), trained_on, origin)) is not None:
-        logger.info("Going on with the latents of an earlier version of aaa that the run was trained on: %s", own)
+        logger.info("Going on with the latents that the run was trained on: %s", own)
         path, key = own, trained_on
     identify = partial(_identity, digests=digests, shared=_shared_by_records(source, source_arguments, digests))
 

@@ -81,7 +81,7 @@ class Planner:
             parameters, flops_per_sample, memory, seconds, model = self._measure(config, int(batch_size))
             rates = group_rates(build_optimizer(config, model))
             steps = steps_within(
-                config, None, flops_per_sample=flops_per_sample, batch_size=batch_size, trial_step=lambda: None
+                config, None, flops_per_sample=flops_per_sample, batch_size=batch_size, time_step=lambda: 0.0
             )
             if config.budget.seconds is not None:
                 steps = max(1, int(config.budget.seconds / seconds))

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from aaa.data.cache import LatentCache
-from aaa.data.cache_parts import Part, merge_parts, parts_folder, require_records
+from aaa.data.cache_parts import Part, lock_of, merge_parts, parts_folder, require_records
 from aaa.data.cache_writer import CacheWriter
 from aaa.data.encoding import CacheBuild, Job, Pictures, encode_all
 from aaa.data.reuse import EarlierRows
@@ -114,7 +114,7 @@ class CacheBuilder:
 
     def _build(self) -> None:
         """Build all of it, or wait until another process has."""
-        lock = FileLock(f"{self.path}.lock")
+        lock = lock_of(self.path)
         try:
             lock.acquire(timeout=0)
         except Timeout:
@@ -175,7 +175,7 @@ class CacheBuilder:
 
     def _merge(self, count: int) -> None:
         """Put the parts together, unless another process did, or some are still missing."""
-        with FileLock(f"{self.path}.lock"):
+        with lock_of(self.path):
             if open_whole(self.path, logging.DEBUG) is None:
                 folder = parts_folder(self.path)
                 parts = [Part(number, count, folder) for number in range(count)]
@@ -235,7 +235,7 @@ def _remove_unfinished(folder: Path) -> None:
     unfinished = UNFINISHED.fullmatch(folder.name)
     if unfinished is None:
         return
-    lock = FileLock(folder.with_name(f"{unfinished[1]}.lock"))
+    lock = lock_of(folder.with_name(unfinished[1]))
     try:
         lock.acquire(timeout=0)
     except Timeout:

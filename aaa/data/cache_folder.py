@@ -4,7 +4,7 @@ Shards and records may lie in folders of their own below, where several processe
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from torch import Tensor
 from aaa.data.cached_records import ArrowRecords, read_json_records
 from aaa.data.joined_records import Records
 from aaa.data.picture_places import PlacedRecords
-from aaa.encoders.statistics import LatentStatistics
+from aaa.encoders.statistics import LatentStatistics, pooled
 
 INDEX, RECORDS, EMPTY_PROMPT = "index.json", "records.arrow", "empty_prompt.safetensors"
 EARLIER_RECORDS = "records.jsonl"  # of versions before Arrow
@@ -138,3 +138,13 @@ class ShapeIds:
         for shape, start, end in zip(self._of_shards.tolist(), starts, starts[1:], strict=False):
             found[shape].append(range(start, end))
         return found
+
+
+def pooled_statistics(folders: Iterable[CacheFolder]) -> LatentStatistics | None:
+    """The statistics of all their latents together; None where these are not normalised."""
+    counted = [
+        (folder.statistics, sum(shard[:, 0].numel() for shard in folder.latents))
+        for folder in folders
+        if folder.statistics is not None
+    ]
+    return pooled(counted) if counted else None

@@ -11,11 +11,12 @@ from filelock import FileLock
 from safetensors import SafetensorError
 
 from aaa.data import cache_writer
-from aaa.data.cache_folder import EMPTY_PROMPT, INDEX, CacheFolder, open_folder
+from aaa.data.cache_folder import EMPTY_PROMPT, INDEX, open_folder, pooled_statistics
 from aaa.data.cached_records import ArrowRecords
 from aaa.data.picture_places import PlacedRecords
-from aaa.encoders.statistics import LatentStatistics, pooled
 from aaa.errors import UserError
+
+PARTS = ".parts"  # ends the name of a folder of them
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Part:
 
     def lock(self) -> FileLock:
         """Held by the process that encodes it."""
-        return FileLock(f"{self.folder}.{self.path.name}.lock")
+        return lock_of(self.path)
 
     def is_whole(self) -> bool:
         """Whether it is encoded."""
@@ -61,7 +62,12 @@ class Part:
 
 def parts_folder(path: Path) -> Path:
     """Where the parts of the cache at this path are encoded."""
-    return path.with_name(f"{path.name}.parts")
+    return path.with_name(f"{path.name}{PARTS}")
+
+
+def lock_of(path: Path) -> FileLock:
+    """Held by the process that encodes a cache or a part of one; it lies beside the cache, which parts go with."""
+    return FileLock(f"{path.parent}.{path.name}.lock" if path.parent.suffix == PARTS else f"{path}.lock")
 
 
 def merge_parts(folder: Path, parts: Sequence[Part], index: Mapping[str, Any]) -> None:
@@ -90,7 +96,7 @@ def merge_parts(folder: Path, parts: Sequence[Part], index: Mapping[str, Any]) -
         for name, one in zip(names, indices, strict=True)
         for file, digest in one.get("sha256", {}).items()
     }
-    statistics = _statistics(opened)
+    statistics = pooled_statistics(opened)
     content = {
         **index,
         "build": _together([one["build"] for one in indices]),
@@ -122,12 +128,3 @@ def require_records(count: int) -> None:
 def _together(builds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What was counted, in all; the seconds that all processes took."""
     return {name: sum(build[name] for build in builds) for name in builds[0]}
-
-
-def _statistics(parts: Sequence[CacheFolder]) -> LatentStatistics | None:
-    counted = [
-        (part.statistics, sum(shard[:, 0].numel() for shard in part.latents))
-        for part in parts
-        if part.statistics is not None
-    ]
-    return pooled(counted) if counted else None

@@ -7,10 +7,9 @@ from pathlib import Path
 from torch import Tensor
 
 from aaa.data.cache import LatentCache
-from aaa.data.cache_folder import CacheFolder
+from aaa.data.cache_folder import CacheFolder, pooled_statistics
 from aaa.data.joined_records import JoinedRecords
 from aaa.data.remembering_cache import RememberingCache
-from aaa.encoders.statistics import pooled
 from aaa.errors import UserError
 
 
@@ -75,17 +74,12 @@ def joined(folders: Mapping[str, CacheFolder]) -> CacheFolder:
     alone are validated on the same latents.
     """
     parts = [*folders.values()]
-    counted = [
-        (part.statistics, sum(shard[:, 0].numel() for shard in part.latents))
-        for part in parts
-        if part.statistics is not None
-    ]
     return CacheFolder(
         fingerprint=joined_fingerprint({name: part.fingerprint for name, part in folders.items()}),
         prompt_shape=parts[0].prompt_shape,
         longest_prompt=max(part.longest_prompt for part in parts),
         most_prompts=max(part.most_prompts for part in parts),
-        statistics=pooled(counted) if counted else None,
+        statistics=pooled_statistics(parts),
         empty_prompt_embeds=parts[0].empty_prompt_embeds,
         records=JoinedRecords({name: part.records for name, part in folders.items()}),
         latents=[shard for part in parts for shard in part.latents],

@@ -41,28 +41,6 @@ class ShapeRanges(Shapes, Protocol):
         ...
 
 
-def data_order(indices: Tensor, shape_ids: Shapes, batch_size: int, seed: int) -> DataOrder:
-    """Records in an order that is reshuffled every epoch, the same for the same seed.
-
-    Args:
-        indices: of the training records.
-        shape_ids: which shape of latents each record of the cache has; a batch is of one shape.
-        batch_size: samples of an optimizer step, which start at multiples of it.
-        seed: of the shuffles.
-    """
-    return buckets_in_order([*shuffled_by_shape(indices, shape_ids, seed).values()], batch_size, seed)
-
-
-def order_by_formula(kept: KeptRecords, shape_ids: ShapeRanges, batch_size: int, seed: int) -> DataOrder:
-    """The same of a large cache: another order, of which no list is held.
-
-    Args:
-        kept: the training records.
-        shape_ids, batch_size, seed: as `data_order` takes them.
-    """
-    return buckets_in_order([*formulas_by_shape(kept, shape_ids, seed).values()], batch_size, seed)
-
-
 def shuffled_by_shape(indices: Tensor, shape_ids: Shapes, seed: int) -> "dict[int, EpochOrder]":
     """The records of each shape that there are, in an order of their own."""
     shapes = shape_ids[indices]

@@ -27,11 +27,13 @@ class VelocityModel:
         network: predicts whatever it predicts.
         prediction: what that means.
         seeds: of the pictures that are drawn, for a guidance that draws at random itself.
+        timestep_dtype: that timesteps are rounded to, as they were in training.
     """
 
     network: Model
     prediction: Prediction
     seeds: Sequence[int] = ()
+    timestep_dtype: torch.dtype = torch.float32
 
     def __call__(self, latents: Tensor, prompt_embeds: Tensor, sigma: float) -> Tensor:
         """The velocity, `B C H W`, at one noise level for latents, `B C H W`, and prompts, `B L D`."""
@@ -39,11 +41,8 @@ class VelocityModel:
         return self.prediction.velocity(self.network, latents, prompt_embeds, self.timestep(latents, sigma), level)
 
     def timestep(self, latents: Tensor, sigma: float) -> Tensor:
-        """What the network is told of a noise level, `1` for all latents, `B C H W`, alike.
-
-        In bf16 it is rounded, as DiffSynth's pipelines do and as its training has it.
-        """
-        return torch.tensor([sigma * TRAIN_TIMESTEPS], device=latents.device, dtype=latents.dtype)
+        """What the network is told of a noise level, `1` for all latents, `B C H W`, alike."""
+        return torch.tensor([sigma * TRAIN_TIMESTEPS], device=latents.device, dtype=self.timestep_dtype)
 
     def of(self, network: Model) -> "VelocityModel":
         """The same of another network, or of another way through this one."""

@@ -10,8 +10,9 @@ from torch import Tensor
 from aaa.diffusion.guidance import Guidance, VelocityModel
 from aaa.diffusion.prediction import Model, Prediction
 from aaa.diffusion.samplers import Sampler, SeededNoise, ShowProgress, Step
-from aaa.diffusion.schedulers import NoiseScheduler, level_above
+from aaa.diffusion.schedulers import NoiseScheduler, level_above, timestep_dtype
 
+BATCH_SIZE = 64  # pictures that are drawn at once
 # Of 32,000 samples, a hundred: with fewer a model knows nothing of a noise level (experiments/recipes).
 RARE = 0.003
 
@@ -95,7 +96,7 @@ class Sampling:
             progress: shows how far it is.
         """
         noise = SeededNoise(range(len(latents))) if noise is None else noise
-        velocity = VelocityModel(model, self.prediction, noise.seeds)
+        velocity = VelocityModel(model, self.prediction, noise.seeds, timestep_dtype(self.scheduler))
         predict = self.guidance(velocity, prompt_embeds, negative_prompt_embeds)
         return self.sampler(predict, latents, sigmas, noise, progress)
 

@@ -76,6 +76,11 @@ def level_above(scheduler: NoiseScheduler, share: float) -> float:
     return scheduler.level_above(share) if knowing is drawing else 0.0
 
 
+def timestep_dtype(scheduler: NoiseScheduler) -> torch.dtype:
+    """What a scheduler rounds timesteps to, in training and so in sampling; float32 if it says nothing of it."""
+    return getattr(scheduler, "timestep_dtype", torch.float32)
+
+
 class LinearScheduler:
     """Noise levels drawn uniformly, visited in equal steps (rectified flow, Liu et al. 2022).
 
@@ -169,8 +174,8 @@ class Flux2Scheduler:
     DiffSynth's own methods look up one timestep a call; the tables here are its, the look-up is ours.
 
     Args:
-        timestep_dtype: DiffSynth rounds the timestep to the dtype of the weights and takes the table's noise level
-            that is nearest to that. In `bfloat16` only 384 of the 1000 levels are ever drawn.
+        timestep_dtype: DiffSynth rounds the timestep to the dtype of the weights, and in training takes the table's
+            noise level that is nearest to that. In `bfloat16` only 384 of the 1000 levels are ever drawn.
     """
 
     recordable = True

@@ -47,7 +47,8 @@ def hidden_states(
         and each text's tokens before cutting.
     """
     lengths = [len(tokens) for tokens in tokenizer(texts)["input_ids"]]
-    inputs = tokenizer(texts, return_tensors="pt", padding="max_length", truncation=True, max_length=max_length)
-    inputs = inputs.to(device)
+    # Some tokenizers pad on the left; prompts are trimmed on the right.
+    padded = {"padding": "max_length", "padding_side": "right"}
+    inputs = tokenizer(texts, return_tensors="pt", truncation=True, max_length=max_length, **padded).to(device)
     output = model(**inputs, output_hidden_states=True, use_cache=False)
     return output.hidden_states[layer], inputs["attention_mask"], lengths

@@ -10,12 +10,11 @@ from torch import Tensor, nn
 from aaa.data.cache import LatentCache
 from aaa.data.pictures import to_pictures
 from aaa.diffusion.samplers import SeededNoise
-from aaa.diffusion.sampling import Sampling
+from aaa.diffusion.sampling import BATCH_SIZE, Sampling
 from aaa.encoders.protocols import VAE
 from aaa.evaluation.sharing import Alone, Processes, groups_of, share_out
 from aaa.training.precision import ModelPrecision
 
-BATCH_SIZE = 64
 EVALUATIONS = "sampling/evaluations"  # a metric: what drawing a judged picture cost
 
 

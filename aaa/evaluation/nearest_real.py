@@ -104,6 +104,8 @@ class NearestReal:
                 metrics |= _metrics(f"quality/right_{name}{suffix}", ranks)
                 if name == "held_out" or len(drawn) == 1:
                     evaluated.keep(f"nearest_real{suffix}", _shown(evaluated, pictures, real, ranks))
+            if isinstance(features, PooledVision):
+                features.to(torch.device("cpu"))  # the memory is training's
         self._say(drawn, metrics, len(real))
         return metrics
 

@@ -62,11 +62,6 @@ class ShapesAgreement:
         return metrics
 
 
-def agreement(prompts: Sequence[str], images: Sequence[Image.Image]) -> dict[str, float]:
-    """Shares of pictures that are right in everything (key ``""``), in `_shape`, `_color` and `_background`."""
-    return _shares([agrees(*pair) for pair in zip(prompts, images, strict=True)])
-
-
 def agrees(prompt: str, image: Image.Image) -> dict[str, bool]:
     """Whether a picture is right in everything (key ``""``), in `_shape`, `_color` and `_background`."""
     seen = read(image)

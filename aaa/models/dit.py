@@ -1,4 +1,4 @@
-"""The diffusion transformer: noised latents, prompt embeddings and a timestep in, velocity out.
+"""The diffusion transformer: noised latents, prompt embeddings and a timestep in, a prediction out.
 
 As it is by default the architecture is that of DiffSynth-Studio's tutorial "Training Models from Scratch" with its
 numbers turned into arguments, and a timestep of its own for each sample of a batch. State-dict keys and shapes are
@@ -129,7 +129,7 @@ class AAADiT(nn.Module):
         with_internal: bool = False,
         weaker: WeakerWay | None = None,
     ) -> Tensor | ModelOutput:
-        """Predict the velocity `noise - latents`.
+        """Predict what the objective asks for: the velocity `noise - latents`, or the clean latents.
 
         Args:
             latents: noised latents, `B C H W`.
@@ -141,7 +141,7 @@ class AAADiT(nn.Module):
             weaker: a way to go that leaves blocks out, where the model routes.
 
         Returns:
-            Velocity, `B C H W`; where more is wanted a `ModelOutput` with it.
+            The prediction, `B C H W`; where more is wanted a `ModelOutput` with it.
 
         Raises:
             ValueError: if there is no block of such a number, no internal head or no weaker way.
@@ -164,9 +164,9 @@ class AAADiT(nn.Module):
         context = context._replace(attended=_attended(words, x.shape[1]))
         shown = hidden_after if head is None else {*hidden_after, head.after_block}
         x, hidden = self._through_blocks(x, context, generator, shown, weaker)
-        velocity = _on_grid(self.proj_out(x[:, : height * width]), height)
+        prediction = _on_grid(self.proj_out(x[:, : height * width]), height)
         internal = None if head is None else _on_grid(head(hidden[head.after_block]), height)
-        return ModelOutput(velocity, hidden, internal) if hidden else velocity
+        return ModelOutput(prediction, hidden, internal) if hidden else prediction
 
     def _through_blocks(
         self,

@@ -1,6 +1,7 @@
 """What is asked of a trained model: pictures of a prompt."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from PIL import Image
@@ -51,3 +52,8 @@ class DrawRequest(SamplingChoice):
     def seeds(self) -> range:
         """Of the pictures."""
         return range(self.seed, self.seed + self.num_images)
+
+    def parts(self, most: int) -> Iterator["DrawRequest"]:
+        """The same in requests of so many pictures at most."""
+        for first in range(0, self.num_images, most):
+            yield replace(self, seed=self.seed + first, num_images=min(most, self.num_images - first))

@@ -12,6 +12,7 @@ from aaa.config.overrides import NAMED, PATH, without_interpolations
 from aaa.config.upgrade import upgrade
 from aaa.diffusion.autoguidance import GuidedByModel
 from aaa.diffusion.guidance import Guidance, VelocityModel
+from aaa.diffusion.schedulers import timestep_dtype
 from aaa.errors import UserError
 from aaa.saved.checkpoint import load_weights
 from aaa.saved.models import SavedModel, find_saved
@@ -44,7 +45,8 @@ def load_guide(guidance: Guidance, encoder: Mapping[str, Any], precision: ModelP
         raise UserError(f"guidance.{told}" if named else f"guidance.model={guidance.path}: {told}") from None
     require_same_encoder(saved, encoder)
     network.to(precision.device, precision.dtype).eval().requires_grad_(False)
-    guidance.guide = VelocityModel(precision.running(network), build(own, "objective.prediction"))
+    prediction, rounded = build(own, "objective.prediction"), timestep_dtype(build(own, "scheduler"))
+    guidance.guide = VelocityModel(precision.running(network), prediction, timestep_dtype=rounded)
 
 
 def require_same_encoder(saved: SavedModel, encoder: Mapping[str, Any]) -> None:

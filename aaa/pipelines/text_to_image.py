@@ -27,7 +27,7 @@ from aaa.data.pictures import as_rgb, crop_and_resize, read_picture, to_pictures
 from aaa.diffusion.autoguidance import GuidedByModel
 from aaa.diffusion.guidance import VelocityModel
 from aaa.diffusion.samplers import SeededNoise, Step
-from aaa.diffusion.sampling import Sampling
+from aaa.diffusion.sampling import BATCH_SIZE, Sampling
 from aaa.diffusion.schedulers import add_noise
 from aaa.encoders.flux2_tiny import Flux2TinyVAE
 from aaa.encoders.pixel import PixelVAE
@@ -126,9 +126,14 @@ class TextToImage:
         return self(DrawRequest(prompt, negative_prompt, **settings))
 
     def __call__(self, request: DrawRequest) -> list[Image.Image]:
-        """The pictures that are asked for."""
-        last = deque(self._steps(request), maxlen=1).pop()
-        return self._finished(last.latents)
+        """The pictures that are asked for, so many at once as memory is sure to hold."""
+        self._look_at(request)
+        embeds = self._embeds(request)
+        pictures: list[Image.Image] = []
+        for part in request.parts(BATCH_SIZE):
+            last = deque(self._steps(part, embeds), maxlen=1).pop()
+            pictures += self._finished(last.latents)
+        return pictures
 
     def live(self, request: DrawRequest) -> Iterator[tuple[int, list[Image.Image]]]:
         """The same, showing after each step what the model then holds for the pictures; the last are the finished ones.
@@ -136,9 +141,10 @@ class TextToImage:
         Yields:
             The number of steps taken, and the pictures. A decoder that is not cheap is asked every few steps only.
         """
+        self._look_at(request)
         every = 1 if isinstance(self.decoder, CHEAP) else SELDOM
         latents = None
-        for taken, step in enumerate(self._steps(request), start=1):
+        for taken, step in enumerate(self._steps(request, self._embeds(request)), start=1):
             latents = step.latents
             if taken % every == 0:
                 yield taken, to_pictures(self.decoder.decode(step.predicted.float()))
@@ -180,15 +186,18 @@ class TextToImage:
             )
         return to_pictures(self.decoder.decode(latents.float()))
 
-    def _steps(self, request: DrawRequest) -> Iterator[Step]:
-        sampling = self.sampling(request)
-        if request.negative_prompt and not sampling.guidance.reads_negative_prompt:
+    def _look_at(self, request: DrawRequest) -> None:
+        """Refuse what nothing would read, and warn of what is drawn otherwise than asked for."""
+        if request.negative_prompt and not self.sampling(request).guidance.reads_negative_prompt:
             raise UserError(
                 f"negative_prompt={request.negative_prompt}: this guidance steers away from no prompt, so that nothing "
                 "would read it. Leave it out, or guidance=prompt."
             )
         for remark in self.remarks(request):
             logger.warning("%s", remark)
+
+    def _steps(self, request: DrawRequest, embeds: torch.Tensor) -> Iterator[Step]:
+        sampling = self.sampling(request)
         sigmas = self._sigmas(sampling, request)
         noise = SeededNoise(request.seeds)
         latents = noise(self._shape(request)).to(self.device)
@@ -196,19 +205,17 @@ class TextToImage:
             height, width = (self.vae.downscale_factor * side for side in self._shape(request)[1:])
             clean = self.vae.encode(self._read(request.input_image, height, width)[None]).to(latents)
             latents = add_noise(clean, latents, torch.tensor(sigmas[:1], device=self.device))
-        positive, negative = self._embeds(request)
+        positive, negative = (embed.expand(request.num_images, -1, -1) for embed in embeds)
         network = self.precision.running(self.model)
         return sampling.drawing(network, latents.to(self.precision.dtype), positive, negative, sigmas, noise)
 
-    def _embeds(self, request: DrawRequest) -> tuple[torch.Tensor, torch.Tensor]:
-        """Of prompt and negative prompt, `B L D` each, rounded as in the latent cache that the model learned from."""
+    def _embeds(self, request: DrawRequest) -> torch.Tensor:
+        """Of prompt and negative prompt, `2 L D`, rounded as in the latent cache that the model learned from."""
         prompts = [normalised(request.prompt), normalised(request.negative_prompt)]
         embeds, lengths = self.text_encoder.encode(prompts)
         if max(lengths) > self.prompt_tokens:
             logger.warning("The prompt has %d tokens; the model sees the first %d.", max(lengths), self.prompt_tokens)
-        stored = embeds[:, : self.prompt_tokens].to(self.stored).to(self.device, self.precision.dtype)
-        positive, negative = (embed.expand(request.num_images, -1, -1) for embed in stored)
-        return positive, negative
+        return embeds[:, : self.prompt_tokens].to(self.stored).to(self.device, self.precision.dtype)
 
     def _sigmas(self, sampling: Sampling, request: DrawRequest) -> list[float]:
         _, height, width = self._shape(request)

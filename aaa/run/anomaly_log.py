@@ -101,12 +101,11 @@ class AnomalyLog:
                 records = self.loader.records_at(positions)
                 latents, _ = self.loader.cache.gather(torch.tensor(records))
                 drawn = self.objective.draw(latents.to(self.device), draws)
-                for place, index in enumerate(records):
-                    record = self.loader.cache.records[index]
+                for place, (index, prompt) in enumerate(zip(records, self.loader.prompts_at(positions), strict=True)):
                     samples.append(
                         {
-                            "record": record.key,
-                            "prompt": "" if bool(drawn.dropped[place]) else record.prompt,
+                            "record": self.loader.cache.records[index].key,
+                            "prompt": "" if bool(drawn.dropped[place]) else prompt,
                             "timestep": round(drawn.levels.timestep[place].item(), 3),
                             "loss": losses[micro * share + place],
                         }

@@ -6,7 +6,7 @@ from pathlib import Path
 from accelerate import Accelerator
 
 from aaa.run.folder import batch_size_of
-from aaa.run.processes import of_first_process
+from aaa.run.processes import least_of_processes, of_first_process
 from aaa.training.fitting import Footprint, largest_batch, require_fit
 from aaa.training.step import require_shares
 
@@ -41,7 +41,7 @@ def fitting_batch_size(
         chosen_before = None if earlier is None else of_first_process(batch_size_of(earlier), accelerator)
         batch_size = chosen_before or "auto"
     if batch_size == "auto":
-        chosen = of_first_process(largest_batch(footprint, *parts, records, accelerator.device), accelerator)
+        chosen = least_of_processes(largest_batch(footprint, *parts, records, accelerator.device), accelerator)
         logger.info("trainer.batch_size=auto: %d", chosen)
         return chosen
     require_shares(int(batch_size), *parts)

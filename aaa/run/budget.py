@@ -40,8 +40,8 @@ def keep_to_parameters(config: DictConfig) -> None:
     if config.model.get("architecture") is not None:
         make = partial(build, config, "model.architecture")
     count = partial(_parameters, make, numbers)
-    # Rotations want heads of a multiple of 4.
-    step = math.lcm(8, int(config.model.heads) * (4 if config.model.get("positions") == "rope" else 1))
+    rotates = "rope" in (config.model.get("positions"), config.model.get("text_positions"))
+    step = math.lcm(8, int(config.model.heads) * (4 if rotates else 1))  # rotations want heads of a multiple of 4
     widths = range(step, WIDEST + step, step)
     place = bisect_left(widths, wanted, key=count)
     near = widths[max(place - 1, 0) : place + 1]
@@ -63,7 +63,7 @@ def steps_within(
     *,
     flops_per_sample: int,
     batch_size: int,
-    trial_step: Callable[[], object],
+    time_step: Callable[[], float],
 ) -> int:
     """`trainer.max_steps`, or as many as the budget allows.
 
@@ -73,7 +73,7 @@ def steps_within(
         before: what that run has behind it where it is gone on with; it counts.
         flops_per_sample: of forward and backward pass.
         batch_size: of a step.
-        trial_step: a step's work, to be timed.
+        time_step: finds out how many seconds a step takes.
 
     Raises:
         UserError: if it does not allow a single step.
@@ -86,7 +86,7 @@ def steps_within(
         steps = taken + int((budget.flops - spent) / (flops_per_sample * batch_size))
         what = f"budget.flops={budget.flops:g}"
     else:
-        steps = _steps_in(budget.seconds, earlier, before, batch_size, trial_step)
+        steps = _steps_in(budget.seconds, earlier, before, batch_size, time_step)
         what = f"budget.seconds={budget.seconds:g}"
     if steps < 1:
         raise UserError(f"{what}: not enough for a single step of trainer.batch_size={batch_size}.")
@@ -105,16 +105,16 @@ def _spent(before: Before | None, flops_per_sample: int, batch_size: int) -> tup
 
 
 def _steps_in(
-    seconds: float, earlier: Path | None, before: Before | None, batch_size: int, trial_step: Callable[[], object]
+    seconds: float, earlier: Path | None, before: Before | None, batch_size: int, time_step: Callable[[], float]
 ) -> int:
     """Steps in so many seconds: those of the run that is gone on with, if it had as many and its steps were alike."""
     if earlier is not None and (taken := max_steps_of(earlier)) is not None:
-        same_time = number_of(earlier, "budget.seconds") in (None, seconds)
+        same_time = number_of(earlier, "budget.seconds") == seconds
         if same_time and batch_size_of(earlier) in (None, batch_size):
             return taken
     if before is None:
-        return int(seconds / seconds_of(trial_step))
-    return before.state.step + int(max(seconds - before.state.seconds, 0) / seconds_of(trial_step))
+        return int(seconds / time_step())
+    return before.state.step + int(max(seconds - before.state.seconds, 0) / time_step())
 
 
 def seconds_of(trial_step: Callable[[], object]) -> float:

@@ -83,8 +83,10 @@ def recorded_precision(config: DictConfig) -> str | None:
     if config.trainer.precision != "auto":
         return None
     named = next((folder for folder in (config.resume, config.repeat) if folder not in (None, "auto")), None)
-    file = Path(named or config.output_dir) / CONFIG
-    if not file.is_file():
+    place = Path(named or config.output_dir)
+    folders = [place] if named is None else [place, *place.absolute().parents[:2]]  # of a checkpoint
+    file = next((folder / CONFIG for folder in folders if (folder / CONFIG).is_file()), None)
+    if file is None:
         return None
     recorded = OmegaConf.select(read_yaml_config(file), "trainer.precision")
     return recorded if recorded in PRECISIONS else None

@@ -73,6 +73,13 @@ class LatentLoader:
         """Indices of the records at these positions of the order, which lie within one micro-batch."""
         return [int(index) for index in self.order[self._in_order(positions)]]
 
+    def prompts_at(self, positions: range) -> list[str]:
+        """The prompts that are drawn for them."""
+        records = self.records_at(positions)
+        numbers = self._captions(torch.tensor(records), self._in_order(positions))
+        drawn = [0] * len(records) if numbers is None else numbers.tolist()
+        return [self.cache.records.prompt(record, number) for record, number in zip(records, drawn, strict=True)]
+
     def close(self) -> None:
         """Read no more."""
         if self._prefetch is not None:
@@ -95,8 +102,10 @@ class LatentLoader:
         if self._ahead is not None:
             self._ahead.reached(positions.start)
         records = self.order[positions]
-        draws = generator(self.seed, "captions", positions.start)
-        return self.cache.batch(records, self.cache.draw_captions(records, draws))
+        return self.cache.batch(records, self._captions(records, positions))
+
+    def _captions(self, records: Tensor, ordered: range) -> Tensor | None:
+        return self.cache.draw_captions(records, generator(self.seed, "captions", ordered.start))
 
 
 def _order(cache: LatentCache, records: Tensor | KeptRecords | MixedRecords, batch_size: int, seed: int) -> DataOrder:

@@ -6,11 +6,11 @@ from functools import partial
 
 from omegaconf import DictConfig, OmegaConf
 
-from aaa.assembly.parts import build_schedule
+from aaa.assembly.parts import build_optimizer, build_schedule
 from aaa.assembly.training_data import TrainingData
 from aaa.objectives.costs import training_flops
 from aaa.run.batch_size import fitting_batch_size
-from aaa.run.budget import steps_within
+from aaa.run.budget import seconds_of, steps_within
 from aaa.run.going_on import parting_checkpoint, unaffected_steps
 from aaa.run.origin import Origin
 from aaa.run.processes import of_first_process
@@ -56,6 +56,11 @@ class RunLength:
         return (*self.extra_saves, *(() if self.parting_step is None else (self.parting_step,)))
 
 
+def _seconds_of_step(config: DictConfig, trial: Trial, batch_size: int, micro_batches: int) -> float:
+    with trial.steps(partial(build_optimizer, config), batch_size, micro_batches) as step:
+        return seconds_of(step)
+
+
 def unreached_rate(config: DictConfig, length: RunLength) -> str | None:
     """What is to be said of a warm-up that a run is too short for; None if it reaches its learning rate."""
     warmup = OmegaConf.select(config, "lr_scheduler.warmup_steps")
@@ -78,7 +83,9 @@ def plan_length(config: DictConfig, trial: Trial, data: TrainingData, origin: Or
     """
     trainer, accelerator = config.trainer, trial.session.accelerator
     micro_batches = trainer.gradient_accumulation_steps
-    footprint = measure_footprint(trial.loss, trial.model, accelerator.device)
+    parts = micro_batches * accelerator.num_processes
+    most = {} if trainer.batch_size == "auto" else {"most": trainer.batch_size // parts}
+    footprint = measure_footprint(trial.loss, trial.model, accelerator.device, **most)
     batch_size = fitting_batch_size(
         trainer.batch_size,
         origin.earlier_run,
@@ -97,7 +104,7 @@ def plan_length(config: DictConfig, trial: Trial, data: TrainingData, origin: Or
         channels=config.model.in_channels,
         text_dim=config.model.text_dim,
     )
-    samples = batch_size // (micro_batches * accelerator.num_processes)
+    samples = batch_size // parts
     recorded = records_steps(config, trial, footprint, samples, flops_per_sample)
     max_steps = steps_within(
         config,
@@ -105,7 +112,7 @@ def plan_length(config: DictConfig, trial: Trial, data: TrainingData, origin: Or
         origin.before,
         flops_per_sample=flops_per_sample,
         batch_size=batch_size,
-        trial_step=partial(trial.step, batch_size, micro_batches),
+        time_step=partial(_seconds_of_step, config, trial, batch_size, micro_batches),
     )
     max_steps = of_first_process(max_steps, accelerator)
     make = partial(build_schedule, config)

@@ -3,6 +3,7 @@
 from datetime import timedelta
 from typing import Literal, TypeVar
 
+import torch
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs, broadcast_object_list
 
@@ -52,3 +53,12 @@ def of_first_process(value: T, accelerator: Accelerator) -> T:
     if accelerator.num_processes > 1:
         broadcast_object_list(values)
     return values[0]
+
+
+def least_of_processes(value: int, accelerator: Accelerator) -> int:
+    """The smallest of what the processes have come to, in every process."""
+    if accelerator.num_processes == 1:
+        return value
+    values = accelerator.gather(torch.tensor([value], device=accelerator.device))
+    assert isinstance(values, torch.Tensor)
+    return int(values.min())

@@ -103,7 +103,15 @@ def judge(
     run_in = model_precision(config.trainer.precision, torch.device(pick_device(device)), precision)
     sampling = build_sampling(config)
     load_guide(sampling.guidance, saved.config["encoder"], run_in)
-    data = open_data(config, str(run_in.device), trained_on=_latents_of(run))
+    trained_on = _latents_of(run)
+    data = open_data(config, str(run_in.device), trained_on=trained_on, weights=run)
+    if trained_on not in (None, data.cache.fingerprint):
+        logger.warning(
+            "%s was trained on other latents than %s holds: pictures, prompts, data or encoder were changed since. "
+            "Pictures held out now may be of those that it was trained on.",
+            run,
+            data.cache.path,
+        )
     require_numbers(saved.weights, saved.config["model"])
     dit = build_model(config)
     load_weights(saved.weights, dit)

@@ -1,16 +1,21 @@
 """Steps that are taken to see what a step takes, in memory and in time; nothing is left behind."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from aaa.data.batch import Batch
 from aaa.data.cache import LatentCache
 from aaa.data.randomness import generator
 from aaa.objectives.flow_matching import Objective
 from aaa.run.session import Session
+from aaa.training.sharding import local
 from aaa.training.step import Loss, sum_of
+
+MakeOptimizer = Callable[[nn.Module, nn.Module], Optimizer]
 
 
 def loss_in(dtype: torch.dtype, objective: Objective) -> Loss:
@@ -43,11 +48,29 @@ class Trial:
         with self.session.accelerator.autocast():
             return sum_of(self._loss(self.model, batch, generator("trial", device=device), 0)).mean()
 
-    def step(self, batch_size: int, micro_batches: int) -> None:
-        """Forward and backward of a whole step."""
-        share = batch_size // (micro_batches * self.session.accelerator.num_processes)
-        for _ in range(micro_batches):
-            self.loss(max(share, 1)).backward()
-        self.model.zero_grad()
-        for module in self.objective.modules.values():
-            module.zero_grad()
+    @contextmanager
+    def steps(self, make_optimizer: MakeOptimizer, batch_size: int, micro_batches: int) -> Iterator[Callable[[], None]]:
+        """A block in which whole steps can be taken, whose weights are those from before after it.
+
+        Args:
+            make_optimizer: of the model and of what the objective trains.
+            batch_size: of a step, over all processes.
+            micro_batches: of a step.
+        """
+        of_objective = nn.ModuleDict(self.objective.modules)
+        trained = [local(weight.detach()) for module in (self.model, of_objective) for weight in module.parameters()]
+        before = [weight.to("cpu", copy=True) for weight in trained]
+        optimizer = make_optimizer(self.model, of_objective)
+        share = max(batch_size // (micro_batches * self.session.accelerator.num_processes), 1)
+
+        def step() -> None:
+            for _ in range(micro_batches):
+                self.loss(share).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+        try:
+            yield step
+        finally:
+            for weight, earlier in zip(trained, before, strict=True):
+                weight.copy_(earlier)

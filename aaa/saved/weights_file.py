@@ -110,11 +110,6 @@ def read_dit_tensors(path: Path) -> dict[str, Tensor]:
     return {name.removeprefix(PREFIX): tensor for name, tensor in tensors.items()}
 
 
-def model_header(numbers: DiTNumbers) -> str:
-    """What `read_dit_numbers` finds heads in, and what else leaves no trace: `model` in a file's metadata."""
-    return json.dumps(asdict(numbers))
-
-
 def other_numbers(path: Path, numbers: Mapping[str, Any]) -> dict[str, Any]:
     """The numbers of the model in a file that are not these, as `build_dit` takes them.
 

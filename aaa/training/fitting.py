@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ SLACK = 1.15
 USED_SHARE = 0.85
 MOST_SAMPLES = 1024  # of a micro-batch: more make no device faster, and few trainings better
 GIB = 2**30
+TRIED = (1, 2, 4)  # samples, to see what each takes
 
 
 @dataclass(frozen=True)
@@ -44,21 +46,29 @@ class Footprint:
         return 1 << (int(samples).bit_length() - 1) if samples >= 1 else 0
 
 
-def measure_footprint(forward: Callable[[int], Tensor], model: nn.Module, device: torch.device) -> Footprint:
+def measure_footprint(
+    forward: Callable[[int], Tensor], model: nn.Module, device: torch.device, most: int = TRIED[-1]
+) -> Footprint:
     """Run batches of one, two and four samples forward, and count what they keep for the backward pass.
 
     Args:
         forward: of so many samples.
         model: what is trained.
         device: of the model, whose optimizer has still to make its moments, two of each weight.
+        most: samples that a batch is to have at most; more are not tried.
+
+    Raises:
+        UserError: if a GPU has no room for the first of these.
     """
     weights = local_bytes(parameter for parameter in model.parameters() if parameter.requires_grad)
-    one, two, four = (_kept(forward, samples, model) for samples in (1, 2, 4))
+    kept = {samples: _kept_on(device, forward, samples, model) for samples in TRIED if samples <= max(most, 1)}
     give_back_gathered(model)
     # `attend` keeps less of a sample in a big batch than in a small one: where it changes its way, one step misleads.
-    per_sample = max(1, two - one, (four - two) // 2)
-    fixed = held_memory(device) + weights + 2 * weights + max(0, four - 4 * per_sample) + gathered_bytes(model)
-    return Footprint(fixed, per_sample)
+    steps = [(kept[more] - kept[fewer]) // (more - fewer) for fewer, more in pairwise(kept)] or [kept[1]]
+    per_sample = max(1, *steps)
+    largest = max(kept)
+    rest = max(0, kept[largest] - largest * per_sample)
+    return Footprint(held_memory(device) + weights + 2 * weights + rest + gathered_bytes(model), per_sample)
 
 
 def largest_batch(footprint: Footprint, processes: int, accumulation: int, most: int, device: torch.device) -> int:
@@ -108,6 +118,16 @@ def require_fit(footprint: Footprint, batch_size: int, processes: int, accumulat
         f"trainer.batch_size={batch_size} does not fit: a step would need about {needed / GIB:.1f} GiB, and "
         f"{device.type} has {available / GIB:.1f}. {advice}"
     )
+
+
+def _kept_on(device: torch.device, forward: Callable[[int], Tensor], samples: int, model: nn.Module) -> int:
+    try:
+        return _kept(forward, samples, model)
+    except torch.OutOfMemoryError:
+        raise UserError(
+            f"{device.type} has no room for {samples} sample{'s' if samples > 1 else ''} of this model: "
+            "trainer.gradient_checkpointing=true, or a smaller model, needs less."
+        ) from None
 
 
 def _kept(forward: Callable[[int], Tensor], samples: int, model: nn.Module) -> int:

@@ -22,19 +22,19 @@ def reduced_start(max_steps: int, factor: float, steps: int) -> Schedule:  # noq
 
     DiffSynth's training task has it, so its first five steps are a third as long as asked for.
     """
-    _check(steps, factor=factor)
+    _check("steps", steps, factor=factor)
     return lambda step: factor if step < steps else 1.0
 
 
 def warmup_constant(max_steps: int, warmup_steps: int) -> Schedule:  # noqa: ARG001
     """A linear rise over `warmup_steps`, then 1."""
-    _check(warmup_steps)
+    _check("warmup_steps", warmup_steps)
     return lambda step: _rise(step, warmup_steps)
 
 
 def warmup_cosine(max_steps: int, warmup_steps: int, final_fraction: float) -> Schedule:
     """A linear rise, then half a cosine to `final_fraction` at the last step."""
-    _check(warmup_steps, final_fraction=final_fraction)
+    _check("warmup_steps", warmup_steps, final_fraction=final_fraction)
 
     def factor(step: int) -> float:
         progress = _clip((step - warmup_steps) / max(max_steps - 1 - warmup_steps, 1))
@@ -46,8 +46,11 @@ def warmup_cosine(max_steps: int, warmup_steps: int, final_fraction: float) -> S
 
 
 def warmup_stable_decay(max_steps: int, warmup_steps: int, decay_fraction: float, final_fraction: float) -> Schedule:
-    """A linear rise, then 1, then over the last `decay_fraction` of the run a linear fall to `final_fraction`."""
-    _check(warmup_steps, final_fraction=final_fraction, decay_fraction=decay_fraction)
+    """A linear rise, then 1, then over the last `decay_fraction` of the run a linear fall to `final_fraction`.
+
+    The last step has that, however short the fall.
+    """
+    _check("warmup_steps", warmup_steps, final_fraction=final_fraction, decay_fraction=decay_fraction)
 
     def factor(step: int) -> float:
         decay_steps = max(decay_fraction * max_steps, 1)
@@ -65,9 +68,9 @@ def _clip(value: float) -> float:
     return min(max(value, 0.0), 1.0)
 
 
-def _check(warmup_steps: int, **fractions: float) -> None:
-    if warmup_steps < 0:
-        raise UserError(f"lr_scheduler.warmup_steps={warmup_steps}: must be at least 0.")
+def _check(key: str, steps: int, **fractions: float) -> None:
+    if steps < 0:
+        raise UserError(f"lr_scheduler.{key}={steps}: must be at least 0.")
     for name, value in fractions.items():
         if not 0 <= value <= 1:
             raise UserError(f"lr_scheduler.{name}={value}: must be between 0 and 1.")

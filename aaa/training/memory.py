@@ -9,6 +9,8 @@ from pathlib import Path
 import psutil
 import torch
 
+from aaa.tracking.variables import processes_of_machine
+
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 CGROUP = Path("/sys/fs/cgroup")
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
@@ -45,11 +47,15 @@ def held_memory(device: torch.device) -> int:
 
 
 def available_memory(device: torch.device) -> int:
-    """Bytes that this process may hold in all, what it holds already included, without anything being pushed out."""
+    """Bytes that this process may hold in all, what it holds already included, without anything being pushed out.
+
+    Processes that train together on a CPU share what is free of its memory.
+    """
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return free + torch.cuda.memory_reserved(device)
-    return min(psutil.virtual_memory().available, _free_in_container(CGROUP)) + held_memory(device)
+    free = min(psutil.virtual_memory().available, _free_in_container(CGROUP))
+    return free // processes_of_machine(otherwise=1) + held_memory(device)
 
 
 def total_memory(device: torch.device) -> int:

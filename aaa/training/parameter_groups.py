@@ -82,7 +82,7 @@ def group_rates(optimizer: Optimizer) -> dict[str, float]:
 
 
 def learning_rates(optimizer: Optimizer) -> dict[str, float]:
-    """The rates of its next step as they are logged: `train/lr`, and `train/lr_NAME` of each group that has a name."""
+    """The rates that it has now as they are logged: `train/lr`, and `train/lr_NAME` of each group that has a name."""
     rates = {"train/lr": float(optimizer.param_groups[0]["lr"])}
     return rates | {
         f"train/lr_{group['name']}": float(group["lr"]) for group in optimizer.param_groups if "name" in group

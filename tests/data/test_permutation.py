@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from aaa.data.kept import KeptRecords
-from aaa.data.order import BucketedOrder, FormulaOrder, order_by_formula
+from aaa.data.order import BucketedOrder, FormulaOrder, buckets_in_order, formulas_by_shape
 from aaa.data.permutation import permuted
 
 
@@ -98,7 +98,8 @@ class Shapes:
 
 def test_batches_of_one_shape_and_all_of_their_records() -> None:
     left_out = torch.tensor([3, 11, 25])
-    order = order_by_formula(KeptRecords([range(30)], left_out), Shapes(), batch_size=4, seed=0)
+    by_shape = formulas_by_shape(KeptRecords([range(30)], left_out), Shapes(), seed=0)
+    order = buckets_in_order([*by_shape.values()], batch_size=4, seed=0)
     assert isinstance(order, BucketedOrder)
     batches = [order[range(start, start + 4)] for start in range(0, 4 * 8 * 9, 4)]
     assert all(Shapes()[batch].unique().numel() == 1 for batch in batches)

@@ -93,6 +93,7 @@ def test_thirty_steps_of_sampling_at_guidance_10_are_the_tutorials(dtype: torch.
                 progress_id=step,
             )
             expected = pipe.step(scheduler, latents=expected, progress_id=step, noise_pred=velocity)
-    sampling = Sampling(Flux2Scheduler(), Euler(), PromptGuidance(10.0), VelocityPrediction(), 30)
+    scheduler_of_ours = Flux2Scheduler(str(dtype).removeprefix("torch."))
+    sampling = Sampling(scheduler_of_ours, Euler(), PromptGuidance(10.0), VelocityPrediction(), 30)
     found = sampling.draw(ours, noise, positive, negative, sampling.sigmas(256))
     assert relative(found, expected) < tolerance

@@ -22,10 +22,11 @@ from aaa.models.routing import Routing
 from aaa.run.budget import keep_to_parameters
 from aaa.saved.checkpoint import load_weights, save_weights
 from aaa.saved.model_card import model_card
-from aaa.saved.weights_file import DiTNumbers, model_header, other_numbers, read_dit_numbers
+from aaa.saved.weights_file import DiTNumbers, other_numbers, read_dit_numbers
 from tests.helpers.composed import compose
 from tests.helpers.designs import SWITCHES, designs, inputs, small, trained_on
 from tests.helpers.flops import counted_flops
+from tests.helpers.weights_metadata import model_header
 
 
 @pytest.mark.parametrize("name", SWITCHES)

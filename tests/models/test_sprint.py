@@ -14,8 +14,9 @@ from aaa.models.parametrization import growths
 from aaa.models.sprint import Sprint
 from aaa.run.starting_weights import start_from
 from aaa.saved.checkpoint import load_weights, save_weights
-from aaa.saved.weights_file import DiTNumbers, model_header, read_routing
+from aaa.saved.weights_file import DiTNumbers, read_routing
 from tests.helpers.designs import inputs, small
+from tests.helpers.weights_metadata import model_header
 
 LATENTS, OTHERS = 12, 5
 ANY = WeakerWay(0.5, torch.rand(2, LATENTS))

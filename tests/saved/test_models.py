@@ -17,7 +17,8 @@ from aaa.run.starting_weights import start_from
 from aaa.saved.checkpoint import save_weights
 from aaa.saved.checkpoint_folders import write_manifest
 from aaa.saved.models import find_saved, saved_statistics
-from aaa.saved.weights_file import DiTNumbers, model_header
+from aaa.saved.weights_file import DiTNumbers
+from tests.helpers.weights_metadata import model_header
 
 NUMBERS = DiTNumbers(32, 1, 2, 12, 16, 3.0, 4)
 CONFIG: dict[str, Any] = {

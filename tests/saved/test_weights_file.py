@@ -10,9 +10,10 @@ from aaa.models.dit import AAADiT
 from aaa.models.factory import build_dit
 from aaa.saved.checkpoint import load_weights, save_weights
 from aaa.saved.models import find_saved
-from aaa.saved.weights_file import DiTNumbers, model_header, read_dit_numbers
+from aaa.saved.weights_file import DiTNumbers, read_dit_numbers
 from tests.helpers.designs import SWITCHES, inputs, small
 from tests.helpers.reference import ReferenceDiT
+from tests.helpers.weights_metadata import model_header
 
 
 @pytest.mark.parametrize(("prefix", "dtype"), [("", torch.float32), ("pipe.dit.", torch.bfloat16)])
