@@ -11,6 +11,7 @@ from torch import Tensor
 from aaa.data import cache_writer
 from aaa.data.buckets import nearest_bucket, square
 from aaa.data.cache import LatentCache
+from aaa.data.cache_parts import Part, parts_folder
 from aaa.data.records import Record
 from aaa.encoders.pixel import PixelVAE
 from aaa.encoders.words import WordEmbedding
@@ -184,6 +185,17 @@ def test_an_unfinished_build_of_somebody_else_is_left_alone(tmp_path: Path) -> N
     with FileLock(tmp_path / "broken.lock"):
         build(tmp_path / "mended", Pictures(9))
         assert (tmp_path / "broken.building").is_dir()
+
+
+def test_a_part_that_somebody_is_at_is_left_alone(tmp_path: Path) -> None:
+    part = Part(0, 2, parts_folder(tmp_path / "other"))
+    part.building.mkdir(parents=True)
+    (part.building / "recipe").write_text("recipe")
+    with part.lock():
+        build(tmp_path / "one", Pictures(9))
+        assert part.building.is_dir()
+    build(tmp_path / "two", Pictures(10))
+    assert not part.building.exists()
 
 
 def test_a_shards_file_that_is_not_one_is_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

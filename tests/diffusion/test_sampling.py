@@ -96,3 +96,17 @@ def test_levels_fall_from_the_first_to_0_in_as_many_steps(
         assert found == own.tolist()
     elif steps > 1:
         assert found[-2] >= wanted - 1e-6
+
+
+@pytest.mark.parametrize(("rounded", "told"), [("bfloat16", 772.0), ("float32", 770.83)])
+def test_timesteps_are_rounded_where_they_were_in_training(rounded: str, told: float) -> None:
+    heard: list[float] = []
+
+    def network(latents: torch.Tensor, _prompt_embeds: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+        heard.append(float(timestep))
+        return latents
+
+    latents, prompt = torch.zeros(1, 1, 2, 2, dtype=torch.bfloat16), torch.zeros(1, 1, 4, dtype=torch.bfloat16)
+    sampling = Sampling(Flux2Scheduler(rounded), Euler(), PromptGuidance(1), VelocityPrediction(), 1)
+    sampling.draw(network, latents, prompt, prompt, [0.77083, 0.0])
+    assert heard == pytest.approx([told], abs=1e-3)

@@ -94,5 +94,5 @@ def test_a_run_of_an_earlier_version_goes_on_with_its_own_latents(
     for arguments in (("aaa.evaluate", "model=run", "evaluation=none"), ("aaa.train", "resume=run", LONGER)):
         done = command(*arguments)
         assert done.code == 0, done.err
-        assert "Going on with the latents of an earlier version of aaa" in done.err
+        assert "Going on with the latents that the run was trained on" in done.err
     assert [path.name for path in earlier.parent.iterdir() if path.is_dir()] == [earlier.name]

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from aaa.data.cache import LatentCache
-from tests.e2e.conftest import SMALL, Command, losses, only_run
+from tests.e2e.conftest import SMALL, Command, losses, metrics, only_run
 from tests.encoders.test_huggingface import make_model
 from tests.helpers.pretrained import make_taef2
 
@@ -69,6 +69,11 @@ def test_weights_taken_up_keep_the_statistics_they_were_trained_with(command: Co
     (two,) = (tmp_path / "outputs" / "second").iterdir()
     vaes = [json.loads((run / "model" / "config.json").read_text())["encoder"]["vae"] for run in (one, two)]
     assert vaes[0]["latent_mean"] == vaes[1]["latent_mean"]
+    judged = command("aaa.evaluate", f"model={two}", "evaluation=none")
+    assert judged.code == 0, judged.err
+    (record,) = (two / "evaluation").glob("*.json")
+    told = [row["val/loss"] for row in metrics(two) if "val/loss" in row]
+    assert json.loads(record.read_text())["metrics"]["val/loss"] == pytest.approx(told[-1], rel=1e-3)
     own = [
         torch.tensor(cache.statistics.mean)
         for cache in map(LatentCache, (tmp_path / ".cache" / "aaa").glob("shapes-flux2_tiny-32-*/"))

@@ -131,3 +131,10 @@ def test_an_evaluation_for_other_data_is_refused_before_the_first_step(
     assert done.code == 0, done.err
     judged = fork_in(tmp_path, "aaa.evaluate", "model=run", "evaluation=shapes")
     assert "it has nothing to say of this model" in judged.error
+    changed = "run was trained on other latents than"
+    assert changed not in judged.err
+    table = tmp_path / "pictures" / "metadata.csv"
+    table.write_text(table.read_text().replace("number 7", "number seven"))
+    judged = fork_in(tmp_path, "aaa.evaluate", "model=run", "evaluation=none")
+    assert judged.code == 0, judged.err
+    assert changed in judged.err

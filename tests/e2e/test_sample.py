@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -18,6 +19,8 @@ from aaa.assembly.parts import build_sampling
 from aaa.config.trust import read_yaml_config
 from aaa.evaluation.drawing import PictureDrawer
 from aaa.evaluation.grid import make_grid
+from aaa.pipelines import text_to_image
+from aaa.pipelines.draw_request import DrawRequest
 from aaa.pipelines.text_to_image import TextToImage
 from tests.e2e.conftest import SMALL, Command, Finished
 
@@ -68,6 +71,17 @@ def test_the_same_seed_gives_the_same_pictures_and_every_knob_works(
     assert min(kept[:2]) > 200
     assert kept[2] < 60
     assert sample("redrawn", *start, "denoising_strength=1.0") == one
+
+
+def test_in_parts_the_same_pictures_are_drawn(small_run: SmallRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = TextToImage.from_pretrained(small_run[0], precision="float32")
+    request = DrawRequest(PROMPT.removeprefix("prompt="), num_images=5, steps=3, sampler="sde")
+    whole = drawn(request)
+    monkeypatch.setattr(text_to_image, "BATCH_SIZE", 2)
+    in_parts = drawn(request)
+    assert len(whole) == len(in_parts) == 5
+    for one, other in zip(whole, in_parts, strict=True):
+        assert np.abs(np.asarray(one, dtype=int) - np.asarray(other, dtype=int)).max() <= 1
 
 
 def test_how_it_is_drawn_is_chosen_as_a_whole_and_by_key(command: Command, tmp_path: Path, small_run: SmallRun) -> None:

@@ -119,3 +119,15 @@ def test_the_width_is_read_from_the_models_config(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("[]")
     with pytest.raises((UserError, InterpolationResolutionError), match="does not say the width"):
         width(tmp_path)
+
+
+def test_words_come_before_padding_whatever_the_tokenizers_own_way(tmp_path: Path) -> None:
+    path = make_model(tmp_path / "model", "qwen")
+    config = path / "tokenizer_config.json"
+    embeds = []
+    for side in ("right", "left"):
+        config.write_text(json.dumps(json.loads(config.read_text()) | {"padding_side": side}))
+        encoder = HuggingFaceTextEncoder(str(path), WIDTH, max_length=32, dtype="float32")
+        embeds.append(encoder.encode(["a red bird"])[0])
+    assert torch.equal(*embeds)
+    assert embeds[0][0, 0].abs().max() > 0

@@ -135,8 +135,9 @@ def test_registers_and_the_timesteps_token_are_not_shown() -> None:
     assert seen[0].positions[0, 12:16].abs().max() == 0
 
 
-def test_a_budget_of_parameters_leaves_heads_that_can_turn() -> None:
-    config = compose("budget.parameters=2e6", "model.positions=rope", "model.heads=3")
+@pytest.mark.parametrize("key", ["positions", "text_positions"])
+def test_a_budget_of_parameters_leaves_heads_that_can_turn(key: str) -> None:
+    config = compose("budget.parameters=2e6", f"model.{key}=rope", "model.heads=3")
     keep_to_parameters(config)
     assert config.model.dim % 12 == 0
 

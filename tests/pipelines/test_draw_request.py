@@ -37,3 +37,10 @@ def test_what_cannot_be_drawn_is_said(settings: dict[str, Any], message: str) ->
 
 def test_a_picture_may_be_redrawn_in_part() -> None:
     assert DrawRequest("a cat", input_image=Image.new("RGB", (8, 8)), denoising_strength=0.5).denoising_strength == 0.5
+
+
+def test_many_pictures_are_drawn_in_parts() -> None:
+    parts = list(DrawRequest("a cat", num_images=150, seed=5, steps=3).parts(64))
+    assert [len(part.seeds) for part in parts] == [64, 64, 22]
+    assert [seed for part in parts for seed in part.seeds] == list(range(5, 155))
+    assert {part.steps for part in parts} == {3}

@@ -13,6 +13,7 @@ from aaa.data.batch import Batch
 from aaa.data.shapes import ShapesSource
 from aaa.diffusion.prediction import VelocityPrediction
 from aaa.diffusion.schedulers import LinearScheduler, NoiseLevels
+from aaa.encoders.words import WordEmbedding
 from aaa.objectives.flow_matching import FlowMatching
 from aaa.run.anomaly_log import AnomalyLog
 from aaa.run.latent_loader import LatentLoader
@@ -23,7 +24,7 @@ from aaa.training.progress import Progress
 from aaa.training.settings import LoopSettings
 from aaa.training.signals import StopSignals
 from aaa.training.step import Trainee
-from tests.data.test_cache import build
+from tests.data.test_cache import Captioned, build
 
 
 class RecordingScheduler(LinearScheduler):
@@ -99,3 +100,15 @@ def test_a_step_is_traced_to_its_records_and_noise_levels(tmp_path: Path, caplog
     assert row["samples"][0]["loss"] == "nan"
     assert row["parameter_norms"]
     assert f"it went wrong with {guilty['record']!r} at timestep {guilty['timestep']:.1f}" in caplog.text
+
+
+def test_the_caption_that_is_told_is_the_one_that_was_drawn(tmp_path: Path) -> None:
+    cache = build(tmp_path / "cache", Captioned())
+    feed = LatentLoader(cache, torch.arange(3), 4, 1, seed=3, device=torch.device("cpu"))
+    words, told = WordEmbedding(32, 6), []
+    for first in range(0, 40, 4):
+        positions = range(first, first + 4)
+        told += feed.prompts_at(positions)
+        seen = feed.batches(positions).prompt_embeds
+        torch.testing.assert_close(seen, words.encode(feed.prompts_at(positions))[0], atol=1e-2, rtol=1e-3)
+    assert set(told) == {"short", "long and wordy"}

@@ -127,3 +127,30 @@ def test_the_largest_batch_trains_on_a_gpu() -> None:
 
     batch_size = largest_batch(measure_footprint(forward, model, device), 1, 1, 10**6, device)
     forward(batch_size).backward()
+
+
+def test_no_more_samples_are_tried_than_a_batch_is_to_have() -> None:
+    model, tried = nn.Linear(10, 10), list[int]()
+
+    def forward(samples: int) -> Tensor:
+        tried.append(samples)
+        return model(torch.ones(samples, 10)).tanh().sum()
+
+    of_each = [measure_footprint(forward, model, CPU, most).per_sample for most in (1, 3, 100)]
+    assert tried == [1, 1, 2, 1, 2, 4]
+    assert of_each[0] >= of_each[1] == of_each[2] == 40 + 40
+
+
+def test_a_gpu_without_room_for_a_sample_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forward(samples: int) -> Tensor:
+        raise torch.OutOfMemoryError(str(samples))
+
+    with pytest.raises(UserError, match=r"no room for 1 sample of this model: trainer\.gradient_checkpointing=true"):
+        measure_footprint(forward, nn.Linear(1, 1), CPU)
+
+
+def test_processes_share_the_memory_of_a_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = memory.available_memory(CPU) - memory.held_memory(CPU)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    shared = memory.available_memory(CPU) - memory.held_memory(CPU)
+    assert shared == pytest.approx(alone / 4, rel=0.2)

@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aaa.training.lr_schedules import constant, warmup_constant, warmup_cosine, warmup_stable_decay
+from aaa.errors import UserError
+from aaa.training.lr_schedules import constant, reduced_start, warmup_constant, warmup_cosine, warmup_stable_decay
 
 
 @given(max_steps=st.integers(2, 500), warmup=st.integers(0, 100), final=st.floats(0, 0.5), decay=st.floats(0.05, 0.9))
@@ -29,3 +30,10 @@ def test_wsd_is_flat_between_rise_and_fall() -> None:
 
 def test_constant_is_constant() -> None:
     assert {constant(7)(step) for step in range(7)} == {1.0}
+
+
+def test_steps_below_0_are_refused_by_their_own_name() -> None:
+    with pytest.raises(UserError, match=r"^lr_scheduler\.steps=-1: "):
+        reduced_start(10, factor=0.3, steps=-1)
+    with pytest.raises(UserError, match=r"^lr_scheduler\.warmup_steps=-1: "):
+        warmup_constant(10, warmup_steps=-1)

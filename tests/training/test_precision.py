@@ -90,6 +90,9 @@ def test_a_resumed_run_keeps_the_precision_that_auto_was(tmp_path: Path) -> None
     new = {"resume": None, "repeat": None, "output_dir": str(tmp_path / "new"), "trainer": {"precision": "auto"}}
     for key in ("resume", "repeat"):
         assert recorded_precision(OmegaConf.create(new | {key: str(tmp_path)})) == "bf16"
+    checkpoint = tmp_path / "checkpoints" / "step-00000006"
+    checkpoint.mkdir(parents=True)
+    assert recorded_precision(OmegaConf.create(new | {"repeat": str(checkpoint)})) == "bf16"
     assert recorded_precision(OmegaConf.create(new)) is None
     assert recorded_precision(OmegaConf.create(new | {"resume": "auto", "output_dir": str(tmp_path)})) == "bf16"
     chosen = new | {"resume": str(tmp_path), "trainer": {"precision": "float32"}}
