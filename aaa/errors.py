@@ -20,7 +20,9 @@ def nearest(word: str, words: list[str]) -> str:
     """` (did you mean 'x'?)` for the word that is most alike, comparing last parts when whole keys are not."""
     matches = difflib.get_close_matches(word, words, n=1, cutoff=0.7)
     if not matches:
-        last = {name.rpartition(".")[2]: name for name in reversed(words)}
+        last: dict[str, str] = {}
+        for name in sorted(words, key=lambda name: name.count(".")):
+            last.setdefault(name.rpartition(".")[2], name)
         matches = [last[m] for m in difflib.get_close_matches(word.rpartition(".")[2], list(last), n=1, cutoff=0.7)]
     return f" (did you mean '{matches[0]}'?)" if matches else ""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aaa.cli import SAVED_MODEL, run
-from aaa.run.earlier_sweep import folder_of_job
+from aaa.run.earlier_sweep import job_folder
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -47,9 +47,9 @@ def sample(config: "DictConfig") -> None:
     files = [f"seed-{seed}.png" for seed in request.seeds]
 
     def out() -> Path:
-        if config.out is None:
-            return unused(folder_of_job(OUT), [*files, GRID])
-        return folder_of_job(Path(config.out))  # each draws with other settings
+        if (own := job_folder()) is not None:  # each job of a sweep draws with other settings
+            return own
+        return unused(OUT, [*files, GRID]) if config.out is None else Path(config.out)
 
     require_writable(out())  # before minutes of drawing are lost on it
     saved = find_saved(Path(config.saved_model), config.weights, config.trust_config, config.heads)

@@ -1,7 +1,7 @@
 """From a composed config to what is trained on: the latent cache, split, with its validation table."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -172,7 +172,7 @@ def _plan(config: DictConfig, device: str, trained_on: str | None) -> _Plan:
     _check_resolution(data.resolution, encoder.downscale_factor)
     vae, text_encoder = build_encoders(config)
     weighty = [part for part in (vae, text_encoder) if isinstance(part, HasWeights)]
-    source = _build_source(config, missing_weights(weighty))
+    source = _build_source(config, _missing(vae, text_encoder))
     digests = FileDigests(Path(data.cache_dir) / "digests.jsonl")
     source_arguments: dict[str, Any] = {
         key: value
@@ -245,18 +245,25 @@ def _check_resolution(resolution: int, factor: int) -> None:
         )
 
 
-def _build_source(config: DictConfig, missing_weights: list[str]) -> Source:
+def _missing(vae: VAE, text_encoder: TextEncoder) -> dict[str, list[str]]:
+    """What is missing of the weights of encoders, by what needs none of them."""
+    instead = {"encoder=pixel data.resolution=64": vae, "text_encoder=words": text_encoder}
+    found = {told: missing_weights([part]) for told, part in instead.items() if isinstance(part, HasWeights)}
+    return {told: files for told, files in found.items() if files}
+
+
+def _build_source(config: DictConfig, missing: Mapping[str, list[str]]) -> Source:
     problems = []
     source = None
     try:
         source = build(config, "data.source")
     except UserError as error:
         problems.append(str(error))
-    if missing_weights:
-        listed = "\n  ".join(missing_weights)
+    if missing:
+        listed = "\n  ".join(file for files in missing.values() for file in files)
         problems.append(
             f"The weights of encoder={config.encoder.name} are missing (and no latents are cached):\n  {listed}\n"
-            "  Or train without them, on pixels: encoder=pixel data.resolution=64"
+            f"  Or train without them: {' '.join(missing)}"
         )
     if source is None or problems:
         raise UserError("\n".join(problems))

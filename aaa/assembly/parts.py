@@ -1,6 +1,8 @@
 """From a composed config to the objects of a command. Everything below this layer takes plain arguments."""
 
 import logging
+import re
+import sys
 from collections.abc import Iterable
 from dataclasses import fields
 from functools import partial
@@ -19,7 +21,7 @@ from aaa.diffusion.sampling import Sampling
 from aaa.encoders.flux2 import Flux2Encoder
 from aaa.encoders.flux2_tiny import Flux2TinyVAE
 from aaa.encoders.protocols import VAE, HasWeights, TextEncoder
-from aaa.errors import UserError
+from aaa.errors import UserError, nearest
 from aaa.models.design import Design
 from aaa.models.factory import InitialisesItself, build_dit, require_init
 from aaa.models.parameters import fused_matrices, matrices
@@ -55,7 +57,15 @@ def build(config: DictConfig, key: str, **arguments: Any) -> Any:
         known = next((e for e in (error, error.__cause__) if isinstance(e, UserError)), None)
         if known is not None:
             raise known from None
-        raise UserError(f"{key}: {node._target_} cannot be made: {_reason(error)}") from error
+        place = _place(error, key)
+        target = OmegaConf.select(config, f"{place}._target_")
+        raise UserError(f"{place}: {target} cannot be made: {_reason(error, target)}") from error
+
+
+def _place(error: Exception, key: str) -> str:
+    """The key of what could not be made, which may lie below the one that was asked for."""
+    told = re.search(r"^full_key: (\S+)$", str(error), re.MULTILINE)
+    return told[1] if told is not None and told[1].startswith(f"{key}.") else key
 
 
 def _as_it_is(node: DictConfig) -> DictConfig:
@@ -210,15 +220,22 @@ def build_optimizer(config: DictConfig, model: nn.Module, of_objective: nn.Modul
     return optimizer
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, target: str) -> str:
     cause = error.__cause__ or error
+    module, _, name = target.rpartition(".")
+    if isinstance(cause, ImportError) and (found := sys.modules.get(module)) is not None and not hasattr(found, name):
+        return f"{module} has no {name}{nearest(name, [known for known in dir(found) if not known.startswith('_')])}"
     first, *more = str(cause).splitlines() or [type(cause).__name__]
     # Hydra says on a line of its own why a name leads nowhere.
     return f"{first} {more[0]}" if first.startswith("Error loading") and more else first
 
 
-def pick_device(name: str) -> str:
+def pick_device(name: str, key: str = "device") -> str:
     """`cuda` if there is one, else `cpu`, for `auto`; any other name as it is.
+
+    Args:
+        name: of a device.
+        key: of the config, that says so.
 
     Raises:
         UserError: if there is no such device.
@@ -230,7 +247,7 @@ def pick_device(name: str) -> str:
     except (RuntimeError, AssertionError) as error:
         told = str(error).splitlines()[0].split(". ")[0].split(" Please")[0].rstrip(".")
         told = "it knows no such device" if told.startswith("Expected one of") else told
-        raise UserError(f"device={name}: torch cannot use it ({told}). There is: auto, cpu, cuda.") from None
+        raise UserError(f"{key}={name}: torch cannot use it ({told}). There is: auto, cpu, cuda.") from None
     return name
 
 

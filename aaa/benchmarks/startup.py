@@ -1,5 +1,6 @@
 """How long one waits for an answer: the config, the first step, the end of ten steps."""
 
+import logging
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from omegaconf import DictConfig
 
 from aaa.benchmarks.commands import measure
 from aaa.benchmarks.report import Report
+
+logger = logging.getLogger(__name__)
 
 # torch loads its compiler when the first optimizer is made, whether anything is compiled or not.
 OPTIMIZER = "the same, with an optimizer made"
@@ -43,16 +46,13 @@ class Startup:
         with tempfile.TemporaryDirectory() as folder:
             for name, arguments in commands.items():
                 repeats = 1 if "building" in name else self.repeats
-                rows.append(
-                    {
-                        "command": name,
-                        "seconds": min(measure(Path(folder), *arguments).seconds for _ in range(repeats)),
-                    }
-                )
-        seconds = {row["command"]: row["seconds"] for row in rows}
-        cached = seconds["train, 1 step, cached"]
+                seconds = min(measure(Path(folder), *arguments).seconds for _ in range(repeats))
+                logger.info("%s: %.2f s", name, seconds)
+                rows.append({"command": name, "seconds": seconds})
+        of_each = {row["command"]: row["seconds"] for row in rows}
+        cached = of_each["train, 1 step, cached"]
         notes = [
-            f"a cached run of one step takes {cached - seconds[name]:+.2f} s beside {name}"
+            f"a cached run of one step takes {cached - of_each[name]:+.2f} s beside {name}"
             for name in (OPTIMIZER, "python -c 'import torch, diffsynth'")
         ]
         return Report("From the command to its answer", rows, ("command", "seconds"), notes)

@@ -24,7 +24,7 @@ from aaa.cli.words import refuse_words_for_numbers
 from aaa.config.checks import CONF, group_options
 from aaa.config.overrides import Keys
 from aaa.config.schema import SCHEMAS, TrainConfig
-from aaa.run.earlier_sweep import MULTIRUN
+from aaa.run.earlier_sweep import MULTIRUN, SAME_SWEEP
 from aaa.tracking.files import replace_text
 from aaa.tracking.printed import harmless, print_anything
 from aaa.tracking.redaction import hide_argument, hide_from_now_on, redact, without_secrets
@@ -74,6 +74,8 @@ def run(
         job = _reported(task, report, keys)
         hydra.main(version_base="1.3", config_path=str(config_dir), config_name=config_name)(job)()
     except KeyboardInterrupt:
+        of_sweep = config_name == "train" and not {"-m", "--multirun"}.isdisjoint(arguments)
+        print(f"Interrupted.{f' To go on with the sweep: {SAME_SWEEP}.' if of_sweep else ''}", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
     except BrokenPipeError:  # `| head` has read enough; nothing more can be said to it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

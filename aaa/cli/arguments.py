@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 import unicodedata
 from argparse import ArgumentParser
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
 
-from aaa.config.overrides import Keys, as_typed, is_key, key_of, quoted
+from aaa.config.overrides import Keys, as_typed, is_key, key_of, one_text_of_several, quoted
 from aaa.config.resolvers import geomspace
 from aaa.errors import UserError, nearest
 from aaa.run.earlier_run import EarlierRun, earlier_run
@@ -55,6 +56,12 @@ def read_arguments(arguments: list[str], keys: Keys, called: Mapping[str, str]) 
     for place, argument in enumerate(overrides):
         _refuse_malformed(argument, overrides[place - 1] if place else None, overrides[place + 1 :])
         read.append(as_typed(_spread_out(_renamed(argument, called)), keys, sweep=sweep))
+        if sweep and (typed := one_text_of_several(argument, keys)) is not None:
+            key, value = typed
+            print(
+                f"note: {key} is one text, commas and all. A run for each: '{key}=choice({value})'",
+                file=sys.stderr,
+            )
         _refuse_interpolated_folder(argument, read[-1])
     return [*flags, *read]
 

@@ -145,7 +145,10 @@ def _unknown_key(key: str, keys: list[str]) -> str:
     meant = key.removesuffix(last) + SPELT_OUT.get(last, last)
     siblings = sorted({name.removeprefix(f"{parent}.").split(".")[0] for name in keys if name.startswith(f"{parent}.")})
     allowed = f" Under '{parent}' there is: {', '.join(siblings)}." if parent and siblings else ""
-    return f"{key}: no such config key{nearest(meant, keys)}.{allowed}"
+    others = [name for name in keys if not meant.startswith(f"{name}.")]
+    made = f"{parent}._target_" in keys
+    added = f" What its class takes and its config does not name is added with a plus: +{key}=VALUE." if made else ""
+    return f"{key}: no such config key{nearest(meant, others)}.{allowed}{added}"
 
 
 def _valid_keys(config_name: str, config_dir: Path, arguments: list[str]) -> list[str]:

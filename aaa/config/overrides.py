@@ -89,6 +89,15 @@ def as_typed(argument: str, keys: Keys, *, sweep: bool) -> str:
     return before + _other(argument, value, keys, sweep=sweep, is_number=kind == NUMBER)
 
 
+def one_text_of_several(argument: str, keys: Keys) -> tuple[str, str] | None:
+    """The key and the value of prose that `as_typed` keeps whole though it looks like several values; else None."""
+    match = ARGUMENT.fullmatch(argument)
+    if match is None or keys.holds(match[2]) != PROSE or not re.search(r"\S,\S", match[3]):
+        return None
+    meant = match[3].startswith("choice(") or isinstance(_parsed_or_none(match[3]), QuotedString)
+    return None if meant else (match[2], match[3])
+
+
 def value_of(arguments: list[str], key: str) -> Any:
     """What arguments that Hydra can read set a key to, the last of them if there are several; None if none does."""
     for argument in reversed(arguments):

@@ -24,6 +24,7 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("weights_dtype", _weights_dtype, replace=True)
     OmegaConf.register_new_resolver("hidden_size", _hidden_size, replace=True)
     OmegaConf.register_new_resolver("unused_folder", _unused_folder, replace=True, use_cache=True)
+    OmegaConf.register_new_resolver("named_or_unused_folder", _named_or_unused_folder, replace=True, use_cache=True)
     OmegaConf.register_new_resolver("run_folder", _run_folder, replace=True)
     OmegaConf.register_new_resolver("claimed", _claimed, replace=True)
     OmegaConf.register_new_resolver("study_in", _study_in, replace=True)
@@ -96,6 +97,10 @@ def _where_blocks_are_ours(ours: float, others: float, *, _root_: Any) -> float:
 
 def _weights_dtype(precision: str) -> str:
     return "bfloat16" if precision == "bf16_weights" else "float32"
+
+
+def _named_or_unused_folder(named: str | None, path: str) -> str:
+    return _unused_folder(path) if named is None else str(named)
 
 
 def _unused_folder(path: str) -> str:

@@ -109,7 +109,7 @@ def encode_all(
         UserError: if records cannot be read; all are named at once.
     """
     began = time.monotonic()
-    problems: list[str] = []
+    problems: dict[int, str] = {}  # of a record and its mirrored picture one
     findings = Findings(text_encoder.max_length, isinstance(text_encoder, WordEmbedding))
     moments = Moments() if isinstance(vae, NormalisesLatents) and vae.statistics is None else None
     empty, lengths = text_encoder.encode([""])
@@ -118,7 +118,7 @@ def encode_all(
     def readable() -> Iterator[_Item]:
         for done, item in enumerate(_read_ahead(pictures, jobs, earlier), start=1):
             if isinstance(item, UserError):
-                problems.append(str(item))
+                problems.setdefault(jobs[done - 1][0], str(item))
             # After the first unreadable record the run is going to fail: the rest is only looked through.
             elif pictures.skip_unreadable or not problems:
                 yield item
@@ -143,7 +143,7 @@ def encode_all(
             findings.add(records, prompt_tokens, sum(isinstance(item.found, Stored) for item in batch))
             for item in batch:
                 findings.note(item.notices, item.record.key)
-    _raise_or_warn(problems, len(jobs), pictures.skip_unreadable)
+    _raise_or_warn([*problems.values()], len({index for index, _ in jobs}), pictures.skip_unreadable)
     findings.say()
     if moments is not None and findings.encoded:
         writer.statistics = moments.statistics()

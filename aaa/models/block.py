@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aaa.data.randomness import generator
+from aaa.errors import UserError
 from aaa.models.attention import attend
 from aaa.models.costs import linear_flops, linear_layers
 from aaa.models.design import TUTORIAL, Design
@@ -73,6 +74,19 @@ class Block(Protocol):
     def flops(self, tokens: int) -> int:
         """Floating-point operations of a forward pass for one picture of so many tokens."""
         ...
+
+
+def require_block(module: nn.Module) -> None:
+    """Refuse a module that cannot be a block of a model.
+
+    Raises:
+        UserError: naming the methods of `Block` that it has not.
+    """
+    if missing := [name for name in ("init_weights", "flops") if not callable(getattr(module, name, None))]:
+        raise UserError(
+            f"model.block: {type(module).__name__} has no {' and no '.join(missing)}, which a model asks of its blocks "
+            "(docs/extending.md)."
+        )
 
 
 class WithValues(NamedTuple):

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from aaa.models.block import Block, BlockContext, DiTBlock
+from aaa.models.block import Block, BlockContext, DiTBlock, require_block
 from aaa.models.costs import linear_flops, linear_layers
 from aaa.models.design import Design
 from aaa.models.embeddings import PositionEmbedding, TimestepEmbedding
@@ -76,6 +76,8 @@ class AAADiT(nn.Module):
         self.text_embedder = nn.Sequential(nn.Linear(text_dim, dim), nn.LayerNorm(dim))
         make = partial(_make_block, design, depth) if block is None else (lambda _number, *numbers: block(*numbers))
         self.blocks = nn.ModuleList(make(number, dim, heads, mlp_ratio) for number in range(1, depth + 1))
+        for made in self.blocks:
+            require_block(made)
         self.proj_out = nn.Linear(dim, in_channels)
         self.text_refiner = None
         if design.text_refiner:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from aaa.data.batch import Batch
 from aaa.diffusion.prediction import Model, Prediction
 from aaa.diffusion.schedulers import NoiseScheduler, add_noise
+from aaa.errors import UserError
 from aaa.models.forward import in_training, require_hidden, require_internal_head
 from aaa.objectives.coupling import immiscible, make_coupling
 from aaa.objectives.recording import may_be_recorded
@@ -162,7 +163,20 @@ class FlowMatching:
         error = weight * velocity_error(predicted, latents, draws.noise)
         # What has ended stays as 0, so that the terms of every row of metrics sum to the loss.
         ended = {name: torch.zeros_like(error) for name in self.terms if name not in terms}
-        return {"velocity": error} | ended | {name: term.weight * term(done) for name, term in terms.items()}
+        return (
+            {"velocity": error} | ended | {name: _added(name, term, done, len(error)) for name, term in terms.items()}
+        )
+
+
+def _added(name: str, term: Term, done: ForwardPass, samples: int) -> Tensor:
+    """What a term adds to the loss of each sample, `B`."""
+    found = term(done)
+    if found.shape != (samples,):
+        raise UserError(
+            f"objective.terms.{name}: {type(term).__name__} gives a tensor of shape {tuple(found.shape)}, and has to "
+            f"give a number for each sample: {(samples,)}."
+        )
+    return term.weight * found
 
 
 def velocity_error(predicted: Tensor, latents: Tensor, noise: Tensor) -> Tensor:

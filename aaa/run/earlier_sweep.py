@@ -53,6 +53,14 @@ def folder_of_job(out: Path) -> Path:
     return out / str(HydraConfig.get().job.num) if is_of_sweep() else out
 
 
+def job_folder() -> Path | None:
+    """The folder that Hydra has made for this job of a sweep, below the working directory where it is; else None."""
+    if not is_of_sweep():
+        return None
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+
+
 def finished_job(folder: Path, config: DictConfig) -> FinishedRun | None:
     """What came out of a job of a sweep that is gone on with, or None if it is still to be done."""
     wanted = is_of_sweep() and OmegaConf.select(config, "sweep.resume")

@@ -107,7 +107,7 @@ def open_session(config: DictConfig) -> Session:
         UserError: if there is no such device or precision, or the device is one of several GPUs.
     """
     trainer = config.trainer
-    device = "cpu" if trainer.device == "auto" and wants_cpu() else pick_device(trainer.device)
+    device = "cpu" if trainer.device == "auto" and wants_cpu() else pick_device(trainer.device, "trainer.device")
     if ":" in device:
         raise UserError(
             f"trainer.device={trainer.device}: each process takes a GPU of its own. To choose which there are: "

@@ -31,10 +31,18 @@ SmallRun = tuple[Path, Finished]
         (["trainer.batch_size=all"], "trainer.batch_size=all: must be a whole number, or auto"),
         (["trainer.batch_size=1000000"], "The largest that fits is trainer.batch_size="),
         (["trainer.gradient_accumulation_steps=5"], "trainer.batch_size=32 must be a multiple of"),
-        (["trainer.device=tpu"], "device=tpu: torch cannot use it"),
+        (
+            ["model.dim=130"],
+            "model.dim=130: must be divisible by 4, for sines and cosines of two coordinates, as 128 or 132",
+        ),
+        (["data=imagefolder", "root=pictures"], "root: no such config key (did you mean 'data.root'?)"),
+        (["trainer.device=tpu"], "trainer.device=tpu: torch cannot use it"),
         (["resume=nowhere"], "resume=nowhere: there is no run in that folder"),
         (["data.source.num_records=0", "data.source.num_validation=0"], "The data set is empty"),
-        (["optimizer._target_=torch.optim.Nothing"], "optimizer: torch.optim.Nothing cannot be made"),
+        (
+            ["optimizer._target_=torch.optim.Nothing"],
+            "optimizer: torch.optim.Nothing cannot be made: torch.optim has no Nothing",
+        ),
         (
             ["optimizer.learning_rate=-1"],
             "optimizer.learning_rate=-1: must be a number from 0 on, such as optimizer.learning_rate=5e-3.",
@@ -54,7 +62,10 @@ SmallRun = tuple[Path, Finished]
         (["optimizer.learning_rate=true"], "optimizer.learning_rate=true: must be a number, such as 0.005."),
         (["optimizer.learning_rate=nan"], "optimizer.learning_rate=nan: must be a number, such as 0.005."),
         (["encoder=false"], "encoder=false: no such option. There is: flux2_qwen3, flux2_tiny, patches, pixel."),
-        (["trainer.device=gpu"], "device=gpu: torch cannot use it (it knows no such device). There is: auto, cpu"),
+        (
+            ["trainer.device=gpu"],
+            "trainer.device=gpu: torch cannot use it (it knows no such device). There is: auto, cpu",
+        ),
         (["output_dir=x"], "output_dir=x: the folder of a run is set by hydra.run.dir=x"),
         (["data.source=null"], "data.source=None: must name a class or function with _target_"),
     ],
@@ -104,7 +115,7 @@ def test_unreadable_rows_are_listed_before_any_training(command: Command, tmp_pa
     ):
         assert part in error
     assert not list(tmp_path.glob("outputs/*/*/checkpoints"))
-    done = command("aaa.train", *arguments, *data, "data.skip_unreadable=true")
+    done = command("aaa.train", *arguments, *data, "data.skip_unreadable=true", "data.horizontal_flip=true")
     assert done.code == 0, done.err
     assert "without 6 of 9 records" in done.err
 

@@ -50,9 +50,7 @@ def test_each_way_to_draw_has_a_record_of_its_own(session_folder: Path, small_ru
     run, _ = small_run
     few = ["evaluation=shapes", "evaluation.num_images=2", "steps=2"]
     for _ in range(2):  # the second time each comes over its own
-        done = fork_in(
-            session_folder, "aaa.evaluate", "-m", f"model={run}", "guidance=1,3", *few, "hydra.sweep.dir=ways"
-        )
+        done = fork_in(session_folder, "aaa.evaluate", "-m", f"model={run}", "guidance=1,3", *few)
         assert done.code == 0, done.err
         records = sorted((run / "evaluation").glob("model-model,*guidance.scale=*.json"))
         scales = [json.loads(record.read_text())["settings"][2] for record in records]
@@ -63,6 +61,7 @@ def test_each_way_to_draw_has_a_record_of_its_own(session_folder: Path, small_ru
     assert done.code == 0, done.err
     weights = [json.loads(path.read_text())["weights"] for path in sorted(session_folder.glob("of_each/*/*.json"))]
     assert [Path(path).parent.name for path in weights] == ["model", "step-00000006"]
+    assert not (session_folder / "multirun").exists()
 
 
 def test_models_of_several_runs_are_judged_into_one_folder(session_folder: Path, small_run: SmallRun) -> None:

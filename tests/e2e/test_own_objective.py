@@ -11,6 +11,20 @@ from tests.e2e.conftest import SMALL, Command, losses, metrics
 FORKED = True
 PROJECT = Path(__file__).parents[2] / "docs" / "my_project"
 TRUST = "trust_config=true"
+FLAWED = """
+from torch import nn
+from aaa.objectives.terms import Term
+
+
+class Mean(Term):
+    def __call__(self, done):
+        return done.velocity.mean()
+
+
+class Bare(nn.Module):
+    def __init__(self, dim, heads, mlp_ratio):
+        super().__init__()
+"""
 
 
 @pytest.fixture
@@ -49,3 +63,37 @@ def test_every_command_knows_it(own: Command, tmp_path: Path, objective: str) ->
     assert done.code == 0, done.err
     done = own("aaa.compare", "whole", "halves")
     assert done.code == 0, done.err
+
+
+@pytest.mark.parametrize(
+    ("term", "said"),
+    [
+        (
+            "{_target_: my_objective.Sice, weight: 1}",
+            "objective.terms.own: my_objective.Sice cannot be made: my_objective has no Sice (did you mean 'Size'?)",
+        ),
+        (
+            "{_target_: my_objective.Size}",
+            "objective.terms.own: my_objective.Size cannot be made: Size.__init__() missing",
+        ),
+        (
+            "{_target_: flawed.Mean, weight: 1}",
+            "objective.terms.own: Mean gives a tensor of shape (), and has to give a number for each sample: (",
+        ),
+    ],
+)
+def test_a_term_that_is_none_is_said_by_its_name(own: Command, tmp_path: Path, term: str, said: str) -> None:
+    (tmp_path / "flawed.py").write_text(FLAWED)
+    assert said in own("aaa.train", *SMALL, "logger=none", f"+objective.terms.own={term}", TRUST).error
+
+
+def test_a_block_without_what_a_model_asks_of_it_is_said(own: Command, tmp_path: Path) -> None:
+    (tmp_path / "flawed.py").write_text(FLAWED)
+    error = own("aaa.train", *SMALL, "logger=none", "model.block={_target_: flawed.Bare}", TRUST).error
+    assert "model.block: Bare has no init_weights and no flops, which a model asks of its blocks" in error
+
+
+def test_an_argument_that_a_config_leaves_out_is_added(own: Command) -> None:
+    chosen = ["--config-dir=conf", "objective=small", *SMALL, "logger=none"]
+    error = own("aaa.train", *chosen, "objective.terms.size.until_step=3").error
+    assert "its config does not name is added with a plus: +objective.terms.size.until_step=VALUE" in error

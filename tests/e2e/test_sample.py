@@ -200,9 +200,27 @@ def test_words_that_the_model_never_saw_are_told(command: Command, small_run: Sm
 
 
 def test_the_jobs_of_a_sweep_do_not_draw_over_each_other(command: Command, small_run: SmallRun, tmp_path: Path) -> None:
-    done = command("aaa.sample", "-m", f"model={small_run[0]}", PROMPT, "steps=1", "num_images=1", "guidance=1,4")
+    sweep = ["aaa.sample", "-m", f"model={small_run[0]}", PROMPT, "steps=1", "num_images=1", "guidance=1,4"]
+    for out, folder in (([], "samples"), ([], "samples-2"), (["out=named"], "named"), (["out=named"], "named")):
+        done = command(*sweep, *out)
+        assert done.code == 0, done.err
+        assert f"to {folder}/1" in done.err
+        drawn = [pictures(tmp_path / folder / job)["seed-0.png"] for job in ("0", "1")]
+        assert drawn[0] != drawn[1]
+    assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == {"samples", "samples-2", "named"}
+
+
+def test_a_prompt_with_commas_is_one_text_in_a_sweep_too_and_it_is_told(
+    command: Command, small_run: SmallRun, tmp_path: Path
+) -> None:
+    sweep = ["aaa.sample", "-m", f"model={small_run[0]}", "steps=1", "num_images=1"]
+    done = command(*sweep, "prompt=a red circle,a blue circle")
     assert done.code == 0, done.err
-    assert pictures(tmp_path / "samples" / "0")["seed-0.png"] != pictures(tmp_path / "samples" / "1")["seed-0.png"]
+    assert "prompt is one text, commas and all. A run for each: 'prompt=choice(a red circle,a blue circle)'" in done.err
+    both = command(*sweep, "prompt=choice(a red circle,a blue circle)")
+    assert both.code == 0, both.err
+    assert "is one text" not in both.err
+    assert len(list(tmp_path.glob("samples-2/*/seed-0.png"))) == 2
 
 
 def test_what_was_drawn_before_is_written_over_where_a_folder_is_named_alone(
