@@ -20,13 +20,9 @@ GRID = "grid.png"
 
 def sample(config: "DictConfig") -> None:
     """Write the pictures and a grid of them."""
-    from aaa.assembly.parts import pick_device
     from aaa.config.command_schema import SampleConfig
     from aaa.config.ranges import require_ranges
-    from aaa.evaluation.grid import make_grid
     from aaa.pipelines.draw_request import DrawRequest
-    from aaa.pipelines.text_to_image import TextToImage
-    from aaa.saved.models import find_saved
     from aaa.tracking.files import require_writable
 
     require_ranges(SampleConfig, config)
@@ -52,6 +48,11 @@ def sample(config: "DictConfig") -> None:
         return unused(OUT, [*files, GRID]) if config.out is None else Path(config.out)
 
     require_writable(out())  # before minutes of drawing are lost on it
+    from aaa.assembly.parts import pick_device  # with torch, which no error so far needs
+    from aaa.evaluation.grid import make_grid
+    from aaa.pipelines.text_to_image import TextToImage
+    from aaa.saved.models import find_saved
+
     saved = find_saved(Path(config.saved_model), config.weights, config.trust_config, config.heads)
     model = TextToImage(saved, pick_device(config.device), config.preview, config.precision)
     pictures = model(request)
