@@ -261,6 +261,6 @@ def test_what_does_not_go_together_with_it_is_told_when_it_is_composed(other: st
 
 
 def test_a_machine_without_a_gpu_is_told_before_anything_is_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "pick_device", lambda _: "cpu")
+    monkeypatch.setattr(session, "pick_device", lambda *_: "cpu")
     with pytest.raises(UserError, match=r"trainer.cuda_graph=true: a GPU records CUDA graphs"):
         session.open_session(compose("trainer.cuda_graph=true", "output_dir=x"))
