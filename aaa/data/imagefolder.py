@@ -188,7 +188,7 @@ def _what_to_do(root: Path, files: Sequence[str]) -> str:
     if other is not None and not any(map(is_picture, files)):
         return f"Such files are read by {other}{root}"
     return (
-        f"A data set needs at least one picture: a row in {', '.join(TABLES[:4])}, "
+        f"A data set needs at least one picture: a row in {', '.join(TABLES[: len(SUFFIXES)])}, "
         "or a picture with a .txt file of the same name."
     )
 
