@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aaa.cli import SAVED_MODEL, run
-from aaa.run.earlier_sweep import job_folder
+from aaa.run.earlier_sweep import output_dir_of_job
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -43,7 +43,7 @@ def sample(config: "DictConfig") -> None:
     files = [f"seed-{seed}.png" for seed in request.seeds]
 
     def out() -> Path:
-        if (own := job_folder()) is not None:  # each job of a sweep draws with other settings
+        if (own := output_dir_of_job()) is not None:  # each job of a sweep draws with other settings
             return own
         return unused(OUT, [*files, GRID]) if config.out is None else Path(config.out)
 

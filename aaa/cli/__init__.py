@@ -22,7 +22,7 @@ from aaa.cli.errors import explain
 from aaa.cli.requeue import requeue_on_signal
 from aaa.cli.words import refuse_words_for_numbers
 from aaa.config.checks import CONF, group_options
-from aaa.config.overrides import Keys
+from aaa.config.overrides import Keys, wants_sweep
 from aaa.config.schema import SCHEMAS, TrainConfig
 from aaa.run.earlier_sweep import MULTIRUN, SAME_SWEEP
 from aaa.tracking.files import replace_text
@@ -74,7 +74,7 @@ def run(
         job = _reported(task, report, keys)
         hydra.main(version_base="1.3", config_path=str(config_dir), config_name=config_name)(job)()
     except KeyboardInterrupt:
-        of_sweep = config_name == "train" and not {"-m", "--multirun"}.isdisjoint(arguments)
+        of_sweep = config_name == "train" and wants_sweep(arguments)
         print(f"Interrupted.{f' To go on with the sweep: {SAME_SWEEP}.' if of_sweep else ''}", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
     except BrokenPipeError:  # `| head` has read enough; nothing more can be said to it

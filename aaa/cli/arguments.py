@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
 
-from aaa.config.overrides import Keys, as_typed, is_key, key_of, one_text_of_several, quoted
+from aaa.config.overrides import Keys, as_typed, is_key, key_of, one_text_of_several, quoted, wants_sweep
 from aaa.config.resolvers import geomspace
 from aaa.errors import UserError, nearest
 from aaa.run.earlier_run import EarlierRun, earlier_run
@@ -28,7 +28,6 @@ FLAGS = dict.fromkeys(
 FLAGS |= dict.fromkeys(["--shell-completion", "-sc", "--info", "-i"], False)
 FLAGS |= dict.fromkeys(["--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn"], True)
 FLAGS |= dict.fromkeys(["--config-dir", "-cd", "--experimental-rerun"], True)
-MULTIRUN = ("-m", "--multirun")
 RUN_FOLDERS = ("name", "resume", "output_dir", "hydra.run.dir", "hydra.sweep.dir")
 CONFIG_DIR = ("--config-dir", "-cd")
 INFO = ("--info", "-i")
@@ -51,7 +50,7 @@ def read_arguments(arguments: list[str], keys: Keys, called: Mapping[str, str]) 
     """
     flags, overrides = _apart(arguments)
     _refuse_wrong_flags(flags, keys)
-    sweep = any(flag in MULTIRUN for flag in flags)
+    sweep = wants_sweep(flags)
     read = []
     for place, argument in enumerate(overrides):
         _refuse_malformed(argument, overrides[place - 1] if place else None, overrides[place + 1 :])
@@ -132,7 +131,7 @@ def _refuse_wrong_flags(flags: list[str], keys: Keys) -> None:
     if not {"--version", "--hydra-help", "--help", "-h"} & set(names):
         parser.parse_args(flags)
     shown = [name for name in names if name in ("--cfg", *INFO)]
-    if shown and any(name in MULTIRUN for name in names):
+    if shown and wants_sweep(names):
         raise UserError(f"{shown[0]} shows one config and -m is for several: only one of them can be meant.")
     if "--resolve" in names and "--cfg" not in names and not {"--help", "-h"} & set(names):
         raise UserError("--resolve goes with --cfg job.")

@@ -6,7 +6,7 @@ something else into it, or could not read it at all.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from functools import cache
@@ -87,6 +87,11 @@ def as_typed(argument: str, keys: Keys, *, sweep: bool) -> str:
     if kind in (PATH, TEXT):
         return before + _text(value, keys, sweep=sweep, is_path=kind == PATH)
     return before + _other(argument, value, keys, sweep=sweep, is_number=kind == NUMBER)
+
+
+def wants_sweep(arguments: Iterable[str]) -> bool:
+    """Whether a flag among the arguments asks for a run of each of several values."""
+    return not {"-m", "--multirun"}.isdisjoint(arguments)
 
 
 def one_text_of_several(argument: str, keys: Keys) -> tuple[str, str] | None:

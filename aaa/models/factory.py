@@ -53,7 +53,7 @@ def build_dit(
             raise UserError(f"model.{name}={value}: must be at least 1.")
     _refuse_what_memory_cannot_hold(dim, depth, mlp_ratio)
     if dim % 4:
-        near = f"{max(dim // 4, 1) * 4} or {-(-dim // 4) * 4}" if dim > 4 else "4"
+        near = f"{dim // 4 * 4} or {-(-dim // 4) * 4}" if dim > 4 else "4"
         raise UserError(
             f"model.dim={dim}: must be divisible by 4, for sines and cosines of two coordinates, as {near} is."
         )

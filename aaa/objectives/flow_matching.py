@@ -163,9 +163,8 @@ class FlowMatching:
         error = weight * velocity_error(predicted, latents, draws.noise)
         # What has ended stays as 0, so that the terms of every row of metrics sum to the loss.
         ended = {name: torch.zeros_like(error) for name in self.terms if name not in terms}
-        return (
-            {"velocity": error} | ended | {name: _added(name, term, done, len(error)) for name, term in terms.items()}
-        )
+        added = {name: _added(name, term, done, len(error)) for name, term in terms.items()}
+        return {"velocity": error} | ended | added
 
 
 def _added(name: str, term: Term, done: ForwardPass, samples: int) -> Tensor:

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from aaa.config.checks import CONF, group_options
 from aaa.config.leaves import leaves
-from aaa.config.overrides import key_of, value_of
+from aaa.config.overrides import key_of, value_of, wants_sweep
 from aaa.config.schema import TrainConfig
 from aaa.config.trust import foreign_targets, read_yaml_config
 from aaa.errors import UserError, nearest
@@ -52,7 +52,7 @@ def earlier_run(arguments: list[str]) -> EarlierRun | None:
         raise UserError("resume= goes on with a run and repeat= does one again: only one of them can be meant.")
     how = "repeat" if named["repeat"] else "resume"
     value = named[how]
-    sweep = bool({"-m", "--multirun"} & set(arguments))
+    sweep = wants_sweep(arguments)
     if value == "auto" and how == "repeat":
         raise UserError("repeat=auto: which run is to be done again? repeat=outputs/NAME/TIMESTAMP")
     if value is None or (value == "auto" and sweep):  # each job of a sweep looks into its own folder

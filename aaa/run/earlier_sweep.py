@@ -9,7 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from aaa.config.overrides import value_of
+from aaa.config.overrides import value_of, wants_sweep
 from aaa.config.trust import read_yaml_config
 from aaa.run.earlier_run import own_overrides
 
@@ -33,7 +33,7 @@ class FinishedRun:
 
 def earlier_sweep(arguments: list[str]) -> Path | None:
     """The newest folder of a sweep with the very same overrides, or None if there is none, or it is not wanted."""
-    if not {"-m", "--multirun"} & set(arguments) or value_of(arguments, "sweep.resume") is not True:
+    if not wants_sweep(arguments) or value_of(arguments, "sweep.resume") is not True:
         return None
     wanted = own_overrides(arguments)
     if chosen := value_of(arguments, "hydra.sweep.dir"):
@@ -53,7 +53,7 @@ def folder_of_job(out: Path) -> Path:
     return out / str(HydraConfig.get().job.num) if is_of_sweep() else out
 
 
-def job_folder() -> Path | None:
+def output_dir_of_job() -> Path | None:
     """The folder that Hydra has made for this job of a sweep, below the working directory where it is; else None."""
     if not is_of_sweep():
         return None

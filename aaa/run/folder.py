@@ -65,6 +65,11 @@ class RunFolder:
         return write_environment(self.path / ENVIRONMENT, device, records)
 
 
+def run_around(place: Path, levels: int) -> Path | None:
+    """The run folder that a place is, or lies in so many levels deep: a checkpoint two, its weights three."""
+    return next((folder for folder in (place, *place.absolute().parents[:levels]) if (folder / CONFIG).is_file()), None)
+
+
 def batch_size_of(run: Path) -> int | None:
     """What `trainer.batch_size=auto` was in the run of this folder, None if it has not come that far."""
     return _whole_number(run, "trainer.batch_size")
@@ -83,12 +88,10 @@ def recorded_precision(config: DictConfig) -> str | None:
     if config.trainer.precision != "auto":
         return None
     named = next((folder for folder in (config.resume, config.repeat) if folder not in (None, "auto")), None)
-    place = Path(named or config.output_dir)
-    folders = [place] if named is None else [place, *place.absolute().parents[:2]]  # of a checkpoint
-    file = next((folder / CONFIG for folder in folders if (folder / CONFIG).is_file()), None)
-    if file is None:
+    run = run_around(Path(named or config.output_dir), levels=0 if named is None else 2)  # a checkpoint may be named
+    if run is None:
         return None
-    recorded = OmegaConf.select(read_yaml_config(file), "trainer.precision")
+    recorded = OmegaConf.select(read_yaml_config(run / CONFIG), "trainer.precision")
     return recorded if recorded in PRECISIONS else None
 
 

@@ -24,6 +24,7 @@ from aaa.evaluation.protocol import Evaluation, NotApplicable
 from aaa.evaluation.sharing import Alone, Processes
 from aaa.evaluation.validation import ValidationTable, row_losses, summarise
 from aaa.pipelines.guide import load_guide
+from aaa.run.folder import run_around
 from aaa.saved.checkpoint import load_weights
 from aaa.saved.models import RUN_CONFIG, find_saved
 from aaa.saved.weights_file import require_numbers
@@ -57,9 +58,8 @@ def run_of(model: Path) -> Path:
     Raises:
         UserError: if it belongs to none.
     """
-    for folder in (model, *model.absolute().parents[:3]):
-        if (folder / RUN_CONFIG).is_file():
-            return folder
+    if (run := run_around(model, levels=3)) is not None:
+        return run
     raise UserError(
         f"model={model}: neither a run folder (with {RUN_CONFIG}) nor inside one. A model is judged on the data of "
         "its run: give the run folder, one of its checkpoints, its model/ folder or a file of weights in them."

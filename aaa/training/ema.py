@@ -28,6 +28,7 @@ class EMA(AveragedModel):
         stored = next(model.parameters()).dtype
         self.module.to(torch.promote_types(stored, torch.float32))
         self.keep = keep
+        self._has_buffers = any(True for _ in model.buffers())  # looking for them at each step takes time
         # torch counts updates on the model's device and looks at the count each time: a GPU would be waited for.
         self.n_averaged = self.n_averaged.cpu()
 
@@ -58,8 +59,9 @@ class EMA(AveragedModel):
         return average, weights
 
     def _take_buffers(self, model: nn.Module) -> None:
-        for own, buffer in zip(self.module.buffers(), model.buffers(), strict=True):
-            own.copy_(buffer)
+        if self._has_buffers:
+            for own, buffer in zip(self.module.buffers(), model.buffers(), strict=True):
+                own.copy_(buffer)
 
 
 def decaying(decay: float) -> Keep:
