@@ -18,6 +18,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from aaa.cli.arguments import for_hydra, read_arguments
+from aaa.cli.ending import end_at_once
 from aaa.cli.errors import explain
 from aaa.cli.requeue import requeue_on_signal
 from aaa.cli.words import refuse_words_for_numbers
@@ -85,6 +86,7 @@ def run(
     except Exception as error:
         report(error)
         sys.exit(1)
+    end_at_once()
     sys.exit(0)
 
 

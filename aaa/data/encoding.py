@@ -6,10 +6,8 @@ What other caches of the same encoders hold already is taken over.
 import hashlib
 import json
 import logging
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -20,6 +18,7 @@ from aaa.data.cache_writer import CacheWriter
 from aaa.data.cached_records import CachedRecord
 from aaa.data.duplicates import picture_digest
 from aaa.data.findings import Findings
+from aaa.data.in_order import in_order
 from aaa.data.pictures import cover, cut_centre, notices_of, to_tensor
 from aaa.data.records import Record, Source
 from aaa.data.reuse import EarlierRows, Stored
@@ -202,7 +201,7 @@ def _batches_of_one_shape(items: Iterable[_Item], batch_size: int, downscale_fac
 
 def _read_ahead(pictures: Pictures, jobs: Sequence[Job], earlier: EarlierRows) -> Iterator[_Item | UserError]:
     """Records with their images, or with what an earlier cache holds, or what is wrong with them."""
-    identify, batch_size = pictures.identify, pictures.batch_size
+    identify = pictures.identify
 
     def read(job: Job) -> _Item | UserError:
         index, flip = job
@@ -231,10 +230,4 @@ def _read_ahead(pictures: Pictures, jobs: Sequence[Job], earlier: EarlierRows) -
         picture = cut_centre(covering, *size)
         return _Item(kept, content, to_tensor(ImageOps.mirror(picture) if flip else picture), notices_of(loaded))
 
-    batches = [jobs[start : start + batch_size] for start in range(0, len(jobs), batch_size)]
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        waiting = [pool.submit(read, job) for job in batches[0]] if batches else []
-        for following in [*batches[1:], []]:
-            current, waiting = waiting, [pool.submit(read, job) for job in following]
-            for future in current:
-                yield future.result()
+    yield from in_order(read, jobs, pictures.batch_size)
