@@ -25,6 +25,7 @@ from aaa.cli.words import refuse_words_for_numbers
 from aaa.config.checks import CONF, group_options
 from aaa.config.overrides import Keys, wants_sweep
 from aaa.config.schema import SCHEMAS, TrainConfig
+from aaa.run.after_sweep import say_how_it_ended
 from aaa.run.earlier_sweep import MULTIRUN, SAME_SWEEP
 from aaa.tracking.files import replace_text
 from aaa.tracking.printed import harmless, print_anything
@@ -62,7 +63,12 @@ def run(
     signal.signal(signal.SIGTERM, _exit_on_signal)
     requeue_on_signal()
 
+    reported: list[Exception] = []
+
     def report(error: Exception) -> None:
+        if error in reported:  # the last of a sweep, which Hydra raises once more
+            return
+        reported.append(error)
         if wants_traceback:
             traceback.print_exception(error)
         message = _as_called(redact(explain(error, config_name, config_dir, arguments)), called or {})
@@ -74,6 +80,7 @@ def run(
         sys.argv[1:] = for_hydra(arguments)
         job = _reported(task, report, keys)
         hydra.main(version_base="1.3", config_path=str(config_dir), config_name=config_name)(job)()
+        say_how_it_ended()
     except KeyboardInterrupt:
         of_sweep = config_name == "train" and wants_sweep(arguments)
         print(f"Interrupted.{f' To go on with the sweep: {SAME_SWEEP}.' if of_sweep else ''}", file=sys.stderr)
@@ -85,6 +92,7 @@ def run(
         sys.exit(1 if stop.code == 2 else stop.code)  # argparse's own code for what it does not know
     except Exception as error:
         report(error)
+        say_how_it_ended()
         sys.exit(1)
     end_at_once()
     sys.exit(0)

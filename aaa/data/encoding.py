@@ -19,6 +19,7 @@ from aaa.data.cached_records import CachedRecord
 from aaa.data.duplicates import picture_digest
 from aaa.data.findings import Findings
 from aaa.data.in_order import in_order
+from aaa.data.listed import listed
 from aaa.data.pictures import cover, cut_centre, notices_of, to_tensor
 from aaa.data.records import Record, Source
 from aaa.data.reuse import EarlierRows, Stored
@@ -30,8 +31,6 @@ from aaa.errors import UserError
 from aaa.tracking.console import display
 
 logger = logging.getLogger(__name__)
-
-LISTED_PROBLEMS = 20
 
 Fit = Callable[[int, int], tuple[int, int]]  # width and height of a picture -> height and width to cut it to
 Job = tuple[int, bool]  # a record of the source, and whether it is to be mirrored
@@ -152,10 +151,8 @@ def encode_all(
 
 def _raise_or_warn(problems: Sequence[str], total: int, skip_unreadable: bool) -> None:
     if problems and not skip_unreadable:
-        listed = "\n  ".join(problems[:LISTED_PROBLEMS])
-        more = f"\n  ... and {len(problems) - LISTED_PROBLEMS} more" if len(problems) > LISTED_PROBLEMS else ""
         raise UserError(
-            f"{len(problems)} of {total} records cannot be read:\n  {listed}{more}\n"
+            f"{len(problems)} of {total} records cannot be read:\n  {listed(problems)}\n"
             "Mend them, or go on without them with data.skip_unreadable=true."
         )
     if problems:

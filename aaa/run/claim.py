@@ -99,6 +99,11 @@ def claim_for_sweep(config: "DictConfig") -> None:
     _lock(folder, "another sweep is running in this folder right now.")
 
 
+def claimed_sweep() -> Path | None:
+    """The folder of the sweep that this process has begun, if it has."""
+    return next((folder for folder in _claimed if (folder / MULTIRUN).is_file()), None)
+
+
 def _lock(folder: Path, taken: str) -> None:
     lock = FileLock(folder / LOCK)
     try:

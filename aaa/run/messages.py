@@ -66,7 +66,7 @@ def announce(run: Run) -> None:
         )
     logger.info("Run folder: %s", run.origin.folder.shown)
     if run.config.data.attribution:
-        logger.info("%s", run.config.data.attribution)
+        logger.info("Attribution of the data: %s", run.config.data.attribution)
 
 
 def say_what_next(folder: Path, prompt: str, *, steps: int, signum: int | None, longer: str | None = None) -> None:

@@ -40,7 +40,14 @@ def test_a_sweep_goes_on_after_a_failure_and_again_with_what_is_missing(tmp_path
     first = sweep(tmp_path, rates)
     assert first.code == 1
     assert "with overrides" not in first.err, "which Hydra prints as they are, secrets included"
-    assert "The loss became nan" in first.err
+    assert first.err.count("The loss became nan") == 1
+    folder = runs(tmp_path)[0].parent.relative_to(tmp_path)
+    assert first.out[first.out.rindex("Sweep") :] == (
+        f"Sweep: 2 of 3 runs are finished in {folder}\n"
+        "  not finished: 0 (optimizer.learning_rate=1e+30)\n"
+        "  to go on: the same command with sweep.resume=true\n"
+        f"  compare: python -m aaa.compare {folder}\n"
+    )
     assert [(run / "model").is_dir() for run in runs(tmp_path)] == [False, True, True]
     before = (runs(tmp_path)[1] / "metrics.jsonl").read_bytes()
     again = sweep(tmp_path, rates, "sweep.resume=true")
