@@ -125,11 +125,11 @@ def test_the_tables_of_the_page_are_those_of_its_numbers() -> None:
 def test_rows_that_cost_more_get_fewer_steps_and_unknown_costs_are_asked_for(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(cost, "COSTS", tmp_path / "costs.csv")
-    monkeypatch.setattr(run, "COSTS", tmp_path / "costs.csv")
-    cost.write({"baseline": (1.0, 1.0), "qk_norm": (1.25, 1.0)})
-    cost.write({"qk_norm": (1.1, 1.0), "tread": (0.8, 0.75)})
-    assert cost.read() == {"baseline": (1.0, 1.0), "qk_norm": (1.1, 1.0), "tread": (0.8, 0.75)}
+    costs = tmp_path / "costs.csv"
+    monkeypatch.setattr(run, "COSTS", {"ledger": costs, "emoji": costs})
+    cost.write(costs, {"baseline": (1.0, 1.0), "qk_norm": (1.25, 1.0)})
+    cost.write(costs, {"qk_norm": (1.1, 1.0), "tread": (0.8, 0.75)})
+    assert cost.read(costs) == {"baseline": (1.0, 1.0), "qk_norm": (1.1, 1.0), "tread": (0.8, 0.75)}
     commands: list[list[str]] = []
 
     def call(command: list[str]) -> bool:
@@ -142,6 +142,11 @@ def test_rows_that_cost_more_get_fewer_steps_and_unknown_costs_are_asked_for(
     assert steps == [["budget.flops=null", f"trainer.max_steps={count}"] for count in (200, 275)]
     with pytest.raises(SystemExit, match=r"cost\.py registers"):
         run.train_as_long(tmp_path, ["registers"], [], 220)
+    assert run.train_as_long(tmp_path, ["tread"], [], 220, "emoji") == []
+    assert "+experiment=ledger_openmoji" in commands[-1]
+    assert f"hydra.sweep.dir={tmp_path}/emoji_seconds/tread" in commands[-1]
+    with pytest.raises(SystemExit, match=r"cost\.py --emoji mmdit"):
+        run.train_as_long(tmp_path, ["mmdit"], [], 220, "emoji")
 
 
 def test_a_row_that_names_its_run_is_drawn_once_for_each(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from aaa.models.design import TUTORIAL, Design
 from aaa.models.mlp import last_layer, make_mlp
 from aaa.models.modulation import MODULATIONS, Branch
 from aaa.models.qk_norm import QKNorm
+from aaa.models.rms_norm import RMSNorm
 from aaa.models.rope import rotate
 from aaa.models.value_residual import ValueResidual
 
@@ -119,12 +120,12 @@ class DiTBlock(nn.Module):
         super().__init__()
         self.heads = heads
         self.adds_positions = design.positions == "learned"
-        self.norm_attn = nn.RMSNorm(dim, elementwise_affine=False)
+        self.norm_attn = RMSNorm(dim)
         self.to_q = nn.Linear(dim, dim)
         self.to_k = nn.Linear(dim, dim)
         self.to_v = nn.Linear(dim, dim)
         self.to_out = nn.Linear(dim, dim)
-        self.norm_mlp = nn.RMSNorm(dim, elementwise_affine=False)
+        self.norm_mlp = RMSNorm(dim)
         self.ff = make_mlp(design.mlp, dim, mlp_ratio)
         self.to_gate = MODULATIONS[design.modulation](dim)
         self.qk_norm = QKNorm(dim // heads) if design.qk_norm else None

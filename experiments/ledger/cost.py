@@ -1,12 +1,13 @@
-"""What a step of rows costs beside the baseline's: `python experiments/ledger/cost.py [ROW ...]`.
+"""What a step of rows costs beside the baseline's: `python experiments/ledger/cost.py [--emoji] [ROW ...]`.
 
 Processor time of one thread, the least of some steps that take turns: a busy machine has that too. It goes to
-costs.csv, by which `run.py --seconds` gives each row as many steps as take as long as the baseline's.
+costs.csv, of rows on emoji to costs_emoji.csv, by which `run.py --seconds` gives each row as many steps as take as long
+as the baseline's.
 """
 
+import argparse
 import csv
 import shlex
-import sys
 import time
 from pathlib import Path
 
@@ -19,29 +20,30 @@ from aaa.config.compose import compose
 
 BASELINE = "baseline"
 STEPS = 8
-COSTS = Path(__file__).with_name("costs.csv")
+HERE = Path(__file__).parent
+COSTS, COSTS_ON_EMOJI = HERE / "costs.csv", HERE / "costs_emoji.csv"
 
 
-def subject(added: str) -> tuple[Subject, int]:
+def subject(experiment: str, added: str) -> tuple[Subject, int]:
     """What trains as a row does, on made-up latents, and its batch size."""
-    config = compose(["+experiment=ledger", *shlex.split(added), "logger=none"])
+    config = compose([f"+experiment={experiment}", *shlex.split(added), "logger=none"])
     AcceleratorState._reset_state(reset_partial_state=True)  # their precisions are not the same
     made = make_subject(config, "cpu", precision=config.trainer.precision, compiled=False, tuned=False)
     return made, config.trainer.batch_size
 
 
-def read() -> dict[str, tuple[float, float]]:
+def read(costs: Path) -> dict[str, tuple[float, float]]:
     """Of each row that was measured: time and FLOPs of a step, the baseline's being 1."""
-    if not COSTS.exists():
+    if not costs.exists():
         return {}
-    with COSTS.open(newline="", encoding="utf-8") as file:
+    with costs.open(newline="", encoding="utf-8") as file:
         return {line["row"]: (float(line["time"]), float(line["flops"])) for line in csv.DictReader(file)}
 
 
-def write(costs: dict[str, tuple[float, float]]) -> None:
-    """Put these beside what is in costs.csv of other rows."""
-    kept = read() | costs
-    with COSTS.open("w", newline="", encoding="utf-8") as file:
+def write(costs: Path, measured: dict[str, tuple[float, float]]) -> None:
+    """Put these beside what the file has of other rows."""
+    kept = read(costs) | measured
+    with costs.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["row", "time", "flops"])
         writer.writerows([row, f"{took:.3f}", f"{flops:.3f}"] for row, (took, flops) in kept.items())
@@ -49,9 +51,17 @@ def write(costs: dict[str, tuple[float, float]]) -> None:
 
 def main() -> None:
     """Print seconds and FLOPs of a step of each row, as shares of the baseline's."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("rows", nargs="*", help="of the list; all")
+    parser.add_argument("--emoji", action="store_true", help="rows of emoji.yaml")
+    arguments = parser.parse_args()
+    listed, experiment, costs = "ledger", "ledger", COSTS
+    if arguments.emoji:
+        listed, experiment, costs = "emoji", "ledger_openmoji", COSTS_ON_EMOJI
     torch.set_num_threads(1)
-    rows = yaml.safe_load(Path(__file__).with_name("ledger.yaml").read_text(encoding="utf-8"))
-    subjects = {row: subject(rows[row]["add"]) for row in dict.fromkeys([BASELINE, *(sys.argv[1:] or rows)])}
+    rows = yaml.safe_load((HERE / f"{listed}.yaml").read_text(encoding="utf-8"))
+    wanted = dict.fromkeys([BASELINE, *(arguments.rows or rows)])
+    subjects = {row: subject(experiment, rows[row]["add"]) for row in wanted}
     least = dict.fromkeys(subjects, float("inf"))
     for step in range(1 + STEPS):
         for row, (made, batch_size) in subjects.items():
@@ -60,10 +70,10 @@ def main() -> None:
             if step:  # the first one warms up
                 least[row] = min(least[row], time.process_time() - began)
     base = subjects[BASELINE][0].flops
-    write({row: (least[row] / least[BASELINE], made.flops / base) for row, (made, _) in subjects.items()})
+    write(costs, {row: (least[row] / least[BASELINE], made.flops / base) for row, (made, _) in subjects.items()})
     print(f"A step of {BASELINE} took {1000 * least[BASELINE]:.0f} ms.")
     print("| row | processor time of a step | FLOPs |", "| --- | --- | --- |", sep="\n")
-    for row, (took, flops) in read().items():
+    for row, (took, flops) in read(costs).items():
         print(f"| {row} | x {took:.2f} | x {flops:.2f} |")
 
 

@@ -1,9 +1,9 @@
 """Run rows of the ledger: `python experiments/ledger/run.py [ROW ...] [KEY=VALUE ...] [--folder outputs/ledger]`.
 
-Without a row all of ledger.yaml are run, at equal FLOPs; with `--seconds STEPS` in the time that so many steps of the
-baseline take, as cost.py has measured it; with `--emoji` the rows of emoji.yaml, on emoji; with `--drawing` those of
-drawing.yaml. What is finished is skipped, so that the same command goes on with what was stopped. Each row is a command
-of its own, which is shown.
+Without a row all of ledger.yaml are run, at equal FLOPs; with `--emoji` the rows of emoji.yaml, on emoji; with
+`--seconds STEPS` either in the time that so many steps of the baseline take, as cost.py has measured it; with
+`--drawing` the rows of drawing.yaml. What is finished is skipped, so that the same command goes on with what was
+stopped. Each row is a command of its own, which is shown.
 """
 
 import argparse
@@ -18,10 +18,11 @@ from typing import Any
 import yaml
 
 HERE = Path(__file__).parent
-COSTS = HERE / "costs.csv"
 LEDGER, EMOJI, DRAWING = "ledger", "emoji", "drawing"  # lists of rows
 EXPERIMENTS = {LEDGER: "ledger", EMOJI: "ledger_openmoji"}  # that the rows of a list add to
-EQUAL_FLOPS, EQUAL_SECONDS = {LEDGER: "training", EMOJI: "emoji"}, "seconds"  # in the ledger's folder
+COSTS = {LEDGER: HERE / "costs.csv", EMOJI: HERE / "costs_emoji.csv"}  # what cost.py has measured of them
+# In the ledger's folder:
+EQUAL_FLOPS, EQUAL_SECONDS = {LEDGER: "training", EMOJI: "emoji"}, {LEDGER: "seconds", EMOJI: "emoji_seconds"}
 TRAINED = "trained"  # in the ledger's folder: the runs that rows of drawing.yaml draw with
 # A third of the default's length: four of five pictures are right then, so that a way to draw may gain or lose.
 DRAWN_WITH = [
@@ -102,13 +103,16 @@ def train(folder: Path, names: Sequence[str], extra: Sequence[str], listed: str 
     return train_each(folder / EQUAL_FLOPS[listed], {name: [] for name in names or rows_of(listed)}, extra, listed)
 
 
-def train_as_long(folder: Path, names: Sequence[str], extra: Sequence[str], steps: int) -> list[str]:
-    """Train each row as long as the baseline takes for so many steps, and return those that failed."""
-    wanted, shares = names or [*rows_of(LEDGER)], costs()
+def train_as_long(
+    folder: Path, names: Sequence[str], extra: Sequence[str], steps: int, listed: str = LEDGER
+) -> list[str]:
+    """Train each row of a list as long as the baseline takes for so many steps, and return those that failed."""
+    wanted, shares = names or [*rows_of(listed)], costs(listed)
     if unknown := [name for name in wanted if name not in shares]:
-        sys.exit(f"{COSTS} does not say what these cost: python experiments/ledger/cost.py {' '.join(unknown)}")
+        ask = ["python", "experiments/ledger/cost.py", *(["--emoji"] if listed == EMOJI else []), *unknown]
+        sys.exit(f"{COSTS[listed]} does not say what these cost: {shlex.join(ask)}")
     own = {name: ["budget.flops=null", f"trainer.max_steps={round(steps / shares[name])}"] for name in wanted}
-    return train_each(folder / EQUAL_SECONDS, own, extra)
+    return train_each(folder / EQUAL_SECONDS[listed], own, extra, listed)
 
 
 def train_each(folder: Path, own: Mapping[str, Sequence[str]], extra: Sequence[str], listed: str = LEDGER) -> list[str]:
@@ -121,11 +125,11 @@ def train_each(folder: Path, own: Mapping[str, Sequence[str]], extra: Sequence[s
     ]
 
 
-def costs() -> dict[str, float]:
+def costs(listed: str) -> dict[str, float]:
     """The time of a step of each row that cost.py has measured, the baseline's being 1."""
-    if not COSTS.exists():
+    if not COSTS[listed].exists():
         return {}
-    with COSTS.open(newline="", encoding="utf-8") as file:
+    with COSTS[listed].open(newline="", encoding="utf-8") as file:
         return {line["row"]: float(line["time"]) for line in csv.DictReader(file)}
 
 
@@ -136,7 +140,7 @@ def main() -> None:
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--emoji", dest="listed", action="store_const", const=EMOJI, help="rows of emoji.yaml")
     how.add_argument("--drawing", dest="listed", action="store_const", const=DRAWING, help="rows of drawing.yaml")
-    how.add_argument("--seconds", type=int, metavar="STEPS", help="as long as so many steps of the baseline take")
+    parser.add_argument("--seconds", type=int, metavar="STEPS", help="as long as so many steps of the baseline take")
     parser.add_argument("--folder", type=Path, default=Path("outputs/ledger"))
     parser.set_defaults(listed=LEDGER)
     arguments = parser.parse_args()
@@ -145,10 +149,12 @@ def main() -> None:
     known = rows_of(arguments.listed)
     if unknown := [name for name in names if name not in known]:
         parser.error(f"no such row: {', '.join(unknown)}. There is: {', '.join(known)}.")
-    if arguments.seconds is not None:
-        failed = train_as_long(arguments.folder, names, extra, arguments.seconds)
-    elif arguments.listed == DRAWING:
+    if arguments.listed == DRAWING:
+        if arguments.seconds is not None:
+            parser.error("--drawing trains nothing that --seconds could be of.")
         failed = draw(arguments.folder, names, extra)
+    elif arguments.seconds is not None:
+        failed = train_as_long(arguments.folder, names, extra, arguments.seconds, arguments.listed)
     else:
         failed = train(arguments.folder, names, extra, arguments.listed)
     if failed:

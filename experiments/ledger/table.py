@@ -29,11 +29,12 @@ from matplotlib.axes import Axes
 HERE = Path(__file__).parent
 RUNS = HERE / "runs.csv"
 BASELINE = "baseline"
-# At equal FLOPs, at equal seconds, at equal FLOPs on emoji, without training.
-TRAINING, SECONDS, EMOJI, DRAWING = "training", "seconds", "emoji", "drawing"
+# At equal FLOPs, at equal seconds, both on emoji, without training.
+TRAINING, SECONDS, EMOJI, EMOJI_SECONDS, DRAWING = "training", "seconds", "emoji", "emoji_seconds", "drawing"
+ON_EMOJI = (EMOJI, EMOJI_SECONDS)
 TRAINED = "trained"  # the runs that are drawn with, numbered as what was drawn is
 LONGEST = 50  # letters that a picture has room for beside a row
-LISTS = {TRAINING: "ledger", SECONDS: "ledger", EMOJI: "emoji", DRAWING: "drawing"}
+LISTS = {TRAINING: "ledger", SECONDS: "ledger", EMOJI: "emoji", EMOJI_SECONDS: "emoji", DRAWING: "drawing"}
 RIGHT = "held-out right"
 NEAR = "among the nearest five"  # real pictures is the right one, of an emoji, for seen and held-out prompts
 
@@ -43,7 +44,7 @@ class Outcome:
     """What came out of a run, or of a way to draw with it.
 
     Attributes:
-        kind: `training`, `seconds`, `emoji` or `drawing`.
+        kind: of `LISTS`.
         row: of the ledger.
         seed: of the run.
         steps, flops: of its training.
@@ -71,7 +72,7 @@ def of_training(folder: Path, kind: str) -> Iterator[Outcome]:
     """The finished runs of each row of a kind."""
     if not any((folder / kind).rglob("metrics.jsonl")):
         return
-    judged = "quality/right_{}_top5" if kind == EMOJI else "quality/{}"
+    judged = "quality/right_{}_top5" if kind in ON_EMOJI else "quality/{}"
     for run in read_runs([folder / kind]):
         rows = run.validation
         held_out, seen, flops = map(run.last, (judged.format("held_out"), judged.format("seen"), "flops"))
@@ -160,7 +161,7 @@ def right_pictures(outcomes: Sequence[Outcome]) -> tuple[int, int]:
     shares = [
         (share, one.pictures)
         for one in outcomes
-        for share in ((one.held_out, one.seen) if one.kind == EMOJI else (one.held_out,))
+        for share in ((one.held_out, one.seen) if one.kind in ON_EMOJI else (one.held_out,))
     ]
     return sum(round(share * pictures) for share, pictures in shares), sum(pictures for _, pictures in shares)
 
@@ -218,7 +219,7 @@ def as_markdown(kind: str, found: Sequence[Line]) -> str:
     """The table of a kind."""
     base = _mean([one.loss for one in found[0].outcomes])
     told = ["row", "adds", "seeds", "loss", "less the baseline's [95%]", "in %"]
-    told += [NEAR if kind == EMOJI else RIGHT, "less [95%]", "published"]
+    told += [NEAR if kind in ON_EMOJI else RIGHT, "less [95%]", "published"]
     table = [f"| {' | '.join(told)} |", f"|{' --- |' * len(told)}"]
     for line in found:
         right, of = right_pictures(line.outcomes)
@@ -230,7 +231,7 @@ def as_markdown(kind: str, found: Sequence[Line]) -> str:
             f"{_mean([one.loss for one in line.outcomes]):.4f}",
             "" if line.row == BASELINE else "-" if loss is None else str(loss),
             "" if loss is None else f"{100 * loss.mean / base:+.1f}",
-            f"{right} of {of}{_of_these(line.outcomes) if kind == EMOJI else ''}",
+            f"{right} of {of}{_of_these(line.outcomes) if kind in ON_EMOJI else ''}",
             "" if share is None else f"{100 * share.mean:+.0f} [{100 * share.low:+.0f}, {100 * share.high:+.0f}]",
             "; ".join(filter(None, [line.said["published"], line.said["source"]])),
         ]
@@ -254,7 +255,7 @@ def draw(kind: str, found: Sequence[Line]) -> None:
         _dots(panels[0, 0], [line.loss for line in shown], 100 / base, lower_is_better=True)
         panels[0, 0].set_xlabel("validation loss, % of the baseline's")
     _dots(panels[0, -1], [line.share for line in shown], 100, lower_is_better=False)
-    judged = f"pictures {NEAR}" if kind == EMOJI else "right pictures of held-out pairs"
+    judged = f"pictures {NEAR}" if kind in ON_EMOJI else "right pictures of held-out pairs"
     panels[0, -1].set_xlabel(f"{judged}, percentage points")
     said = [line.said["add"] if 0 < len(line.said["add"]) <= LONGEST else line.row for line in shown]
     panels[0, 0].set_yticks(range(len(shown)), said, fontsize="small")
@@ -284,7 +285,7 @@ def main() -> None:
     """Collect, print, draw."""
     if len(sys.argv) > 1:
         folder = Path(sys.argv[1])
-        trained = [outcome for kind in (TRAINING, SECONDS, EMOJI) for outcome in of_training(folder, kind)]
+        trained = [outcome for kind in LISTS if kind != DRAWING for outcome in of_training(folder, kind)]
         keep([*trained, *of_drawing(folder)])
     outcomes = read()
     for kind in LISTS:
