@@ -190,3 +190,10 @@ def test_rows_are_run_as_typed_and_skipped_when_they_are_done(tmp_path: Path) ->
     assert again.stderr.count("is finished: skipped") == 2
     unknown = typed("qk_nrom")
     assert "no such row: qk_nrom" in unknown.stderr
+
+
+def test_rows_without_a_baseline_of_their_seeds_say_nothing() -> None:
+    base = [outcome("baseline", seed, 0.2) for seed in (1, 2)]
+    others = [outcome("tread", seed, 0.1) for seed in (3, 4)]
+    assert [line.row for line in table.lines([*base, *others], "training")] == ["baseline"]
+    assert table.lines(others, "training") == []

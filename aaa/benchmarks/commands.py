@@ -25,8 +25,18 @@ class Measured:
     output: str
 
 
+def in_folder(folder: Path) -> list[str]:
+    """What a training command is told so that its runs and its cache lie in a folder, wherever it is called."""
+    run = f"hydra.run.dir={folder}/outputs/${{name}}/${{now:%Y-%m-%d_%H-%M-%S_%f}}"
+    return [run, f"data.cache_dir={folder}/.cache"]
+
+
 def measure(folder: Path, *arguments: str) -> Measured:
-    """Run `python ...` in a folder.
+    """Run `python ...`, from here, so that paths mean what they mean to who typed them.
+
+    Args:
+        folder: of what it prints.
+        arguments: of the interpreter.
 
     Raises:
         UserError: with what it said, if it fails.
@@ -37,7 +47,6 @@ def measure(folder: Path, *arguments: str) -> Measured:
     with log.open("w", encoding="utf-8") as output:
         process = subprocess.Popen(
             [sys.executable, *arguments],
-            cwd=folder,
             stdout=output,
             stderr=subprocess.STDOUT,
             env=os.environ | {"WANDB_MODE": "disabled"},

@@ -38,8 +38,9 @@ class Encode:
         rows: list[dict[str, Any]] = []
         with tempfile.TemporaryDirectory() as folder:
             for count in self.records:
+                own = Path(folder) / str(count)
                 arguments = [*chosen, f"data.source.num_records={count}", "data.source.num_validation=1"]
-                measured = measure(Path(folder) / str(count), "-m", "aaa.encode", *arguments)
+                measured = measure(own, "-m", "aaa.encode", *arguments, f"data.cache_dir={own}")
                 rate = re.findall(r"pictures/s ([\d.e+]+)", measured.output)[-1]
                 rows.append(
                     {

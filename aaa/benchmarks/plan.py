@@ -81,10 +81,8 @@ class Planner:
             parameters, flops_per_sample, memory, seconds, model = self._measure(config, int(batch_size))
             rates = group_rates(build_optimizer(config, model))
             steps = steps_within(
-                config, None, flops_per_sample=flops_per_sample, batch_size=batch_size, time_step=lambda: 0.0
+                config, None, flops_per_sample=flops_per_sample, batch_size=batch_size, time_step=lambda: seconds
             )
-            if config.budget.seconds is not None:
-                steps = max(1, int(config.budget.seconds / seconds))
         except UserError as error:
             return Plan(overrides, problem=str(error).splitlines()[0])
         return Plan(

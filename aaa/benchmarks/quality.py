@@ -8,7 +8,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from aaa.benchmarks.commands import measure
+from aaa.benchmarks.commands import in_folder, measure
 from aaa.benchmarks.report import Report
 from aaa.reports.runs import read_runs
 
@@ -37,7 +37,7 @@ class Quality:
             for name, overrides in self.regimes.items():
                 steps = self.steps[name] or config.trainer.max_steps
                 often = [f"trainer.max_steps={steps}", f"trainer.validate_every_steps={max(1, steps // VALIDATIONS)}"]
-                measure(Path(folder), "-m", "aaa.train", *overrides, *chosen, *QUIET, *often, f"name={name}")
+                measure(Path(folder), "-m", "aaa.train", *overrides, *chosen, *QUIET, *often, f"name={name}", *in_folder(Path(folder)))
                 (run,) = read_runs([Path(folder) / "outputs" / name])
                 losses = run.curve("samples", "val/loss")
                 seconds = run.curve("seconds", "val/loss")[0]

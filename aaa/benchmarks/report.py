@@ -73,7 +73,8 @@ class Report:
             if any(lines):
                 axis.legend(fontsize="small")
         else:
-            axis.barh([str(row[x]) for row in rows], [row[y] for row in rows])
+            axis.barh(range(len(rows)), [row[y] for row in rows])
+            axis.set_yticks(range(len(rows)), [str(row[x]) for row in rows])
             axis.invert_yaxis()
             axis.set(xlabel=y)
         axis.set_title(self.title)

@@ -60,7 +60,7 @@ class Speed:
             if dtype not in rates:
                 rates[dtype] = matmul_rate(subject.accelerator.device, dtype)
             footprint = measure_footprint(subject.trial_loss, subject.model, subject.accelerator.device)
-            fits = footprint.largest(available_memory(subject.accelerator.device))
+            available = available_memory(subject.accelerator.device)
             slowest = 0.0  # seconds a sample
             for batch_size in self.batch_sizes:
                 row: dict[str, Any] = {
@@ -68,9 +68,9 @@ class Speed:
                     "compiled": describe_compiling(compiled),
                     "batch": batch_size,
                 }
-                if batch_size > fits:
-                    needed = footprint.of(batch_size) / 2**30
-                    rows.append(row | {"note": f"does not fit: about {needed:.1f} GiB; {fits} would"})
+                if (needed := footprint.of(batch_size)) > available:
+                    fits = footprint.largest(available)
+                    rows.append(row | {"note": f"does not fit: about {needed / 2**30:.1f} GiB; {fits} would"})
                     break
                 if (expected := batch_size * slowest) > self.max_step_seconds:
                     rows.append(row | {"note": f"left out: about {expected:.0f} s a step"})

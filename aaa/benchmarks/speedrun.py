@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from aaa.benchmarks.commands import measure
+from aaa.benchmarks.commands import in_folder, measure
 from aaa.benchmarks.report import Report
 from aaa.errors import UserError
 from aaa.reports.runs import Run, read_runs
@@ -70,7 +70,7 @@ class Speedrun:
             for seed in self.seeds:
                 for recipe, overrides in self.recipes.items():
                     name = f"{recipe}-{seed}"
-                    settings = [*overrides, *chosen, *QUIET, f"seed={seed}", f"name={name}"]
+                    settings = [*overrides, *chosen, *QUIET, f"seed={seed}", f"name={name}", *in_folder(Path(folder))]
                     settings.append(f"evaluation.num_images={self.num_images}")
                     steps = _steps(Path(folder), settings)
                     every = f"trainer.evaluate_every_steps={max(1, -(-steps // self.looks))}"

@@ -8,7 +8,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from aaa.benchmarks.commands import measure
+from aaa.benchmarks.commands import in_folder, measure
 from aaa.benchmarks.report import Report
 
 logger = logging.getLogger(__name__)
@@ -31,19 +31,19 @@ class Startup:
     def run(self, config: DictConfig, device: str) -> Report:  # noqa: ARG002
         """Measure."""
         chosen = [text for text in HydraConfig.get().overrides.task if not text.startswith("bench")]
-        train = ["-m", "aaa.train", *chosen, *QUIET, "evaluation=none"]
-        commands = {
-            "python -c 'import torch, accelerate'": ["-c", "import torch, accelerate"],
-            OPTIMIZER: ["-c", "import accelerate, torch; torch.optim.AdamW([torch.ones(1)])"],
-            "python -c 'import torch, diffsynth'": ["-c", "import torch, diffsynth"],
-            "train --help": ["-m", "aaa.train", "--help"],
-            "train --cfg job": ["-m", "aaa.train", *chosen, "--cfg", "job"],
-            "train, 1 step, building the cache": [*train, "trainer.max_steps=1"],
-            "train, 1 step, cached": [*train, "trainer.max_steps=1"],
-            "train, 10 steps, cached": [*train, "trainer.max_steps=10"],
-        }
         rows: list[dict[str, Any]] = []
         with tempfile.TemporaryDirectory() as folder:
+            train = ["-m", "aaa.train", *chosen, *QUIET, "evaluation=none", *in_folder(Path(folder))]
+            commands = {
+                "python -c 'import torch, accelerate'": ["-c", "import torch, accelerate"],
+                OPTIMIZER: ["-c", "import accelerate, torch; torch.optim.AdamW([torch.ones(1)])"],
+                "python -c 'import torch, diffsynth'": ["-c", "import torch, diffsynth"],
+                "train --help": ["-m", "aaa.train", "--help"],
+                "train --cfg job": ["-m", "aaa.train", *chosen, "--cfg", "job"],
+                "train, 1 step, building the cache": [*train, "trainer.max_steps=1"],
+                "train, 1 step, cached": [*train, "trainer.max_steps=1"],
+                "train, 10 steps, cached": [*train, "trainer.max_steps=10"],
+            }
             for name, arguments in commands.items():
                 repeats = 1 if "building" in name else self.repeats
                 seconds = min(measure(Path(folder), *arguments).seconds for _ in range(repeats))

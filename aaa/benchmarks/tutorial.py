@@ -10,8 +10,11 @@ from omegaconf import DictConfig
 from PIL import Image
 from torch import Tensor, nn
 
+from aaa.assembly.parts import build_model
 from aaa.benchmarks.report import Report
 from aaa.benchmarks.subject import make_subject
+from aaa.models.costs import count_parameters
+from aaa.models.dit import AAADiT
 from aaa.tracking.tracker import NoLogger
 from aaa.training.progress import Progress
 from aaa.training.timing import synchronize
@@ -19,6 +22,7 @@ from aaa.training.timing import synchronize
 logger = logging.getLogger(__name__)
 
 SIDE, PROMPT_TOKENS, VOCABULARY = 256, 128, 151_936
+CHANNELS, REDUCED = 128, 16  # of FLUX.2's latents, and how much smaller their sides are
 
 
 class Tutorial:
@@ -73,6 +77,7 @@ class Tutorial:
             f"ours: batches of {self.batch_size}, prompts of {self.prompt_tokens or PROMPT_TOKENS} tokens, "
             f"trainer.precision={config.trainer.precision}, encoding spread over "
             f"{self.epochs} epochs ({1 / encoding:.3g} pictures/s)",
+            *_unlike(config),
         ]
         return Report(f"{config.model.name} beside the tutorial's loop, on {device}", rows, ("loop", "images/s"), notes)
 
@@ -96,6 +101,21 @@ class Tutorial:
             took.append(time.perf_counter() - began)
         subject.close()
         return took[1] / self.our_steps / self.batch_size
+
+
+def _unlike(config: DictConfig) -> list[str]:
+    """That two models are compared, if it is so: the tutorial's loop has its own, whatever ours has."""
+    shape = [config.model.in_channels] + 2 * [config.data.resolution // config.encoder.downscale_factor]
+    with torch.device("meta"):
+        ours = count_parameters(build_model(config)), shape
+        theirs = count_parameters(AAADiT()), [CHANNELS] + 2 * [SIDE // REDUCED]
+    if ours == theirs:
+        return []
+    (own, own_latents), (their, their_latents) = ours, theirs
+    return [
+        f"not loops alone are compared: ours trains {own:,} parameters on latents of {'x'.join(map(str, own_latents))}, the "
+        f"tutorial's {their:,} on {'x'.join(map(str, their_latents))}. Like with like: model=dit_0.1b data=pokemon"
+    ]
 
 
 def _over(ours: float, theirs: float) -> str:
@@ -145,7 +165,6 @@ def _diffsynth_seconds(device: str, steps: int, encoders: _Encoders | None) -> f
     from diffsynth.diffusion.runner import launch_training_task
     from diffsynth.diffusion.training_module import DiffusionTrainingModule
 
-    from aaa.models.dit import AAADiT
     from aaa.pipelines.diffsynth_pipeline import AAAImagePipeline
     from aaa.tracking.variables import hidden_from_accelerate
 
@@ -203,7 +222,7 @@ def _diffsynth_seconds(device: str, steps: int, encoders: _Encoders | None) -> f
 
 
 def _cached(device: str) -> tuple[Tensor, Tensor]:
-    latents, prompt_embeds = torch.randn(1, 128, SIDE // 16, SIDE // 16), torch.randn(1, PROMPT_TOKENS, 1024)
+    latents, prompt_embeds = torch.randn(1, CHANNELS, SIDE // REDUCED, SIDE // REDUCED), torch.randn(1, PROMPT_TOKENS, 1024)
     return latents.to(device, torch.bfloat16), prompt_embeds.to(device, torch.bfloat16)
 
 

@@ -119,11 +119,11 @@ class LinearScheduler:
 
     def sampling_sigmas(self, steps: int, tokens: int, denoising_strength: float = 1.0) -> Tensor:
         """Equal steps from `denoising_strength` to 0, then shifted."""
-        sigmas = torch.linspace(denoising_strength, 0, steps + 1)
+        sigmas = torch.linspace(denoising_strength, 0, steps + 1).double()  # in float32 1 may be shifted above itself
         shift = self.shift
         if self.base_tokens is not None:
             shift *= math.sqrt(tokens / self.base_tokens)
-        return shift * sigmas / (1 + (shift - 1) * sigmas)
+        return (shift * sigmas / (1 + (shift - 1) * sigmas)).float()
 
 
 class LogitNormalScheduler(LinearScheduler):

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -85,8 +85,9 @@ class NearestReal:
         picture, of which 1 is the mean between two real ones. Keeps `nearest_real`: drawn, nearest, right.
         """
         self.check(evaluated)
+        unmirrored = len(_not_mirrored(evaluated, evaluated.records["train"]))  # which come before mirrored copies
         drawn = {
-            "seen": evaluated.draw("train", self.num_images),
+            "seen": evaluated.draw("train", min(self.num_images, unmirrored)),
             "held_out": evaluated.draw("validation", self.num_images),
         }
         if (alike := _alike(evaluated, drawn["held_out"].records)).numel():
@@ -167,8 +168,12 @@ def _metrics(name: str, ranks: Ranks) -> dict[str, float]:
 
 def _originals(evaluated: EvaluatedModel) -> list[int]:
     """Records of the data, trained on, held out or left out, without mirrored copies."""
+    return _not_mirrored(evaluated, evaluated.span)
+
+
+def _not_mirrored(evaluated: EvaluatedModel, indices: Iterable[int]) -> list[int]:
     records = evaluated.drawer.cache.records
-    return [index for index in evaluated.span if not records[index].flipped]
+    return [int(index) for index in indices if not records[int(index)].flipped]
 
 
 def _places(real: Real, records: Tensor) -> Tensor:
@@ -181,7 +186,7 @@ def _alike(evaluated: EvaluatedModel, held_out: Tensor) -> Tensor:
     def words(record: int) -> set[str]:
         return set(re.findall(r"\w+", evaluated.prompt(record).lower()))
 
-    free = {record: words(record) for record in evaluated.records["train"].tolist()}
+    free = {record: words(record) for record in _not_mirrored(evaluated, evaluated.records["train"])}
     chosen = []
     for record in held_out.tolist():
         wanted = words(record)

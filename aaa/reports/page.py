@@ -12,7 +12,7 @@ from PIL import Image
 from aaa.errors import UserError
 from aaa.reports.folding import counted
 from aaa.reports.key_names import short_names, shown_key
-from aaa.reports.paired import against_best
+from aaa.reports.paired import against_best, of_one_table
 from aaa.reports.plain import plain_number, plain_setting
 from aaa.reports.runs import Run
 from aaa.reports.scaling import APART, LEAST
@@ -51,8 +51,9 @@ def _content(runs: list[Run]) -> dict[str, Any]:
     keys = [key for key in keys if key in groups or shown_key(key) not in groups]
     metrics = dict.fromkeys(name for run in runs for row in run.metrics for name in row if _is_shown(name))
     differences = against_best(runs)
-    counting = {run.name for run in counted(runs)}
+    counting = {run.name for run in counted(runs)} & {run.name for run in of_one_table(runs)}
     return {
+        "left_out": len(runs) - len(of_one_table(runs)),
         "keys": [shown_key(key) for key in keys],
         "telling": [shown_key(key) for key in telling_keys(runs)],
         "setting": [shown_key(key) for key in setting_keys(runs)],

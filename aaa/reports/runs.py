@@ -2,18 +2,21 @@
 
 import re
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import yaml
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from aaa.config.checks import group_options
 from aaa.config.leaves import leaves
 from aaa.config.overrides import as_read, key_of
 from aaa.config.trust import read_yaml_config
+from aaa.config.upgrade import upgrade
 from aaa.errors import UserError
 from aaa.reports.plain import plain_number
 from aaa.tracking.environment import read_environment
@@ -128,13 +131,23 @@ def _is_run(folder: Path) -> bool:
 
 
 def _read(folder: Path, name: str, choices: dict[str, str], told: list[str] | None) -> Run:
-    config = OmegaConf.to_container(read_yaml_config(folder / CONFIG))
-    values = {key: as_read(value) for key, value in leaves(config)}
+    values = _values(upgrade(read_yaml_config(folder / CONFIG)))
     environment = read_environment(folder)
     typed = None if told is None else frozenset(map(key_of, told))
     if typed is not None and ("repeat" in typed or environment.get("changed")):
         typed = None
     return Run(folder, name, values, read_metrics(folder / METRICS), environment, choices, typed)
+
+
+def _values(config: DictConfig) -> dict[str, Any]:
+    """The values of a config by key; what refers to a value that is not there stays as it is written."""
+    values = {}
+    for key, value in leaves(OmegaConf.to_container(config)):
+        refers = isinstance(value, str) and "${" in value
+        with suppress(OmegaConfBaseException):
+            values[key] = as_read(OmegaConf.select(config, key) if refers else value)
+        values.setdefault(key, value)
+    return values
 
 
 def _told(folder: Path) -> list[str] | None:

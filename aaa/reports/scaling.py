@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aaa.reports.folding import counted
+from aaa.reports.paired import of_one_table
 from aaa.reports.plain import plain_number
 from aaa.reports.runs import Run
 from aaa.tracking.printed import plot_label
@@ -76,6 +77,7 @@ def draw_scaling(runs: Sequence[Run], path: Path) -> list[str]:
     Returns:
         What each law is; nothing if nothing is drawn.
     """
+    given, runs = len(runs), of_one_table(runs)
     if not bear_a_law([x for x, *_ in points(runs, "parameters")]):
         return []
     import matplotlib as mpl
@@ -98,6 +100,8 @@ def draw_scaling(runs: Sequence[Run], path: Path) -> list[str]:
             axis.plot([xs[0], xs[-1]], [law(xs[0]), law(xs[-1])], "--", color="C1")  # type: ignore[arg-type]
             axis.set_title(str(law), fontsize="medium")
             said.append(f"{label}: {law}")
+    if given > len(runs):
+        figure.suptitle(f"without runs of another validation table ({given - len(runs)})", fontsize="medium")
     figure.savefig(path, dpi=110)
     plt.close(figure)
     return said

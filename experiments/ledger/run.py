@@ -33,7 +33,7 @@ DRAWN_WITH = [
     "evaluation.num_images=16",
     "logger=none",
 ]
-JUDGED = ["evaluation=shapes", "steps=10"]
+JUDGED = ["evaluation=shapes", "evaluation.num_images=256", "steps=10"]
 
 
 def rows_of(name: str) -> dict[str, dict[str, Any]]:

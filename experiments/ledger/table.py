@@ -198,7 +198,10 @@ class Line:
 
 
 def lines(outcomes: Sequence[Outcome], kind: str) -> list[Line]:
-    """The rows of a kind that were run, in the order of their list; the baseline comes first."""
+    """The rows of a kind that were run, in the order of their list, after the baseline; none without it.
+
+    Rows of other seeds than the baseline's say nothing beside it.
+    """
     rows = yaml.safe_load((HERE / f"{LISTS[kind]}.yaml").read_text(encoding="utf-8"))
     shared = shared_digests(map(_validation, outcomes))
     judged = [replace(one, table=shared[one.table]) for one in outcomes]
@@ -208,9 +211,7 @@ def lines(outcomes: Sequence[Outcome], kind: str) -> list[Line]:
     for row, ours in by_row.items():
         if ours and row == BASELINE:
             found.append(Line(row, rows[row], ours, None, None))
-        elif ours and theirs:
-            seeds = {one.seed for one in ours}
-            same = [one for one in theirs if one.seed in seeds]
+        elif ours and (same := [one for one in theirs if one.seed in {own.seed for own in ours}]):
             found.append(Line(row, rows[row], ours, loss_difference(ours, same), share_difference(ours, same)))
     return found
 

@@ -70,8 +70,10 @@ def read(path: Path, equal: str) -> dict[str, list[Row]]:
 
 
 def interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """Mean over seeds, and the ends of its 95% interval (Student's t)."""
+    """Mean over seeds, and the ends of its 95% interval (Student's t); of one seed there is none."""
     middle = mean(values)
+    if len(values) < 2:
+        return middle, -inf, inf
     reach = float(stats.t.ppf(0.975, len(values) - 1)) * stdev(values) / sqrt(len(values))
     return middle, middle - reach, middle + reach
 

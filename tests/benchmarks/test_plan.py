@@ -67,3 +67,12 @@ def test_it_says_the_rate_of_each_group_of_parameters() -> None:
     assert rates["muon_hidden_to_stream"] == pytest.approx(1e-2 / 2**1.5)
     larger = planned(planner, "trainer.base_batch_size=2", "trainer.batch_size=8").rates
     assert larger == pytest.approx({"all": 1e-2})
+
+
+def test_a_run_of_so_many_seconds_has_the_steps_that_fit() -> None:
+    planner = Planner()
+    told = planned(planner, "budget.seconds=2")
+    assert not told.problem
+    assert told.steps > 1
+    assert told.seconds <= 2 < (told.steps + 1) * told.seconds / told.steps
+    assert "not enough for a single step" in planned(planner, "budget.seconds=1e-9").problem

@@ -1,6 +1,8 @@
 import json
 from pathlib import Path
 
+import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 from rich.console import Console
 
@@ -25,5 +27,18 @@ def test_a_report_is_a_table_a_file_and_a_plot(tmp_path: Path) -> None:
     assert saved["rows"] == rows
     assert saved["environment"] == {"device": "cpu"}
     assert Image.open(tmp_path / "out" / "plot.png").width > 300
-    Report("bars", [{"loop": "ours", "ms": 1.0}], ("loop", "ms")).save(tmp_path / "bars", {})
+
+
+def test_rows_of_one_name_have_a_bar_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[int] = []
+    save = Figure.savefig
+
+    def looked_at(figure: Figure, path: Path, **how: object) -> None:
+        drawn.extend(len({round(bar.get_y(), 6) for bar in axis.patches}) for axis in figure.axes)
+        save(figure, path, **how)
+
+    monkeypatch.setattr(Figure, "savefig", looked_at)
+    rows = [{"loop": name, "ms": ms} for name, ms in (("ours", 1.0), ("ours", 3.0), ("theirs", 5.0))]
+    Report("bars", rows, ("loop", "ms")).save(tmp_path / "bars", {})
     assert (tmp_path / "bars" / "plot.png").is_file()
+    assert drawn == [3]

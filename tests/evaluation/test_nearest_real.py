@@ -185,3 +185,16 @@ def test_a_vision_model_compares_pictures_too(tmp_path: Path, cache: LatentCache
 def cache_picture(cache: LatentCache, index: int) -> Image.Image:
     one = evaluated(cache, lambda records: cache.gather(records)[0])
     return one.picture(index)
+
+
+def test_mirrored_copies_are_not_drawn_for(tmp_path: Path) -> None:
+    """Their prompt is that of the original as well, which is no less right."""
+    cache = build(tmp_path / "cache", Dice(), horizontal_flip=True)
+    records = cache.records
+
+    def drawn(wanted: torch.Tensor) -> torch.Tensor:
+        assert not any(records[index].flipped for index in wanted.tolist())
+        return cache.gather(wanted)[0]
+
+    metrics = NearestReal(1000).evaluate(evaluated(cache, drawn))
+    assert metrics["quality/right_seen"] == metrics["quality/right_seen_alike"] == 1

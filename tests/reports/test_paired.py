@@ -95,11 +95,24 @@ def test_seeds_fold_whatever_is_drawn_with_them(tmp_path: Path) -> None:
             config = tmp_path / f"{name}{seed}" / "config.yaml"
             looks = f"trainer: {{max_steps: 10, evaluate_every_steps: {seed}, validate_every_steps: {seed}}}\n"
             drawn = f"sampling: {{steps: {seed}}}\nevaluation: {{num_images: {seed}}}\n"
+            drawn += f"sampler: {{_target_: a.Sampler{seed}}}\nguidance: {{_target_: a.Guidance, scale: {seed}}}\n"
             config.write_text(f"seed: {seed}\noptimizer: {{learning_rate: {rate}}}\n{looks}{drawn}")
     runs = read_runs([tmp_path])
     assert [len(setting.runs) for setting in fold_seeds(runs)] == [3, 3]
     # What else differs is shown all the same.
     assert {"sampling.steps", "evaluation.num_images"} < set(differing_keys(runs))
+
+
+def test_a_run_of_an_earlier_version_folds_with_those_of_today(tmp_path: Path) -> None:
+    """Which say what there was only one of before."""
+    terms = "contrastive: {weight: 0.0}, align: {weight: 0.0CELLS, dim: 8}"
+    objective = f"objective: {{_target_: aaa.objectives.flow_matching.FlowMatching, terms: {{{terms}}}}}\n"
+    for seed in (1, 2):
+        make_run(tmp_path / str(seed), 1e-3, seed, 0.0)
+        config = tmp_path / str(seed) / "config.yaml"
+        today = "model: {dim: 8, in_channels: 3}\n" + objective.replace("CELLS", ", cells: 1" if seed == 2 else "")
+        config.write_text(config.read_text() + today)
+    assert [len(setting.runs) for setting in fold_seeds(read_runs([tmp_path]))] == [2]
 
 
 def test_seeds_fold_where_time_is_the_budget(tmp_path: Path) -> None:

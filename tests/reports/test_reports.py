@@ -2,6 +2,7 @@ import io
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,10 +18,12 @@ from aaa.compare import watch
 from aaa.errors import UserError
 from aaa.reports.curves import draw_curves
 from aaa.reports.heat_map import draw_heat_maps, maps_of
+from aaa.reports.page import write_page
 from aaa.reports.runs import Run, read_runs
 from aaa.reports.scaling import bear_a_law, draw_scaling, fit_power_law
 from aaa.reports.table import as_rows, comparison
 from aaa.reports.telling import differing_keys
+from aaa.tracking.validation_rows import ValidationRows, write_rows
 from tests.helpers.made_up_runs import make_runs
 
 
@@ -109,6 +112,25 @@ def test_loss_is_drawn_by_two_settings_if_there_are_two(tmp_path: Path, sweep: P
     assert Image.open(tmp_path / "map.png").width > 200
     assert not draw_heat_maps(read_runs([sweep]), tmp_path / "none.png")
     assert not (tmp_path / "none.png").exists()
+
+
+def test_no_law_is_of_losses_of_several_tables(tmp_path: Path) -> None:
+    make_runs(tmp_path / "runs", [1e-3], [2, 4, 8, 16], [1], rows=20)
+    runs = read_runs([tmp_path / "runs"])
+    for number, run in enumerate(runs):
+        loss, table = (0.01, "another") if number == 1 else (run.last("val/loss") or 0.0, "one")
+        write_rows(run.folder, ValidationRows(int(run.last("step") or 0), table, ["all"], [0.5], [loss]))
+    runs = read_runs([tmp_path / "runs"])
+    best = [run for number, run in enumerate(runs) if number != 1]
+    write_page(runs, tmp_path / "compare.html")
+    page = (tmp_path / "compare.html").read_text()
+    found = re.search(r"application/json\">(.*?)</script>", page, re.DOTALL)
+    assert found is not None
+    content = json.loads(found[1])
+    assert content["left_out"] in (1, 3)
+    assert sum(run["counts"] for run in content["runs"]) == 4 - content["left_out"]
+    said = draw_scaling(runs, tmp_path / "scaling.png")
+    assert said == (draw_scaling(best, tmp_path / "best.png") if content["left_out"] == 1 else [])
 
 
 @pytest.mark.parametrize(
