@@ -23,9 +23,10 @@ from aaa.cli.errors import explain
 from aaa.cli.requeue import requeue_on_signal
 from aaa.cli.words import refuse_words_for_numbers
 from aaa.config.checks import CONF, group_options
-from aaa.config.overrides import Keys, wants_sweep
+from aaa.config.overrides import Keys, key_of, value_of, wants_sweep
 from aaa.config.schema import SCHEMAS, TrainConfig
 from aaa.run.after_sweep import say_how_it_ended
+from aaa.run.claim import claimed_sweep
 from aaa.run.earlier_sweep import MULTIRUN, SAME_SWEEP
 from aaa.tracking.files import replace_text
 from aaa.tracking.printed import harmless, print_anything
@@ -70,32 +71,62 @@ def run(
             return
         reported.append(error)
         if wants_traceback:
-            traceback.print_exception(error)
+            print(redact("".join(traceback.format_exception(error))), file=sys.stderr)
         message = _as_called(redact(explain(error, config_name, config_dir, arguments)), called or {})
         print(f"error: {harmless(message)}", file=sys.stderr)
 
     try:
         keys = keys_of(config_name, config_dir)
         arguments = read_arguments(sys.argv[1:], keys, called or {})
-        sys.argv[1:] = for_hydra(arguments)
+        for key in filter(None, map(key_of, arguments)):  # before anything is said or written of them
+            hide_from_now_on({key.rpartition(".")[2]: value_of(arguments, key)})
+        sys.argv[1:] = for_hydra(arguments, config_name)
         job = _reported(task, report, keys)
-        hydra.main(version_base="1.3", config_path=str(config_dir), config_name=config_name)(job)()
-        say_how_it_ended()
+        start = hydra.main(version_base="1.3", config_path=str(config_dir), config_name=config_name)(job)
+        well = _through_hydra(start, report)
+        sys.stdout.flush()  # here it may still be said that it failed
     except KeyboardInterrupt:
         of_sweep = config_name == "train" and wants_sweep(arguments)
         print(f"Interrupted.{f' To go on with the sweep: {SAME_SWEEP}.' if of_sweep else ''}", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
     except BrokenPipeError:  # `| head` has read enough; nothing more can be said to it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _say_no_more()
         sys.exit(1)
     except SystemExit as stop:
         sys.exit(1 if stop.code == 2 else stop.code)  # argparse's own code for what it does not know
     except Exception as error:
         report(error)
-        say_how_it_ended()
+        try:
+            sys.stdout.flush()
+        except OSError:  # it was that
+            _say_no_more()
         sys.exit(1)
-    end_at_once()
-    sys.exit(0)
+    if well:
+        end_at_once()
+    sys.exit(0 if well else 1)
+
+
+def _say_no_more() -> None:
+    """Let what is still to be printed go nowhere, as it cannot be."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _through_hydra(start: Callable[[], object], report: Callable[[Exception], None]) -> bool:
+    """Run a job, or those of a sweep, of which it is said how it ended; whether all came to a good end."""
+    well = True
+    try:
+        start()
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        report(error)
+        well = False
+    finally:
+        if (sweep := claimed_sweep()) is not None:  # a job hides what is secret there, if one came to begin
+            _hide_in(sweep / MULTIRUN)
+    if sweep is not None:
+        say_how_it_ended(sweep)
+    return well
 
 
 def keys_of(config_name: str, config_dir: Path = CONF) -> Keys:
@@ -162,7 +193,12 @@ def _hide_secrets(config: DictConfig) -> None:
     if hydra_config.mode is RunMode.MULTIRUN:
         written.append(Path(hydra_config.sweep.dir) / MULTIRUN)
     for path in written:
-        if path.is_file():
-            content = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-            if (shown := without_secrets(content)) != content:
-                replace_text(path, OmegaConf.to_yaml(OmegaConf.create(shown)))
+        _hide_in(path)
+
+
+def _hide_in(path: Path) -> None:
+    """Take secrets out of a file of YAML, if it is there."""
+    if path.is_file():
+        content = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+        if (shown := without_secrets(content)) != content:
+            replace_text(path, OmegaConf.to_yaml(OmegaConf.create(shown)))

@@ -65,24 +65,28 @@ def read_arguments(arguments: list[str], keys: Keys, called: Mapping[str, str]) 
     return [*flags, *read]
 
 
-def for_hydra(arguments: list[str]) -> list[str]:
+def for_hydra(arguments: list[str], command: str = "train") -> list[str]:
     """The arguments with what an earlier run or sweep that they name makes of them.
 
     Args:
         arguments: as `read_arguments` gives them.
+        command: `train`, or another, which leaves no run behind.
 
     Raises:
         UserError: if there is no such run.
     """
     earlier = earlier_run(arguments)
-    if (sweep := earlier_sweep(arguments)) is not None:
-        arguments = _with_overrides(arguments, ["resume=auto", f"hydra.sweep.dir={quoted(str(sweep))}"])
+    trains = command == "train"
+    sweep = earlier_sweep(arguments) if trains else None
+    overrides = _run_overrides(earlier) if trains or earlier is None else _overrides_of_others(command)
+    if sweep is not None:  # of what is said twice the last counts
+        overrides += ["resume=auto", f"hydra.sweep.dir={quoted(str(sweep))}"]
     if earlier is None:
-        return _with_overrides(arguments, _run_overrides(None))
+        return _with_overrides(arguments, overrides)
     flags = [f"--config-dir={earlier.folder / '.hydra'}", "--config-name=config"]
     # The run's config is whole: no other folder has a part in it.
     own = [argument for argument in earlier.arguments if not argument.startswith(CONFIG_DIR)]
-    return [*flags, *_with_overrides(own, _run_overrides(earlier))]
+    return [*flags, *_with_overrides(own, overrides)]
 
 
 def user_folders(arguments: list[str]) -> list[Path]:
@@ -218,6 +222,15 @@ def _run_overrides(earlier: EarlierRun | None) -> list[str]:
             overrides += [f"hydra.sweep.dir={new_folder}", "hydra.sweep.subdir=${hydra.job.num}"]
     if helper or earlier is not None:
         overrides.append(f"hydra/job_logging={'aaa_console' if helper else 'aaa'}")
+    return overrides
+
+
+def _overrides_of_others(command: str) -> list[str]:
+    """What a command that does not train is told where the config of a run takes the place of its own."""
+    overrides = ["hydra.run.dir=.", "hydra.sweep.dir=.", "hydra.output_subdir=null", f"hydra.job.name={command}"]
+    overrides += ["hydra/hydra_logging=none", "hydra/job_logging=aaa_console", "resume=null"]
+    if command == "plan":
+        overrides += ["+hydra.callbacks.show_plan._target_=aaa.plan.ShowPlan", "+hydra.callbacks.show_plan.stop=true"]
     return overrides
 
 

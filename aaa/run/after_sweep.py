@@ -5,41 +5,65 @@ from pathlib import Path
 import yaml
 
 from aaa.config.trust import read_yaml_config
-from aaa.run.claim import claimed_sweep, shown
+from aaa.errors import UserError
+from aaa.run.claim import shown
 from aaa.run.earlier_run import OVERRIDES
-from aaa.run.earlier_sweep import SAME_SWEEP, finished_run
+from aaa.run.earlier_sweep import MULTIRUN, SAME_SWEEP, finished_run
+from aaa.run.search import BASIC, jobs_of
 from aaa.tracking.printed import compare_command, one_line
-from aaa.tracking.redaction import hide_argument
+from aaa.tracking.redaction import HIDDEN, hide_argument
 
 LISTED = 10  # runs that are named
 
 
-def say_how_it_ended() -> None:
-    """Count the runs of the sweep that this process has gone through; say nothing if there is none."""
-    if (folder := claimed_sweep()) is None:
+def say_how_it_ended(folder: Path) -> None:
+    """Count the runs of a sweep, and name those that are not finished.
+
+    Args:
+        folder: of the sweep, absolute.
+    """
+    begun = {path.parent.parent: _overrides(path) for path in folder.glob(f"**/{OVERRIDES}")}
+    left = sorted((run for run in begun if not _is_finished(run)), key=lambda run: (len(run.name), run.name))
+    finished, planned = len(begun) - len(left), max(len(begun), _planned(folder))
+    if not planned:
         return
-    overrides = {path.parent.parent: _read(path) for path in folder.glob(f"**/{OVERRIDES}")}
-    if not overrides:
-        return
-    left = [run for run in overrides if not _is_finished(run)]
-    lines = [f"Sweep: {len(overrides) - len(left)} of {len(overrides)} runs are finished in {shown(folder)}"]
-    if left:
-        common = set.intersection(*map(set, overrides.values()))
-        for run in sorted(left, key=lambda run: (len(run.name), run.name))[:LISTED]:
-            told = (hide_argument(override) for override in overrides[run] if override not in common)
-            lines.append(f"not finished: {run.relative_to(folder)} ({', '.join(told)})")
-        if len(left) > LISTED:
-            lines.append(f"... and {len(left) - LISTED} more")
+    lines = [f"Sweep: {finished} of {planned} runs are finished in {shown(folder)}"]
+    common = set.intersection(*map(set, begun.values())) if begun else set()
+    for run in left[:LISTED]:
+        told = (hide_argument(override) for override in begun[run] if override not in common)
+        lines.append(f"not finished: {run.relative_to(folder)} ({', '.join(told)})")
+    if len(left) > LISTED:
+        lines.append(f"... and {len(left) - LISTED} more")
+    if planned > len(begun):
+        lines.append(f"not begun: {planned - len(begun)}")
+    if planned > finished:
         lines.append(f"to go on: {SAME_SWEEP}")
-    if len(left) < len(overrides):
+    if finished:
         lines.append(f"compare: {compare_command([shown(folder)])}")
     print("\n  ".join(map(one_line, lines)))
 
 
-def _read(path: Path) -> list[str]:
-    return [str(override) for override in yaml.safe_load(path.read_text(encoding="utf-8"))]
+def _planned(folder: Path) -> int:
+    """How many runs the sweep was to have; 0 where they are found on the way, or it is not known any more."""
+    try:
+        config = read_yaml_config(folder / MULTIRUN)
+        task = config.hydra.overrides.task
+        config.hydra.overrides.task = [override for override in task if HIDDEN not in override]  # Hydra reads no `<`
+        return len(jobs_of(config)) if config.hydra.sweeper._target_ == BASIC else 0
+    except Exception:  # whatever is wrong with the file: a sweep that came to its end does not fail for a count
+        return 0
+
+
+def _overrides(path: Path) -> list[str]:
+    try:
+        return [str(override) for override in yaml.safe_load(path.read_text(encoding="utf-8"))]
+    except (OSError, ValueError, TypeError, yaml.YAMLError):
+        return []
 
 
 def _is_finished(run: Path) -> bool:
     config = run / "config.yaml"
-    return config.is_file() and finished_run(run, read_yaml_config(config)) is not None
+    try:
+        return config.is_file() and finished_run(run, read_yaml_config(config)) is not None
+    except UserError:  # it is damaged
+        return False

@@ -4,7 +4,7 @@ import logging
 import math
 import time
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -92,6 +92,25 @@ def steps_within(
         raise UserError(f"{what}: not enough for a single step of trainer.batch_size={batch_size}.")
     logger.info("%s: trainer.max_steps=%d", what, steps)
     return steps
+
+
+def of_steps(config: DictConfig, max_steps: int) -> list[str]:
+    """The arguments that make a run of so many steps of one of this config, which a budget may have decided for."""
+    return [*(f"budget.{name}=null" for name in _set(config)), f"trainer.max_steps={max_steps}"]
+
+
+def unread_steps(config: DictConfig, typed: Collection[str]) -> list[str]:
+    """That `trainer.max_steps` was typed for nothing, where a budget says how long a run is."""
+    if "trainer.max_steps" not in typed:
+        return []
+    return [
+        f"trainer.max_steps is not read: budget.{name} says how many steps the run has (budget.{name}=null: the former)"
+        for name in _set(config)
+    ]
+
+
+def _set(config: DictConfig) -> list[str]:
+    return [name for name in ("flops", "seconds") if config.budget[name] is not None]
 
 
 def _spent(before: Before | None, flops_per_sample: int, batch_size: int) -> tuple[int, int]:

@@ -3,7 +3,7 @@
 import logging
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -190,7 +190,9 @@ def refuse_senseless(before: Before, now: Mapping[str, Any]) -> None:
             raise UserError(f"{trained}: of what would be held out now, some was trained on. {anew}")
 
 
-def warn_of_schedule(before: Before, make: Callable[[int], Schedule], max_steps: int, learning_rate: float) -> None:
+def warn_of_schedule(
+    before: Before, make: Callable[[int], Schedule], max_steps: int, learning_rate: float, so_long: Sequence[str]
+) -> None:
     """Say so where the steps so far had other learning rates than a run of `max_steps` gives them.
 
     Args:
@@ -198,6 +200,7 @@ def warn_of_schedule(before: Before, make: Callable[[int], Schedule], max_steps:
         make: the schedule of a run of so many steps.
         max_steps: that the run is to take in all.
         learning_rate: that the schedule multiplies.
+        so_long: the arguments that make a run of so many steps.
     """
     agreeing = _agreeing_steps(before, make, max_steps)
     if agreeing is None:
@@ -213,7 +216,7 @@ def warn_of_schedule(before: Before, make: Callable[[int], Schedule], max_steps:
         meant,
         was,
         learning_rate * new(step),
-        _as_if_uninterrupted(before, parting_checkpoint(before, make, max_steps), agreeing, max_steps),
+        _as_if_uninterrupted(before, parting_checkpoint(before, make, max_steps), agreeing, so_long),
     )
 
 
@@ -244,21 +247,27 @@ def _agreeing_steps(before: Before, make: Callable[[int], Schedule], max_steps: 
     return None if agreeing == step else agreeing
 
 
-def _as_if_uninterrupted(before: Before, parting: Path | None, agreeing: int, max_steps: int) -> str:
+def _as_if_uninterrupted(before: Before, parting: Path | None, agreeing: int, so_long: Sequence[str]) -> str:
     if parting is None:
-        anew = train_command(f"trainer.max_steps={max_steps}", repeat=shown(before.run))
+        anew = train_command(*so_long, repeat=shown(before.run))
         return f"No checkpoint from before step {agreeing + 1} is kept, where the two part. To train anew: {anew}"
-    return f"To go on from where the two part, in a new folder: {_longer_command(parting, max_steps)}"
+    return f"To go on from where the two part, in a new folder: {_longer_command(parting, so_long)}"
 
 
-def longer_from(run: Path, step: int | None, max_steps: int) -> str | None:
-    """The command that makes a run longer from the checkpoint of a step, in a new folder; None if it is not kept."""
+def longer_from(run: Path, step: int | None, so_long: Sequence[str]) -> str | None:
+    """The command that makes a run longer from the checkpoint of a step, in a new folder; None if it is not kept.
+
+    Args:
+        run: its folder.
+        step: of the checkpoint.
+        so_long: the arguments that say how long.
+    """
     kept = [path for path in checkpoints(run) if step_of(path) == step]
-    return _longer_command(kept[0], max_steps) if kept else None
+    return _longer_command(kept[0], so_long) if kept else None
 
 
-def _longer_command(checkpoint: Path, max_steps: int) -> str:
-    return train_command(f"trainer.max_steps={max_steps}", repeat=shown(checkpoint))
+def _longer_command(checkpoint: Path, so_long: Sequence[str]) -> str:
+    return train_command(*so_long, repeat=shown(checkpoint))
 
 
 def _counted_samples(run: Path, state: State, batch_size: Any) -> int:

@@ -1,6 +1,7 @@
 """What a run says of itself when it starts and when it ends."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ from aaa.config.overrides import key_of
 from aaa.config.trust import foreign_targets, read_yaml_config
 from aaa.data.mixed_order import MixedRecords
 from aaa.models.costs import TRAINING_FLOPS
+from aaa.run.budget import unread_steps
 from aaa.run.earlier_run import COMPOSED
 from aaa.run.earlier_sweep import SAME_SWEEP, is_of_sweep
 from aaa.run.length import unreached_rate
@@ -58,7 +60,8 @@ def announce(run: Run) -> None:
         logger.info("No records are held out (data.validation_fraction=0): no validation loss.")
     typed = {key_of(override) for override in composed.overrides.task}
     unreached = unreached_rate(run.config, run.length)
-    for setting in [*unread_settings(run.config, typed), *([] if unreached is None else [unreached])]:
+    unread = [*unread_settings(run.config, typed), *unread_steps(run.config, typed)]
+    for setting in [*unread, *([] if unreached is None else [unreached])]:
         logger.warning("%s.", setting)
     if composed.runtime.choices.get("trainer") == "gpu" and run.session.device.type == "cpu":
         logger.warning(
@@ -69,13 +72,22 @@ def announce(run: Run) -> None:
         logger.info("Attribution of the data: %s", run.config.data.attribution)
 
 
-def say_what_next(folder: Path, prompt: str, *, steps: int, signum: int | None, longer: str | None = None) -> None:
+def say_what_next(
+    folder: Path,
+    prompt: str,
+    *,
+    steps: int,
+    signum: int | None,
+    so_long: Sequence[str] = (),
+    longer: str | None = None,
+) -> None:
     """The commands that one wants now.
 
     Args:
         folder: of the run, as it is shown.
         prompt: one that the model knows.
         steps: taken so far.
+        so_long: the arguments that make a run of twice as many steps.
         signum: what ended the run early, or None: it came to its end.
         longer: the command that trains for twice as long, where that is not to resume.
     """
@@ -89,7 +101,7 @@ def say_what_next(folder: Path, prompt: str, *, steps: int, signum: int | None, 
         "Done: %s\n  sample:  %s\n  longer:  %s\n  compare: %s",
         folder,
         sample_command(folder, prompt, *_trust_to_sample(folder)),
-        " ".join([longer or train_command(f"trainer.max_steps={2 * steps}", resume=folder), *_trust_to_resume(folder)]),
+        " ".join([longer or train_command(*so_long, resume=folder), *_trust_to_resume(folder)]),
         compare_command([folder.parent]),
     )
 

@@ -7,11 +7,15 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from aaa.errors import UserError
+from aaa.run.earlier_sweep import FinishedRun, finished_run
 from aaa.run.folder import RunFolder
 from aaa.run.going_on import Before, branch_checkpoint, read_before
 from aaa.run.machines import Reader, require_newest, require_shared, told
 from aaa.run.session import Session
 from aaa.saved.checkpoint_folders import newest_whole
+from aaa.saved.export import exported_step
+from aaa.tracking.printed import train_command
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +30,7 @@ class Origin:
         branches_off: whether it goes on in a folder of its own from another run's checkpoint.
         earlier_run: folder of the run that is gone on with or repeated, or None.
         reader: how processes come to what is in the checkpoint.
+        finished: what came out of a run that is over and keeps no checkpoint; None of any other.
     """
 
     folder: RunFolder
@@ -33,6 +38,7 @@ class Origin:
     branches_off: bool
     earlier_run: Path | None
     reader: Reader
+    finished: FinishedRun | None = None
 
     @property
     def samples(self) -> int:
@@ -59,9 +65,29 @@ def open_origin(config: DictConfig, session: Session) -> Origin:
     branch = None if checkpoint is not None else told(processes, partial(branch_checkpoint, config.repeat))
     begin = checkpoint or branch
     before = None if begin is None else told(processes, partial(read_before, begin))
+    finished = told(processes, partial(_finished, folder, config)) if resumed and checkpoint is None else None
     repeated = None if config.repeat is None else Path(config.repeat)
     earlier_run = folder.path if resumed else repeated if before is None else before.run
-    return Origin(folder, before, branch is not None, earlier_run, Reader.of(begin, processes))
+    return Origin(folder, before, branch is not None, earlier_run, Reader.of(begin, processes), finished)
+
+
+def _finished(folder: RunFolder, config: DictConfig) -> FinishedRun | None:
+    """What came out of a run without checkpoints, or None if it has exported no model yet.
+
+    Raises:
+        UserError: if there is a model, and more to do than it was trained for: from the start it would be lost.
+    """
+    exported = exported_step(folder.path)
+    if exported is None:
+        return None
+    if config.resume == "auto" and (finished := finished_run(folder.path, config)) is not None:
+        return finished
+    anew = train_command(repeat=folder.shown)
+    raise UserError(
+        f"resume={config.resume}: {folder.shown} has exported its model after {exported} steps and keeps no checkpoint "
+        f"to go on from. To train it anew, in a new folder: {anew}. From its weights, with a new optimizer: "
+        f"{train_command('...', init_from=folder.shown)}"
+    )
 
 
 def _newest_checkpoint(folder: RunFolder, resume: str) -> Path | None:

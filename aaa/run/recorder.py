@@ -10,6 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 
 from aaa.assembly.parts import build
 from aaa.config.routing import SPRINT
+from aaa.run.budget import of_steps
 from aaa.run.earlier_sweep import MULTIRUN, is_of_sweep
 from aaa.run.going_on import changed_settings, describe_changes, longer_from
 from aaa.run.history import copy_history
@@ -113,8 +114,9 @@ class Recorder:
                     self.tracker.log_model(folder.path / "model")
         self.session.processes.wait()
         if self.session.is_main:
-            longer = longer_from(folder.path, self.run.length.branching_step, 2 * step)
-            say_what_next(folder.shown, self._prompt(), steps=step, signum=signum, longer=longer)
+            so_long = of_steps(self.run.config, 2 * step)
+            longer = longer_from(folder.path, self.run.length.branching_step, so_long)
+            say_what_next(folder.shown, self._prompt(), steps=step, signum=signum, so_long=so_long, longer=longer)
         self.exit_code = exit_code
 
     def _state(self, step: int) -> State:

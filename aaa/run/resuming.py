@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from aaa.assembly.parts import build_schedule
 from aaa.assembly.training_data import TrainingData
 from aaa.errors import UserError
+from aaa.run.budget import of_steps
 from aaa.run.going_on import Before, longer_from, warn_of_schedule
 from aaa.run.learner import Learner
 from aaa.run.length import RunLength
@@ -63,7 +64,7 @@ def resume(config: DictConfig, origin: Origin, learner: Learner, data: TrainingD
     if over or (finished and config.resume != "auto"):
         raise UserError(
             f"{f'repeat={checkpoint}:' if over else folder.shown} has already taken {state.step} of "
-            f"trainer.max_steps={length.max_steps} steps. To go on: {_longer(before, length)}"
+            f"trainer.max_steps={length.max_steps} steps. To go on: {_longer(config, before, length)}"
         )
     _load(before, learner, origin.reader)
     if finished:
@@ -71,7 +72,8 @@ def resume(config: DictConfig, origin: Origin, learner: Learner, data: TrainingD
     else:
         logger.info("Going on from step %d (%s)", state.step, checkpoint)
     learning_rate = learner.optimizer.param_groups[0]["lr"]
-    warn_of_schedule(before, partial(build_schedule, config), length.max_steps, learning_rate)
+    so_long = of_steps(config, length.max_steps)
+    warn_of_schedule(before, partial(build_schedule, config), length.max_steps, learning_rate, so_long)
     return _progress(before, length.batch_size, next(learner.model.parameters()).device)
 
 
@@ -112,10 +114,10 @@ def _progress(before: Before, batch_size: int, device: torch.device) -> Progress
     return progress
 
 
-def _longer(before: Before, length: RunLength) -> str:
+def _longer(config: DictConfig, before: Before, length: RunLength) -> str:
     """How a run is made longer: from before its learning rate fell, where there is a checkpoint."""
-    steps = 2 * before.state.step
-    command = longer_from(before.run, length.branching_step, steps)
+    so_long = of_steps(config, 2 * before.state.step)
+    command = longer_from(before.run, length.branching_step, so_long)
     if command is None:
-        return f"trainer.max_steps={steps}"
+        return " ".join(so_long)
     return f"{command} (in a new folder, with the learning rate that a longer run has)"

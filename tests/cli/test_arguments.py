@@ -5,6 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -134,6 +135,29 @@ def test_a_run_in_any_folder_is_gone_on_with(
         assert "--config-dir=mine" not in arguments
         if how == "resume":
             assert value_of(arguments, "hydra.run.dir") == os.fspath(run)
+
+
+def test_a_sweep_that_does_a_run_again_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun(tmp_path / "run")
+    monkeypatch.chdir(tmp_path)
+    typed = ["-m", "repeat=run", "seed=1,2"]
+    once = for_hydra(read_arguments(typed, TRAIN, {}))
+    assert value_of(once, "resume") is None
+    sweep = tmp_path / "outputs" / "swept" / "now"
+    sweep.mkdir(parents=True)
+    task = [argument for argument in once if not argument.startswith("-")]
+    (sweep / "multirun.yaml").write_text(yaml.dump({"hydra": {"overrides": {"task": task}}}))
+    again = for_hydra(read_arguments([*typed, "sweep.resume=true"], TRAIN, {}))
+    assert (value_of(again, "resume"), value_of(again, "hydra.sweep.dir")) == ("auto", str(sweep))
+
+
+def test_a_plan_of_a_run_done_again_is_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun(tmp_path / "run")
+    monkeypatch.chdir(tmp_path)
+    arguments = for_hydra(read_arguments(["repeat=run"], TRAIN, {}), "plan")
+    assert value_of(arguments, "hydra.run.dir") == "."
+    assert value_of(arguments, "hydra.output_subdir") is None
+    assert value_of(arguments, "hydra.job.name") == "plan"
 
 
 def begun(run: Path, steps: int = 0) -> Path:

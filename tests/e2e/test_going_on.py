@@ -1,5 +1,6 @@
 """A folder belongs to one run, and a run that goes on with something else says so."""
 
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -146,3 +147,27 @@ def test_with_another_batch_size_everything_goes_on_from_what_was_trained(here: 
     assert len(losses(here / "twenty")) == 25
     heads = fork_in(here, "aaa.train", "resume=twenty", "model.heads=4", "trainer.max_steps=30").error
     assert "model.heads=4: the 25 steps so far were trained with model.heads=2" in heads
+
+
+def test_a_finished_run_that_keeps_no_checkpoint_is_left_as_it_is(here: Path) -> None:
+    shutil.rmtree(here / "ten" / "checkpoints")
+    before = {path: path.read_bytes() for path in (here / "ten" / "metrics.jsonl", *(here / "ten" / "model").iterdir())}
+    again = fork_in(here, *TEN, "hydra.run.dir=ten", "resume=auto")
+    assert again.code == 0, again.err
+    assert "ten is finished: there is nothing left to do." in again.err
+    longer = fork_in(here, "aaa.train", "resume=ten", "trainer.max_steps=20")
+    assert "ten has exported its model after 10 steps and keeps no checkpoint to go on from" in longer.error
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_run_of_a_budget_is_made_longer_as_it_says(here: Path) -> None:
+    done = fork_in(here, *TEN, "budget.flops=1e9", "hydra.run.dir=spent")
+    assert done.code == 0, done.err
+    assert "trainer.max_steps is not read: budget.flops says how many steps the run has" in done.err
+    taken = rows(here / "spent")[-1]["step"]
+    (line,) = (line for line in done.err.splitlines() if line.startswith("  longer:"))
+    assert f"budget.flops=null trainer.max_steps={2 * taken}" in line
+    longer = fork_in(here, "aaa.train", *shlex.split(line.partition("aaa.train ")[2]))
+    assert longer.code == 0, longer.err
+    (run,) = here.glob("outputs/*/*")
+    assert rows(run)[-1]["step"] == 2 * taken

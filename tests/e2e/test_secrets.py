@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import SMALL, only_run, run_in
+from tests.e2e.conftest import SMALL, fork_in, only_run, run_in
 
 PLANTED = {
     "WANDB_API_KEY": "0123456789abcdef0123456789abcdef01234567",
@@ -54,3 +54,13 @@ def test_nothing_written_holds_a_secret(tmp_path: Path, sweep: bool) -> None:
     assert again.code == 0, again.err
     for path in tmp_path.rglob("*"):
         assert not path.is_file() or not any(secret in path.read_bytes() for secret in secrets), path
+
+
+def test_a_sweep_of_which_no_run_begins_keeps_no_secret(tmp_path: Path) -> None:
+    wrong = ["+logger.api_key=planted-key", "model.depth=2,abc", "logger=none"]
+    done = fork_in(tmp_path, "aaa.train", "-m", *wrong, HYDRA_FULL_ERROR="1")
+    assert done.code == 1
+    (multirun,) = tmp_path.rglob("multirun.yaml")
+    assert "planted-key" not in multirun.read_text() + done.out + done.err
+    assert "api_key=<hidden>" in multirun.read_text()
+    assert "Sweep: 0 of 2 runs are finished" in done.out

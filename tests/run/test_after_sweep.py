@@ -5,13 +5,17 @@ from pathlib import Path
 import pytest
 import yaml
 
-from aaa.run import claim
 from aaa.run.after_sweep import LISTED, say_how_it_ended
+from aaa.run.search import BASIC
 
 
-def make_sweep(folder: Path, ended: list[int], number: int) -> None:
-    (folder / "multirun.yaml").parent.mkdir(parents=True)
-    (folder / "multirun.yaml").touch()
+def make_sweep(folder: Path, ended: list[int], number: int, planned: int = 0) -> None:
+    folder.mkdir()
+    hydra = {
+        "sweeper": {"_target_": BASIC, "params": {"seed": ",".join(map(str, range(planned or number)))}},
+        "overrides": {"task": ["model=dit_10m"]},
+    }
+    (folder / "multirun.yaml").write_text(yaml.dump({"hydra": hydra}))
     config = {"trainer": {"max_steps": 4}, "budget": {"flops": None, "seconds": None}}
     for job in range(number):
         run = folder / str(job)
@@ -27,8 +31,7 @@ def make_sweep(folder: Path, ended: list[int], number: int) -> None:
 
 def told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path) -> list[str]:
     monkeypatch.chdir(folder.parent)
-    monkeypatch.setattr(claim, "_claimed", {folder: None})
-    say_how_it_ended()
+    say_how_it_ended(folder)
     return capsys.readouterr().out.splitlines()
 
 
@@ -55,8 +58,30 @@ def test_what_is_left_is_named_by_what_makes_it_different(
     ]
 
 
-def test_nothing_is_said_of_a_folder_that_is_no_sweep(
+def test_runs_that_never_began_are_counted_and_damaged_files_are_of_runs_that_are_not_finished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "run").mkdir()
-    assert told(monkeypatch, capsys, tmp_path / "run") == []
+    sweep = tmp_path / "sweep"
+    make_sweep(sweep, [0, 1], 2, planned=5)
+    (sweep / "1" / ".hydra" / "overrides.yaml").write_text("")
+    (sweep / "1" / "config.yaml").write_text("{")
+    assert told(monkeypatch, capsys, sweep) == [
+        "Sweep: 1 of 5 runs are finished in sweep",
+        "  not finished: 1 ()",
+        "  not begun: 3",
+        "  to go on: the same command with sweep.resume=true",
+        "  compare: python -m aaa.compare sweep",
+    ]
+    (sweep / "multirun.yaml").write_text("{")
+    assert told(monkeypatch, capsys, sweep)[0] == "Sweep: 1 of 2 runs are finished in sweep"
+
+
+def test_a_sweep_of_which_nothing_began(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_sweep(tmp_path / "sweep", [], 0, planned=2)
+    assert told(monkeypatch, capsys, tmp_path / "sweep") == [
+        "Sweep: 0 of 2 runs are finished in sweep",
+        "  not begun: 2",
+        "  to go on: the same command with sweep.resume=true",
+    ]

@@ -108,7 +108,7 @@ def test_a_longer_run_after_the_decay_is_told(
 ) -> None:
     (tmp_path / "checkpoints" / "step-00000005").mkdir(parents=True)
     with caplog.at_level(logging.WARNING):
-        warn_of_schedule(before(tmp_path, step), make, max_steps, 1e-3)
+        warn_of_schedule(before(tmp_path, step), make, max_steps, 1e-3, [f"trainer.max_steps={max_steps}"])
     assert bool(caplog.records) is warns
     if warns:
         assert "learning rate" in caplog.text

@@ -31,7 +31,7 @@ def test_runs_of_ones_own_code_are_gone_on_with_as_printed(
     for config in (".hydra/config.yaml", "config.yaml"):
         (tmp_path / config).write_text(yaml.safe_dump(part))
     caplog.set_level(logging.INFO)
-    say_what_next(tmp_path, "a `cat`\n", steps=3, signum=None)
+    say_what_next(tmp_path, "a `cat`\n", steps=3, signum=None, so_long=["trainer.max_steps=6"])
     say_what_next(tmp_path, "", steps=3, signum=2)
     say_what_next(tmp_path, "", steps=3, signum=None, longer="python ...")
     assert ("python ..." + " trust_config=true" * resume + "\n") in caplog.messages[2]
