@@ -36,7 +36,14 @@ class ShowPlan(Callback):
 
         hydra = config.hydra
         if hydra.sweeper._target_ != BASIC:
-            return  # it finds its runs on the way
+            if self.stop:
+                print(
+                    "error: -m: a search finds its runs on its way, so they cannot be planned beforehand. Plan one of "
+                    "them: leave out -m and the sweep, and give values that it may try.",
+                    file=sys.stderr,
+                )
+                sys.exit(1)
+            return
         here = self.stop or hydra.launcher._target_.endswith(("BasicLauncher", "JoblibLauncher"))
         helper = is_helper()
         if not config.sweep.show_plan or not here or helper:

@@ -69,6 +69,9 @@ def recipe(config: "DictConfig") -> tuple[int | None, float | None]:
     with open_session(config) as session, ExitStack() as closed_at_the_end:
         require_same_config(resolve(config), session.processes)  # machines may have been told different things
         origin = open_origin(config, session)  # the run's folder, and the checkpoint that it goes on from, if any
+        if origin.finished is not None:
+            logger.info("%s is finished: there is nothing left to do.", origin.folder.shown)
+            return None, origin.finished.validation_loss
         model = start_model(config, origin)  # with the weights that a new run starts from, on the CPU
         sampling = build_sampling(config)  # how pictures are drawn: along which noise levels, how guided
         data = open_run_data(config, session, origin)  # latents, prompt_embeds, who is held out

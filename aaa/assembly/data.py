@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -200,7 +199,7 @@ def _plan(config: DictConfig, device: str, trained_on: str | None) -> _Plan:
     if trained_on not in (None, key) and (own := earlier_cache(Path(data.cache_dir), trained_on, origin)) is not None:
         logger.info("Going on with the latents that the run was trained on: %s", own)
         path, key = own, trained_on
-    identify = partial(_identity, digests=digests, shared=_shared_by_records(source, source_arguments, digests))
+    identify = _identities(source, source_arguments, digests)
 
     fit = square(data.resolution)
     if data.buckets:
@@ -224,16 +223,25 @@ def _plan(config: DictConfig, device: str, trained_on: str | None) -> _Plan:
     return _Plan(builder, vae, source, fit)
 
 
-def _shared_by_records(source: Source, arguments: dict[str, Any], digests: FileDigests) -> str:
-    """What tells the pictures of one source from those of another, whatever their captions are."""
-    kept = {key: value for key, value in arguments.items() if not key.endswith("_column")}
+def _identities(source: Source, arguments: Mapping[str, Any], digests: FileDigests) -> Callable[[Record], str]:
+    """What tells the pictures of one source from those of another, whatever their captions are.
+
+    A picture is its content, whatever it is called, wherever it lies and whichever column names it. One that only its
+    source can tell is a key of that source, with all of its settings and files.
+    """
+    settings = {key: value for key, value in arguments.items() if key != "prompt_column"}
+    how_it_is_read = fingerprint({key: value for key, value in settings.items() if key != "image_column"})
     files = [digests.digest(path) for path in getattr(source, "files", ())]
-    return fingerprint({"source": kept, "files": files})
+    whole_source = fingerprint({"source": settings, "files": files})
 
+    def identify(record: Record) -> str:
+        if record.path is not None:
+            return f"{how_it_is_read} {digests.same_digest(record.path)}"
+        if record.digest is not None:
+            return f"{how_it_is_read} {record.digest()}"
+        return f"{whole_source} {record.key}"
 
-def _identity(record: Record, digests: FileDigests, shared: str) -> str:
-    # A picture with a file of its own is that file's content, whatever its name.
-    return f"{shared} {digests.same_digest(record.path) if record.path else record.key}"
+    return identify
 
 
 def _check_resolution(resolution: int, factor: int) -> None:

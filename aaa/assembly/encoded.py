@@ -16,7 +16,7 @@ from aaa.data.cache import LatentCache
 from aaa.data.cache_folder import INDEX
 from aaa.data.fingerprint import FileDigests
 from aaa.data.remote_cache import RemoteCache
-from aaa.encoders.protocols import VAE, HasWeights, NormalisesLatents
+from aaa.encoders.protocols import VAE, HasWeights, NormalisesLatents, TextEncoder
 from aaa.errors import UserError, reason
 
 logger = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ def open_encoded(config: DictConfig, device: str) -> tuple[LatentCache, VAE]:
         UserError: if there is none, it cannot be read, or the config's encoder or resolution did not make it.
     """
     data = config.data
-    vae, _ = build_encoders(config)
+    vae, text_encoder = build_encoders(config)
     if missing := missing_weights([vae] if isinstance(vae, HasWeights) else []):
         raise UserError(f"The weights of encoder={config.encoder.name} are missing:\n  {missing[0]}")
     if ELSEWHERE in data.address:
@@ -51,7 +51,7 @@ def open_encoded(config: DictConfig, device: str) -> tuple[LatentCache, VAE]:
         cache = _in_place(Path(data.address))
     logger.info("%d records in the latent cache %s", len(cache), data.address)
     index = json.loads((cache.path / INDEX).read_text(encoding="utf-8"))
-    _require_made_by(index.get("origin") or {}, config, vae)
+    _require_made_by(index.get("origin") or {}, config, vae, text_encoder)
     make_ready(vae, cache, device)
     return cache, vae
 
@@ -76,7 +76,7 @@ def _in_place(path: Path) -> LatentCache:
         raise UserError(f"data.address={path}: {reason(error)}") from None
 
 
-def _require_made_by(origin: Mapping[str, Any], config: DictConfig, vae: VAE) -> None:
+def _require_made_by(origin: Mapping[str, Any], config: DictConfig, vae: VAE, text_encoder: TextEncoder) -> None:
     """Refuse a cache of another encoder or resolution; what it does not say of itself is not compared."""
     made: dict[str, Any] = {"data.resolution": origin["resolution"]} if "resolution" in origin else {}
     made |= _that_make(origin.get("encoder", {}))
@@ -85,13 +85,18 @@ def _require_made_by(origin: Mapping[str, Any], config: DictConfig, vae: VAE) ->
     for key, value in made.items():
         if key in now and now[key] != value:
             raise UserError(f"{key}={now[key]}: the cache at data.address={config.data.address} has {key}={value}.")
-    if isinstance(vae, HasWeights) and "weights" in origin:
-        digests = FileDigests(Path(config.data.cache_dir) / "digests.jsonl")
-        for file in vae.weight_files:
+    if "weights" not in origin:
+        return
+    uses = ((vae, "latents these cannot decode"), (text_encoder, "prompts these embed otherwise"))
+    digests = FileDigests(Path(config.data.cache_dir) / "digests.jsonl")
+    for encoder, what in uses:
+        if not isinstance(encoder, HasWeights) or encoder.missing_files():  # training needs no text encoder
+            continue
+        for file in encoder.weight_files:
             if digests.digest(file) not in origin["weights"]:
                 raise UserError(
                     f"{file}: the cache at data.address={config.data.address} was made with other weights, whose "
-                    "latents these cannot decode."
+                    f"{what}."
                 )
 
 

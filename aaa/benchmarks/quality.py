@@ -37,7 +37,8 @@ class Quality:
             for name, overrides in self.regimes.items():
                 steps = self.steps[name] or config.trainer.max_steps
                 often = [f"trainer.max_steps={steps}", f"trainer.validate_every_steps={max(1, steps // VALIDATIONS)}"]
-                measure(Path(folder), "-m", "aaa.train", *overrides, *chosen, *QUIET, *often, f"name={name}", *in_folder(Path(folder)))
+                own = [*often, f"name={name}", *in_folder(Path(folder))]
+                measure(Path(folder), "-m", "aaa.train", *overrides, *chosen, *QUIET, *own)
                 (run,) = read_runs([Path(folder) / "outputs" / name])
                 losses = run.curve("samples", "val/loss")
                 seconds = run.curve("seconds", "val/loss")[0]

@@ -111,10 +111,12 @@ def _unlike(config: DictConfig) -> list[str]:
         theirs = count_parameters(AAADiT()), [CHANNELS] + 2 * [SIDE // REDUCED]
     if ours == theirs:
         return []
-    (own, own_latents), (their, their_latents) = ours, theirs
+    own, their = (
+        f"{parameters:,} parameters on latents of {'x'.join(map(str, shape))}" for parameters, shape in (ours, theirs)
+    )
     return [
-        f"not loops alone are compared: ours trains {own:,} parameters on latents of {'x'.join(map(str, own_latents))}, the "
-        f"tutorial's {their:,} on {'x'.join(map(str, their_latents))}. Like with like: model=dit_0.1b data=pokemon"
+        f"not loops alone are compared: ours trains {own}, the tutorial's {their}. Like with like: model=dit_0.1b "
+        "data=pokemon"
     ]
 
 
@@ -222,7 +224,8 @@ def _diffsynth_seconds(device: str, steps: int, encoders: _Encoders | None) -> f
 
 
 def _cached(device: str) -> tuple[Tensor, Tensor]:
-    latents, prompt_embeds = torch.randn(1, CHANNELS, SIDE // REDUCED, SIDE // REDUCED), torch.randn(1, PROMPT_TOKENS, 1024)
+    latents = torch.randn(1, CHANNELS, SIDE // REDUCED, SIDE // REDUCED)
+    prompt_embeds = torch.randn(1, PROMPT_TOKENS, 1024)
     return latents.to(device, torch.bfloat16), prompt_embeds.to(device, torch.bfloat16)
 
 

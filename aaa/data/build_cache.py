@@ -7,24 +7,27 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
+from glob import escape
 from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import Timeout
+from filelock import FileLock, Timeout
 
 from aaa.data.cache import LatentCache
-from aaa.data.cache_parts import Part, lock_of, merge_parts, parts_folder, require_records
+from aaa.data.cache_parts import PARTS, Part, lock_of, merge_parts, parts_folder, require_records
 from aaa.data.cache_writer import CacheWriter
 from aaa.data.encoding import CacheBuild, Job, Pictures, encode_all
-from aaa.data.reuse import EarlierRows
+from aaa.data.reuse import EarlierRows, remove_doubled, share_held
 from aaa.encoders.protocols import VAE, TextEncoder
 from aaa.errors import UserError
 
 logger = logging.getLogger(__name__)
 
 # Names of folders that are no caches: what is being built, and what was left of earlier builds.
-UNFINISHED = re.compile(r"(.*)\.(building|earlier-\d+-\d)")
+UNFINISHED = re.compile(r"(.*)\.(building|earlier-\d+(-\d)?)")
+# A build whose rows are in another cache for the most part was one of the same data, as they were before.
+SAME_DATA = 0.5
 
 
 def open_whole(path: Path, level: int) -> LatentCache | None:
@@ -123,10 +126,7 @@ class CacheBuilder:
         try:
             if open_whole(self.path, logging.WARNING) is not None:
                 return
-            building = self.path.with_name(f"{self.path.name}.building")
-            # What a killed build left behind, and what is damaged.
-            for number, leftover in enumerate((building, self.path)):
-                _put_aside(leftover, self.path.with_name(f"{self.path.name}.earlier-{time.time_ns()}-{number}"))
+            building = self._put_aside_leftovers()
             build = self._encode(building, self.pictures.jobs())
             require_records(build.records)
             building.rename(self.path)
@@ -164,8 +164,8 @@ class CacheBuilder:
             return False
         try:
             if not part.is_whole() and open_whole(self.path, logging.DEBUG) is None:
-                _put_aside(part.path, part.path.with_name(f"{part.path.name}.earlier-{time.time_ns()}"))
-                _put_aside(part.building, part.path.with_name(f"{part.path.name}.earlier-{time.time_ns()}"))
+                _put_aside(part.path, part.path)
+                _put_aside(part.building, part.path)
                 jobs = self.pictures.jobs()
                 self._encode(part.building, jobs[part.places(len(jobs))])
                 part.building.rename(part.path)
@@ -181,10 +181,22 @@ class CacheBuilder:
                 parts = [Part(number, count, folder) for number in range(count)]
                 if not all(part.is_whole() for part in parts):
                     return
-                merge_parts(folder, parts, self._index)
-                _put_aside(self.path, self.path.with_name(f"{self.path.name}.earlier-{time.time_ns()}-1"))
-                folder.rename(self.path)
+                building = self._put_aside_leftovers()
+                building.mkdir()
+                merge_parts(building, parts, self._index)
+                building.rename(self.path)
             self._clean_up()
+
+    def _put_aside_leftovers(self) -> Path:
+        """Put aside what a killed build left behind, and what is damaged.
+
+        Returns:
+            Where the cache is to be built.
+        """
+        building = self.path.with_name(f"{self.path.name}.building")
+        for number, leftover in enumerate((building, self.path)):
+            _put_aside(leftover, self.path, f"-{number}")
+        return building
 
     def _encode(self, folder: Path, jobs: list[Job]) -> CacheBuild:
         """Encode these pictures into a folder, of which each can be opened alone."""
@@ -205,19 +217,20 @@ class CacheBuilder:
 
     def _clean_up(self) -> None:
         """Remove what is left of builds, all of which is in a whole cache now."""
-        for lock in self.path.parent.glob(f"{parts_folder(self.path).name}.*.lock"):
-            lock.unlink(missing_ok=True)
-        with suppress(OSError):  # others may be at parts, which they will find to be of no use
-            parts_folder(self.path).rmdir()
-        for folder in self.path.parent.glob(f"{self.path.name}.earlier-*"):
-            shutil.rmtree(folder)
+        for folder in self.path.parent.glob(f"{escape(self.path.name)}.earlier-*"):
+            shutil.rmtree(folder, ignore_errors=True)
+        _remove_parts(self.path)
         for folder in _folders_of(self.recipe, self.path.parent):
-            _remove_unfinished(folder)
+            _remove_unfinished(folder, self.path)
+            if folder.parent.suffix == PARTS and open_whole(folder.parent.with_suffix(""), logging.DEBUG) is not None:
+                _remove_parts(folder.parent.with_suffix(""))
 
 
-def _put_aside(folder: Path, name: Path) -> None:
-    if folder.is_dir():
-        folder.rename(name)
+def _put_aside(leftover: Path, path: Path, number: str = "") -> None:
+    """Keep what is left of a build of this cache or part, for the rows in it that nothing else has."""
+    if leftover.is_dir():
+        leftover.rename(path.with_name(f"{path.name}.earlier-{time.time_ns()}{number}"))
+        remove_doubled([*path.parent.glob(f"{escape(path.name)}.earlier-*")])
 
 
 def _folders_of(recipe: str, parent: Path) -> list[Path]:
@@ -230,10 +243,13 @@ def _folders_of(recipe: str, parent: Path) -> list[Path]:
     return folders
 
 
-def _remove_unfinished(folder: Path) -> None:
-    """Remove what is left of a build, unless somebody is at it: all that it holds is in a whole cache now."""
+def _remove_unfinished(folder: Path, whole: Path) -> None:
+    """Remove what is left of a build of the data that are in a whole cache now, unless somebody is at it.
+
+    That of other data, of which the cache has next to nothing, will be gone on with.
+    """
     unfinished = UNFINISHED.fullmatch(folder.name)
-    if unfinished is None:
+    if unfinished is None or share_held(folder, whole) < SAME_DATA:
         return
     lock = lock_of(folder.with_name(unfinished[1]))
     try:
@@ -241,6 +257,21 @@ def _remove_unfinished(folder: Path) -> None:
     except Timeout:
         return
     try:
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)  # another process may have been faster
     finally:
         lock.release()
+
+
+def _remove_parts(path: Path) -> None:
+    """Remove parts of a cache that is whole, unless somebody is at one of them; who comes later finds the cache."""
+    folder = parts_folder(path)
+    locks = [*path.parent.glob(f"{escape(folder.name)}.*.lock")]
+    try:
+        for lock in locks:
+            with FileLock(lock).acquire(timeout=0):
+                pass
+    except Timeout:
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    for lock in locks:
+        lock.unlink(missing_ok=True)

@@ -13,7 +13,8 @@ from safetensors import SafetensorError
 from aaa.data import cache_writer
 from aaa.data.cache_folder import EMPTY_PROMPT, INDEX, open_folder, pooled_statistics
 from aaa.data.cached_records import ArrowRecords
-from aaa.data.picture_places import PlacedRecords
+from aaa.data.file_hash import sha256_of
+from aaa.data.picture_places import PLACES, SIDES, PlacedRecords
 from aaa.errors import UserError
 
 PARTS = ".parts"  # ends the name of a folder of them
@@ -71,10 +72,12 @@ def lock_of(path: Path) -> FileLock:
 
 
 def merge_parts(folder: Path, parts: Sequence[Part], index: Mapping[str, Any]) -> None:
-    """Write the index that makes the folder of whole parts one cache; nothing else is written anew.
+    """Move whole parts into a folder, with the index that makes it one cache; nothing else is written anew.
+
+    What lies beside the parts stays: others may be writing it, who divide the records otherwise.
 
     Args:
-        folder: that the parts lie in.
+        folder: empty, beside the one that the parts lie in.
         parts: all of them.
         index: what the index is to say of the whole.
 
@@ -89,13 +92,15 @@ def merge_parts(folder: Path, parts: Sequence[Part], index: Mapping[str, Any]) -
     records = [f"{name}/{file}" for name, one in zip(names, indices, strict=True) for file in one["records"]]
     placed = total > cache_writer.LARGE
     if placed:
-        PlacedRecords.of(ArrowRecords([folder / name for name in records]).batches).save(folder)
+        PlacedRecords.of(ArrowRecords([parts[0].folder / name for name in records]).batches).save(folder)
     shutil.copyfile(parts[0].path / EMPTY_PROMPT, folder / EMPTY_PROMPT)
     digests = {
         f"{name}/{file}": digest
         for name, one in zip(names, indices, strict=True)
         for file, digest in one.get("sha256", {}).items()
     }
+    beside = [EMPTY_PROMPT, *([PLACES, SIDES] if placed else [])]
+    digests |= {name: sha256_of(folder / name) for name in beside}
     statistics = pooled_statistics(opened)
     content = {
         **index,
@@ -109,10 +114,9 @@ def merge_parts(folder: Path, parts: Sequence[Part], index: Mapping[str, Any]) -
         "placed": placed,
         "sha256": digests,
     }
-    for other in folder.iterdir():  # killed parts, and those of another division
-        if other.is_dir() and other.name not in names:
-            shutil.rmtree(other)
     (folder / INDEX).write_text(json.dumps(content, indent=2), encoding="utf-8")
+    for part in parts:
+        part.path.rename(folder / part.path.name)
 
 
 def require_records(count: int) -> None:

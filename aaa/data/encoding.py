@@ -214,8 +214,11 @@ def _read_ahead(pictures: Pictures, jobs: Sequence[Job], earlier: EarlierRows) -
                 return _Item(replace(kept, picture=stored.picture), content, stored)
             try:
                 loaded = record.load()
-            finally:
-                identify(record)  # it may have been changed meanwhile, which explains whatever is wrong with it
+            finally:  # it may have been changed meanwhile, which explains whatever is wrong with it
+                if identify(record) != identity:
+                    raise UserError(
+                        f"record {record.key!r} was changed while the data was being read. Start again when it is whole"
+                    )
         except UserError as error:
             return error
         try:

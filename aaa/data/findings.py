@@ -21,7 +21,8 @@ class Findings:
         by_words: whether the text encoder knows no more of a language than where its words end.
         encoded: records so far.
         reused: those that earlier caches held.
-        cut_prompts: prompts with more tokens.
+        prompts: of them, mirrored or not.
+        cut_prompts: those with more tokens.
         empty_prompts: records whose first prompt is empty.
         spaceless_prompts: prompts in a script without spaces between words.
     """
@@ -30,15 +31,17 @@ class Findings:
     by_words: bool
     encoded: int = 0
     reused: int = 0
+    prompts: int = 0
     cut_prompts: int = 0
     empty_prompts: int = 0
     spaceless_prompts: int = 0
     _keys: dict[str, dict[str, None]] = field(default_factory=dict)
 
-    def add(self, records: Sequence[CachedRecord], prompt_tokens: Iterable[int], reused: int) -> None:
+    def add(self, records: Sequence[CachedRecord], prompt_tokens: Sequence[int], reused: int) -> None:
         """Count records, with the tokens of each of their prompts, and how many of them an earlier cache held."""
         self.encoded += len(records)
         self.reused += reused
+        self.prompts += len(prompt_tokens)
         self.cut_prompts += sum(tokens > self.max_length for tokens in prompt_tokens)
         self.empty_prompts += sum(not record.prompt.strip() for record in records)
         if self.by_words:
@@ -58,7 +61,7 @@ class Findings:
             logger.warning(
                 "%d of %d prompts are longer than %d tokens and were cut; encoder.max_prompt_tokens=N keeps more.",
                 self.cut_prompts,
-                self.encoded,
+                self.prompts,
                 self.max_length,
             )
         if self.spaceless_prompts:

@@ -1,13 +1,15 @@
 """Data sets of Hugging Face's `datasets` on disk: what `save_to_disk` writes, or a folder of Parquet files."""
 
+import hashlib
 import logging
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from PIL import Image
+from pyarrow import ArrowException
+from pyarrow.compute import struct_field
 
 from aaa.data.captions import Captions, Columns
 from aaa.data.columns import PROMPT_COLUMNS, column_of, missing, usual_columns
@@ -16,24 +18,27 @@ from aaa.data.endings import is_document, is_picture, shown, suffix
 from aaa.data.folders import data_folder, files_below, why_unreadable
 from aaa.data.imagefolder import require_color
 from aaa.data.left_out import LeftOut
+from aaa.data.picture_names import Found, PictureNames
 from aaa.data.pictures import decode_picture, read_picture
 from aaa.data.records import Record
 from aaa.data.split_names import split_of_name, split_words
-from aaa.errors import UserError
+from aaa.errors import UserError, reason
 
 PICTURES = ("image", "img", "picture", "photo", "jpg", "png", "webp", "images", "pixel_values")
 TEXTS = tuple(dict.fromkeys(("text", "caption", "prompt", *PROMPT_COLUMNS, "txt")))
 # What save_to_disk writes beside the rows.
 BESIDE = frozenset({"dataset_dict.json", "dataset_info.json", "dataset_infos.json", "state.json"})
+ROWS_AT_ONCE = 1000
 
 
 class _Row(NamedTuple):
-    """A row: the column with its picture, its split and number there, its prompts, what is wrong with it, and what a
-    column says of where it belongs."""
+    """A row: the column with its picture, its split and number there, the file that it names instead (relative to the
+    data set), its prompts, what is wrong with it, and what a column says of where it belongs."""
 
     pictures: Any
     split: str
     number: int
+    file: str | None
     prompts: dict[str, float]
     problem: str | None
     part: str | None
@@ -65,14 +70,15 @@ class HuggingFaceSource:
         self.background_color = require_color(background_color)
         captions = Captions(prompt_column, usual=TEXTS)
         self._root = root = data_folder(path)
-        self.files = _files(root, path)
+        self.files, names = _files(root, path)
+        named = PictureNames(root, names)
         self._rows: list[_Row] = []
         where = f"data.path={path}"
         for name, split in _load(root, self.files).items():
             self.image_column = image_column = _image_column(split.features, image_column, where)
             captions.settle(split.column_names, where)
             pictures = _undecoded(split.select_columns([image_column]), image_column, path)
-            self._rows += _rows(name, split, pictures, captions)
+            self._rows += _rows(name, split, pictures, _named_pictures(pictures, image_column, named), captions)
         if not self._rows:
             raise UserError(f"data.path={path}: the data set is empty.")
         self._splits = settle(_divisions(self._rows, where), where)
@@ -87,36 +93,59 @@ class HuggingFaceSource:
             prompt=next(iter(row.prompts), ""),
             load=partial(self._picture, row),
             split=self._splits[index],
+            path=None if row.file is None else self._root / row.file,
             prompts=row.prompts if len(row.prompts) > 1 else None,
+            digest=None if row.file is not None else partial(self._digest, row),
         )
 
     def _picture(self, row: _Row) -> Image.Image:
         try:
-            if row.problem is not None:
-                raise UserError(row.problem)
-            value = row.pictures[row.number][self.image_column]
-            if value is None:
-                raise UserError("has no picture")
-            if value["bytes"] is not None:
-                return decode_picture(value["bytes"], self.background_color)
-            return self._named(value["path"])
+            if row.file is None:
+                return decode_picture(self._content(row), self.background_color)
+            return self._named(row.file)
         except UserError as error:
             raise UserError(f"{row.split}[{row.number}]: {error}") from None
 
-    def _named(self, name: str) -> Image.Image:
-        """A picture that is named instead of being there: relative to the data set, or absolute.
+    def _named(self, file: str) -> Image.Image:
+        path = self._root / file
+        try:
+            return read_picture(path, self.background_color)
+        except UserError as error:
+            raise UserError(f"image {shown(file)!r} {why_unreadable(path) or error}") from None
 
-        Raises:
-            UserError: if the name leads out of the data set, or it cannot be read.
-        """
-        inside = os.path.normpath(name)
-        if inside == ".." or inside.startswith("../"):
-            raise UserError(f"image {shown(name)!r} points outside {self._root}")
-        within = self._root / inside
-        path = within if os.path.lexists(within) else Path(inside)
-        if (problem := why_unreadable(path)) is not None:
-            raise UserError(f"image {shown(name)!r} {problem} (looked in {self._root}){_no_name(name)}")
-        return read_picture(path, self.background_color)
+    def _digest(self, row: _Row) -> str:
+        try:
+            return hashlib.sha256(self._content(row)).hexdigest()
+        except UserError as error:
+            raise UserError(f"{row.split}[{row.number}]: {error}") from None
+
+    def _content(self, row: _Row) -> bytes:
+        """The file of a picture that lies in its row."""
+        if row.problem is not None:
+            raise UserError(row.problem)
+        try:
+            picture = row.pictures[row.number][self.image_column]
+        except (OSError, ArrowException) as error:
+            raise UserError(f"cannot be read ({reason(error)})") from None
+        if picture is None or picture["bytes"] is None:
+            raise UserError("has no picture")
+        content: bytes = picture["bytes"]
+        return content
+
+
+def _named_pictures(pictures: Any, column: str, names: PictureNames) -> Iterator[Found | None]:
+    """What each row names as its picture, or None where the picture lies in the row.
+
+    Only names are read: reading all pictures to see which are there would take long.
+    """
+    for table in pictures.with_format("arrow").iter(batch_size=ROWS_AT_ONCE):
+        elsewhere = struct_field(table[column], "bytes").is_null().to_pylist()
+        for is_elsewhere, path in zip(elsewhere, struct_field(table[column], "path").to_pylist(), strict=True):
+            if is_elsewhere and path:
+                file, problem = names.find(path, "")
+                yield Found(file, problem and f"image {problem}{_no_name(path)}")
+            else:
+                yield None
 
 
 def _no_name(name: str) -> str:
@@ -126,18 +155,19 @@ def _no_name(name: str) -> str:
     return "; is it the picture itself, as text? It must be bytes" if len(name) > 1000 else ""
 
 
-def _rows(name: str, split: Any, pictures: Any, captions: Captions) -> Iterator[_Row]:
+def _rows(name: str, split: Any, pictures: Any, named: Iterable[Found | None], captions: Captions) -> Iterator[_Row]:
     """The rows of a split with this name."""
     words = [name for name, feature in split.features.items() if getattr(feature, "dtype", "") == "string"]
     other = [column for column in words if column not in captions.weights]
     belongs = split_column(split.column_names, split.select_columns(other), set(split.column_names) - set(other))
     wanted = list(dict.fromkeys([*captions.weights, *([belongs] if belongs else [])]))
-    for number, row in enumerate(split.select_columns(wanted)):
+    for number, (row, found) in enumerate(zip(split.select_columns(wanted), named, strict=True)):
         part = split_value(row[belongs]) if belongs else None
+        file, problem = found or Found(None)
         try:
-            yield _Row(pictures, name, number, captions.of(row), None, part)
+            yield _Row(pictures, name, number, file, captions.of(row), problem, part)
         except UserError as error:
-            yield _Row(pictures, name, number, {}, str(error), part)
+            yield _Row(pictures, name, number, None, {}, str(error), part)
 
 
 def _divisions(rows: Sequence[_Row], where: str) -> Iterator[Division]:
@@ -148,8 +178,10 @@ def _divisions(rows: Sequence[_Row], where: str) -> Iterator[Division]:
     yield names
 
 
-def _files(root: Path, path: str) -> list[Path]:
-    """The Arrow files of a data set, or if there are none its Parquet files; what else is there is counted.
+def _files(root: Path, path: str) -> tuple[list[Path], list[str]]:
+    """The Arrow files of a data set, or if there are none its Parquet files; and the names of all that is there.
+
+    What is neither is counted.
 
     Raises:
         UserError: if there are neither, or only pointers to them.
@@ -177,7 +209,7 @@ def _files(root: Path, path: str) -> list[Path]:
     for file in files:
         if (problem := why_unreadable(file)) is not None:
             raise UserError(f"{file}: {problem}.")
-    return files
+    return files, names
 
 
 def _load(root: Path, files: Sequence[Path]) -> dict[str, Any]:

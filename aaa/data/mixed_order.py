@@ -3,7 +3,7 @@
 Each data set goes through its own records without repeating any before all were seen, as if it were alone.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from aaa.data.grouped_order import ShardGroups, orders_by_shape
 from aaa.data.kept import KeptRecords
-from aaa.data.order import DataOrder, EpochOrder, ShapeRanges
+from aaa.data.order import BucketedOrder, DataOrder, EpochOrder, ShapeRanges
 from aaa.data.randomness import generator
 from aaa.data.turns import Turns
 
@@ -75,7 +75,7 @@ def mixed_order(records: MixedRecords, shape_ids: ShapeRanges, batch_size: int, 
     if len(of_shapes) == 1:
         return next(iter(of_shapes.values()))
     wanted_of = {shape: sum((wanted for _, wanted in claims[shape]), Fraction(0)) for shape in of_shapes}
-    return ShapesByTurns(of_shapes, wanted_of, batch_size)
+    return BucketedOrder([*of_shapes.values()], [wanted_of[shape] for shape in of_shapes], batch_size)
 
 
 class PartsByTurns:
@@ -100,27 +100,3 @@ class PartsByTurns:
             places = nth[own]  # one after the other
             indices[own] = self._orders[number][range(int(places[0]), int(places[-1]) + 1)]
         return indices
-
-
-class ShapesByTurns:
-    """Batches of one shape each, each shape as often as its weight says.
-
-    Args:
-        orders: of the records of each shape.
-        weights: of each shape.
-        batch_size: samples of a batch.
-    """
-
-    of_batches = True
-
-    def __init__(self, orders: Mapping[int, DataOrder], weights: Mapping[int, Fraction], batch_size: int) -> None:
-        self.batch_size = batch_size
-        self._orders = [*orders.values()]
-        self._turns = Turns([weights[shape] for shape in orders])
-
-    def __getitem__(self, positions: range) -> Tensor:
-        """Indices of the records at these places, which lie within one batch."""
-        batch, offset = divmod(positions.start, self.batch_size)
-        who, nth = self._turns[torch.tensor([batch])]
-        start = int(nth) * self.batch_size + offset
-        return self._orders[int(who)][range(start, start + len(positions))]

@@ -1,6 +1,7 @@
 """The order in which training visits its records: every epoch another, the same for the same seed, from anywhere on."""
 
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Protocol
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 from aaa.data.kept import KeptRecords
 from aaa.data.permutation import permuted
 from aaa.data.randomness import generator
+from aaa.data.turns import LONGEST, Turns
 
 
 class DataOrder(Protocol):
@@ -54,8 +56,15 @@ def formulas_by_shape(kept: KeptRecords, shape_ids: ShapeRanges, seed: int) -> "
 
 
 def buckets_in_order(buckets: "Sequence[EpochOrder]", batch_size: int, seed: int) -> DataOrder:
-    """The order of records whose shapes have each their own: by batches, if there are several."""
-    return buckets[0] if len(buckets) == 1 else BucketedOrder(buckets, batch_size, seed)
+    """The order of records whose shapes have each their own: by batches, if there are several.
+
+    Shapes take turns as often as they have records, so that all records come equally often. The first turn is drawn:
+    else a shape of few records would come as late with every seed.
+    """
+    if len(buckets) == 1:
+        return buckets[0]
+    first = int(torch.randint(LONGEST, (), generator=generator(seed, "turns")))
+    return BucketedOrder(buckets, [Fraction(bucket.length) for bucket in buckets], batch_size, first)
 
 
 class EpochOrder:
@@ -124,39 +133,29 @@ class FormulaOrder(EpochOrder):
 
 
 class BucketedOrder:
-    """Batches of one shape each, in random order.
+    """Batches of one shape each, each shape as often as its weight says.
 
-    Where a shape's records do not fill its last batch of an epoch, the shape's next epoch begins in it: records of
-    one shape come equally often, those of a shape with few records a little more often than others.
+    Where a shape's records do not fill its last batch of an epoch, the shape's next epoch begins in it.
 
     Args:
         buckets: the records of each shape, in an order of their own.
+        weights: of each shape.
         batch_size: samples of a batch.
-        seed: of the shuffles.
+        first: turn of the shapes' cycle that is the first one.
     """
 
     of_batches = True
 
-    def __init__(self, buckets: Sequence[EpochOrder], batch_size: int, seed: int) -> None:
-        self.batch_size, self.seed = batch_size, seed
+    def __init__(
+        self, buckets: Sequence[DataOrder], weights: Sequence[Fraction], batch_size: int, first: int = 0
+    ) -> None:
+        self.batch_size = batch_size
         self._buckets = buckets
-        batches = [-(-bucket.length // batch_size) for bucket in self._buckets]
-        self._bucket_of_batch = torch.arange(len(batches)).repeat_interleave(torch.tensor(batches))
-        self._number_of_batch = torch.cat([torch.arange(count) for count in batches])
-        self._batches = batches
-        self._latest = -1, self._bucket_of_batch
+        self._turns = Turns(weights, first)
 
     def __getitem__(self, positions: range) -> Tensor:
         """Indices of the records at these places, which lie within one batch."""
         batch, offset = divmod(positions.start, self.batch_size)
-        epoch, place = divmod(batch, len(self._bucket_of_batch))
-        latest, shuffle = self._latest  # read once, as above
-        if epoch != latest:
-            draws = generator(self.seed, "batches", epoch)
-            shuffle = torch.randperm(len(self._bucket_of_batch), generator=draws)
-            self._latest = epoch, shuffle
-        chosen = shuffle[place]
-        bucket = int(self._bucket_of_batch[chosen])
-        number = epoch * self._batches[bucket] + int(self._number_of_batch[chosen])
-        start = number * self.batch_size + offset
-        return self._buckets[bucket][range(start, start + len(positions))]
+        who, nth = self._turns[torch.tensor([batch])]
+        start = int(nth) * self.batch_size + offset
+        return self._buckets[int(who)][range(start, start + len(positions))]

@@ -22,6 +22,8 @@ class Record:
         path: the file that `load` reads, if it reads one; a change of its content makes another latent cache.
         prompts: all that the picture may come with, `prompt` first, and how often relative to each other; None for
             `prompt` alone.
+        digest: hash of the picture's content, where it lies in a file with others; raises UserError if that cannot be
+            read. None: what tells it from others is its path, or its key and all files of the source.
     """
 
     key: str
@@ -30,6 +32,7 @@ class Record:
     split: Split | None = None
     path: Path | None = None
     prompts: Mapping[str, float] | None = None
+    digest: Callable[[], str] | None = None
 
 
 class Source(Protocol):

@@ -2,11 +2,13 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import torch
 from filelock import FileLock
 from torch import Tensor
 
@@ -17,6 +19,8 @@ from aaa.data.picture_places import PLACES, SIDES
 from aaa.data.remembering_cache import RememberingCache
 from aaa.data.remote_folder import RemoteFolder, outline_of, told
 from aaa.errors import UserError
+
+logger = logging.getLogger(__name__)
 
 HEADERS_AT_ONCE = 16
 DIGEST_LETTERS = 16
@@ -68,6 +72,23 @@ class RemoteCache(RememberingCache):
         self._outlines = self._read_outlines(path)
         super().__init__(path)
         self._shards = LocalShards(self.remote, path / "shards", self._names, self._outlines, self._sha256, limit_bytes)
+        needed = self._two_of_each_shape()
+        if not self.holds_all and needed > limit_bytes:
+            logger.warning(
+                "data.local_cache_gib=%.4g: batches are of one shape each, and two shards of each of the %d shapes of "
+                "%s take %.4g GiB. With less room shards are fetched several times an epoch.",
+                limit_bytes / 2**30,
+                len(self.shapes),
+                self.remote.address,
+                needed / 2**30,
+            )
+
+    def _two_of_each_shape(self) -> int:
+        """Bytes of the shards that are read by turns, and of those that follow them."""
+        sizes: dict[torch.Size, list[int]] = {}
+        for outline in self._outlines:
+            sizes.setdefault(outline.latents.shape[1:], []).append(outline.nbytes)
+        return sum(sum(sorted(of_shape)[-2:]) for of_shape in sizes.values())
 
     @property
     def holds_all(self) -> bool:

@@ -4,15 +4,20 @@ A picture was added, a caption mended, a build killed, a shard damaged: only wha
 """
 
 import logging
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 logger = logging.getLogger(__name__)
+
+_CONTENT = "S16"  # 16 bytes that tell what a row was made from
 
 
 @dataclass(frozen=True)
@@ -84,3 +89,39 @@ class _Shard:
         prompts = slice(self._ends[row - 1] if row else 0, self._ends[row])
         picture = bytes(self._pictures[row].tolist()).hex()
         return Stored(self._latents[row], self._prompt_embeds[prompts], self._prompt_tokens[prompts], picture)
+
+
+def remove_doubled(folders: Sequence[Path]) -> None:
+    """Remove folders all of whose rows others of them hold: each build that was stopped copied those before it.
+
+    Args:
+        folders: what is left of such builds, which nobody writes to; one that cannot be read stays.
+    """
+    rows: dict[Path, NDArray[np.bytes_]] = {}
+    for folder in folders:
+        try:
+            rows[folder] = _contents_below(folder)
+        except (OSError, ValueError, SafetensorError) as error:
+            logger.debug("%s cannot be read: %s", folder, error)
+    held = np.empty(0, _CONTENT)
+    for folder in sorted(rows, key=lambda folder: (len(rows[folder]), folder.name), reverse=True):
+        if np.isin(rows[folder], held).all():
+            shutil.rmtree(folder, ignore_errors=True)
+        else:
+            held = np.union1d(held, rows[folder])
+
+
+def _contents_below(folder: Path) -> NDArray[np.bytes_]:
+    """What the rows of a cache or part, whole or not, were made from."""
+    shards = [safe_open(file, "pt").get_tensor("content").numpy() for file in folder.rglob("shard-*.safetensors")]
+    return np.concatenate([np.empty(0, _CONTENT), *(shard.view(_CONTENT)[:, 0] for shard in shards)])
+
+
+def share_held(folder: Path, whole: Path) -> float:
+    """How many of a folder's rows a cache holds, of all; 1 of a folder that has none, or none that can be read."""
+    try:
+        rows = _contents_below(folder)
+    except (OSError, ValueError, SafetensorError) as error:
+        logger.debug("%s cannot be read: %s", folder, error)
+        return 1.0
+    return float(np.isin(rows, _contents_below(whole)).mean()) if len(rows) else 1.0

@@ -23,6 +23,7 @@ class Turns:
     Args:
         weights: of each, how often it is next relative to the others; 0: never. What no cycle of `LONGEST` turns can
             have exactly is rounded, and whoever has a weight has a turn.
+        first: turn of the cycle that is the first one.
 
     Attributes:
         counts: of turns in a cycle, for each member.
@@ -31,9 +32,10 @@ class Turns:
         ValueError: if nobody has a weight.
     """
 
-    def __init__(self, weights: Sequence[Fraction]) -> None:
+    def __init__(self, weights: Sequence[Fraction], first: int = 0) -> None:
         self.counts = _whole(weights)
         who = torch.tensor(_cycle(self.counts))
+        who = who.roll(-(first % len(who)))
         self._who = who
         self._nth = torch.empty_like(who)
         for member in range(len(weights)):

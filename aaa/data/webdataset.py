@@ -1,5 +1,6 @@
 """WebDataset shards: tar files in which a picture and its captions share a name (github.com/webdataset/webdataset)."""
 
+import hashlib
 from collections.abc import Iterator
 from functools import partial
 from itertools import islice
@@ -18,7 +19,7 @@ from aaa.data.left_out import LeftOut
 from aaa.data.pictures import MAX_BYTES, decode_picture
 from aaa.data.records import Record
 from aaa.data.shards import Sample, samples_of
-from aaa.errors import UserError
+from aaa.errors import UserError, reason
 
 # The order in which captions are looked for where the config names no column: files first, then keys of the .json.
 TEXTS = tuple(dict.fromkeys(("txt", "caption", "text", *PROMPT_COLUMNS)))
@@ -96,20 +97,32 @@ class WebDatasetSource:
             load=partial(self._load, sample),
             split=self._splits[index],
             prompts=sample.prompts if len(sample.prompts) > 1 else None,
+            digest=partial(self._digest, sample),
         )
 
     def _load(self, sample: _Placed) -> Image.Image:
-        place = f"{self._names[sample.shard]}: {sample.name!r}"
-        if sample.problem is not None:
-            raise UserError(f"{place} {sample.problem}")
-        offset, size = sample.picture
-        with self.files[sample.shard].open("rb") as shard:
-            shard.seek(offset)
-            content = shard.read(size)
+        content = self._content(sample)
         try:
             return decode_picture(content, self.background_color)
         except UserError as error:
-            raise UserError(f"{place} {error}") from None
+            raise UserError(f"{self._place(sample)} {error}") from None
+
+    def _digest(self, sample: _Placed) -> str:
+        return hashlib.sha256(self._content(sample)).hexdigest()
+
+    def _content(self, sample: _Placed) -> bytes:
+        if sample.problem is not None:
+            raise UserError(f"{self._place(sample)} {sample.problem}")
+        offset, size = sample.picture
+        try:
+            with self.files[sample.shard].open("rb") as shard:
+                shard.seek(offset)
+                return shard.read(size)
+        except OSError as error:
+            raise UserError(f"{self._place(sample)} cannot be read ({reason(error)})") from None
+
+    def _place(self, sample: _Placed) -> str:
+        return f"{self._names[sample.shard]}: {sample.name!r}"
 
 
 def _shards(path: str) -> tuple[Path, list[str], LeftOut]:

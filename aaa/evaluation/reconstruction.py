@@ -13,6 +13,7 @@ from aaa.data.encoding import Fit
 from aaa.data.pictures import crop_and_resize, to_pictures, to_tensor
 from aaa.data.records import Source
 from aaa.encoders.protocols import VAE
+from aaa.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -33,20 +34,30 @@ class Reconstructions:
 
 
 def reconstruct(cache: LatentCache, vae: VAE, source: Source, fit: Fit, count: int) -> Reconstructions:
-    """Decode the first `count` records of the cache, and read their originals again."""
+    """Decode the first `count` records of the cache, and read their originals again.
+
+    Records are found again by their keys, which several may share: of those the first that can be read is shown.
+    """
     originals_of_cache = (index for index, record in enumerate(cache.records) if not record.flipped)
     wanted = {cache.records[index].key: index for index in islice(originals_of_cache, count)}
-    records = (source[index] for index in range(len(source)))
-    found = ((record, wanted[record.key]) for record in records if record.key in wanted)
-    chosen = list(islice(found, len(wanted)))
-    originals, decoded = [], []
-    for record, cached in chosen:
-        picture = record.load()
+    prompts: list[str] = []
+    originals: list[Image.Image] = []
+    decoded: list[Image.Image] = []
+    for record in (source[index] for index in range(len(source))):
+        if not wanted:
+            break
+        if record.key not in wanted:
+            continue
+        try:
+            picture = record.load()
+        except UserError:  # left out of the cache, which has another of this key
+            continue
+        latents, _ = cache.gather(torch.tensor([wanted.pop(record.key)]))
+        prompts.append(record.prompt)
         originals.append(crop_and_resize(picture, *fit(picture.width, picture.height)))
-        latents, _ = cache.gather(torch.tensor([cached]))
         decoded += to_pictures(vae.decode(latents))
     return Reconstructions(
-        [record.prompt for record, _ in chosen],
+        prompts,
         originals,
         decoded,
         torch.stack([_psnr(to_tensor(one), to_tensor(other)) for one, other in zip(originals, decoded, strict=True)]),

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from aaa.models.token_rows import as_rows, belonging, from_rows, has_narrow_heads
+
 EPSILON = 1e-6
 
 
@@ -23,7 +25,8 @@ class QKNorm(nn.Module):
         scale = torch.stack([self.scale_q, self.scale_k])[:, None, None, None].to(queries_keys.dtype)
         if torch.compiler.is_compiling():
             return queries_keys * inverse_rms(queries_keys) * scale
-        normalised: Tensor = _Normalise.apply(queries_keys, scale)
+        way = _NormaliseRows if has_narrow_heads(queries_keys) else _Normalise
+        normalised: Tensor = way.apply(queries_keys, scale)
         return normalised
 
 
@@ -53,3 +56,34 @@ class _Normalise(torch.autograd.Function):
         # What points along x would only make it longer, which makes no difference.
         along = (grad_unit * unit).mean(dim=-1, keepdim=True)
         return torch.addcmul(grad_unit, unit, along, value=-1).mul_(inverse), grad_scale
+
+
+class _NormaliseRows(torch.autograd.Function):
+    """The same of queries and keys as rows; sums over heads are rounded to bf16, as what is made of them is anyway."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: Tensor) -> Tensor:
+        kinds, _, heads, _, head_dim = x.shape
+        rows = as_rows(x)
+        own = belonging(kinds * heads, head_dim, x.dtype)
+        mean_square = ((rows * rows) @ own).float() / head_dim
+        inverse = (mean_square + EPSILON).rsqrt().to(x.dtype) @ own.T
+        unit = rows * inverse
+        ctx.save_for_backward(unit, inverse, _wide(scale, heads), own)
+        return from_rows(unit * _wide(scale, heads), x.shape)
+
+    @staticmethod
+    def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor, Tensor]:
+        unit, inverse, scale, own = ctx.saved_tensors
+        kinds, _, heads, _, head_dim = grad_out.shape
+        grad = as_rows(grad_out)
+        grad_scale = (grad * unit).flatten(0, 1).sum(dim=0).unflatten(0, (kinds, heads, head_dim)).sum(dim=1)
+        grad_unit = grad * scale
+        along = (((grad_unit * unit) @ own) / head_dim) @ own.T
+        grad_x = torch.addcmul(grad_unit, unit, along, value=-1).mul_(inverse)
+        return from_rows(grad_x, grad_out.shape), grad_scale[:, None, None, None]
+
+
+def _wide(scale: Tensor, heads: int) -> Tensor:
+    """Scales, `K 1 1 1 head_dim`, of each number of a row."""
+    return scale.flatten(1).repeat(1, heads).flatten()

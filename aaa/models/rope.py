@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from aaa.models.token_rows import as_rows, crossing, from_rows, has_narrow_heads
+
 BASE = 10_000.0  # the slowest pair of an axis turns about this many times slower than the fastest
 
 
@@ -83,7 +85,7 @@ def rotate(x: Tensor, cos_sin: Tensor) -> Tensor:
     if torch.compiler.is_compiling():
         one, other = x.chunk(2, dim=-1)
         return torch.cat([one * cos - other * sin, other * cos + one * sin], dim=-1)
-    turned: Tensor = _Rotate.apply(x, cos, sin)
+    turned: Tensor = (_RotateRows if has_narrow_heads(x) else _Rotate).apply(x, cos, sin)
     return turned
 
 
@@ -108,3 +110,26 @@ def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         out = turned.chunk(2, dim=-1)[half]
         torch.mul(along, cos, out=out).addcmul_(across, sin, value=sign)
     return turned
+
+
+class _RotateRows(torch.autograd.Function):
+    """The same, to the bit, of queries and keys as rows."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        kinds, _, heads, _, head_dim = x.shape
+        cos, sin = (torch.cat([part, part], dim=-1).repeat(1, kinds * heads) for part in (cos, sin))
+        ctx.save_for_backward(cos, sin)
+        ctx.crossing = crossing(head_dim, x.dtype)
+        return _turned_rows(x, cos, sin, ctx.crossing)
+
+    @staticmethod
+    def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor, None, None]:
+        cos, sin = ctx.saved_tensors
+        return _turned_rows(grad_out, cos, -sin, ctx.crossing), None, None
+
+
+def _turned_rows(x: Tensor, cos: Tensor, sin: Tensor, across: Tensor) -> Tensor:
+    rows = as_rows(x)
+    crossed = (rows.unflatten(-1, (-1, len(across))) @ across).flatten(2)
+    return from_rows((rows * cos).addcmul_(crossed, sin), x.shape)

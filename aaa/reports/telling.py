@@ -11,7 +11,9 @@ IGNORED = re.compile(
     r"|(logger|sweep|checkpoint)(\..*)?|trainer\.(device|cuda_graph|(log|sample|save)_every_steps)"
 )
 # Keys that the validation loss does not go by: how pictures are drawn and judged, and how often it is looked.
-BESIDE_THE_LOSS = re.compile(r"seed|(sampling|sampler|guidance|evaluation)(\..*)?|trainer\.(evaluate|validate)_every_steps")
+BESIDE_THE_LOSS = re.compile(
+    r"seed|(sampling|sampler|guidance|evaluation)(\..*)?|trainer\.(evaluate|validate)_every_steps"
+)
 # Groups of which an option is no setting at all, and those that the validation loss does not go by.
 OTHER_GROUPS = ("logger", "sweep")
 GROUPS_BESIDE_THE_LOSS = ("sampler", "sampling", "guidance", "evaluation")

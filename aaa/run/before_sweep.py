@@ -10,7 +10,7 @@ from aaa.run.claim import claim_for_sweep
 from aaa.run.search import require_same_question, require_value
 from aaa.tracking.printed import harmless
 from aaa.tracking.redaction import redact
-from aaa.tracking.variables import agents_run
+from aaa.tracking.variables import agents_run, is_launch
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -26,6 +26,13 @@ class BeforeSweep(Callback):
                 raise UserError(
                     "-m: `wandb agent` starts this command for one run, and -m starts many. Leave -m out of the "
                     "sweep's command: see docs/wandb_sweep.yaml."
+                )
+            if is_launch():
+                raise UserError(
+                    "-m: several processes were launched, for one run, and -m starts many. Launch each run by itself, "
+                    "without -m. To have runs of one process at once, start the sweep without the launcher: "
+                    "sweep=joblib or sweep=slurm_here on this machine, sweep=slurm or sweep=ray on a cluster "
+                    "(docs/cluster.md)."
                 )
             require_value(config, config.hydra.sweeper)
             claim_for_sweep(config)

@@ -27,13 +27,15 @@ from aaa.run.resolved import resolve_encoder
 from aaa.run.run import Run
 from aaa.run.session import Session
 from aaa.tracking.files import cannot_write
-from aaa.tracking.tracker import Tracker
+from aaa.tracking.tracker import METRICS, Tracker, read_metrics
 from aaa.tracking.validation_rows import ValidationRows, write_rows
 from aaa.training.callbacks import Callback
 from aaa.training.compiling import looking_uncompiled
 from aaa.training.precision import ModelPrecision
 
 logger = logging.getLogger(__name__)
+
+LOSS = "val/loss"
 
 
 class RunCallbacks:
@@ -51,7 +53,7 @@ class RunCallbacks:
         evaluation: judges pictures.
 
     Attributes:
-        last_validation_loss: of this process, None if it has not validated.
+        last_validation_loss: of the run, which an earlier process may have measured; None if it has not validated.
     """
 
     def __init__(self, run: Run, tracker: Tracker | None, drawer: PictureDrawer, evaluation: Evaluation) -> None:
@@ -59,7 +61,8 @@ class RunCallbacks:
         self.models, self.table, self.records = run.learner.judged, run.data.table, run.data.records
         self.session, self.folder = run.session, run.origin.folder.path
         self.signals = run.session.signals
-        self.last_validation_loss: float | None = None
+        rows = read_metrics(self.folder / METRICS)
+        self.last_validation_loss: float | None = next((row[LOSS] for row in reversed(rows) if LOSS in row), None)
 
     def validate(self, step: int) -> None:
         """Log the validation losses."""
@@ -82,7 +85,7 @@ class RunCallbacks:
             for suffix, of_model in losses.items()
             for name, value in summarise(of_model, self.table).items()
         }
-        self.last_validation_loss = metrics["val/loss"]
+        self.last_validation_loss = metrics[LOSS]
         if self.tracker is not None:
             self._write_validation(self.tracker, step, metrics, next(iter(losses.values())))
 
@@ -95,13 +98,15 @@ class RunCallbacks:
         logger.info(
             "Step %d: validation loss %.4f, %.1f%% of what seeing no structure gives",
             step,
-            metrics["val/loss"],
+            metrics[LOSS],
             100 * metrics["val/loss_relative"],
         )
         tracker.log(step, metrics)
         tracker.log_histogram(step, "val/loss_by_sigma", *loss_by_sigma(self.table.sigmas, losses))
         sweep = self.run.config.sweep
-        if is_of_sweep() and sweep.prune_after_steps is not None:
+        # After the last step there is nothing left to save, and a run that is given up exports no model.
+        goes_on = step < self.run.length.max_steps
+        if goes_on and is_of_sweep() and sweep.prune_after_steps is not None:
             reason = why_hopeless(self.folder, step, after_steps=sweep.prune_after_steps, min_runs=sweep.prune_min_runs)
             if reason is not None:
                 logger.info("%s", reason)

@@ -23,6 +23,7 @@ from aaa.tracking.wandb_identity import kept_id
 
 COMPOSED, OVERRIDES = ".hydra/config.yaml", ".hydra/overrides.yaml"
 RUN_DIR = "hydra.run.dir"
+HYDRAS_OWN = ("hydra", "defaults")  # keys of a config that Hydra obeys and leaves out of what it saves
 NAMED_BELOW = 3  # runs that a message offers
 
 
@@ -151,6 +152,12 @@ def _saved_config(folder: Path, asked: str) -> DictConfig:
         raise UserError(f"{asked}: its config is damaged: {error}") from None
     if "trainer" not in saved:
         raise UserError(f"{asked}: {folder / COMPOSED} is damaged, or not the config of a run.")
+    if commands := [key for key in HYDRAS_OWN if key in saved]:
+        raise UserError(
+            f"{asked}: {folder / COMPOSED} has the key {commands[0]!r}, with which Hydra would set environment "
+            "variables, write files or read other configs. No run saves it: somebody has added it. Remove it from the "
+            "file if you trust the rest."
+        )
     return saved
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import torch
 
 from aaa.errors import UserError, reason
-from aaa.saved.checkpoint import Snapshot, load_state, remove_checkpoint, write_checkpoint, write_tensors
+from aaa.saved.checkpoint import Snapshot, State, load_state, remove_checkpoint, write_checkpoint, write_tensors
 from aaa.saved.checkpoint_folders import STATE, checkpoints, damage, step_of
+from aaa.tracking.tracker import METRICS, read_metrics
 from aaa.training.memory import available_memory, held_memory
 
 logger = logging.getLogger(__name__)
@@ -138,11 +139,18 @@ class CheckpointKeeper:
         # One of a later step is damaged, as the run was taken up before it: it takes no place of those that are kept.
         found = [path for path in checkpoints(self.folder.parent) if step_of(path) <= step_of(written)]
         whole = [path for path in found if path == written or damage(path, hashed=(STATE,)) is None]
-        metrics = {step_of(path): load_state(path).metrics for path in whole}
-        doomed = self.keep.to_delete(metrics)
+        states = [load_state(path) for path in whole]
+        doomed = self.keep.to_delete({state.step: self._metrics_of(state) for state in states})
         for path in whole:
             if step_of(path) in doomed:
                 _delete(path)
+
+    def _metrics_of(self, state: State) -> dict[str, float]:
+        """What was measured at a checkpoint's step, by the run that went on from it too."""
+        if not state.unlooked:
+            return state.metrics
+        rows = [row for row in read_metrics(self.folder.parent / METRICS) if row["step"] == state.step]
+        return state.metrics | {name: value for row in rows for name, value in row.items()}
 
 
 def _delete(checkpoint: Path) -> None:

@@ -20,6 +20,8 @@ _KNOWN = re.compile(
     r"\bhf_[A-Za-z0-9]{20,}|\bgh[pousr]_[A-Za-z0-9]{20,}|\bsk-[A-Za-z0-9_-]{20,}|\bAKIA[0-9A-Z]{16}\b"
     r"|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"
 )
+# ${oc.env:MY_KEY}, ${oc.env:'MY_KEY',null}
+_OF_ENVIRONMENT = re.compile(r"\$\{\s*oc\.env\s*:\s*['\"]?([^,'\"}\s]+)")
 # api_key = "..." in code or JSON, --password ... and wandb_token=... on a command line
 _QUOTED = re.compile(
     r"((?:api_?key|token|password|passwd|secret)[\"']?\s*[:=]\s*)([\"'])(?!<hidden>)[^\"'\s]{6,}\2", re.I
@@ -61,13 +63,13 @@ class RedactingFormatter(logging.Formatter):
 
 
 def _is_secret(key: str, value: object) -> bool:
-    if value is None or isinstance(value, bool | int | float | dict | list):
+    if value is None or isinstance(value, bool | dict | list):
         return False
     return SECRET_NAME.search(key) is not None and not str(value).startswith("${") and str(value) != ""
 
 
 def hide_from_now_on(config: Any) -> None:
-    """Have `redact` hide the secrets of this config, whatever text they turn up in."""
+    """Have `redact` hide the secrets of this config, whatever text they turn up in; those too that it only names."""
     for value in _secrets_in(config):
         if len(value) >= LEAST_LENGTH:
             _of_configs.update((value, quoted(value)[1:-1]))  # as it is, and as it stands in an override
@@ -83,8 +85,11 @@ def _secrets_in(config: Any, key: str = "") -> Iterator[str]:
     elif isinstance(config, list):
         for value in config:
             yield from _secrets_in(value)
-    elif _is_secret(key, config) and config != HIDDEN:
-        yield str(config)
+    else:
+        if _is_secret(key, config) and config != HIDDEN:
+            yield str(config)
+        if SECRET_NAME.search(key) and isinstance(config, str):
+            yield from (os.environ.get(name, "") for name in _OF_ENVIRONMENT.findall(config))
 
 
 def _known_secrets() -> list[str]:

@@ -1,5 +1,6 @@
 import math
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,27 +43,44 @@ def test_256_pixels_have_the_buckets_one_expects() -> None:
     batch_size=st.integers(1, 6),
     seed=st.integers(0, 5),
 )
-def test_batches_are_of_one_shape_and_records_of_a_shape_come_equally_often(
+def test_batches_are_of_one_shape_and_all_records_come_equally_often(
     counts: list[int], batch_size: int, seed: int
 ) -> None:
     shape_ids = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
     indices = torch.arange(len(shape_ids)).flip(0)
     order = buckets_in_order([*shuffled_by_shape(indices, shape_ids, seed).values()], batch_size, seed)
     assert isinstance(order, BucketedOrder)
-    batches_an_epoch = sum(-(-count // batch_size) for count in counts)
     seen = []
-    for epoch in range(3):
-        for batch in range(epoch * batches_an_epoch, (epoch + 1) * batches_an_epoch):
-            chosen = order[range(batch * batch_size, (batch + 1) * batch_size)]
-            assert len(chosen) == batch_size
-            assert shape_ids[chosen].unique().numel() == 1
-            halves = [order[range(batch * batch_size + i, batch * batch_size + i + 1)] for i in range(batch_size)]
-            assert torch.equal(torch.cat(halves), chosen)
-            seen += chosen.tolist()
-    times = torch.tensor(seen).bincount(minlength=len(indices))
-    assert times.sum() == 3 * batches_an_epoch * batch_size
-    for shape in range(len(counts)):
-        assert times[shape_ids == shape].max() - times[shape_ids == shape].min() <= 1
-        assert times[shape_ids == shape].min() >= 3
+    for batch in range(3 * len(indices)):  # as many batches as records: each comes once for each sample of a batch
+        chosen = order[range(batch * batch_size, (batch + 1) * batch_size)]
+        assert len(chosen) == batch_size
+        assert shape_ids[chosen].unique().numel() == 1
+        halves = [order[range(batch * batch_size + i, batch * batch_size + i + 1)] for i in range(batch_size)]
+        assert torch.equal(torch.cat(halves), chosen)
+        seen.append(chosen)
+    assert torch.cat(seen).bincount(minlength=len(indices)).tolist() == [3 * batch_size] * len(indices)
+    for shape, count in enumerate(counts):  # and none of a shape comes again before all of it came
+        own = torch.cat([chosen for chosen in seen if shape_ids[chosen[0]] == shape])
+        assert all(epoch.unique().numel() == len(epoch) for epoch in own.split(count))
     again = buckets_in_order([*shuffled_by_shape(indices, shape_ids, seed).values()], batch_size, seed)
-    assert torch.equal(order[range(0, batch_size)], again[range(0, batch_size)])
+    middle = range(2 * batch_size, 3 * batch_size)
+    assert torch.equal(order[middle], again[middle])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_shape_of_two_pictures_is_no_larger_part_of_training_than_they_are(seed: int) -> None:
+    shape_ids = torch.tensor([0] * 998 + [1] * 2)
+    by_shape = shuffled_by_shape(torch.arange(1000), shape_ids, seed)
+    order = buckets_in_order([*by_shape.values()], 256, seed)
+    shapes = [int(shape_ids[order[range(256 * batch, 256 * batch + 1)]]) for batch in range(1500)]
+    assert sum(shapes) == 3
+    assert sum(shapes[:500]) == 1
+
+
+def test_a_rare_shape_does_not_come_as_late_with_every_seed() -> None:
+    shape_ids = torch.tensor([0] * 19 + [1])
+    places = set()
+    for seed in range(8):
+        order = buckets_in_order([*shuffled_by_shape(torch.arange(20), shape_ids, seed).values()], 4, seed)
+        places.add(next(batch for batch in range(20) if order[range(4 * batch, 4 * batch + 1)] == 19))
+    assert len(places) > 3

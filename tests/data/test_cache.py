@@ -1,5 +1,6 @@
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,17 @@ def test_prompts_that_are_cut_are_counted_once(tmp_path: Path, caplog: pytest.Lo
     with caplog.at_level(logging.WARNING):
         build(tmp_path / "cache", ShapesSource(16, 5, 1))
     assert "6 of 6 prompts are longer than 6 tokens and were cut" in caplog.text
+
+
+def test_of_several_prompts_each_is_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    class Wordy(Captioned):
+        def __getitem__(self, index: int) -> Record:
+            prompts = {"a": 1.0, "one two three four five six seven": 1.0, "seven six five four three two one": 1.0}
+            return replace(super().__getitem__(index), prompts=prompts)
+
+    with caplog.at_level(logging.WARNING):
+        build(tmp_path / "cache", Wordy())
+    assert "6 of 9 prompts are longer than 6 tokens and were cut" in caplog.text
 
 
 def test_a_cache_with_missing_latents_is_refused(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from aaa.data.fingerprint import FileDigests, records_fingerprint
 from aaa.data.huggingface import HuggingFaceSource
 from aaa.errors import UserError
 
@@ -195,6 +196,67 @@ def test_names_in_place_of_pictures_are_said(tmp_path: Path) -> None:
     Dataset.from_dict({"URL": ["x"], "TEXT": ["a"]}).save_to_disk(tmp_path / "b")
     with pytest.raises(UserError, match=r"no column of pictures; .*img2dataset"):
         HuggingFaceSource(str(tmp_path / "b"))
+
+
+def named(root: Path, names: list[str]) -> HuggingFaceSource:
+    from datasets import Dataset
+
+    Dataset.from_dict({"image": names, "text": ["a"] * len(names)}).save_to_disk(root)
+    return HuggingFaceSource(str(root))
+
+
+def test_a_named_picture_is_its_file(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    (root / "more").mkdir(parents=True)
+    Image.new("RGB", (6, 4), "red").save(root / "more" / "a.png")
+    source = named(root, ["more/a.png", str(root / "more" / "a.png"), "more/a", "./more/../more/a.png"])
+    assert [source[index].path for index in range(4)] == [root / "more" / "a.png"] * 4
+    assert source[3].load().getpixel((0, 0)) == (255, 0, 0)
+    digests = FileDigests(tmp_path / "digests.jsonl")
+    before = records_fingerprint(source, digests)
+    Image.new("RGB", (6, 4), "blue").save(root / "more" / "a.png")
+    assert records_fingerprint(source, digests) != before
+    (root / "more" / "a.png").write_bytes(b"no picture")
+    with pytest.raises(UserError, match=r"^data\[0\]: image 'more/a\.png' is not a picture that Pillow can read"):
+        source[0].load()
+
+
+def test_names_are_looked_up_in_the_data_set_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, outside = tmp_path / "data", tmp_path / "a.png"
+    Image.new("RGB", (6, 4), "red").save(outside)
+    monkeypatch.chdir(tmp_path)
+    source = named(root, ["a.png", "../a.png", "more/../../a.png", str(outside), str(root / ".." / "a.png")])
+    with pytest.raises(UserError, match=r"^data\[0\]: image 'a\.png' does not exist \(looked in .*data\)"):
+        source[0].load()
+    for index in range(1, 5):
+        assert source[index].path is None
+        with pytest.raises(UserError, match=rf"^data\[{index}\]: image '.*a\.png' points outside .*data"):
+            source[index].load()
+
+
+def test_rows_without_a_picture_or_that_cannot_be_read_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from datasets import Dataset, Features, Value
+    from datasets import Image as ImageFeature
+    from pyarrow import ArrowInvalid
+
+    pictures = [Image.new("RGB", (6, 4)), None]
+    features = Features({"image": ImageFeature(), "text": Value("string")})
+    Dataset.from_dict({"image": pictures, "text": ["a", "b"]}, features=features).save_to_disk(tmp_path)
+    source = HuggingFaceSource(str(tmp_path))
+    for read in (source[1].load, source[1].digest):
+        assert read is not None
+        with pytest.raises(UserError, match=r"^data\[1\]: has no picture"):
+            read()
+
+    class Broken:
+        def __getitem__(self, number: int) -> Any:
+            raise ArrowInvalid("corrupted")
+
+    source._rows = [row._replace(pictures=Broken()) for row in source._rows]
+    with pytest.raises(UserError, match=r"^data\[0\]: cannot be read \(corrupted\)"):
+        source[0].load()
 
 
 def test_what_datasets_cannot_read_is_said_with_its_cause(tmp_path: Path) -> None:

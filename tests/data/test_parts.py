@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from filelock import FileLock
+from torch import Tensor
 
 from aaa.data import cache_writer
 from aaa.data.buckets import square
@@ -15,6 +16,7 @@ from aaa.data.build_cache import CacheBuilder
 from aaa.data.cache import LatentCache
 from aaa.data.cache_parts import Part, parts_folder
 from aaa.data.encoding import Pictures
+from aaa.data.file_hash import sha256_of
 from aaa.data.shapes import ShapesSource
 from aaa.encoders.pixel import PixelVAE
 from aaa.encoders.statistics import LatentStatistics, Moments, pooled
@@ -112,6 +114,60 @@ def test_a_part_that_somebody_is_at_is_waited_for(tmp_path: Path) -> None:
     with FileLock(part.lock().lock_file):
         assert own._build_part(part) is False
     assert own._build_part(part) is True
+
+
+def test_who_divides_otherwise_goes_on_while_others_put_theirs_together(tmp_path: Path) -> None:
+    path = tmp_path / "cache"
+
+    class Overtaken(PixelVAE):
+        overtaken = False
+
+        def encode(self, image: Tensor) -> Tensor:
+            if not self.overtaken:
+                self.overtaken = True
+                builder(path).open(parts=2)
+                assert Part(1, 3, parts_folder(path)).building.is_dir()
+            return super().encode(image)
+
+    cache = builder(path, vae=Overtaken(4)).open(parts=3, first=1)
+    assert_alike(cache, builder(tmp_path / "alone" / "cache").open())
+    assert {file.name for file in path.iterdir() if file.is_dir()} == {"part-00000-of-00002", "part-00001-of-00002"}
+    assert {file.name for file in tmp_path.iterdir()} == {"cache", "cache.lock", "alone"}
+
+
+def test_parts_that_were_never_put_together_go_once_the_cache_is_there(tmp_path: Path) -> None:
+    path = tmp_path / "cache"
+    builder(path).open_part(0, 2)
+    with pytest.raises(UserError, match="cannot be read"):
+        builder(path, broken=7).open_part(1, 2)
+    vae = CountingVAE(4)
+    builder(path, vae=vae).open()
+    assert 0 < vae.encoded < 24
+    assert {file.name for file in tmp_path.iterdir()} == {"cache", "cache.lock"}
+
+
+def test_parts_of_a_killed_process_go_with_the_next_build(tmp_path: Path) -> None:
+    builder(tmp_path / "one").open()
+    folder = parts_folder(tmp_path / "one")
+    for name in ("part-00000-of-00002", "part-00001-of-00002.earlier-123"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "recipe").write_text("def")
+    with Part(1, 2, folder).lock():
+        builder(tmp_path / "two", count=12).open()
+        assert (folder / "part-00000-of-00002").is_dir()
+    builder(tmp_path / "three", count=13).open()
+    assert not folder.exists()
+
+
+def test_what_lies_beside_the_parts_has_its_hash_in_the_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache_writer, "LARGE", 10)
+    cache = builder(tmp_path / "cache").open(parts=2)
+    hashes = json.loads((cache.path / "index.json").read_text())["sha256"]
+    files = {str(file.relative_to(cache.path)) for file in cache.path.rglob("*") if file.is_file()}
+    assert files >= {"empty_prompt.safetensors", "places.npy", "sides.npy"}
+    assert all(hashes[name] == sha256_of(cache.path / name) for name in hashes)
+    own = {name for name in files if not name.endswith(("index.json", "recipe"))}
+    assert own == set(hashes)
 
 
 def test_statistics_of_parts_are_those_of_all() -> None:

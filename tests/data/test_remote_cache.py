@@ -134,6 +134,19 @@ def test_with_room_for_few_shards_no_more_are_here_and_every_record_comes(
     resumed.close()
 
 
+def test_room_for_less_than_two_shards_of_each_shape_is_told(
+    tmp_path: Path, upload: Upload, caplog: pytest.LogCaptureFixture
+) -> None:
+    address = upload(write(tmp_path / "cache", numbered(60), (1, 2, 3)))
+    shapes = LatentCache(tmp_path / "cache").folder.latents
+    sizes = [file.stat().st_size for file in sorted((tmp_path / "cache").glob("shard-*"))]
+    needed = sum(2 * max(s for s, shard in zip(sizes, shapes, strict=True) if shard.shape[2] == h) for h in (1, 2, 3))
+    RemoteCache(address, tmp_path / "enough", needed)
+    assert not caplog.records
+    RemoteCache(address, tmp_path / "little", needed - 1)
+    assert f"two shards of each of the 3 shapes of {address} take {needed / 2**30:.4g} GiB" in caplog.text
+
+
 def test_several_processes_share_the_copies_and_their_room(tmp_path: Path, upload: Upload) -> None:
     path = write(tmp_path / "cache", numbered(40))
     here, address, limit = LatentCache(path), upload(path), 4 * shard_bytes(path)

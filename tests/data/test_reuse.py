@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from shutil import copytree
 
 import pytest
 import torch
@@ -10,9 +11,11 @@ from torch import Tensor
 
 from aaa.data import cache_writer
 from aaa.data.buckets import nearest_bucket, square
+from aaa.data.build_cache import _remove_unfinished
 from aaa.data.cache import LatentCache
 from aaa.data.cache_parts import Part, parts_folder
 from aaa.data.records import Record
+from aaa.data.reuse import EarlierRows, remove_doubled
 from aaa.encoders.pixel import PixelVAE
 from aaa.encoders.words import WordEmbedding
 from aaa.errors import UserError
@@ -175,6 +178,62 @@ def test_after_one_bad_picture_the_others_are_not_encoded_again(tmp_path: Path) 
     _, encoded = build(tmp_path / "mended", Pictures(20))
     assert encoded <= 8
     assert not list(tmp_path.glob("*.building"))
+
+
+def rows_left(tmp_path: Path) -> list[int]:
+    """How many rows each unfinished build holds."""
+    return sorted(len(EarlierRows([folder])) for folder in tmp_path.glob("cache.*") if folder.is_dir())
+
+
+def test_builds_that_fail_again_and_again_take_no_more_room(tmp_path: Path) -> None:
+    for _ in range(5):
+        with pytest.raises(UserError, match="picture 15 is broken"):
+            build(tmp_path / "cache", Pictures(20, broken=15))
+    assert rows_left(tmp_path) == [15, 15]
+
+
+def test_a_build_that_failed_earlier_than_others_loses_none_of_their_rows(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="picture 15 is broken"):
+        build(tmp_path / "cache", Pictures(20, broken=15))
+    for stopped_at in ("6", "13", "2", "9", "2"):
+
+        def identify(record: Record, stopped_at: str = stopped_at) -> str:
+            if record.key == stopped_at:
+                raise KeyboardInterrupt
+            return record.key
+
+        with pytest.raises(KeyboardInterrupt):
+            build(tmp_path / "cache", Pictures(20), identify=identify)
+        assert max(rows_left(tmp_path)) == 15
+        assert len(rows_left(tmp_path)) == 2
+    assert build(tmp_path / "cache", Pictures(20))[1] == 5
+
+
+def test_rows_are_kept_until_others_hold_them(tmp_path: Path) -> None:
+    build(tmp_path / "few", Pictures(4))
+    build(tmp_path / "more", Pictures(8, captions={6: "blue"}))
+    build(tmp_path / "many", Pictures(12))
+    (tmp_path / "none").mkdir()
+    copytree(tmp_path / "many", tmp_path / "within" / "part")  # the parts of a cache lie deeper
+    copytree(tmp_path / "few", tmp_path / "damaged")
+    (tmp_path / "damaged" / "shard-00000.safetensors").write_bytes(b"")
+    folders = [tmp_path / name for name in ("few", "more", "many", "none", "within", "damaged")]
+    remove_doubled(folders)
+    kept = {folder.name for folder in folders if folder.exists()}
+    assert kept in ({"more", "many", "damaged"}, {"more", "within", "damaged"})
+
+
+def test_what_another_process_removed_meanwhile_is_no_harm(tmp_path: Path) -> None:
+    _remove_unfinished(tmp_path / "cache.building", tmp_path / "whole")
+
+
+def test_what_is_encoded_of_other_data_is_kept(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="picture 15 is broken"):
+        build(tmp_path / "stopped", Pictures(20, broken=15))
+    build(tmp_path / "another", Pictures(4))  # four of the fifteen that are encoded
+    assert (tmp_path / "stopped.building").is_dir()
+    assert build(tmp_path / "mended", Pictures(20))[1] == 5
+    assert not (tmp_path / "stopped.building").exists()
 
 
 def test_an_unfinished_build_of_somebody_else_is_left_alone(tmp_path: Path) -> None:

@@ -28,9 +28,11 @@ def test_after_any_number_of_turns_nobody_is_a_whole_turn_off(weights: list[Frac
 
 
 @settings(max_examples=40)
-@given(weights=WEIGHTS, start=st.integers(0, 10**12))
-def test_the_turns_of_each_are_counted_without_a_gap_from_anywhere(weights: list[Fraction], start: int) -> None:
-    turns = Turns(weights)
+@given(weights=WEIGHTS, start=st.integers(0, 10**12), first=st.integers(0, 100))
+def test_the_turns_of_each_are_counted_without_a_gap_from_anywhere(
+    weights: list[Fraction], start: int, first: int
+) -> None:
+    turns = Turns(weights, first)
     who, nth = turns[start + torch.arange(500)]
     for member in who.unique().tolist():
         own = nth[who == member]

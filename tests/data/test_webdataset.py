@@ -65,6 +65,16 @@ def test_a_change_of_a_shard_is_a_change_of_the_data(shards: Path, tmp_path: Pat
     assert records_fingerprint(WebDatasetSource(str(shards)), FileDigests(tmp_path / "digests")) != before
 
 
+def test_a_shard_that_can_no_longer_be_read_is_named(shards: Path) -> None:
+    source = WebDatasetSource(str(shards))
+    for file in source.files:
+        file.unlink()
+    for read in (source[0].load, source[0].digest):
+        assert read is not None
+        with pytest.raises(UserError, match=r"\.tar: '.*' cannot be read \(No such file or directory\)"):
+            read()
+
+
 def test_captions_come_from_json_keys_too_and_rows_without_are_named(shards: Path) -> None:
     both = WebDatasetSource(str(shards), prompt_column=["txt", "caption"])
     assert both[0].prompts == {"a red thing": 1.0, "longer": 1.0}

@@ -1,0 +1,65 @@
+"""What a run says of its validation at its end."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from aaa.evaluation.none import NoEvaluation
+from aaa.run.callbacks import RunCallbacks
+from tests.e2e.conftest import SMALL, fork_in, metrics
+
+
+def write_rows(folder: Path, *rows: dict[str, float]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def callbacks_in(folder: Path) -> RunCallbacks:
+    run: Any = SimpleNamespace(
+        learner=SimpleNamespace(judged={}),
+        data=SimpleNamespace(table=None, records={}),
+        session=SimpleNamespace(signals=None),
+        origin=SimpleNamespace(folder=SimpleNamespace(path=folder)),
+    )
+    drawer: Any = None
+    return RunCallbacks(run, None, drawer, NoEvaluation())
+
+
+@pytest.mark.parametrize(
+    ("rows", "loss"),
+    [
+        ([], None),
+        ([{"step": 2, "train/loss": 2.0}], None),
+        ([{"step": 2, "val/loss": 0.5}, {"step": 4, "val/loss": 0.25}, {"step": 6, "train/loss": 2.0}], 0.25),
+    ],
+)
+def test_a_run_that_is_resumed_after_its_last_validation_has_a_loss(
+    tmp_path: Path, rows: list[dict[str, float]], loss: float | None
+) -> None:
+    write_rows(tmp_path, *rows)
+    assert callbacks_in(tmp_path).last_validation_loss == loss
+
+
+@pytest.mark.parametrize("max_steps", [2, 3])
+def test_a_run_that_has_taken_all_its_steps_is_not_given_up(tmp_path: Path, max_steps: int) -> None:
+    sweep = tmp_path / "sweep"
+    for name in ("good", "also-good"):
+        write_rows(sweep / name, {"step": 2, "val/loss": 0.0}, {"step": 3, "val/loss": 0.0})
+    small = [argument for argument in SMALL if not argument.startswith(("trainer.max", "trainer.val", "evaluation."))]
+    done = fork_in(
+        tmp_path,
+        *("aaa.train", "-m", *small, "evaluation=none", "logger=none", "seed=0"),
+        *(f"hydra.sweep.dir={sweep}", "hydra.sweep.subdir=job-${hydra.job.num}"),
+        *("sweep.prune_after_steps=1", "sweep.prune_min_runs=2"),
+        *(f"trainer.max_steps={max_steps}", "trainer.validate_every_steps=2"),
+    )
+    assert done.code == 0, done.err
+    run = sweep / "job-0"
+    is_last = max_steps == 2
+    assert ("Pruned at step 2" in done.err) is not is_last
+    assert any("sweep/pruned" in row for row in metrics(run)) is not is_last
+    assert (run / "model/config.json").is_file() is is_last
+    assert bool(list(run.glob("samples/step-00000002*"))) is is_last

@@ -1,0 +1,41 @@
+"""Secrets are hidden however the config has them."""
+
+import pytest
+
+from aaa.tracking import redaction
+from aaa.tracking.redaction import HIDDEN, hide_argument, hide_from_now_on, redact, without_secrets
+
+
+@pytest.fixture(autouse=True)
+def _nothing_hidden_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redaction, "_of_configs", set())
+
+
+@pytest.mark.parametrize(
+    "named",
+    ["${oc.env:MY_KEY}", "${oc.env:'MY_KEY'}", "${oc.env:MY_KEY,null}", "Bearer ${oc.env:MY_KEY}", "${oc.env: MY_KEY}"],
+)
+def test_a_secret_that_the_config_takes_from_the_environment_is_hidden(
+    monkeypatch: pytest.MonkeyPatch, named: str
+) -> None:
+    monkeypatch.setenv("MY_KEY", "planted-in-the-environment")
+    monkeypatch.setenv("MY_PLACE", "somewhere-else")
+    hide_from_now_on({"logger": {"api_key": named, "project": "${oc.env:MY_PLACE}"}})
+    assert redact("sent planted-in-the-environment to somewhere-else") == f"sent {HIDDEN} to somewhere-else"
+
+
+def test_a_variable_that_is_not_set_hides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MY_KEY", raising=False)
+    hide_from_now_on({"api_key": "${oc.env:MY_KEY}"})
+    assert redact("a message") == "a message"
+
+
+def test_a_secret_that_is_a_number_is_hidden() -> None:
+    config = {"logger": {"password": 12345678, "token": 1.5, "auth": True, "secret": None}, "max_prompt_tokens": 16}
+    assert without_secrets(config) == {
+        "logger": {"password": HIDDEN, "token": HIDDEN, "auth": True, "secret": None},
+        "max_prompt_tokens": 16,
+    }
+    hide_from_now_on(config)
+    assert redact("login with 12345678 failed") == f"login with {HIDDEN} failed"
+    assert hide_argument("+logger.password=12345678") == f"+logger.password={HIDDEN}"
