@@ -79,7 +79,7 @@ def rotate(x: Tensor, cos_sin: Tensor) -> Tensor:
 
     Args:
         x: `... N head_dim`.
-        cos_sin: `2 N head_dim/2`, as `rotation` gives them.
+        cos_sin: `2 N head_dim/2`, as `rotation` gives them, or `2 B 1 N head_dim/2`, of each sample its own.
     """
     cos, sin = cos_sin.to(x.dtype)
     if torch.compiler.is_compiling():
@@ -118,7 +118,7 @@ class _RotateRows(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         kinds, _, heads, _, head_dim = x.shape
-        cos, sin = (torch.cat([part, part], dim=-1).repeat(1, kinds * heads) for part in (cos, sin))
+        cos, sin = (_of_rows(part, kinds * heads) for part in (cos, sin))
         ctx.save_for_backward(cos, sin)
         ctx.crossing = crossing(head_dim, x.dtype)
         return _turned_rows(x, cos, sin, ctx.crossing)
@@ -127,6 +127,12 @@ class _RotateRows(torch.autograd.Function):
     def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor, None, None]:
         cos, sin = ctx.saved_tensors
         return _turned_rows(grad_out, cos, -sin, ctx.crossing), None, None
+
+
+def _of_rows(part: Tensor, heads: int) -> Tensor:
+    """Cosines or sines, `N head_dim/2` or `B 1 N head_dim/2`, for each number of a row: `N ...` or `B N ...`."""
+    of_sample = part.squeeze(1) if part.ndim == 4 else part
+    return torch.cat([of_sample, of_sample] * heads, dim=-1)
 
 
 def _turned_rows(x: Tensor, cos: Tensor, sin: Tensor, across: Tensor) -> Tensor:

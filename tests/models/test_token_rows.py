@@ -22,11 +22,16 @@ def projected(shape: tuple[int, int, int, int], seed: int, *, dense: bool) -> Te
 
 
 @settings(max_examples=25, deadline=None)
-@given(shape=SHAPES, seed=st.integers(0, 99), dense=st.booleans())
-def test_a_rotation_is_the_same_to_the_bit(shape: tuple[int, int, int, int], seed: int, dense: bool) -> None:
+@given(shape=SHAPES, seed=st.integers(0, 99), dense=st.booleans(), routed=st.booleans())
+def test_a_rotation_is_the_same_to_the_bit(
+    shape: tuple[int, int, int, int], seed: int, dense: bool, routed: bool
+) -> None:
     x = projected(shape, seed, dense=dense)
     assert has_narrow_heads(x)
     angles = rotation(3, 3, shape[2], shape[3], 8, x.device)
+    if routed:  # other tokens of each sample, so that other angles are theirs
+        places = torch.stack([torch.randperm(x.shape[3]) for _ in range(x.shape[1])])
+        angles = torch.stack([part[places][:, None] for part in angles])
     cos, sin = angles.bfloat16()
     ours, theirs = rotate(x, angles), rope._Rotate.apply(x, cos, sin)
     assert torch.equal(ours, theirs)
