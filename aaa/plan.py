@@ -5,6 +5,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import ConfigCompositionException
 from hydra.experimental.callback import Callback
 
 from aaa.cli import run
@@ -52,7 +53,10 @@ class ShowPlan(Callback):
         common = set(jobs[0]).intersection(*jobs)
         shown = []
         for overrides in jobs:
-            job = GlobalHydra.instance().config_loader().load_sweep_config(config, overrides)
+            try:
+                job = GlobalHydra.instance().config_loader().load_sweep_config(config, overrides)
+            except ConfigCompositionException:  # Hydra is about to compose it too, and says what is wrong
+                return
             brought = brought_along(job.hydra.runtime.choices, overrides)
             with open_dict(job):
                 del job["hydra"]
