@@ -21,11 +21,14 @@ from aaa.benchmarks.subject import Subject, make_subject
 from aaa.data import cache_writer
 from aaa.data.cache_writer import CacheWriter
 from aaa.data.cached_records import CachedRecord
+from aaa.models import qk_norm, rope
 from aaa.models.attention import attend, has_few_scores, plain_products
 from aaa.models.block import DiTBlock
 from aaa.models.dit import AAADiT
 from aaa.models.factory import build_dit
 from aaa.models.parameters import fused_matrices, matrices
+from aaa.models.rms_norm import RMSNorm
+from aaa.models.token_rows import has_narrow_heads
 from aaa.training.ema import EMA, decaying
 from aaa.training.memory import keep_freed_memory
 from aaa.training.muon import BatchedMuon
@@ -171,6 +174,8 @@ def _of_parts(config: DictConfig, device: torch.device) -> Iterator[Way]:
     yield from _attention(config, device)
     if isinstance(model.blocks[-1], DiTBlock):
         yield _one_product(model.blocks[-1], config, device)
+    yield _rms_norm(config, device)
+    yield from _rows_of_tokens(config, device)
     yield _gates(model, config, device)
     yield from optimizer_ways(model)
     yield _writing()
@@ -223,6 +228,40 @@ def _one_product(block: DiTBlock, config: DictConfig, device: torch.device) -> W
         projected.sum().backward()
 
     return Way("q, k and v in one product", separately, together)
+
+
+def _rms_norm(config: DictConfig, device: torch.device) -> Way:
+    """Of all tokens in float32, forward and backward."""
+    dim = config.model.dim
+    x = torch.randn(config.trainer.batch_size, _tokens(config), dim, device=device, requires_grad=True)
+
+    def both(norm: nn.Module) -> None:
+        norm(x).sum().backward()
+
+    torchs = nn.RMSNorm(dim, elementwise_affine=False)
+    return Way("RMSNorm written out", partial(both, torchs), partial(both, RMSNorm(dim)))
+
+
+def _rows_of_tokens(config: DictConfig, device: torch.device) -> Iterator[Way]:
+    """Queries and keys turned and normalised in bf16, forward and backward, where heads are narrow enough."""
+    heads, tokens = config.model.heads, _tokens(config)
+    head_dim = config.model.dim // heads
+    shape = (config.trainer.batch_size, tokens, 2, heads, head_dim)
+    made = torch.randn(shape, device=device, dtype=torch.bfloat16).permute(2, 0, 3, 1, 4)
+    x = made.detach().requires_grad_()  # as a projection lays it out
+    if head_dim % 4 or not has_narrow_heads(x):
+        return
+
+    def both(routine: Callable[..., Tensor], *arguments: Tensor) -> None:
+        routine(x, *arguments).sum().backward()
+
+    cos, sin = rope.unturned(tokens, head_dim, device).bfloat16()
+    scale = torch.ones(2, 1, 1, 1, head_dim, device=device, dtype=torch.bfloat16, requires_grad=True)
+    for name, by_heads, by_rows, arguments in (
+        ("rotations of whole rows", rope._Rotate, rope._RotateRows, (cos, sin)),
+        ("q and k normalised in whole rows", qk_norm._Normalise, qk_norm._NormaliseRows, (scale,)),
+    ):
+        yield Way(name, partial(both, by_heads.apply, *arguments), partial(both, by_rows.apply, *arguments))
 
 
 def _gates(model: AAADiT, config: DictConfig, device: torch.device) -> Way:
