@@ -10,6 +10,7 @@ from hydra.experimental.callback import Callback
 
 from aaa.cli import run
 from aaa.config.choices import brought_along, describe
+from aaa.run.before_sweep import refuse
 from aaa.run.earlier_sweep import is_of_sweep
 from aaa.run.search import BASIC, jobs_of
 from aaa.tracking.redaction import hide_argument
@@ -38,12 +39,10 @@ class ShowPlan(Callback):
         hydra = config.hydra
         if hydra.sweeper._target_ != BASIC:
             if self.stop:
-                print(
-                    "error: -m: a search finds its runs on its way, so they cannot be planned beforehand. Plan one of "
-                    "them: leave out -m and the sweep, and give values that it may try.",
-                    file=sys.stderr,
+                refuse(
+                    "-m: a search finds its runs on its way, so they cannot be planned beforehand. Plan one of them: "
+                    "leave out -m and the sweep, and give values that it may try."
                 )
-                sys.exit(1)
             return
         here = self.stop or hydra.launcher._target_.endswith(("BasicLauncher", "JoblibLauncher"))
         helper = is_helper()

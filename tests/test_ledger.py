@@ -129,7 +129,7 @@ def test_rows_that_cost_more_get_fewer_steps_and_unknown_costs_are_asked_for(
     monkeypatch.setattr(run, "COSTS", {"ledger": costs, "emoji": costs})
     cost.write(costs, {"baseline": (1.0, 1.0), "qk_norm": (1.25, 1.0)})
     cost.write(costs, {"qk_norm": (1.1, 1.0), "tread": (0.8, 0.75)})
-    assert cost.read(costs) == {"baseline": (1.0, 1.0), "qk_norm": (1.1, 1.0), "tread": (0.8, 0.75)}
+    assert run.read_costs(costs) == {"baseline": (1.0, 1.0), "qk_norm": (1.1, 1.0), "tread": (0.8, 0.75)}
     commands: list[list[str]] = []
 
     def call(command: list[str]) -> bool:

@@ -3,6 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -99,12 +100,10 @@ class HuggingFaceSource:
         )
 
     def _picture(self, row: _Row) -> Image.Image:
-        try:
+        with _placed(row):
             if row.file is None:
                 return decode_picture(self._content(row), self.background_color)
             return self._named(row.file)
-        except UserError as error:
-            raise UserError(f"{row.split}[{row.number}]: {error}") from None
 
     def _named(self, file: str) -> Image.Image:
         path = self._root / file
@@ -114,10 +113,8 @@ class HuggingFaceSource:
             raise UserError(f"image {shown(file)!r} {why_unreadable(path) or error}") from None
 
     def _digest(self, row: _Row) -> str:
-        try:
+        with _placed(row):
             return hashlib.sha256(self._content(row)).hexdigest()
-        except UserError as error:
-            raise UserError(f"{row.split}[{row.number}]: {error}") from None
 
     def _content(self, row: _Row) -> bytes:
         """The file of a picture that lies in its row."""
@@ -131,6 +128,15 @@ class HuggingFaceSource:
             raise UserError("has no picture")
         content: bytes = picture["bytes"]
         return content
+
+
+@contextmanager
+def _placed(row: _Row) -> Iterator[None]:
+    """A block whose errors say which row they are of."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{row.split}[{row.number}]: {error}") from None
 
 
 def _named_pictures(pictures: Any, column: str, names: PictureNames) -> Iterator[Found | None]:

@@ -85,12 +85,12 @@ class NearestReal:
         picture, of which 1 is the mean between two real ones. Keeps `nearest_real`: drawn, nearest, right.
         """
         self.check(evaluated)
-        unmirrored = len(_not_mirrored(evaluated, evaluated.records["train"]))  # which come before mirrored copies
+        trained_on = _not_mirrored(evaluated, evaluated.records["train"].tolist())  # mirrored copies come after them
         drawn = {
-            "seen": evaluated.draw("train", min(self.num_images, unmirrored)),
+            "seen": evaluated.draw("train", min(self.num_images, len(trained_on))),
             "held_out": evaluated.draw("validation", self.num_images),
         }
-        if (alike := _alike(evaluated, drawn["held_out"].records)).numel():
+        if (alike := _alike(evaluated, trained_on, drawn["held_out"].records)).numel():
             drawn["seen_alike"] = evaluated.drawer.draw(evaluated.model, alike, on_drawn=evaluated.on_drawn)
         drawn = {name: pictures for name, pictures in drawn.items() if pictures.images}
         real = self._real(evaluated, torch.cat([pictures.records for pictures in drawn.values()]))
@@ -173,20 +173,20 @@ def _originals(evaluated: EvaluatedModel) -> list[int]:
 
 def _not_mirrored(evaluated: EvaluatedModel, indices: Iterable[int]) -> list[int]:
     records = evaluated.drawer.cache.records
-    return [int(index) for index in indices if not records[int(index)].flipped]
+    return [index for index in indices if not records[index].flipped]
 
 
 def _places(real: Real, records: Tensor) -> Tensor:
     return torch.searchsorted(real.records, records)
 
 
-def _alike(evaluated: EvaluatedModel, held_out: Tensor) -> Tensor:
+def _alike(evaluated: EvaluatedModel, trained_on: Sequence[int], held_out: Tensor) -> Tensor:
     """For each held-out record one to train on, each at most once, whose prompt has most words in common with it."""
 
     def words(record: int) -> set[str]:
         return set(re.findall(r"\w+", evaluated.prompt(record).lower()))
 
-    free = {record: words(record) for record in _not_mirrored(evaluated, evaluated.records["train"])}
+    free = {record: words(record) for record in trained_on}
     chosen = []
     for record in held_out.tolist():
         wanted = words(record)

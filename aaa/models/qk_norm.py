@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from aaa.models.rms_norm import inverse_rms, through_rms
 from aaa.models.token_rows import as_rows, belonging, from_rows, has_narrow_heads
 
 EPSILON = 1e-6
@@ -24,17 +25,10 @@ class QKNorm(nn.Module):
         """Queries and keys, `2 B heads N head_dim`, in their own dtype."""
         scale = torch.stack([self.scale_q, self.scale_k])[:, None, None, None].to(queries_keys.dtype)
         if torch.compiler.is_compiling():
-            return queries_keys * inverse_rms(queries_keys) * scale
+            return queries_keys * inverse_rms(queries_keys, EPSILON) * scale
         way = _NormaliseRows if has_narrow_heads(queries_keys) else _Normalise
         normalised: Tensor = way.apply(queries_keys, scale)
         return normalised
-
-
-def inverse_rms(x: Tensor) -> Tensor:
-    """`1 / sqrt(mean(x^2))` over the last axis, which stays with length 1, computed in float32 at least."""
-    precise = torch.promote_types(x.dtype, torch.float32)
-    length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=precise)
-    return (length.square() / x.shape[-1] + EPSILON).rsqrt().to(x.dtype)
 
 
 class _Normalise(torch.autograd.Function):
@@ -42,7 +36,7 @@ class _Normalise(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, scale: Tensor) -> Tensor:
-        inverse = inverse_rms(x)
+        inverse = inverse_rms(x, EPSILON)
         unit = x * inverse
         ctx.save_for_backward(unit, inverse, scale)
         return unit * scale
@@ -52,10 +46,7 @@ class _Normalise(torch.autograd.Function):
         unit, inverse, scale = ctx.saved_tensors
         # Laid out as queries and keys are, samples, tokens and heads are summed at once in 36 times as long on a CPU.
         grad_scale = (grad_out * unit).flatten(1, 3).sum(dim=1)[:, None, None, None]
-        grad_unit = grad_out * scale
-        # What points along x would only make it longer, which makes no difference.
-        along = (grad_unit * unit).mean(dim=-1, keepdim=True)
-        return torch.addcmul(grad_unit, unit, along, value=-1).mul_(inverse), grad_scale
+        return through_rms(grad_out * scale, unit, inverse), grad_scale
 
 
 class _NormaliseRows(torch.autograd.Function):

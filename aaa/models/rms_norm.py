@@ -35,11 +35,24 @@ class RMSNorm(nn.Module):
         return str(self.dim)
 
 
+def inverse_rms(x: Tensor, epsilon: float) -> Tensor:
+    """`1 / sqrt(mean(x^2) + epsilon)` over the last axis, which stays with length 1, made in float32 at least."""
+    precise = torch.promote_types(x.dtype, torch.float32)
+    length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=precise)
+    return (length.square() / x.shape[-1] + epsilon).rsqrt().to(x.dtype)
+
+
+def through_rms(grad_unit: Tensor, unit: Tensor, inverse: Tensor) -> Tensor:
+    """The gradient of `x` from that of `unit = x * inverse`, where `inverse` is its `inverse_rms`."""
+    # What points along x would only make it longer, which makes no difference.
+    along = (grad_unit * unit).mean(dim=-1, keepdim=True)
+    return torch.addcmul(grad_unit, unit, along, value=-1).mul_(inverse)
+
+
 class _Normalised(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-        inverse = norm.square_().div_(x.shape[-1]).add_(torch.finfo(x.dtype).eps).rsqrt_()
+        inverse = inverse_rms(x, torch.finfo(x.dtype).eps)
         normalised = x * inverse
         ctx.save_for_backward(normalised, inverse)
         return normalised
@@ -48,5 +61,4 @@ class _Normalised(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad_out: Tensor) -> Tensor:
         normalised, inverse = ctx.saved_tensors
-        along = (grad_out * normalised).mean(dim=-1, keepdim=True).neg_()  # it does not change with the length of x
-        return torch.addcmul(grad_out, normalised, along).mul_(inverse)
+        return through_rms(grad_out, normalised, inverse)

@@ -51,9 +51,10 @@ def _content(runs: list[Run]) -> dict[str, Any]:
     keys = [key for key in keys if key in groups or shown_key(key) not in groups]
     metrics = dict.fromkeys(name for run in runs for row in run.metrics for name in row if _is_shown(name))
     differences = against_best(runs)
-    counting = {run.name for run in counted(runs)} & {run.name for run in of_one_table(runs)}
+    comparable = {run.name for run in of_one_table(runs)}
+    counting = {run.name for run in counted(runs)} & comparable
     return {
-        "left_out": len(runs) - len(of_one_table(runs)),
+        "left_out": len(runs) - len(comparable),
         "keys": [shown_key(key) for key in keys],
         "telling": [shown_key(key) for key in telling_keys(runs)],
         "setting": [shown_key(key) for key in setting_keys(runs)],

@@ -2,16 +2,15 @@
 
 from pathlib import Path
 
-import yaml
-
 from aaa.config.trust import read_yaml_config
 from aaa.errors import UserError
 from aaa.run.claim import shown
 from aaa.run.earlier_run import OVERRIDES
 from aaa.run.earlier_sweep import MULTIRUN, SAME_SWEEP, finished_run
+from aaa.run.naming import overrides_of
 from aaa.run.search import BASIC, jobs_of
 from aaa.tracking.printed import compare_command, one_line
-from aaa.tracking.redaction import HIDDEN, hide_argument
+from aaa.tracking.redaction import HIDDEN
 
 LISTED = 10  # runs that are named
 
@@ -22,7 +21,7 @@ def say_how_it_ended(folder: Path) -> None:
     Args:
         folder: of the sweep, absolute.
     """
-    begun = {path.parent.parent: _overrides(path) for path in folder.glob(f"**/{OVERRIDES}")}
+    begun = {path.parent.parent: overrides_of(path.parent.parent, []) for path in folder.glob(f"**/{OVERRIDES}")}
     left = sorted((run for run in begun if not _is_finished(run)), key=lambda run: (len(run.name), run.name))
     finished, planned = len(begun) - len(left), max(len(begun), _planned(folder))
     if not planned:
@@ -30,8 +29,8 @@ def say_how_it_ended(folder: Path) -> None:
     lines = [f"Sweep: {finished} of {planned} runs are finished in {shown(folder)}"]
     common = set.intersection(*map(set, begun.values())) if begun else set()
     for run in left[:LISTED]:
-        told = (hide_argument(override) for override in begun[run] if override not in common)
-        lines.append(f"not finished: {run.relative_to(folder)} ({', '.join(told)})")
+        told = ", ".join(override for override in begun[run] if override not in common)
+        lines.append(f"not finished: {run.relative_to(folder)} ({told})")
     if len(left) > LISTED:
         lines.append(f"... and {len(left) - LISTED} more")
     if planned > len(begun):
@@ -52,13 +51,6 @@ def _planned(folder: Path) -> int:
         return len(jobs_of(config)) if config.hydra.sweeper._target_ == BASIC else 0
     except Exception:  # whatever is wrong with the file: a sweep that came to its end does not fail for a count
         return 0
-
-
-def _overrides(path: Path) -> list[str]:
-    try:
-        return [str(override) for override in yaml.safe_load(path.read_text(encoding="utf-8"))]
-    except (OSError, ValueError, TypeError, yaml.YAMLError):
-        return []
 
 
 def _is_finished(run: Path) -> bool:

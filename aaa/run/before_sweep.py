@@ -1,7 +1,7 @@
 """What is looked at before the first run of a sweep starts, and before Hydra writes anything."""
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from hydra.experimental.callback import Callback
 
@@ -16,11 +16,17 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
+def refuse(message: str) -> NoReturn:
+    """End the command with what is wrong, from within a callback: Hydra would make a warning of an exception."""
+    print(f"error: {harmless(redact(message))}", file=sys.stderr)
+    sys.exit(1)
+
+
 class BeforeSweep(Callback):
     """Refuses a sweep that cannot come to anything, or would overwrite another; named in conf/train.yaml."""
 
     def on_multirun_start(self, config: "DictConfig", **_kwargs: Any) -> None:
-        """End the command with a message if something is wrong; Hydra would make a warning of an exception."""
+        """End the command with a message if something is wrong."""
         try:
             if agents_run() is not None:
                 raise UserError(
@@ -38,5 +44,4 @@ class BeforeSweep(Callback):
             claim_for_sweep(config)
             require_same_question(config)
         except UserError as error:
-            print(f"error: {harmless(redact(str(error)))}", file=sys.stderr)
-            sys.exit(1)
+            refuse(str(error))

@@ -27,7 +27,7 @@ from aaa.run.resolved import resolve_encoder
 from aaa.run.run import Run
 from aaa.run.session import Session
 from aaa.tracking.files import cannot_write
-from aaa.tracking.tracker import METRICS, Tracker, read_metrics
+from aaa.tracking.tracker import METRICS, Tracker, last_of, read_metrics
 from aaa.tracking.validation_rows import ValidationRows, write_rows
 from aaa.training.callbacks import Callback
 from aaa.training.compiling import looking_uncompiled
@@ -61,8 +61,7 @@ class RunCallbacks:
         self.models, self.table, self.records = run.learner.judged, run.data.table, run.data.records
         self.session, self.folder = run.session, run.origin.folder.path
         self.signals = run.session.signals
-        rows = read_metrics(self.folder / METRICS)
-        self.last_validation_loss: float | None = next((row[LOSS] for row in reversed(rows) if LOSS in row), None)
+        self.last_validation_loss: float | None = last_of(read_metrics(self.folder / METRICS), LOSS)
 
     def validate(self, step: int) -> None:
         """Log the validation losses."""

@@ -74,7 +74,7 @@ def finished_run(folder: Path, config: DictConfig) -> FinishedRun | None:
         folder: of the run.
         config: of the run that is to be there now.
     """
-    from aaa.tracking.tracker import METRICS, read_metrics
+    from aaa.tracking.tracker import METRICS, last_of, read_metrics
 
     rows = read_metrics(folder / METRICS)
     if not rows:
@@ -88,8 +88,7 @@ def finished_run(folder: Path, config: DictConfig) -> FinishedRun | None:
     )
     if not whole and not was_pruned:
         return None
-    loss = next((row["val/loss"] for row in reversed(rows) if "val/loss" in row), None)
-    return FinishedRun(loss, was_pruned)
+    return FinishedRun(last_of(rows, "val/loss"), was_pruned)
 
 
 def _recorded(multirun: Path) -> list[str]:

@@ -61,7 +61,7 @@ def open_origin(config: DictConfig, session: Session) -> Origin:
     checkpoint = None
     if resumed:
         require_newest(folder.path, Path(config.output_dir), processes)
-        checkpoint = told(processes, partial(_newest_checkpoint, folder, config.resume))
+        checkpoint = told(processes, partial(newest_whole, folder.path))
     branch = None if checkpoint is not None else told(processes, partial(branch_checkpoint, config.repeat))
     begin = checkpoint or branch
     before = None if begin is None else told(processes, partial(read_before, begin))
@@ -79,6 +79,8 @@ def _finished(folder: RunFolder, config: DictConfig) -> FinishedRun | None:
     """
     exported = exported_step(folder.path)
     if exported is None:
+        if config.resume != "auto":
+            logger.info("There is no checkpoint in %s yet: starting at step 0.", folder.shown)
         return None
     if config.resume == "auto" and (finished := finished_run(folder.path, config)) is not None:
         return finished
@@ -88,11 +90,3 @@ def _finished(folder: RunFolder, config: DictConfig) -> FinishedRun | None:
         f"to go on from. To train it anew, in a new folder: {anew}. From its weights, with a new optimizer: "
         f"{train_command('...', init_from=folder.shown)}"
     )
-
-
-def _newest_checkpoint(folder: RunFolder, resume: str) -> Path | None:
-    """The newest whole checkpoint of a run that is resumed, if it has any."""
-    found = newest_whole(folder.path)
-    if found is None and resume != "auto":
-        logger.info("There is no checkpoint in %s yet: starting at step 0.", folder.shown)
-    return found

@@ -138,6 +138,11 @@ class Tracker:
         self.logger.finish(exit_code)
 
 
+def last_of(rows: Sequence[Mapping[str, Any]], name: str) -> Any:
+    """What was measured of this name last, in rows of metrics; None if it never was."""
+    return next((row[name] for row in reversed(rows) if name in row), None)
+
+
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The whole lines of a `metrics.jsonl`; one that was cut short by a crash is left out."""
     if not path.is_file():

@@ -12,16 +12,14 @@ import time
 from pathlib import Path
 
 import torch
-import yaml
 from accelerate.state import AcceleratorState
+from run import COSTS, EMOJI, EXPERIMENTS, LEDGER, read_costs, rows_of
 
 from aaa.benchmarks.subject import Subject, make_subject
 from aaa.config.compose import compose
 
 BASELINE = "baseline"
 STEPS = 8
-HERE = Path(__file__).parent
-COSTS, COSTS_ON_EMOJI = HERE / "costs.csv", HERE / "costs_emoji.csv"
 
 
 def subject(experiment: str, added: str) -> tuple[Subject, int]:
@@ -32,17 +30,9 @@ def subject(experiment: str, added: str) -> tuple[Subject, int]:
     return made, config.trainer.batch_size
 
 
-def read(costs: Path) -> dict[str, tuple[float, float]]:
-    """Of each row that was measured: time and FLOPs of a step, the baseline's being 1."""
-    if not costs.exists():
-        return {}
-    with costs.open(newline="", encoding="utf-8") as file:
-        return {line["row"]: (float(line["time"]), float(line["flops"])) for line in csv.DictReader(file)}
-
-
 def write(costs: Path, measured: dict[str, tuple[float, float]]) -> None:
     """Put these beside what the file has of other rows."""
-    kept = read(costs) | measured
+    kept = read_costs(costs) | measured
     with costs.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["row", "time", "flops"])
@@ -53,15 +43,13 @@ def main() -> None:
     """Print seconds and FLOPs of a step of each row, as shares of the baseline's."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rows", nargs="*", help="of the list; all")
-    parser.add_argument("--emoji", action="store_true", help="rows of emoji.yaml")
+    parser.add_argument("--emoji", dest="listed", action="store_const", const=EMOJI, help="rows of emoji.yaml")
+    parser.set_defaults(listed=LEDGER)
     arguments = parser.parse_args()
-    listed, experiment, costs = "ledger", "ledger", COSTS
-    if arguments.emoji:
-        listed, experiment, costs = "emoji", "ledger_openmoji", COSTS_ON_EMOJI
+    costs, rows = COSTS[arguments.listed], rows_of(arguments.listed)
     torch.set_num_threads(1)
-    rows = yaml.safe_load((HERE / f"{listed}.yaml").read_text(encoding="utf-8"))
     wanted = dict.fromkeys([BASELINE, *(arguments.rows or rows)])
-    subjects = {row: subject(experiment, rows[row]["add"]) for row in wanted}
+    subjects = {row: subject(EXPERIMENTS[arguments.listed], rows[row]["add"]) for row in wanted}
     least = dict.fromkeys(subjects, float("inf"))
     for step in range(1 + STEPS):
         for row, (made, batch_size) in subjects.items():
@@ -73,7 +61,7 @@ def main() -> None:
     write(costs, {row: (least[row] / least[BASELINE], made.flops / base) for row, (made, _) in subjects.items()})
     print(f"A step of {BASELINE} took {1000 * least[BASELINE]:.0f} ms.")
     print("| row | processor time of a step | FLOPs |", "| --- | --- | --- |", sep="\n")
-    for row, (took, flops) in read(costs).items():
+    for row, (took, flops) in read_costs(costs).items():
         print(f"| {row} | x {took:.2f} | x {flops:.2f} |")
 
 

@@ -107,11 +107,11 @@ def train_as_long(
     folder: Path, names: Sequence[str], extra: Sequence[str], steps: int, listed: str = LEDGER
 ) -> list[str]:
     """Train each row of a list as long as the baseline takes for so many steps, and return those that failed."""
-    wanted, shares = names or [*rows_of(listed)], costs(listed)
+    wanted, shares = names or [*rows_of(listed)], read_costs(COSTS[listed])
     if unknown := [name for name in wanted if name not in shares]:
         ask = ["python", "experiments/ledger/cost.py", *(["--emoji"] if listed == EMOJI else []), *unknown]
         sys.exit(f"{COSTS[listed]} does not say what these cost: {shlex.join(ask)}")
-    own = {name: ["budget.flops=null", f"trainer.max_steps={round(steps / shares[name])}"] for name in wanted}
+    own = {name: ["budget.flops=null", f"trainer.max_steps={round(steps / shares[name][0])}"] for name in wanted}
     return train_each(folder / EQUAL_SECONDS[listed], own, extra, listed)
 
 
@@ -125,12 +125,12 @@ def train_each(folder: Path, own: Mapping[str, Sequence[str]], extra: Sequence[s
     ]
 
 
-def costs(listed: str) -> dict[str, float]:
-    """The time of a step of each row that cost.py has measured, the baseline's being 1."""
-    if not COSTS[listed].exists():
+def read_costs(path: Path) -> dict[str, tuple[float, float]]:
+    """Of each row that cost.py has measured: time and FLOPs of a step, the baseline's being 1."""
+    if not path.exists():
         return {}
-    with COSTS[listed].open(newline="", encoding="utf-8") as file:
-        return {line["row"]: float(line["time"]) for line in csv.DictReader(file)}
+    with path.open(newline="", encoding="utf-8") as file:
+        return {line["row"]: (float(line["time"]), float(line["flops"])) for line in csv.DictReader(file)}
 
 
 def main() -> None:
