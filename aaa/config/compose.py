@@ -15,7 +15,7 @@ def compose(overrides: Sequence[str] = (), folder: str | Path = "outputs/noteboo
     """The config of a training run: `compose(["model=dit_10m", "trainer.max_steps=500"])`.
 
     Args:
-        overrides: as `aaa.train` takes them.
+        overrides: Hydra's; values with blanks, quotes or commas in quotes of their own.
         folder: of the run, for what is written.
 
     Raises:

@@ -4,12 +4,14 @@ import re
 from collections.abc import Iterator
 from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import Field, fields, is_dataclass
+from functools import cache
 from pathlib import Path
 
-from omegaconf import MISSING
+from omegaconf import MISSING, DictConfig, OmegaConf
 
 from aaa.config.checks import CONF, group_options
 from aaa.config.command_schema import EvaluateConfig, SampleConfig, WebConfig
+from aaa.config.compose import compose
 from aaa.config.objective import (
     AlignConfig,
     ContrastiveConfig,
@@ -18,6 +20,7 @@ from aaa.config.objective import (
     ObjectiveConfig,
     VisionConfig,
 )
+from aaa.config.option_keys import option_keys
 from aaa.config.ranges import ranges_of
 from aaa.config.schema import (
     GROUPS,
@@ -51,7 +54,9 @@ HEAD = """# Every key of a run
 
 Made by `python -m aaa.config.reference` from `aaa/config/schema.py` and `conf/`; a test keeps it true. A group is
 chosen as `group=option` (an experiment as `+experiment=option`), a key set as `group.key=value`.
-`python -m aaa.train --cfg job` shows what comes of it. A default of `(preset)` is in the files of the group.
+`python -m aaa.train --cfg job` shows what comes of it. Below each group are the keys that its options have of their
+own; then come those that every run has. A default is what the schema says; what `python -m aaa.train` has in its place,
+by the options that it chooses, stands beside it. `(preset)` is in the files of the group.
 """
 
 
@@ -70,13 +75,27 @@ def descriptions(schema: type) -> dict[str, str]:
 
 def _groups() -> Iterator[str]:
     yield "## Groups\n"
-    for group, options in group_options().items():
+    known = _keys_of_sections()
+    options = {**group_options(), "bench": sorted(path.stem for path in (CONF / "bench").glob("*.yaml"))}
+    for group, names in options.items():
+        paths = [CONF / group / f"{name}.yaml" for name in names]
         yield f"### {group}\n"
         yield "| option | |"
         yield "| --- | --- |"
-        for option in options:
-            yield f"| `{option}` | {_comment(CONF / group / f'{option}.yaml')} |"
+        yield from (f"| `{path.stem}` | {_comment(path)} |" for path in paths)
         yield ""
+        rows = [] if group == "experiment" else list(option_keys(group, paths, known))
+        if rows:
+            yield "| key | as shipped | |"
+            yield "| --- | --- | --- |"
+            yield from rows
+            yield ""
+
+
+def _keys_of_sections() -> set[str]:
+    """All keys that have a row in a section, in full, and those of a run itself."""
+    prefixes = {name: f"{name.partition(' ')[0]}.".lstrip(".") for name in SECTIONS}
+    return {f"{prefixes[name]}{f.name}" for name, schema in SECTIONS.items() for f in fields(schema)}
 
 
 def _section(name: str, schema: type, prefix: str) -> Iterator[str]:
@@ -93,8 +112,22 @@ def _section(name: str, schema: type, prefix: str) -> Iterator[str]:
     required = "(must be said)" if name in COMMANDS else "(preset)"
     for f in own:
         allowed = ranges.get(f.name, "")
-        yield f"| `{prefix}{f.name}` | {_type(f)} | {_default(f) or required} | {allowed} | {said.get(f.name, '')} |"
+        default = (_default(f) or required) + ("" if name in COMMANDS else _by_default_run(f"{prefix}{f.name}", f))
+        yield f"| `{prefix}{f.name}` | {_type(f)} | {default} | {allowed} | {said.get(f.name, '')} |"
     yield ""
+
+
+@cache
+def _default_run() -> DictConfig:
+    return compose()
+
+
+def _by_default_run(key: str, f: "Field[object]") -> str:
+    """What `python -m aaa.train` has where that is a plain value other than the schema's, for behind it."""
+    value = OmegaConf.select(_default_run(), key)
+    if not isinstance(value, bool | int | float | str) or f.default in (NO_DEFAULT, MISSING, value):
+        return ""
+    return f"; `{str(value).lower() if isinstance(value, bool) else value}` in the default run"
 
 
 def _type(f: "Field[object]") -> str:
