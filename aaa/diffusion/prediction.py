@@ -2,8 +2,9 @@
 
 (What it is compared with in training is in objectives/flow_matching.py.)
 
-Training, validation, sample grids, `aaa.sample`, evaluations, the web page and the DiffSynth pipeline all ask for
-velocity, so that a model of another prediction is trained, judged and sampled without any of them knowing.
+Training, validation, sample grids, `aaa.sample`, evaluations and the web page all ask for velocity, so that a model of
+another prediction is trained, judged and sampled without any of them knowing. (The DiffSynth pipeline takes models of
+velocity, as the tutorial's is: DiffSynth's loader tells it nothing but the weights.)
 """
 
 from collections.abc import Callable

@@ -88,5 +88,8 @@ class Euler:
 
 @torch.no_grad()
 def ask(predict: Predict, latents: Tensor, sigma: float) -> Tensor:
-    """The velocity at a noise level, in the latents' dtype."""
+    """The velocity at a noise level, in the latents' dtype.
+
+    That is float32 however the model computes: in bf16 small steps would be rounded away, and many of them leave noise.
+    """
     return predict(latents, sigma).to(latents.dtype)

@@ -43,7 +43,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, attended: Tensor | None = None) -> T
         q, k, v: queries, keys and values.
         attended: which keys count, bool, `B 1 1 N` or `B 1 N N`, one at least for each query; None: all.
     """
-    if q.device.type == "cpu" and q.dtype == torch.bfloat16:
+    if q.device.type == "cpu" and q.dtype == torch.bfloat16 and q.numel():  # prompts may all be empty
         if q.requires_grad:
             if has_few_scores(q, k):
                 return _KeepingWeights.apply(q, k, v, attended)

@@ -165,10 +165,10 @@ class AAADiT(nn.Module):
         context = self._context(x, timestep_emb, latents, text.shape[1], turns)
         context = context._replace(attended=_attended(words, x.shape[1]))
         shown = hidden_after if head is None else {*hidden_after, head.after_block}
-        x, hidden = self._through_blocks(x, context, generator, shown, weaker)
+        x, hidden, computed = self._through_blocks(x, context, generator, shown, weaker)
         prediction = _on_grid(self.proj_out(x[:, : height * width]), height)
         internal = None if head is None else _on_grid(head(hidden[head.after_block]), height)
-        return ModelOutput(prediction, hidden, internal) if hidden else prediction
+        return ModelOutput(prediction, hidden, internal, computed) if hidden else prediction
 
     def _through_blocks(
         self,
@@ -177,14 +177,15 @@ class AAADiT(nn.Module):
         generator: torch.Generator | None,
         hidden_after: Collection[int],
         weaker: WeakerWay | None,
-    ) -> tuple[Tensor, dict[int, Tensor]]:
-        """Tokens `B N D` after all blocks, and those of the latents after the blocks that are asked for."""
+    ) -> tuple[Tensor, dict[int, Tensor], dict[int, Tensor]]:
+        """Tokens `B N D` after all blocks, those of the latents after the blocks that are asked for, and which of these
+        the blocks computed, `B (H W)` bool, where it is not all of them."""
         latents = context.height * context.width
         if generator is not None and self.blocks_draw:
             context = context._replace(seed=generator.initial_seed())
         routing = self.routing
         detour: Detour | None = None
-        hidden = {}
+        hidden, computed = {}, {}
         for number, block in enumerate(self.blocks, start=1):
             if routing is not None and number == routing.first:
                 detour = routing.leave(x, context, latents, generator, weaker)
@@ -194,10 +195,12 @@ class AAADiT(nn.Module):
                 x, context = self._through_block(block, x, context._replace(number=number, wanted=wanted))
             if number in hidden_after:
                 hidden[number] = (x if detour is None else detour.back(x))[:, :latents]
+                if detour is not None and (stayed := detour.computed(latents)) is not None:
+                    computed[number] = stayed
             if routing is not None and detour is not None and number == routing.last:
                 x = detour.back(x) if self.fusion is None else self.fusion(detour, x, latents)
                 context, detour = detour.context, None
-        return x, hidden
+        return x, hidden, computed
 
     def _through_block(self, block: nn.Module, x: Tensor, context: BlockContext) -> tuple[Tensor, BlockContext]:
         """Tokens after a block, and what the next is told."""

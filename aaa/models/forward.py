@@ -4,8 +4,9 @@ The least that a model takes is `model(latents, prompt_embeds, timestep)`. What 
 one of the protocols below; nothing else is passed to a model that does not.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -23,13 +24,16 @@ class ModelOutput(NamedTuple):
 
     Attributes:
         prediction: as where nothing else is, `B C H W`.
-        hidden: tokens of the latents after the blocks of these numbers (from 1), `B (H W) D` each.
+        hidden: tokens of the latents after the blocks of these numbers (from 1), `B (H W) D` each. One that skipped the
+            block is as it was before those that it skips.
         internal: what its internal head predicts, `B C H W`, or None if that is not wanted.
+        computed: of blocks that some tokens skipped, which of the latents' did not, `B (H W)` bool.
     """
 
     prediction: Tensor
     hidden: dict[int, Tensor]
     internal: Tensor | None = None
+    computed: Mapping[int, Tensor] = MappingProxyType({})
 
 
 @runtime_checkable

@@ -94,6 +94,13 @@ class Detour(NamedTuple):
             return self.x, self.context
         return take(self.x, self.places), of_staying(self.context, self.places)
 
+    def computed(self, latents: int) -> Tensor | None:
+        """Which of the first tokens stay, `B latents` bool; None: all do."""
+        if self.places is None:
+            return None
+        stays = torch.zeros(self.x.shape[:2], dtype=torch.bool, device=self.x.device)
+        return stays.scatter(1, self.places, value=True)[:, :latents]
+
     def back(self, staying: Tensor) -> Tensor:
         """All tokens, `B N D`, of which those that stayed, `B K D`, are other ones by now."""
         if self.places is None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from aaa.errors import UserError
 from aaa.objectives.hog import OrientedGradients
-from aaa.objectives.terms import Extra, ForwardPass, Term
+from aaa.objectives.terms import Extra, ForwardPass, Term, mean_over
 
 TARGETS = ("hog", "latents", "vision")
 PROJECTORS = ("linear", "conv")
@@ -123,5 +123,7 @@ class Align(Term):
         assert self.module is not None
         projected = self.module(hidden).float()
         if self.distance == "cosine":
-            return (1 - F.cosine_similarity(projected, target, dim=1)).mean(dim=(1, 2))
-        return F.smooth_l1_loss(projected, target, reduction="none").mean(dim=(1, 2, 3))
+            distances = 1 - F.cosine_similarity(projected, target, dim=1)  # B H W
+        else:
+            distances = F.smooth_l1_loss(projected, target, reduction="none")  # B F H W
+        return mean_over(distances, done.computed.get(self.after_block))

@@ -13,8 +13,9 @@ class Dispersive(Term):
     """A contrastive loss without positive pairs on what a block holds: InfoNCE's variant there, with squared distances.
 
     `log mean_ij exp(-|z_i - z_j|^2 / (D tau))` over all pairs of the batch, a sample with itself included, where `z` is
-    everything that is held of a sample's latents and `D` how many numbers that is. The division by `D`, which is in the
-    authors' code and not in the equation, keeps the exponential from vanishing, and its gradient with it.
+    everything that is held of a sample's latents, also of those that skip the block, and `D` how many numbers that is.
+    The division by `D`, which is in the authors' code and not in the equation, keeps the exponential from vanishing,
+    and its gradient with it.
 
     Args:
         weight: in the loss; the paper has 0.5.

@@ -13,7 +13,7 @@ from aaa.errors import UserError
 from aaa.models.forward import in_training, require_hidden, require_internal_head
 from aaa.objectives.coupling import immiscible, make_coupling
 from aaa.objectives.recording import may_be_recorded
-from aaa.objectives.terms import Draws, Extra, ForwardPass, Term, Watched
+from aaa.objectives.terms import Draws, Extra, ForwardPass, Term, Watched, mean_over
 from aaa.objectives.weighting import make_weighting
 
 
@@ -92,7 +92,7 @@ class FlowMatching:
     ) -> None:
         self.scheduler, self.prediction = scheduler, prediction
         self.empty_prompt_embeds, self.prompt_dropout = empty_prompt_embeds, prompt_dropout
-        self.weighting = make_weighting(weighting, min_snr_gamma)
+        self.weighting = make_weighting(weighting, min_snr_gamma, getattr(prediction, "least_sigma", 0.0))
         self.coupling = make_coupling(coupling, coupling_candidates)
         self.terms = {str(name): term for name, term in (terms or {}).items() if term is not None and term.weight}
 
@@ -159,7 +159,9 @@ class FlowMatching:
         def velocity_of(output: Tensor) -> Tensor:
             return self.prediction.velocity(lambda *_: output, noised, prompt_embeds, timestep, sigma)
 
-        done = ForwardPass(batch, draws, weight, predicted, watched.hidden, velocity_of, watched.internal)
+        done = ForwardPass(
+            batch, draws, weight, predicted, watched.hidden, velocity_of, watched.internal, watched.computed
+        )
         error = weight * velocity_error(predicted, latents, draws.noise)
         # What has ended stays as 0, so that the terms of every row of metrics sum to the loss.
         ended = {name: torch.zeros_like(error) for name in self.terms if name not in terms}
@@ -178,7 +180,12 @@ def _added(name: str, term: Term, done: ForwardPass, samples: int) -> Tensor:
     return term.weight * found
 
 
-def velocity_error(predicted: Tensor, latents: Tensor, noise: Tensor) -> Tensor:
-    """Mean squared error of predicted velocities, `B` float32; all arguments `B C H W`."""
+def velocity_error(predicted: Tensor, latents: Tensor, noise: Tensor, computed: Tensor | None = None) -> Tensor:
+    """Mean squared error of predicted velocities, `B` float32; all arguments `B C H W`.
+
+    Args:
+        predicted, latents, noise: see above.
+        computed: which places count, see `mean_over`.
+    """
     velocity = noise - latents  # rectified flow target
-    return (predicted.float() - velocity.float()).square().mean(dim=(1, 2, 3))
+    return mean_over((predicted.float() - velocity.float()).square(), computed)

@@ -37,7 +37,8 @@ class Internal(Term):
     ) -> None:
         super().__init__(weight, until_step)
         self.wants_internal = model_head is not None
-        self.after_block, self._multiplications = after_block, dim * latent_channels
+        self._multiplications = dim * latent_channels
+        self.after_block = after_block if model_head is None else model_head
         if not self.wants_internal:
             self.after_blocks = (after_block,)
             self.module = InternalHead(dim, latent_channels, after_block) if weight else None
@@ -54,4 +55,5 @@ class Internal(Term):
             assert self.module is not None
             output = rearrange(self.module(done.hidden[self.after_block]), "b (h w) c -> b c h w", h=clean.shape[2])
         assert output is not None
-        return done.weight * velocity_error(done.velocity_of(output), clean, noise)
+        computed = done.computed.get(self.after_block)
+        return done.weight * velocity_error(done.velocity_of(output), clean, noise, computed)

@@ -35,9 +35,11 @@ class ForwardPass(NamedTuple):
         draws: what it was noised by.
         weight: of the velocity's error at each sample's noise level, `B` float32.
         velocity: predicted, `B C H W`.
-        hidden: the latents' tokens after the blocks that terms look at, by number, `B (H W) D` each.
+        hidden: the latents' tokens after the blocks that terms look at, by number, `B (H W) D` each; with routing those
+            that skipped a block are as they were before.
         velocity_of: the velocity that an output of the kind that the model gives stands for, both `B C H W`.
         internal: what the model's internal head predicts, `B C H W`, where a term wants it.
+        computed: of blocks that some tokens skipped, which did not, `B (H W)` bool: `mean_over` counts these alone.
     """
 
     batch: Batch
@@ -47,6 +49,7 @@ class ForwardPass(NamedTuple):
     hidden: Mapping[int, Tensor]
     velocity_of: Callable[[Tensor], Tensor]
     internal: Tensor | None = None
+    computed: Mapping[int, Tensor] = MappingProxyType({})
 
 
 class Extra(NamedTuple):
@@ -104,6 +107,20 @@ class Term(ABC):
         """The term of each sample before its weight, `B` float32."""
 
 
+def mean_over(values: Tensor, computed: Tensor | None) -> Tensor:
+    """The mean of each sample, `B`, of values `B H W` or `B C H W`.
+
+    Args:
+        values: of all places.
+        computed: which of them count, `B (H W)` bool, one at least of each sample; None: all. PRX's alignment is of the
+            tokens that were not routed as well.
+    """
+    if computed is None:
+        return values.mean(dim=tuple(range(1, values.ndim)))
+    counting = computed.view(len(values), *[1] * (values.ndim - 3), *values.shape[-2:]).expand_as(values).flatten(1)
+    return (values.flatten(1) * counting).sum(dim=1) / counting.sum(dim=1)
+
+
 class Watched:
     """A model as a prediction asks it, of which what terms look at is kept.
 
@@ -114,6 +131,7 @@ class Watched:
     Attributes:
         hidden: of the last time that it was asked, by block.
         internal: what the internal head predicted then, or None.
+        computed: which tokens the blocks computed then, see `ForwardPass`.
     """
 
     def __init__(self, model: Asked, terms: Collection[Term]) -> None:
@@ -122,11 +140,12 @@ class Watched:
         self.with_internal = any(term.wants_internal for term in terms)
         self.hidden: Mapping[int, Tensor] = {}
         self.internal: Tensor | None = None
+        self.computed: Mapping[int, Tensor] = {}
 
     def __call__(self, noised: Tensor, prompt_embeds: Tensor, timestep: Tensor) -> Tensor:
         """What the model predicts."""
         output = with_hidden(
             self.model, noised, prompt_embeds, timestep, self.after_blocks, with_internal=self.with_internal
         )
-        self.hidden, self.internal = output.hidden, output.internal
+        self.hidden, self.internal, self.computed = output.hidden, output.internal, output.computed
         return output.prediction

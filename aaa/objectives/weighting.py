@@ -19,8 +19,14 @@ Weighting = Callable[[NoiseLevels], Tensor]
 FLUX2_TRAINING_MU = 0.8
 
 
-def make_weighting(name: str, min_snr_gamma: float) -> Weighting:
+def make_weighting(name: str, min_snr_gamma: float, least_sigma: float = 0.0) -> Weighting:
     """The weighting that `objective.weighting` names.
+
+    Args:
+        name: of it.
+        min_snr_gamma: of `min_snr`.
+        least_sigma: the least that an error of the picture is divided by to make one of velocity; 0 where velocity is
+            predicted.
 
     Raises:
         UserError: if there is none of this name, or gamma is no bound.
@@ -31,7 +37,7 @@ def make_weighting(name: str, min_snr_gamma: float) -> Weighting:
         "scheduler": of_scheduler,
         "none": none,
         "flux2": flux2,
-        "min_snr": partial(min_snr, gamma=min_snr_gamma),
+        "min_snr": partial(min_snr, gamma=min_snr_gamma, least_sigma=least_sigma),
     }
     if name not in weightings:
         raise UserError(f"objective.weighting={name}: must be one of {', '.join(weightings)}.")
@@ -48,15 +54,21 @@ def none(levels: NoiseLevels) -> Tensor:
     return torch.ones_like(levels.sigma)
 
 
-def min_snr(levels: NoiseLevels, gamma: float) -> Tensor:
+def min_snr(levels: NoiseLevels, gamma: float, least_sigma: float = 0.0) -> Tensor:
     """Min-SNR weights (Hang et al. 2023, arXiv 2303.09556) for velocity along straight lines.
 
     There the loss of a predicted clean picture is weighted by `min(SNR, gamma)`. On the line
     `z = (1 - sigma) x + sigma n` the signal-to-noise ratio is `((1 - sigma) / sigma)^2`, and a velocity `v` says that
     `x = z - sigma v`, so that an error of the picture is sigma times that of the velocity. Hence for the latter
-    `sigma^2 min(SNR, gamma) = min((1 - sigma)^2, gamma sigma^2)`.
+    `sigma^2 min(SNR, gamma) = min((1 - sigma)^2, gamma sigma^2)`. Where a predicted picture makes the velocity, by a
+    division that goes no further than `least_sigma`, it is `least_sigma^2 min(SNR, gamma)` below that level.
     """
-    return torch.minimum((1 - levels.sigma).square(), gamma * levels.sigma.square())
+    sigma = levels.sigma
+    weight = torch.minimum((1 - sigma).square(), gamma * sigma.square())
+    if not least_sigma:
+        return weight
+    ratio = ((1 - sigma) / sigma.clamp(min=torch.finfo(sigma.dtype).tiny)).square().clamp(max=gamma)
+    return torch.where(sigma < least_sigma, least_sigma**2 * ratio, weight)
 
 
 def flux2(levels: NoiseLevels) -> Tensor:

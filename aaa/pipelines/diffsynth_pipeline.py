@@ -122,7 +122,8 @@ class AAAImagePipeline(BasePipeline):
             num_inference_steps, denoising_strength=denoising_strength, dynamic_shift_len=tokens
         )
         guidance = PromptGuidance(cfg_scale, guidance_interval, guidance_rescale)
-        sampling = Sampling(Flux2Scheduler(), sampler or Euler(), guidance, VelocityPrediction(), num_inference_steps)
+        scheduler = Flux2Scheduler("bfloat16" if self.torch_dtype == torch.bfloat16 else "float32")
+        sampling = Sampling(scheduler, sampler or Euler(), guidance, VelocityPrediction(), num_inference_steps)
         sigmas = sampling.sigmas(tokens, denoising_strength)
         shared: dict[str, Any] = {
             "cfg_scale": cfg_scale,
@@ -142,8 +143,8 @@ class AAAImagePipeline(BasePipeline):
             tuple(shared["latents"].shape[1:])
         )  # what the latents were drawn from; a sampler's own goes on from there
         latents = sampling.draw(
-            self.dit,
-            shared["latents"],
+            lambda noised, *told: self.dit(noised.to(self.torch_dtype), *told),
+            shared["latents"].float(),
             positive["prompt_embeds"],
             negative.get("prompt_embeds", positive["prompt_embeds"]),
             sigmas,
@@ -151,7 +152,7 @@ class AAAImagePipeline(BasePipeline):
             progress=progress_bar_cmd,
         )
         self.load_models_to_device(["vae"])
-        picture = self.vae_output_to_image(self.vae.decode(latents))
+        picture = self.vae_output_to_image(self.vae.decode(latents.to(self.torch_dtype)))
         self.load_models_to_device([])
         return picture
 

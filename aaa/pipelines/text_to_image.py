@@ -207,7 +207,7 @@ class TextToImage:
             latents = add_noise(clean, latents, torch.tensor(sigmas[:1], device=self.device))
         positive, negative = (embed.expand(request.num_images, -1, -1) for embed in embeds)
         network = self.precision.running(self.model)
-        return sampling.drawing(network, latents.to(self.precision.dtype), positive, negative, sigmas, noise)
+        return sampling.drawing(network, latents, positive, negative, sigmas, noise)
 
     def _embeds(self, request: DrawRequest) -> torch.Tensor:
         """Of prompt and negative prompt, `2 L D`, rounded as in the latent cache that the model learned from."""

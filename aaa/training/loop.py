@@ -103,7 +103,9 @@ def fit(
                 measuring.read_back(progress.window)  # nothing that is not finite may be saved
             if saving or signum is not None:
                 hooks.save(progress.step, signum is not None or progress.step == settings.max_steps)
-        return signum
+    for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
+        group["lr"] = rate  # which the schedule multiplies where training goes on
+    return signum
 
 
 def _look(hooks: Hooks, progress: Progress, model: nn.Module) -> None:

@@ -51,7 +51,8 @@ class Measuring:
                 window.terms.setdefault(name, []).append(term)
             return
         progress.skipped_steps += 1
-        skipped = Anomaly("skipped", progress.step, step.loss.item(), step.grad_norm.item(), [])
+        loss: Tensor = self.accelerator.reduce(step.loss, reduction="mean")
+        skipped = Anomaly("skipped", progress.step, loss.item(), step.grad_norm.item(), [])
         described = self._describe(skipped, step.sample_losses)
         if progress.skipped_steps > self.settings.max_skipped_steps:
             raise NotFiniteError(
@@ -73,17 +74,14 @@ class Measuring:
                 self._describe(step, sample_losses)
         if not steps:  # all were skipped
             return {}
-        terms = {}
-        for name, values in window.terms.items():
-            reduced: Tensor = self.accelerator.reduce(torch.stack(values), reduction="mean")
-            terms[f"train/loss_{name}"] = reduced.mean().item()
+        terms = {f"train/loss_{name}": torch.stack(values).mean().item() for name, values in window.terms.items()}
         return {
             "train/loss": sum(step.loss for step in steps) / len(steps),
             "train/grad_norm": sum(step.grad_norm for step in steps) / len(steps),
         } | terms
 
     def read_back(self, window: Window) -> Sequence[Anomaly]:
-        """The window's steps, losses being means over all processes, each as the spike that it may be.
+        """The window's steps, each as the spike that it may be; its losses and terms are means over processes then.
 
         Raises:
             NotFiniteError: if a loss or gradient norm is NaN or infinite.
@@ -92,6 +90,9 @@ class Measuring:
             return []
         losses: Tensor = self.accelerator.reduce(torch.stack(window.losses), reduction="mean")
         window.losses = list(losses)
+        for name, values in window.terms.items():
+            terms: Tensor = self.accelerator.reduce(torch.stack(values), reduction="mean")
+            window.terms[name] = list(terms)
         norms = torch.stack(window.grad_norms).tolist()
         steps = [Anomaly("spike", *numbers, []) for numbers in zip(window.steps, losses.tolist(), norms, strict=True)]
         for number, step in enumerate(steps):

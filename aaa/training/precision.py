@@ -61,12 +61,12 @@ class RunInPrecision:
     wrapped: Asked
     precision: ModelPrecision
 
-    def __call__(self, *inputs: Tensor, **options: object) -> Any:
-        """What the model gives, its predictions in what they were computed in."""
+    def __call__(self, latents: Tensor, *inputs: Tensor, **options: object) -> Any:
+        """What the model gives for latents of any dtype, its predictions in what they were computed in."""
         autocast, dtype = PRECISIONS[self.precision.name]
         computed = torch.bfloat16 if autocast == "bf16" else dtype
         with self.precision.autocast():
-            output = self.wrapped(*inputs, **options)
+            output = self.wrapped(latents.to(dtype), *inputs, **options)
         if not isinstance(output, ModelOutput):
             return output.to(computed)
         internal = None if output.internal is None else output.internal.to(computed)

@@ -17,6 +17,7 @@ def forward_pass(
     pictures: list[int] | None = None,
     dropped: list[int] | None = None,
     seed: int = 0,
+    computed: Mapping[int, Tensor] | None = None,
 ) -> ForwardPass:
     """A pass over so many random samples of `3 2 2` latents.
 
@@ -26,6 +27,7 @@ def forward_pass(
         captions, pictures: numbers of these; all different if they are not given.
         dropped: places of those whose prompts are dropped.
         seed: of everything random.
+        computed: places that blocks computed, where not all.
     """
     draws = torch.Generator().manual_seed(seed)
     latents, noise, velocity = (torch.randn(size, 3, 2, 2, generator=draws) for _ in range(3))
@@ -41,5 +43,11 @@ def forward_pass(
     levels = NoiseLevels(sigma, 1000 * sigma, torch.ones(size))
     weight = 0.5 + torch.rand(size, generator=draws)
     return ForwardPass(
-        batch, Draws(is_dropped, levels, noise), weight, velocity.requires_grad_(), hidden or {}, lambda output: output
+        batch,
+        Draws(is_dropped, levels, noise),
+        weight,
+        velocity.requires_grad_(),
+        hidden or {},
+        lambda output: output,
+        computed=computed or {},
     )

@@ -117,3 +117,13 @@ def test_softmax_and_its_gradient_are_torchs(tokens: int) -> None:
     assert (weights != torchs).float().mean() < 1e-3
     (torchs * towards).sum().backward()
     torch.testing.assert_close(attention.softmax_backward(towards, weights), expected.grad, rtol=0.02, atol=1e-4)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_no_tokens_are_none_afterwards(masked: bool) -> None:
+    nothing = torch.randn(3, 2, 0, 16, dtype=torch.bfloat16, requires_grad=True)
+    attended = torch.ones(3, 1, 1, 0, dtype=torch.bool) if masked else None
+    out = attend(nothing, nothing, nothing, attended)
+    out.float().sum().backward()
+    assert out.shape == nothing.shape
+    assert attend(*[nothing.detach()] * 3, attended).shape == nothing.shape

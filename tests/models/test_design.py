@@ -55,7 +55,7 @@ def test_any_combination_trains_and_is_saved_and_loaded(
 ) -> None:
     model = small(depth=depth, **switches)
     tensors = inputs(height, width)
-    output, _, internal = trained_on(model, tensors, None)
+    output, _, internal, _ = trained_on(model, tensors, None)
     assert output.shape == tensors[0].shape
     (output.square().sum() + (0 if internal is None else internal.sum())).backward()
     # A parameter without a gradient would stop training by several processes.

@@ -78,7 +78,7 @@ def test_nothing_is_routed_without_a_generator_and_the_seed_says_what_is() -> No
 )
 def test_any_design_can_be_routed(switches: dict[str, Any], routing: Routing) -> None:
     model = routed(routing, **switches)
-    output, _, internal = trained_on(model, inputs(), seeded(0))
+    output, _, internal, _ = trained_on(model, inputs(), seeded(0))
     (output.square().sum() + (0 if internal is None else internal.sum())).backward()
     assert [name for name, parameter in model.named_parameters() if parameter.grad is None] == []
     with counted_flops() as counter, torch.no_grad():
@@ -91,6 +91,8 @@ def test_blocks_within_see_nothing_of_what_skips() -> None:
     output = model(*inputs(samples=1), generator=seeded(0), hidden_after=[1, 3])
     stays = (output.hidden[1] != output.hidden[3]).any(dim=-1)[0]
     assert stays.sum() == 1
+    assert torch.equal(output.computed[3][0], stays)
+    assert 1 not in output.computed, "all tokens go through the block before"
     model.blocks[0].register_forward_hook(
         lambda _module, _args, x: torch.cat([torch.where(stays[:, None], x[:, :12], 7.0), x[:, 12:]], dim=1)
     )

@@ -52,6 +52,26 @@ def test_it_is_the_distance_at_each_place(distance: str, spatial_norm: bool) -> 
     assert term(done).tolist() == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.parametrize("distance", ["cosine", "smooth_l1"])
+def test_tokens_that_skipped_the_block_do_not_count(distance: str) -> None:
+    (hidden,) = passed().hidden.values()
+    computed = torch.tensor([[True, False, False, True], [False, True, False, False]])
+    done = forward_pass(2, hidden={1: hidden}, computed={1: computed})
+    term = align(distance=distance)
+    found = term(done)
+    (gradient,) = torch.autograd.grad(found.sum(), hidden)
+    assert torch.equal(gradient.abs().sum(-1) > 0, computed)
+    both = [term(forward_pass(2, hidden={1: hidden}, computed={1: computed & place})) for place in corners(computed)]
+    assert found[0].item() == pytest.approx((both[0][0] + both[1][0]).item() / 2)
+
+
+def corners(computed: Tensor) -> tuple[Tensor, Tensor]:
+    """The first sample's two places, one at a time."""
+    first, last = torch.ones_like(computed), torch.ones_like(computed)
+    first[0, 3], last[0, 0] = False, False
+    return first, last
+
+
 def test_a_convolution_sees_the_neighbours_that_lie_beside_a_place() -> None:
     done, term = passed(), align(projector="conv")
     assert term.module is not None

@@ -11,6 +11,7 @@ from aaa.errors import UserError
 from aaa.models.factory import build_dit
 from aaa.objectives.flow_matching import FlowMatching
 from aaa.objectives.internal import Internal
+from tests.helpers.forward_pass import forward_pass
 
 
 @pytest.mark.parametrize("prediction", [VelocityPrediction(), CleanPrediction()])
@@ -53,6 +54,19 @@ def test_the_models_own_head_learns_as_the_terms_does() -> None:
     for one, other in zip(gradients, others, strict=True):
         assert one is not None
         torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("model_head", [None, 1])
+def test_places_that_skipped_the_block_do_not_count(model_head: int | None) -> None:
+    hidden = torch.randn(2, 4, 5, requires_grad=True)
+    computed = torch.tensor([[True, False, False, True], [False, True, False, False]])
+    term = Internal(0.25, after_block=1, dim=5, latent_channels=3, model_head=model_head)
+    head = term.module or nn.Linear(5, 3)
+    nn.init.constant_(head.get_parameter("weight"), 0.1)
+    done = forward_pass(2, hidden={1: hidden}, computed={1: computed})
+    internal = None if model_head is None else head(hidden).mT.unflatten(2, (2, 2))
+    (gradient,) = torch.autograd.grad(term(done._replace(internal=internal)).sum(), hidden)
+    assert torch.equal(gradient.abs().sum(-1) > 0, computed)
 
 
 def test_a_model_without_a_head_of_its_own_is_told_of() -> None:

@@ -1,8 +1,11 @@
 """Weights of noise levels, by hand."""
 
+import math
+
 import pytest
 import torch
 
+from aaa.diffusion.prediction import CleanPrediction
 from aaa.diffusion.schedulers import NoiseLevels
 from aaa.errors import UserError
 from aaa.objectives.weighting import make_weighting
@@ -28,6 +31,22 @@ def test_min_snr_of_velocity_is_min_snr_of_the_clean_picture() -> None:
         of_picture = min(snr, 5.0) * (noised - sigma * guess - clean).square().mean()
         weight = make_weighting("min_snr", 5.0)(levels(sigma)).double()
         torch.testing.assert_close(weight.squeeze() * (guess - (noise - clean)).square().mean(), of_picture)
+
+
+def test_min_snr_of_a_predicted_picture_is_its_own_below_the_bound_too() -> None:
+    draws = torch.Generator().manual_seed(0)
+    clean, noise, guess = (torch.randn(1, 3, 2, 2, generator=draws) for _ in range(3))
+    prediction = CleanPrediction(least_sigma=0.2)
+    for sigma, snr in ((0.0, math.inf), (0.01, 9801.0), (0.1, 81.0), (0.3, 49 / 9), (0.8, 1 / 16)):
+        level = torch.tensor([sigma])
+        noised = (1 - sigma) * clean + sigma * noise
+        velocities = [
+            prediction.velocity(lambda *_, it=it: it, noised, clean, level, level)  # type: ignore[misc]
+            for it in (guess, clean)
+        ]
+        weight = make_weighting("min_snr", 5.0, prediction.least_sigma)(levels(sigma))
+        of_velocity = weight * (velocities[0] - velocities[1]).square().mean()
+        torch.testing.assert_close(of_velocity.squeeze(), min(snr, 5.0) * (guess - clean).square().mean())
 
 
 def test_the_schedulers_own_and_none() -> None:

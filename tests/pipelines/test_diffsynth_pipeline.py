@@ -105,6 +105,20 @@ def test_a_picture_is_the_tutorials(pipe: AAAImagePipeline, changed: dict[str, A
     assert levels_apart(found, pipe(**(knobs | {"seed": 4}), progress_bar_cmd=list)) > 1
 
 
+def test_a_model_in_bf16_is_told_timesteps_as_it_was_trained_on_them(pipe: AAAImagePipeline) -> None:
+    told: list[float] = []
+
+    def dit(latents: torch.Tensor, _prompt_embeds: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+        assert latents.dtype == torch.bfloat16
+        told.append(timestep.item())
+        return latents
+
+    in_bf16 = AAAImagePipeline(device="cpu", torch_dtype=torch.bfloat16)
+    in_bf16.tokenizer, in_bf16.text_encoder, in_bf16.vae, in_bf16.dit = pipe.tokenizer, pipe.text_encoder, VAE(), dit
+    in_bf16(**(KNOBS | {"cfg_scale": 1.0}), progress_bar_cmd=list)
+    assert told == torch.tensor(told).bfloat16().tolist()
+
+
 def test_it_follows_the_same_samplers_and_guidance(pipe: AAAImagePipeline) -> None:
     def drawn(**changed: Any) -> Image.Image:
         return pipe(**(KNOBS | {"num_inference_steps": 4} | changed), progress_bar_cmd=list)

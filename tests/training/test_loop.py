@@ -164,6 +164,12 @@ def test_callbacks_come_when_due_and_at_the_end() -> None:
     assert seen == [("a", 7), ("a", 14), ("a", 20), ("b", 20)]
 
 
+def test_what_is_trained_again_starts_from_the_same_learning_rate() -> None:
+    run = Run()
+    assert run.logged[-1]["train/lr"] < 1e-2 / 5
+    assert run.optimizer.param_groups[0]["lr"] == 1e-2
+
+
 def test_a_batch_that_cannot_be_shared_out_is_refused() -> None:
     with pytest.raises(UserError, match=r"trainer.batch_size=8 must be a multiple of 1 processes x .*=3"):
         Run(gradient_accumulation_steps=3)

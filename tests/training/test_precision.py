@@ -67,11 +67,11 @@ def test_a_model_is_run_in_its_precision(name: str, weights: torch.dtype, comput
     assert layer.weight.dtype == weights
     seen = []
     layer.register_forward_hook(lambda _module, _inputs, output: seen.append(output.dtype))
-    inputs = torch.ones(1, 4, dtype=run_in.dtype)
+    inputs = torch.ones(1, 4)  # float32 always, as samplers keep latents
     assert run_in.running(layer)(inputs).dtype == computed
     assert seen == [computed]
     # What wraps a model, as accelerate does in training, makes no difference to what is drawn.
-    wrapped = run_in.running(lambda x: layer(x).float())
+    wrapped = run_in.running(lambda x: layer(x).float())  # in the dtype that it is given
     assert torch.equal(wrapped(inputs), run_in.running(layer)(inputs))
     assert not torch.is_autocast_enabled("cpu")
 

@@ -1,0 +1,67 @@
+"""Numbers of several processes, of which this is one."""
+
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from aaa.training.anomalies import Anomaly
+from aaa.training.measuring import Measuring
+from aaa.training.progress import Progress
+from aaa.training.settings import LoopSettings
+from aaa.training.step import StepResult
+
+
+class BesideAnother(Accelerator):  # type: ignore[misc]
+    """One of two processes, whose partner has three times its numbers."""
+
+    def reduce(self, tensor: Tensor, reduction: str = "mean", **_: Any) -> Tensor:
+        assert reduction == "mean"
+        return 2 * tensor
+
+
+def measuring(told: list[Anomaly]) -> Measuring:
+    def report(odd: Anomaly) -> str:
+        told.append(odd)
+        return odd.kind
+
+    settings = LoopSettings(
+        seed=0,
+        max_steps=10,
+        batch_size=4,
+        gradient_accumulation_steps=1,
+        max_grad_norm=1.0,
+        log_every_steps=5,
+        save_every_steps=0,
+        on_nonfinite="skip",
+        max_skipped_steps=3,
+    )
+    return Measuring(BesideAnother(cpu=True), settings, report)
+
+
+def step(loss: float, *, taken: bool = True) -> StepResult:
+    terms = {"velocity": torch.tensor(0.75 * loss), "align": torch.tensor(0.25 * loss)}
+    return StepResult(torch.tensor(loss), terms, torch.full((2,), loss), torch.tensor(1.0), {}, taken, 0.0)
+
+
+def test_terms_sum_to_the_loss_over_all_processes_before_and_after_a_signal() -> None:
+    uninterrupted, progress = measuring([]), Progress()
+    for loss in (1.0, 3.0):
+        uninterrupted.take_in(step(loss), progress)
+    expected = {"train/loss": 4.0, "train/grad_norm": 1.0, "train/loss_velocity": 3.0, "train/loss_align": 1.0}
+    assert uninterrupted.means(progress.window) == expected
+
+    stopped, progress = measuring([]), Progress()
+    for loss in (1.0, 3.0):
+        stopped.take_in(step(loss), progress)
+    stopped.read_back(progress.window)
+    saved = progress.window.numbers()
+    assert saved.losses == [2.0, 6.0]
+    assert saved.terms == {"velocity": [1.5, 4.5], "align": [0.5, 1.5]}
+
+
+def test_a_step_that_is_left_out_is_told_with_the_loss_of_all_processes() -> None:
+    told: list[Anomaly] = []
+    measuring(told).take_in(step(0.5, taken=False), Progress())
+    assert [(odd.kind, odd.loss) for odd in told] == [("skipped", 1.0)]
