@@ -20,6 +20,7 @@ from aaa.models.design import Design
 from aaa.models.embeddings import PositionEmbedding, TimestepEmbedding
 from aaa.models.forward import ModelOutput, WeakerWay, draws_while_training
 from aaa.models.internal_head import InternalHead
+from aaa.models.layer_norm import LayerNorm
 from aaa.models.modulation import SharedModulation
 from aaa.models.rope import of_words, rotation, unturned
 from aaa.models.routing import Detour, Routing
@@ -72,8 +73,8 @@ class AAADiT(nn.Module):
         self.turns_words = design.text_positions == "rope"
         self.pos_embedder = PositionEmbedding(dim, position_grid) if design.positions == "learned" else None
         self.timestep_embedder = TimestepEmbedding(dim)
-        self.image_embedder = nn.Sequential(*_patch_embedding(in_channels, dim, design), nn.LayerNorm(dim))
-        self.text_embedder = nn.Sequential(nn.Linear(text_dim, dim), nn.LayerNorm(dim))
+        self.image_embedder = nn.Sequential(*_patch_embedding(in_channels, dim, design), LayerNorm(dim))
+        self.text_embedder = nn.Sequential(nn.Linear(text_dim, dim), LayerNorm(dim))
         make = partial(_make_block, design, depth) if block is None else (lambda _number, *numbers: block(*numbers))
         self.blocks = nn.ModuleList(make(number, dim, heads, mlp_ratio) for number in range(1, depth + 1))
         for made in self.blocks:

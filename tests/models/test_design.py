@@ -210,3 +210,16 @@ def test_the_last_block_makes_latents_alone_where_it_is_ours() -> None:
     assert rows(small(block=OtherStart)) == [17, 17, 12]
     assert rows(small(routing=Routing(0.5, 2, 3))) == [17, 17, 17]
     assert rows(small(routing=Routing(0.5, 2, 2))) == [17, 17, 12]
+
+
+@settings(max_examples=15)
+@given(designs())
+def test_what_blocks_add_to_is_float32_where_products_are_not(switches: dict[str, Any]) -> None:
+    model = small(**switches)
+    seen: list[torch.dtype] = []
+    blocks = [*model.blocks, *([] if model.text_refiner is None else model.text_refiner.blocks)]
+    for block in blocks:
+        block.register_forward_hook(lambda _module, args, out: seen.extend([args[0].dtype, out.dtype]))
+    with torch.autocast("cpu", torch.bfloat16):
+        model(*inputs())
+    assert set(seen) == {torch.float32}
