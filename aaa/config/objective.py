@@ -78,7 +78,7 @@ class AlignConfig:
 
     Attributes:
         weight: in the loss; 0: off.
-        after_block: number of the block, from 1; a third of model.depth.
+        after_block: number of the block, from 1; a third of model.depth, and before blocks that tokens skip.
         target: hog (histograms of oriented gradients), latents (the picture's own) or vision (a model's patch tokens).
         vision: `_target_` of the model of target=vision; ours has `path`, the folder of a vision transformer.
         cells: of target=hog, along each side of a latent; they must divide its pixels.

@@ -13,6 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from aaa.config.mixture import of_all_parts
+from aaa.config.routing import routed_blocks
 from aaa.errors import UserError
 
 
@@ -30,6 +31,7 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("study_in", _study_in, replace=True)
     OmegaConf.register_new_resolver("internal_head", _internal_head, replace=True)
     OmegaConf.register_new_resolver("third_of", _third_of, replace=True)
+    OmegaConf.register_new_resolver("before_routing", _before_routing, replace=True)
     OmegaConf.register_new_resolver("where_blocks_are_ours", _where_blocks_are_ours, replace=True)
     OmegaConf.register_new_resolver("of_all_parts", of_all_parts, replace=True)
     OmegaConf.register_new_resolver("geomspace", geomspace, replace=True)
@@ -88,6 +90,16 @@ def _internal_head(*, _root_: Any) -> int | None:
 def _third_of(depth: int) -> int:
     """The block after a third of the depth, at least the first."""
     return max(1, math.ceil(depth / 3))
+
+
+def _before_routing(block: int, *, _root_: Any) -> int:
+    """The block, or if tokens are routed around it the last before, which computes all of them.
+
+    What is learned of hidden states is then learned of all: aligned after block 1 in place of 2 a model of routing=sprint
+    draws 293 of 384 pictures right and not 242 (experiments/ledger).
+    """
+    first, last = routed_blocks(_root_) or (0, 0)
+    return first - 1 if 1 < first <= block <= last else block
 
 
 def _where_blocks_are_ours(ours: float, others: float, *, _root_: Any) -> float:

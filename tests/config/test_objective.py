@@ -42,7 +42,7 @@ REFUSED = (
     ),
     (("objective.terms.contrastive.weight=1",), r"objective\.terms\.contrastive\.weight=1.*: must be .* below 1"),
     (
-        ("routing=tread", "objective.terms.align.weight=0.5", "objective.terms.align.projector=conv"),
+        ("routing=tread", "objective.terms.align.after_block=2", "objective.terms.align.projector=conv"),
         r"objective\.terms\.align\.projector=conv does not go with routing\.kind=tread: after block 2",
     ),
     (("model.internal_head=2",), r"model\.internal_head=2: nothing trains it \(objective\.terms\.internal\.weight=0\)"),
@@ -163,6 +163,24 @@ def test_what_is_aligned_is_a_third_of_the_depth(depth: int, block: int) -> None
     check_config(config)
     assert config.objective.terms.align.after_block == block
     assert config.objective.terms.align.weight > 0
+
+
+@pytest.mark.parametrize(
+    ("overrides", "block"),
+    [
+        (("routing=tread",), 1),
+        (("routing=sprint", "model.depth=12"), 1),
+        (("routing=tread", "model.depth=12", "routing.first_block=5"), 4),
+        (("routing=tread", "model.depth=12", "routing.first_block=4"), 3),
+        (("routing=tread", "model.depth=12", "routing.last_block=3"), 4),
+        (("routing=tread", "routing.first_block=1"), 2),
+        (("routing=tread", "objective.terms.align.after_block=3"), 3),
+    ],
+)
+def test_what_is_aligned_by_default_all_tokens_have_gone_through(overrides: tuple[str, ...], block: int) -> None:
+    config = compose(*overrides, "output_dir=x")
+    check_config(config)
+    assert config.objective.terms.align.after_block == block
 
 
 def test_a_model_of_others_is_aligned_where_the_config_says_so() -> None:
