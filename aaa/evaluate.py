@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -22,8 +23,11 @@ logger = logging.getLogger(__name__)
 
 # Keys that say what is judged, where, and where that is written, but not how.
 NO_SETTINGS = ("saved_model", "weights", "device", "trust_config", "out")
-LONGEST = 120  # letters of a name that settings may take
-OF_RUN = 40  # that the run may take
+OF_SETTINGS = 120  # bytes of a name that settings may take
+OF_RUN, OF_WEIGHTS = 40, 60  # that the run and the file of weights may take
+# Of a file's name file systems take 255 bytes, endings and what is written aside included.
+OF_RECORD, OF_PICTURE = 200, 250
+ADVICE = "Make room there, or see to the permissions of the folder, or give another one: out=FOLDER"
 
 
 def evaluate(config: "DictConfig") -> None:
@@ -39,6 +43,7 @@ def evaluate(config: "DictConfig") -> None:
     from aaa.run.saved_evaluation import judge, run_of
     from aaa.tracking.console import for_tables
     from aaa.tracking.files import cannot_write, replace_text, require_writable
+    from aaa.tracking.finite_json import to_json
     from aaa.tracking.printed import one_line
 
     require_ranges(EvaluateConfig, config)
@@ -64,12 +69,13 @@ def evaluate(config: "DictConfig") -> None:
     name = record_name(judged.weights, settings)
     if config.out is not None:
         name = name_of_its_own(out, name, judged.weights, run_of(model))
+    pictures = {out / f"{_fitting(f'{name}-{kept}', OF_PICTURE)}.png": image for kept, image in judged.pictures.items()}
     try:
         out.mkdir(parents=True, exist_ok=True)
-        for picture, image in judged.pictures.items():
-            image.save(out / f"{name}-{picture}.png")
+        for path, image in pictures.items():
+            image.save(path)
     except OSError as error:
-        raise cannot_write(out, error) from None
+        raise cannot_write(out, error, ADVICE) from None
     content = {
         "weights": str(judged.weights.absolute()),
         "settings": settings,
@@ -77,8 +83,8 @@ def evaluate(config: "DictConfig") -> None:
         "content": None if judged.table is None else judged.table.content,
         "metrics": dict(judged.metrics),
     }
-    replace_text(out / f"{name}.json", json.dumps(content, indent=2))
-    table = Table(title=Text(one_line(str(judged.weights))))
+    replace_text(out / f"{name}.json", to_json(content, indent=2), ADVICE)
+    table = Table()
     table.add_column("metric")
     table.add_column("value", justify="right")
     table.add_column("standard error", justify="right")
@@ -86,10 +92,12 @@ def evaluate(config: "DictConfig") -> None:
         if not metric.endswith("_standard_error"):
             error_of_it = judged.metrics.get(f"{metric}_standard_error")
             table.add_row(metric, f"{value:.4g}", "" if error_of_it is None else f"{error_of_it:.2g}")
-    for_tables(sys.stdout).print(table)
+    shown = for_tables(sys.stdout)
+    shown.print(Text(one_line(str(judged.weights))), soft_wrap=True)  # a title would be broken to the table's width
+    shown.print(table)
     logger.info("Wrote %s", out / f"{name}.json")
-    for picture in judged.pictures:
-        logger.info("Look at %s", out / f"{name}-{picture}.png")
+    for path in pictures:
+        logger.info("Look at %s", path)
 
 
 def settings_of(overrides: Sequence[str]) -> list[str]:
@@ -104,10 +112,10 @@ def record_name(weights: Path, settings: Sequence[str]) -> str:
         weights: the file that was judged. A checkpoint is told by its step, the exported model by its folder.
         settings: as `settings_of` gives them.
     """
-    name = f"{weights.parent.name}-{weights.stem}"
+    name = _fitting(f"{weights.parent.name}-{weights.stem}", OF_WEIGHTS)
     told = ",".join(settings)
-    plain = re.sub(r"[^\w.,=+\[\]-]+", "_", told)[:LONGEST]
-    digest = "" if plain == told else f"-{hashlib.sha256(told.encode()).hexdigest()[:8]}"
+    plain = _beginning(re.sub(r"[^\w.,=+\[\]-]+", "_", told), OF_SETTINGS)
+    digest = "" if plain == told else f"-{_digest(told)}"
     return ",".join(filter(None, [name, plain + digest]))
 
 
@@ -120,12 +128,27 @@ def name_of_its_own(out: Path, name: str, weights: Path, run: Path) -> str:
         weights: the file that was judged.
         run: folder of its run.
     """
-    of_run = f"{run.resolve().name[:OF_RUN]}-{name}"
+    of_run = _fitting(f"{_beginning(run.resolve().name, OF_RUN)}-{name}", OF_RECORD)
     if not _is_of_another(out / f"{name}.json", weights):
         return name
     if not _is_of_another(out / f"{of_run}.json", weights):
         return of_run
-    return f"{hashlib.sha256(bytes(weights.resolve())).hexdigest()[:8]}-{of_run}"
+    return _fitting(f"{hashlib.sha256(bytes(weights.resolve())).hexdigest()[:8]}-{of_run}", OF_RECORD)
+
+
+def _fitting(text: str, most: int) -> str:
+    """A text of so many bytes at most: a longer one ends in a hash of the whole."""
+    return text if len(os.fsencode(text)) <= most else f"{_beginning(text, most - 9)}-{_digest(text)}"
+
+
+def _beginning(text: str, most: int) -> str:
+    """The whole letters among so many bytes of a text."""
+    return os.fsencode(text)[:most].decode("utf-8", "ignore")
+
+
+def _digest(text: str) -> str:
+    """8 digits that tell a text from others."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
 
 
 def _is_of_another(record: Path, weights: Path) -> bool:

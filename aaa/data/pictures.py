@@ -78,7 +78,7 @@ def as_rgb(picture: Image.Image, background_color: str) -> Image.Image:
     notices = []
     if getattr(picture, "is_animated", False) and picture.format not in LAYERED:
         notices.append(SEVERAL_FRAMES)
-    _scale_transparent_color(picture)
+    scale_transparent_color(picture)
     sixteen_bits = of_sixteen_bits(picture)
     picture.load()
     if sixteen_bits and is_faint(picture):
@@ -107,8 +107,8 @@ def as_rgb(picture: Image.Image, background_color: str) -> Image.Image:
     return picture
 
 
-def _scale_transparent_color(picture: Image.Image) -> None:
-    """PNG gives its transparent colour in the depth of the file, Pillow its pixels in 8 bits."""
+def scale_transparent_color(picture: Image.Image) -> None:
+    """PNG gives its transparent colour in the depth of the file, Pillow its pixels in 8 bits. Before it is loaded."""
     tiles = getattr(picture, "tile", None)
     if picture.format != "PNG" or not tiles:
         return
@@ -156,7 +156,17 @@ def cut_centre(picture: Image.Image, height: int, width: int) -> Image.Image:
 
 def to_tensor(picture: Image.Image) -> Tensor:
     """An RGB picture as `3 H W` float32 in -1..1."""
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1).float() / 127.5 - 1
+    return to_images(to_pixels(picture))
+
+
+def to_pixels(picture: Image.Image) -> Tensor:
+    """An RGB picture as `3 H W` uint8."""
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+
+
+def to_images(pixels: Tensor) -> Tensor:
+    """Pixels, `... 3 H W` uint8, as float32 in -1..1."""
+    return pixels.float().div_(127.5).sub_(1)
 
 
 def to_pictures(images: Tensor) -> list[Image.Image]:

@@ -16,6 +16,7 @@ from textwrap import shorten
 
 from filelock import FileLock
 
+from aaa.errors import reason
 from aaa.tracking.printed import command
 
 logger = logging.getLogger(__name__)
@@ -59,10 +60,13 @@ def fetch_model_files(model_id: str, names: Sequence[str]) -> None:
                 ModelConfig(model_id=model_id, origin_file_pattern=name).download_if_necessary()
 
     folder = model_folder(model_id)
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".download.lock"):
-        if not all((folder / name).is_file() for name in names):
-            _try(f"{model_id} ({', '.join(names)})", folder, fetch)
+    _try(
+        f"{model_id} ({', '.join(names)})",
+        folder,
+        fetch,
+        lock=folder / ".download.lock",
+        is_there=lambda: all((folder / name).is_file() for name in names),
+    )
 
 
 def fetch_dataset(dataset_id: str, folder: Path) -> str:
@@ -85,10 +89,7 @@ def fetch_dataset(dataset_id: str, folder: Path) -> str:
         shutil.rmtree(partial / ".cache", ignore_errors=True)
         partial.rename(folder)
 
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_name(f".{folder.name}.download.lock")):
-        if not folder.exists():
-            _try(dataset_id, folder, fetch)
+    _try(dataset_id, folder, fetch, lock=folder.with_name(f".{folder.name}.download.lock"), is_there=folder.exists)
     return (
         f"By hand: {command('modelscope', 'download', '--dataset', dataset_id, '--local_dir', str(folder))}\n"
         f"  or: {command('hf', 'download', dataset_id, '--repo-type', 'dataset', '--local-dir', str(folder))}\n"
@@ -96,10 +97,23 @@ def fetch_dataset(dataset_id: str, folder: Path) -> str:
     )
 
 
-def _try(what: str, folder: Path, fetch: Callable[[], None]) -> None:
-    source = download_source()
-    if not may_download() or source in _failures:
+def _try(what: str, folder: Path, fetch: Callable[[], None], *, lock: Path, is_there: Callable[[], bool]) -> None:
+    """Download, where nobody forbids it and it has not failed before, unless another process has just done so."""
+    if not may_download() or download_source() in _failures:
         return
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        held = FileLock(lock).acquire()
+    except OSError as error:
+        logger.warning("%s cannot be downloaded: %s cannot be written (%s).", what, lock.parent, reason(error))
+        return
+    with held:
+        if not is_there():
+            _download(what, folder, fetch)
+
+
+def _download(what: str, folder: Path, fetch: Callable[[], None]) -> None:
+    source = download_source()
     logger.info("Downloading %s from %s into %s", what, source, folder)
     try:
         fetch()

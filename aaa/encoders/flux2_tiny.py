@@ -44,6 +44,8 @@ class Flux2TinyVAE:
         self.dtype = getattr(torch, dtype)
         self.device = "cpu"
         self.statistics: LatentStatistics | None = None
+        if (latent_mean is None) != (latent_std is None):
+            raise UserError("encoder.vae.latent_mean, latent_std: give both, or neither to take them from the data.")
         if latent_mean is not None and latent_std is not None:
             if not len(latent_mean) == len(latent_std) == self.latent_channels:
                 raise UserError(

@@ -105,7 +105,12 @@ class HuggingFaceTextEncoder:
         if self.template == CHAT:
             require_chat_template(tokenizer)
         if tokenizer.pad_token is None:
-            tokenizer.pad_token = tokenizer.eos_token
+            tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+        if tokenizer.pad_token is None:
+            raise UserError(
+                f"encoder.text_encoder.path={self.path}: its tokenizer has no pad_token, eos_token or unk_token to "
+                "fill short prompts up with. Name one in its tokenizer_config.json."
+            )
         return tokenizer
 
     @cached_property

@@ -1,6 +1,8 @@
 """How different are the pictures of one prompt?"""
 
 import logging
+from collections import Counter
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -14,7 +16,7 @@ from aaa.evaluation.protocol import NotApplicable
 logger = logging.getLogger(__name__)
 
 REAL = 64  # training pictures, whose differences are the measure
-ALIKE = "There are no two different training pictures."
+ALIKE = "There are no two different training pictures of one size."
 
 
 class Diversity:
@@ -44,11 +46,8 @@ class Diversity:
     def evaluate(self, evaluated: EvaluatedModel) -> dict[str, float]:
         """`quality/diversity` and its standard error over prompts; keeps `seeds`, a row a prompt."""
         split: Split = "validation" if len(evaluated.records["validation"]) else "train"
+        usual = _usual_distance(list(evaluated.real("train", REAL).latents()))
         drawn = evaluated.draw_repeats(split, self.num_prompts, self.num_seeds)
-        real = list(evaluated.real("train", REAL).latents())
-        alike = torch.stack([latent for latent in real if latent.shape == real[0].shape])
-        if len(alike) < 2 or (usual := _mean_distance(alike)) == 0:
-            raise NotApplicable(ALIKE)
         shares = torch.tensor([_mean_distance(torch.stack(list(of_one.latents))) / usual for of_one in drawn])
         metrics = {"quality/diversity": shares.mean().item()}
         if len(shares) > 1:
@@ -60,6 +59,19 @@ class Diversity:
         captions = [prompt for of_one in drawn for prompt in of_one.prompts]
         evaluated.keep("seeds", make_grid(pictures, captions, columns=self.num_seeds))
         return metrics
+
+
+def _usual_distance(real: Sequence[Tensor]) -> float:
+    """Between training pictures: of several sizes, those of the commonest.
+
+    Raises:
+        NotApplicable: if there are no two of it, or these are the same.
+    """
+    ((commonest, _),) = Counter(latent.shape for latent in real).most_common(1)
+    alike = torch.stack([latent for latent in real if latent.shape == commonest])
+    if len(alike) < 2 or (usual := _mean_distance(alike)) == 0:
+        raise NotApplicable(ALIKE)
+    return usual
 
 
 def _mean_distance(latents: Tensor) -> float:

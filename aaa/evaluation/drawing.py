@@ -12,10 +12,15 @@ from aaa.data.pictures import to_pictures
 from aaa.diffusion.samplers import SeededNoise
 from aaa.diffusion.sampling import BATCH_SIZE, Sampling
 from aaa.encoders.protocols import VAE
+from aaa.errors import UserError
 from aaa.evaluation.sharing import Alone, Processes, groups_of, share_out
 from aaa.training.precision import ModelPrecision
 
 EVALUATIONS = "sampling/evaluations"  # a metric: what drawing a judged picture cost
+
+
+class NotFinite(UserError):  # noqa: N818 - says what, as NotApplicable
+    """What a model draws are no finite numbers, and no pictures to look at or to judge."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,9 @@ class PictureDrawer:
             records: indices into the cache.
             seeds: of each picture's noise; None for `seed`, `seed + 1`, ...
             on_drawn: told, now and then, how many of this process's share are drawn, and how many those are.
+
+        Raises:
+            NotFinite: in every process, if one of the pictures is of no finite numbers.
         """
         each_seed = range(self.seed, self.seed + len(records)) if seeds is None else seeds
         shapes = self.cache.shape_ids[records]
@@ -97,6 +105,11 @@ class PictureDrawer:
             return list(zip(latents, to_pictures(self.vae.decode(drawn)), strict=True))
 
         drawn = share_out(self.processes, groups_of(shapes), BATCH_SIZE, draw, on_drawn)
+        if not all(latent.isfinite().all() for latent, _ in drawn):
+            raise NotFinite(
+                "What the model drew are no finite numbers: a smaller guidance may help, unless the model itself is "
+                "broken."
+            )
         return Drawn(
             records,
             [self.cache.records[index].prompt for index in records.tolist()],
@@ -117,7 +130,7 @@ class PictureDrawer:
     def _draw(self, model: nn.Module, records: Tensor, seeds: list[int], shape: int) -> Tensor:
         device, dtype = self.device, self.precision.dtype
         noise = SeededNoise(seeds)
-        latents = noise(self.cache.shapes[shape]).to(device, dtype)
+        latents = noise(self.cache.shapes[shape]).to(device)
         _, prompt_embeds = self.cache.gather(records)
         prompt_embeds = prompt_embeds.to(device, dtype)
         empty = self.cache.empty_prompt_embeds.to(device, dtype).expand_as(prompt_embeds)

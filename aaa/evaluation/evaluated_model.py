@@ -79,7 +79,7 @@ class EvaluatedModel:
         self.model, self.drawer, self.records, self.on_drawn = model, drawer, records, on_drawn
         self._span = span
         self.kept: dict[str, Image.Image] = {}
-        self._drawn: dict[tuple[Split, bool], Drawn] = {}
+        self._drawn: dict[tuple[str, Split], Drawn] = {}
 
     @property
     def span(self) -> range:
@@ -91,7 +91,7 @@ class EvaluatedModel:
 
         Those that were drawn before are given again: evaluations that look at the same pictures share them.
         """
-        return self._draw(split, self.records[split][:count], spread=False)
+        return self._draw("first", split, self.records[split][:count])
 
     def draw_spread(self, split: Split, count: int) -> Drawn:
         """The same for records that stand for all of a split, in whatever order the data set has them.
@@ -105,18 +105,35 @@ class EvaluatedModel:
             return key_hash(f"drawn {record.flipped} {record.key}")
 
         wanted = sorted(self.records[split].tolist(), key=place)[:count]
-        return self._draw(split, torch.tensor(wanted, dtype=torch.long), spread=True)
+        return self._draw("spread", split, torch.tensor(wanted, dtype=torch.long))
 
-    def _draw(self, split: Split, wanted: Tensor, *, spread: bool) -> Drawn:
-        drawn = self._drawn.get((split, spread))
+    def draw_originals(self, split: Split, count: int) -> Drawn:
+        """The same for records that are no mirrored copies, those with the smallest hashes of their keys.
+
+        For what compares each picture with that of its own record: as `real` chooses, and data=openmoji is ordered.
+        """
+        records = self.drawer.cache.records
+        wanted = [index for index in self._by_key(split) if not records[index].flipped][:count]
+        return self._draw("originals", split, torch.tensor(wanted, dtype=torch.long))
+
+    def _by_key(self, split: Split) -> list[int]:
+        """Records of a split in the order of the hashes of their keys, whichever their data set has."""
+        records = self.drawer.cache.records
+        return sorted(self.records[split].tolist(), key=lambda index: key_hash(records[index].key))
+
+    def _draw(self, choice: str, split: Split, wanted: Tensor) -> Drawn:
+        drawn = self._drawn.get((choice, split))
         if drawn is None or len(drawn.images) < len(wanted):
-            drawn = self._drawn[split, spread] = self.drawer.draw(self.model, wanted, on_drawn=self.on_drawn)
+            drawn = self._drawn[choice, split] = self.drawer.draw(self.model, wanted, on_drawn=self.on_drawn)
         return drawn.first(len(wanted))
 
     def draw_repeats(self, split: Split, prompts: int, seeds: int) -> list[Drawn]:
-        """For each of some records of a split, of different prompts, as many pictures as seeds."""
+        """For each of some records of a split, of different prompts, as many pictures as seeds.
+
+        They have the smallest hashes of their keys, as those of `real`.
+        """
         first: dict[str, int] = {}
-        for index in self.records[split].tolist():
+        for index in self._by_key(split):
             first.setdefault(self.drawer.cache.records[index].prompt, index)
             if len(first) == prompts:
                 break
@@ -131,9 +148,7 @@ class EvaluatedModel:
         They are in the order of these, which has nothing to do with that of the records that are drawn: however
         many of the first ones stand for all.
         """
-        records = self.drawer.cache.records
-        chosen = sorted(self.records[split].tolist(), key=lambda index: key_hash(records[index].key))[:count]
-        return Real(self.drawer.cache, torch.tensor(chosen, dtype=torch.long))
+        return Real(self.drawer.cache, torch.tensor(self._by_key(split)[:count], dtype=torch.long))
 
     def each(
         self, items: Sequence[T], look: Callable[[Sequence[T]], Sequence[R]], batch_size: int = BATCH_SIZE

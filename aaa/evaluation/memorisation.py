@@ -47,14 +47,21 @@ class NearestTraining:
             raise NotApplicable("Fewer than two records are held out, so nothing says how near is too near.")
 
     def evaluate(self, evaluated: EvaluatedModel) -> dict[str, float]:
-        """`memorisation/...`: medians of the distances, and the share of copies; keeps `nearest` and `distances`."""
+        """`memorisation/...`: medians of the distances, and the share of copies; keeps `nearest` and `distances`.
+
+        Of pictures of a size that training pictures have: nothing says how near others are.
+        """
         self.check(evaluated)
-        drawn = evaluated.draw("validation", self.num_images)
+        drawn = evaluated.draw_originals("validation", self.num_images)
         train = evaluated.real("train", self.num_train)
         held_out = Real(evaluated.drawer.cache, drawn.records)
         (distance, nearest), (usual, _) = (
             search(evaluated, latents, train) for latents in (drawn.latents, list(held_out.latents()))
         )
+        comparable = usual.isfinite().nonzero()[:, 0]
+        if not len(comparable):
+            raise NotApplicable("No training picture is of the size of one that is held out.")
+        distance, nearest, usual = (values[comparable] for values in (distance, nearest, usual))
         threshold = usual.quantile(QUANTILE).item()
         metrics = {
             "memorisation/distance_median": distance.median().item(),
@@ -73,9 +80,9 @@ class NearestTraining:
         closest = distance.argsort()[:PAIRS].tolist()
         pictures, captions = [], []
         for place in closest:
-            record = int(train.records[nearest[place]])
-            pictures += [drawn.images[place], evaluated.picture(record)]
-            captions += [f"drawn: {drawn.prompts[place]}", f"{distance[place]:.3f}: {evaluated.prompt(record)}"]
+            own, record = int(comparable[place]), int(train.records[nearest[place]])
+            pictures += [drawn.images[own], evaluated.picture(record)]
+            captions += [f"drawn: {drawn.prompts[own]}", f"{distance[place]:.3f}: {evaluated.prompt(record)}"]
         evaluated.keep("nearest", make_grid(pictures, captions))
         evaluated.keep("distances", _histogram(distance, usual, threshold))
         return metrics
@@ -126,8 +133,7 @@ def _histogram(drawn: Tensor, usual: Tensor, threshold: float) -> Image.Image:
     from matplotlib import pyplot as plt
 
     figure, axis = plt.subplots(figsize=(7, 4), constrained_layout=True)
-    finite = [values[values.isfinite()].numpy() for values in (drawn, usual)]
-    axis.hist(finite, bins=30, label=["drawn", "real, held out"], color=["C1", "C0"])
+    axis.hist([drawn.numpy(), usual.numpy()], bins=30, label=["drawn", "real, held out"], color=["C1", "C0"])
     axis.axvline(threshold, color="black", linestyle="--", label="nearer: counts as a copy")
     axis.set(xlabel="distance to the nearest training picture", ylabel="pictures")
     axis.legend()

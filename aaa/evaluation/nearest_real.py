@@ -85,10 +85,10 @@ class NearestReal:
         picture, of which 1 is the mean between two real ones. Keeps `nearest_real`: drawn, nearest, right.
         """
         self.check(evaluated)
-        trained_on = _not_mirrored(evaluated, evaluated.records["train"].tolist())  # mirrored copies come after them
+        trained_on = _not_mirrored(evaluated, evaluated.records["train"].tolist())
         drawn = {
-            "seen": evaluated.draw("train", min(self.num_images, len(trained_on))),
-            "held_out": evaluated.draw("validation", self.num_images),
+            "seen": evaluated.draw_originals("train", self.num_images),
+            "held_out": evaluated.draw_originals("validation", self.num_images),
         }
         if (alike := _alike(evaluated, trained_on, drawn["held_out"].records)).numel():
             drawn["seen_alike"] = evaluated.drawer.draw(evaluated.model, alike, on_drawn=evaluated.on_drawn)

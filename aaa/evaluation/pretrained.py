@@ -6,6 +6,7 @@ downloaded behind one's back.
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from aaa.data.records import Split
-from aaa.errors import UserError
+from aaa.errors import UserError, reason
 from aaa.evaluation.evaluated_model import EvaluatedModel
 from aaa.evaluation.protocol import NotApplicable
 from aaa.tracking.printed import command
@@ -49,16 +50,23 @@ class ClipScore:
             )
         self.path, self.num_images = path, num_images
 
+    def check(self, evaluated: EvaluatedModel) -> None:
+        """Load the model.
+
+        Raises:
+            UserError: if that cannot be.
+        """
+        del evaluated
+        _ = self._loaded
+
     def evaluate(self, evaluated: EvaluatedModel) -> dict[str, float]:
         """`quality/clip_score`, and `quality/clip_score_real` of the data's own pictures of the same prompts."""
-        from transformers import CLIPModel, CLIPProcessor
-
+        model, processor = self._loaded
         split: Split = "validation" if len(evaluated.records["validation"]) else "train"
         drawn = evaluated.draw_spread(split, self.num_images)
         real = drawn.records.tolist()
         device = evaluated.drawer.device
-        model, processor = CLIPModel.from_pretrained(self.path), CLIPProcessor.from_pretrained(self.path)
-        model.to(device).eval()
+        model.to(device)
 
         @torch.no_grad()
         def score(images: Sequence[Image.Image], prompts: Sequence[str]) -> Tensor:
@@ -78,8 +86,30 @@ class ClipScore:
             "quality/clip_score": _each(evaluated, range(len(drawn.images)), score_drawn).mean().item(),
             "quality/clip_score_real": _each(evaluated, real, score_real).mean().item(),
         }
+        model.to("cpu")  # the memory is training's
         logger.info("CLIP score %.2f, of the data %.2f", *metrics.values())
         return metrics
+
+    @cached_property
+    def _loaded(self) -> tuple[Any, Any]:
+        """The model, on the CPU, and what makes its inputs of pictures and texts."""
+        from transformers import CLIPModel, CLIPProcessor
+
+        try:
+            processor = CLIPProcessor.from_pretrained(self.path, local_files_only=True)
+            # Safetensors are not insisted on: published CLIP folders may lack them. Of a pickle only tensors are read.
+            model, loaded = CLIPModel.from_pretrained(
+                self.path, dtype=torch.float32, local_files_only=True, output_loading_info=True
+            )
+        except Exception as error:
+            raise UserError(
+                f"evaluation: ClipScore path={self.path}: transformers cannot load it ({reason(error)})."
+            ) from error
+        if missing := sorted(loaded["missing_keys"]):
+            raise UserError(
+                f"evaluation: ClipScore path={self.path}: its files have no {missing[0]}; they are not CLIP's."
+            )
+        return model.eval(), processor
 
 
 class InceptionDistance:
@@ -105,13 +135,13 @@ class InceptionDistance:
         self.num_images, self.num_real = num_images, num_real
 
     def check(self, evaluated: EvaluatedModel) -> None:
-        """See to it that there are two pictures, and what computes with them.
+        """See to it that there are two pictures, and load what computes with them.
 
         Raises:
             NotApplicable: if there is but one training picture.
-            UserError: if torchmetrics is not installed.
+            UserError: if torchmetrics is not installed, or the weights are not those of the network.
         """
-        _torchmetrics_image()
+        _ = self._network
         if min(self.num_images, self.num_real, len(evaluated.records["train"])) < 2:
             raise NotApplicable("One picture has no distribution.")
 
@@ -122,7 +152,7 @@ class InceptionDistance:
         drawn = evaluated.draw_spread("train", self.num_images).images
         real = evaluated.real("train", self.num_real).records.tolist()
         device = evaluated.drawer.device
-        network = image.FrechetInceptionDistance(feature_extractor_weights_path=str(self.weights)).inception.to(device)
+        network = self._network.to(device)
 
         @torch.no_grad()
         def look(pictures: Sequence[Image.Image]) -> Tensor:
@@ -133,6 +163,7 @@ class InceptionDistance:
             True: _each(evaluated, real, lambda records: look([evaluated.picture(one) for one in records])),
             False: _each(evaluated, drawn, look),
         }
+        network.to("cpu")  # the memory is training's
         subset = min(len(drawn), len(real), 1000)
         # Every process has all features here: what torchmetrics would gather of the others would count them again.
         fid = image.FrechetInceptionDistance(feature=_Given(features[True].shape[1]), sync_on_compute=False).to(device)
@@ -147,6 +178,20 @@ class InceptionDistance:
         metrics = {"quality/fid": fid.compute().item(), "quality/kid": mean.item(), "quality/kid_std": deviation.item()}
         logger.info("FID %.2f, KID %.4f +- %.4f", *metrics.values())
         return metrics
+
+    @cached_property
+    def _network(self) -> nn.Module:
+        """The inception network, on the CPU."""
+        image = _torchmetrics_image()
+        try:
+            whole = image.FrechetInceptionDistance(feature_extractor_weights_path=str(self.weights))
+        except Exception as error:  # of many kinds: it is a pickle
+            raise UserError(
+                f"evaluation: InceptionDistance weights={self.weights}: not the weights of {INCEPTION} "
+                f"({reason(error)}). Fetch them again."
+            ) from error
+        network: nn.Module = whole.inception
+        return network
 
 
 class _Given(nn.Module):

@@ -37,9 +37,14 @@ def reconstruct(cache: LatentCache, vae: VAE, source: Source, fit: Fit, count: i
     """Decode the first `count` records of the cache, and read their originals again.
 
     Records are found again by their keys, which several may share: of those the first that can be read is shown.
+
+    Raises:
+        UserError: if none of them is found.
     """
     originals_of_cache = (index for index, record in enumerate(cache.records) if not record.flipped)
-    wanted = {cache.records[index].key: index for index in islice(originals_of_cache, count)}
+    wanted: dict[str, int] = {}
+    for index in islice(originals_of_cache, count):
+        wanted.setdefault(cache.records[index].key, index)
     prompts: list[str] = []
     originals: list[Image.Image] = []
     decoded: list[Image.Image] = []
@@ -56,6 +61,11 @@ def reconstruct(cache: LatentCache, vae: VAE, source: Source, fit: Fit, count: i
         prompts.append(record.prompt)
         originals.append(crop_and_resize(picture, *fit(picture.width, picture.height)))
         decoded += to_pictures(vae.decode(latents))
+    if not originals:
+        raise UserError(
+            f"{cache.path}: none of its first {count} pictures can be read in the data it was made from any more. The "
+            "latents are whole, but there is nothing to put beside them."
+        )
     return Reconstructions(
         prompts,
         originals,

@@ -23,7 +23,14 @@ from aaa.assembly.parts import (
 from aaa.config.overrides import without_interpolations
 from aaa.config.sampling_choice import SamplingChoice
 from aaa.config.upgrade import upgrade
-from aaa.data.pictures import as_rgb, crop_and_resize, read_picture, to_pictures, to_tensor
+from aaa.data.pictures import (
+    as_rgb,
+    crop_and_resize,
+    read_picture,
+    scale_transparent_color,
+    to_pictures,
+    to_tensor,
+)
 from aaa.diffusion.autoguidance import GuidedByModel
 from aaa.diffusion.guidance import VelocityModel
 from aaa.diffusion.samplers import SeededNoise, Step
@@ -76,6 +83,7 @@ class TextToImage:
         self.config = config
         self.precision = model_precision(OmegaConf.select(config, "trainer.precision"), self.device, precision)
         self._guides: dict[tuple[str, str], VelocityModel | None] = {}
+        self._encoded: dict[tuple[str, str], tuple[torch.Tensor, list[int]]] = {}
         self.vae, self.text_encoder = build_encoders(config)
         weighty = [part for part in (self.vae, self.text_encoder) if isinstance(part, HasWeights)]
         if missing := missing_weights(weighty):
@@ -177,7 +185,7 @@ class TextToImage:
 
     def remarks(self, request: DrawRequest) -> list[str]:
         """Sentences on what is drawn otherwise than asked for, and on words and sizes that no training picture had."""
-        return [*self._rounded(request), *self._new(request)]
+        return [*self._rounded(request), *self._cut(request), *self._new(request)]
 
     def _finished(self, latents: torch.Tensor) -> list[Image.Image]:
         if not latents.isfinite().all():
@@ -211,11 +219,15 @@ class TextToImage:
 
     def _embeds(self, request: DrawRequest) -> torch.Tensor:
         """Of prompt and negative prompt, `2 L D`, rounded as in the latent cache that the model learned from."""
-        prompts = [normalised(request.prompt), normalised(request.negative_prompt)]
-        embeds, lengths = self.text_encoder.encode(prompts)
-        if max(lengths) > self.prompt_tokens:
-            logger.warning("The prompt has %d tokens; the model sees the first %d.", max(lengths), self.prompt_tokens)
+        embeds, _ = self._encode(request)
         return embeds[:, : self.prompt_tokens].to(self.stored).to(self.device, self.precision.dtype)
+
+    def _encode(self, request: DrawRequest) -> tuple[torch.Tensor, list[int]]:
+        """What the text encoder makes of prompt and negative prompt; those of the last request are kept."""
+        prompts = normalised(request.prompt), normalised(request.negative_prompt)
+        if prompts not in self._encoded:
+            self._encoded = {prompts: self.text_encoder.encode([*prompts])}
+        return self._encoded[prompts]
 
     def _sigmas(self, sampling: Sampling, request: DrawRequest) -> list[float]:
         _, height, width = self._shape(request)
@@ -233,6 +245,13 @@ class TextToImage:
             if pixels is not None and pixels % factor:
                 rounded = -(-pixels // factor) * factor
                 yield f"{name}={pixels} is not a multiple of {factor} and was rounded up to {rounded}."
+
+    def _cut(self, request: DrawRequest) -> Iterator[str]:
+        _, lengths = self._encode(request)
+        asked = {"prompt": request.prompt, "negative_prompt": request.negative_prompt}
+        for (name, text), tokens in zip(asked.items(), lengths, strict=True):
+            if text and tokens > self.prompt_tokens:
+                yield f"{name} has {tokens} tokens; the model sees the first {self.prompt_tokens}."
 
     def _new(self, request: DrawRequest) -> Iterator[str]:
         if self.known_words is not None and isinstance(self.text_encoder, LearnsWords):
@@ -252,12 +271,21 @@ class TextToImage:
                 f"{self.vae.latent_channels}. It was trained with another encoder."
             )
 
-    def _read(self, path: Path | Image.Image, height: int, width: int) -> torch.Tensor:
-        if isinstance(path, Image.Image):
-            return to_tensor(crop_and_resize(as_rgb(path.copy(), "white"), height, width))
-        if not path.is_file():
-            raise UserError(f"input_image={path}: there is no such file.")
+    def _read(self, given: str | Path | Image.Image, height: int, width: int) -> torch.Tensor:
+        named = "input_image" if isinstance(given, Image.Image) else f"input_image={given}"
+        if not isinstance(given, Image.Image) and not Path(given).is_file():
+            raise UserError(f"{named}: there is no such file.")
         try:
-            return to_tensor(crop_and_resize(read_picture(path, "white"), height, width))
+            return to_tensor(crop_and_resize(_over_white(given), height, width))
         except UserError as error:
-            raise UserError(f"input_image={path} {error}") from None
+            raise UserError(f"{named} {error}") from None
+
+
+def _over_white(given: str | Path | Image.Image) -> Image.Image:
+    """A picture, or that of a file, in RGB; the pixels of one that is given stay as they are."""
+    if not isinstance(given, Image.Image):
+        return read_picture(Path(given), "white")
+    scale_transparent_color(given)  # to what its pixels are from now on: `copy` loads it
+    copied = given.copy()
+    copied.format = given.format
+    return as_rgb(copied, "white")

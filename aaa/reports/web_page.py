@@ -12,6 +12,7 @@ from PIL import Image
 
 from aaa.assembly.parts import pick_device
 from aaa.config.sampling_choice import SamplingChoice, sampler_options
+from aaa.encoders.prompts import normalised
 from aaa.errors import UserError
 from aaa.pipelines.draw_request import DrawRequest
 from aaa.pipelines.text_to_image import TextToImage
@@ -25,6 +26,7 @@ LOADED = 4  # models that are kept at once
 GALLERY = 60  # pictures of this session that are kept
 FINISHED = "finished model"
 OWN = "the model's own"  # of samplers
+EVERY, OLD = 3600, 86400  # seconds: so often pictures that gradio wrote for browsers are deleted, once they are so old
 
 Pictures = list[tuple[Image.Image, str]]
 
@@ -73,7 +75,7 @@ class Drawers:
                     self._places[f"step {step}"] = checkpoint, "ema"
                 self._places[f"step {step}, raw weights"] = checkpoint, "raw"
         if not self._places:
-            self._places[path.name] = path, "ema"
+            self._places[path.resolve().name] = path, "ema"
         self.get = lru_cache(LOADED)(self._load)
 
     @property
@@ -114,6 +116,8 @@ def make_page(drawers: Drawers) -> gr.Blocks:
         denoising_strength: float,
         before: Pictures,
     ) -> Iterator[tuple[Pictures, str, Any, Pictures]]:
+        # A browser may send half of a pair of surrogates, which could not be sent back.
+        prompt, negative_prompt = normalised(prompt), normalised(negative_prompt)
         finished: Pictures = []
         remarks: dict[str, None] = {}  # that hold for several models are made once
         first_seed = int(seed or 0)
@@ -147,7 +151,7 @@ def make_page(drawers: Drawers) -> gr.Blocks:
         kept = (told + before)[:GALLERY]
         yield finished, "\n".join([f"Drew {len(finished)}, each in {cost}", *remarks]), kept, kept
 
-    with gr.Blocks(title=f"aaa: {drawers.path}") as page:
+    with gr.Blocks(title=f"aaa: {drawers.path}", delete_cache=(EVERY, OLD)) as page:
         gr.Markdown(f"## {markdown(str(drawers.path))}")
         with gr.Row():
             with gr.Column(scale=1):

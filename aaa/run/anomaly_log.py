@@ -1,6 +1,5 @@
 """Tracing a step that went wrong, or whose loss stands out, to its records and noise levels."""
 
-import json
 import logging
 import math
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from aaa.data.split import micro_batch
 from aaa.objectives.flow_matching import Objective
 from aaa.run.latent_loader import LatentLoader
 from aaa.tracking.files import append_line
+from aaa.tracking.finite_json import to_json
 from aaa.tracking.tracker import ODD_STEPS
 from aaa.training.anomalies import Anomaly
 from aaa.training.norms import as_numbers, total_norms
@@ -67,7 +67,7 @@ class AnomalyLog:
             "samples": samples,
             "parameter_norms": norms,
         }
-        append_line(self.folder / ODD_STEPS, json.dumps(_finite_json(row)))
+        append_line(self.folder / ODD_STEPS, to_json(row))
         suspects = [sample for sample in samples if not math.isfinite(sample["loss"])] or samples[:1]
         named = ", ".join(f"{sample['record']!r} at timestep {sample['timestep']:.1f}" for sample in suspects[:NAMED])
         more = f" and {len(suspects) - NAMED} more" if len(suspects) > NAMED else ""
@@ -118,12 +118,3 @@ def _largest_norms(model: nn.Module) -> dict[str, float]:
     norms = as_numbers(dict(zip(weights, total_norms([[weight] for weight in weights.values()]), strict=True)))
     largest = sorted(norms, key=lambda name: norms[name] if math.isfinite(norms[name]) else math.inf, reverse=True)
     return {name: norms[name] for name in largest[:LARGEST]}
-
-
-def _finite_json(value: Any) -> Any:
-    """JSON knows no NaN: those are written as text."""
-    if isinstance(value, dict):
-        return {key: _finite_json(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_finite_json(inner) for inner in value]
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -14,7 +14,7 @@ from aaa.assembly.parts import build_preview
 from aaa.assembly.training_data import TrainingData
 from aaa.config.compiling import has_one_shape
 from aaa.diffusion.sampling import Sampling
-from aaa.evaluation.drawing import EVALUATIONS, PictureDrawer
+from aaa.evaluation.drawing import EVALUATIONS, NotFinite, PictureDrawer
 from aaa.evaluation.evaluated_model import EvaluatedModel
 from aaa.evaluation.grid import make_grid
 from aaa.evaluation.none import NoEvaluation
@@ -118,8 +118,12 @@ class RunCallbacks:
         held_out = self.records["validation"][: count // 2]
         records = torch.cat([self.records["train"][: count - len(held_out)], held_out])
         for suffix, model in self.models.items():
-            with self.signals.interruptible():
-                drawn = self.drawer.draw(model.eval(), records)
+            try:
+                with self.signals.interruptible():
+                    drawn = self.drawer.draw(model.eval(), records)
+            except NotFinite as why:
+                self._warn("Step %d: a grid of pictures is left out. %s", step, why)
+                continue
             if self.tracker is None:
                 continue
             grid = make_grid(drawn.images, drawn.prompts)
@@ -137,8 +141,10 @@ class RunCallbacks:
             with self.signals.interruptible():
                 metrics = self.evaluation.evaluate(evaluated)
         except NotApplicable as why:
-            if self.tracker is not None:
-                logger.warning("The evaluation has nothing to say: %s", why)
+            self._warn("The evaluation has nothing to say: %s", why)
+            return
+        except NotFinite as why:  # the run has a model all the same, to be looked into
+            self._warn("Step %d: the evaluation is left out. %s", step, why)
             return
         if self.tracker is None:
             return
@@ -147,6 +153,11 @@ class RunCallbacks:
             self.tracker.log_images(step, f"evaluation/{name}", [picture], [f"step {step}"])
         if metrics:
             self.tracker.log(step, metrics | {EVALUATIONS: self.drawer.evaluations})
+
+    def _warn(self, message: str, *about: object) -> None:
+        """Warn once, of several processes that all find the same."""
+        if self.tracker is not None:
+            logger.warning(message, *about)
 
     def _save(self, path: Path, picture: Image.Image) -> None:
         aside = path.with_name(f".{path.name}")

@@ -1,12 +1,12 @@
 """The past of a run that branches off another one's checkpoint: what that one had written down until then."""
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 from aaa.run.going_on import Before
 from aaa.tracking.files import OF_A_STEP, cannot_write, replace_text
+from aaa.tracking.finite_json import to_json
 from aaa.tracking.tracker import METRICS, ODD_STEPS, read_metrics
 
 NUMBERED = ("samples", "validation")  # folders with files of steps
@@ -31,7 +31,7 @@ def copy_history(before: Before, folder: Path) -> list[dict[str, Any]]:
     for name in (METRICS, ODD_STEPS):
         rows = [row for row in read_metrics(before.run / name) if row["step"] <= step]
         if rows:
-            replace_text(folder / name, "".join(json.dumps(row) + "\n" for row in rows))
+            replace_text(folder / name, "".join(to_json(row) + "\n" for row in rows))
     for name in NUMBERED:
         for path in sorted((before.run / name).glob(f"{OF_A_STEP}*")):
             if int(path.name[len("step-") :][:8]) <= step:

@@ -53,12 +53,12 @@ class Recorder:
         self.keeper = CheckpointKeeper(
             self.folder.path / "checkpoints",
             Keep(
-                keep.keep_last,
-                keep.keep_best,
-                keep.metric,
-                keep.higher_is_better,
-                keep.keep_every_steps,
-                run.length.kept_steps,
+                last=keep.keep_last,
+                best=keep.keep_best,
+                metric=keep.metric,
+                higher_is_better=keep.higher_is_better,
+                every_steps=keep.keep_every_steps,
+                at_steps=run.length.kept_steps,
             ),
             in_background=on_gpu if keep.in_background is None else keep.in_background,
         )

@@ -8,21 +8,24 @@ from contextlib import contextmanager
 from typing import TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
+from rich.text import Text
 
+from aaa.tracking.durations import duration
 from aaa.tracking.printed import harmless
 from aaa.tracking.redaction import redact
 
-console = Console(stderr=True, highlight=False)
+# Without rich's emoji: paths and commands may have `:heart:` in them.
+console = Console(stderr=True, highlight=False, emoji=False)
 logger = logging.getLogger(__name__)
 
-WIDE = 200  # columns of text of a table that goes to a file, where rich would take 80 and break every cell
+WIDE = 10_000  # letters of a line of a table that goes to a file, where rich would take 80 and break every cell
 PLAIN_INTERVAL_SECONDS = 10.0  # between lines of progress where there is no terminal to draw on
 
 
 def for_tables(file: TextIO) -> Console:
     """What prints tables: as wide as the terminal, or as they need to be where there is none."""
-    return Console(file=file, width=None if file.isatty() or "COLUMNS" in os.environ else WIDE)
+    return Console(file=file, emoji=False, width=None if file.isatty() or "COLUMNS" in os.environ else WIDE)
 
 
 class ConsoleHandler(logging.Handler):
@@ -35,6 +38,17 @@ class ConsoleHandler(logging.Handler):
             message = f"{record.levelname.lower()}: {message}"
         style = "red" if record.levelno >= logging.ERROR else "yellow" if record.levelno >= logging.WARNING else ""
         console.print(message, style=style, markup=False, soft_wrap=True)
+
+
+class Times(ProgressColumn):
+    """The time taken and the time left, once it can be told."""
+
+    max_refresh = 0.5
+
+    def render(self, task: Task) -> Text:
+        """What a bar shows of it."""
+        left = "" if task.time_remaining is None else f"  left {duration(task.time_remaining)}"
+        return Text(f"{duration(task.elapsed or 0)}{left}")
 
 
 class Display:
@@ -50,9 +64,7 @@ class Display:
             BarColumn(bar_width=None),
             TextColumn("{task.completed}/{task.total}"),
             TextColumn("{task.fields[figures]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+            Times(),
             console=console,
             transient=True,
             disable=not console.is_terminal,
@@ -69,7 +81,7 @@ class Display:
             self._last_line = now
             done = max(completed - self.start, 1)
             left = (now - self._began) / done * (self.total - completed)
-            logger.info("%s %d/%d  %s  left %d s", self.title, completed, self.total, self._figures, left)
+            logger.info("%s %d/%d  %s  left %s", self.title, completed, self.total, self._figures, duration(left))
 
 
 @contextmanager

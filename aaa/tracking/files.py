@@ -7,11 +7,21 @@ from pathlib import Path
 
 from aaa.errors import UserError, reason
 
+# What to do where a run cannot write.
+GO_ON = (
+    "Earlier checkpoints are untouched: make room there, or see to the permissions of the folder, and go on with "
+    "resume=RUN_FOLDER."
+)
 OF_A_STEP = "step-" + 8 * "[0-9]"  # how the names of a run's files of a step begin, as a pattern of glob
 
 
-def replace_text(path: Path, text: str) -> None:
+def replace_text(path: Path, text: str, advice: str = GO_ON) -> None:
     """Write a file aside and rename it into place. Of several processes that do so at once the last one's stays, whole.
+
+    Args:
+        path: of the file.
+        text: its new content.
+        advice: what to do where it cannot be written.
 
     Raises:
         UserError: if it cannot be written; what was there before stays.
@@ -24,7 +34,7 @@ def replace_text(path: Path, text: str) -> None:
             os.fsync(file.fileno())
         aside.replace(path)
     except OSError as error:
-        raise cannot_write(path, error) from None
+        raise cannot_write(path, error, advice) from None
     finally:
         with suppress(OSError):  # it has been renamed, or could not be made
             aside.unlink()
@@ -64,9 +74,14 @@ def require_writable(folder: Path) -> None:
         ) from None
 
 
-def cannot_write(path: Path, error: Exception) -> UserError:
-    """What to say of a file that the system will not have."""
-    return UserError(
-        f"{path}: cannot be written ({reason(error)}). Earlier checkpoints are untouched: make room there, or see to "
-        "the permissions of the folder, and go on with resume=RUN_FOLDER."
-    )
+def kept_text(path: Path) -> str | None:
+    """What a small file says, without white space around it; None if that is nothing, or it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8").strip() or None
+    except (OSError, ValueError):
+        return None
+
+
+def cannot_write(path: Path, error: Exception, advice: str = GO_ON) -> UserError:
+    """What to say of a file that the system will not have, and what to do."""
+    return UserError(f"{path}: cannot be written ({reason(error)}). {advice}")

@@ -10,8 +10,9 @@ from aaa.config.overrides import quoted
 from aaa.tracking.printed import harmless
 
 HIDDEN = "<hidden>"
+_TOKEN = r"(?<!\b(?:pad|bos|eos|unk|cls|sep)_)(?<!\bmask_)token"  # those of a tokenizer are no secrets
 SECRET_NAME = re.compile(
-    r"(api_?key|access_?key(_?id)?|auth|token|password|passwd|passphrase|secret|credentials?|private_?key)$", re.I
+    rf"(api_?key|access_?key(_?id)?|auth|{_TOKEN}|password|passwd|passphrase|secret|credentials?|private_?key)$", re.I
 )
 LEAST_LENGTH = 6  # shorter values stand in ordinary text by chance
 
@@ -24,7 +25,7 @@ _KNOWN = re.compile(
 _OF_ENVIRONMENT = re.compile(r"\$\{\s*oc\.env\s*:\s*['\"]?([^,'\"}\s]+)")
 # api_key = "..." in code or JSON, --password ... and wandb_token=... on a command line
 _QUOTED = re.compile(
-    r"((?:api_?key|token|password|passwd|secret)[\"']?\s*[:=]\s*)([\"'])(?!<hidden>)[^\"'\s]{6,}\2", re.I
+    rf"((?:api_?key|{_TOKEN}|password|passwd|secret)[\"']?\s*[:=]\s*)([\"'])(?!<hidden>)[^\"'\s]{{6,}}\2", re.I
 )
 
 

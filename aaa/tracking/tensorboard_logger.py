@@ -25,7 +25,7 @@ class TensorBoardLogger:
             from torch.utils.tensorboard.writer import SummaryWriter
         except ImportError:
             raise UserError('logger: tensorboard is not installed: pip install -e ".[trackers]"') from None
-        self._writer = SummaryWriter(str(run.folder / "tensorboard"), purge_step=run.step + 1 if run.step else None)
+        self._writer = SummaryWriter(str(run.folder / "tensorboard"), purge_step=run.step + 1)
         self._writer.add_text("overrides", "  \n".join(map(markdown, run.overrides)) or "none", run.step)
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:

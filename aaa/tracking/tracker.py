@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from PIL import Image
 
 from aaa.tracking.files import append_line, replace_text
+from aaa.tracking.finite_json import as_number, to_json
 
 METRICS, ODD_STEPS = "metrics.jsonl", "odd_steps.jsonl"
 AXES = ("samples", "seconds", "flops")  # what a run can be drawn over, besides its steps
@@ -112,7 +113,7 @@ class Tracker:
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Log some numbers of a step."""
-        append_line(self.metrics, json.dumps({"step": step, **metrics}))
+        append_line(self.metrics, to_json({"step": step, **metrics}))
         self._newest = (step, {**self.metrics_at(step), **metrics})
         self._axes |= {axis: metrics[axis] for axis in AXES if axis in metrics}
         self.logger.log(step, self._axes | dict(metrics))
@@ -144,7 +145,10 @@ def last_of(rows: Sequence[Mapping[str, Any]], name: str) -> Any:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a `metrics.jsonl`; one that was cut short by a crash is left out."""
+    """The whole lines of a `metrics.jsonl`; one that was cut short by a crash is left out.
+
+    Numbers that are not finite are read as they are written now, and as earlier versions wrote them (`NaN`).
+    """
     if not path.is_file():
         return []
     rows = []
@@ -154,7 +158,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         except (ValueError, RecursionError):
             continue
         if isinstance(row, dict) and isinstance(row.get("step"), int):
-            rows.append(row)
+            rows.append({name: as_number(value) for name, value in row.items()})
     return rows
 
 
@@ -166,7 +170,7 @@ def forget_after(path: Path, step: int) -> None:
     """
     if not path.is_file():
         return
-    kept = "".join(json.dumps(row) + "\n" for row in read_metrics(path) if row["step"] <= step)
+    kept = "".join(to_json(row) + "\n" for row in read_metrics(path) if row["step"] <= step)
     # Half a line at the end would take the run's next row with it.
     if path.read_bytes() != kept.encode():
         replace_text(path, kept)

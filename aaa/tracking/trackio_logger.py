@@ -1,5 +1,6 @@
 """Trackio as a logger (pip install -e ".[trackers]"): a dashboard on one's own machine, `trackio show`."""
 
+import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,12 +8,18 @@ from typing import Any
 from PIL import Image
 
 from aaa.errors import UserError
+from aaa.tracking.files import kept_text, replace_text
 from aaa.tracking.printed import harmless
 from aaa.tracking.tracker import RunInfo
+
+TRACKIO_ID = "trackio_id.txt"  # in a run folder
 
 
 class TrackioLogger:
     """Logs into Trackio's database on this machine (`TRACKIO_DIR`). A resumed run goes on with its own.
+
+    Its names are its keys: a run is called by its folder and by an id that is kept there, as folders of one name may
+    lie in several places.
 
     Args:
         project: Trackio project.
@@ -23,22 +30,28 @@ class TrackioLogger:
         self._run: Any = None
 
     def start(self, run: RunInfo) -> None:
-        """Begin, or go on with, the run of this folder's name."""
+        """Go on with the run that this folder has been, or begin one: a run that starts at its first step is another.
+
+        Raises:
+            UserError: if Trackio is not installed, or the id cannot be kept.
+        """
         try:
             import trackio
         except ImportError:
             raise UserError('logger: trackio is not installed: pip install -e ".[trackers]"') from None
-        # Its names are its keys: two runs of one config are told apart by their folders.
-        name = "/".join(run.folder.parts[-3:])
+        kept = kept_text(run.folder / TRACKIO_ID) if run.step else None
+        own = kept or secrets.token_hex(4)
         self._run = trackio.init(
             self.project,
-            name=name,
+            name=f"{'/'.join(run.folder.parts[-3:])}-{own}",
             group=run.group,
             config=run.config | {"overrides": list(run.overrides)},
-            resume="allow",
+            resume="allow" if kept else "never",
             auto_log_gpu=False,
             auto_log_cpu=False,
         )
+        if kept is None:
+            replace_text(run.folder / TRACKIO_ID, own)
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Log numbers at a step."""

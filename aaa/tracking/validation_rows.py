@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from aaa.tracking.files import OF_A_STEP, cannot_write, replace_text
+from aaa.tracking.finite_json import as_number, to_json
 
 FOLDER = "validation"  # in a run folder
 
@@ -49,7 +50,7 @@ def write_rows(run: Path, rows: ValidationRows) -> None:
         path.parent.mkdir(exist_ok=True)
     except OSError as error:
         raise cannot_write(path, error) from None
-    replace_text(path, json.dumps(asdict(rows)))
+    replace_text(path, to_json(asdict(rows)))
 
 
 def newest_rows(run: Path, up_to_step: int) -> ValidationRows | None:
@@ -62,6 +63,7 @@ def newest_rows(run: Path, up_to_step: int) -> ValidationRows | None:
     for path in sorted((run / FOLDER).glob(f"{OF_A_STEP}.json"), reverse=True):
         try:
             rows = ValidationRows(**json.loads(path.read_text(encoding="utf-8")))
+            rows = replace(rows, losses=[as_number(loss) for loss in rows.losses])
             if len(rows.records) == len(rows.sigmas) == len(rows.losses) > 0 and rows.step <= up_to_step:
                 return rows
         except (OSError, ValueError, TypeError, RecursionError):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aaa.tracking.files import kept_text
 from aaa.tracking.variables import agents_run
 
 if TYPE_CHECKING:
@@ -50,10 +51,7 @@ def identify(run: "RunInfo") -> Identity:
 
 def kept_id(folder: Path) -> str | None:
     """The id of the W&B run that a run folder has been, or None if it has been none."""
-    try:
-        return (folder / WANDB_ID).read_text(encoding="utf-8").strip() or None
-    except (OSError, ValueError):
-        return None
+    return kept_text(folder / WANDB_ID)
 
 
 def _id_of(run: "RunInfo") -> str:

@@ -4,6 +4,7 @@ import logging
 import math
 import netrc
 import os
+import re
 import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 2.0  # after which what was logged is in the run folder, whatever happens to W&B's process
 BEST = "val/loss"  # the metric whose lowest value goes into the summary, with its step
-MAX_TAG_LENGTH = 64  # W&B refuses longer ones
+MAX_TAG_LENGTH, MAX_ARTIFACT_LENGTH = 64, 128  # W&B refuses longer ones
 
 
 class WandbLogger:
@@ -58,10 +59,11 @@ class WandbLogger:
         tags: Sequence[str] = (),
         log_model: bool = False,
     ) -> None:
-        self.project = os.environ.get("WANDB_PROJECT", project)
-        self.entity = os.environ.get("WANDB_ENTITY", entity)
+        # Set to nothing, as compose files do, is not set.
+        self.project = os.environ.get("WANDB_PROJECT") or project
+        self.entity = os.environ.get("WANDB_ENTITY") or entity
         self.init_timeout_seconds, self.finish_timeout_seconds = init_timeout_seconds, finish_timeout_seconds
-        self.notes, self.tags, self.log_models = os.environ.get("WANDB_NOTES", notes), tuple(tags), log_model
+        self.notes, self.tags, self.log_models = os.environ.get("WANDB_NOTES") or notes, tuple(tags), log_model
         self._run: Any = None
         self._about: RunInfo | None = None
         self._best = math.inf
@@ -77,7 +79,7 @@ class WandbLogger:
 
         self._about = run
         for name in [name for name, value in os.environ.items() if name.startswith("WANDB_") and not value.strip()]:
-            del os.environ[name]  # set to nothing, as compose files do, is not set; W&B would refuse it
+            del os.environ[name]  # W&B would refuse it
         # W&B's reports of its own errors: where the server hangs they hold up the end of the process.
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         mode = os.environ.get("WANDB_MODE") or ("online" if has_credentials() else "offline")
@@ -199,7 +201,9 @@ class WandbLogger:
             return
         environment = self._about.environment
         data = environment.get("data") or {}
-        dataset = wandb.Artifact(f"{self._about.config['data']['name']}-latents", type="dataset", metadata=data)
+        dataset = wandb.Artifact(
+            _artifact_name(self._about.config["data"]["name"], "latents"), type="dataset", metadata=data
+        )
         # Offline nothing can be used, only logged: there the two share the run and the fingerprint.
         with self._sending():
             (self._run.log_artifact if self._run.settings.mode == "offline" else self._run.use_artifact)(dataset)
@@ -209,7 +213,7 @@ class WandbLogger:
             "packages": environment.get("packages"),
             "model": environment.get("model"),
         }
-        model = wandb.Artifact(f"{self._about.config['name']}-model", type="model", metadata=metadata)
+        model = wandb.Artifact(_artifact_name(self._about.config["name"], "model"), type="model", metadata=metadata)
         model.add_dir(str(folder))
         with self._sending():
             self._run.log_artifact(model)
@@ -247,6 +251,11 @@ class WandbLogger:
         elif failures:
             logger.warning("W&B could not close the run (%s). To upload it: %s", failures[0], _sync_whole(folder))
             _abandon_service()
+
+
+def _artifact_name(of: object, what: str) -> str:
+    """`shapes-latents` of `shapes`: with nothing in it that W&B refuses in names of artifacts, on any server."""
+    return f"{re.sub(r'[^a-zA-Z0-9_.-]+', '_', str(of))[: MAX_ARTIFACT_LENGTH - len(what) - 1]}-{what}"
 
 
 def _lowest(run: RunInfo) -> tuple[float, int] | None:

@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 
 from aaa.data.buckets import square
+from aaa.data.cache import LatentCache
 from aaa.data.records import Record
 from aaa.encoders.pixel import PixelVAE
 from aaa.encoders.words import WordEmbedding
@@ -33,16 +34,11 @@ class Named:
         return Record(self.keys[index], f"number {index}", load)
 
 
-@pytest.mark.parametrize(
-    ("keys", "broken", "shown"),
-    [("aab", "x  ", [1, 2]), ("aab", " x ", [0, 2]), ("abc", "   ", [0, 1, 2]), ("abb", "  x", [0, 1])],
-)
-def test_records_that_were_left_out_are_passed_over(tmp_path: Path, keys: str, broken: str, shown: list[int]) -> None:
-    source, vae = Named(keys, broken), PixelVAE(4)
-    cache = built(
-        tmp_path / "cache",
+def cache_of(folder: Path, source: Named) -> LatentCache:
+    return built(
+        folder / "cache",
         source,
-        lambda: (vae, WordEmbedding(32, 6)),
+        lambda: (PixelVAE(4), WordEmbedding(32, 6)),
         identify=lambda record: record.prompt,
         fit=square(16),
         horizontal_flip=True,
@@ -53,7 +49,28 @@ def test_records_that_were_left_out_are_passed_over(tmp_path: Path, keys: str, b
         storage_dtype=torch.float32,
         origin={},
     )
-    found = reconstruct(cache, vae, source, square(16), 8)
+
+
+@pytest.mark.parametrize(
+    ("keys", "broken", "shown"),
+    [
+        ("aab", "   ", [0, 2]),
+        ("aab", "x  ", [1, 2]),
+        ("aab", " x ", [0, 2]),
+        ("abc", "   ", [0, 1, 2]),
+        ("abb", "  x", [0, 1]),
+    ],
+)
+def test_records_that_were_left_out_are_passed_over(tmp_path: Path, keys: str, broken: str, shown: list[int]) -> None:
+    source = Named(keys, broken)
+    found = reconstruct(cache_of(tmp_path, source), PixelVAE(4), source, square(16), 8)
     assert found.prompts == [f"number {index}" for index in shown]
     assert found.psnr.isinf().all()
     assert len(found.originals) == len(found.decoded) == len(shown)
+
+
+def test_pictures_that_are_all_gone_are_one_clear_error(tmp_path: Path) -> None:
+    cache = cache_of(tmp_path, Named("ab", "  "))
+    for now in (Named("cd", "  "), Named("ab", "xx")):
+        with pytest.raises(UserError, match="none of its first 8 pictures can be read in the data"):
+            reconstruct(cache, PixelVAE(4), now, square(16), 8)

@@ -1,6 +1,7 @@
 """Judging saved models as a user types it."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +9,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from aaa.evaluate import name_of_its_own
+from aaa.evaluate import name_of_its_own, record_name
+from aaa.tracking.files import replace_text
 from tests.e2e.conftest import SMALL, Finished, fork_in, metrics, only_run
 
 SmallRun = tuple[Path, Finished]
@@ -28,6 +30,7 @@ def test_a_run_is_judged_and_agrees_with_its_own_validation(session_folder: Path
     assert written["metrics"]["quality/seen"] == logged["quality/seen"]
     assert "memorisation/copies" in written["metrics"]
     assert "quality/latent_frechet" in done.out
+    assert str(shown / "model" / "model.safetensors") in done.out.splitlines()[0], "whole, wherever it is"
     assert Image.open(run / "evaluation" / f"{name}-nearest.png").width > 100
     validated = json.loads((run / "validation" / "step-00000012.json").read_text())
     assert written["table"] == validated["table"]
@@ -89,6 +92,25 @@ def test_a_record_is_never_written_over_anothers(tmp_path: Path) -> None:
     assert len({*named.values()}) == 3
     (tmp_path / "step.json").write_text("{")  # of whom is not known
     assert name_of_its_own(tmp_path, "step", models[0], tmp_path / "a" / "0") == "0-step"
+
+
+@pytest.mark.parametrize("letter", ["x", "\u732b", "\udce9"])
+def test_names_of_records_are_no_longer_than_file_systems_take(tmp_path: Path, letter: str) -> None:
+    long = letter * (240 // len(os.fsencode(letter)))
+    run = tmp_path / long
+    weights = run / long / f"{long}.safetensors"
+    settings = [[f"evaluation.parts.x.path={kind}{3 * long}"] for kind in "ab"]
+    names = [record_name(weights, told) for told in settings]
+    names += [record_name(run / f"{long}." / weights.name, settings[0])]
+    assert len({*names}) == 3
+    (tmp_path / f"{names[0]}.json").write_text("{")  # another's
+    names.append(name_of_its_own(tmp_path, names[0], weights, run))
+    (tmp_path / f"{names[-1]}.json").write_text("{")
+    names.append(name_of_its_own(tmp_path, names[0], weights, run))
+    assert len({*names}) == 5
+    for name in names:
+        replace_text(tmp_path / f"{name}.json", "{}")
+        (tmp_path / f"{name}-nearest_real_vision-pictures.png").touch()
 
 
 def test_what_cannot_be_judged_is_said(session_folder: Path, small_run: SmallRun, tmp_path: Path) -> None:

@@ -118,3 +118,6 @@ def test_broken_files_are_named(taef2: Path, spoil: Callable[[Path], None], mess
 def test_statistics_must_fit() -> None:
     with pytest.raises(UserError, match="each of 128 channels"):
         Flux2TinyVAE("x", latent_mean=[0.0], latent_std=[1.0])
+    for one in ({"latent_mean": [0.0] * 128}, {"latent_std": [1.0] * 128}):
+        with pytest.raises(UserError, match=r"encoder\.vae\.latent_mean, latent_std: give both, or neither"):
+            Flux2TinyVAE("x", **one)  # type: ignore[arg-type]

@@ -97,6 +97,23 @@ def test_a_folder_that_is_no_model_is_named(tmp_path: Path) -> None:
     assert "no such folder" in str(HuggingFaceTextEncoder("nowhere", WIDTH, 8).missing_files())
 
 
+@pytest.mark.parametrize("unknown", ["<|endoftext|>", None])
+def test_a_tokenizer_without_padding_pads_with_what_it_has(tmp_path: Path, unknown: str | None) -> None:
+    path = make_model(tmp_path / "model", "bert")
+    file = path / "tokenizer_config.json"
+    config = json.loads(file.read_text())
+    kept = {name: value for name, value in config.items() if name not in ("pad_token", "eos_token")}
+    file.write_text(json.dumps(kept | {"unk_token": unknown}))
+    encoder = HuggingFaceTextEncoder(str(path), WIDTH, max_length=12, dtype="float32")
+    if unknown is None:
+        with pytest.raises(UserError, match=r"encoder\.text_encoder\.path=.*/model: its tokenizer has no pad_token"):
+            encoder.encode(["red"])
+        return
+    embeds, (length,) = encoder.encode(["red"])
+    assert embeds[0, length:].abs().max() == 0
+    assert embeds[0, :length].abs().min() > 0
+
+
 def test_code_that_comes_with_a_model_is_not_run(tmp_path: Path) -> None:
     path = make_model(tmp_path / "model", "bert")
     (path / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Evil: ...\n")

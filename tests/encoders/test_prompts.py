@@ -28,7 +28,7 @@ def raise_asked(prompts: list[str], *_: Any) -> None:
 
 def test_sample_and_the_page_embed_one_form() -> None:
     model = object.__new__(TextToImage)
-    model.device, model.known_words = torch.device("cpu"), None
+    model.device, model.known_words, model._encoded = torch.device("cpu"), None, {}
     model.vae = model.decoder = PixelVAE(4)
     model.resolution = model.prompt_tokens = 16
     model.precision, model.stored = ModelPrecision("float32", model.device), torch.float32

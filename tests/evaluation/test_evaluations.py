@@ -20,7 +20,7 @@ from aaa.diffusion.sampling import Sampling
 from aaa.diffusion.schedulers import LinearScheduler
 from aaa.encoders.pixel import PixelVAE
 from aaa.errors import UserError
-from aaa.evaluation.diversity import Diversity
+from aaa.evaluation.diversity import Diversity, _usual_distance
 from aaa.evaluation.drawing import PictureDrawer
 from aaa.evaluation.evaluated_model import EvaluatedModel
 from aaa.evaluation.latent_distance import LatentDistance
@@ -155,6 +155,69 @@ def test_spread_records_are_of_all_the_data_and_no_real_ones_are_in_its_order(in
     assert len({in_order.records[index].prompt for index in whole[:60].tolist()}) == 10
     shared = set(spread.records.tolist()) & set(whole[:60].tolist())
     assert len(shared) < 25, "12 of 60 by chance: the one choice knows nothing of the other"
+    originals = one.draw_originals("train", 60)
+    assert torch.equal(originals.records, whole[:60]), "none of them is mirrored"
+    assert torch.equal(one.draw_originals("train", 20).records, originals.records[:20])
+    prompts = [of_one.prompts[0] for of_one in one.draw_repeats("train", 5, 1)]
+    assert len({*prompts}) == 5
+    assert prompts != [f"color {number}" for number in range(5)]
+
+
+def test_what_recalls_is_looked_for_all_over_the_data(in_order: LatentCache) -> None:
+    asked: set[str] = set()
+
+    def answer(records: Tensor) -> Tensor:
+        asked.update(in_order.records[index].prompt for index in records.tolist())
+        return in_order.gather(records)[0]
+
+    NearestTraining(16).evaluate(evaluated(in_order, answer))
+    assert len(asked) > 5, "the first 16 would be of two colours"
+
+
+def test_no_pictures_are_made_of_numbers_that_are_not_finite(cache: LatentCache) -> None:
+    def answer(records: Tensor) -> Tensor:
+        latents = cache.gather(records)[0]
+        latents[-1, 0, 0, 0] = torch.nan
+        return latents
+
+    for evaluation in (LatentDistance(8), NearestTraining(8), ShapesAgreement(8), Diversity(2, 2)):
+        with pytest.raises(UserError, match="What the model drew are no finite numbers"):
+            evaluation.evaluate(evaluated(cache, answer))
+
+
+class Sizes:
+    """Pictures of which most that are held out are of a size of their own."""
+
+    def __len__(self) -> int:
+        return 120
+
+    def __getitem__(self, index: int) -> Record:
+        split: Split = "validation" if index % 3 == 0 else "train"
+        size = (16, 16) if split == "train" or index % 60 == 0 else (32, 16)
+        color = (2 * index, 128, 128)
+        return Record(f"{index:03d}", f"number {index}", lambda: Image.new("RGB", size, color), split)
+
+
+def test_held_out_pictures_of_a_size_that_nobody_trains_on_are_not_compared(tmp_path: Path) -> None:
+    cache = build(tmp_path / "cache", Sizes(), fit=lambda width, height: (height, width))
+    perfect = evaluated(cache, lambda records: cache.gather(records)[0])
+    metrics = NearestTraining(60).evaluate(perfect)
+    assert all(map(np.isfinite, metrics.values()))
+    assert metrics["memorisation/distance_median"] == metrics["memorisation/held_out_distance_median"] > 0
+    assert metrics["memorisation/copies"] == 0.5, "of the two that there are"
+    others = evaluated(cache, lambda records: cache.gather(records)[0])
+    train, held_out = (cache.shape_ids[others.records[split]] for split in ("train", "validation"))
+    others.records["validation"] = others.records["validation"][held_out != train[0]]
+    with pytest.raises(NotApplicable, match="No training picture is of the size"):
+        NearestTraining(60).evaluate(others)
+
+
+def test_differences_are_those_of_pictures_of_the_commonest_size() -> None:
+    square, wide = torch.zeros(1, 2, 2), torch.zeros(1, 2, 3)
+    assert _usual_distance([wide, square, square + 2]) == pytest.approx(2)
+    for real in ([wide, square], [wide, square, square]):
+        with pytest.raises(NotApplicable, match="no two different training pictures of one size"):
+            _usual_distance(real)
 
 
 def test_a_model_that_recalls_is_told_from_one_that_draws(cache: LatentCache) -> None:

@@ -8,6 +8,7 @@ import torch
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 from aaa.data.cache import LatentCache
+from aaa.data.cached_records import key_hash
 from aaa.data.mixed_cache import MixedCache
 from aaa.data.openmoji import OpenMojiSource
 from aaa.data.records import Record, Split
@@ -63,6 +64,25 @@ def test_who_draws_the_right_picture_is_right(cache: LatentCache) -> None:
         assert metrics[f"quality/right_{name}_low"] == pytest.approx(8 / (8 + 1.959964**2), abs=1e-4)
         assert metrics[f"quality/right_{name}_distance"] == pytest.approx(0, abs=0.02)
     assert one.kept["nearest_real"].width > 6 * 16
+
+
+def test_pictures_are_drawn_for_prompts_from_all_over_the_data(cache: LatentCache) -> None:
+    asked: set[int] = set()
+
+    def answer(records: torch.Tensor) -> torch.Tensor:
+        asked.update(records.tolist())
+        return cache.gather(records)[0]
+
+    NearestReal(5).evaluate(evaluated(cache, answer))
+    seen, held_out = ({index // 20 for index in asked if (index % 6 == 0) is held} for held in (False, True))
+    assert (seen, held_out) == ({0, 1, 2}, {0, 1, 2}), "thirds of the folder"
+
+
+def test_the_first_ones_of_openmoji_are_from_all_over_it() -> None:
+    """So that numbers from before records were chosen by their keys are of the same pictures."""
+    source = OpenMojiSource(64, held_out_pairs=0.1)
+    keys = [source[index].key for index in range(len(source))]
+    assert keys == sorted(keys, key=key_hash)
 
 
 def test_who_copies_training_pictures_has_no_held_out_one_right(cache: LatentCache) -> None:

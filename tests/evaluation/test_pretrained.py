@@ -2,12 +2,15 @@
 
 import json
 import string
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from aaa.data.cache import LatentCache
+from aaa.errors import UserError
 from aaa.evaluation.pretrained import ClipScore, InceptionDistance
 from tests.evaluation.test_evaluations import cache, evaluated
 
@@ -44,6 +47,40 @@ def test_the_clip_score_of_the_data_is_that_of_a_model_that_draws_it(cache: Late
     perfect = evaluated(cache, lambda records: cache.gather(records)[0])
     metrics = ClipScore(str(tmp_path / "clip"), num_images=48).evaluate(perfect)
     assert metrics["quality/clip_score"] == pytest.approx(metrics["quality/clip_score_real"], abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda folder: (folder / "model.safetensors").unlink(), "transformers cannot load it"),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b"cut short"), "transformers cannot load it"),
+        (lambda folder: (folder / "processor_config.json").write_text("{"), "transformers cannot load it"),
+        (lambda folder: save_file({"x": torch.zeros(1)}, folder / "model.safetensors"), "its files have no "),
+    ],
+)
+def test_a_clip_folder_that_is_not_whole_is_found_before_anything_is_drawn(
+    cache: LatentCache, tmp_path: Path, spoil: Callable[[Path], object], message: str
+) -> None:
+    save_clip(tmp_path / "clip")
+    spoil(tmp_path / "clip")
+    evaluation = ClipScore(str(tmp_path / "clip"))
+    for look in (evaluation.check, evaluation.evaluate):
+        with pytest.raises(UserError, match=f"ClipScore path={tmp_path / 'clip'}: {message}"):
+            look(evaluated(cache, lambda _: pytest.fail("it was drawn")))
+
+
+def test_inception_weights_that_are_not_whole_are_found_before_anything_is_drawn(
+    cache: LatentCache, tmp_path: Path
+) -> None:
+    for content in (b"cut short", None):
+        if content is None:
+            torch.save({"x": torch.zeros(1)}, tmp_path / "inception.pth")
+        else:
+            (tmp_path / "inception.pth").write_bytes(content)
+        evaluation = InceptionDistance(str(tmp_path / "inception.pth"))
+        for look in (evaluation.check, evaluation.evaluate):
+            with pytest.raises(UserError, match=r"weights=.*inception\.pth: not the weights of .*Fetch them again"):
+                look(evaluated(cache, lambda _: pytest.fail("it was drawn")))
 
 
 @pytest.mark.slow

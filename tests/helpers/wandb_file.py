@@ -17,6 +17,8 @@ class OfflineRun:
     group: str = ""
     name: str = ""
     project: str = ""
+    entity: str = ""
+    job_type: str = ""
     tags: list[str] = field(default_factory=list)
     config: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -58,6 +60,7 @@ def _parse(path: Path) -> OfflineRun:
                 run.project,
             )
             found.tags, found.notes = list(run.tags), run.notes
+            found.entity, found.job_type = run.entity, run.job_type
             found.config |= {update.key: json.loads(update.value_json) for update in run.config.update}
         elif kind == "history":
             row = {item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in record.history.item}

@@ -22,6 +22,12 @@ def drawers(run: Path, **chosen: Any) -> Drawers:
 
 def drawn(of: Drawers, **changed: Any) -> tuple[list[Any], str]:
     """The pictures and the status of a Draw with the controls as they are, but those that are named by their labels."""
+    pictures, status, _ = drawn_and_kept(of, **changed)
+    return pictures, status
+
+
+def drawn_and_kept(of: Drawers, **changed: Any) -> tuple[list[Any], str, list[Any]]:
+    """The same, and the pictures of the session."""
     page = make_page(of)
     (draw,) = {block.fn: block for block in page.fns.values() if block.fn and block.fn.__name__ == "draw"}.values()
     controls: list[Any] = [*draw.inputs]
@@ -29,8 +35,8 @@ def drawn(of: Drawers, **changed: Any) -> tuple[list[Any], str]:
     held = {block.label: block.value for block in controls} | written | changed
     read = [block.preprocess(held[block.label]) for block in controls]
     assert draw.fn is not None
-    *_, (pictures, status, _, _) = draw.fn(*read)
-    return pictures, status
+    *_, (pictures, status, kept, _) = draw.fn(*read)
+    return pictures, status, kept
 
 
 @pytest.mark.parametrize(
@@ -83,3 +89,26 @@ def test_a_picture_to_start_from_is_seen_as_it_is_by_sample(tmp_path: Path) -> N
     shown = first[0].resize(expected.size, Image.Resampling.NEAREST)
     assert shown.tobytes() == expected.tobytes()
     assert min(expected.resize((1, 1)).getpixel((0, 0))) > 200, "over white"  # type: ignore[arg-type]
+
+
+def test_the_folder_that_one_is_in_has_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(KEPT / "run" / "model")
+    assert drawers(Path()).names == ["model"]
+
+
+def test_a_prompt_that_is_cut_is_told_on_the_page() -> None:
+    _, status = drawn(drawers(KEPT / "run", steps=1), Pictures=1, Prompt="red " * 200)
+    assert "prompt has 200 tokens; the model sees the first" in status
+
+
+def test_captions_can_be_sent_to_a_browser_whatever_was_typed() -> None:
+    *_, kept = drawn_and_kept(drawers(KEPT / "run", steps=1), Pictures=1, Prompt="red \ud83d")
+    (caption,) = [text for _, text in kept]
+    assert caption.encode() == "red \ufffd (finished model, seed 0)".encode()
+
+
+def test_what_was_written_for_browsers_is_deleted_in_time() -> None:
+    deleted = make_page(drawers(KEPT / "run")).delete_cache
+    assert deleted is not None
+    every, old = deleted
+    assert 0 < every <= old <= 7 * 86400

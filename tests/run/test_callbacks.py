@@ -1,15 +1,23 @@
-"""What a run says of its validation at its end."""
+"""What a run looks at, and what becomes of it where there is nothing to see."""
 
 import json
+import logging
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
+from aaa.data.shapes import ShapesSource
+from aaa.evaluation.latent_distance import LatentDistance
 from aaa.evaluation.none import NoEvaluation
 from aaa.run.callbacks import RunCallbacks
+from aaa.tracking.tracker import METRICS, NoLogger, RunInfo, Tracker
+from tests.data.test_cache import build
 from tests.e2e.conftest import SMALL, fork_in, metrics
+from tests.evaluation.test_evaluations import evaluated
 
 
 def write_rows(folder: Path, *rows: dict[str, float]) -> None:
@@ -63,3 +71,26 @@ def test_a_run_that_has_taken_all_its_steps_is_not_given_up(tmp_path: Path, max_
     assert any("sweep/pruned" in row for row in metrics(run)) is not is_last
     assert (run / "model/config.json").is_file() is is_last
     assert bool(list(run.glob("samples/step-00000002*"))) is is_last
+
+
+def test_a_model_that_draws_no_numbers_ends_no_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    cache = build(tmp_path / "cache", ShapesSource(16, num_records=20, num_validation=4))
+    broken = evaluated(cache, lambda records: torch.nan * cache.gather(records)[0])
+    run: Any = SimpleNamespace(
+        config=SimpleNamespace(sampling=SimpleNamespace(num_images=4)),
+        learner=SimpleNamespace(judged={"": broken.model}),
+        data=SimpleNamespace(table=None, records=broken.records),
+        session=SimpleNamespace(signals=SimpleNamespace(interruptible=nullcontext)),
+        origin=SimpleNamespace(folder=SimpleNamespace(path=tmp_path)),
+    )
+    tracker = Tracker(RunInfo(tmp_path, "name", {}, [], None, 0), NoLogger())
+    looks = RunCallbacks(run, tracker, broken.drawer, LatentDistance(8))
+    caplog.clear()
+    looks.sample(7)
+    looks.evaluate(7)
+    left_out = "is left out. What the model drew are no finite numbers"
+    grid, evaluation = (record.message for record in caplog.records if record.levelno == logging.WARNING)
+    assert grid.startswith(f"Step 7: a grid of pictures {left_out}")
+    assert evaluation.startswith(f"Step 7: the evaluation {left_out}")
+    assert not (tmp_path / METRICS).exists()
+    assert not (tmp_path / "samples").exists()

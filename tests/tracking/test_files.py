@@ -36,6 +36,14 @@ def test_what_is_no_file_is_named(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["metrics.jsonl"]
 
 
+def test_what_to_do_is_told_as_the_command_has_it(tmp_path: Path) -> None:
+    (tmp_path / "record.json").mkdir()
+    with pytest.raises(UserError, match=r"go on with resume=RUN_FOLDER\.$"):
+        replace_text(tmp_path / "record.json", "{}")
+    with pytest.raises(UserError, match=r"cannot be written \(Is a directory\)\. Give another one$"):
+        replace_text(tmp_path / "record.json", "{}", "Give another one")
+
+
 def test_nothing_is_left_of_a_text_that_cannot_be_encoded(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("before")
     with pytest.raises(UnicodeEncodeError):

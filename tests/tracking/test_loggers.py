@@ -1,7 +1,10 @@
 """The same calls, taken by each tracker and read back from what it wrote."""
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -22,9 +25,10 @@ def info(folder: Path, step: int = 0) -> RunInfo:
     return RunInfo(folder, "n depth=2", config, ["model.depth=2"], "sweep", step, environment)
 
 
-def play(folder: Path, logger: Logger) -> None:
+def play(folder: Path, logger: Logger, **named: Any) -> None:
     """What a short run would log."""
-    tracker = Tracker(info(folder), logger)
+    told = info(folder)
+    tracker = Tracker(replace(told, config=told.config | named), logger)
     for step, loss in ((1, 0.9), (2, 0.5), (3, 0.7)):
         tracker.log(step, {"train/loss": loss, "samples": 8 * step, "flops": 1e9 * step})
         tracker.log(step, {"val/loss": loss + 0.1})
@@ -50,6 +54,12 @@ def test_tensorboard(tmp_path: Path) -> None:
     # What the first process wrote after the step that the second went on from is gone.
     assert [(e.step, round(e.value, 3)) for e in read.Scalars("train/loss")] == [(1, 0.9), (2, 0.5), (3, 0.6)]
     assert [e.step for e in read.Scalars("val/loss")] == [1, 2]
+    anew = Tracker(info(tmp_path / "run"), TensorBoardLogger())  # from its beginning
+    anew.log(1, {"train/loss": 0.8})
+    anew.finish(0)
+    read = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    read.Reload()
+    assert [(e.step, round(e.value, 3)) for e in read.Scalars("train/loss")] == [(1, 0.8)]
 
 
 def test_tensorboard_has_pictures_and_bars(tmp_path: Path) -> None:
@@ -73,11 +83,32 @@ def test_trackio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     play(tmp_path / "outputs" / "n" / "1", TrackioLogger("aaa-test"))
     storage = trackio.SQLiteStorage
     (name,) = storage.get_runs("aaa-test")
-    assert name.endswith("outputs/n/1")
+    assert re.search(r"outputs/n/1-[0-9a-f]{8}$", name)
     rows = storage.get_logs("aaa-test", name)
     assert [row["train/loss"] for row in rows if "train/loss" in row] == [0.9, 0.5, 0.7]
     assert [row["samples"] for row in rows if "val/loss" in row] == [8, 16, 24]
     assert any("pictures/0" in row for row in rows)
+
+
+def test_trackio_goes_on_with_the_run_of_this_very_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trackio = pytest.importorskip("trackio")
+    from trackio import sqlite_storage
+
+    monkeypatch.setattr(sqlite_storage, "TRACKIO_DIR", tmp_path / "trackio")
+    first, other = (tmp_path / place / "outputs" / "n" / "1" for place in ("a", "b"))
+
+    def log(folder: Path, step: int, loss: float) -> None:
+        tracker = Tracker(info(folder, step), TrackioLogger("aaa-test"))
+        tracker.log(step + 1, {"train/loss": loss})
+        tracker.finish(0)
+
+    log(first, 0, 0.9)
+    log(other, 0, 0.8)  # of the same name, elsewhere
+    log(first, 1, 0.7)
+    log(other, 0, 0.6)  # from its beginning, anew
+    storage = trackio.SQLiteStorage
+    logged = [storage.get_logs("aaa-test", name) for name in storage.get_runs("aaa-test")]
+    assert sorted([row["train/loss"] for row in rows] for rows in logged) == [[0.6], [0.8], [0.9, 0.7]]
 
 
 def test_wandb_has_the_best_value_its_step_axes_bars_and_the_model(tmp_path: Path) -> None:
@@ -95,6 +126,13 @@ def test_wandb_has_the_best_value_its_step_axes_bars_and_the_model(tmp_path: Pat
     made = {artifact.type: artifact for artifact in found.artifacts}
     assert json.loads(made["model"].metadata)["git_commit"] == "c0ffee"
     assert json.loads(made["dataset"].metadata)["fingerprint"] == "abc"
+
+
+def test_wandb_takes_models_and_data_of_any_name(tmp_path: Path) -> None:
+    logger = WandbLogger("aaa", log_model=True)
+    play(tmp_path / "run", logger, name="of mine/" + "x" * 200, data={"name": "pictures/of 2026"})
+    made = {artifact.type: artifact.name for artifact in written_offline_run(tmp_path / "run").artifacts}
+    assert made == {"dataset": "pictures_of_2026-latents", "model": f"of_mine_{'x' * 114}-model"}
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,16 @@ def test_a_secret_that_the_config_takes_from_the_environment_is_hidden(
     assert redact("sent planted-in-the-environment to somewhere-else") == f"sent {HIDDEN} to somewhere-else"
 
 
+def test_special_tokens_of_a_tokenizer_are_no_secrets() -> None:
+    names = [f"{kind}_token" for kind in ("pad", "mask", "bos", "eos", "unk", "cls", "sep")]
+    config = {"text_encoder": dict.fromkeys(names, "<|endoftext|>"), "hub_token": "abc", "unmask_token": "abc"}
+    hidden = without_secrets(config)
+    assert hidden == config | {"hub_token": HIDDEN, "unmask_token": HIDDEN}
+    argument = "encoder.text_encoder.pad_token='<|endoftext|>'"
+    assert hide_argument(argument) == argument
+    assert hide_argument("encoder.hub_token='<|endoftext|>'") == f"encoder.hub_token={HIDDEN}"
+
+
 def test_a_variable_that_is_not_set_hides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MY_KEY", raising=False)
     hide_from_now_on({"api_key": "${oc.env:MY_KEY}"})

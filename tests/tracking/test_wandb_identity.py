@@ -90,16 +90,29 @@ def test_names_and_tags_of_the_environment_are_joined_with_ours(
 
 
 def test_wandb_itself_has_what_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("NAME", "mine"), ("TAGS", "a,b"), ("RUN_GROUP", "g"), ("RUN_ID", "abc"), ("NOTES", "why")):
+    for name, value in (
+        *(("NAME", "mine"), ("TAGS", "a,b"), ("RUN_GROUP", "g"), ("RUN_ID", "abc"), ("NOTES", "why")),
+        *(("PROJECT", "theirs"), ("ENTITY", "team"), ("JOB_TYPE", "probe")),
+    ):
         monkeypatch.setenv(f"WANDB_{name}", value)
     run = info(tmp_path / "run")
-    tracker = Tracker(RunInfo(**(vars(run) | {"remark": "seed 0 -> 1"})), WandbLogger("aaa", tags=["c"]))
+    logger = WandbLogger("aaa", entity="me", notes="because", tags=["c"])
+    tracker = Tracker(RunInfo(**(vars(run) | {"remark": "seed 0 -> 1"})), logger)
     tracker.finish(0)
     found = written_offline_run(tmp_path / "run")
     assert (found.run_id, found.name, found.group) == ("abc", "mine", "g")
+    assert (found.project, found.entity, found.job_type) == ("theirs", "team", "probe")
     assert (tmp_path / "run" / WANDB_ID).read_text() == "abc"
     assert found.notes == "why\n\nFrom step 1: seed 0 -> 1"
     assert set(found.tags) == {"a", "b", "c", "model.depth=2"}
+
+
+def test_variables_that_are_set_to_nothing_are_not_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PROJECT", "ENTITY", "NOTES", "JOB_TYPE"):
+        monkeypatch.setenv(f"WANDB_{name}", "")
+    Tracker(info(tmp_path / "run"), WandbLogger("aaa", entity="me", notes="because")).finish(0)
+    found = written_offline_run(tmp_path / "run")
+    assert (found.project, found.entity, found.notes, found.job_type) == ("aaa", "me", "because", "train")
 
 
 @pytest.mark.parametrize(("name", "value"), [("WANDB_MODE", "nonsense"), ("WANDB_RUN_ID", "a/b")])

@@ -1,0 +1,25 @@
+"""Numbers in JSON, which knows no NaN and no infinity: those are written as texts, and made numbers again when read."""
+
+import json
+import math
+from typing import Any
+
+NOT_FINITE = {str(number): number for number in (math.nan, math.inf, -math.inf)}
+
+
+def to_json(value: Any, indent: int | None = None) -> str:
+    """A value as JSON that every program reads, numbers that are not finite as `"nan"`, `"inf"` and `"-inf"`."""
+    return json.dumps(_finite(value), indent=indent, allow_nan=False)
+
+
+def as_number(value: Any) -> Any:
+    """The number that `to_json` wrote as a text; anything else as it is."""
+    return NOT_FINITE.get(value, value) if isinstance(value, str) else value
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return str(float(value)) if isinstance(value, float) and not math.isfinite(value) else value

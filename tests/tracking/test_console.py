@@ -1,0 +1,45 @@
+"""What the terminal shows is what was said."""
+
+import io
+import logging
+import sys
+
+import pytest
+from rich.console import Console
+from rich.progress import Progress
+
+from aaa.tracking.console import ConsoleHandler, Times, display, for_tables
+from aaa.tracking.durations import duration
+
+SAID = "resume=outputs/:heart:/1 and [bold]"
+
+
+def test_names_with_colons_are_no_emoji(capsys: pytest.CaptureFixture[str]) -> None:
+    ConsoleHandler().emit(logging.LogRecord("aaa", logging.INFO, "x.py", 1, SAID, None, None))
+    assert capsys.readouterr().err == f"{SAID}\n"
+    for_tables(sys.stdout).print("of :heart:")
+    assert capsys.readouterr().out == "of :heart:\n"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(0, "0 s"), (59.6, "1 min 00 s"), (185, "3 min 05 s"), (7954186639, "2209496 h 17 min")]
+)
+def test_durations_are_said_in_units_of_their_size(seconds: float, said: str) -> None:
+    assert duration(seconds) == said
+
+
+def test_a_line_of_progress_says_what_is_left(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = iter([0.0, 185.0])
+    monkeypatch.setattr("aaa.tracking.console.time.monotonic", lambda: next(clock, 185.0))
+    with caplog.at_level(logging.INFO), display("Training", total=20) as shown:
+        shown.update(10, loss=0.5)
+    assert caplog.messages == ["Training 10/20  loss 0.5  left 3 min 05 s"]
+
+
+def test_a_bar_says_what_is_left_as_lines_do() -> None:
+    clock = iter([0.0])
+    with Progress(Times(), get_time=lambda: next(clock, 185.0), console=Console(file=io.StringIO())) as progress:
+        task = progress.add_task("", total=20)
+        assert Times().render(progress.tasks[task]).plain == "3 min 05 s"
