@@ -68,8 +68,8 @@ def compare(arguments: argparse.Namespace) -> None:
     by_size = picture_file("--scaling", arguments.scaling)
     runs = read_runs(arguments.runs)
     console = for_tables(sys.stdout)
-    console.print(comparison(runs))
-    if (judged := verdicts(runs, arguments.baseline)) is not None:
+    console.print(comparison(runs, console.width))
+    if (judged := verdicts(runs, arguments.baseline, console.width)) is not None:
         console.print(judged)
     draw_curves(runs, curves)
     mapped = draw_heat_maps(runs, by_two)
@@ -81,7 +81,7 @@ def compare(arguments: argparse.Namespace) -> None:
         arguments.json.write_text(json.dumps(as_rows(runs), indent=2, allow_nan=False), encoding="utf-8")
     console.print(harmless(f"Loss curves: {curves}" + (f"\nBy two settings: {by_two}" if mapped else "")), markup=False)
     if laws:
-        console.print(f"By size: {by_size}", *(f"  {law}" for law in laws), sep="\n", markup=False)
+        console.print(f"By size: {by_size}", *(f"  {law}" for law in laws), sep="\n", markup=False, soft_wrap=True)
     for path in filter(None, (arguments.csv, arguments.json)):
         console.print(harmless(f"Table: {path}"), markup=False)
     console.print(harmless(f"Page: {arguments.html}"), markup=False)
@@ -109,15 +109,17 @@ def watch(paths: Sequence[Path]) -> None:
 
     from aaa.reports.runs import read_runs
     from aaa.reports.table import comparison
+    from aaa.tracking.console import for_tables
 
+    console = for_tables(sys.stdout)
     # No thread draws it: one would be left behind by `| head`, or hold the terminal when Ctrl-C comes.
-    with Live(comparison(read_runs(paths)), auto_refresh=False) as live:
+    with Live(comparison(read_runs(paths), console.width), console=console, auto_refresh=False) as live:
         live.refresh()
         looked = time.monotonic()
         while not noted:
             time.sleep(POLL_SECONDS)
             if time.monotonic() - looked >= WATCH_SECONDS and not noted:
-                live.update(comparison(read_runs(paths)), refresh=True)
+                live.update(comparison(read_runs(paths), console.width), refresh=True)
                 looked = time.monotonic()
     sys.exit(128 + noted[0])
 

@@ -1,8 +1,10 @@
 """What the runs of a sweep will take, told before the first of them starts."""
 
+import logging
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -10,17 +12,25 @@ from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
 from rich.text import Text
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
-from aaa.assembly.parts import build_optimizer, pick_device
-from aaa.benchmarks.subject import make_subject
+from aaa.assembly.parts import build_optimizer, model_without_weights, pick_device
+from aaa.benchmarks.subject import foreseen_subject, make_subject
 from aaa.config.checks import check_config
 from aaa.config.mixture import shares_of
 from aaa.errors import UserError
 from aaa.models.costs import count_parameters
 from aaa.run.budget import keep_to_parameters, seconds_of, steps_within
+from aaa.tracking.durations import duration
 from aaa.tracking.printed import harmless, one_line
-from aaa.training.fitting import measure_footprint
+from aaa.training.fitting import measure_footprint, require_fit
 from aaa.training.parameter_groups import group_rates
+from aaa.training.sharding import local_bytes
+from aaa.training.timing import matmul_rate
+
+logger = logging.getLogger(__name__)
+
+MOST_SECONDS = 5.0  # of a step that is timed, as far as its FLOPs foretell it
 
 # What changes neither the time nor the memory nor the FLOPs of a step: runs that differ in it are measured once.
 COSTLESS = (
@@ -44,9 +54,10 @@ class Plan:
         steps, samples: to take.
         flops: of all its training.
         memory_gib: about, of a step.
-        seconds: about, of training on this device.
+        seconds: about, of training on this device; at least, where no step was timed.
         rates: of its groups of parameters, by their names, before the schedule.
         mixture: how much of all samples are of each data set, where there are several.
+        untimed: why no step was timed, or "".
         problem: why it cannot run, or "".
     """
 
@@ -61,27 +72,42 @@ class Plan:
     seconds: float = math.nan
     rates: Mapping[str, float] = field(default_factory=dict)
     mixture: str = ""
+    untimed: str = ""
     problem: str = ""
 
 
 class Planner:
-    """Plans runs, timing each kind of step once. Prompts are taken to be as long as they can be."""
+    """Plans runs, timing each kind of step once, if it fits into memory and is foreseen to take no more than seconds.
 
-    def __init__(self) -> None:
+    Prompts are taken to be as long as they can be.
+
+    Args:
+        say: tells people what is about to take a while.
+    """
+
+    def __init__(self, say: Callable[[str], object] = logger.info) -> None:
+        self._say = say
         self._measured: dict[str, _Measured] = {}
+        self._planned = 0
 
     def plan(self, config: DictConfig, overrides: Sequence[str]) -> Plan:
         """What this run will take on this machine; latents and prompts are made up, nothing is read or written."""
+        number, self._planned = self._planned, self._planned + 1
         try:
             check_config(config)
             keep_to_parameters(config)
             batch_size = config.trainer.batch_size
             if batch_size == "auto":
                 return Plan(overrides, problem="trainer.batch_size=auto: known once it runs")
-            parameters, flops_per_sample, memory, seconds, model = self._measure(config, int(batch_size))
-            rates = group_rates(build_optimizer(config, model))
+            measured = self._measure(config, int(batch_size), number)
+            rates = group_rates(build_optimizer(config, measured.model))
+            flops = measured.flops * batch_size
             steps = steps_within(
-                config, None, flops_per_sample=flops_per_sample, batch_size=batch_size, time_step=lambda: seconds
+                config,
+                None,
+                flops_per_sample=measured.flops,
+                batch_size=batch_size,
+                time_step=lambda: measured.seconds,
             )
         except UserError as error:
             return Plan(overrides, problem=str(error).splitlines()[0])
@@ -89,30 +115,26 @@ class Planner:
             overrides,
             config.model.dim,
             config.model.depth,
-            parameters,
+            count_parameters(measured.model),
             steps,
             steps * batch_size,
-            steps * batch_size * flops_per_sample,
-            memory / 2**30,
-            steps * seconds,
+            steps * flops,
+            measured.memory / 2**30,
+            steps * measured.seconds,
             rates,
             ", ".join(f"{share:.3g}% {name}" for name, share in shares_of(config.data).items()),
+            measured.untimed,
         )
 
-    def _measure(self, config: DictConfig, batch_size: int) -> "_Measured":
+    def _measure(self, config: DictConfig, batch_size: int, number: int) -> "_Measured":
         key = _cost_key(config, batch_size)
         if key not in self._measured:
-            device = pick_device(config.trainer.device)
-            subject = make_subject(config, device, precision=config.trainer.precision, compiled=False)
-            try:
-                footprint = measure_footprint(subject.trial_loss, subject.model, torch.device(device))
-                numbers = iter(range(1_000_000))
-                seconds = seconds_of(lambda: subject.bare_step(batch_size, next(numbers)))
-                parameters = count_parameters(subject.model)
-                bare = subject.accelerator.unwrap_model(subject.model).to("meta")
-                self._measured[key] = _Measured(parameters, subject.flops, footprint.of(batch_size), seconds, bare)
-            finally:
-                subject.close()
+            device = torch.device(pick_device(config.trainer.device, "trainer.device"))
+            foreseen = _foresee_or_none(config, device, batch_size)
+            if foreseen is None or not foreseen.untimed:
+                self._say(f"Timing a step of #{number} ...")
+                foreseen = _take_steps(config, device, batch_size)
+            self._measured[key] = foreseen
         return self._measured[key]
 
 
@@ -120,18 +142,72 @@ class _Measured(NamedTuple):
     """What a step takes.
 
     Attributes:
-        parameters: of the model.
         flops: of a sample.
         memory: in bytes.
         seconds: of a step.
         model: without its weights.
+        untimed: why no step is timed, so that `seconds` are those that its FLOPs take at least; or "".
     """
 
-    parameters: int
     flops: int
     memory: float
     seconds: float
     model: nn.Module
+    untimed: str
+
+
+def _foresee_or_none(config: DictConfig, device: torch.device, batch_size: int) -> _Measured | None:
+    """What a step takes, told without taking one; None where a part of one's own asks for numbers that there are not.
+
+    Raises:
+        UserError: if no run has such parts.
+    """
+    try:
+        return _foresee(config, device, batch_size)
+    except UserError:
+        raise
+    except Exception:
+        logger.debug("This step cannot be foreseen.", exc_info=True)
+        return None
+
+
+def _foresee(config: DictConfig, device: torch.device, batch_size: int) -> _Measured:
+    trainer = config.trainer
+    with foreseen_subject(config, device.type) as subject:
+        footprint = measure_footprint(subject.trial_loss, subject.model, device)
+        held = local_bytes(subject.model.parameters())  # which it is not yet, nor is their average
+        averages = trainer.ema_decay or trainer.ema_memory
+        footprint = replace(footprint, fixed=footprint.fixed + held * (2 if averages else 1))
+        with FlopCounterMode(display=False) as counted:
+            subject.bare_step(1, 0)  # the optimizer's too, which may be more than those of a batch
+        dtype, flops = subject.session.product_dtype, subject.flops
+    seconds = (counted.get_total_flops() + (batch_size - 1) * flops) / _rate(device, dtype)
+    untimed = f"a step would take {seconds:.0f} s or more" if seconds > MOST_SECONDS else ""
+    try:
+        require_fit(footprint, batch_size, 1, trainer.gradient_accumulation_steps, device)
+    except UserError as error:
+        untimed = str(error)
+    memory = footprint.of(max(1, batch_size // trainer.gradient_accumulation_steps))
+    return _Measured(flops, memory, seconds, model_without_weights(config), untimed)
+
+
+@cache
+def _rate(device: torch.device, dtype: torch.dtype) -> float:
+    return matmul_rate(device, dtype, quick=True)
+
+
+def _take_steps(config: DictConfig, device: torch.device, batch_size: int) -> _Measured:
+    """What a step takes, by taking some."""
+    subject = make_subject(config, device.type, precision=config.trainer.precision, compiled=False)
+    try:
+        footprint = measure_footprint(subject.trial_loss, subject.model, device)
+        parts, numbers = config.trainer.gradient_accumulation_steps, iter(range(1_000_000))
+        share = max(1, batch_size // parts)
+        seconds = parts * seconds_of(lambda: subject.bare_step(share, next(numbers)))
+        bare = subject.accelerator.unwrap_model(subject.model).to("meta")
+        return _Measured(subject.flops, footprint.of(share), seconds, bare, "")
+    finally:
+        subject.close()
 
 
 def _cost_key(config: DictConfig, batch_size: int) -> str:
@@ -166,32 +242,32 @@ def as_table(plans: Sequence[Plan]) -> Table:
             continue
         table.add_row(
             str(number),
-            Text(f"{name}\nmixed: {plan.mixture}" if plan.mixture else name),
+            Text("\n".join([name, *_remarks(plan)])),
             f"{plan.dim} x {plan.depth}",
             f"{plan.parameters:,}",
             f"{plan.steps:,}",
             f"{plan.samples:,}",
             f"{plan.flops:.3g}",
             f"{plan.memory_gib:.1f}",
-            _time(plan.seconds),
+            f"{'over ' if plan.untimed else ''}{duration(plan.seconds)}",
             _rates(plan.rates),
         )
     good = [plan for plan in plans if not plan.problem]
     flops, seconds = sum(plan.flops for plan in good), sum(plan.seconds for plan in good)
+    over = "over " if any(plan.untimed for plan in good) else ""
     table.caption = (
-        f"together {flops:.3g} FLOPs and {_time(seconds)}, one after the other, without validation, pictures and "
+        f"together {flops:.3g} FLOPs and {over}{duration(seconds)}, one after the other, without validation, pictures and "
         "checkpoints; prompts as long as they can be"
     )
     return table
+
+
+def _remarks(plan: Plan) -> list[str]:
+    mixed = [f"mixed: {plan.mixture}"] if plan.mixture else []
+    return [*mixed, *([f"not timed: {harmless(plan.untimed)}"] if plan.untimed else [])]
 
 
 def _rates(rates: Mapping[str, float]) -> Text:
     """A line a group of parameters, or the number alone where there is one rate for all."""
     lines = [f"{name} {rate:.3g}" for name, rate in rates.items()]
     return Text("\n".join(lines) if len(set(rates.values())) > 1 else f"{next(iter(rates.values())):.3g}")
-
-
-def _time(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s" if minutes else f"{rest} s"

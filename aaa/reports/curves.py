@@ -2,30 +2,43 @@
 
 from pathlib import Path
 
+from aaa.reports.labels import labels
 from aaa.reports.runs import Run
+from aaa.reports.ticks import plain_ticks
 from aaa.tracking.printed import plot_label
 
 LABELS = {"step": "optimizer steps", "samples": "samples", "seconds": "seconds of training"}
+METRICS = ("train/loss", "val/loss")
+MOST_NAMED = 12  # runs, for a legend
 
 
 def draw_curves(runs: list[Run], path: Path) -> None:
-    """Draw training and validation loss against steps, samples and seconds into a PNG."""
+    """Draw training and validation loss against steps, samples and seconds into a PNG.
+
+    A metric of which every run has a single value has no curve, and no row of its own: the table says it.
+    """
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(2, len(LABELS), figsize=(15, 8), sharey="row", constrained_layout=True)
+    metrics = [name for name in METRICS if any(len(run.curve("step", name)[1]) > 1 for run in runs)] or METRICS[:1]
+    size = (15, 4 * len(metrics))
+    figure, axes = plt.subplots(
+        len(metrics), len(LABELS), figsize=size, sharey="row", squeeze=False, constrained_layout=True
+    )
+    told = labels(runs)
     for column, (x, label) in enumerate(LABELS.items()):
-        for row, metric in enumerate(("train/loss", "val/loss")):
+        for row, metric in enumerate(metrics):
+            panel, marker = axes[row, column], "." if metric == "val/loss" else ""
             for number, run in enumerate(runs):
                 xs, ys = run.curve(x, metric)
-                axes[row, column].plot(
-                    xs, ys, color=f"C{number % 10}", label=plot_label(run.name), marker="." if row else ""
-                )
-            axes[row, column].set(xlabel=label, yscale="log", ylabel=metric if column == 0 else "")
-            axes[row, column].grid(alpha=0.3)
-    if len(runs) <= 12:
+                panel.plot(xs, ys, color=f"C{number % 10}", label=plot_label(told[run.name]), marker=marker)
+            panel.set(xlabel=label, yscale="log", ylabel=metric if column == 0 else "")
+            panel.grid(alpha=0.3)
+    for panel in axes.flat:
+        plain_ticks(panel, "y")
+    if len(runs) <= MOST_NAMED:
         axes[0, 0].legend(fontsize="small")
     figure.savefig(path, dpi=110)
     plt.close(figure)

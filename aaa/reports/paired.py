@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import mean, stdev
 
@@ -10,7 +10,8 @@ from scipy import stats
 
 from aaa.errors import UserError
 from aaa.reports.folding import by_setting, left_out, unfinished
-from aaa.reports.key_names import short_names, shown_key
+from aaa.reports.key_names import short_names
+from aaa.reports.labels import description
 from aaa.reports.runs import Run
 from aaa.reports.same_tables import last_validations
 from aaa.reports.telling import differing_keys, setting_keys
@@ -101,7 +102,7 @@ def fold_seeds(runs: Sequence[Run]) -> list[Setting]:
     for members in by_setting(runs):
         judged = [(run, last[run.name]) for run in members if run.name not in without and run.name in last]
         if judged:
-            name = _describe(members[0], keys, names) or judged[0][0].name
+            name = description(members[0], keys, names) or judged[0][0].name
             reasons = {run.name: without[run.name] for run in members if run.name in without}
             settings.append(Setting(name, [run for run, _ in judged], [rows for _, rows in judged], reasons))
     return sorted(settings, key=lambda setting: math.inf if setting.has_diverged else mean(setting.losses))
@@ -128,7 +129,7 @@ def of_one_table(runs: Sequence[Run]) -> list[Run]:
 
 
 def find_setting(settings: Sequence[Setting], wanted: str) -> Setting:
-    """The setting of this name, or that of the run of this name.
+    """The setting of this name, or that of the run of this name, or of the only one whose name ends so.
 
     Raises:
         UserError: if there is none, or the run does not count.
@@ -138,6 +139,9 @@ def find_setting(settings: Sequence[Setting], wanted: str) -> Setting:
             return setting
         if wanted in setting.left_out:
             raise UserError(f"--baseline {wanted}: that run is left out ({setting.left_out[wanted]}).")
+    ending = [setting for setting in settings if any(run.name.endswith(wanted) for run in setting.runs)]
+    if wanted and len(ending) == 1:
+        return ending[0]
     names = ", ".join(setting.name for setting in settings) or "no run that has validated"
     raise UserError(f"--baseline {wanted}: no such run or setting. There is: {names}.")
 
@@ -211,13 +215,3 @@ def _mean_by_record(setting: Setting) -> dict[str, float]:
     """Mean loss of each record, over the setting's runs."""
     of_runs = [rows.by_record() for rows in setting.rows]
     return {record: mean(of_run[record] for of_run in of_runs) for record in of_runs[0]}
-
-
-def _describe(run: Run, keys: Sequence[str], names: Mapping[str, str]) -> str:
-    """What the settings of these keys are: `depth=4 learning_rate=0.001`."""
-    return " ".join(f"{names[shown_key(key)]}={_say(run, key)}" for key in keys)
-
-
-def _say(run: Run, key: str) -> str:
-    value = run.setting(key)
-    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -5,14 +5,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from aaa.reports.curves import MOST_NAMED
 from aaa.reports.folding import counted
+from aaa.reports.labels import labels
 from aaa.reports.paired import of_one_table
 from aaa.reports.plain import plain_number
 from aaa.reports.runs import Run
+from aaa.reports.ticks import plain_ticks
 from aaa.tracking.printed import plot_label
 
 LEAST = 3  # different models, for a line to mean anything
 APART = 1.5  # times as large the largest must be as the smallest
+OF_ONE_LENGTH = "runs of equally many samples"
 AXES = {"parameters": "parameters", "flops": "training FLOPs"}
 
 
@@ -67,15 +71,28 @@ def bear_a_law(xs: Sequence[float]) -> bool:
     return len(set(xs)) >= LEAST and max(xs) >= APART * min(xs)
 
 
+def as_long(runs: Sequence[Run]) -> list[Run]:
+    """Those of the runs that count that were trained on equally many samples: most of them, of as many the longest.
+
+    Larger models do not learn worse because they were trained for less.
+    """
+    by_samples: dict[float, list[Run]] = {}
+    for run in counted(runs):
+        by_samples.setdefault(run.last("samples") or 0, []).append(run)
+    return by_samples[max(by_samples, key=lambda samples: (len(by_samples[samples]), samples))] if by_samples else []
+
+
 def draw_scaling(runs: Sequence[Run], path: Path) -> list[str]:
     """Draw loss against parameters and FLOPs, if models are of at least three sizes, not all of them nearly the same.
+
+    A law of parameters is of runs that were trained on equally many samples.
 
     Args:
         runs: to compare.
         path: of the PNG.
 
     Returns:
-        What each law is; nothing if nothing is drawn.
+        What each law is, or why there is none; nothing if nothing is drawn.
     """
     given, runs = len(runs), of_one_table(runs)
     if not bear_a_law([x for x, *_ in points(runs, "parameters")]):
@@ -85,21 +102,31 @@ def draw_scaling(runs: Sequence[Run], path: Path) -> list[str]:
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    said = []
+    told, said = labels(runs), []
+    colours = {run.name: f"C{number % 10}" for number, run in enumerate(runs)}
     figure, axes = plt.subplots(1, len(AXES), figsize=(6 * len(AXES), 4.5), sharey=True, constrained_layout=True)
     for axis, (key, label) in zip(axes, AXES.items(), strict=True):
-        found = sorted(points(runs, key))
-        xs, losses, names = ([point[place] for point in found] for place in range(3))
-        axis.scatter(xs, losses, zorder=3)
-        for x, loss, name in zip(xs, losses, names, strict=True):
-            axis.annotate(plot_label(str(name)), (x, loss), textcoords="offset points", xytext=(5, 5), fontsize="small")
+        found = points(runs, key)
+        for x, loss, name in found:
+            axis.scatter(x, loss, zorder=3, color=colours[name], label=plot_label(told[name]))
         axis.set(xscale="log", yscale="log", xlabel=label, ylabel="validation loss" if key == "parameters" else "")
-        axis.grid(alpha=0.3, which="both")
-        if bear_a_law(xs):  # type: ignore[arg-type]
-            law = fit_power_law(xs, losses)  # type: ignore[arg-type]
-            axis.plot([xs[0], xs[-1]], [law(xs[0]), law(xs[-1])], "--", color="C1")  # type: ignore[arg-type]
-            axis.set_title(str(law), fontsize="medium")
-            said.append(f"{label}: {law}")
+        axis.grid(alpha=0.3)
+        fitted = points(as_long(runs), key) if key == "parameters" else found
+        xs, title = [x for x, *_ in fitted], ""
+        if bear_a_law(xs):
+            law = fit_power_law(xs, [loss for _, loss, _ in fitted])
+            ends = min(xs), max(xs)
+            axis.plot(ends, [law(x) for x in ends], "--", color="0.5")
+            title = str(law) + (f", of the {len(fitted)} {OF_ONE_LENGTH}" if len(fitted) < len(found) else "")
+        elif len(fitted) < len(found):
+            title = f"no law, which takes {LEAST} sizes among {OF_ONE_LENGTH}"
+        if title:
+            axis.set_title(title, fontsize="medium", wrap=True)
+            said.append(f"{label}: {title}")
+    for axis in axes:
+        plain_ticks(axis, "x", "y")
+    if len(runs) <= MOST_NAMED:
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper", fontsize="small")
     if given > len(runs):
         figure.suptitle(f"without runs of another validation table ({given - len(runs)})", fontsize="medium")
     figure.savefig(path, dpi=110)

@@ -1,6 +1,7 @@
 """Runs side by side in the terminal."""
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
@@ -8,64 +9,103 @@ from rich.text import Text
 
 from aaa.errors import UserError
 from aaa.reports.cells import cell
-from aaa.reports.key_names import shown_key
+from aaa.reports.columns import Column, caption, fill, needed
+from aaa.reports.key_names import short_names, shown_key
+from aaa.reports.labels import common_beginning
 from aaa.reports.paired import Setting, best_setting, difference, find_setting, fold_seeds
 from aaa.reports.plain import plain_number, plain_setting
 from aaa.reports.runs import RATE, Run
-from aaa.reports.telling import differing_keys, telling_keys, without_arguments
+from aaa.reports.telling import differing_keys, setting_keys, telling_keys, without_arguments
+from aaa.tracking.printed import one_line
 
 SHOWN = {
-    "step": "steps",
-    "seconds": "seconds",
-    RATE: "images/s",
-    "train/loss": "train loss",
     "val/loss": "val loss",
     "quality/seen": "seen",
     "quality/held_out": "held out",
     "quality/right_seen": "seen",
     "quality/right_held_out": "held out",
+    "step": "steps",
+    "seconds": "seconds",
+    RATE: "images/s",
+    "train/loss": "train loss",
 }
+BEST = "best"
+FIRST = 5  # of what came out: what runs are compared for
+
+MOST_KEYS = 8  # that are worth a column each; of more those alone that tell settings apart
+ALWAYS = 2  # columns that stay however little room there is: which run, and its loss
 
 
-MOST_KEYS = 8  # that a terminal has columns for; of more those alone that tell settings apart
+def comparison(runs: list[Run], width: int | None = None) -> Table:
+    """A row a run, lowest validation loss first: loss and right pictures, what differs in the configs, and the rest.
 
-
-def comparison(runs: list[Run]) -> Table:
-    """A row a run, lowest validation loss first: what differs in the configs, then what came out."""
+    Args:
+        runs: to compare.
+        width: letters that there is room for, else names are shortened and columns left out; None for any number.
+    """
     differing = differing_keys(runs)
-    keys = without_arguments(runs, differing)
+    keys, telling = without_arguments(runs, differing), telling_keys(runs)
     if len(keys) > MOST_KEYS:
-        keys = [*telling_keys(runs), *(key for key in keys if key == "seed")]
-    metrics = [metric for metric in SHOWN if any(run.last(metric) is not None for run in runs)]
-    table = Table(
-        title="1 run" if len(runs) == 1 else f"{len(runs)} runs",
-        caption="best: lowest validation loss on the way; seen, held out: right pictures",
-    )
+        keys = [*telling, *(key for key in keys if key == "seed")]
+    order = [*setting_keys(runs), *telling, "seed", *keys]
+    keys = sorted(keys, key=order.index)
+    rows, beginning = sorted(runs, key=_by_loss), ""
+    columns = _columns(rows, {key: shown_key(key) for key in keys})
+    if width is not None and needed(columns) > width:
+        beginning = common_beginning([run.name for run in runs])
+        names = short_names([*keys, "run", *SHOWN.values(), BEST])  # none is called as a column of another kind is
+        columns = _columns(rows, {key: names[shown_key(key)] for key in keys}, beginning)
+    table = Table(title="1 run" if len(runs) == 1 else f"{len(runs)} runs")
+    absent = fill(table, columns, width, ALWAYS)
+    told = {
+        f"runs: {one_line(beginning)}...": bool(beginning),
+        "best: lowest validation loss on the way": BEST not in absent,
+        "seen, held out: right pictures": any(column.title == "seen" for column in columns) and "seen" not in absent,
+    }
+    lines = ["; ".join(line for line, holds in told.items() if holds)]
     if hidden := len(set(differing) - set(keys)):
-        assert isinstance(table.caption, str)
-        table.caption += f"\n{hidden} more keys differ, which tell no more settings apart: they are in --json and --csv"
-    table.add_column("run", overflow="fold")
-    for key in keys:
-        table.add_column(cell(shown_key(key)), overflow="fold")
-    for metric in metrics:
-        table.add_column(SHOWN[metric], justify="right")
-    table.add_column("best", justify="right")
-    for run in sorted(runs, key=_by_loss):
-        values = [cell(run.setting(key)) for key in keys] + [cell(run.outcome(metric)) for metric in metrics]
-        table.add_row(cell(run.name), *values, cell(run.best("val/loss")))
+        lines.append(f"{hidden} more keys differ, which tell no more settings apart: they are in --json and --csv")
+    table.caption = caption(filter(None, lines), absent)
     return table
+
+
+def _columns(runs: Sequence[Run], titles: Mapping[str, str], beginning: str = "") -> list[Column]:
+    """All that the terminal shows of runs, what matters most first.
+
+    Args:
+        runs: in the order of the rows.
+        titles: by the key, what a column of settings is called.
+        beginning: of all names of runs, that is left out.
+    """
+    outcomes = {
+        metric: Column(SHOWN[metric], [cell(run.outcome(metric)) for run in runs], has_numbers=True)
+        for metric in _measured(runs)
+    }
+    first = [metric for metric in outcomes if metric in list(SHOWN)[:FIRST]]
+    return [
+        Column("run", [cell(run.name.removeprefix(beginning)) for run in runs]),
+        *(outcomes[metric] for metric in first),
+        *(Column(one_line(title), [cell(run.setting(key)) for run in runs]) for key, title in titles.items()),
+        *(column for metric, column in outcomes.items() if metric not in first),
+        Column(BEST, [cell(run.best("val/loss")) for run in runs], has_numbers=True),
+    ]
+
+
+def _measured(runs: Sequence[Run]) -> list[str]:
+    """Those of the shown metrics that some run has."""
+    return [metric for metric in SHOWN if any(run.last(metric) is not None for run in runs)]
 
 
 def as_rows(runs: list[Run]) -> list[dict[str, Any]]:
     """What the table says, for other programs: values as they are, lowest validation loss first.
 
-    Outcomes that are no finite number are None.
+    Outcomes that no run has are not there; those that are no finite number are None.
     """
-    keys = differing_keys(runs)
+    keys, metrics = differing_keys(runs), _measured(runs)
     rows = []
     for run in sorted(runs, key=_by_loss):
         best_step, best = run.best_with_step("val/loss")
-        outcome = {metric: plain_number(run.outcome(metric)) for metric in SHOWN}
+        outcome = {metric: plain_number(run.outcome(metric)) for metric in metrics}
         settings = {key: plain_setting(run.config.get(key)) for key in keys}
         rows.append({"run": run.name, **settings, **outcome, "best val/loss": best, "best step": best_step})
     return rows
@@ -74,7 +114,7 @@ def as_rows(runs: list[Run]) -> list[dict[str, Any]]:
 OTHER_TABLE = "another validation table"
 
 
-def verdicts(runs: list[Run], baseline: str | None = None) -> Table | None:
+def verdicts(runs: list[Run], baseline: str | None = None, width: int | None = None) -> Table | None:
     """A row a setting: its validation loss over seeds, and whether it is better or worse than the baseline.
 
     Below it the runs of it that do not count, and why.
@@ -82,6 +122,7 @@ def verdicts(runs: list[Run], baseline: str | None = None) -> Table | None:
     Args:
         runs: to compare.
         baseline: name of a run or setting; None for the best setting.
+        width: letters that there is room for; None for any number of them.
 
     Returns:
         The table, or None if there are no two settings that have validated.
@@ -93,39 +134,48 @@ def verdicts(runs: list[Run], baseline: str | None = None) -> Table | None:
     if len(settings) < 2 and baseline is None:
         return None
     against = best_setting(settings) if baseline is None else find_setting(settings, baseline)
-    table = Table(
-        title=cell(f"Validation loss less that of {'the best, ' if baseline is None else ''}{against.title}"),
-        caption="[ ]: 95% interval, of each row by itself. Over pictures: of these very models, not of other seeds.",
-    )
+    lines = ["[ ]: 95% interval, of each row by itself. Over pictures: of these very models, not of other seeds."]
     if any(setting.tables != against.tables for setting in settings):
-        assert isinstance(table.caption, str)
-        table.caption += (
-            f"\n{OTHER_TABLE}: judged by other pictures, noise levels or noise, as far as is known. To compare losses, "
+        lines.append(
+            f"{OTHER_TABLE}: judged by other pictures, noise levels or noise, as far as is known. To compare losses, "
             "train on the same data, encoder, resolution and validation settings, with one version of aaa."
         )
-    for column in ("setting", "val loss", "difference", "over", "is it better?"):
-        table.add_column(column, overflow="fold", justify="right" if column in ("val loss", "difference") else "left")
+    rows: list[list[Text]] = []
     for setting in settings:
-        table.add_row(cell(setting.title), *_verdict(setting, against))
-        for name, reason in setting.left_out.items():
-            table.add_row(cell(f"left out: {name}"), "-", "-", "-", cell(reason))
+        rows.append([cell(setting.title), *_verdict(setting, against)])
+        rows += [[cell(f"left out: {name}"), *map(cell, "---"), cell(why)] for name, why in setting.left_out.items()]
+    table = Table(title=cell(f"Validation loss less that of {'the best, ' if baseline is None else ''}{against.title}"))
+    titles = ("setting", "val loss", "difference", "over", "is it better?")
+    columns = [
+        Column(title, cells, has_numbers=title in ("val loss", "difference"))
+        for title, *cells in zip(titles, *rows, strict=True)
+    ]
+    if width is not None and needed(columns) > width:  # no line ends within an interval
+        columns = [
+            Column(column.title, [Text(text.plain.replace(" [", "\n[")) for text in column.cells], column.has_numbers)
+            if column.title == "difference"
+            else column
+            for column in columns
+        ]
+    fill(table, columns, width, always=len(columns))
+    table.caption = caption(lines, [])
     return table
 
 
-def _verdict(setting: Setting, against: Setting) -> list[Text | str]:
+def _verdict(setting: Setting, against: Setting) -> list[Text]:
     """Cells of a setting: its loss, the difference, what of, and which is better."""
     loss = sum(setting.losses) / len(setting.losses)
     folded = f"{loss:.4f}" + (f" ± {setting.deviation:.4f}" if setting.deviation is not None else "")
     if setting is against:
-        return [folded, "", "", "the baseline"]
+        return [*map(cell, (folded, "", "", "the baseline"))]
     if setting.tables != against.tables and not setting.has_diverged:
-        return [folded, "-", "-", OTHER_TABLE]
+        return [*map(cell, (folded, "-", "-", OTHER_TABLE))]
     try:
         found = difference(setting, against)
     except UserError as error:
-        return [folded, "-", "-", cell(str(error))]
+        return [*map(cell, (folded, "-", "-", str(error)))]
     verdict = ("worse" if found.mean > 0 else "better") if found.is_clear else "cannot be told"
-    return [folded, cell(str(found)), f"{found.count} {found.over}", verdict]
+    return [*map(cell, (folded, str(found), f"{found.count} {found.over}", verdict))]
 
 
 def _by_loss(run: Run) -> float:

@@ -10,6 +10,7 @@ import yaml
 from aaa.config.mixture import shares_of
 from aaa.config.routing import SPRINT
 from aaa.models.design import TUTORIAL
+from aaa.tracking.durations import duration
 from aaa.tracking.printed import harmless, markdown, one_line
 
 SAMPLES = "samples.png"
@@ -120,7 +121,7 @@ def _training_figures(metrics: Sequence[Mapping[str, Any]], parts: Collection[st
     last: dict[str, Any] = {}
     for row in metrics:
         last |= row
-    figures = {"training": f"{last['step']:,} steps, {last['samples']:,} samples, {_duration(last['seconds'])}"}
+    figures = {"training": f"{last['step']:,} steps, {last['samples']:,} samples, {duration(last['seconds'])}"}
     speeds = [row["perf/images_per_second"] for row in metrics if "perf/images_per_second" in row]
     if speeds:
         figures["images a second"] = f"{median(speeds):.4g}"
@@ -131,12 +132,6 @@ def _training_figures(metrics: Sequence[Mapping[str, Any]], parts: Collection[st
 def _figure(metric: str, value: float) -> str:
     """Shares in percent, losses as they are."""
     return f"{100 * value:.1f}%" if metric.startswith(("quality/", "val/loss_relative")) else f"{value:.4g}"
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
 def _encoder_notes(encoder: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ from typing import TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
+from rich.table import Column
 from rich.text import Text
 
 from aaa.tracking.durations import duration
@@ -40,6 +41,14 @@ class ConsoleHandler(logging.Handler):
         console.print(message, style=style, markup=False, soft_wrap=True)
 
 
+class Figures(ProgressColumn):
+    """What was measured, as much of it as there is room for in one line."""
+
+    def render(self, task: Task) -> Text:
+        """What a bar shows of it."""
+        return Text(task.fields["figures"], no_wrap=True, overflow="ellipsis")
+
+
 class Times(ProgressColumn):
     """The time taken and the time left, once it can be told."""
 
@@ -63,8 +72,8 @@ class Display:
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
             TextColumn("{task.completed}/{task.total}"),
-            TextColumn("{task.fields[figures]}"),
-            Times(),
+            Figures(),
+            Times(table_column=Column(no_wrap=True)),
             console=console,
             transient=True,
             disable=not console.is_terminal,

@@ -1,6 +1,7 @@
 """What `aaa.compare` reads and writes, where that is not as it should be."""
 
 import csv
+import json
 import os
 import random
 import sys
@@ -46,6 +47,32 @@ def test_a_file_that_holds_no_picture_is_refused_first(
     assert told.err.startswith(f"error: {option} c.txt: pictures are written as ")
     assert told.out == ""
     assert sorted(path.name for path in here.iterdir()) == ["runs"]
+
+
+def test_a_view_is_made_where_it_is_asked_for(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("wandb_workspaces")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_ENTITY", "someone")
+    compare(monkeypatch)
+    assert "W&B" not in capfd.readouterr().out
+    compare(monkeypatch, "--wandb", "--html", str(here / "page.html"))
+    assert "The view that would have been saved:" in " ".join(capfd.readouterr().out.split())
+    assert json.loads((here / "wandb_view.json").read_text())["entity"] == "someone"
+
+
+def test_a_view_without_its_package_says_what_to_install(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "wandb_workspaces.reports.v2", None)
+    monkeypatch.setenv("WANDB_ENTITY", "someone")
+    with pytest.raises(SystemExit, match="1"):
+        compare(monkeypatch, "--wandb")
+    told = capfd.readouterr()
+    assert told.err == 'error: --wandb: wandb-workspaces is not installed: pip install -e ".[views]"\n'
+    assert "Page: compare.html" in told.out
+    assert sorted(path.name for path in here.iterdir()) == ["compare.html", "curves.png", "runs"]
 
 
 def test_a_folder_whose_name_is_no_text_is_in_the_table(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 from rich.console import Console
 
@@ -18,11 +19,13 @@ from aaa.compare import watch
 from aaa.errors import UserError
 from aaa.reports.curves import draw_curves
 from aaa.reports.heat_map import draw_heat_maps, maps_of
+from aaa.reports.labels import labels
 from aaa.reports.page import write_page
 from aaa.reports.runs import Run, read_runs
 from aaa.reports.scaling import bear_a_law, draw_scaling, fit_power_law
 from aaa.reports.table import as_rows, comparison
 from aaa.reports.telling import differing_keys
+from aaa.reports.ticks import plain_ticks
 from aaa.tracking.validation_rows import ValidationRows, write_rows
 from tests.helpers.made_up_runs import make_runs
 
@@ -88,8 +91,43 @@ def test_the_table_shows_what_differs_best_first(sweep: Path) -> None:
 
 
 def test_the_curves_are_drawn(sweep: Path) -> None:
-    draw_curves(read_runs([sweep]), sweep / "curves.png")
+    runs = read_runs([sweep])
+    draw_curves(runs, sweep / "curves.png")
     assert Image.open(sweep / "curves.png").width > 1000
+    first, *_ = runs[0].metrics
+    validated_once = [Run(run.folder, run.name, run.config, [*run.metrics[:5:2], run.metrics[5]]) for run in runs]
+    assert "train/loss" in first
+    draw_curves(validated_once, sweep / "once.png")
+    whole, once = (Image.open(sweep / name).height for name in ("curves.png", "once.png"))
+    assert once == whole / 2, "a single value is no curve"
+
+
+@pytest.mark.parametrize("span", [(0.7, 0.95), (0.53, 1.3), (0.2, 3), (0.01, 50), (1e-6, 1e6)])
+def test_ticks_of_logarithmic_axes_are_plain_numbers(span: tuple[float, float]) -> None:
+    figure = Figure()
+    panel = figure.subplots()
+    panel.plot([1, 2], span)
+    panel.set_yscale("log")
+    plain_ticks(panel, "y")
+    figure.canvas.draw()
+    low, high = panel.get_ylim()
+    shown = [
+        label.get_text()
+        for place, label in zip(panel.get_yticks(), panel.get_yticklabels(), strict=True)
+        if low <= place <= high
+    ]
+    assert 2 <= len(shown) <= 10
+    assert all(re.fullmatch(r"[\d.]+(e[+\u2212]\d+)?", text) for text in shown)
+    assert panel.yaxis.get_minorticklabels() == []
+
+
+def test_runs_are_called_by_what_differs(tmp_path: Path) -> None:
+    make_runs(tmp_path / "2026-11-30_10-00-00", [1e-3], [2, 4], [1, 2], rows=3)
+    told = labels(read_runs([tmp_path]))
+    assert list(told.values()) == [f"depth={depth} seed={seed}" for depth in (2, 4) for seed in (1, 2)]
+    make_runs(tmp_path / "again", [1e-3], [4], [2], rows=3)
+    assert labels(read_runs([tmp_path]))["again/0.001-4-2"] == "depth=4 seed=2 (again/0.001-4-2)"
+    assert labels(read_runs([tmp_path / "again"])) == {"0.001-4-2": "0.001-4-2"}
 
 
 def test_folders_without_runs_are_named(tmp_path: Path, sweep: Path) -> None:
@@ -160,6 +198,7 @@ def test_rows_are_for_other_programs(sweep: Path) -> None:
     assert rows[1]["best val/loss"] == 0.6
     assert rows[1]["best step"] == 2
     assert rows[0]["optimizer.learning_rate"] == 2.0
+    assert not any(key.startswith("quality/") for row in rows for key in row), "no run has any"
 
 
 def test_runs_that_go_on_can_be_watched(sweep: Path) -> None:
@@ -222,6 +261,28 @@ def test_a_power_law_is_found_with_its_uncertainty(tmp_path: Path) -> None:
     assert Image.open(tmp_path / "scaling.png").width > 800
     assert draw_scaling(read_runs([tmp_path / "runs"])[:2], tmp_path / "none.png") == []
     assert not (tmp_path / "none.png").exists()
+
+
+def test_a_law_of_parameters_is_of_runs_of_one_length(tmp_path: Path) -> None:
+    """Larger models that were trained for less have a higher loss, which says nothing of size."""
+    longest = {1: 1200, 2: 1200, 4: 1200, 8: 60, 16: 20}
+
+    def said_of(steps: dict[int, int]) -> list[str]:
+        runs = []
+        for depth, step in steps.items():
+            row = {"step": step, "samples": 32 * step, "flops": 1e9 * depth * step, "val/loss": (depth * step) ** -0.2}
+            environment = {"model": {"parameters": 1000 * depth}}
+            runs.append(Run(Path(f"{depth}"), f"{depth}", {"model.depth": depth}, [row], environment))
+        return draw_scaling(runs, tmp_path / "scaling.png")
+
+    of_size, of_work = said_of(longest)
+    assert of_size.startswith("parameters: loss ~ x^-0.200 ")
+    assert of_size.endswith(", of the 3 runs of equally many samples")
+    assert of_work.startswith("training FLOPs: loss ~ x^-0.200 ")
+    of_size, _ = said_of(longest | {4: 600})
+    assert of_size == "parameters: no law, which takes 3 sizes among runs of equally many samples"
+    of_size, _ = said_of(dict.fromkeys(longest, 20))
+    assert of_size.endswith("R² 1.00")
 
 
 ODD_NAMES = ["run [v2]", "[red]x[/red]", "$5 and $", "_hidden", "ünï 图片 (1)", "a\x1b[31mb", "100% %s"]

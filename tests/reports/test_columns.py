@@ -1,0 +1,93 @@
+"""Tables on terminals of any width: numbers are whole or not there, and what is not there is named."""
+
+import io
+import re
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from rich.table import Table
+
+from aaa.reports.labels import common_beginning
+from aaa.reports.paired import fold_seeds
+from aaa.reports.runs import Run, read_runs
+from aaa.reports.table import comparison, verdicts
+from tests.reports import test_paired
+
+STARTED = "2026-11-30_10-"
+
+
+def run_of(number: int) -> Run:
+    config = {"model.depth": number + 1, "optimizer.learning_rate": 0.0125 / (number + 1), "sampling.steps": number}
+    row = {"step": 1200, "samples": 38400, "seconds": 61.25, "train/loss": 0.5123 + number, "val/loss": 0.4123 + number}
+    name = f"{STARTED}00-0{number}/{number}"
+    return Run(Path(name), name, config, [row | {"quality/seen": 0.9125, "quality/held_out": 0.8125}])
+
+
+@pytest.fixture
+def runs() -> list[Run]:
+    return [run_of(number) for number in range(4)]
+
+
+def text_of(table: Table | None, width: int) -> str:
+    assert table is not None
+    console = Console(file=(out := io.StringIO()), width=width)
+    console.print(table)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_a_terminal_has_the_columns_that_fit_and_names_the_others(runs: list[Run], width: int) -> None:
+    text = text_of(comparison(runs, width), width)
+    assert "…" not in text
+    lines = text.splitlines()
+    assert all(len(line) <= width for line in lines)
+    rows = [line for line in lines if line.startswith("│")]
+    assert len(rows) == len(runs), "a line a run"
+    assert [row.split("│")[2].strip() for row in rows] == ["0.4123", "1.412", "2.412", "3.412"]
+    shown = {column.header for column in comparison(runs, width).columns}
+    every = {column.header for column in comparison(runs, 130).columns}  # wide enough for all, by their short names
+    told = " ".join(text.split())
+    assert ("no room for: " in told) == (shown < every)
+    assert all(str(title) in told for title in every - shown)
+    assert ("seen, held out: right pictures" in told) == ("seen" in shown)
+
+
+def test_what_came_out_and_what_differs_come_first(runs: list[Run]) -> None:
+    first = ["run", "val loss", "seen", "held out"]
+    keys, rest = ["model.depth", "optimizer.learning_rate", "sampling.steps"], ["seconds", "train loss", "best"]
+    assert [column.header for column in comparison(runs).columns] == [*first, *keys, "steps", *rest]
+    narrow = [column.header for column in comparison(runs, 80).columns]
+    assert narrow == [*first, "depth", "learning_rate", "steps"], "sampling.steps does not fit, nor what follows"
+
+
+def test_names_are_cut_where_all_are_alike_if_there_is_no_room(runs: list[Run]) -> None:
+    assert runs[0].name in text_of(comparison(runs), 200)
+    narrow = text_of(comparison(runs, 80), 80)
+    assert runs[0].name not in narrow
+    assert "│ 10-00-00/0 │" in narrow
+    assert "runs: 2026-11-30_..." in narrow
+
+
+@pytest.mark.parametrize(
+    ("names", "beginning"),
+    [(["a_b/1", "a_b/2"], "a_b/"), (["a_b1", "a_b2"], "a_"), (["ab", "ac"], ""), (["a_b"], ""), ([], "")],
+)
+def test_what_all_names_begin_with(names: list[str], beginning: str) -> None:
+    assert common_beginning(names) == beginning
+
+
+def test_no_legend_is_of_columns_that_are_not_there(runs: list[Run]) -> None:
+    for run in runs:
+        del run.metrics[0]["quality/seen"], run.metrics[0]["quality/held_out"]
+    assert "right pictures" not in text_of(comparison(runs), 200)
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_no_interval_is_broken(tmp_path: Path, width: int) -> None:
+    for rate in (1e-3, 2e-3, 5e-3):
+        test_paired.make_run(tmp_path / f"{rate}", rate, 0, shift=100 * rate)
+    runs = read_runs([tmp_path])
+    text = text_of(verdicts(runs, width=width), width)
+    assert all(len(line) <= width for line in text.splitlines())
+    assert len(re.findall(r"\[\+0\.\d{4}, \+0\.\d{4}\]", text)) == len(fold_seeds(runs)) - 1
