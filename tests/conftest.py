@@ -10,6 +10,8 @@ from PIL import Image
 
 import aaa  # noqa: F401 - before torch, which reads what this sets
 
+MY_PROJECT = Path(__file__).parents[1] / "docs" / "my_project"
+
 # A machine may be busy with other things.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
@@ -41,6 +43,12 @@ def _no_accelerator_left() -> Iterator[None]:
         from accelerate.state import AcceleratorState
 
         AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.fixture
+def my_project(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the modules of docs/my_project be imported, as `PYTHONPATH=.` does there."""
+    monkeypatch.setattr(sys, "path", [str(MY_PROJECT), *sys.path])
 
 
 @pytest.fixture

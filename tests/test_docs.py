@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from aaa.config.reference import COMMANDS, SECTIONS, descriptions, reference
+from tests.helpers.documented import ROOT, anchors
 
-ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("experiments/**/*.md"))]
 
 
@@ -31,9 +31,26 @@ def test_every_key_is_described(schema: type) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
 def test_links_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
-        if not target.startswith("http"):
-            assert (page.parent / target).exists(), target
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)#?([^)\s]*)[^)]*\)", page.read_text()):
+        if target.startswith("http"):
+            continue
+        there = page.parent / target if target else page
+        assert there.exists(), target
+        assert not anchor or anchor in anchors(there), f"{target}#{anchor}"
+
+
+def test_headings_are_called_as_github_does(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "# A run's `--cfg job`: what, why?\n## Two words\n```bash\n# no heading\n```\n"
+        "## Two words\n### [Linked](x.md) and **bold**, snake_case\n"
+    )
+    assert anchors(page) == {
+        "a-runs---cfg-job-what-why",
+        "two-words",
+        "two-words-1",
+        "linked-and-bold-snake_case",
+    }
 
 
 @pytest.mark.slow

@@ -95,8 +95,8 @@ def _third_of(depth: int) -> int:
 def _before_routing(block: int, *, _root_: Any) -> int:
     """The block, or if tokens are routed around it the last before, which computes all of them.
 
-    What is learned of hidden states is then learned of all: aligned after block 1 in place of 2 a model of routing=sprint
-    draws 293 of 384 pictures right and not 242 (experiments/ledger).
+    What is learned of hidden states is then learned of all: aligned after block 1 in place of 2 models of
+    routing=sprint draw 293 of 384 pictures right and not 242 (experiments/ledger).
     """
     first, last = routed_blocks(_root_) or (0, 0)
     return first - 1 if 1 < first <= block <= last else block

@@ -10,22 +10,18 @@ from omegaconf import DictConfig, OmegaConf
 
 from aaa.cli import SAVED_MODEL, keys_of
 from aaa.cli.arguments import read_arguments
-from aaa.config.checks import CONF, check_config
+from aaa.config.checks import CONF
 from aaa.config.sampling_choice import SamplingChoice
-from tests.helpers.composed import compose
+from tests.helpers.composed import checked, compose
 
 LEDGER = CONF.parent / "experiments" / "ledger"
 RECIPES = ["recipe_tutorial", "recipe_prx", "recipe_speedrundit", "recipe_minit2i", "recipe_ours"]
 EMOJI = ["data=openmoji", "text_encoder=minilm"]
-ROWS: dict[str, dict[str, str]] = yaml.safe_load((LEDGER / "ledger.yaml").read_text())
-EMOJI_ROWS: dict[str, dict[str, str]] = yaml.safe_load((LEDGER / "emoji.yaml").read_text())
+ROWS: dict[str, dict[str, dict[str, str]]] = {  # by the experiment that they are runs of
+    experiment: yaml.safe_load((LEDGER / name).read_text())
+    for experiment, name in (("ledger", "ledger.yaml"), ("ledger_openmoji", "emoji.yaml"))
+}
 WAYS: dict[str, dict[str, str]] = yaml.safe_load((LEDGER / "drawing.yaml").read_text())
-
-
-def checked(*overrides: str) -> DictConfig:
-    config = compose(*overrides, "output_dir=x")
-    check_config(config)
-    return config
 
 
 def leaves(config: DictConfig) -> dict[str, Any]:
@@ -93,18 +89,12 @@ def test_a_baseline_of_the_ledger_learns_as_the_default_does() -> None:
     assert changed("+experiment=ledger") == of_looking
 
 
-@pytest.mark.parametrize("row", ROWS)
-def test_a_row_of_the_ledger_composes_and_changes_something(row: str) -> None:
-    assert ROWS[row].keys() == {"add", "published", "source"}
-    ours = leaves_of("+experiment=ledger", *shlex.split(ROWS[row]["add"]))
-    assert (ours != leaves_of("+experiment=ledger")) == (row != "baseline")
-
-
-@pytest.mark.parametrize("row", EMOJI_ROWS)
-def test_a_row_of_the_ledger_on_emoji_composes_and_changes_something(row: str) -> None:
-    assert EMOJI_ROWS[row].keys() == {"add", "published", "source"}
-    ours = leaves_of("+experiment=ledger_openmoji", *shlex.split(EMOJI_ROWS[row]["add"]))
-    assert (ours != leaves_of("+experiment=ledger_openmoji")) == (row != "baseline")
+@pytest.mark.parametrize(("experiment", "row"), [(experiment, row) for experiment in ROWS for row in ROWS[experiment]])
+def test_a_row_of_a_ledger_composes_and_changes_something(experiment: str, row: str) -> None:
+    told = ROWS[experiment][row]
+    assert told.keys() == {"add", "published", "source"}
+    ours = leaves_of(f"+experiment={experiment}", *shlex.split(told["add"]))
+    assert (ours != leaves_of(f"+experiment={experiment}")) == (row != "baseline")
 
 
 @pytest.mark.parametrize("row", WAYS)

@@ -6,23 +6,17 @@ from typing import Any
 import hydra
 import pytest
 from hydra.core.global_hydra import GlobalHydra
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from aaa.assembly.parts import build
 from aaa.config.checks import CONF, check_config
 from aaa.config.mixture import config_of_part, shares_of
 from aaa.errors import UserError
 from aaa.run.going_on import shaping_settings
-from tests.helpers.composed import compose
+from tests.helpers.composed import checked
 
 TWO = ["data=mixture", "+data@data.parts.shapes=shapes", "+data@data.parts.mine=imagefolder", "data.parts.mine.root=/x"]
 ALIKE = [*TWO, "data.resolution=32"]
-
-
-def checked(*overrides: str) -> DictConfig:
-    config = compose(*overrides)
-    check_config(config)
-    return config
 
 
 def test_a_part_alone_is_what_that_data_is_alone() -> None:

@@ -1,7 +1,7 @@
 """Work that is done ahead, in order."""
 
 import threading
-import time
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,27 +16,41 @@ def test_results_come_in_the_order_of_the_jobs(jobs: list[int], batch_size: int)
     assert list(in_order(lambda job: job + 1, jobs, batch_size)) == [job + 1 for job in jobs]
 
 
-@pytest.mark.parametrize(("quick", "threads"), [(60.0, 1), (0.0, 4)])
-def test_quick_work_is_left_to_one_thread(quick: float, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quick_work_is_left_to_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module.os, "cpu_count", lambda: 4)
-    monkeypatch.setattr(module, "QUICK", quick)  # a busy machine takes any time for anything
+    monkeypatch.setattr(module, "QUICK", 60.0)  # a busy machine takes any time for anything
+    seen = list(in_order(lambda _: threading.get_ident(), range(2000), 64))
+    assert len(set(seen[1000:])) == 1
+
+
+def test_other_work_is_done_by_as_many_threads_as_there_are_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module.os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(module, "QUICK", 0.0)
+    four_at_once = threading.Barrier(4, timeout=300)
 
     def read(_: int) -> int:
-        time.sleep(1e-3)
+        four_at_once.wait()
         return threading.get_ident()
 
     seen = list(in_order(read, range(2000), 64))
-    assert len(set(seen[1000:])) == threads
+    assert len(set(seen[1000:])) == 4
+
+
+class Handed(list[int]):
+    """Jobs that know how many of them have been handed out."""
+
+    out = 0
+
+    def __getitem__(self, jobs: Any) -> Any:
+        self.out = jobs.stop
+        return super().__getitem__(jobs)
 
 
 def test_no_more_than_two_batches_are_done_ahead() -> None:
-    done: list[int] = []
-    results = in_order(lambda job: done.append(job), range(1000), 32)
-    next(results)
-    time.sleep(0.2)
-    assert len(done) <= 66
-    list(results)
-    assert sorted(done) == list(range(1000))
+    jobs = Handed(range(1000))
+    for used, _ in enumerate(in_order(lambda job: job, jobs, 32)):
+        assert jobs.out <= used + 2 * 32
+    assert jobs.out == 1000
 
 
 def test_an_error_nobody_expected_reaches_who_asks() -> None:

@@ -104,3 +104,10 @@ def metrics(run: Path) -> list[dict[str, Any]]:
 
 def losses(run: Path) -> dict[int, float]:
     return {row["step"]: row["train/loss"] for row in metrics(run) if "train/loss" in row}
+
+
+def bench_results(folder: Path) -> dict[str, Any]:
+    """What the one benchmark of a folder has found."""
+    (found,) = folder.glob("outputs/bench/*/results.json")
+    assert (found.parent / "plot.png").is_file()
+    return json.loads(found.read_text())

@@ -1,27 +1,19 @@
 """Benchmarks as a user types them, cut down to seconds: that they run and say what they found, not how fast."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import SMALL, Command
+from tests.e2e.conftest import SMALL, Command, bench_results
 from tests.helpers.bf16 import needs_bf16
 
 TINY = ["model.dim=32", "model.depth=1", "model.heads=2", "data.resolution=16", "trainer.batch_size=2"]
 
 
-def results(folder: Path) -> dict[str, Any]:
-    (found,) = folder.glob("outputs/bench/*/results.json")
-    assert (found.parent / "plot.png").is_file()
-    return json.loads(found.read_text())
-
-
 def test_checkpoints_are_measured(command: Command, tmp_path: Path) -> None:
     done = command("aaa.bench", *TINY, "bench=checkpoint", "bench.repeats=1")
     assert done.code == 0, done.err
-    seconds = {row["what"]: row["seconds"] for row in results(tmp_path)["rows"]}
+    seconds = {row["what"]: row["seconds"] for row in bench_results(tmp_path)["rows"]}
     assert len(seconds) == 7
     copy, disk = ("saved in the background: " + what for what in ("the step waits for a copy", "until it is on disk"))
     assert 0 < seconds[copy] < seconds[disk]
@@ -36,7 +28,7 @@ def test_speed_measures_every_combination(command: Command, tmp_path: Path) -> N
     assert "bench: aaa.benchmarks.speed.Speed cannot be made" in done.error
     done = command("aaa.bench", *TINY, "bench.batch_sizes=[1,2]", "bench.precisions=[float32,bf16]", "bench.steps=2")
     assert done.code == 0, done.err
-    found = results(tmp_path)
+    found = bench_results(tmp_path)
     assert [(row["precision"], row["batch"]) for row in found["rows"]] == [
         ("float32", 1),
         ("float32", 2),
@@ -56,7 +48,7 @@ def test_speed_measures_every_combination(command: Command, tmp_path: Path) -> N
 def test_overhead_compares_the_trainer_with_a_bare_loop(command: Command, tmp_path: Path) -> None:
     done = command("aaa.bench", "bench=overhead", *TINY, "bench.rounds=2", "bench.steps=3")
     assert done.code == 0, done.err
-    found = results(tmp_path)
+    found = bench_results(tmp_path)
     assert [row["loop"] for row in found["rows"]] == ["bare loop", "trainer"]
     assert found["notes"][0].startswith("overhead: ")
 
@@ -65,7 +57,7 @@ def test_overhead_compares_the_trainer_with_a_bare_loop(command: Command, tmp_pa
 def test_encode_builds_opens_and_reads(command: Command, tmp_path: Path) -> None:
     done = command("aaa.bench", "bench=encode", *TINY, "bench.records=[20,40]", "bench.opened_records=2000")
     assert done.code == 0, done.err
-    rows = results(tmp_path)["rows"]
+    rows = bench_results(tmp_path)["rows"]
     assert [row["records"] for row in rows] == [20, 40, 2000, 2000]
     assert all(row["pictures/s"] > 0 and row["peak GiB"] > 0 for row in rows[:2])
 
@@ -74,7 +66,7 @@ def test_encode_builds_opens_and_reads(command: Command, tmp_path: Path) -> None
 def test_startup_times_the_commands(command: Command, tmp_path: Path) -> None:
     done = command("aaa.bench", "bench=startup", *TINY, "data.source.num_records=20", "bench.repeats=1")
     assert done.code == 0, done.err
-    found = results(tmp_path)
+    found = bench_results(tmp_path)
     assert all(row["seconds"] > 0 for row in found["rows"])
     assert "beside python -c 'import torch, diffsynth'" in found["notes"][1]
 
@@ -85,7 +77,7 @@ def test_the_tutorials_loop_runs_beside_ours(command: Command, tmp_path: Path) -
     few = ["bench.steps=1", "bench.our_steps=1", "bench.batch_size=2"]
     done = command("aaa.bench", "bench=tutorial", "model=dit_0.1b", "data=pokemon", *few)
     assert done.code == 0, done.err
-    rows = {row["loop"]: row["images/s"] for row in results(tmp_path)["rows"]}
+    rows = {row["loop"]: row["images/s"] for row in bench_results(tmp_path)["rows"]}
     assert list(rows) == [
         "DiffSynth, encoding every step",
         "ours, encoding once",
@@ -102,10 +94,10 @@ def test_quality_trains_both_regimes_and_compares_them(command: Command, tmp_pat
     small = [option for option in SMALL if not option.startswith(("trainer.", "evaluation."))]
     done = command("aaa.bench", "bench=quality", *small, "trainer.max_steps=6", "bench.steps.tutorial=8")
     assert done.code == 0, done.err
-    rows = results(tmp_path)["rows"]
+    rows = bench_results(tmp_path)["rows"]
     assert max(row["samples"] for row in rows if row["regime"] == "tutorial") == 8
     assert max(row["samples"] for row in rows if row["regime"] == "ours") == 6 * 32
-    assert results(tmp_path)["notes"][0].startswith("tutorial: best validation loss")
+    assert bench_results(tmp_path)["notes"][0].startswith("tutorial: best validation loss")
 
 
 @pytest.mark.slow
@@ -113,7 +105,7 @@ def test_ways_are_measured_with_the_configs_model(command: Command, tmp_path: Pa
     few = ["bench.repeats=1", "bench.prompt_tokens=8"]
     done = command("aaa.bench", "bench=ways", *SMALL[:6], "trainer.batch_size=2", *few)
     assert done.code == 0, done.err
-    rows = results(tmp_path)["rows"]
+    rows = bench_results(tmp_path)["rows"]
     ways = [row["way"] for row in rows]
     assert "attention in blocks" in ways
     assert "model.positions=rope model.qk_norm=true model.mlp=swiglu, which costs" in ways
@@ -126,7 +118,7 @@ def test_sharing_counts_pictures_alone_side_by_side_and_beside_loops(command: Co
     small = [option for option in SMALL if not option.startswith(("trainer.", "evaluation.", "validation."))]
     done = command("aaa.bench", "bench=sharing", *small, "trainer.device=cpu", "bench.seconds=6")
     assert done.code == 0, done.err
-    rows = results(tmp_path)["rows"]
+    rows = bench_results(tmp_path)["rows"]
     assert [row["threads spin"] for row in rows] == ["the runtime's own", "ours"]
     assert all(row[name] > 0 for row in rows for name in ("alone", "two side by side", "beside two endless loops"))
 
@@ -136,7 +128,7 @@ def test_coordinates_compare_sizes(command: Command, tmp_path: Path) -> None:
     base = ("model.base_dim=32", "model.base_depth=1", "model.base_heads=2")
     done = command("aaa.bench", *TINY, *base, "bench=coordinates", "bench.widths=[32,64]", "bench.depths=[]")
     assert done.code == 0, done.err
-    found = results(tmp_path)
+    found = bench_results(tmp_path)
     assert {row["steps"] for row in found["rows"]} == {1, 5, 10}
     assert {row["along"] for row in found["rows"]} == {"width"}
     assert set(found["rows"][0]["values"]["mup"]["update"]) == {"32", "64"}
@@ -157,7 +149,7 @@ def test_speedrun_looks_at_each_recipe_while_it_trains(command: Command, tmp_pat
     ]
     done = command("aaa.bench", "bench=speedrun", *small, *few)
     assert done.code == 0, done.err
-    found = results(tmp_path)
+    found = bench_results(tmp_path)
     assert [row["recipe"] for row in found["rows"]] == ["2026-11-26", "now"]
     for row in found["rows"]:
         assert row["seconds"] is None or 0 < row["seconds"] <= row["seconds of training"]

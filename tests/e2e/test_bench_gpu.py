@@ -1,12 +1,10 @@
 """bench=gpu with tiny sizes on a CPU: each part runs, so that the day with a GPU is not lost to a typo."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import Command
+from tests.e2e.conftest import Command, bench_results
 
 FORKED = True
 
@@ -18,17 +16,12 @@ TINY = [
 PARTS = "device,plain,attention,kernels,latents,checkpoint,optimizer"
 
 
-def results(folder: Path) -> dict[str, Any]:
-    (found,) = folder.glob("outputs/bench/*/results.json")
-    return json.loads(found.read_text())
-
-
 @pytest.mark.slow
 def test_every_part_runs_without_a_gpu(command: Command, tmp_path: Path) -> None:
     told = ["bench.judged=dit_tiny", f"bench.parts=[{PARTS},compiled]"]
     done = command("aaa.bench", "bench=gpu", *TINY, *told, "bench.compiled=[[dit_tiny,2,reduce-overhead]]")
     assert done.code == 0, done.err
-    rows = results(tmp_path)["rows"]
+    rows = bench_results(tmp_path)["rows"]
     assert {row["part"] for row in rows} == set(PARTS.split(","))  # no CUDA graphs on a CPU
     assert not [row["note"] for row in rows if str(row.get("note")).startswith("failed")]
     steps = {row["what"]: row for row in rows if row["part"] in ("plain", "latents")}
@@ -51,7 +44,7 @@ def test_every_part_runs_without_a_gpu(command: Command, tmp_path: Path) -> None
 def test_it_ends_in_time_with_what_it_has(command: Command, tmp_path: Path) -> None:
     done = command("aaa.bench", "bench=gpu", *TINY, "bench.seconds=0.5", "bench.row_seconds=100")
     assert done.code == 0, done.err
-    (note,) = [note for note in results(tmp_path)["notes"] if note.startswith("bench.seconds=0.5 were over")]
+    (note,) = [note for note in bench_results(tmp_path)["notes"] if note.startswith("bench.seconds=0.5 were over")]
     assert note.endswith("attention, kernels, latents, tutorial, recorded, checkpoint, optimizer, compiled")
 
 
@@ -71,9 +64,9 @@ def test_the_tutorials_loop_and_a_compiled_step_are_on_the_card(command: Command
     ]
     done = command("aaa.bench", "bench=gpu", *TINY, *few, *told)
     assert done.code == 0, done.err
-    rows = results(tmp_path)["rows"]
+    rows = bench_results(tmp_path)["rows"]
     assert not [row["note"] for row in rows if str(row.get("note")).startswith("failed")]
     assert len([row for row in rows if row["part"] == "tutorial"]) == 4
     (compiled,) = [row for row in rows if row["part"] == "compiled"]
     assert compiled["compiled"] == "static"
-    assert any("trainer.compile=static makes" in note for note in results(tmp_path)["notes"])
+    assert any("trainer.compile=static makes" in note for note in bench_results(tmp_path)["notes"])

@@ -14,6 +14,7 @@ import pytest
 from aaa.saved.checkpoint_folders import checkpoints, damage
 from tests.e2e.conftest import SMALL, Finished, losses, only_run
 from tests.helpers.forked import Forked, start
+from tests.helpers.waiting import wait_until
 
 SmallRun = tuple[Path, Finished]
 ENDLESS = ["trainer.max_steps=100000", "trainer.save_every_steps=0", "trainer.validate_every_steps=0"]
@@ -22,13 +23,13 @@ COMMAND = ["aaa.train", *SMALL, *ENDLESS, "trainer.sample_every_steps=0", "logge
 
 def started(folder: Path, *arguments: str, steps: int = 5, environment: dict[str, str] | None = None) -> Forked:
     """A run that has taken some steps more than before."""
-    before = sum(len(losses(path.parent)) for path in folder.glob("outputs/*/*/metrics.jsonl"))
+
+    def taken() -> int:
+        return sum(len(losses(path.parent)) for path in folder.glob("outputs/*/*/metrics.jsonl"))
+
+    before = taken()
     run = start(folder, *arguments, environment=environment)
-    deadline = time.monotonic() + 300
-    while sum(len(losses(path.parent)) for path in folder.glob("outputs/*/*/metrics.jsonl")) < before + steps:
-        assert run.process.is_alive(), run.err.read_text()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: taken() >= before + steps, run)
     return run
 
 
@@ -109,13 +110,10 @@ def test_a_signal_while_pictures_are_drawn_does_not_wait_for_them(tmp_path: Path
 def test_eight_processes_that_miss_the_same_cache(tmp_path: Path) -> None:
     command = ["aaa.encode", "data.resolution=16", "data.source.num_records=6000"]
     processes = [start(tmp_path, *command) for _ in range(8)]
-    deadline = time.monotonic() + 300
-    while not list(tmp_path.glob(".cache/aaa/*.building/recipe")):
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    while sum("Another process is building" in process.err.read_text() for process in processes) < 6:
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+    wait_until(lambda: list(tmp_path.glob(".cache/aaa/*.building/recipe")), *processes)
+    wait_until(
+        lambda: sum("Another process is building" in process.err.read_text() for process in processes) >= 6, *processes
+    )
     (builder,) = [process for process in processes if "Encoding " in process.err.read_text()]
     builder.kill()
     others = [process for process in processes if process is not builder]
@@ -178,17 +176,11 @@ def test_a_job_of_submitit_is_preempted_and_goes_on(tmp_path: Path, small_run: S
             step for run in tmp_path.glob("outputs/*/*/0") if (run / "metrics.jsonl").exists() for step in losses(run)
         ]
 
-    def wait_for(count: int) -> None:
-        deadline = time.monotonic() + 300
-        while len(steps()) < count:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-
     with subprocess.Popen(
         [sys.executable, "-m", "aaa.train", *sweep], cwd=tmp_path, stderr=subprocess.PIPE, text=True
     ) as sweeper:
         try:
-            wait_for(20)
+            wait_until(lambda: len(steps()) >= 20)
             job = next(
                 child
                 for child in psutil.Process(sweeper.pid).children(recursive=True)
@@ -197,7 +189,7 @@ def test_a_job_of_submitit_is_preempted_and_goes_on(tmp_path: Path, small_run: S
             job.send_signal(signal.SIGUSR2)
             job.wait(30)
             taken = len(steps())
-            wait_for(taken + 20)
+            wait_until(lambda: len(steps()) >= taken + 20)
         finally:
             for child in psutil.Process(sweeper.pid).children(recursive=True):
                 child.kill()

@@ -100,9 +100,13 @@ def test_how_it_is_drawn_is_chosen_as_a_whole_and_by_key(command: Command, tmp_p
     steered, said = sample("early", "guidance=checkpoint", early, "guidance=3", "sampler=heun", "steps=5")
     assert "18 evaluations" in said
     assert steered != heun
-    # A model that guides itself is not steered.
-    itself = sample("itself", "guidance=checkpoint", f"guidance.model={run}", "guidance=3", "steps=5")[0]
-    assert itself == sample("alone", "guidance=1", "steps=5")[0]
+    # A model that guides itself is not steered; with its raw weights it is another one.
+    guided = ["guidance=checkpoint", f"guidance.model={run}", "guidance=3", "steps=5"]
+    by_itself = sample("itself", *guided)[0]
+    assert by_itself == sample("alone", "guidance=1", "steps=5")[0]
+    raw_by_itself = sample("raw-itself", "weights=raw", *guided, "guidance.weights=raw")[0]
+    assert raw_by_itself == sample("raw-alone", "weights=raw", "guidance=1", "steps=5")[0]
+    assert raw_by_itself != by_itself
 
 
 def test_grids_of_a_run_are_what_is_drawn_with_its_model(small_run: SmallRun) -> None:
@@ -168,6 +172,7 @@ def test_run_folders_checkpoints_and_model_folders_are_all_models(
         (["guidance.intervall=[0,1]"], "guidance.intervall: no such config key (did you mean 'guidance.interval'?)"),
         (["guidance.interval=[0.8,0.2]"], "guidance.interval=[0.8, 0.2]: must be two noise levels"),
         (["guidance=checkpoint", "guidance.model=no"], "guidance.model=no: there is no such folder"),
+        (["guidance=checkpoint", "guidance.model=no", "guidance.weights=x"], "guidance.weights=x: must be ema or raw."),
         (["precision=half"], "precision=half: must be one of auto, float32, bf16, bf16_weights."),
     ],
 )
@@ -221,6 +226,41 @@ def test_a_prompt_with_commas_is_one_text_in_a_sweep_too_and_it_is_told(
     assert both.code == 0, both.err
     assert "is one text" not in both.err
     assert len(list(tmp_path.glob("samples-2/*/seed-0.png"))) == 2
+
+
+def test_prompts_of_a_file_are_drawn_each_as_it_is_alone(command: Command, small_run: SmallRun, tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_text("\ufeffa red circle\n\n  a blue square, small\r\n", encoding="utf-8")
+    drawing = ["aaa.sample", f"model={small_run[0]}", "steps=1", "num_images=2", "seed=3"]
+    done = command(*drawing, "prompts=prompts.txt", "out=listed")
+    assert done.code == 0, done.err
+    assert "Wrote 4 pictures and grid.png to listed" in done.err
+    assert {path.name for path in (tmp_path / "listed").iterdir()} == {
+        *(f"0-a_red_circle-seed-{seed}.png" for seed in (3, 4)),
+        *(f"1-a_blue_square_small-seed-{seed}.png" for seed in (3, 4)),
+        "grid.png",
+    }
+    alone = command(*drawing, "prompt=a blue square, small", "out=alone")
+    assert alone.code == 0, alone.err
+    listed = tmp_path / "listed" / "1-a_blue_square_small-seed-4.png"
+    assert listed.read_bytes() == (tmp_path / "alone" / "seed-4.png").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["prompts=prompts.txt", "prompt=x"], "prompts=prompts.txt prompt=x: only one of them can say what to draw."),
+        (["prompts=nowhere.txt"], "prompts=nowhere.txt: cannot be read (No such file or directory)."),
+        (["prompts=empty.txt"], "prompts=empty.txt: there is no prompt in it"),
+        (["prompts=latin.txt"], "prompts=latin.txt: is not in UTF-8."),
+        ([], 'prompt: has no value yet, and must have one: prompt="...", or of several prompts=FILE'),
+    ],
+)
+def test_prompts_that_cannot_be_drawn_are_said(
+    command: Command, tmp_path: Path, arguments: list[str], expected: str
+) -> None:
+    (tmp_path / "empty.txt").write_text("\n \n")
+    (tmp_path / "latin.txt").write_bytes(b"a caf\xe9\n")
+    assert expected in command("aaa.sample", "model=x", *arguments).error
 
 
 def test_what_was_drawn_before_is_written_over_where_a_folder_is_named_alone(

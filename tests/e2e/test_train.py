@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from tests.e2e.conftest import SMALL, Command, Finished, fork_in, losses, metrics, only_run, run_in
+from tests.helpers.waiting import wait_until
 from tests.helpers.wandb_file import read_offline_run
 
 SmallRun = tuple[Path, Finished]
@@ -218,10 +218,7 @@ def test_sigterm_saves_and_exits_143(tmp_path: Path, small_run: SmallRun) -> Non
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        deadline = time.monotonic() + 120
-        while not list(tmp_path.glob("outputs/*/*/metrics.jsonl")):
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        wait_until(lambda: list(tmp_path.glob("outputs/*/*/metrics.jsonl")))
         run = only_run(tmp_path)
         assert "another run is training in this folder" in fork_in(tmp_path, "aaa.train", f"resume={run}").error
         process.send_signal(signal.SIGTERM)

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from aaa.saved.checkpoint_folders import checkpoints
 from tests.e2e.conftest import SMALL, launch_in, losses
 from tests.helpers.two_machines import Command, Machine, two_machines, why_not
+from tests.helpers.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -60,15 +61,6 @@ def run_in(folder: Path) -> Path:
 def steps_in(folder: Path) -> dict[int, float]:
     found = list(folder.glob("outputs/**/metrics.jsonl"))
     return losses(found[0].parent) if found else {}
-
-
-def wait_until(true: Callable[[], bool], *running: Command) -> None:
-    deadline = time.monotonic() + 200
-    while not true():
-        ended = [command.err.read_text() for command in running if command.process.poll() is not None]
-        assert not ended, ended
-        assert time.monotonic() < deadline, [command.err.read_text() for command in running]
-        time.sleep(0.01)
 
 
 def next_step(folder: Path) -> Callable[[], bool]:

@@ -5,12 +5,12 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.conftest import SMALL, Finished, losses, only_run, run_in
+from tests.helpers.waiting import wait_until
 from tests.helpers.wandb_file import read_offline_run
 from tests.helpers.wandb_server import wandb_server
 
@@ -60,10 +60,7 @@ def test_a_server_that_fails_in_mid_run(tmp_path: Path, small_run: SmallRun, fai
             text=True,
         ) as process,
     ):
-        deadline = time.monotonic() + 120
-        while not list(tmp_path.glob("outputs/*/*/metrics.jsonl")):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_until(lambda: list(tmp_path.glob("outputs/*/*/metrics.jsonl")))
         server.failing = failing
         _, err = process.communicate(timeout=120)
         server.failing = None

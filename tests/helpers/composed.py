@@ -4,7 +4,7 @@ import hydra
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
-from aaa.config.checks import CONF
+from aaa.config.checks import CONF, check_config
 
 
 def compose(*overrides: str, config_name: str = "train") -> DictConfig:
@@ -12,3 +12,10 @@ def compose(*overrides: str, config_name: str = "train") -> DictConfig:
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
         return hydra.compose(config_name, overrides=list(overrides))
+
+
+def checked(*overrides: str) -> DictConfig:
+    """The same, of a run that there can be."""
+    config = compose(*overrides)
+    check_config(config)
+    return config

@@ -38,6 +38,10 @@ class Forked:
     out: Path
     err: Path
 
+    def has_ended(self) -> bool:
+        """Whether it runs no more."""
+        return not self.process.is_alive()
+
     def wait(self, timeout: float) -> int:
         """The exit code: minus a signal's number where one ended it.
 

@@ -347,7 +347,7 @@ expect(
 )
 
 for table, case, content, says in (
-    ("csv", "not UTF-8", b"image,prompt\n0.png,\xff\xfe\n", "metadata.csv: not a CSV file in UTF-8"),
+    ("csv", "not UTF-8", b"image,prompt\n0.png,\xff\xfe\n", "metadata.csv:2: not a CSV file in UTF-8"),
     ("csv", "NULs", b"image,prompt\n0.png,a\0b\n1.png,\0\n", None),
     ("csv", "empty", b"", "no records"),
     ("csv", "header alone", b"image,prompt\n", "no records"),
@@ -361,7 +361,7 @@ for table, case, content, says in (
     ("csv", "quote never closed", b'image,prompt\n0.png,"a\n1.png,b\n', "metadata.csv:2: a quote that is opened in"),
     ("csv", "column twice", b"image,prompt,prompt\n0.png,a,b\n", "metadata.csv:1: the column 'prompt' is there twice"),
     ("csv", "10 MB prompt", "image,prompt\n0.png," + "red " * 2_500_000 + "\n1.png,b\n", None),
-    ("csv", "binary", bytes(range(256)) * 40, "metadata.csv: not a CSV file"),
+    ("csv", "binary", bytes(range(256)) * 40, "metadata.csv:2: not a CSV file"),
     ("jsonl", "cut line", '{"image": "0.png", "prompt": "a"}\n{"image": "1.p', "metadata.jsonl:2: not JSON"),
     ("jsonl", "list", '["0.png", "a"]\n', "metadata.jsonl:1: not a JSON object"),
     ("jsonl", "number for a name", '{"image": 7, "prompt": "a"}\n', "metadata.jsonl:1: column 'image' is empty or not"),

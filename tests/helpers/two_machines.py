@@ -88,6 +88,10 @@ class Command:
     out: Path
     err: Path
 
+    def has_ended(self) -> bool:
+        """Whether it runs no more."""
+        return self.process.poll() is not None
+
     def wait(self, seconds: float = 300) -> int:
         """The exit code.
 

@@ -126,4 +126,5 @@ def test_no_tokens_are_none_afterwards(masked: bool) -> None:
     out = attend(nothing, nothing, nothing, attended)
     out.float().sum().backward()
     assert out.shape == nothing.shape
-    assert attend(*[nothing.detach()] * 3, attended).shape == nothing.shape
+    drawn = nothing.detach()
+    assert attend(drawn, drawn, drawn, attended).shape == nothing.shape

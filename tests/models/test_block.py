@@ -1,8 +1,5 @@
 """A block of one's own, as docs/my_project has one: made, started, counted and recomputed like ours."""
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from torch import nn
@@ -15,7 +12,7 @@ from aaa.training.recomputing import recompute_activations
 from tests.helpers.composed import compose
 from tests.helpers.flops import counted_flops
 
-PROJECT = Path(__file__).parents[2] / "docs" / "my_project"
+pytestmark = pytest.mark.usefixtures("my_project")
 GATED = (
     "model.dim=64",
     "model.depth=3",
@@ -23,11 +20,6 @@ GATED = (
     "encoder=pixel",
     "+model.block={_target_:my_parts.GatedBlock}",
 )
-
-
-@pytest.fixture(autouse=True)
-def my_project(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "path", [str(PROJECT), *sys.path])
 
 
 def gated(*overrides: str) -> AAADiT:

@@ -1,8 +1,5 @@
 """Objectives and samplers of one's own, as docs/my_project has them."""
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -23,12 +20,7 @@ BEFORE = (  # what there was no key for then, or was not the default
     "objective.terms.align.after_block=2",
     "objective.terms.internal.model_head=null",
 )
-PROJECT = Path(__file__).parents[2] / "docs" / "my_project"
-
-
-@pytest.fixture(autouse=True)
-def my_project(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "path", [str(PROJECT), *sys.path])
+pytestmark = pytest.mark.usefixtures("my_project")
 
 
 def growth(latents: Tensor, prompt_embeds: Tensor, timestep: Tensor) -> Tensor:

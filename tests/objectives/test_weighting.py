@@ -40,10 +40,7 @@ def test_min_snr_of_a_predicted_picture_is_its_own_below_the_bound_too() -> None
     for sigma, snr in ((0.0, math.inf), (0.01, 9801.0), (0.1, 81.0), (0.3, 49 / 9), (0.8, 1 / 16)):
         level = torch.tensor([sigma])
         noised = (1 - sigma) * clean + sigma * noise
-        velocities = [
-            prediction.velocity(lambda *_, it=it: it, noised, clean, level, level)  # type: ignore[misc]
-            for it in (guess, clean)
-        ]
+        velocities = [prediction.velocity(lambda *_, it=it: it, noised, clean, level, level) for it in (guess, clean)]
         weight = make_weighting("min_snr", 5.0, prediction.least_sigma)(levels(sigma))
         of_velocity = weight * (velocities[0] - velocities[1]).square().mean()
         torch.testing.assert_close(of_velocity.squeeze(), min(snr, 5.0) * (guess - clean).square().mean())

@@ -4,21 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from omegaconf import DictConfig
 
 from aaa.assembly.data import open_data
-from aaa.config.checks import check_config
 from aaa.data.mixed_cache import MixedCache
 from aaa.errors import UserError
-from tests.helpers.composed import compose
+from tests.helpers.composed import checked
 
 SMALL = ["data.resolution=16", "data.source.num_records=20", "data.source.num_validation=6"]
-
-
-def checked(*overrides: str) -> DictConfig:
-    config = compose(*overrides)
-    check_config(config)
-    return config
 
 
 @pytest.fixture

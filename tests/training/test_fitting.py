@@ -1,4 +1,5 @@
 import weakref
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -114,21 +115,6 @@ def test_the_limit_of_a_container_counts(tmp_path_factory: pytest.TempPathFactor
     assert memory._free_in_container(cgroup) > 2**60
 
 
-@pytest.mark.gpu
-def test_the_largest_batch_trains_on_a_gpu() -> None:
-    device = torch.device("cuda")
-    model = build_dit(dim=256, depth=4, heads=4, in_channels=16, text_dim=64).to(device)
-
-    def forward(samples: int) -> Tensor:
-        latents = torch.zeros(samples, 16, 16, 16, device=device)
-        prompt_embeds = torch.zeros(samples, 8, 64, device=device)
-        velocity: Tensor = model(latents, prompt_embeds, torch.zeros(samples, device=device))
-        return velocity.sum()
-
-    batch_size = largest_batch(measure_footprint(forward, model, device), 1, 1, 10**6, device)
-    forward(batch_size).backward()
-
-
 def test_no_more_samples_are_tried_than_a_batch_is_to_have() -> None:
     model, tried = nn.Linear(10, 10), list[int]()
 
@@ -150,7 +136,9 @@ def test_a_gpu_without_room_for_a_sample_is_said(monkeypatch: pytest.MonkeyPatch
 
 
 def test_processes_share_the_memory_of_a_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    alone = memory.available_memory(CPU) - memory.held_memory(CPU)
+    monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: SimpleNamespace(available=8 * GIB))
+    monkeypatch.setattr(memory, "_free_in_container", lambda _: 9 * GIB)
+    monkeypatch.setattr(memory, "held_memory", lambda _: GIB)
+    assert memory.available_memory(CPU) == 8 * GIB + GIB
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
-    shared = memory.available_memory(CPU) - memory.held_memory(CPU)
-    assert shared == pytest.approx(alone / 4, rel=0.2)
+    assert memory.available_memory(CPU) == 2 * GIB + GIB

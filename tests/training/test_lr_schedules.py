@@ -28,6 +28,14 @@ def test_wsd_is_flat_between_rise_and_fall() -> None:
     assert schedule(849) == pytest.approx(0.5, abs=0.01)
 
 
+def test_cosine_falls_along_half_a_cosine() -> None:
+    schedule = warmup_cosine(101, warmup_steps=0, final_fraction=0.0)
+    quarters = [schedule(step) for step in (0, 25, 50, 75, 100)]
+    assert quarters == pytest.approx([1, (2 + 2**0.5) / 4, 0.5, (2 - 2**0.5) / 4, 0])
+    risen = warmup_cosine(111, warmup_steps=10, final_fraction=0.2)
+    assert [risen(step) for step in (35, 60)] == pytest.approx([0.2 + 0.8 * (2 + 2**0.5) / 4, 0.6])
+
+
 def test_constant_is_constant() -> None:
     assert {constant(7)(step) for step in range(7)} == {1.0}
 

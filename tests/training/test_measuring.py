@@ -13,7 +13,7 @@ from aaa.training.settings import LoopSettings
 from aaa.training.step import StepResult
 
 
-class BesideAnother(Accelerator):  # type: ignore[misc]
+class BesideAnother(Accelerator):
     """One of two processes, whose partner has three times its numbers."""
 
     def reduce(self, tensor: Tensor, reduction: str = "mean", **_: Any) -> Tensor:

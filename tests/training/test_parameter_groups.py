@@ -9,6 +9,7 @@ from aaa.assembly.parts import build_model, build_optimizer
 from aaa.errors import UserError
 from aaa.training.parameter_groups import learning_rates, regroup
 from tests.helpers.composed import compose
+from tests.helpers.composed_model import compose_model, random_step
 
 SMALL = ("model.dim=32", "model.depth=2", "model.heads=2", "encoder.latent_channels=12")
 # Of a block of AAADiT, and of all around the blocks.
@@ -16,13 +17,6 @@ MATRICES = {f"blocks.{n}.{name}.weight" for n in (0, 1) for name in ("to_q", "to
 MATRICES |= {f"blocks.{n}.ff.{layer}.weight" for n in (0, 1) for layer in (0, 2)}
 MATRICES |= {f"timestep_embedder.timestep_embedder.{layer}.weight" for layer in (0, 2)}
 MATRICES |= {"image_embedder.0.weight", "text_embedder.0.weight", "proj_out.weight"}
-
-
-def made(*overrides: str) -> tuple[nn.Module, Optimizer]:
-    config = compose(*SMALL, *overrides)
-    torch.manual_seed(0)
-    model = build_model(config)
-    return model, build_optimizer(config, model)
 
 
 def decayed(model: nn.Module, optimizer: Optimizer) -> set[str]:
@@ -34,14 +28,14 @@ def decayed(model: nn.Module, optimizer: Optimizer) -> set[str]:
 
 @pytest.mark.parametrize("kind", ["muon", "adamw"])
 def test_by_default_all_is_decayed_in_the_groups_that_there_always_were(kind: str) -> None:
-    model, optimizer = made(f"optimizer={kind}")
+    model, optimizer = compose_model(*SMALL, f"optimizer={kind}")
     assert decayed(model, optimizer) == {name for name, _ in model.named_parameters()}
     assert len(optimizer.param_groups) == (2 if kind == "muon" else 1)
 
 
 @pytest.mark.parametrize("kind", ["muon", "adamw"])
 def test_decay_can_be_kept_to_matrices(kind: str) -> None:
-    model, optimizer = made(f"optimizer={kind}", "optimizer.decayed=matrices")
+    model, optimizer = compose_model(*SMALL, f"optimizer={kind}", "optimizer.decayed=matrices")
     assert decayed(model, optimizer) == MATRICES
     before = copy.deepcopy(model.state_dict())
     for parameter in model.parameters():
@@ -61,7 +55,7 @@ def test_decay_of_any_optimizer_can_be_kept_to_matrices() -> None:
 
 def test_what_cannot_be_decayed_is_refused() -> None:
     with pytest.raises(UserError, match=r"optimizer.decayed=some: must be one of all, matrices"):
-        made("optimizer.decayed=some")
+        compose_model(*SMALL, "optimizer.decayed=some")
     config = compose(*SMALL)
     config.optimizer = {"_target_": "torch.optim.LBFGS", "decayed": "matrices"}
     with pytest.raises(UserError, match="LBFGS cannot be made: it has no weight_decay"):
@@ -79,8 +73,11 @@ def test_regrouped_parameters_keep_their_options_and_their_names() -> None:
 
 
 def test_rates_are_logged_by_the_names_of_groups() -> None:
-    assert learning_rates(made()[1]) == {"train/lr": 5e-3}
-    assert learning_rates(made("optimizer.adamw_learning_rate=1e-3")[1]) == {"train/lr": 5e-3, "train/lr_adamw": 1e-3}
+    assert learning_rates(compose_model(*SMALL)[1]) == {"train/lr": 5e-3}
+    assert learning_rates(compose_model(*SMALL, "optimizer.adamw_learning_rate=1e-3")[1]) == {
+        "train/lr": 5e-3,
+        "train/lr_adamw": 1e-3,
+    }
 
 
 @pytest.mark.parametrize(
@@ -91,19 +88,13 @@ def test_rates_are_logged_by_the_names_of_groups() -> None:
     ],
 )
 def test_an_optimizer_of_several_groups_goes_on_from_its_saved_state(overrides: tuple[str, ...]) -> None:
-    def step(model: nn.Module, optimizer: Optimizer, seed: int) -> None:
-        torch.manual_seed(seed)
-        for parameter in model.parameters():
-            parameter.grad = torch.randn_like(parameter)
-        optimizer.step()
-
-    model, optimizer = made(*overrides)
+    model, optimizer = compose_model(*SMALL, *overrides)
     for seed in range(3):
-        step(model, optimizer, seed)
-    other, resumed = made(*overrides)
+        random_step(model, optimizer, seed)
+    other, resumed = compose_model(*SMALL, *overrides)
     other.load_state_dict(model.state_dict())
     resumed.load_state_dict(copy.deepcopy(optimizer.state_dict()))
     for m, o in ((model, optimizer), (other, resumed)):
-        step(m, o, 9)
+        random_step(m, o, 9)
     for mine, theirs in zip(model.parameters(), other.parameters(), strict=True):
         assert torch.equal(mine, theirs)

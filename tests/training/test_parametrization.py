@@ -10,6 +10,7 @@ from aaa.training.optimizers import MuonWithAdamW, adamw
 from aaa.training.parameter_groups import learning_rates, regroup
 from aaa.training.parametrization import rates_by_growth
 from tests.helpers.composed import compose
+from tests.helpers.composed_model import compose_model
 from tests.models.test_parametrization import grown
 
 
@@ -52,18 +53,11 @@ def test_steps_change_tokens_as_much_at_every_width_and_depth(kind: str) -> None
     assert spread(depths, "standard") > 2
 
 
-def made(*overrides: str) -> tuple[nn.Module, Optimizer]:
-    config = compose("encoder.latent_channels=12", *overrides)
-    torch.manual_seed(0)
-    model = build_model(config)
-    return model, build_optimizer(config, model)
-
-
 @pytest.mark.parametrize("kind", ["muon", "adamw"])
 def test_at_the_base_nothing_changes_to_the_bit(kind: str) -> None:
     rate = "optimizer.learning_rate=5e-3"
-    model, optimizer = made(f"optimizer={kind}", rate)
-    same, likewise = made(f"optimizer={kind}", rate, "model.parametrization=mup")
+    model, optimizer = compose_model(f"optimizer={kind}", rate)
+    same, likewise = compose_model(f"optimizer={kind}", rate, "model.parametrization=mup")
     for mine, theirs in zip(model.parameters(), same.parameters(), strict=True):
         assert torch.equal(mine, theirs)
     assert optimizer.state_dict() == likewise.state_dict()
@@ -73,7 +67,7 @@ WIDER = ("model.dim=256", "model.heads=4", "model.depth=10", "model.parametrizat
 
 
 def test_each_group_says_its_own_rate_and_takes_the_same_share_of_its_weights() -> None:
-    model, optimizer = made(*WIDER, "optimizer.decayed=matrices")
+    model, optimizer = compose_model(*WIDER, "optimizer.decayed=matrices")
     assert learning_rates(optimizer) == pytest.approx(
         {
             "train/lr": 5e-3 / 2**0.5,  # the first group's, which are Muon's
@@ -107,7 +101,7 @@ def test_every_design_has_each_parameter_in_one_group_and_learns(design: tuple[s
         "model.base_heads=2",
         "model.base_depth=2",
     )
-    model, optimizer = made(*design, *larger, "model.parametrization=mup", "optimizer.decayed=matrices")
+    model, optimizer = compose_model(*design, *larger, "model.parametrization=mup", "optimizer.decayed=matrices")
     grouped = [id(parameter) for group in optimizer.param_groups for parameter in group["params"]]
     assert sorted(grouped) == sorted(map(id, model.parameters()))
     torch.manual_seed(0)

@@ -4,29 +4,16 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
-from torch.optim import Optimizer
 
-from aaa.assembly.parts import build_model, build_optimizer
 from aaa.errors import UserError
 from aaa.saved.checkpoint import State, load_optimizer, take_snapshot, write_checkpoint
 from aaa.training.soap import soap
-from tests.helpers.composed import compose
+from tests.helpers.composed_model import compose_model, random_step
 
-SMALL = ("model.dim=32", "model.depth=1", "model.heads=2", "encoder.latent_channels=12", "optimizer=soap")
-
-
-def made() -> tuple[nn.Module, Optimizer]:
-    config = compose(*SMALL, "optimizer.decayed=matrices", "optimizer.precondition_every_steps=2")
-    torch.manual_seed(0)
-    model = build_model(config)
-    return model, build_optimizer(config, model)
-
-
-def step(model: nn.Module, optimizer: Optimizer, seed: int) -> None:
-    torch.manual_seed(seed)
-    for parameter in model.parameters():
-        parameter.grad = torch.randn_like(parameter)
-    optimizer.step()
+SOAP = (
+    *("model.dim=32", "model.depth=1", "model.heads=2", "optimizer=soap"),
+    *("optimizer.decayed=matrices", "optimizer.precondition_every_steps=2"),
+)
 
 
 def test_its_first_step_is_a_sign_in_the_eigenbasis_of_the_gradient_before() -> None:
@@ -46,18 +33,18 @@ def test_its_first_step_is_a_sign_in_the_eigenbasis_of_the_gradient_before() -> 
 
 
 def test_it_goes_on_from_its_checkpoint_to_the_bit(tmp_path: Path) -> None:
-    model, optimizer = made()
+    model, optimizer = compose_model(*SOAP)
     for seed in range(5):
-        step(model, optimizer, seed)
+        random_step(model, optimizer, seed)
     written = write_checkpoint(tmp_path, take_snapshot(State(5, 0.0, "", 0), model, None, optimizer, {}))
-    other, resumed = made()
+    other, resumed = compose_model(*SOAP)
     other.load_state_dict(model.state_dict())
     load_optimizer(written, resumed)
     for m, o in ((model, optimizer), (other, resumed)):
         for group in o.param_groups:
             group["lr"] = 1e-3
         for seed in range(5, 9):
-            step(m, o, seed)
+            random_step(m, o, seed)
     for mine, theirs in zip(model.parameters(), other.parameters(), strict=True):
         assert torch.equal(mine, theirs)
 
@@ -65,4 +52,4 @@ def test_it_goes_on_from_its_checkpoint_to_the_bit(tmp_path: Path) -> None:
 def test_without_the_package_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pytorch_optimizer", None)
     with pytest.raises(UserError, match=r'pytorch_optimizer is not installed: pip install -e "\.\[optimizers\]"'):
-        made()
+        compose_model(*SOAP)
