@@ -15,7 +15,7 @@ from aaa.config.mixture import config_of_part, parts_of, weights_of
 from aaa.data.buckets import bucket_sizes, nearest_bucket, square
 from aaa.data.build_cache import CacheBuilder
 from aaa.data.cache import LatentCache, earlier_cache
-from aaa.data.encoding import Fit, Pictures
+from aaa.data.encoding import Fit, Pictures, batch_that_fits
 from aaa.data.fingerprint import FileDigests, code_fingerprint, fingerprint, records_fingerprint
 from aaa.data.mixed_cache import MixedCache, fingerprint_within
 from aaa.data.mixed_split import in_turn, naming_part, split_cache, split_mixture
@@ -30,6 +30,7 @@ from aaa.saved.models import saved_statistics
 logger = logging.getLogger(__name__)
 
 STORAGE_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
+FEW = 10  # held-out pictures, of which a mean says little
 
 
 class Share(NamedTuple):
@@ -81,11 +82,33 @@ def open_data(
     rows = config.validation.num_records, config.validation.timesteps_per_record
     if not isinstance(cache, MixedCache):
         train_records, held_out = split_cache(cache, config.data.validation_fraction)
+        _warn_of_few(len(train_records), len(held_out), config.trainer.batch_size)
         return TrainingData(cache, vae, train_records, held_out, validation_table(cache, held_out, *rows))
     fractions = {name: part.validation_fraction for name, part in parts_of(config.data).items()}
     mixed = split_mixture(cache, weights_of(config.data), fractions)
     held_out = in_turn([part.held_out for part in mixed.parts])
+    _warn_of_few(len(mixed), len(held_out), config.trainer.batch_size)
     return TrainingData(cache, vae, mixed, held_out, mixed_table(cache, mixed.parts, *rows))
+
+
+def _warn_of_few(trained_on: int, held_out: int, batch_size: int | str) -> None:
+    """Say where records are so few that what is trained or measured means little.
+
+    Args:
+        trained_on, held_out: how many there are.
+        batch_size: of a step, or `auto`.
+    """
+    if isinstance(batch_size, int) and trained_on < batch_size:
+        logger.warning(
+            "There are %d pictures to train on, fewer than trainer.batch_size=%d: each step takes some several times.",
+            trained_on,
+            batch_size,
+        )
+    if 0 < held_out < FEW:
+        logger.warning(
+            "val/loss is of %d held-out pictures, too few to tell runs apart; data.validation_fraction=N has more.",
+            held_out,
+        )
 
 
 def _open_cache(config: DictConfig, device: str, trained_on: str | None, share: Share) -> tuple[LatentCache, VAE]:
@@ -205,6 +228,8 @@ def _plan(config: DictConfig, device: str, trained_on: str | None) -> _Plan:
     if data.buckets:
         fit = nearest_bucket(bucket_sizes(data.resolution, encoder.downscale_factor, data.max_aspect_ratio))
 
+    batch_size = batch_that_fits(encoder.batch_size, data.resolution)
+
     def on_device() -> tuple[VAE, TextEncoder]:
         logger.info("Encoding %d records into the latent cache %s", len(source), path)
         for part in weighty:
@@ -213,7 +238,7 @@ def _plan(config: DictConfig, device: str, trained_on: str | None) -> _Plan:
 
     builder = CacheBuilder(
         path,
-        Pictures(source, identify, fit, data.horizontal_flip, data.skip_unreadable, encoder.batch_size),
+        Pictures(source, identify, fit, data.horizontal_flip, data.skip_unreadable, batch_size),
         on_device,
         fingerprint=key,
         recipe=fingerprint(recipe),

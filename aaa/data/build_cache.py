@@ -207,6 +207,8 @@ class CacheBuilder:
             self._encoders = self._encoders or self.encoders()
             build = encode_all(writer, self.pictures, jobs, *self._encoders, earlier)
         except BaseException as error:
+            if isinstance(error, KeyboardInterrupt | SystemExit):
+                logger.info("Stopping: what is encoded is written down.")
             with suppress(OSError, UserError):  # a full disk may be what went wrong
                 writer.keep_what_is_done()
                 if isinstance(error, KeyboardInterrupt | SystemExit):

@@ -18,6 +18,7 @@ from aaa.tracking.console import display
 logger = logging.getLogger(__name__)
 
 BATCH_SIZE = 64
+BATCH_BYTES = 2**26  # of the latents of a batch; of large pictures it has fewer
 TENSOR = "extra"
 
 
@@ -79,8 +80,10 @@ def _complete(
 
 def _computed(cache: LatentCache, records: range, compute: Callable[[Tensor], Tensor]) -> Tensor:
     parts = []
+    channels, height, width = cache.shapes[int(cache.shape_ids[torch.tensor(records.start)])]
+    batch_size = max(min(BATCH_SIZE, BATCH_BYTES // (4 * channels * height * width)), 1)
     with torch.no_grad():
-        for indices in torch.tensor(records).split(BATCH_SIZE):
+        for indices in torch.tensor(records).split(batch_size):
             latents, _ = cache.read(indices)  # each once: none is to be remembered
             parts.append(compute(latents).to("cpu", torch.float16))
     return torch.cat(parts)

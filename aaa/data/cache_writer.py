@@ -1,6 +1,7 @@
 """Writing a latent cache: shards of tensors, each written by a thread of its own while the next is encoded."""
 
 import json
+import shutil
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -21,6 +22,7 @@ from aaa.encoders.statistics import LatentStatistics
 from aaa.errors import UserError, reason
 
 SHARD_BYTES = 256 * 2**20
+MARGIN = 1.05  # of the room that a cache is thought to take
 LARGE = 100_000  # records from which on a cache is split and ordered by formula, and not by lists of them all
 
 
@@ -52,6 +54,7 @@ class CacheWriter:
         self.path, self.dtype = path, dtype
         self.statistics: LatentStatistics | None = None
         self.longest_prompt = self.most_prompts = 0
+        self._count = self._bytes = self._saved = 0  # records, what they take, and those that are on disk
         self._waiting: dict[torch.Size, _Shard] = {}
         self._shards: list[str] = []
         self._digests: dict[str, str] = {}
@@ -88,13 +91,31 @@ class CacheWriter:
         shard.records += records
         shard.latents.append(self._stored(latents))
         shard.prompt_embeds.append(self._stored(prompt_embeds))
+        added = shard.latents[-1].nbytes + shard.prompt_embeds[-1].nbytes
         shard.prompt_tokens += prompt_tokens
         shard.contents += contents
-        shard.bytes += shard.latents[-1].nbytes + shard.prompt_embeds[-1].nbytes
+        shard.bytes += added
+        self._bytes += added
+        self._count += len(records)
         self.longest_prompt = max(self.longest_prompt, *prompt_tokens)
         self.most_prompts = max(self.most_prompts, *(len(record.prompts) for record in records))
         if sum(shard.bytes for shard in self._waiting.values()) >= SHARD_BYTES:
             self._flush(max(self._waiting, key=lambda shape: self._waiting[shape].bytes))
+
+    def require_room(self, total: int) -> None:
+        """Refuse a disk that will not take so many records like those that were added, before they are encoded.
+
+        Raises:
+            UserError: naming what there is and what they take.
+        """
+        needed = self._bytes / self._count * total
+        written = self._bytes - sum(shard.bytes for shard in self._waiting.values())
+        free = shutil.disk_usage(self.path).free
+        if free < MARGIN * needed - written:
+            raise UserError(
+                f"{self.path}: the disk has {free / 2**30:.2f} GiB free, and the latent cache of {total} records takes "
+                f"about {needed / 2**30:.2f} GiB. Make room, or let it be elsewhere with data.cache_dir=FOLDER."
+            )
 
     def close(self, **index: Any) -> None:
         """Write what is left, and the index that makes the folder a cache."""
@@ -142,8 +163,8 @@ class CacheWriter:
 
     def _save(self, name: str, shard: _Shard) -> None:
         tensors = {
-            "latents": torch.cat(shard.latents),
-            "prompt_embeds": torch.cat(shard.prompt_embeds),
+            "latents": _joined(shard.latents),
+            "prompt_embeds": _joined(shard.prompt_embeds),
             "prompt_counts": torch.tensor([len(record.prompts) for record in shard.records]),
             "prompt_tokens": torch.tensor(shard.prompt_tokens),
             "content": _as_rows(shard.contents),
@@ -155,16 +176,25 @@ class CacheWriter:
             self._digests[name] = sha256_of(aside)
             aside.replace(self.path / name)
             self._records.write_batch(as_batch(shard.records))
+            self._saved += len(shard.records)
         except (OSError, SafetensorError) as error:
+            kept = f" The {self._saved} records written already are not encoded again." if self._saved else ""
             raise UserError(
                 f"{self.path}: the latent cache cannot be written ({reason(error)}). Make room there, or let "
-                "it be elsewhere with data.cache_dir=FOLDER. What is written already is not encoded again."
+                f"it be elsewhere with data.cache_dir=FOLDER.{kept}"
             ) from None
         finally:
             aside.unlink(missing_ok=True)
 
     def _stored(self, tensor: Tensor) -> Tensor:
         return tensor.detach().to("cpu", self.dtype).contiguous()
+
+
+def _joined(tensors: list[Tensor]) -> Tensor:
+    """All of them as one; the list is emptied, so that they are not held twice while they are written."""
+    joined = torch.cat(tensors)
+    tensors.clear()
+    return joined
 
 
 def _as_rows(digests: Sequence[bytes]) -> Tensor:

@@ -48,7 +48,7 @@ class Captions:
         if not self.weights:
             self.weights = {column_of(None, present, where, self.key, self.usual): 1.0}
         if absent := [column for column in self.weights if column not in present]:
-            raise UserError(missing(" or ".join(map(repr, absent)), present, where, self.key))
+            raise UserError(missing(" or ".join(map(repr, absent)), present, where, self.key, absent))
 
     def of(self, values: Mapping[str, Any]) -> dict[str, float]:
         """Prompts of a row and how often each is drawn, the first one first. Empty captions give way to others.

@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 
 from aaa.data.endings import shown
-from aaa.errors import UserError
+from aaa.errors import UserError, nearest
 
 logger = logging.getLogger(__name__)
 
@@ -31,10 +31,11 @@ def column_of(wanted: str | None, present: Sequence[str], where: str, key: str, 
     if wanted is not None:
         if wanted in present:
             return wanted
-        raise UserError(missing(repr(wanted), present, where, key))
+        raise UserError(missing(repr(wanted), present, where, key, [wanted]))
     found = usual_columns(present, names)
     if not found:
-        raise UserError(missing(f"{names[0]!r} (nor {', '.join(names[1:])})", present, where, key))
+        wanted = f"{names[0]!r} (nor {', '.join(names[1:])})"
+        raise UserError(missing(wanted, present, where, key, names))
     if len(found) > 1:
         logger.warning(
             "%s: the columns %s may all be meant by %s; %r is taken. %s=%s takes another.",
@@ -53,9 +54,16 @@ def usual_columns(present: Sequence[str], names: Sequence[str]) -> list[str]:
     return [column for name in names for column in present if re.sub(r"[\s-]+", "_", column.strip().lower()) == name]
 
 
-def missing(wanted: str, present: Sequence[str], where: str, key: str) -> str:
-    """The message that there is no such column."""
+def missing(wanted: str, present: Sequence[str], where: str, key: str, names: Sequence[str]) -> str:
+    """The message that there is no such column.
+
+    Args:
+        wanted: in words.
+        present, where, key: as `column_of` takes them.
+        names: of what is wanted, for a column that may be one of them misspelt.
+    """
     there = ", ".join(shown(column) for column in present) or "none"
+    misspelt = next(filter(None, (nearest(name, list(present)) for name in names)), "")
     urls = any(column.strip().lower().endswith("url") for column in present)
     links = " Pictures behind a URL are not fetched; img2dataset does that." if urls else ""
-    return f"{where}: no column {wanted}; there is: {there}. Set {key}=NAME.{links}"
+    return f"{where}: no column {wanted}; there is: {there}{misspelt}. Set {key}=NAME.{links}"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from aaa.data.columns import IMAGE_COLUMNS, PROMPT_COLUMNS, usual_columns
-from aaa.data.texts import encoding_of_table
+from aaa.data.texts import encoding_of_table, not_utf8
 from aaa.errors import UserError
 
 SEPARATORS = (",", ";", "\t", "|")
@@ -58,7 +58,7 @@ def read_csv(table: Path) -> Iterator[CsvRow]:
                     values = dict(zip_longest(columns, row[: len(columns)]))
                     yield CsvRow(line, values, _misfit(row, columns))
     except UnicodeDecodeError as error:
-        raise UserError(f"{table}: not a CSV file in UTF-8 ({error}).") from None
+        raise not_utf8(table, error, "a CSV file in UTF-8") from None
     except csv.Error as error:
         raise UserError(f"{table}:{line}: {_explained(str(error))}.") from None
 

@@ -7,7 +7,8 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -20,7 +21,7 @@ from aaa.data.duplicates import picture_digest
 from aaa.data.findings import Findings
 from aaa.data.in_order import in_order
 from aaa.data.listed import listed
-from aaa.data.pictures import cover, cut_centre, notices_of, to_tensor
+from aaa.data.pictures import cover, cut_centre, notices_of, to_images, to_pixels
 from aaa.data.records import Record, Source
 from aaa.data.reuse import EarlierRows, Stored
 from aaa.encoders.prompts import normalised
@@ -34,6 +35,15 @@ logger = logging.getLogger(__name__)
 
 Fit = Callable[[int, int], tuple[int, int]]  # width and height of a picture -> height and width to cut it to
 Job = tuple[int, bool]  # a record of the source, and whether it is to be mirrored
+
+PIXELS_AT_ONCE = 2**22  # of a batch: 48 MiB as they are encoded, a quarter of it as they wait
+WINDOW = 4  # batches; a picture waits no longer for others of its shape
+UPDATES = 16  # of what is said to be done, for each batch
+
+
+def batch_that_fits(batch_size: int, resolution: int) -> int:
+    """How many pictures of this resolution are encoded at once: `batch_size`, or fewer where they are large."""
+    return max(min(batch_size, PIXELS_AT_ONCE // resolution**2), 1)
 
 
 @dataclass(frozen=True)
@@ -72,7 +82,7 @@ class _Item:
     Attributes:
         record: as it is to be kept.
         content: 16 bytes that tell what it is made from.
-        found: its image, `3 H W` in -1..1, or what an earlier cache holds of it.
+        found: its pixels, `3 H W` uint8, or what an earlier cache holds of it.
         notices: what its owner should know of how the picture was read.
     """
 
@@ -80,6 +90,23 @@ class _Item:
     content: bytes
     found: Tensor | Stored
     notices: Sequence[str] = field(default=())
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A record as it goes into the cache.
+
+    Attributes:
+        record, content, notices: as `_Item` has them.
+        stored: its latents and prompt_embeds.
+        reused: whether an earlier cache held these.
+    """
+
+    record: CachedRecord
+    content: bytes
+    notices: Sequence[str]
+    stored: Stored
+    reused: bool
 
 
 @dataclass(frozen=True)
@@ -103,8 +130,11 @@ def encode_all(
 ) -> CacheBuild:
     """Encode pictures into the writer, the next batch of files being read meanwhile.
 
+    What is written does not depend on the size of a batch, but for what a VAE itself makes of it.
+
     Raises:
-        UserError: if records cannot be read; all are named at once.
+        UserError: if records cannot be read; all are named at once, when the others are encoded. Or if the disk has no
+            room for the cache.
     """
     began = time.monotonic()
     problems: dict[int, str] = {}  # of a record and its mirrored picture one
@@ -112,35 +142,31 @@ def encode_all(
     moments = Moments() if isinstance(vae, NormalisesLatents) and vae.statistics is None else None
     empty, lengths = text_encoder.encode([""])
     writer.write_empty_prompt(empty, max(lengths))
+    update_every = -(-pictures.batch_size // UPDATES)
 
-    def readable() -> Iterator[_Item]:
+    def readable() -> Generator[_Item, None, None]:
         for done, item in enumerate(_read_ahead(pictures, jobs, earlier), start=1):
-            if isinstance(item, UserError):
-                problems.setdefault(jobs[done - 1][0], str(item))
-            # After the first unreadable record the run is going to fail: the rest is only looked through.
-            elif pictures.skip_unreadable or not problems:
+            if isinstance(item, _Item):
                 yield item
-            if done % pictures.batch_size == 0 or done == len(jobs):
+            else:
+                if not problems and not pictures.skip_unreadable:
+                    logger.warning("The first record that cannot be read: %s. The others are encoded first.", item)
+                problems.setdefault(jobs[done - 1][0], str(item))
+            if done % update_every == 0 or done == len(jobs):
                 progress.update(done, **{"pictures/s": done / max(time.monotonic() - began, 1e-6)})
 
-    with display("Encoding", len(jobs)) as progress:
-        for batch in _batches_of_one_shape(readable(), pictures.batch_size, vae.downscale_factor):
-            rows = _encode(batch, vae, text_encoder, writer.dtype)
-            records = [item.record for item in batch]
-            latents = torch.stack([row.latents for row in rows])
-            prompt_tokens = [tokens for row in rows for tokens in row.prompt_tokens]
-            writer.write(
-                records,
-                latents,
-                torch.cat([row.prompt_embeds for row in rows]),
-                prompt_tokens,
-                [item.content for item in batch],
-            )
+    with display("Encoding", len(jobs)) as progress, closing(readable()) as items:
+        batches = _batches_of_one_shape(items, pictures.batch_size, vae.downscale_factor)
+        for row in _in_order_of_records(batches, lambda batch: _encode(batch, vae, text_encoder, writer.dtype)):
+            stored = row.stored
+            latents = stored.latents[None]
+            writer.write([row.record], latents, stored.prompt_embeds, stored.prompt_tokens, [row.content])
             if moments is not None:
                 moments.add(latents)
-            findings.add(records, prompt_tokens, sum(isinstance(item.found, Stored) for item in batch))
-            for item in batch:
-                findings.note(item.notices, item.record.key)
+            findings.add([row.record], stored.prompt_tokens, row.reused)
+            findings.note(row.notices, row.record.key)
+            if findings.encoded == pictures.batch_size:
+                writer.require_room(len(jobs))
     _raise_or_warn([*problems.values()], len({index for index, _ in jobs}), pictures.skip_unreadable)
     findings.say()
     if moments is not None and findings.encoded:
@@ -163,10 +189,10 @@ def _raise_or_warn(problems: Sequence[str], total: int, skip_unreadable: bool) -
 
 def _encode(batch: Sequence[_Item], vae: VAE, text_encoder: TextEncoder, dtype: torch.dtype) -> list[Stored]:
     """What the cache is to hold of each record, those that an earlier one holds left as they are."""
-    images = [item.found for item in batch if isinstance(item.found, Tensor)]
-    if not images:
+    pixels = [item.found for item in batch if isinstance(item.found, Tensor)]
+    if not pixels:
         return [item.found for item in batch if isinstance(item.found, Stored)]
-    latents = iter(vae.encode(torch.stack(images)).detach().to("cpu", dtype))
+    latents = iter(vae.encode(to_images(torch.stack(pixels))).detach().to("cpu", dtype))
     new = [item.record for item in batch if isinstance(item.found, Tensor)]
     prompt_embeds, lengths = text_encoder.encode([prompt for record in new for prompt in record.prompts])
     prompt_embeds = prompt_embeds.detach().to("cpu", dtype)
@@ -182,18 +208,39 @@ def _encode(batch: Sequence[_Item], vae: VAE, text_encoder: TextEncoder, dtype: 
     return rows
 
 
-def _batches_of_one_shape(items: Iterable[_Item], batch_size: int, downscale_factor: int) -> Iterator[list[_Item]]:
-    waiting: dict[tuple[int, int], list[_Item]] = {}
-    for item in items:
+def _batches_of_one_shape(
+    items: Iterable[_Item], batch_size: int, downscale_factor: int
+) -> Iterator[list[tuple[int, _Item]]]:
+    """Items that are encoded together, with their numbers."""
+    waiting: dict[tuple[int, int], list[tuple[int, _Item]]] = {}
+    for number, item in enumerate(items):
         if isinstance(item.found, Stored):
             height, width = (downscale_factor * side for side in item.found.latents.shape[1:])
         else:
             height, width = item.found.shape[1:]
         batch = waiting.setdefault((height, width), [])
-        batch.append(item)
+        batch.append((number, item))
         if len(batch) == batch_size:
             yield waiting.pop((height, width))
+        if (number + 1) % (WINDOW * batch_size) == 0:
+            while waiting:
+                yield waiting.pop(next(iter(waiting)))
     yield from waiting.values()
+
+
+def _in_order_of_records(
+    batches: Iterable[list[tuple[int, _Item]]], encode: Callable[[Sequence[_Item]], list[Stored]]
+) -> Iterator[_Row]:
+    """What is made of items, in the order of their numbers, of which batches of several shapes have some of each."""
+    done: dict[int, _Row] = {}
+    following = 0
+    for batch in batches:
+        for (number, item), stored in zip(batch, encode([item for _, item in batch]), strict=True):
+            reused = isinstance(item.found, Stored)
+            done[number] = _Row(item.record, item.content, item.notices, stored, reused)
+        while following in done:
+            yield done.pop(following)
+            following += 1
 
 
 def _read_ahead(pictures: Pictures, jobs: Sequence[Job], earlier: EarlierRows) -> Iterator[_Item | UserError]:
@@ -228,6 +275,6 @@ def _read_ahead(pictures: Pictures, jobs: Sequence[Job], earlier: EarlierRows) -
             return UserError(f"record {record.key!r} {error}")
         kept = replace(kept, picture=picture_digest(covering))
         picture = cut_centre(covering, *size)
-        return _Item(kept, content, to_tensor(ImageOps.mirror(picture) if flip else picture), notices_of(loaded))
+        return _Item(kept, content, to_pixels(ImageOps.mirror(picture) if flip else picture), notices_of(loaded))
 
     yield from in_order(read, jobs, pictures.batch_size)

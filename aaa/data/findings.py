@@ -35,6 +35,7 @@ class Findings:
     cut_prompts: int = 0
     empty_prompts: int = 0
     spaceless_prompts: int = 0
+    _first_empty: list[str] = field(default_factory=list)
     _keys: dict[str, dict[str, None]] = field(default_factory=dict)
 
     def add(self, records: Sequence[CachedRecord], prompt_tokens: Sequence[int], reused: int) -> None:
@@ -43,7 +44,9 @@ class Findings:
         self.reused += reused
         self.prompts += len(prompt_tokens)
         self.cut_prompts += sum(tokens > self.max_length for tokens in prompt_tokens)
-        self.empty_prompts += sum(not record.prompt.strip() for record in records)
+        empty = [record.key for record in records if not record.prompt.strip()]
+        self.empty_prompts += len(empty)
+        self._first_empty += empty[: LISTED - len(self._first_empty)]
         if self.by_words:
             said = (prompt for record in records if not record.flipped for prompt in record.prompts)
             self.spaceless_prompts += sum(without_spaces(prompt) for prompt in said)
@@ -74,4 +77,9 @@ class Findings:
             first = ", ".join(list(keys)[:LISTED])
             logger.warning("Of %d records the pictures of %d have %s, e.g. %s", self.encoded, len(keys), notice, first)
         if self.empty_prompts:
-            logger.warning("%d of %d records have an empty prompt.", self.empty_prompts, self.encoded)
+            logger.warning(
+                "%d of %d records have an empty prompt, e.g. %s",
+                self.empty_prompts,
+                self.encoded,
+                ", ".join(self._first_empty),
+            )

@@ -281,7 +281,7 @@ def _image_column(features: Any, wanted: str | None, where: str) -> str:
     if typed and not usual_columns(typed, PICTURES):
         raise UserError(f"{where}: {', '.join(typed)} all hold pictures. Set data.image_column=NAME.")
     if not typed and not usual_columns(present, PICTURES):
-        raise UserError(missing("of pictures", present, where, "data.image_column"))
+        raise UserError(missing("of pictures", present, where, "data.image_column", PICTURES))
     return column_of(None, typed or present, where, "data.image_column", PICTURES)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from aaa.data.endings import is_picture
-from aaa.data.texts import encoding_of_table
+from aaa.data.texts import encoding_of_table, not_utf8
 from aaa.errors import UserError
 
 Placed = tuple[str, dict[str, Any]]  # where a row is within the table, and its values
@@ -33,7 +33,7 @@ def read_jsonl(table: Path) -> Iterator[Placed]:
                 if line.strip():
                     yield place, _object(f"{table.name}{place}", _parsed(line))
     except UnicodeDecodeError as error:
-        raise UserError(f"{table}: not UTF-8 ({error}).") from None
+        raise not_utf8(table, error, "JSON lines in UTF-8") from None
     except (ValueError, RecursionError) as error:
         raise UserError(f"{table.name}{place}: not JSON ({error}).") from None
 
@@ -48,7 +48,7 @@ def read_json(table: Path) -> Iterator[Placed]:
     try:
         text = table.read_text(encoding=encoding_of_table(table))
     except UnicodeDecodeError as error:
-        raise UserError(f"{table}: not JSON ({error}).") from None
+        raise not_utf8(table, error, "JSON in UTF-8") from None
     try:
         content = _parsed(text)
     except json.JSONDecodeError as error:

@@ -36,8 +36,9 @@ def tabled_pictures(
         return
     present = list(dict.fromkeys(column for row in rows for column in row.values if column))
     captions = Captions(prompt_column)
-    image = column_of(image_column, present, table, "data.image_column", IMAGE_COLUMNS)
-    captions.settle(present, table)
+    path = str(names.root / table)
+    image = column_of(image_column, present, path, "data.image_column", IMAGE_COLUMNS)
+    captions.settle(present, path)
     split = split_column(present, (row.values for row in rows), [image, *captions.weights])
     if separated := suffix(table) in (".csv", ".tsv"):
         for column in captions.weights:

@@ -27,7 +27,8 @@ def decode_caption(content: bytes) -> str:
     try:
         text = content.decode(encoding_of(content)).strip()
     except UnicodeDecodeError as error:
-        raise UserError(f"not UTF-8 ({error})") from None
+        line = content.count(b"\n", 0, error.start) + 1
+        raise UserError(f"not UTF-8 ({_bad_byte(error)} in line {line}); save it as UTF-8") from None
     if "\0" in text:
         raise UserError("not UTF-8 (it holds NULs; save it as UTF-8)")
     return text
@@ -62,3 +63,32 @@ def encoding_of_table(table: Path) -> str:
         raise UserError(f"{table}: {problem}.")
     with table.open("rb") as content:
         return encoding_of(content.read(4))
+
+
+def not_utf8(table: Path, error: UnicodeDecodeError, kind: str) -> UserError:
+    """The error that a table is not the text that it should be, with the line.
+
+    Args:
+        table: that is read.
+        error: what its text could not be decoded for.
+        kind: of file, in UTF-8.
+    """
+    how = 'Save it as UTF-8, which Excel calls "CSV UTF-8", or convert it: iconv -f CP1252 -t UTF-8'
+    return UserError(f"{table}{_bad_line(table)}: not {kind} ({_bad_byte(error)}). {how}")
+
+
+def _bad_byte(error: UnicodeDecodeError) -> str:
+    return f"byte 0x{error.object[error.start]:02x}"
+
+
+def _bad_line(table: Path) -> str:
+    """Where the first line is that is not UTF-8, `:17`; nothing where lines cannot be told apart."""
+    with table.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if number == 1 and encoding_of(line) == "utf-16":
+                return ""
+            try:
+                line.decode()
+            except UnicodeDecodeError:
+                return f":{number}"
+    return ""

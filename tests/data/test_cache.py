@@ -14,6 +14,7 @@ from aaa.data.buckets import bucket_sizes, nearest_bucket, square
 from aaa.data.cache import LatentCache
 from aaa.data.cache_writer import CacheWriter
 from aaa.data.cached_records import CachedRecord
+from aaa.data.encoding import Fit, batch_that_fits
 from aaa.data.imagefolder import ImageFolderSource
 from aaa.data.pictures import crop_and_resize, to_tensor
 from aaa.data.randomness import generator
@@ -116,6 +117,71 @@ def test_unreadable_records_can_be_left_out(
     assert "without 1 of 6 records" in caplog.text
 
 
+@pytest.mark.parametrize("fit", [square(16), nearest_bucket(bucket_sizes(16, 4, 2.0))], ids=["square", "buckets"])
+def test_what_is_cached_does_not_depend_on_how_many_are_encoded_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fit: Fit
+) -> None:
+    monkeypatch.setattr(cache_module, "SHARD_BYTES", 10_000)  # several shards
+    source = Numbered(40)
+    for batch_size in (1, 3, 64):
+        build(tmp_path / str(batch_size), source, fit=fit, batch_size=batch_size, horizontal_flip=True)
+    one, three, all_at_once = (
+        {file.name: file.read_bytes() for file in (tmp_path / name).iterdir() if file.name != "index.json"}
+        for name in ("1", "3", "64")
+    )
+    assert len(one) > 5
+    assert one == three == all_at_once
+
+
+def test_large_pictures_are_encoded_a_few_at_once() -> None:
+    assert [batch_that_fits(256, side) for side in (32, 128, 512, 1024, 8192)] == [256, 256, 16, 4, 1]
+    assert batch_that_fits(8, 64) == 8
+
+
+def test_a_disk_without_room_is_refused_before_more_is_encoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+
+    def identify(record: Record) -> str:
+        read.append(record.key)
+        return record.key
+
+    usage = cache_module.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(cache_module.shutil, "disk_usage", lambda _: usage._replace(free=400_000))
+    with pytest.raises(
+        UserError, match=r"cache\.building: the disk has 0\.00 GiB free, .* of 1000 records .*data\.cache_dir"
+    ):
+        build(tmp_path / "cache", ShapesSource(16, 1000, 0), identify=identify)
+    assert len(set(read)) < 50
+    assert len(build(tmp_path / "few", ShapesSource(16, 100, 0))) == 100
+
+
+@pytest.mark.parametrize("written", [0, 5])
+def test_a_disk_that_fills_up_says_what_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: int) -> None:
+    monkeypatch.setattr(cache_module, "SHARD_BYTES", 1)  # a shard each
+    save = cache_module.save_file
+
+    def until_full(tensors: dict[str, torch.Tensor], path: Path) -> None:
+        if path.name == f"shard-{written:05d}.safetensors.tmp":
+            raise OSError(28, "No space left on device")
+        save(tensors, path)
+
+    monkeypatch.setattr(cache_module, "save_file", until_full)
+    with pytest.raises(UserError, match=r"cannot be written \(No space left on device\)") as error:
+        build(tmp_path / "cache", ShapesSource(16, 20, 0))
+    told = str(error.value).partition("data.cache_dir=FOLDER.")[2]
+    assert told == (" The 5 records written already are not encoded again." if written else "")
+
+
+def test_records_with_an_empty_prompt_are_named(
+    tmp_path: Path, picture_folder: MakeFolder, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = picture_folder(8)
+    rows = "".join(f"{index:03d}.png,{' ' if index > 2 else 'red'}\n" for index in range(8))
+    (root / "metadata.csv").write_text("image,prompt\n" + rows)
+    build(tmp_path / "cache", ImageFolderSource(str(root)))
+    assert "5 of 8 records have an empty prompt, e.g. 003.png, 004.png, 005.png" in caplog.text
+
+
 def test_nothing_readable_is_an_error(tmp_path: Path, picture_folder: MakeFolder) -> None:
     root = picture_folder(2)
     for picture in (root / "images").iterdir():
@@ -208,6 +274,20 @@ class Captioned:
         size = [(20, 40), (60, 30), (32, 32)][index]
         prompts = {"short": 3.0, "long and wordy": 1.0} if index else None
         return Record(str(index), "short", lambda: Image.new("RGB", size, "red"), prompts=prompts)
+
+
+class Numbered:
+    """Pictures of three shapes by turns, of different colours and captions."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Record:
+        size = [(16, 32), (32, 16), (16, 16)][index % 7 % 3]
+        return Record(str(index), f"number {index}", lambda: Image.new("RGB", size, (index, 90, 30)))
 
 
 def test_captions_are_drawn_by_weight(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from aaa.data import cache_extras
 from aaa.data import cache_writer as cache_module
 from aaa.data.cache_extras import open_extra
 from aaa.data.shapes import ShapesSource
@@ -40,6 +41,19 @@ def test_extras_are_computed_once_and_come_with_their_records(tmp_path: Path, mo
     open_extra(reopened, "other", "v2", other)
     assert (first.computed, again.computed, other.computed) == (23, 0, 23)
     assert torch.equal(reopened.batch(indices).extras["mean"], batch.extras["mean"])
+
+
+def test_of_large_latents_a_few_are_computed_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache_extras, "BATCH_BYTES", 3 * 4 * 3 * 16 * 16)  # of three pictures as float32
+    cache = build(tmp_path / "cache", ShapesSource(16, num_records=8, num_validation=0))
+    sizes: list[int] = []
+
+    def compute(latents: Tensor) -> Tensor:
+        sizes.append(len(latents))
+        return latents.mean(dim=1)
+
+    open_extra(cache, "mean", "v1", compute)
+    assert sizes == [3, 3, 2]
 
 
 def test_a_damaged_file_is_computed_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -26,7 +26,7 @@ def lay(root: Path, *names: str) -> Path:
         if arrow:
             path.symlink_to(target)
         elif text:
-            path.write_text(text.replace("|", "\n"), encoding="utf-8")
+            path.write_text(text.replace("|", "\n"), encoding="utf-8", errors="surrogateescape")
         else:
             Image.new("RGB", (4, 4), "red").save(path, "PNG")
     return root
@@ -184,6 +184,7 @@ def test_the_cache_of_the_hub_is_read(tmp_path: Path) -> None:
         (["0.png=version https://git-lfs.github.com/spec/v1|oid", "0.txt=a"], "'0.png' is a Git LFS pointer"),
         (["0.png", "0.txt=version https://git-lfs.github.com/spec/v1|oid"], "0.txt: is a Git LFS pointer"),
         (["0.png", "0.txt=a\0b\0"], "0.txt: not UTF-8 .*holds NULs"),
+        (["0.png", "0.txt=a|caf\udce9"], r"0.txt: not UTF-8 \(byte 0xe9 in line 2\); save it as UTF-8"),
         (["A.JPG", TABLE + "a.jpg,a"], "image 'a.jpg' does not exist .*; there is 'A.JPG'"),
         (["0.png", TABLE + "0.jpg,a"], "image '0.jpg' does not exist .*; there is '0.png'"),
         (["x/0.png", TABLE + "0.png,a"], "image '0.png' does not exist .*; there is 'x/0.png'"),

@@ -145,11 +145,18 @@ def test_tables_that_are_read(tmp_path: Path, table: str, content: str | bytes, 
             id="UTF-16, no mark",
         ),
         pytest.param(
-            "csv", "image,prompt\n0.png,é\n".encode("latin-1"), "metadata.csv: not a CSV file in UTF-8", id="Latin-1"
+            "csv",
+            "image,prompt\n0.png,a\n1.png,é\n".encode("cp1252"),
+            r"/metadata.csv:3: not a CSV file in UTF-8 .byte 0xe9.\. Save it as UTF-8, which Excel calls",
+            id="Excel",
         ),
         pytest.param(
             "csv", "0.png,a\n1.png,b\n", "metadata.csv: no column 'image' .*; there is: 0.png, a", id="no header"
         ),
+        pytest.param(
+            "csv", "file_nam,text\n0.png,a\n", r"/metadata.csv: no column .*, text \(did you mean 'file_nam'", id="typo"
+        ),
+        pytest.param("csv", "image,cption\n0.png,a\n", r"/metadata.csv: .*did you mean 'cption'\?", id="misspelt"),
         pytest.param("csv", "url,prompt\nhttp://x/0.png,a\n", "no column 'image' .*img2dataset", id="URLs"),
         pytest.param(
             "csv", "version https://git-lfs.github.com/spec/v1\noid x\n", "metadata.csv: is a Git LFS pointer", id="LFS"
