@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.global_hydra import GlobalHydra
@@ -81,7 +82,7 @@ def _show(jobs: "list[tuple[DictConfig, list[str]]]") -> None:
     from aaa.benchmarks.plan import Planner, as_table
     from aaa.tracking.console import for_tables
 
-    planner = Planner()
+    planner = Planner(partial(print, file=sys.stderr, flush=True))  # logging is not set up before a sweep
     logging.getLogger("aaa.run.budget").setLevel(logging.WARNING)  # the table says what it would
     try:
         table = as_table([planner.plan(config, overrides) for config, overrides in jobs])

@@ -1,7 +1,8 @@
 """Draw pictures with a trained model: `python -m aaa.sample model=PATH prompt="..."`."""
 
 import logging
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Sequence
 from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ logger = logging.getLogger(__name__)
 
 OUT = Path("samples")  # where no other folder is asked for
 GRID = "grid.png"
+LONGEST = 40  # letters of a prompt in the name of a picture
 
 
 def sample(config: "DictConfig") -> None:
@@ -26,21 +28,27 @@ def sample(config: "DictConfig") -> None:
     from aaa.tracking.files import require_writable
 
     require_ranges(SampleConfig, config)
-    request = DrawRequest(
-        config.prompt,
-        config.negative_prompt,
-        num_images=config.num_images,
-        seed=config.seed,
-        height=config.height,
-        width=config.width,
-        input_image=None if config.input_image is None else Path(config.input_image),
-        denoising_strength=config.denoising_strength,
-        steps=config.steps,
-        last_sigma=config.last_sigma,
-        sampler=config.sampler,
-        guidance=config.guidance,
-    )
-    files = [f"seed-{seed}.png" for seed in request.seeds]
+    prompts = prompts_of(config)
+    requests = [
+        DrawRequest(
+            prompt,
+            config.negative_prompt,
+            num_images=config.num_images,
+            seed=config.seed,
+            height=config.height,
+            width=config.width,
+            input_image=None if config.input_image is None else Path(config.input_image),
+            denoising_strength=config.denoising_strength,
+            steps=config.steps,
+            last_sigma=config.last_sigma,
+            sampler=config.sampler,
+            guidance=config.guidance,
+        )
+        for prompt in prompts
+    ]
+    beginnings = [""] if config.prompts is None else beginnings_of_names(prompts)
+    seeds = [f"seed-{seed}" for seed in requests[0].seeds]
+    files = [f"{beginning}{seed}.png" for beginning in beginnings for seed in seeds]
 
     def out() -> Path:
         if (own := output_dir_of_job()) is not None:  # each job of a sweep draws with other settings
@@ -55,14 +63,52 @@ def sample(config: "DictConfig") -> None:
 
     saved = find_saved(Path(config.saved_model), config.weights, config.trust_config, config.heads)
     model = TextToImage(saved, pick_device(config.device), config.preview, config.precision)
-    pictures = model(request)
+    pictures = [picture for request in requests for picture in model(request)]
     folder = out()  # others may have drawn meanwhile
     folder.mkdir(parents=True, exist_ok=True)
     for file, picture in zip(files, pictures, strict=True):
         picture.save(folder / file)
-    make_grid(pictures, [f"seed {seed}" for seed in request.seeds]).save(folder / GRID)
-    logger.info("Wrote %d pictures and %s to %s", len(pictures), GRID, folder)
-    logger.info("Each took %s.", model.described(request))
+    captions = [seed.replace("-", " ") for seed in seeds]
+    if config.prompts is not None:
+        captions = [prompt for prompt in prompts for _ in seeds]
+    make_grid(pictures, captions).save(folder / GRID)
+    counted = "1 picture" if len(pictures) == 1 else f"{len(pictures)} pictures"
+    logger.info("Wrote %s and %s to %s", counted, GRID, folder)
+    logger.info("Each took %s.", model.described(requests[0]))
+
+
+def prompts_of(config: "DictConfig") -> list[str]:
+    """The prompt, or those of the file that is named.
+
+    Raises:
+        UserError: if there is none, or both are given.
+    """
+    from aaa.errors import UserError, reason
+
+    if config.prompts is None:
+        if config.prompt is None:
+            raise UserError('prompt: has no value yet, and must have one: prompt="...", or of several prompts=FILE')
+        return [config.prompt]
+    said = f"prompts={config.prompts}"
+    if config.prompt is not None:
+        raise UserError(f"{said} prompt={config.prompt}: only one of them can say what to draw.")
+    try:
+        text = Path(config.prompts).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise UserError(f"{said}: is not in UTF-8. It must be a text file with a prompt on each line.") from None
+    except OSError as error:
+        raise UserError(f"{said}: cannot be read ({reason(error)}).") from None
+    prompts = [line.strip() for line in text.split("\n") if line.strip()]
+    if not prompts:
+        raise UserError(f"{said}: there is no prompt in it, of which each line is to be one.")
+    return prompts
+
+
+def beginnings_of_names(prompts: Sequence[str]) -> list[str]:
+    """How the names of each prompt's pictures begin: with its number, so that they stay in order, and its words."""
+    digits = len(str(len(prompts) - 1))
+    words = [re.sub(r"\W+", "_", prompt)[:LONGEST].strip("_") for prompt in prompts]
+    return [f"{number:0{digits}}-{said}-" for number, said in enumerate(words)]
 
 
 def unused(folder: Path, files: Collection[str]) -> Path:

@@ -9,8 +9,10 @@ from hydra.core.hydra_config import HydraConfig
 
 from aaa.cli import run as run_command
 from aaa.run.claim import release, require_own_folder
-from aaa.run.earlier_sweep import finished_job
+from aaa.run.earlier_run import own_overrides
+from aaa.run.earlier_sweep import finished_job, is_of_sweep
 from aaa.run.wandb_agent import require_agents_parameters
+from aaa.tracking.redaction import hide_argument
 from aaa.training.signals import exit_code, obey
 
 if TYPE_CHECKING:
@@ -28,6 +30,10 @@ def train(config: "DictConfig") -> float | None:
         if (done := finished_job(folder, config)) is not None:
             logger.info("%s is finished%s: skipped.", folder, " (pruned)" if done.was_pruned else "")
             return done.validation_loss
+        if is_of_sweep():
+            job = HydraConfig.get()
+            told = [hide_argument(override) for override in own_overrides(list(job.overrides.task))]
+            logger.info("#%d: %s", job.job.num, " ".join(told))
         signum, loss = recipe(config)
     finally:
         release(folder)

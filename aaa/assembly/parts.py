@@ -3,10 +3,11 @@
 import logging
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from functools import partial
-from typing import Any
+from inspect import Parameter, signature
+from typing import Any, get_origin
 
 import torch
 from hydra.utils import instantiate
@@ -21,7 +22,7 @@ from aaa.diffusion.sampling import Sampling
 from aaa.encoders.flux2 import Flux2Encoder
 from aaa.encoders.flux2_tiny import Flux2TinyVAE
 from aaa.encoders.protocols import VAE, HasWeights, TextEncoder
-from aaa.errors import UserError, nearest
+from aaa.errors import UserError, nearest, raised_at
 from aaa.models.design import Design
 from aaa.models.factory import InitialisesItself, build_dit, require_init
 from aaa.models.parameters import fused_matrices, matrices
@@ -58,14 +59,45 @@ def build(config: DictConfig, key: str, **arguments: Any) -> Any:
         if known is not None:
             raise known from None
         place = _place(error, key)
-        target = OmegaConf.select(config, f"{place}._target_")
-        raise UserError(f"{place}: {target} cannot be made: {_reason(error, target)}") from error
+        described = OmegaConf.to_container(OmegaConf.create(OmegaConf.select(config, place) or {}), resolve=False)
+        given = {str(name): value for name, value in described.items()} if isinstance(described, dict) else {}
+        target = str(given.get("_target_"))
+        if (wrong := _wrong_argument(_found(target), given, place)) is not None:
+            raise UserError(wrong) from error
+        at = raised_at(error, own=True)
+        raise UserError(
+            f"{place}: {target} cannot be made: {_reason(error, target)}{f' (at {at})' if at else ''}"
+        ) from error
 
 
 def _place(error: Exception, key: str) -> str:
     """The key of what could not be made, which may lie below the one that was asked for."""
     told = re.search(r"^full_key: (\S+)$", str(error), re.MULTILINE)
     return told[1] if told is not None and told[1].startswith(f"{key}.") else key
+
+
+def _found(target: Any) -> Any:
+    """The class or function of this name in a module that is loaded, None if there is none."""
+    module, _, name = str(target).rpartition(".")
+    return getattr(sys.modules.get(module), name, None)
+
+
+def _wrong_argument(target: Any, given: Mapping[str, Any], key: str) -> str | None:
+    """What is wrong with an argument of what cannot be made, as far as its signature tells; else None."""
+    try:
+        parameters = signature(target, eval_str=True).parameters
+    except Exception:  # a class of C, or names in its annotations that there are not
+        return None
+    takes_any = any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters.values())
+    for name, value in given.items():
+        if name.startswith("_"):
+            continue
+        if name not in parameters and not takes_any:
+            return f"{key}.{name}: {target.__name__} takes no such argument{nearest(name, [*parameters])}."
+        kind = parameters[name].annotation if name in parameters else None
+        if get_origin(kind) in (tuple, list, Sequence) and isinstance(value, int | float):
+            return f"{key}.{name}={value}: must be a list, such as {key}.{name}=[{value},{value}]."
+    return None
 
 
 def _as_it_is(node: DictConfig) -> DictConfig:
@@ -98,6 +130,16 @@ def build_model(config: DictConfig) -> nn.Module:
     if config.model.get("parametrization") == "mup":
         scale_initial_values(model, growths_of(config, model))
     return model
+
+
+def model_without_weights(config: DictConfig) -> nn.Module:
+    """The configured model on torch's device `meta`, which takes no time and no memory.
+
+    Raises:
+        UserError: if no model has these numbers, or the class will not have them.
+    """
+    with torch.device("meta"):
+        return _model_of(config, model_numbers(config), "torch")
 
 
 def _model_of(config: DictConfig, numbers: dict[str, Any], init: str) -> nn.Module:
@@ -216,6 +258,8 @@ def build_optimizer(config: DictConfig, model: nn.Module, of_objective: nn.Modul
         if (base := config.trainer.get("base_batch_size")) is not None:
             regroup(optimizer, named, rates_by_batch_size(config.trainer.batch_size / base))
     except (TypeError, ValueError) as error:
+        if (wrong := _wrong_argument(made.func, arguments, "optimizer")) is not None:
+            raise UserError(wrong) from error
         raise UserError(f"optimizer: {config.optimizer._target_} cannot be made: {error}") from error
     return optimizer
 
@@ -247,7 +291,8 @@ def pick_device(name: str, key: str = "device") -> str:
     except (RuntimeError, AssertionError) as error:
         told = str(error).splitlines()[0].split(". ")[0].split(" Please")[0].rstrip(".")
         told = "it knows no such device" if told.startswith("Expected one of") else told
-        raise UserError(f"{key}={name}: torch cannot use it ({told}). There is: auto, cpu, cuda.") from None
+        there = ["auto", "cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+        raise UserError(f"{key}={name}: torch cannot use it ({told}). There is: {', '.join(there)}.") from None
     return name
 
 

@@ -256,8 +256,8 @@ def as_table(plans: Sequence[Plan]) -> Table:
     flops, seconds = sum(plan.flops for plan in good), sum(plan.seconds for plan in good)
     over = "over " if any(plan.untimed for plan in good) else ""
     table.caption = (
-        f"together {flops:.3g} FLOPs and {over}{duration(seconds)}, one after the other, without validation, pictures and "
-        "checkpoints; prompts as long as they can be"
+        f"together {flops:.3g} FLOPs and {over}{duration(seconds)}, one after the other, without validation, pictures "
+        "and checkpoints; prompts as long as they can be"
     )
     return table
 

@@ -1,20 +1,23 @@
 """What is measured: the model, optimizer and loss of a config, on made-up latents that are already in memory."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from accelerate import Accelerator
 from omegaconf import DictConfig
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.optim import Optimizer
 
-from aaa.assembly.parts import build_model, build_objective, build_optimizer
+from aaa.assembly.parts import build_model, build_objective, build_optimizer, model_without_weights
 from aaa.data.batch import Batch
 from aaa.data.randomness import generator
 from aaa.objectives.costs import training_flops
 from aaa.objectives.recording import why_unrecordable
-from aaa.run.learner import place_model
+from aaa.run.learner import place_model, save_memory
 from aaa.run.session import Session
 from aaa.run.trial import loss_in
 from aaa.training.callbacks import Callback
@@ -145,11 +148,46 @@ def make_subject(
     precision = choose_precision(precision, torch.device(device))
     accumulation = config.trainer.gradient_accumulation_steps
     session = Session(device, precision, accumulation, compiled=compiled, tuned=tuned)
-    accelerator = session.accelerator
     torch.manual_seed(config.seed)
     model, ema, _ = place_model(config, build_model(config), session)
     if compiled:
-        compile_model(model, accelerator.device, compiled)
+        compile_model(model, session.device, compiled)
+    return _subject(config, session, model, ema, prompt_tokens)
+
+
+@contextmanager
+def foreseen_subject(config: DictConfig, device: str) -> Iterator[Subject]:
+    """A block in which the same can be asked what it would compute, at once and whatever its size.
+
+    Its tensors have shapes and devices, but no numbers and no memory. It has no average of its weights.
+
+    Args:
+        config: composed.
+        device: `cpu` or `cuda`.
+    """
+    trainer = config.trainer
+    session = Session(device, choose_precision(trainer.precision, torch.device(device)), 1)
+    try:
+        model = model_without_weights(config).to(session.dtype)
+        save_memory(config, model)
+        fake = FakeTensorMode(allow_non_fake_inputs=True)
+        subject = _subject(config, session, model, None, None, fake)
+        with fake:
+            yield subject
+    finally:
+        session.close()
+
+
+def _subject(
+    config: DictConfig,
+    session: Session,
+    model: nn.Module,
+    ema: EMA | None,
+    prompt_tokens: int | None,
+    fake: FakeTensorMode | None = None,
+) -> Subject:
+    """What trains a model; in a fake mode its weights, which it need not have, are replaced by such without numbers."""
+    accelerator = session.accelerator
     side = config.data.resolution // config.encoder.downscale_factor
     text_tokens, text_dim = prompt_tokens or config.encoder.max_prompt_tokens, config.model.text_dim
     draws = torch.Generator().manual_seed(0)
@@ -172,8 +210,12 @@ def make_subject(
     channels, text_dim = config.model.in_channels, config.model.text_dim
     flops = training_flops(model, objective, side, side, text_tokens, channels=channels, text_dim=text_dim)
     of_objective = nn.ModuleDict(objective.modules)
-    prepared_model, optimizer = accelerator.prepare(model, build_optimizer(config, model, of_objective))
-    objective.use({name: accelerator.prepare(module) for name, module in of_objective.items()})
+    with fake or nullcontext():
+        if fake is not None:
+            nn.ModuleList([model, of_objective]).to_empty(device=session.device)
+        prepare = partial(accelerator.prepare, device_placement=None if fake is None else [False])  # it is there
+        prepared_model, optimizer = prepare(model), prepare(build_optimizer(config, model, of_objective))
+        objective.use({name: prepare(module) for name, module in of_objective.items()})
     return Subject(
         session,
         prepared_model,

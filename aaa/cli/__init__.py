@@ -19,14 +19,16 @@ from omegaconf import DictConfig, OmegaConf
 
 from aaa.cli.arguments import for_hydra, read_arguments
 from aaa.cli.ending import end_at_once
-from aaa.cli.errors import explain
+from aaa.cli.errors import explain, is_refusal
 from aaa.cli.requeue import requeue_on_signal
 from aaa.cli.words import refuse_words_for_numbers
 from aaa.config.checks import CONF, group_options
-from aaa.config.overrides import Keys, key_of, value_of, wants_sweep
+from aaa.config.leaves import leaves
+from aaa.config.overrides import MISSING_MARK, Keys, key_of, value_of, wants_sweep
 from aaa.config.schema import SCHEMAS, TrainConfig
+from aaa.errors import UserError
 from aaa.run.after_sweep import say_how_it_ended
-from aaa.run.claim import claimed_sweep
+from aaa.run.claim import claimed_sweep, forget_start
 from aaa.run.earlier_sweep import MULTIRUN, SAME_SWEEP
 from aaa.tracking.files import replace_text
 from aaa.tracking.printed import harmless, print_anything
@@ -169,6 +171,7 @@ def _reported(task: Task, report: Callable[[Exception], None], keys: Keys) -> Ta
     def wrapped(config: DictConfig) -> object:
         try:
             _hide_secrets(config)
+            _refuse_missing(config)
             refuse_words_for_numbers(HydraConfig.get(), keys)
             return task(config)
         except Exception as error:
@@ -176,11 +179,24 @@ def _reported(task: Task, report: Callable[[Exception], None], keys: Keys) -> Ta
             report(error)
             if HydraConfig.get().mode is RunMode.MULTIRUN:
                 raise
+            if is_refusal(error) and config.get("resume") in (None, "auto"):
+                forget_start(Path(HydraConfig.get().runtime.output_dir))
             sys.exit(1)
 
     # Hydra finds the job's name through the task's module.
     wrapped.__module__ = task.__module__
     return wrapped
+
+
+def _refuse_missing(config: DictConfig) -> None:
+    """Refuse a config that lacks a value, before anything is loaded that would ask for it.
+
+    Raises:
+        UserError: naming the key.
+    """
+    for key, value in leaves(OmegaConf.to_container(config, resolve=False)):
+        if value == MISSING_MARK and not key.startswith("data.parts."):  # of a mixture: more is said of those
+            raise UserError(f"{key}: has no value yet, and must have one: {key}=VALUE")
 
 
 def _hide_secrets(config: DictConfig) -> None:

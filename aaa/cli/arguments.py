@@ -62,7 +62,7 @@ def read_arguments(arguments: list[str], keys: Keys, called: Mapping[str, str]) 
                 file=sys.stderr,
             )
         _refuse_interpolated_folder(argument, read[-1])
-    return [*flags, *read]
+    return [*flags, *_last_of_each(read)]
 
 
 def for_hydra(arguments: list[str], command: str = "train") -> list[str]:
@@ -87,6 +87,12 @@ def for_hydra(arguments: list[str], command: str = "train") -> list[str]:
     # The run's config is whole: no other folder has a part in it.
     own = [argument for argument in earlier.arguments if not argument.startswith(CONFIG_DIR)]
     return [*flags, *_with_overrides(own, overrides)]
+
+
+def _last_of_each(overrides: list[str]) -> list[str]:
+    """Without those that add a key which a later one adds again: of what is said twice the last counts."""
+    last = {key_of(override): place for place, override in enumerate(overrides) if override.startswith("+")}
+    return [o for place, o in enumerate(overrides) if not o.startswith("+") or last[key_of(o)] == place]
 
 
 def user_folders(arguments: list[str]) -> list[Path]:

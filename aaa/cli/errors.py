@@ -2,18 +2,23 @@
 
 import errno
 import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import hydra
+import yaml
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import GrammarParseError, InterpolationKeyError, OmegaConfBaseException
 
 from aaa.cli.arguments import user_folders
 from aaa.config.checks import CONF, group_options
-from aaa.config.overrides import key_of, quoted
-from aaa.errors import UserError, in_plain_words, nearest
+from aaa.config.option_keys import options_with
+from aaa.config.overrides import key_of, quoted, value_of
+from aaa.errors import UserError, in_plain_words, nearest, raised_at
+from aaa.run.claim import shown
 from aaa.tracking.variables import is_launch
 
 # The extra that has a launcher or sweeper.
@@ -33,19 +38,18 @@ LOST = re.compile(
 NOTHING_FINISHED = ("Record does not exist.", "No trials are completed yet.")
 
 INTERPOLATED = "MissingMandatoryValue while resolving interpolation: "
+SAMPLING = ("sampler", "guidance", "evaluation")  # groups of the commands that take a saved model
 # What keys are called elsewhere, for a hint.
 SPELT_OUT = {"lr": "learning_rate", "wd": "weight_decay", "bs": "batch_size", "steps": "max_steps"}
 
 
 def explain(error: Exception, config_name: str, config_dir: Path, arguments: list[str]) -> str:
     """One message for an error: what was wrong, and the nearest thing that would have worked."""
-    known: BaseException | None = error
-    while known is not None:  # Hydra wraps what a class named by `_target_` raises, OmegaConf what a resolver does
+    for known in _with_causes(error):
         if isinstance(known, UserError):
             return str(known)
         if isinstance(known, OSError) and isinstance(error, OmegaConfBaseException):
-            return _of_the_system(known)
-        known = known.__cause__ or known.__context__
+            return _of_the_system(known, arguments)
     text = str(error).strip()
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _explain_config(error, text, config_name, config_dir, arguments)
@@ -54,7 +58,7 @@ def explain(error: Exception, config_name: str, config_dir: Path, arguments: lis
     if isinstance(error, ValueError) and text in NOTHING_FINISHED:
         return "No run of the search has finished, so there is no best one. What went wrong with each is said above."
     if isinstance(error, OSError):
-        return _of_the_system(error)
+        return _of_the_system(error, arguments)
     if isinstance(error, RuntimeError) and is_launch() and (said := LOST.search(text)):
         return (
             f"Another process of this launch has ended, hangs or cannot be reached any more ({said[0]}). If it has "
@@ -67,23 +71,65 @@ def explain(error: Exception, config_name: str, config_dir: Path, arguments: lis
             "  A smaller trainer.batch_size (with trainer.gradient_accumulation_steps to make up for it), model or "
             "data.resolution needs less."
         )
+    if isinstance(error, yaml.MarkedYAMLError) and (mark := error.problem_mark) is not None:
+        return f"{mark.name}:{mark.line + 1}: is no YAML: {' '.join(filter(None, [error.context, error.problem]))}."
+    place, log = raised_at(error), _log_file()
     return (
         f"{type(error).__name__}: {text}\n"
-        "  This was not expected. Set HYDRA_FULL_ERROR=1 for the traceback; train.log in the run folder has it too."
+        f"  This was not expected{f', at {place}' if place else ''}. Set HYDRA_FULL_ERROR=1 for the traceback"
+        f"{f'; {log} has it too' if log else ''}."
     )
 
 
-def _of_the_system(error: OSError) -> str:
+def is_refusal(error: Exception) -> bool:
+    """Whether it says that what was given does not work, and not that something else went wrong."""
+    return any(isinstance(known, UserError) for known in _with_causes(error))
+
+
+def _with_causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Hydra wraps what a class named by `_target_` raises, OmegaConf what a resolver does."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _log_file() -> Path | None:
+    """What the job that runs has written down of itself, if it has."""
+    if not HydraConfig.initialized():
+        return None
+    job = HydraConfig.get()
+    log = Path(job.runtime.output_dir) / f"{job.job.name}.log"
+    return shown(log) if log.is_file() else None
+
+
+def _of_the_system(error: OSError, arguments: Sequence[str]) -> str:
     """What the operating system refuses, with the file that it is about where there is one."""
     if error.filename is not None:
-        return f"{error.filename}: {error.strerror}."
+        return _of_a_file(str(error.filename), error.strerror or "cannot be used", arguments)
     try:
         Path.cwd()
     except FileNotFoundError:
         return "The working directory is not there any more. cd to one that is, and run it again."
-    if error.errno in (errno.ENOSPC, errno.EIO, errno.EBADF):
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        folder = shown(Path(HydraConfig.get().runtime.output_dir)) if HydraConfig.initialized() else Path.cwd()
+        return (
+            f"What this command prints, or writes in {folder}, cannot be written: {error.strerror}. Make room there, "
+            "or name a folder on another disk: hydra.run.dir=FOLDER (data.cache_dir=FOLDER for latents)."
+        )
+    if error.errno in (errno.EIO, errno.EBADF):
         return f"What a command prints, or writes, cannot be written: {error.strerror}."
     return f"{type(error).__name__}: {error.strerror or error}."
+
+
+def _of_a_file(file: str, told: str, arguments: Sequence[str]) -> str:
+    """The same of a file, with the key that has set the folder which it is to be in."""
+    for key in ("hydra.run.dir", "hydra.sweep.dir"):
+        folder = value_of([*arguments], key)
+        if folder and Path(file).absolute().is_relative_to(Path(str(folder)).absolute()):
+            above = next((part for part in (Path(file), *Path(file).parents) if part.is_file()), None)
+            why = f"{above} is a file. Give a folder: {key}=FOLDER" if above else f"{told}. Give another: {key}=FOLDER"
+            return f"{key}={folder}: {why}"
+    return f"{file}: {told}."
 
 
 def _explain_config(error: Exception, text: str, config_name: str, config_dir: Path, arguments: list[str]) -> str:
@@ -100,7 +146,7 @@ def _explain_config(error: Exception, text: str, config_name: str, config_dir: P
     if match := re.search(r"Could not (?:find|load) '([^']+)/([^'/]*)'", text):
         return _unknown_option(match[1], match[2], group_options(*folders))
     if (match := re.search(r"Could not override '([^']+)'", text)) and not text.startswith("In '"):
-        return _unknown_key(match[1], _valid_keys(config_name, config_dir, arguments))
+        return _unknown_key(match[1], _valid_keys(config_name, config_dir, arguments), group_options(*folders), folders)
     if match := re.search(r"Error merging override (\S+?)=(.*)", text, re.DOTALL):
         return f"{match[1]}={match[2].strip()}: {in_plain_words(str(cause or text), match[1])}"
     if match := re.fullmatch(rf"(?:{INTERPOLATED})?Missing mandatory value: (\S+)(?:\n.*)*", text):
@@ -140,8 +186,18 @@ def _unknown_option(group: str, option: str, known: dict[str, list[str]]) -> str
     return f"{group}={option}: no such option{nearest(option, options)}. There is: {', '.join(options)}."
 
 
-def _unknown_key(key: str, keys: list[str]) -> str:
+def _unknown_key(key: str, keys: list[str], groups: dict[str, list[str]], folders: Sequence[Path]) -> str:
     parent, _, last = key.rpartition(".")
+    group, _, inner = key.partition(".")
+    if inner and (having := options_with(group, inner, groups.get(group, []), folders)):
+        chosen = " and ".join(f"{group}={option}" for option in having)
+        return f"{key}: no such config key of what is chosen. {chosen} {'has' if len(having) == 1 else 'have'} it."
+    if not parent:
+        of_command = {name for name in keys if "." not in name}
+        there = sorted(of_command if "saved_model" not in of_command else of_command - (groups.keys() - set(SAMPLING)))
+        hints = (nearest(SPELT_OUT.get(key, key), keys), *(nearest(word, there) for word in key.split("_")))
+        hint = next(filter(None, hints), "")
+        return f"{key}: no such config key{hint}. There is: {', '.join(there)}."
     meant = key.removesuffix(last) + SPELT_OUT.get(last, last)
     siblings = sorted({name.removeprefix(f"{parent}.").split(".")[0] for name in keys if name.startswith(f"{parent}.")})
     allowed = f" Under '{parent}' there is: {', '.join(siblings)}." if parent and siblings else ""

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from aaa.config.compiling import check_compiling
+from aaa.config.descriptions import described_keys
 from aaa.config.guidance import check_guidance
 from aaa.config.mixture import check_mixture, data_schema
 from aaa.config.objective import check_objective
@@ -26,6 +27,7 @@ from aaa.config.routing import routed_blocks
 from aaa.config.schema import (
     GROUPS,
     SCHEMAS,
+    PartConfig,
     TrainConfig,
 )
 from aaa.config.upgrade import upgrade
@@ -45,6 +47,9 @@ def register() -> None:
         ConfigStore.instance().store(name=f"schema_{name}", node=schema)
     register_resolvers()
     OmegaConf.register_new_resolver("config_groups", _list_groups, replace=True)
+    OmegaConf.register_new_resolver("bench_options", lambda: ", ".join(_options_of("bench")), replace=True)
+    OmegaConf.register_new_resolver("keys_of_command", lambda name: described_keys(SCHEMAS[name]), replace=True)
+    OmegaConf.register_new_resolver("keys_of_encode", lambda: described_keys(PartConfig, "encode."), replace=True)
 
 
 def group_options(*roots: Path) -> dict[str, list[str]]:
@@ -59,6 +64,10 @@ def group_options(*roots: Path) -> dict[str, list[str]]:
             if folder.is_dir() and folder.name not in ("hydra", "bench"):
                 options.setdefault(folder.name, set()).update(path.stem for path in folder.glob("*.yaml"))
     return {group: sorted(options[group]) for group in sorted(options)}
+
+
+def _options_of(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
 def _list_groups() -> str:

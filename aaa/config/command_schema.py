@@ -16,6 +16,7 @@ class SampleConfig:
     Attributes:
         saved_model: run folder, checkpoint, model/ folder or a file of weights; called `model` on the command line.
         prompt: what to draw.
+        prompts: in place of `prompt`, a file in UTF-8 with one on each line; each is drawn with the same seeds.
         negative_prompt: what to steer away from.
         steps: of the sampler.
         last_sigma: lowest noise level that the model is asked at.
@@ -23,7 +24,7 @@ class SampleConfig:
         guidance: a group: prompt, checkpoint, internal, routing; a number is its scale, others are `guidance.KEY`.
         precision: float32, bf16, bf16_weights, auto; null: as it was trained, where this device is quick at that.
         seed: of the first picture; the next ones take seed + 1 and so on.
-        num_images: how many.
+        num_images: how many, of each prompt.
         height: in pixels; null: the resolution of the training pictures.
         width: the same.
         input_image: a picture to start from.
@@ -37,7 +38,8 @@ class SampleConfig:
     """
 
     saved_model: str = path_key()
-    prompt: str = prose_key()
+    prompt: str | None = prose_key(None)
+    prompts: str | None = path_key(None)
     negative_prompt: str = prose_key("")
     steps: int | None = number(None, least=1, most=MAX_STEPS)
     last_sigma: float | None = number(None, least=0, below=1)
@@ -63,7 +65,7 @@ class WebConfig:
     """`python -m aaa.web`: a page to try a model on. What is null stays as the model has it.
 
     Attributes:
-        saved_model: as in `aaa.sample`, and so are the others that are there too.
+        saved_model: run folder, checkpoint, model/ folder or a file of weights; called `model` on the command line.
         port: of http://127.0.0.1:PORT; 0: any that is free.
         steps: of the sampler, at first.
         last_sigma: lowest noise level that the model is asked at.

@@ -1,6 +1,5 @@
 """Write docs/config.md from the schema and conf/: `python -m aaa.config.reference > docs/config.md`."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import Field, fields, is_dataclass
@@ -12,6 +11,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from aaa.config.checks import CONF, group_options
 from aaa.config.command_schema import EvaluateConfig, SampleConfig, WebConfig
 from aaa.config.compose import compose
+from aaa.config.descriptions import descriptions
 from aaa.config.objective import (
     AlignConfig,
     ContrastiveConfig,
@@ -65,12 +65,6 @@ def reference() -> str:
     keys = [line for name, schema in SECTIONS.items() for line in _section(name, schema, f"{name.partition(' ')[0]}.")]
     commands = [line for name, schema in COMMANDS.items() for line in _section(name, schema, "")]
     return "\n".join([HEAD, *_groups(), *keys, *commands])
-
-
-def descriptions(schema: type) -> dict[str, str]:
-    """What the docstring of a schema says of its keys."""
-    _, _, listed = (schema.__doc__ or "").partition("Attributes:\n")
-    return dict(re.findall(r"^ +(\w+): (.*)\.$", listed, re.M))
 
 
 def _groups() -> Iterator[str]:

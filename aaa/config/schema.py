@@ -200,7 +200,7 @@ class EncoderConfig:
         prompt_dim: width of the prompt embeddings.
         max_prompt_tokens: longer prompts are cut.
         storage_dtype: of the cache: float16, bfloat16 or float32.
-        batch_size: pictures encoded at once.
+        batch_size: pictures encoded at once, at most; of large ones fewer are.
         vae: `_target_` and its arguments.
         text_encoder: `_target_` and its arguments; conf/text_encoder has some.
     """

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from aaa.data.batch import Batch
 from aaa.diffusion.prediction import Model, Prediction
-from aaa.diffusion.schedulers import NoiseScheduler, add_noise
+from aaa.diffusion.schedulers import NoiseLevels, NoiseScheduler, add_noise
 from aaa.errors import UserError
 from aaa.models.forward import in_training, require_hidden, require_internal_head
 from aaa.objectives.coupling import immiscible, make_coupling
@@ -136,6 +136,11 @@ class FlowMatching:
         if self.prompt_dropout:
             dropped = torch.rand(size, generator=generator, device=device) < self.prompt_dropout
         levels = self.scheduler.draw(size, generator)
+        if not isinstance(levels, NoiseLevels):
+            raise UserError(
+                f"scheduler: {type(self.scheduler).__name__}.draw gives a {type(levels).__name__}, and has to give "
+                "NoiseLevels(sigma, timestep, weight), a number for each sample in each."
+            )
         return Draws(dropped, levels, self.coupling(latents, generator))
 
     def __call__(self, model: Model, batch: Batch, generator: torch.Generator, step: int) -> dict[str, Tensor]:

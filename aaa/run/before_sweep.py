@@ -1,13 +1,17 @@
 """What is looked at before the first run of a sweep starts, and before Hydra writes anything."""
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from hydra.core.global_hydra import GlobalHydra
 from hydra.experimental.callback import Callback
 
 from aaa.errors import UserError
-from aaa.run.claim import claim_for_sweep
-from aaa.run.search import require_same_question, require_value
+from aaa.run.after_sweep import say_how_it_ended
+from aaa.run.claim import claim_for_sweep, shown, subdir_of_jobs
+from aaa.run.earlier_sweep import finished_run
+from aaa.run.search import BASIC, jobs_of, require_same_question, require_value
 from aaa.tracking.printed import harmless
 from aaa.tracking.redaction import redact
 from aaa.tracking.variables import agents_run, is_launch
@@ -43,5 +47,24 @@ class BeforeSweep(Callback):
             require_value(config, config.hydra.sweeper)
             claim_for_sweep(config)
             require_same_question(config)
+            if config.sweep.resume and _says_that_all_are_finished(config):
+                sys.exit(0)
         except UserError as error:
             refuse(str(error))
+
+
+def _says_that_all_are_finished(config: "DictConfig") -> bool:
+    """Whether nothing of a sweep is left to be done, which is then said; False where it is not known beforehand."""
+    if config.hydra.sweeper._target_ != BASIC or subdir_of_jobs(config) != "${hydra.job.num}":
+        return False
+    sweep, loader = Path(config.hydra.sweep.dir).absolute(), GlobalHydra.instance().config_loader()
+    said = []
+    for number, overrides in enumerate(jobs_of(config)):
+        folder = sweep / str(number)
+        done = finished_run(folder, loader.load_sweep_config(config, overrides)) if folder.is_dir() else None
+        if done is None:
+            return False
+        said.append(f"{shown(folder)} is finished{' (pruned)' if done.was_pruned else ''}: skipped.")
+    print("\n".join(said), file=sys.stderr)
+    say_how_it_ended(sweep)
+    return True

@@ -5,7 +5,10 @@ folder has to be looked at before that.
 """
 
 import logging
+import re
+import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +33,10 @@ logger = logging.getLogger(__name__)
 
 LOCK = ".lock"
 LEFT_BY_STEPS = ("metrics.jsonl", "checkpoints/step-*", "model/config.json", "samples/step-*", "validation/step-*")
+
+LEFT_BY_START = {".hydra", LOCK, "train.log"}
+# As conf/train.yaml calls a folder that nobody has named.
+BY_TIME = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d(-\d+)?")
 
 _claimed: dict[Path, FileLock] = {}
 
@@ -79,6 +86,17 @@ def release(folder: Path) -> None:
     lock = _claimed.pop(folder.absolute(), None)
     if lock is not None:
         lock.release()
+
+
+def forget_start(folder: Path) -> None:
+    """Remove the new folder of a run that was refused, where it holds nothing but what Hydra and we begin with."""
+    if not BY_TIME.fullmatch(folder.name) or {path.name for path in folder.iterdir()} - LEFT_BY_START:
+        return
+    release(folder)
+    shutil.rmtree(folder)
+    with suppress(OSError):  # other runs are in it
+        folder.parent.rmdir()
+        folder.parent.parent.rmdir()
 
 
 def shown(folder: Path) -> Path:
@@ -152,13 +170,13 @@ def _refuse_other_sweep(folder: Path, config: "DictConfig") -> None:
         what = "this sweep" if same else f"another sweep ({' '.join(recorded) or 'no overrides'})"
         raise UserError(f"{shown(folder)}: this folder holds {what}.{way}{_elsewhere('hydra.sweep.dir')}")
     numbered = folder.is_dir() and any(holds_run(path) for path in folder.iterdir() if path.name.isdigit())
-    if numbered and _subdir(config) == "${hydra.job.num}":
+    if numbered and subdir_of_jobs(config) == "${hydra.job.num}":
         raise UserError(f"{shown(folder)}: this folder holds the runs of a sweep.{_elsewhere('hydra.sweep.dir')}")
 
 
 def _refuse_shared_subfolders(config: "DictConfig") -> None:
     """Runs of one sweep that would be given the same folder, where it is known beforehand which they are."""
-    if config.hydra.sweeper._target_ != BASIC or "hydra.job.num" in _subdir(config):
+    if config.hydra.sweeper._target_ != BASIC or "hydra.job.num" in (subdir := subdir_of_jobs(config)):
         return
     loader = GlobalHydra.instance().config_loader()
     given: dict[str, list[str]] = {}
@@ -167,13 +185,14 @@ def _refuse_shared_subfolders(config: "DictConfig") -> None:
         if folder in given:
             one, other = set(given[folder]), set(overrides)
             raise UserError(
-                f"hydra.sweep.subdir={_subdir(config)}: gives {' '.join(one - other)} and {' '.join(other - one)} the "
+                f"hydra.sweep.subdir={subdir}: gives {' '.join(one - other)} and {' '.join(other - one)} the "
                 f"same folder, {folder!r}. Leave it out: runs are numbered."
             )
         given[folder] = overrides
 
 
-def _subdir(config: "DictConfig") -> str:
+def subdir_of_jobs(config: "DictConfig") -> str:
+    """What `hydra.sweep.subdir` says as it is written, for all runs of a sweep."""
     return str(OmegaConf.to_container(config.hydra.sweep, resolve=False)["subdir"])  # type: ignore[index, call-overload]
 
 

@@ -113,7 +113,7 @@ def place_model(config: DictConfig, model: nn.Module, session: Session) -> Place
     copies = None
     if ema is not None and session.dtype != torch.float32:
         copies = WholeCopies(by_suffix(without_weights(model), without_weights(model)))
-    _save_memory(config, model)
+    save_memory(config, model)
     return Placed(model, ema, copies)
 
 
@@ -126,11 +126,12 @@ def _divide(config: DictConfig, model: nn.Module, session: Session, mesh: Device
     shard(model, mesh, session.product_dtype)
     if ema is not None:
         divided_copy(ema.module, model)
-    _save_memory(config, model)
+    save_memory(config, model)
     return Placed(model, ema, WholeCopies(judged))
 
 
-def _save_memory(config: DictConfig, model: nn.Module) -> None:
+def save_memory(config: DictConfig, model: nn.Module) -> None:
+    """Have a model compute again what it would keep, where the config wants it."""
     trainer = config.trainer
     if trainer.gradient_checkpointing or trainer.gradient_checkpointing_offload:
         recompute_activations(model, offload=trainer.gradient_checkpointing_offload)

@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 
 from aaa.errors import UserError
 from aaa.training.memory import available_memory, held_memory
@@ -136,10 +137,10 @@ def _kept(forward: Callable[[int], Tensor], samples: int, model: nn.Module) -> i
     kept: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
+        address = _address(tensor)
         # Blocks of a divided model have their weights only while they are run.
-        if storage.data_ptr() not in (_addresses(model) if divided else weights):
-            kept[storage.data_ptr()] = storage.nbytes()
+        if address not in (_addresses(model) if divided else weights):
+            kept[address] = tensor.untyped_storage().nbytes()
         return tensor.detach()  # the tensor itself holds the graph that would hold it, and nothing would free the two
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
@@ -149,4 +150,10 @@ def _kept(forward: Callable[[int], Tensor], samples: int, model: nn.Module) -> i
 
 
 def _addresses(model: nn.Module) -> set[int]:
-    return {local(parameter).untyped_storage().data_ptr() for parameter in model.parameters()}
+    return {_address(local(parameter)) for parameter in model.parameters()}
+
+
+def _address(tensor: Tensor) -> int:
+    """Of a tensor's storage, or of what stands for it where there are shapes and no numbers."""
+    storage = tensor.untyped_storage()
+    return storage._cdata if isinstance(tensor, FakeTensor) else storage.data_ptr()

@@ -32,13 +32,19 @@ def quantiles(values: Sequence[float]) -> tuple[float, float, float]:
     return median(ordered), ordered[round(0.05 * last)], ordered[round(0.95 * last)]
 
 
-def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
+def matmul_rate(device: torch.device, dtype: torch.dtype, *, quick: bool = False) -> float:
     """Floating-point operations a second of a big matrix product, the best of several sizes and tries.
 
     Where the device has no instructions for the dtype one product may take seconds: then a few must do.
+
+    Args:
+        device: that multiplies.
+        dtype: of the matrices.
+        quick: one size must do.
     """
     best = 0.0
-    for size in (4096, 8192) if device.type == "cuda" else (1024, 2048):
+    sizes = (4096, 8192) if device.type == "cuda" else (1024, 2048)
+    for size in sizes[:1] if quick else sizes:
         one, other = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
         product = partial(torch.mm, one, other)
         crawls = seconds(product, device) > PATIENCE_SECONDS

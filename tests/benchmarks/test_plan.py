@@ -1,11 +1,14 @@
 from typing import Any
 
 import pytest
+import torch
 from omegaconf import DictConfig
 
 from aaa.benchmarks import plan
 from aaa.benchmarks.plan import Planner
-from aaa.benchmarks.subject import Subject
+from aaa.benchmarks.subject import Subject, foreseen_subject, make_subject
+from aaa.diffusion.schedulers import LinearScheduler, LogitNormalScheduler, NoiseLevels
+from aaa.training.fitting import measure_footprint
 from tests.helpers.composed import compose
 
 SMALL = ("model.dim=16", "model.depth=2", "model.heads=2", "trainer.batch_size=2", "data.resolution=16")
@@ -76,3 +79,48 @@ def test_a_run_of_so_many_seconds_has_the_steps_that_fit() -> None:
     assert told.steps > 1
     assert told.seconds <= 2 < (told.steps + 1) * told.seconds / told.steps
     assert "not enough for a single step" in planned(planner, "budget.seconds=1e-9").problem
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+def test_a_step_is_foreseen_as_it_is(optimizer: str) -> None:
+    config = compose(*SMALL, f"optimizer={optimizer}", "objective=clean_aligned")
+    with foreseen_subject(config, "cpu") as subject:
+        foreseen = measure_footprint(subject.trial_loss, subject.model, torch.device("cpu"))
+    real = make_subject(config, "cpu", precision=config.trainer.precision, compiled=False)
+    try:
+        assert foreseen.per_sample == measure_footprint(real.trial_loss, real.model, torch.device("cpu")).per_sample
+        assert (subject.flops, subject.tokens) == (real.flops, real.tokens)
+    finally:
+        real.close()
+
+
+def test_what_would_take_long_or_does_not_fit_is_told_and_not_done(
+    measured: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    huge = planned(Planner(said.append), "trainer.batch_size=100000000")
+    assert "trainer.batch_size=100000000 does not fit" in huge.untimed
+    monkeypatch.setattr(plan, "MOST_SECONDS", 0.0)
+    slow = planned(Planner(said.append), "budget.seconds=1e6")
+    assert "a step would take 0 s or more" in slow.untimed
+    for told in (huge, slow):
+        assert not told.problem
+        assert min(told.parameters, told.steps, told.flops, told.memory_gib, told.seconds) > 0
+    assert not measured
+    assert not said
+
+
+def test_a_part_of_ones_own_that_asks_for_numbers_is_timed_all_the_same(
+    measured: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asking(scheduler: LinearScheduler, batch_size: int, generator: torch.Generator) -> NoiseLevels:
+        sigma = LinearScheduler.draw(scheduler, batch_size, generator).sigma
+        assert sigma.min().item() >= 0
+        return NoiseLevels(sigma, 1000 * sigma, torch.ones_like(sigma))
+
+    monkeypatch.setattr(LogitNormalScheduler, "draw", asking)
+    said: list[str] = []
+    told = planned(Planner(said.append))
+    assert not told.problem + told.untimed
+    assert len(measured) == 1
+    assert said == ["Timing a step of #0 ..."]

@@ -67,11 +67,85 @@ SmallRun = tuple[Path, Finished]
             "trainer.device=gpu: torch cannot use it (it knows no such device). There is: auto, cpu",
         ),
         (["output_dir=x"], "output_dir=x: the folder of a run is set by hydra.run.dir=x"),
+        (
+            ["data.root=x"],
+            "data.root: no such config key of what is chosen. data=imagefolder and data=pokemon have it.",
+        ),
+        (["data.address=x"], "data.address: no such config key of what is chosen. data=cache has it."),
+        (["logger.project=x"], "of what is chosen. logger=trackio and logger=wandb have it."),
+        (["noise_schedule=linear"], "noise_schedule: no such config key (did you mean 'scheduler'?). There is: block,"),
+        (["optimizer=adamw", "optimizer.betas=0.9"], "optimizer.betas=0.9: must be a list, such as"),
+        (["+scheduler.powr=2"], "scheduler.powr: LogitNormalScheduler takes no such argument."),
+        (["+scheduler.stdd=2"], "scheduler.stdd: LogitNormalScheduler takes no such argument (did you mean 'std'?)."),
+        (["+foo=1", "+foo=2"], "+foo: nothing reads this key"),
         (["data.source=null"], "data.source=None: must name a class or function with _target_"),
     ],
 )
 def test_a_run_that_cannot_be_is_refused(tmp_path: Path, arguments: list[str], expected: str) -> None:
     assert expected in fork_in(tmp_path, "aaa.train", *arguments, "logger=none").error
+
+
+OWN = """import torch
+
+
+class Short:
+    def draw(self, batch_size, generator):
+        return torch.rand(batch_size, generator=generator)
+
+    def sampling_sigmas(self, steps, tokens, denoising_strength=1.0):
+        return torch.linspace(1, 0, steps + 1)
+
+
+class Wrong(Short):
+    def draw(self, batch_size, generator):
+        sigma, timestep, weight = (torch.rand(batch_size, generator=generator),)
+"""
+
+
+def test_mistakes_in_ones_own_code_are_said_with_its_name_or_its_line(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "my_levels.py").write_text(OWN)
+    (tmp_path / "conf" / "scheduler").mkdir(parents=True)
+    for name in ("Short", "Wrong"):
+        (tmp_path / "conf" / "scheduler" / f"{name}.yaml").write_text(f"_target_: my_levels.{name}\n")
+    (tmp_path / "conf" / "scheduler" / "damaged.yaml").write_text("_target_: [x\ny: 1\n")
+
+    def error(name: str) -> str:
+        run = ["--config-dir=conf", f"scheduler={name}", *SMALL, "logger=none"]
+        return command("aaa.train", *run, PYTHONPATH=str(tmp_path / "own")).error
+
+    said = error("damaged")
+    assert f"{tmp_path / 'conf/scheduler/damaged.yaml'}:2: is no YAML: while parsing a flow sequence" in said
+    assert "train.log" not in said
+    assert "scheduler: Short.draw gives a Tensor, and has to give NoiseLevels(sigma, timestep, weight)" in error(
+        "Short"
+    )
+    assert not (tmp_path / "outputs").exists()  # nothing is left of what was refused
+    said = error("Wrong")
+    assert f"This was not expected, at {tmp_path / 'own/my_levels.py'}:14. Set HYDRA_FULL_ERROR=1" in said
+    (log,) = tmp_path.glob("outputs/*/*/train.log")
+    assert f"; {log.relative_to(tmp_path)} has it too." in said
+
+
+def test_of_a_refused_run_nothing_is_left_but_a_folder_that_is_named(command: Command, tmp_path: Path) -> None:
+    assert "model.heads=5 does not divide" in command("aaa.train", "model.heads=5").error
+    assert not (tmp_path / "outputs").exists()
+    assert "model.heads=5 does not divide" in command("aaa.train", "model.heads=5", "hydra.run.dir=named").error
+    assert (tmp_path / "named" / "train.log").is_file()
+
+
+@pytest.mark.parametrize("name", ["train", "plan", "encode", "bench", "sample", "evaluate", "web"])
+def test_every_command_says_what_it_takes(command: Command, name: str) -> None:
+    done = command(f"aaa.{name}", "--help")
+    assert done.code == 0, done.err
+    assert f"python -m aaa.{name} " in done.out
+    assert "{" not in done.out.replace("${", "") or name == "train"
+    if name in ("sample", "evaluate", "web"):
+        assert "saved_model" not in done.out
+        assert "  model=...                 run folder, checkpoint" in done.out
+        assert "steps=null                of the sampler" in done.out
+    elif name != "train":
+        assert "scheduler=     flux2, linear, logit_normal" in done.out
 
 
 def test_missing_weights_and_data_are_named_at_once(command: Command) -> None:

@@ -43,6 +43,8 @@ def test_buckets_and_captions_in_one_run(command: Command, tmp_path: Path, mixed
     (folder,) = (tmp_path / ".cache" / "aaa").glob("imagefolder-*/")
     cache = LatentCache(folder)
     assert len(cache.shapes) == 3
+    assert "val/loss is of 4 held-out pictures, too few" in done.err
+    assert "pictures to train on, fewer" not in done.err
     assert all(len(record.prompts) == 2 for record in cache.records)
     run = only_run(tmp_path)
     resumed = command("aaa.train", f"resume={run}", "trainer.max_steps=8")
@@ -85,6 +87,8 @@ def test_each_kind_of_data_trains(command: Command, tmp_path: Path, kind: str) -
         assert "the same for pairs never seen" in card
     else:
         assert "whose licence the run was not told" in card
+    if kind == "webdataset":
+        assert "There are 4 pictures to train on, fewer than trainer.batch_size=8" in done.err
 
 
 def test_encode_shows_what_is_kept(command: Command, tmp_path: Path, picture_folder: Callable[..., Path]) -> None:

@@ -100,6 +100,7 @@ def test_depth_trades_against_width_at_constant_parameters_and_flops(tmp_path: P
     assert [metrics(run)[-1]["step"] for run in runs(tmp_path)] == [c["trainer"]["max_steps"] for c in configs]
     again = sweep(tmp_path, *budget, "sweep.resume=true")
     assert again.err.count("is finished: skipped") == 2
+    assert again.out.startswith("Sweep: 2 of 2 runs are finished in "), "and no plan of runs that there are not"
 
 
 @pytest.mark.slow
