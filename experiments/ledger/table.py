@@ -59,7 +59,7 @@ class Outcome:
     row: str
     seed: int
     steps: int
-    flops: int
+    flops: float
     table: str
     content: str
     loss: float
@@ -81,7 +81,7 @@ def of_training(folder: Path, kind: str) -> Iterator[Outcome]:
         loss = sum(rows.losses) / len(rows.losses)
         pictures = run.config["evaluation.num_images"]
         row, seed = run.folder.parent.name, run.config["seed"]
-        made = rows.step, int(flops), rows.table, rows.content or ""
+        made = rows.step, flops, rows.table, rows.content or ""
         yield Outcome(kind, row, seed, *made, loss, pictures, seen, held_out)
 
 
@@ -98,7 +98,7 @@ def of_drawing(folder: Path) -> Iterator[Outcome]:
             row=path.parent.parent.name,
             seed=run.config["seed"],
             steps=int(run.last("step") or 0),
-            flops=int(flops),
+            flops=flops,
             table=record["table"],
             content=record.get("content") or "",
             loss=metrics["val/loss"],

@@ -4,6 +4,7 @@ import errno
 from pathlib import Path
 
 import pytest
+from hydra.core.hydra_config import HydraConfig
 
 from aaa.cli.errors import explain
 from aaa.config.checks import CONF
@@ -40,6 +41,7 @@ def test_where_no_other_code_has_a_part_in_it_it_is_ours() -> None:
 
 def test_a_full_disk_is_said_with_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(HydraConfig, "initialized", lambda: False)  # another test may have composed a config
     said = explained(OSError(errno.ENOSPC, "No space left on device"))
     assert f"writes in {tmp_path}, cannot be written: No space left on device. Make room there" in said
 

@@ -147,7 +147,7 @@ def test_a_run_whose_metrics_were_lost_before_its_model_was_exported_has_one_all
     (run / "metrics.jsonl").write_text('{"step": 6, "val/loss": 0.5}\n{"step": 12, "tr')
     done = fork_in(tmp_path, "aaa.train", "resume=run")
     assert done.code == 0, done.err
-    assert "| training | 12 steps, 96 samples, 0 min" in (run / "model" / "README.md").read_text()
+    assert "| training | 12 steps, 96 samples, " in (run / "model" / "README.md").read_text()
 
 
 def test_resume_gives_the_same_losses_as_an_uninterrupted_run(tmp_path: Path, small_run: SmallRun) -> None:
@@ -379,7 +379,7 @@ def test_a_run_can_start_from_the_weights_of_another(tmp_path: Path, small_run: 
     arguments = [*SMALL, "trainer.max_steps=1", "trainer.sample_every_steps=0", "logger=none"]
     refused = fork_in(tmp_path, "aaa.train", *arguments, f"init_from={weights}", "model.depth=3").error
     assert "holds a model of another size. To train that one: model.depth=2" in refused
-    shutil.rmtree(tmp_path / "outputs")
+    assert not (tmp_path / "outputs").exists(), "a refused start leaves nothing behind"
     done = fork_in(tmp_path, "aaa.train", *arguments, f"init_from={small_run[0]}")
     assert done.code == 0, done.err
     assert f"Starting from the weights in {weights}" in done.err
