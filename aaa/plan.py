@@ -79,16 +79,19 @@ def plan(config: "DictConfig") -> None:
 
 
 def _show(jobs: "list[tuple[DictConfig, list[str]]]") -> None:
-    from aaa.benchmarks.plan import Planner, as_table
+    from aaa.benchmarks.plan import Planner, as_table, notes
     from aaa.tracking.console import for_tables
 
     planner = Planner(partial(print, file=sys.stderr, flush=True))  # logging is not set up before a sweep
     logging.getLogger("aaa.run.budget").setLevel(logging.WARNING)  # the table says what it would
     try:
-        table = as_table([planner.plan(config, overrides) for config, overrides in jobs])
+        plans = [planner.plan(config, overrides) for config, overrides in jobs]
     finally:
         logging.getLogger("aaa.run.budget").setLevel(logging.NOTSET)
-    for_tables(sys.stdout).print(table)
+    console = for_tables(sys.stdout)
+    console.print(as_table(plans, console.width))
+    for note in notes(plans):
+        console.print(note, soft_wrap=True, markup=False, highlight=False)
 
 
 def main() -> None:

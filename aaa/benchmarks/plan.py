@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, NamedTuple
@@ -20,6 +20,7 @@ from aaa.config.checks import check_config
 from aaa.config.mixture import shares_of
 from aaa.errors import UserError
 from aaa.models.costs import count_parameters
+from aaa.reports.columns import Column, fill
 from aaa.run.budget import keep_to_parameters, seconds_of, steps_within
 from aaa.tracking.durations import duration
 from aaa.tracking.printed import harmless, one_line
@@ -219,39 +220,21 @@ def _cost_key(config: DictConfig, batch_size: int) -> str:
     return repr((told, batch_size))
 
 
-def as_table(plans: Sequence[Plan]) -> Table:
-    """A row a run, and what they take together."""
+def as_table(plans: Sequence[Plan], width: int | None = None) -> Table:
+    """A row a run, and what they take together.
+
+    Args:
+        plans: of the runs; what `notes` has of them is not in it.
+        width: letters that there is room for, else columns are left out; None for any number.
+    """
+    rows = [_row(number, plan) for number, plan in enumerate(plans)]
+    titles = ("#", "run", "time", "GiB", "parameters", "steps", "learning rate", "FLOPs", "samples", "width x depth")
+    columns = [
+        Column(title, [Text(value) for value in values], has_numbers=title != "run")
+        for title, *values in zip(titles, *rows, strict=True)
+    ]
     table = Table(title=f"{len(plans)} runs planned" if len(plans) > 1 else "1 run planned")
-    for column in (
-        "#",
-        "run",
-        "width x depth",
-        "parameters",
-        "steps",
-        "samples",
-        "FLOPs",
-        "GiB",
-        "time",
-        "learning rate",
-    ):
-        table.add_column(column, justify="left" if column in ("run", "learning rate") else "right", overflow="fold")
-    for number, plan in enumerate(plans):
-        name = one_line(" ".join(plan.overrides))
-        if plan.problem:
-            table.add_row(str(number), Text(f"{name}\n{harmless(plan.problem)}"), *["-"] * 8)
-            continue
-        table.add_row(
-            str(number),
-            Text("\n".join([name, *_remarks(plan)])),
-            f"{plan.dim} x {plan.depth}",
-            f"{plan.parameters:,}",
-            f"{plan.steps:,}",
-            f"{plan.samples:,}",
-            f"{plan.flops:.3g}",
-            f"{plan.memory_gib:.1f}",
-            f"{'over ' if plan.untimed else ''}{duration(plan.seconds)}",
-            _rates(plan.rates),
-        )
+    absent = fill(table, columns, width, always=3)
     good = [plan for plan in plans if not plan.problem]
     flops, seconds = sum(plan.flops for plan in good), sum(plan.seconds for plan in good)
     over = "over " if any(plan.untimed for plan in good) else ""
@@ -259,15 +242,39 @@ def as_table(plans: Sequence[Plan]) -> Table:
         f"together {flops:.3g} FLOPs and {over}{duration(seconds)}, one after the other, without validation, pictures "
         "and checkpoints; prompts as long as they can be"
     )
+    if absent:
+        table.caption += f"\nno room for: {', '.join(absent)} (a wider terminal, or a file)"
     return table
 
 
-def _remarks(plan: Plan) -> list[str]:
-    mixed = [f"mixed: {plan.mixture}"] if plan.mixture else []
-    return [*mixed, *([f"not timed: {harmless(plan.untimed)}"] if plan.untimed else [])]
+def notes(plans: Sequence[Plan]) -> Iterator[str]:
+    """Lines on single runs, for below the table: why one cannot run or was not timed, and the like."""
+    for number, plan in enumerate(plans):
+        if plan.problem:
+            yield f"#{number} cannot run: {harmless(plan.problem)}"
+        if plan.mixture:
+            yield f"#{number} mixed: {plan.mixture}"
+        if plan.untimed:
+            yield f"#{number} not timed: {harmless(plan.untimed)}"
+        if len(set(plan.rates.values())) > 1:
+            rates = ", ".join(f"{name} {rate:.3g}" for name, rate in plan.rates.items())
+            yield f"#{number} learning rates: {rates}"
 
 
-def _rates(rates: Mapping[str, float]) -> Text:
-    """A line a group of parameters, or the number alone where there is one rate for all."""
-    lines = [f"{name} {rate:.3g}" for name, rate in rates.items()]
-    return Text("\n".join(lines) if len(set(rates.values())) > 1 else f"{next(iter(rates.values())):.3g}")
+def _row(number: int, plan: Plan) -> list[str]:
+    name = one_line(" ".join(plan.overrides))
+    if plan.problem:
+        return [str(number), name, *["-"] * 8]
+    rates = sorted({f"{rate:.3g}": rate for rate in plan.rates.values()}.items(), key=lambda told: told[1])
+    return [
+        str(number),
+        name,
+        f"{'over ' if plan.untimed else ''}{duration(plan.seconds)}",
+        f"{plan.memory_gib:.1f}",
+        f"{plan.parameters:,}",
+        f"{plan.steps:,}",
+        " to ".join(dict.fromkeys((rates[0][0], rates[-1][0]))),
+        f"{plan.flops:.3g}",
+        f"{plan.samples:,}",
+        f"{plan.dim} x {plan.depth}",
+    ]

@@ -1,11 +1,13 @@
+from io import StringIO
 from typing import Any
 
 import pytest
 import torch
 from omegaconf import DictConfig
+from rich.console import Console
 
 from aaa.benchmarks import plan
-from aaa.benchmarks.plan import Planner
+from aaa.benchmarks.plan import Plan, Planner, as_table, notes
 from aaa.benchmarks.subject import Subject, foreseen_subject, make_subject
 from aaa.diffusion.schedulers import LinearScheduler, LogitNormalScheduler, NoiseLevels
 from aaa.training.fitting import measure_footprint
@@ -124,3 +126,21 @@ def test_a_part_of_ones_own_that_asks_for_numbers_is_timed_all_the_same(
     assert not told.problem + told.untimed
     assert len(measured) == 1
     assert said == ["Timing a step of #0 ..."]
+
+
+def test_a_narrow_terminal_has_whole_numbers_and_reasons_below() -> None:
+    plans = [
+        Plan(["model=dit_tiny"], 128, 5, 1_113_664, 1200, 38_400, 6.25e12, 0.8, 102.0, {"all": 5e-3}),
+        Plan(["model=dit_1b"], 2048, 20, 1_013_352_640, rates={"a": 1e-3, "b": 5e-3}, untimed="no room"),
+        Plan(["model.heads=7"], problem="seven do not fit"),
+    ]
+    console = Console(width=64, file=StringIO())
+    with console.capture() as shown:
+        console.print(as_table(plans, console.width))
+    assert "1,013,352,640" in shown.get()
+    assert "no room for: " in shown.get()
+    assert list(notes(plans)) == [
+        "#1 not timed: no room",
+        "#1 learning rates: a 0.001, b 0.005",
+        "#2 cannot run: seven do not fit",
+    ]
