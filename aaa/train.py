@@ -28,7 +28,7 @@ def train(config: "DictConfig") -> float | None:
         require_own_folder(config)
         require_agents_parameters(config, HydraConfig.get().runtime.choices)
         if (done := finished_job(folder, config)) is not None:
-            logger.info("%s is finished%s: skipped.", folder, " (pruned)" if done.was_pruned else "")
+            logger.info("%s", done.said_of(folder))
             return done.validation_loss
         if is_of_sweep():
             job = HydraConfig.get()

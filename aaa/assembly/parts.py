@@ -22,7 +22,7 @@ from aaa.diffusion.sampling import Sampling
 from aaa.encoders.flux2 import Flux2Encoder
 from aaa.encoders.flux2_tiny import Flux2TinyVAE
 from aaa.encoders.protocols import VAE, HasWeights, TextEncoder
-from aaa.errors import UserError, nearest, raised_at
+from aaa.errors import UserError, nearest
 from aaa.models.design import Design
 from aaa.models.factory import InitialisesItself, build_dit, require_init
 from aaa.models.parameters import fused_matrices, matrices
@@ -30,6 +30,7 @@ from aaa.models.parametrization import Growth, growths, scale_initial_values
 from aaa.models.routing import Routing
 from aaa.models.sprint import Sprint
 from aaa.objectives.flow_matching import Objective
+from aaa.traces import raised_at
 from aaa.training.batch_size import rates_by_batch_size
 from aaa.training.ema import EMA, decaying, share_of_run
 from aaa.training.lr_schedules import Schedule

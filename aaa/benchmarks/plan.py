@@ -20,7 +20,7 @@ from aaa.config.checks import check_config
 from aaa.config.mixture import shares_of
 from aaa.errors import UserError
 from aaa.models.costs import count_parameters
-from aaa.reports.columns import Column, fill
+from aaa.reports.columns import Column, caption, fill
 from aaa.run.budget import keep_to_parameters, seconds_of, steps_within
 from aaa.tracking.durations import duration
 from aaa.tracking.printed import harmless, one_line
@@ -238,12 +238,11 @@ def as_table(plans: Sequence[Plan], width: int | None = None) -> Table:
     good = [plan for plan in plans if not plan.problem]
     flops, seconds = sum(plan.flops for plan in good), sum(plan.seconds for plan in good)
     over = "over " if any(plan.untimed for plan in good) else ""
-    table.caption = (
+    together = (
         f"together {flops:.3g} FLOPs and {over}{duration(seconds)}, one after the other, without validation, pictures "
         "and checkpoints; prompts as long as they can be"
     )
-    if absent:
-        table.caption += f"\nno room for: {', '.join(absent)} (a wider terminal, or a file)"
+    table.caption = caption([together], absent, "a wider terminal, or a file")
     return table
 
 

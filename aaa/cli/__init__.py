@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -170,8 +170,9 @@ def _reported(task: Task, report: Callable[[Exception], None], keys: Keys) -> Ta
 
     def wrapped(config: DictConfig) -> object:
         try:
-            _hide_secrets(config)
-            _refuse_missing(config)
+            told = OmegaConf.to_container(config, resolve=False)
+            _hide_secrets(told)
+            _refuse_missing(told)
             refuse_words_for_numbers(HydraConfig.get(), keys)
             return task(config)
         except Exception as error:
@@ -188,20 +189,20 @@ def _reported(task: Task, report: Callable[[Exception], None], keys: Keys) -> Ta
     return wrapped
 
 
-def _refuse_missing(config: DictConfig) -> None:
+def _refuse_missing(told: Any) -> None:
     """Refuse a config that lacks a value, before anything is loaded that would ask for it.
 
     Raises:
         UserError: naming the key.
     """
-    for key, value in leaves(OmegaConf.to_container(config, resolve=False)):
+    for key, value in leaves(told):
         if value == MISSING_MARK and not key.startswith("data.parts."):  # of a mixture: more is said of those
             raise UserError(f"{key}: has no value yet, and must have one: {key}=VALUE")
 
 
-def _hide_secrets(config: DictConfig) -> None:
+def _hide_secrets(told: Any) -> None:
     """Take secrets out of what Hydra has written down, and out of the command line that others may write down."""
-    hide_from_now_on(OmegaConf.to_container(config, resolve=False))
+    hide_from_now_on(told)
     sys.argv[1:] = [hide_argument(argument) for argument in sys.argv[1:]]
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)

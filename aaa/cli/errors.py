@@ -17,8 +17,9 @@ from aaa.cli.arguments import user_folders
 from aaa.config.checks import CONF, group_options
 from aaa.config.option_keys import options_with
 from aaa.config.overrides import key_of, quoted, value_of
-from aaa.errors import UserError, in_plain_words, nearest, raised_at
+from aaa.errors import UserError, in_plain_words, nearest
 from aaa.run.claim import shown
+from aaa.traces import raised_at
 from aaa.tracking.variables import is_launch
 
 # The extra that has a launcher or sweeper.

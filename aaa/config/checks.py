@@ -47,7 +47,7 @@ def register() -> None:
         ConfigStore.instance().store(name=f"schema_{name}", node=schema)
     register_resolvers()
     OmegaConf.register_new_resolver("config_groups", _list_groups, replace=True)
-    OmegaConf.register_new_resolver("bench_options", lambda: ", ".join(_options_of("bench")), replace=True)
+    OmegaConf.register_new_resolver("bench_options", lambda: ", ".join(options_of("bench")), replace=True)
     OmegaConf.register_new_resolver("keys_of_command", lambda name: described_keys(SCHEMAS[name]), replace=True)
     OmegaConf.register_new_resolver("keys_of_encode", lambda: described_keys(PartConfig, "encode."), replace=True)
 
@@ -66,7 +66,8 @@ def group_options(*roots: Path) -> dict[str, list[str]]:
     return {group: sorted(options[group]) for group in sorted(options)}
 
 
-def _options_of(group: str) -> list[str]:
+def options_of(group: str) -> list[str]:
+    """Our options of a group."""
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 

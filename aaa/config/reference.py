@@ -1,17 +1,16 @@
 """Write docs/config.md from the schema and conf/: `python -m aaa.config.reference > docs/config.md`."""
 
 from collections.abc import Iterator
-from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import Field, fields, is_dataclass
 from functools import cache
 from pathlib import Path
 
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
-from aaa.config.checks import CONF, group_options
+from aaa.config.checks import CONF, group_options, options_of
 from aaa.config.command_schema import EvaluateConfig, SampleConfig, WebConfig
 from aaa.config.compose import compose
-from aaa.config.descriptions import descriptions
+from aaa.config.descriptions import descriptions, has_default, shown_value
 from aaa.config.objective import (
     AlignConfig,
     ContrastiveConfig,
@@ -20,7 +19,7 @@ from aaa.config.objective import (
     ObjectiveConfig,
     VisionConfig,
 )
-from aaa.config.option_keys import option_keys
+from aaa.config.option_rows import option_rows
 from aaa.config.ranges import ranges_of
 from aaa.config.schema import (
     GROUPS,
@@ -70,7 +69,7 @@ def reference() -> str:
 def _groups() -> Iterator[str]:
     yield "## Groups\n"
     known = _keys_of_sections()
-    options = {**group_options(), "bench": sorted(path.stem for path in (CONF / "bench").glob("*.yaml"))}
+    options = {**group_options(), "bench": options_of("bench")}
     for group, names in options.items():
         paths = [CONF / group / f"{name}.yaml" for name in names]
         yield f"### {group}\n"
@@ -78,7 +77,7 @@ def _groups() -> Iterator[str]:
         yield "| --- | --- |"
         yield from (f"| `{path.stem}` | {_comment(path)} |" for path in paths)
         yield ""
-        rows = [] if group == "experiment" else list(option_keys(group, paths, known))
+        rows = [] if group == "experiment" else list(option_rows(group, paths, known))
         if rows:
             yield "| key | as shipped | |"
             yield "| --- | --- | --- |"
@@ -119,9 +118,9 @@ def _default_run() -> DictConfig:
 def _by_default_run(key: str, f: "Field[object]") -> str:
     """What `python -m aaa.train` has where that is a plain value other than the schema's, for behind it."""
     value = OmegaConf.select(_default_run(), key)
-    if not isinstance(value, bool | int | float | str) or f.default in (NO_DEFAULT, MISSING, value):
+    if not isinstance(value, bool | int | float | str) or not has_default(f) or f.default == value:
         return ""
-    return f"; `{str(value).lower() if isinstance(value, bool) else value}` in the default run"
+    return f"; `{shown_value(value)}` in the default run"
 
 
 def _type(f: "Field[object]") -> str:
@@ -130,9 +129,10 @@ def _type(f: "Field[object]") -> str:
 
 
 def _default(f: "Field[object]") -> str:
-    if f.default is NO_DEFAULT or f.default == MISSING:
+    if not has_default(f):
         return ""
-    return "null" if f.default is None else f"`{str(f.default).lower() if isinstance(f.default, bool) else f.default}`"
+    shown = shown_value(f.default)
+    return shown if f.default is None else f"`{shown}`"
 
 
 def _comment(path: Path) -> str:

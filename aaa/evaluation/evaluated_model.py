@@ -1,6 +1,6 @@
 """A model as an evaluation sees it: it draws on demand, and the data set is at hand."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -80,6 +80,7 @@ class EvaluatedModel:
         self._span = span
         self.kept: dict[str, Image.Image] = {}
         self._drawn: dict[tuple[str, Split], Drawn] = {}
+        self._ordered: dict[Split, list[int]] = {}
 
     @property
     def span(self) -> range:
@@ -112,14 +113,20 @@ class EvaluatedModel:
 
         For what compares each picture with that of its own record: as `real` chooses, and data=openmoji is ordered.
         """
-        records = self.drawer.cache.records
-        wanted = [index for index in self._by_key(split) if not records[index].flipped][:count]
+        wanted = self.originals(self._by_key(split))[:count]
         return self._draw("originals", split, torch.tensor(wanted, dtype=torch.long))
+
+    def originals(self, indices: Iterable[int]) -> list[int]:
+        """Those of these records that are no mirrored copies."""
+        records = self.drawer.cache.records
+        return [index for index in indices if not records[index].flipped]
 
     def _by_key(self, split: Split) -> list[int]:
         """Records of a split in the order of the hashes of their keys, whichever their data set has."""
-        records = self.drawer.cache.records
-        return sorted(self.records[split].tolist(), key=lambda index: key_hash(records[index].key))
+        if split not in self._ordered:
+            records = self.drawer.cache.records
+            self._ordered[split] = sorted(self.records[split].tolist(), key=lambda index: key_hash(records[index].key))
+        return self._ordered[split]
 
     def _draw(self, choice: str, split: Split, wanted: Tensor) -> Drawn:
         drawn = self._drawn.get((choice, split))

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -85,7 +85,7 @@ class NearestReal:
         picture, of which 1 is the mean between two real ones. Keeps `nearest_real`: drawn, nearest, right.
         """
         self.check(evaluated)
-        trained_on = _not_mirrored(evaluated, evaluated.records["train"].tolist())
+        trained_on = evaluated.originals(evaluated.records["train"].tolist())
         drawn = {
             "seen": evaluated.draw_originals("train", self.num_images),
             "held_out": evaluated.draw_originals("validation", self.num_images),
@@ -168,12 +168,7 @@ def _metrics(name: str, ranks: Ranks) -> dict[str, float]:
 
 def _originals(evaluated: EvaluatedModel) -> list[int]:
     """Records of the data, trained on, held out or left out, without mirrored copies."""
-    return _not_mirrored(evaluated, evaluated.span)
-
-
-def _not_mirrored(evaluated: EvaluatedModel, indices: Iterable[int]) -> list[int]:
-    records = evaluated.drawer.cache.records
-    return [index for index in indices if not records[index].flipped]
+    return evaluated.originals(evaluated.span)
 
 
 def _places(real: Real, records: Tensor) -> Tensor:

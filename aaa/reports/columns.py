@@ -83,12 +83,15 @@ def fill(table: Table, columns: Sequence[Column], width: int | None, always: int
     return [column.title for place, column in enumerate(columns) if place not in shown]
 
 
-def caption(lines: Iterable[str], absent: Sequence[str]) -> Text:
+def caption(
+    lines: Iterable[str], absent: Sequence[str], elsewhere: str = "--csv FILE, the page or a wider terminal"
+) -> Text:
     """What stands below a table.
 
     Args:
         lines: of it.
         absent: titles of columns that there was no room for.
+        elsewhere: where these can be seen.
     """
-    missing = [f"no room for: {', '.join(absent)} (--csv FILE, the page or a wider terminal)"] if absent else []
+    missing = [f"no room for: {', '.join(absent)} ({elsewhere})"] if absent else []
     return Text("\n".join([*lines, *missing]), style="table.caption")

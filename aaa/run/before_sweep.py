@@ -64,7 +64,7 @@ def _says_that_all_are_finished(config: "DictConfig") -> bool:
         done = finished_run(folder, loader.load_sweep_config(config, overrides)) if folder.is_dir() else None
         if done is None:
             return False
-        said.append(f"{shown(folder)} is finished{' (pruned)' if done.was_pruned else ''}: skipped.")
+        said.append(done.said_of(shown(folder)))
     print("\n".join(said), file=sys.stderr)
     say_how_it_ended(sweep)
     return True

@@ -30,6 +30,10 @@ class FinishedRun:
     validation_loss: float | None
     was_pruned: bool
 
+    def said_of(self, folder: Path) -> str:
+        """That the run in this folder, as it is shown, is not done again."""
+        return f"{folder} is finished{' (pruned)' if self.was_pruned else ''}: skipped."
+
 
 def earlier_sweep(arguments: list[str]) -> Path | None:
     """The newest folder of a sweep with the very same overrides, or None if there is none, or it is not wanted."""

@@ -8,7 +8,8 @@ from hydra.core.hydra_config import HydraConfig
 
 from aaa.cli.errors import explain
 from aaa.config.checks import CONF
-from aaa.errors import UserError, raised_at
+from aaa.errors import UserError
+from aaa.traces import raised_at
 
 
 def explained(error: Exception, *arguments: str) -> str:

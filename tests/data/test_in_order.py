@@ -56,3 +56,21 @@ def test_no_more_than_two_batches_are_done_ahead() -> None:
 def test_an_error_nobody_expected_reaches_who_asks() -> None:
     with pytest.raises(ZeroDivisionError):
         list(in_order(lambda job: 1 // job, [1, 0], 4))
+
+
+def test_who_stops_asking_waits_for_no_more_than_what_is_being_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped = threading.Event()
+    monkeypatch.setattr(module, "Event", lambda: stopped)
+    monkeypatch.setattr(module.os, "cpu_count", lambda: 1)
+    done: list[int] = []
+
+    def read(job: int) -> int:
+        if job >= 6:
+            stopped.wait(300)
+        done.append(job)
+        return job
+
+    results = in_order(read, range(1000), 64)  # read in pieces of 4
+    assert next(results) == 0
+    results.close()  # type: ignore[attr-defined]
+    assert len(done) <= 7

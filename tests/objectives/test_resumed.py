@@ -28,9 +28,9 @@ from aaa.saved.checkpoint import (
 )
 from aaa.training.loop import Hooks, fit
 from aaa.training.progress import Progress
-from aaa.training.settings import LoopSettings
 from aaa.training.signals import StopSignals
 from aaa.training.step import Trainee
+from tests.helpers.loop_settings import loop_settings
 from tests.models.test_forward import DropoutBlock
 
 STEPS, HALF, ENDS = 20, 10, 14  # the last: of the dispersive term
@@ -80,15 +80,7 @@ class Trained:
         trainee = Trainee(
             accelerator, model, optimizer, None, objective, batches, lambda _: 1.0, list(of_loss.values())
         )
-        settings = LoopSettings(
-            seed=5,
-            max_steps=until,
-            batch_size=4,
-            gradient_accumulation_steps=1,
-            max_grad_norm=1.0,
-            log_every_steps=1,
-            save_every_steps=0,
-        )
+        settings = loop_settings(seed=5, max_steps=until, batch_size=4)
 
         def log(step: int, metrics: dict[str, float]) -> None:
             self.rows.append({"step": step} | {k: v for k, v in metrics.items() if k.startswith("train/loss")})

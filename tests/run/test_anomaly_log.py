@@ -21,10 +21,10 @@ from aaa.training.anomalies import Anomaly
 from aaa.training.loop import Hooks, fit
 from aaa.training.lr_schedules import constant
 from aaa.training.progress import Progress
-from aaa.training.settings import LoopSettings
 from aaa.training.signals import StopSignals
 from aaa.training.step import Trainee
 from tests.data.test_cache import Captioned, build
+from tests.helpers.loop_settings import loop_settings
 
 
 class RecordingScheduler(LinearScheduler):
@@ -63,14 +63,12 @@ def test_a_step_is_traced_to_its_records_and_noise_levels(tmp_path: Path, caplog
         return {"velocity": terms["velocity"] * torch.tensor([1.0, math.nan])} if len(seen) == 4 else terms
 
     progress = Progress()
-    settings = LoopSettings(
+    settings = loop_settings(
         seed=3,
         max_steps=4,
         batch_size=4,
         gradient_accumulation_steps=2,
         max_grad_norm=0,
-        log_every_steps=1,
-        save_every_steps=0,
         on_nonfinite="skip",
         max_skipped_steps=1,
     )

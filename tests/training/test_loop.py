@@ -19,10 +19,10 @@ from aaa.training.loop import Hooks, fit
 from aaa.training.lr_schedules import warmup_stable_decay
 from aaa.training.measuring import NotFiniteError
 from aaa.training.progress import Progress, Window
-from aaa.training.settings import LoopSettings
 from aaa.training.signals import StopSignals
 from aaa.training.step import Trainee
 from aaa.training.unlogged import UnloggedNumbers
+from tests.helpers.loop_settings import loop_settings
 
 Terms = dict[str, Tensor]
 
@@ -59,15 +59,6 @@ class Run:
         self.logged: list[dict[str, float]] = []
         self.told: list[Anomaly] = []
         self.saved: list[int] = []
-        numbers: dict[str, Any] = {
-            "seed": 0,
-            "max_steps": 20,
-            "batch_size": 8,
-            "gradient_accumulation_steps": 1,
-            "max_grad_norm": 1.0,
-            "log_every_steps": 1,
-            "save_every_steps": 0,
-        }
         trainee = Trainee(
             self.accelerator,
             self.model,
@@ -83,8 +74,7 @@ class Run:
             lambda step, metrics: self.logged.append({"step": step, **metrics}),
             self._report,
         )
-        settings = LoopSettings(**(numbers | changed))
-        self.signum = fit(trainee, settings, hooks, self.progress, signals or StopSignals())
+        self.signum = fit(trainee, loop_settings(**changed), hooks, self.progress, signals or StopSignals())
 
     def _report(self, odd: Anomaly) -> str:
         self.told.append(odd)

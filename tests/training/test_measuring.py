@@ -9,8 +9,8 @@ from torch import Tensor
 from aaa.training.anomalies import Anomaly
 from aaa.training.measuring import Measuring
 from aaa.training.progress import Progress
-from aaa.training.settings import LoopSettings
 from aaa.training.step import StepResult
+from tests.helpers.loop_settings import loop_settings
 
 
 class BesideAnother(Accelerator):
@@ -26,17 +26,7 @@ def measuring(told: list[Anomaly]) -> Measuring:
         told.append(odd)
         return odd.kind
 
-    settings = LoopSettings(
-        seed=0,
-        max_steps=10,
-        batch_size=4,
-        gradient_accumulation_steps=1,
-        max_grad_norm=1.0,
-        log_every_steps=5,
-        save_every_steps=0,
-        on_nonfinite="skip",
-        max_skipped_steps=3,
-    )
+    settings = loop_settings(batch_size=4, on_nonfinite="skip", max_skipped_steps=3)
     return Measuring(BesideAnother(cpu=True), settings, report)
 
 
