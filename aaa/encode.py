@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-RECONSTRUCTIONS = 16
+# Pictures that are decoded again: as many as make so many pixels together, within these bounds.
+DECODED_PIXELS, LEAST_DECODED, MOST_DECODED = 16 * 256 * 256, 4, 16
 
 
 def encode(config: "DictConfig") -> None:
@@ -51,7 +52,7 @@ def _encode(config: "DictConfig") -> None:
             return
         latents = found
     if not is_helper():
-        _show(latents)
+        _show(latents, max(LEAST_DECODED, min(MOST_DECODED, DECODED_PIXELS // config.data.resolution**2)))
 
 
 def _device_of(config: "DictConfig") -> str:
@@ -66,8 +67,8 @@ def _device_of(config: "DictConfig") -> str:
     return f"cuda:{on_machine % torch.cuda.device_count()}" if device == "cuda" else device
 
 
-def _show(latents: "Latents") -> None:
-    """Say what the cache is, and put pictures beside what is kept of them."""
+def _show(latents: "Latents", count: int) -> None:
+    """Say what the cache is, and put so many pictures beside what is kept of them."""
     from aaa.evaluation.grid import make_grid
     from aaa.evaluation.reconstruction import reconstruct
 
@@ -81,7 +82,8 @@ def _show(latents: "Latents") -> None:
         "x".join(map(str, cache.prompt_shape)),
         size / len(cache) / 1000,
     )
-    shown = reconstruct(cache, vae, source, fit, RECONSTRUCTIONS)
+    logger.info("Decoding %d of them again ...", min(count, len(cache)))
+    shown = reconstruct(cache, vae, source, fit, count)
     pairs = [picture for pair in zip(shown.originals, shown.decoded, strict=True) for picture in pair]
     captions = [text for psnr in shown.psnr.tolist() for text in ("original", f"{psnr:.1f} dB")]
     path = cache.path / "reconstructions.png"

@@ -1,6 +1,5 @@
 """What a benchmark found: a table in the terminal, results.json and a plot."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from rich.text import Text
 
 from aaa.reports.cells import cell
 from aaa.tracking.files import replace_text
+from aaa.tracking.finite_json import to_json
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Report:
         """Write results.json, or write it anew."""
         folder.mkdir(parents=True, exist_ok=True)
         content = {"title": self.title, "rows": list(self.rows), "notes": list(self.notes), "environment": environment}
-        replace_text(folder / "results.json", json.dumps(content, indent=2))
+        replace_text(folder / "results.json", to_json(content, indent=2))
 
     def _draw(self, path: Path) -> None:
         import matplotlib as mpl

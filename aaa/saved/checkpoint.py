@@ -1,7 +1,6 @@
 """Checkpoints: everything a run needs to go on, in a folder that is either whole or not there."""
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -20,6 +19,8 @@ from torch.optim import Optimizer
 from aaa.errors import UserError, reason
 from aaa.saved.checkpoint_folders import AVERAGE, MODEL, OF_OBJECTIVE, OPTIMIZER, SETTINGS, STATE, write_manifest
 from aaa.saved.weights_file import read_dit_tensors
+from aaa.tracking.files import flush_to_disk
+from aaa.tracking.finite_json import from_json, to_json
 from aaa.tracking.printed import train_command
 from aaa.training.sharding import shard_like
 from aaa.training.unlogged import UnloggedNumbers
@@ -142,14 +143,13 @@ def write_checkpoint(folder: Path, snapshot: Snapshot, write: Callable[[Path, Sn
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
         write(aside, snapshot)
-        (aside / STATE).write_text(json.dumps(asdict(snapshot.state), indent=2), encoding="utf-8")
+        (aside / STATE).write_text(to_json(asdict(snapshot.state), indent=2), encoding="utf-8")
         (aside / SETTINGS).write_text(json.dumps(snapshot.settings, indent=2), encoding="utf-8")
         write_manifest(aside)
-        for path in [*aside.rglob("*"), aside]:
-            _flush_to_disk(path)
+        flush_to_disk(aside)
         remove_checkpoint(final)
         aside.rename(final)
-        _flush_to_disk(folder)
+        flush_to_disk(folder, within=False)
     except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors have errors of their own
         shutil.rmtree(aside, ignore_errors=True)
         raise UserError(
@@ -270,7 +270,7 @@ def load_state(checkpoint: Path) -> State:
         UserError: if the file is missing or damaged.
     """
     try:
-        content = json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
+        content = from_json((checkpoint / STATE).read_text(encoding="utf-8"))
         checked = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(State), content))
         assert isinstance(checked, State)
         numbers = checked.unlogged
@@ -324,14 +324,6 @@ def load_optimizer(checkpoint: Path, optimizer: Optimizer, read: Callable[[Path]
         ) from error
     for group, options in zip(optimizer.param_groups, configured, strict=True):
         group.update(options)
-
-
-def _flush_to_disk(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _free_space(folder: Path) -> str:

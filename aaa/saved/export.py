@@ -12,7 +12,7 @@ from aaa.saved.checkpoint import save_weights
 from aaa.saved.model_card import SAMPLES
 from aaa.saved.models import CONFIG, WEIGHTS, sampling_config, write_card, write_config
 from aaa.saved.trained_words import write_words
-from aaa.tracking.files import OF_A_STEP, cannot_write
+from aaa.tracking.files import OF_A_STEP, cannot_write, flush_to_disk
 
 
 def export_model(
@@ -23,7 +23,7 @@ def export_model(
     card: str,
     words: Collection[str] | None = None,
 ) -> None:
-    """Write model/, aside first and renamed when whole.
+    """Write model/, aside first and renamed when it is whole and on disk.
 
     Args:
         run: the run's folder, which has the sample grids.
@@ -44,8 +44,10 @@ def export_model(
         if words is not None:
             write_words(aside, words)
         save_weights(aside / WEIGHTS, model, metadata)
+        flush_to_disk(aside)
         shutil.rmtree(final, ignore_errors=True)
         aside.rename(final)
+        flush_to_disk(run, within=False)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(aside, ignore_errors=True)
         raise cannot_write(final, error) from error

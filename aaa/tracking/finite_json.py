@@ -12,6 +12,15 @@ def to_json(value: Any, indent: int | None = None) -> str:
     return json.dumps(_finite(value), indent=indent, allow_nan=False)
 
 
+def from_json(text: str) -> Any:
+    """What `to_json` made this text of; `NaN` and the like, as earlier versions wrote them, are read too.
+
+    Raises:
+        ValueError: if it is no JSON.
+    """
+    return _with_numbers(json.loads(text))
+
+
 def as_number(value: Any) -> Any:
     """The number that `to_json` wrote as a text; anything else as it is."""
     return NOT_FINITE.get(value, value) if isinstance(value, str) else value
@@ -23,3 +32,11 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(inner) for inner in value]
     return str(float(value)) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _with_numbers(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _with_numbers(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_with_numbers(inner) for inner in value]
+    return as_number(value)

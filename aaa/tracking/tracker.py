@@ -1,6 +1,5 @@
 """Where a run's numbers and pictures go: always into the run folder, and to a logger such as W&B."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any, Protocol
 from PIL import Image
 
 from aaa.tracking.files import append_line, replace_text
-from aaa.tracking.finite_json import as_number, to_json
+from aaa.tracking.finite_json import from_json, to_json
 
 METRICS, ODD_STEPS = "metrics.jsonl", "odd_steps.jsonl"
 AXES = ("samples", "seconds", "flops")  # what a run can be drawn over, besides its steps
@@ -154,11 +153,11 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     rows = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            row = json.loads(line)
+            row = from_json(line)
         except (ValueError, RecursionError):
             continue
         if isinstance(row, dict) and isinstance(row.get("step"), int):
-            rows.append({name: as_number(value) for name, value in row.items()})
+            rows.append(row)
     return rows
 
 

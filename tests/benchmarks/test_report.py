@@ -1,4 +1,5 @@
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ def test_a_report_is_a_table_a_file_and_a_plot(tmp_path: Path) -> None:
     rows = [
         {"precision": "bf16", "batch": 1, "images/s": 2.5},
         {"precision": "bf16", "batch": 4, "images/s": 3.25},
-        {"precision": "bf16", "batch": 99, "note": "does not fit"},
+        {"precision": "bf16", "batch": 99, "images/s": math.nan, "note": "does not fit"},
     ]
     report = Report("steps", rows, ("batch", "images/s"), ["fastest: 4"])
     console = Console(record=True, width=120)
@@ -26,7 +27,7 @@ def test_a_report_is_a_table_a_file_and_a_plot(tmp_path: Path) -> None:
     assert "fastest: 4" in text
     report.save(tmp_path / "out", {"device": "cpu"})
     saved = json.loads((tmp_path / "out" / "results.json").read_text())
-    assert saved["rows"] == rows
+    assert saved["rows"] == [*rows[:2], rows[2] | {"images/s": "nan"}]
     assert saved["environment"] == {"device": "cpu"}
     assert Image.open(tmp_path / "out" / "plot.png").width > 300
 

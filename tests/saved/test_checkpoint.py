@@ -1,7 +1,10 @@
+import json
+import math
 import random
 import re
 import resource
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,6 +28,7 @@ from aaa.saved.checkpoint import (
 )
 from aaa.saved.checkpoint_folders import newest_whole
 from aaa.saved.checkpoint_keeper import CheckpointKeeper, Keep, require_space
+from aaa.training.unlogged import UnloggedNumbers
 
 
 def snapshot(step: int, model: nn.Linear, **metrics: float) -> Snapshot:
@@ -57,6 +61,17 @@ def test_a_checkpoint_holds_everything_under_its_step(tmp_path: Path) -> None:
     other = nn.Linear(3, 2)
     load_weights(path / "model.safetensors", other)
     assert torch.equal(other.weight, model.weight)
+
+
+def test_a_state_with_numbers_that_are_not_finite_is_json_and_comes_back(tmp_path: Path) -> None:
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    unlogged = UnloggedNumbers([7], [math.nan], [math.inf], 1, terms={"align": [-math.inf]})
+    state = State(7, 1.5, "abc", 7, metrics={"val/loss": math.nan}, unlogged=unlogged)
+    path = write_checkpoint(tmp_path, replace(snapshot(7, nn.Linear(3, 2)), state=state))
+    json.loads((path / "state.json").read_text(), parse_constant=refuse)
+    assert repr(load_state(path)) == repr(state)  # no NaN is the same as another
 
 
 def test_the_newest_whole_checkpoint_is_found(tmp_path: Path) -> None:

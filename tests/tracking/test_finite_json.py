@@ -12,7 +12,7 @@ from aaa.reports.table import as_rows, comparison
 from aaa.run.going_on import Before
 from aaa.run.history import copy_history
 from aaa.saved.checkpoint import State
-from aaa.tracking.finite_json import as_number, to_json
+from aaa.tracking.finite_json import from_json, to_json
 from aaa.tracking.tracker import METRICS, NoLogger, RunInfo, Tracker, read_metrics
 from aaa.tracking.validation_rows import FOLDER, ValidationRows, newest_rows, write_rows
 
@@ -30,10 +30,12 @@ def same(one: object, other: float) -> bool:
 
 @pytest.mark.parametrize("number", NOT_FINITE)
 def test_a_number_comes_back_as_it_was(number: float) -> None:
-    written = strictly(to_json({"a": number, "b": [(number, 1.5)], "c": "nano"}))
-    assert same(as_number(written["a"]), number)
-    assert same(as_number(written["b"][0][0]), number)
-    assert (as_number(written["b"][0][1]), as_number(written["c"])) == (1.5, "nano")
+    text = to_json({"a": number, "b": [(number, 1.5)], "c": "nano"})
+    strictly(text)
+    read = from_json(text)
+    assert same(read["a"], number)
+    assert same(read["b"][0][0], number)
+    assert (read["b"][0][1], read["c"]) == (1.5, "nano")
 
 
 @pytest.mark.parametrize("number", NOT_FINITE)
