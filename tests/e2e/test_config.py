@@ -48,11 +48,6 @@ def test_the_default_and_the_tutorials_run_compose(command: Command) -> None:
     assert "name: pixel" in pixels
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="interpolations of a part, such as ${data.root}, name keys of what is `data` where the part is alone, and "
-    "Hydra resolves before check_mixture makes them the part's own",
-)
 def test_a_mixture_of_pictures_can_be_shown_resolved(command: Command) -> None:
     parts = ["+data@data.parts.shapes=shapes", "+data@data.parts.mine=imagefolder", "data.parts.mine.root=/x"]
     shown = command("aaa.train", "data=mixture", *parts, "data.resolution=32", "--cfg", "job", "--resolve")
