@@ -12,11 +12,13 @@ from aaa.run.earlier_sweep import output_dir_of_job
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+    from PIL import Image
 
 logger = logging.getLogger(__name__)
 
 OUT = Path("samples")  # where no other folder is asked for
 GRID = "grid.png"
+MOST_SHOWN = 64  # pictures in the grid, the first that are drawn
 LONGEST = 40  # letters of a prompt in the name of a picture
 
 
@@ -63,17 +65,23 @@ def sample(config: "DictConfig") -> None:
 
     saved = find_saved(Path(config.saved_model), config.weights, config.trust_config, config.heads)
     model = TextToImage(saved, pick_device(config.device), config.preview, config.precision)
-    pictures = [picture for request in requests for picture in model(request)]
-    folder = out()  # others may have drawn meanwhile
-    folder.mkdir(parents=True, exist_ok=True)
-    for file, picture in zip(files, pictures, strict=True):
-        picture.save(folder / file)
+    folder: Path | None = None
+    shown: list[Image.Image] = []
+    for beginning, request in zip(beginnings, requests, strict=True):
+        pictures = model(request)
+        folder = folder or out()  # only now: others may have drawn meanwhile
+        folder.mkdir(parents=True, exist_ok=True)
+        for seed, picture in zip(seeds, pictures, strict=True):
+            picture.save(folder / f"{beginning}{seed}.png")
+        shown += pictures[: MOST_SHOWN - len(shown)]
     captions = [seed.replace("-", " ") for seed in seeds]
     if config.prompts is not None:
         captions = [prompt for prompt in prompts for _ in seeds]
-    make_grid(pictures, captions).save(folder / GRID)
-    counted = "1 picture" if len(pictures) == 1 else f"{len(pictures)} pictures"
-    logger.info("Wrote %s and %s to %s", counted, GRID, folder)
+    assert folder is not None  # there is a prompt
+    make_grid(shown, captions[: len(shown)]).save(folder / GRID)
+    counted = "1 picture" if len(files) == 1 else f"{len(files)} pictures"
+    grid = GRID if len(shown) == len(files) else f"{GRID} with the first {len(shown)}"
+    logger.info("Wrote %s and %s to %s", counted, grid, folder)
     logger.info("Each took %s.", model.described(requests[0]))
 
 

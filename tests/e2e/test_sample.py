@@ -245,6 +245,19 @@ def test_prompts_of_a_file_are_drawn_each_as_it_is_alone(command: Command, small
     assert listed.read_bytes() == (tmp_path / "alone" / "seed-4.png").read_bytes()
 
 
+def test_many_pictures_are_written_as_they_are_drawn_and_the_first_shown(
+    command: Command, small_run: SmallRun, tmp_path: Path
+) -> None:
+    (tmp_path / "prompts.txt").write_text("a red circle\na blue square\n")
+    done = command("aaa.sample", f"model={small_run[0]}", "steps=1", "num_images=40", "prompts=prompts.txt", "out=many")
+    assert done.code == 0, done.err
+    assert "Wrote 80 pictures and grid.png with the first 64 to many" in done.err
+    written = sorted((tmp_path / "many").glob("*-seed-*.png"), key=lambda path: path.stat().st_mtime_ns)
+    assert [path.name[0] for path in written] == ["0"] * 40 + ["1"] * 40
+    few = Image.open(tmp_path / "many" / "grid.png").height
+    assert few == make_grid([Image.open(path) for path in written[:64]], [""] * 64).height
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
