@@ -9,6 +9,8 @@ import sys
 from types import FrameType
 from typing import NoReturn
 
+from aaa.tracking.variables import is_helper
+
 logger = logging.getLogger(__name__)
 
 
@@ -19,7 +21,9 @@ def requeue_on_signal() -> None:
 
 def _requeue(_signum: int, _frame: FrameType | None) -> NoReturn:
     job = os.environ.get("SLURM_JOB_ID")
-    if job is not None and shutil.which("scontrol") is not None and os.environ.get("SLURM_PROCID", "0") == "0":
+    # The processes that a launcher starts in one task of SLURM's have the same number there.
+    is_first = os.environ.get("SLURM_PROCID", "0") == "0" and not is_helper()
+    if job is not None and shutil.which("scontrol") is not None and is_first:
         asked = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, check=False)
         if asked.returncode:
             logger.error("scontrol requeue %s: %s", job, asked.stderr.strip() or asked.stdout.strip())

@@ -141,6 +141,8 @@ def make_learner(config: DictConfig, placed: Placed, objective: Objective, sessi
     """Compile a model where the config wants it, and give it, and what its objective trains besides, an optimizer."""
     model, ema, copies = placed
     if config.trainer.compile:
+        # A function is compiled so often and no oftener, however many runs of a sweep this process has had before.
+        torch.compiler.reset()
         compile_model(model, session.device, config.trainer.compile)
     of_objective = nn.ModuleDict(objective.modules)
     optimizer = build_optimizer(config, model, of_objective)

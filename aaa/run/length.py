@@ -85,7 +85,8 @@ def plan_length(config: DictConfig, trial: Trial, data: TrainingData, origin: Or
     micro_batches = trainer.gradient_accumulation_steps
     parts = micro_batches * accelerator.num_processes
     most = {} if trainer.batch_size == "auto" else {"most": trainer.batch_size // parts}
-    footprint = measure_footprint(trial.loss, trial.model, accelerator.device, **most)
+    in_buckets = accelerator.num_processes > 1 and trainer.parallel == "ddp"
+    footprint = measure_footprint(trial.loss, trial.model, accelerator.device, **most, in_buckets=in_buckets)
     batch_size = fitting_batch_size(
         trainer.batch_size,
         origin.earlier_run,

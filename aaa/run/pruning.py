@@ -1,5 +1,6 @@
 """Giving up on runs of a sweep that will not win: the median stopping rule (Golovin et al. 2017, Google Vizier)."""
 
+import math
 from pathlib import Path
 from statistics import median
 
@@ -37,8 +38,12 @@ def why_hopeless(run: Path, step: int, *, after_steps: int, min_runs: int) -> st
 
 
 def _best_up_to(run: Path, step: int) -> float | None:
-    """The lowest validation loss up to this step, None for a run that has not come so far."""
+    """The lowest validation loss up to this step, None for a run that has not come so far; infinite if none is finite.
+
+    (A NaN is neither above nor below another number, so that a median of it would be one by the order of the runs.)
+    """
     validated = [row for row in read_metrics(run / METRICS) if "val/loss" in row]
     if not any(row["step"] >= step for row in validated):
         return None
-    return min((row["val/loss"] for row in validated if row["step"] <= step), default=None)
+    losses = [row["val/loss"] for row in validated if row["step"] <= step]
+    return min(filter(math.isfinite, losses), default=math.inf) if losses else None

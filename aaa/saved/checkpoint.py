@@ -147,9 +147,11 @@ def write_checkpoint(folder: Path, snapshot: Snapshot, write: Callable[[Path, Sn
         (aside / SETTINGS).write_text(json.dumps(snapshot.settings, indent=2), encoding="utf-8")
         write_manifest(aside)
         flush_to_disk(aside)
-        remove_checkpoint(final)
+        earlier = _put_aside(final)
         aside.rename(final)
         flush_to_disk(folder, within=False)
+        if earlier is not None:
+            shutil.rmtree(earlier)
     except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors have errors of their own
         shutil.rmtree(aside, ignore_errors=True)
         raise UserError(
@@ -162,11 +164,17 @@ def write_checkpoint(folder: Path, snapshot: Snapshot, write: Callable[[Path, Sn
 
 def remove_checkpoint(checkpoint: Path) -> None:
     """Delete a checkpoint, so that whatever happens no half of it is left under its name."""
-    if checkpoint.is_dir():
-        aside = checkpoint.with_name(f".removed-{checkpoint.name}")
-        shutil.rmtree(aside, ignore_errors=True)
-        checkpoint.rename(aside)
+    if (aside := _put_aside(checkpoint)) is not None:
         shutil.rmtree(aside)
+
+
+def _put_aside(checkpoint: Path) -> Path | None:
+    """Take a checkpoint its name, and return the one it has until it is deleted; None if there is none."""
+    if not checkpoint.is_dir():
+        return None
+    aside = checkpoint.with_name(f".removed-{checkpoint.name}")
+    shutil.rmtree(aside, ignore_errors=True)
+    return checkpoint.rename(aside)
 
 
 def remove_unfinished(folder: Path) -> None:

@@ -48,7 +48,12 @@ class Footprint:
 
 
 def measure_footprint(
-    forward: Callable[[int], Tensor], model: nn.Module, device: torch.device, most: int = TRIED[-1]
+    forward: Callable[[int], Tensor],
+    model: nn.Module,
+    device: torch.device,
+    most: int = TRIED[-1],
+    *,
+    in_buckets: bool = False,
 ) -> Footprint:
     """Run batches of one, two and four samples forward, and count what they keep for the backward pass.
 
@@ -57,6 +62,7 @@ def measure_footprint(
         model: what is trained.
         device: of the model, whose optimizer has still to make its moments, two of each weight.
         most: samples that a batch is to have at most; more are not tried.
+        in_buckets: whether DDP is to average gradients over processes, and has still to make its copy of them.
 
     Raises:
         UserError: if a GPU has no room for the first of these.
@@ -69,7 +75,8 @@ def measure_footprint(
     per_sample = max(1, *steps)
     largest = max(kept)
     rest = max(0, kept[largest] - largest * per_sample)
-    return Footprint(held_memory(device) + weights + 2 * weights + rest + gathered_bytes(model), per_sample)
+    gradients, moments = (2 if in_buckets else 1) * weights, 2 * weights
+    return Footprint(held_memory(device) + gradients + moments + rest + gathered_bytes(model), per_sample)
 
 
 def largest_batch(footprint: Footprint, processes: int, accumulation: int, most: int, device: torch.device) -> int:

@@ -12,7 +12,10 @@ import torch
 from aaa.tracking.variables import processes_of_machine
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-CGROUP = Path("/sys/fs/cgroup")
+CGROUP, OWN_GROUP = (
+    Path("/sys/fs/cgroup"),
+    Path("/proc/self/cgroup"),
+)  # control groups (v2), and which this process is in
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
 
@@ -54,7 +57,7 @@ def available_memory(device: torch.device) -> int:
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return free + torch.cuda.memory_reserved(device)
-    free = min(psutil.virtual_memory().available, _free_in_container(CGROUP))
+    free = min(psutil.virtual_memory().available, _free_in_groups(CGROUP, OWN_GROUP))
     return free // processes_of_machine(otherwise=1) + held_memory(device)
 
 
@@ -63,12 +66,26 @@ def total_memory(device: torch.device) -> int:
     return int(torch.cuda.get_device_properties(device).total_memory)
 
 
-def _free_in_container(cgroup: Path) -> int:
-    """What a container (Docker, SLURM, Kubernetes) has left of its limit, cached files not counted (cgroup v2)."""
+def _free_in_groups(root: Path, own: Path) -> int:
+    """What is left of the limits of this process's control group and those around it: of a container or a SLURM job.
+
+    A container (Docker, Kubernetes) has its limit at the root of what it sees, a job on a plain host deep below it.
+    """
     try:
-        limit = int((cgroup / "memory.max").read_text())
-        used = int((cgroup / "memory.current").read_text())
-        stat = dict(line.split() for line in (cgroup / "memory.stat").read_text().splitlines())
+        (path,) = (line[3:] for line in own.read_text().splitlines() if line.startswith("0::"))
+    except (OSError, ValueError):  # no such file, or control groups of version 1 alone
+        path = "/"
+    innermost = root / path.lstrip("/")
+    around = [group for group in innermost.parents if group.is_relative_to(root)]
+    return min(map(_free_in_group, [innermost, *around]))
+
+
+def _free_in_group(group: Path) -> int:
+    """What a group has left of its limit, cached files not counted."""
+    try:
+        limit = int((group / "memory.max").read_text())
+        used = int((group / "memory.current").read_text())
+        stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
     except (OSError, ValueError):  # no limit ("max"), or no such file
         return sys.maxsize
     return max(0, limit - used + int(stat["file"]))

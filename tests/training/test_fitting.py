@@ -1,4 +1,5 @@
 import weakref
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -105,14 +106,27 @@ def test_a_model_of_which_no_sample_fits_is_refused(three_gib: None) -> None:
         largest_batch(Footprint(4 * GIB, 10), 1, 1, 100, CPU)
 
 
-def test_the_limit_of_a_container_counts(tmp_path_factory: pytest.TempPathFactory) -> None:
-    cgroup = tmp_path_factory.mktemp("cgroup")
-    (cgroup / "memory.max").write_text("1000\n")
-    (cgroup / "memory.current").write_text("700\n")
-    (cgroup / "memory.stat").write_text("anon 500\nfile 200\n")
-    assert memory._free_in_container(cgroup) == 500
-    (cgroup / "memory.max").write_text("max\n")
-    assert memory._free_in_container(cgroup) > 2**60
+@pytest.mark.parametrize("place", ["", "system.slice/slurmd/job_1", "system.slice/slurmstepd.scope/job_1/step_0"])
+def test_the_limit_of_a_container_or_of_a_job_counts(tmp_path: Path, place: str) -> None:
+    own, limited = tmp_path / "own", tmp_path / "cgroup" / place
+    own.write_text("1:memory:/elsewhere\n0::/system.slice/slurmd/job_1/step_0\n")
+    limited.mkdir(parents=True)
+    assert memory._free_in_groups(tmp_path / "cgroup", own) > 2**60
+    (limited / "memory.max").write_text("1000\n")
+    (limited / "memory.current").write_text("700\n")
+    (limited / "memory.stat").write_text("anon 500\nfile 200\n")
+    assert memory._free_in_groups(tmp_path / "cgroup", own) == 500
+    (limited / "memory.max").write_text("max\n")
+    assert memory._free_in_groups(tmp_path / "cgroup", own) > 2**60
+
+
+@pytest.mark.parametrize("told", ["0::/\n", "0::/../../other\n", "4:memory:/x\n", None])
+def test_the_limit_at_the_root_counts_whatever_a_process_is_in(tmp_path: Path, told: str | None) -> None:
+    if told is not None:
+        (tmp_path / "own").write_text(told)
+    for name, content in (("max", "1000"), ("current", "700"), ("stat", "file 0")):
+        (tmp_path / f"memory.{name}").write_text(content)
+    assert memory._free_in_groups(tmp_path, tmp_path / "own") == 300
 
 
 def test_no_more_samples_are_tried_than_a_batch_is_to_have() -> None:
@@ -127,6 +141,17 @@ def test_no_more_samples_are_tried_than_a_batch_is_to_have() -> None:
     assert of_each[0] >= of_each[1] == of_each[2] == 40 + 40
 
 
+def test_the_copy_of_gradients_that_processes_exchange_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fitting, "held_memory", lambda _: 0)
+    model = nn.Linear(10, 10, bias=False)
+
+    def forward(samples: int) -> Tensor:
+        return model(torch.ones(samples, 10)).sum()
+
+    alone, together = (measure_footprint(forward, model, CPU, in_buckets=many).fixed for many in (False, True))
+    assert together - alone == 10 * 10 * 4
+
+
 def test_a_gpu_without_room_for_a_sample_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     def forward(samples: int) -> Tensor:
         raise torch.OutOfMemoryError(str(samples))
@@ -137,7 +162,7 @@ def test_a_gpu_without_room_for_a_sample_is_said(monkeypatch: pytest.MonkeyPatch
 
 def test_processes_share_the_memory_of_a_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: SimpleNamespace(available=8 * GIB))
-    monkeypatch.setattr(memory, "_free_in_container", lambda _: 9 * GIB)
+    monkeypatch.setattr(memory, "_free_in_groups", lambda *_: 9 * GIB)
     monkeypatch.setattr(memory, "held_memory", lambda _: GIB)
     assert memory.available_memory(CPU) == 8 * GIB + GIB
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
