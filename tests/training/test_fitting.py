@@ -106,7 +106,7 @@ def test_a_model_of_which_no_sample_fits_is_refused(three_gib: None) -> None:
         largest_batch(Footprint(4 * GIB, 10), 1, 1, 100, CPU)
 
 
-@pytest.mark.parametrize("place", ["", "system.slice/slurmd/job_1", "system.slice/slurmstepd.scope/job_1/step_0"])
+@pytest.mark.parametrize("place", ["", "system.slice/slurmd/job_1", "system.slice/slurmd/job_1/step_0"])
 def test_the_limit_of_a_container_or_of_a_job_counts(tmp_path: Path, place: str) -> None:
     own, limited = tmp_path / "own", tmp_path / "cgroup" / place
     own.write_text("1:memory:/elsewhere\n0::/system.slice/slurmd/job_1/step_0\n")
