@@ -1,5 +1,6 @@
 """How much a run does: samples of a step, steps in all, and what that costs."""
 
+import logging
 import math
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +12,7 @@ from aaa.assembly.training_data import TrainingData
 from aaa.objectives.costs import training_flops
 from aaa.run.batch_size import fitting_batch_size
 from aaa.run.budget import seconds_of, steps_within
+from aaa.run.crawling import why_it_crawls
 from aaa.run.going_on import parting_checkpoint, unaffected_steps
 from aaa.run.origin import Origin
 from aaa.run.processes import of_first_process
@@ -19,6 +21,8 @@ from aaa.run.trial import Trial
 from aaa.saved.checkpoint_folders import step_of
 from aaa.training.fitting import measure_footprint
 from aaa.training.lr_schedules import Schedule
+
+logger = logging.getLogger(__name__)
 
 OURS = "aaa.training.lr_schedules."
 
@@ -84,17 +88,6 @@ def plan_length(config: DictConfig, trial: Trial, data: TrainingData, origin: Or
     trainer, accelerator = config.trainer, trial.session.accelerator
     micro_batches = trainer.gradient_accumulation_steps
     parts = micro_batches * accelerator.num_processes
-    most = {} if trainer.batch_size == "auto" else {"most": trainer.batch_size // parts}
-    in_buckets = accelerator.num_processes > 1 and trainer.parallel == "ddp"
-    footprint = measure_footprint(trial.loss, trial.model, accelerator.device, **most, in_buckets=in_buckets)
-    batch_size = fitting_batch_size(
-        trainer.batch_size,
-        origin.earlier_run,
-        footprint.recorded() if trainer.cuda_graph is True else footprint,
-        accelerator,
-        micro_batches=micro_batches,
-        records=len(data.train_records),
-    )
     _, height, width = max(data.cache.shapes, key=math.prod)
     flops_per_sample = training_flops(
         trial.model,
@@ -104,6 +97,20 @@ def plan_length(config: DictConfig, trial: Trial, data: TrainingData, origin: Or
         data.cache.prompt_shape[0],
         channels=config.model.in_channels,
         text_dim=config.model.text_dim,
+    )
+    most = {} if trainer.batch_size == "auto" else {"most": trainer.batch_size // parts}
+    least_samples = micro_batches * max(1, most.get("most", 1))
+    if crawls := why_it_crawls(flops_per_sample * least_samples, accelerator.device, trial.session.product_dtype):
+        logger.warning(crawls)
+    in_buckets = accelerator.num_processes > 1 and trainer.parallel == "ddp"
+    footprint = measure_footprint(trial.loss, trial.model, accelerator.device, **most, in_buckets=in_buckets)
+    batch_size = fitting_batch_size(
+        trainer.batch_size,
+        origin.earlier_run,
+        footprint.recorded() if trainer.cuda_graph is True else footprint,
+        accelerator,
+        micro_batches=micro_batches,
+        records=len(data.train_records),
     )
     samples = batch_size // parts
     recorded = records_steps(config, trial, footprint, samples, flops_per_sample)
