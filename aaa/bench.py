@@ -3,7 +3,7 @@
 import logging
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aaa.cli import run
 
@@ -16,8 +16,10 @@ logger = logging.getLogger(__name__)
 def bench(config: "DictConfig") -> None:
     """Run one benchmark; print its table, write results.json and plot.png."""
     import torch
+    from omegaconf import OmegaConf
 
     from aaa.assembly.parts import build, pick_device
+    from aaa.benchmarks.counts import require_counts
     from aaa.config.checks import check_config
     from aaa.errors import UserError
     from aaa.run.messages import describe_device
@@ -28,7 +30,10 @@ def bench(config: "DictConfig") -> None:
     if config.trainer.batch_size == "auto":
         raise UserError("trainer.batch_size=auto: a benchmark measures a number.")
     device = pick_device(config.trainer.device)
-    report = build(config, "bench").run(config, device)
+    benchmark = build(config, "bench")
+    given: Any = OmegaConf.to_container(config.bench, resolve=True)
+    require_counts(type(benchmark), given, "bench")
+    report = benchmark.run(config, device)
     report.save(Path(config.output_dir), describe_environment(describe_device(torch.device(device))))
     for_tables(sys.stderr).print(report.table())
     logger.info("Wrote results.json and plot.png to %s", config.output_dir)

@@ -11,6 +11,7 @@ import torch
 from omegaconf import DictConfig
 from torch.optim import Optimizer
 
+from aaa.benchmarks.counts import Count
 from aaa.benchmarks.report import Report
 from aaa.benchmarks.subject import Subject, make_subject
 from aaa.saved.checkpoint import (
@@ -34,7 +35,7 @@ class Checkpointing:
         folder: where to write, which may be another disk than the system's; null for a temporary folder.
     """
 
-    def __init__(self, repeats: int, folder: str | None = None) -> None:
+    def __init__(self, repeats: Count, folder: str | None = None) -> None:
         self.repeats, self.folder = repeats, folder
 
     def run(self, config: DictConfig, device: str) -> Report:

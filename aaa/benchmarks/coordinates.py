@@ -60,6 +60,9 @@ class Coordinates:
 
     def __init__(self, widths: Sequence[int], depths: Sequence[int], steps: Sequence[int], batch_size: int) -> None:
         self.widths, self.depths, self.steps, self.batch_size = widths, depths, sorted(steps), batch_size
+        for name, sizes in (("widths", widths), ("depths", depths)):  # along one of which it may not look at all
+            if any(size < 1 for size in sizes) or not (widths or depths):
+                raise UserError(f"bench.{name}={list(sizes)}: must be whole numbers above 0, one at least in all.")
         if not self.steps or self.steps[0] < 1 or batch_size < 1:
             raise UserError(f"bench.steps={list(steps)}, bench.batch_size={batch_size}: must be whole numbers above 0.")
 

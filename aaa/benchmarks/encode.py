@@ -11,6 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from aaa.benchmarks.commands import measure
+from aaa.benchmarks.counts import Count
 from aaa.benchmarks.report import Report
 from aaa.data.cache import LatentCache
 from aaa.data.cache_writer import CacheWriter
@@ -29,7 +30,7 @@ class Encode:
         opened_records: of the cache that is opened.
     """
 
-    def __init__(self, records: Sequence[int], opened_records: int) -> None:
+    def __init__(self, records: Sequence[Count], opened_records: Count) -> None:
         self.records, self.opened_records = records, opened_records
 
     def run(self, config: DictConfig, device: str) -> Report:  # noqa: ARG002

@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from aaa.assembly.parts import build_model
 from aaa.benchmarks import gpu_rows
 from aaa.benchmarks.checkpoint import Checkpointing
+from aaa.benchmarks.counts import AUTO, Count, CountOrAuto
 from aaa.benchmarks.gpu_advice import advice
 from aaa.benchmarks.gpu_card import Card, OutOfTime, Row, time_limit
 from aaa.benchmarks.report import Report
@@ -29,8 +30,6 @@ from aaa.training.timing import matmul_rate
 from aaa.training.tuning import tune_for
 
 logger = logging.getLogger(__name__)
-
-AUTO = "auto"
 
 
 class Measurement(NamedTuple):
@@ -71,14 +70,14 @@ class Gpu:
         parts: Sequence[str],
         models: Sequence[str],
         overrides: Mapping[str, Sequence[str]],
-        batches: Sequence[int | str],
-        most: int,
+        batches: Sequence[CountOrAuto],
+        most: Count,
         compiled: Sequence[tuple[str, int | str, bool | str]],
         recorded: Sequence[tuple[str, int | str, bool | str]],
         judged: str,
-        kernels: int,
-        prompt_tokens: int,
-        copied_bytes: int,
+        kernels: Count,
+        prompt_tokens: Count,
+        copied_bytes: Count,
         tutorial: Tutorial,
     ) -> None:
         self.seconds, self.row_seconds, self.copied_bytes, self.tutorial = seconds, row_seconds, copied_bytes, tutorial

@@ -8,6 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from aaa.benchmarks.counts import Count
 from aaa.benchmarks.report import Report
 from aaa.benchmarks.subject import Subject, make_subject
 from aaa.tracking.tracker import NoLogger, RunInfo, Tracker
@@ -23,7 +24,7 @@ class Overhead:
         steps: of a round.
     """
 
-    def __init__(self, rounds: int, steps: int) -> None:
+    def __init__(self, rounds: Count, steps: Count) -> None:
         self.rounds, self.steps = rounds, steps
 
     def run(self, config: DictConfig, device: str) -> Report:

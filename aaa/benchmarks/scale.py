@@ -8,6 +8,7 @@ import torch
 from omegaconf import DictConfig
 
 from aaa.assembly.parts import model_numbers
+from aaa.benchmarks.counts import Count, LargeCount
 from aaa.benchmarks.report import Report
 from aaa.models.costs import TRAINING_FLOPS, count_parameters, forward_flops
 from aaa.models.dit import AAADiT
@@ -159,7 +160,7 @@ class Scale:
         hardware: what `Hardware` has.
     """
 
-    def __init__(self, gpus: Sequence[int], pictures: Sequence[float], hardware: dict[str, Any]) -> None:
+    def __init__(self, gpus: Sequence[Count], pictures: Sequence[LargeCount], hardware: dict[str, Any]) -> None:
         self.gpus, self.pictures, self.hardware = gpus, pictures, Hardware(**hardware)
 
     def run(self, config: DictConfig, device: str) -> Report:

@@ -13,6 +13,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from aaa.benchmarks.counts import Count
 from aaa.benchmarks.report import Report
 from aaa.errors import UserError
 from aaa.tracking.tracker import METRICS, read_metrics
@@ -42,7 +43,7 @@ class Sharing:
         repeats: of all situations, one after the other; the best of each counts.
     """
 
-    def __init__(self, seconds: float, repeats: int) -> None:
+    def __init__(self, seconds: float, repeats: Count) -> None:
         self.seconds, self.repeats = seconds, repeats
 
     def run(self, config: DictConfig, device: str) -> Report:

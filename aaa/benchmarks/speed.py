@@ -12,6 +12,7 @@ import torch
 from omegaconf import DictConfig
 from torch import nn
 
+from aaa.benchmarks.counts import Count
 from aaa.benchmarks.report import Report
 from aaa.benchmarks.subject import Subject, make_subject
 from aaa.data.randomness import generator
@@ -41,10 +42,10 @@ class Speed:
 
     def __init__(
         self,
-        batch_sizes: Sequence[int],
+        batch_sizes: Sequence[Count],
         precisions: Sequence[str],
         compiled: Sequence[bool | str],
-        steps: int,
+        steps: Count,
         max_step_seconds: float,
     ) -> None:
         self.batch_sizes, self.precisions, self.compiled, self.steps = batch_sizes, precisions, compiled, steps

@@ -10,6 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from aaa.benchmarks.commands import in_folder, measure
+from aaa.benchmarks.counts import Count
 from aaa.benchmarks.report import Report
 from aaa.errors import UserError
 from aaa.reports.runs import Run, read_runs
@@ -51,7 +52,7 @@ class Speedrun:
     """
 
     def __init__(
-        self, recipes: Mapping[str, Sequence[str]], seeds: Sequence[int], target: float, looks: int, num_images: int
+        self, recipes: Mapping[str, Sequence[str]], seeds: Sequence[int], target: float, looks: Count, num_images: Count
     ) -> None:
         if not 0 < target <= 1:
             raise UserError(f"bench.target={target}: must be above 0 and at most 1.")

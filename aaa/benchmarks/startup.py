@@ -9,6 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from aaa.benchmarks.commands import in_folder, measure
+from aaa.benchmarks.counts import Count
 from aaa.benchmarks.report import Report
 
 logger = logging.getLogger(__name__)
@@ -25,7 +26,7 @@ class Startup:
         repeats: of each; the fastest counts, so that a busy machine tells little.
     """
 
-    def __init__(self, repeats: int) -> None:
+    def __init__(self, repeats: Count) -> None:
         self.repeats = repeats
 
     def run(self, config: DictConfig, device: str) -> Report:  # noqa: ARG002

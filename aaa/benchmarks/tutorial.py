@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from aaa.assembly.parts import build_model
+from aaa.benchmarks.counts import Count
 from aaa.benchmarks.report import Report
 from aaa.benchmarks.subject import make_subject
 from aaa.models.costs import count_parameters
@@ -41,7 +42,7 @@ class Tutorial:
     """
 
     def __init__(
-        self, steps: int, our_steps: int, batch_size: int, epochs: int, prompt_tokens: int | None = None
+        self, steps: Count, our_steps: Count, batch_size: Count, epochs: Count, prompt_tokens: int | None = None
     ) -> None:
         self.steps, self.our_steps, self.batch_size, self.epochs = steps, our_steps, batch_size, epochs
         self.prompt_tokens = prompt_tokens

@@ -16,6 +16,7 @@ from torch.optim import AdamW, Muon
 from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn
 
 from aaa.assembly.parts import model_numbers
+from aaa.benchmarks.counts import Count
 from aaa.benchmarks.report import Report
 from aaa.benchmarks.subject import Subject, make_subject
 from aaa.data import cache_writer
@@ -78,7 +79,7 @@ class Ways:
         prompt_tokens: to which prompts are trimmed in the way of that name.
     """
 
-    def __init__(self, repeats: int, prompt_tokens: int) -> None:
+    def __init__(self, repeats: Count, prompt_tokens: Count) -> None:
         self.repeats, self.prompt_tokens = repeats, prompt_tokens
 
     def run(self, config: DictConfig, device: str) -> Report:

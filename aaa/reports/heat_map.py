@@ -1,5 +1,6 @@
 """Validation loss by two settings, as a picture."""
 
+import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,10 +14,14 @@ from aaa.reports.key_names import short_names, shown_key
 from aaa.reports.paired import of_one_table
 from aaa.reports.runs import Run
 from aaa.reports.telling import setting_keys
-from aaa.tracking.printed import plot_label
+from aaa.tracking.printed import harmless, plot_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+logger = logging.getLogger(__name__)
+
+MOST_VALUES = 30  # of an axis, to be read: each has a row or column with its losses written out
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,12 @@ class Map:
     others: list[str]
     losses: dict[tuple[float, float], float]
     left_out: int = 0
+
+    @property
+    def values(self) -> tuple[list[float], list[float]]:
+        """Of x and of y, rising."""
+        xs, ys = (sorted({place[axis] for place in self.losses}) for axis in (0, 1))
+        return xs, ys
 
     @property
     def title(self) -> str:
@@ -65,11 +76,24 @@ def maps_of(runs: list[Run]) -> Iterator[Map]:
 def draw_heat_maps(runs: list[Run], path: Path) -> bool:
     """Draw validation loss by each two settings, side by side; False if there are not two.
 
+    Settings of more than `MOST_VALUES` values are left out, which is said.
+
     Args:
         runs: to compare.
         path: of the PNG.
     """
-    maps = list(maps_of(runs))
+    found = list(maps_of(runs))
+    maps = [one for one in found if max(map(len, one.values)) <= MOST_VALUES]
+    if len(maps) < len(found):
+        keys = dict.fromkeys(
+            key
+            for one in found
+            for key, values in zip((one.x, one.y), one.values, strict=True)
+            if len(values) > MOST_VALUES
+        )
+        logger.warning(
+            harmless(f"Not on the map, which has at most {MOST_VALUES} values a setting: {', '.join(keys)}.")
+        )
     if not maps:
         return False
     import matplotlib as mpl
@@ -77,7 +101,7 @@ def draw_heat_maps(runs: list[Run], path: Path) -> bool:
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    across, down = (max(len({place[axis] for place in one.losses}) for one in maps) for axis in (0, 1))
+    across, down = (max(len(one.values[axis]) for one in maps) for axis in (0, 1))
     size = (1.5 + 1.1 * across) * len(maps), 1.2 + 0.6 * down
     figure, axes = plt.subplots(1, len(maps), figsize=size, squeeze=False, constrained_layout=True)
     for axis, one in zip(axes[0], maps, strict=True):
@@ -90,7 +114,7 @@ def draw_heat_maps(runs: list[Run], path: Path) -> bool:
 def _draw(axis: "Axes", one: Map) -> None:
     from matplotlib.colors import LogNorm
 
-    xs, ys = (sorted({place[axis] for place in one.losses}) for axis in (0, 1))
+    xs, ys = one.values
     table = [[one.losses.get((x, y), math.nan) for x in xs] for y in ys]
     axis.imshow(table, cmap="viridis_r", aspect="auto", norm=LogNorm())
     for (x, y), loss in one.losses.items():

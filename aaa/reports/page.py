@@ -15,7 +15,7 @@ from aaa.reports.key_names import short_names, shown_key
 from aaa.reports.paired import against_best, of_one_table
 from aaa.reports.plain import plain_number, plain_setting
 from aaa.reports.runs import Run
-from aaa.reports.scaling import APART, LEAST
+from aaa.reports.scaling import APART, LEAST, parameters_of
 from aaa.reports.telling import differing_keys, setting_keys, telling_keys
 from aaa.tracking.files import OF_A_STEP
 
@@ -83,7 +83,7 @@ def _run(run: Run, keys: list[str], metrics: dict[str, None], *, with_pictures: 
         "settings": settings,
         "last": last | {axis: plain_number(run.last(axis)) for axis in AXES},
         "best": plain_number(run.best("val/loss")),
-        "parameters": run.environment.get("model", {}).get("parameters"),
+        "parameters": parameters_of(run),
         "curves": _curves(run, metrics),
         "pictures": _pictures(run) if with_pictures else [],
     }

@@ -154,7 +154,7 @@ def difference(setting: Setting, baseline: Setting) -> Difference:
     levels with the same noise.
 
     Raises:
-        UserError: if they were not judged by one validation table, or one of them has diverged.
+        UserError: if they were not judged by one validation table, or one of them has diverged or is damaged.
     """
     for side in (setting, baseline):
         if side.has_diverged:
@@ -171,6 +171,7 @@ def difference(setting: Setting, baseline: Setting) -> Difference:
         low, high = stats.ttest_ind(setting.losses, baseline.losses, equal_var=False).confidence_interval(CONFIDENCE)
         distance = mean(setting.losses) - mean(baseline.losses)
         return Difference(distance, float(low), float(high), "seeds", len(setting.rows) + len(baseline.rows))
+    _require_same_records(setting, baseline)
     of_record, of_baseline = _mean_by_record(setting), _mean_by_record(baseline)
     return _paired(list(of_record.values()), [of_baseline[record] for record in of_record], "pictures")
 
@@ -205,6 +206,19 @@ def _paired(ours: Sequence[float], theirs: Sequence[float], over: str) -> Differ
         return Difference(mean(distances), mean(distances) - spread, mean(distances) + spread, over, len(distances))
     low, high = stats.ttest_rel(ours, theirs).confidence_interval(CONFIDENCE)
     return Difference(mean(distances), float(low), float(high), over, len(distances))
+
+
+def _require_same_records(setting: Setting, baseline: Setting) -> None:
+    """Refuse rows that say they are of one table, and are not: they were changed after they were written."""
+    (first, of_first), *others = [
+        (run, rows) for side in (baseline, setting) for run, rows in zip(side.runs, side.rows, strict=True)
+    ]
+    for run, rows in others:
+        if set(rows.records) != set(of_first.records):
+            raise UserError(
+                f"{run.name} and {first.name}: what they have in validation/ says that it is of the same pictures, and "
+                "is of others. One of them is damaged; compare the other without it."
+            )
 
 
 def _by_seed(setting: Setting) -> dict[object, float]:

@@ -55,13 +55,19 @@ def fit_power_law(xs: Sequence[float], losses: Sequence[float]) -> PowerLaw:
     return PowerLaw(math.exp(fit.intercept), slope, slope - reach, slope + reach, float(fit.rvalue) ** 2)
 
 
+def parameters_of(run: Run) -> float | None:
+    """How many parameters the model of a run has, None if its environment.json does not say."""
+    model = run.environment.get("model")
+    return plain_number(model.get("parameters")) if isinstance(model, dict) else None
+
+
 def points(runs: Sequence[Run], axis: str) -> list[tuple[float, float, str]]:
     """Parameters or FLOPs, the last validation loss and the name of each run that counts and has them, finite."""
     found = []
     for run in counted(runs):
-        x = run.environment.get("model", {}).get("parameters") if axis == "parameters" else run.last(axis)
+        x = parameters_of(run) if axis == "parameters" else run.last(axis)
         loss = plain_number(run.last("val/loss"))
-        if x and loss and loss > 0:
+        if x and loss and min(x, loss) > 0:
             found.append((float(x), loss, run.name))
     return found
 

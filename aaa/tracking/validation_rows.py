@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from aaa.tracking.files import OF_A_STEP, cannot_write, replace_text
 from aaa.tracking.finite_json import as_number, to_json
@@ -63,9 +64,21 @@ def newest_rows(run: Path, up_to_step: int) -> ValidationRows | None:
     for path in sorted((run / FOLDER).glob(f"{OF_A_STEP}.json"), reverse=True):
         try:
             rows = ValidationRows(**json.loads(path.read_text(encoding="utf-8")))
-            rows = replace(rows, losses=[as_number(loss) for loss in rows.losses])
+            rows = replace(rows, losses=[_number(loss) for loss in rows.losses])
             if len(rows.records) == len(rows.sigmas) == len(rows.losses) > 0 and rows.step <= up_to_step:
                 return rows
         except (OSError, ValueError, TypeError, RecursionError):
             continue  # of a run that is just writing it, or damaged: the one before says as much
     return None
+
+
+def _number(loss: Any) -> float:
+    """A loss as it was written.
+
+    Raises:
+        ValueError: if it is no number.
+    """
+    number = as_number(loss)
+    if isinstance(number, bool) or not isinstance(number, int | float):
+        raise ValueError(f"{loss!r} is no number")
+    return number

@@ -20,6 +20,12 @@ def test_checkpoints_are_measured(command: Command, tmp_path: Path) -> None:
     assert seconds["resuming: loading"] > 0
 
 
+def test_a_number_that_no_bench_can_have_is_told_by_its_key(command: Command) -> None:
+    done = command("aaa.bench", *TINY, "bench=scale", "bench.gpus=[0]")
+    assert done.code == 1
+    assert "bench.gpus=[0]: must be a list with one at least, each a whole number of at least 1." in done.error
+
+
 @pytest.mark.slow
 def test_speed_measures_every_combination(command: Command, tmp_path: Path) -> None:
     done = command(

@@ -230,6 +230,10 @@ def test_damaged_and_later_rows_are_passed_over(tmp_path: Path) -> None:
     make_run(tmp_path / "a", 1e-3, 0, 0)
     folder = tmp_path / "a" / "validation"
     (folder / "step-00000020.json").write_text('{"step": 20')
+    whole = json.loads((folder / "step-00000010.json").read_text())
+    for step, loss in ((16, "low"), (17, None), (18, [1.0]), (19, True)):
+        damaged = whole | {"step": step, "losses": [loss, *whole["losses"][1:]]}
+        (folder / f"step-{step:08d}.json").write_text(json.dumps(damaged))
     (folder / "step-00000015.json").write_text('{"step": 15, "table": "a", "records": [], "sigmas": [], "losses": []}')
     rows = newest_rows(tmp_path / "a", up_to_step=20)
     assert rows is not None
@@ -239,6 +243,15 @@ def test_damaged_and_later_rows_are_passed_over(tmp_path: Path) -> None:
     (folder / "step-00000010.json").unlink()
     assert fold_seeds(read_runs([tmp_path])) == []
     assert verdicts(read_runs([tmp_path])) is None
+
+
+@pytest.mark.parametrize("records", [["0", "x"], ["0", "0"]])
+def test_rows_of_other_pictures_that_name_the_same_table_are_refused(records: list[str]) -> None:
+    def setting(name: str, keys: list[str]) -> Setting:
+        return Setting(name, [Run(Path(name), name, {}, [])], [ValidationRows(1, "t", keys, [0.5] * 2, [1.0, 2.0])])
+
+    with pytest.raises(UserError, match=r"^b and a: .* is damaged"):
+        difference(setting("b", records), setting("a", ["0", "1"]))
 
 
 losses = st.lists(st.floats(0, 10), min_size=2, max_size=20)

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from matplotlib.figure import Figure
@@ -18,11 +19,11 @@ from rich.console import Console
 from aaa.compare import watch
 from aaa.errors import UserError
 from aaa.reports.curves import draw_curves
-from aaa.reports.heat_map import draw_heat_maps, maps_of
+from aaa.reports.heat_map import MOST_VALUES, draw_heat_maps, maps_of
 from aaa.reports.labels import labels
 from aaa.reports.page import write_page
 from aaa.reports.runs import Run, read_runs
-from aaa.reports.scaling import bear_a_law, draw_scaling, fit_power_law
+from aaa.reports.scaling import bear_a_law, draw_scaling, fit_power_law, points
 from aaa.reports.table import as_rows, comparison
 from aaa.reports.telling import differing_keys
 from aaa.reports.ticks import plain_ticks
@@ -190,6 +191,29 @@ def test_each_two_of_three_settings_are_drawn_and_it_says_what_is_averaged(tmp_p
     assert of_xy.losses == {(x, y): 100 * x + 10 * y + 2 for x in (1, 2) for y in (1, 2)}
     assert of_yz.losses[1, 2] == 150 + 10 + 2 + 0.5
     assert draw_heat_maps(runs, tmp_path / "map.png")
+
+
+def test_settings_of_too_many_values_are_on_no_map(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    runs = [
+        Run(Path(f"{n}{x}{y}"), f"{n} {x} {y}", {"many": n, "x": x, "y": y}, [{"step": 1, "val/loss": 1 + n}])
+        for n, x, y in itertools.product(range(MOST_VALUES + 1), (1, 2), (1, 2))
+    ]
+    assert draw_heat_maps(runs, tmp_path / "map.png")
+    assert Image.open(tmp_path / "map.png").width < 1000
+    assert caplog.messages == ["Not on the map, which has at most 30 values a setting: many."]
+    for run in runs:
+        del run.config["y"]
+    assert not draw_heat_maps(runs, tmp_path / "none.png")
+    assert not (tmp_path / "none.png").exists()
+
+
+@pytest.mark.parametrize("model", [None, {"parameters": "many"}, {"parameters": None}, [], {}])
+def test_a_run_that_does_not_say_how_large_its_model_is_has_no_size(tmp_path: Path, model: Any) -> None:
+    row = {"step": 1, "flops": 1e9, "val/loss": 1.0}
+    run = Run(tmp_path, "a", {}, [row], {"model": model})
+    assert points([run], "parameters") == []
+    write_page([run], tmp_path / "compare.html")
+    assert '"parameters":null' in (tmp_path / "compare.html").read_text()
 
 
 def test_rows_are_for_other_programs(sweep: Path) -> None:
