@@ -15,7 +15,7 @@ from aaa.config.overrides import Keys, as_typed, is_key, key_of, one_text_of_sev
 from aaa.config.resolvers import geomspace
 from aaa.errors import UserError, nearest
 from aaa.run.earlier_run import EarlierRun, earlier_run
-from aaa.run.earlier_sweep import earlier_sweep
+from aaa.run.earlier_sweep import asks_to_go_on, earlier_sweep
 from aaa.tracking.variables import is_helper
 
 OWN_FOLDER = "'${claimed:.hydra,${hydra.runtime.output_dir}}'"
@@ -78,6 +78,10 @@ def for_hydra(arguments: list[str], command: str = "train") -> list[str]:
     earlier = earlier_run(arguments)
     trains = command == "train"
     sweep = earlier_sweep(arguments) if trains else None
+    if trains and sweep is None and asks_to_go_on(arguments):
+        print(
+            "sweep.resume=true: no sweep of this very command was begun here: all anew.", file=sys.stderr
+        )
     overrides = _run_overrides(earlier) if trains or earlier is None else _overrides_of_others(command)
     if sweep is not None:  # of what is said twice the last counts
         overrides += ["resume=auto", f"hydra.sweep.dir={quoted(str(sweep))}"]

@@ -184,7 +184,8 @@ def row_losses(
 def summarise(losses: Tensor, table: ValidationTable) -> dict[str, float]:
     """Numbers that say how the rows of the table went.
 
-    The standard error is that of the mean over records: rows of one record are alike, and count as one.
+    The standard error is that of the mean over records: rows of one record are alike, and count as one. Of one record
+    alone there is none.
 
     Args:
         losses: of each row, `R`.
@@ -197,36 +198,30 @@ def summarise(losses: Tensor, table: ValidationTable) -> dict[str, float]:
         `val/loss_relative/PART`.
     """
     structureless = structureless_loss(table.sigmas, table.latent_variance)
-    metrics = {
-        "val/loss": losses.mean().item(),
-        "val/loss_standard_error": _standard_error(losses, table.records),
-        "val/loss_relative": (losses.mean() / structureless.mean()).item(),
-    }
+    metrics = _mean("val/loss", losses, table.records)
+    metrics["val/loss_relative"] = (losses.mean() / structureless.mean()).item()
     for band in range(BANDS):
         low, high = band / BANDS, (band + 1) / BANDS
         inside = (table.sigmas >= low) & (table.sigmas < high)
         if inside.any():
-            name = f"val/loss_sigma_{low:.1f}_{high:.1f}"
-            metrics[name] = losses[inside].mean().item()
-            metrics[f"{name}_standard_error"] = _standard_error(losses[inside], table.records[inside])
+            metrics |= _mean(f"val/loss_sigma_{low:.1f}_{high:.1f}", losses[inside], table.records[inside])
     for part in table.parts:
         own = losses[part.rows]
         known = structureless_loss(table.sigmas[part.rows], part.latent_variance)
-        metrics |= {
-            f"val/loss/{part.name}": own.mean().item(),
-            f"val/loss/{part.name}_standard_error": _standard_error(own, table.records[part.rows]),
-            f"val/loss_relative/{part.name}": (own.mean() / known.mean()).item(),
-        }
+        metrics |= _mean(f"val/loss/{part.name}", own, table.records[part.rows])
+        metrics[f"val/loss_relative/{part.name}"] = (own.mean() / known.mean()).item()
     return metrics
 
 
-def _standard_error(losses: Tensor, records: Tensor) -> float:
+def _mean(name: str, losses: Tensor, records: Tensor) -> dict[str, float]:
+    """The mean, and its standard error where there are records enough for one."""
     _, place = records.unique(return_inverse=True)
     counts = torch.bincount(place)
-    if len(counts) < 2:
-        return 0.0
-    means = torch.zeros(len(counts)).index_add_(0, place, losses) / counts
-    return means.std().item() / math.sqrt(len(counts))
+    found = {name: losses.mean().item()}
+    if len(counts) > 1:
+        means = torch.zeros(len(counts)).index_add_(0, place, losses) / counts
+        found[f"{name}_standard_error"] = means.std().item() / math.sqrt(len(counts))
+    return found
 
 
 def loss_by_sigma(sigmas: Tensor, losses: Tensor) -> tuple[list[float], list[float]]:

@@ -87,7 +87,7 @@ def _named_folder(how: str, value: str) -> Path:
     folder = Path(value).absolute()
     if folder.parent.name == "checkpoints" and (folder.parent.parent / COMPOSED).is_file():
         run = folder.parent.parent
-        if FOLDER.fullmatch(folder.name) and not folder.is_dir():
+        if not (FOLDER.fullmatch(folder.name) and folder.is_dir()):
             there = ", ".join(path.name for path in checkpoints(run)) or "none"
             raise UserError(f"{how}={value}: there is no such checkpoint. Its run has: {there}.")
         if how == "resume":

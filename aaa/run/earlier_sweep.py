@@ -35,9 +35,14 @@ class FinishedRun:
         return f"{folder} is finished{' (pruned)' if self.was_pruned else ''}: skipped."
 
 
+def asks_to_go_on(arguments: list[str]) -> bool:
+    """Whether the arguments are of a sweep that is to go on with an earlier one, if there is one."""
+    return wants_sweep(arguments) and value_of(arguments, "sweep.resume") is True
+
+
 def earlier_sweep(arguments: list[str]) -> Path | None:
     """The newest folder of a sweep with the very same overrides, or None if there is none, or it is not wanted."""
-    if not wants_sweep(arguments) or value_of(arguments, "sweep.resume") is not True:
+    if not asks_to_go_on(arguments):
         return None
     wanted = own_overrides(arguments)
     if chosen := value_of(arguments, "hydra.sweep.dir"):

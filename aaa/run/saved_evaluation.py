@@ -121,7 +121,8 @@ def judge(
         with run_in.autocast():
             losses = row_losses(dit, sampling.prediction, data.table, run_in.device, run_in.dtype, processes)
         metrics |= summarise(losses, data.table)
-        logger.info("Validation loss %.4f +- %.4f", metrics["val/loss"], metrics["val/loss_standard_error"])
+        error = metrics.get("val/loss_standard_error")
+        logger.info("Validation loss %.4f%s", metrics["val/loss"], "" if error is None else f" +- {error:.4f}")
     seed = config.sampling.seed if seed is None else seed
     drawer = PictureDrawer(data.cache, data.vae, sampling, seed=seed, precision=run_in, processes=processes)
     shown = _Shown() if processes.index == 0 else _unseen

@@ -137,7 +137,9 @@ def test_a_run_in_any_folder_is_gone_on_with(
             assert value_of(arguments, "hydra.run.dir") == os.fspath(run)
 
 
-def test_a_sweep_that_does_a_run_again_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sweep_that_does_a_run_again_is_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     begun(tmp_path / "run")
     monkeypatch.chdir(tmp_path)
     typed = ["-m", "repeat=run", "seed=1,2"]
@@ -149,6 +151,10 @@ def test_a_sweep_that_does_a_run_again_is_gone_on_with(tmp_path: Path, monkeypat
     (sweep / "multirun.yaml").write_text(yaml.dump({"hydra": {"overrides": {"task": task}}}))
     again = for_hydra(read_arguments([*typed, "sweep.resume=true"], TRAIN, {}))
     assert (value_of(again, "resume"), value_of(again, "hydra.sweep.dir")) == ("auto", str(sweep))
+    assert not capsys.readouterr().err
+    another = for_hydra(read_arguments(["-m", "repeat=run", "seed=1,2,3", "sweep.resume=true"], TRAIN, {}))
+    assert value_of(another, "resume") is None
+    assert "sweep.resume=true: no sweep of this very command was begun here: all anew." in capsys.readouterr().err
 
 
 def test_a_plan_of_a_run_done_again_is_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,6 +187,8 @@ def begun(run: Path, steps: int = 0) -> Path:
         (["resume=elsewhere"], "Give the folder that training named when it started"),
         (["repeat=out/a/run/checkpoints/step-00000009"], "there is no such checkpoint. Its run has: step-00000004."),
         (["resume=out/a/run/checkpoints/step-00000009"], "there is no such checkpoint. Its run has: step-00000004."),
+        (["repeat=out/a/run/checkpoints/step-0000004"], "there is no such checkpoint. Its run has: step-00000004."),
+        (["repeat=out/a/run/checkpoints/nonsense"], "there is no such checkpoint. Its run has: step-00000004."),
         (["resume=out/a/run/checkpoints/step-00000004"], "In a new folder: repeat=out/a/run/checkpoints/step-00000004"),
         (["repeat=auto"], "repeat=auto: which run is to be done again?"),
         (["-m", "repeat=auto", "seed=1,2"], "repeat=auto: which run is to be done again?"),

@@ -128,6 +128,14 @@ def test_rows_of_one_record_count_once_in_the_standard_error(cache: LatentCache)
     assert metrics["val/loss_sigma_0.2_0.4_standard_error"] == pytest.approx(metrics["val/loss_standard_error"])
 
 
+def test_one_record_has_no_standard_error(cache: LatentCache) -> None:
+    table = validation_table(cache, HELD_OUT[:1], num_records=8, timesteps_per_record=5)
+    assert table is not None
+    metrics = summarise(torch.arange(5.0), table)
+    assert metrics["val/loss"] == 2
+    assert not [name for name in metrics if name.endswith("_standard_error")]
+
+
 def test_of_the_records_of_one_picture_one_is_in_the_table(cache: LatentCache) -> None:
     """Five captions of a picture are not five pictures: the standard error would be too small."""
     alone = validation_table(cache, HELD_OUT, num_records=12, timesteps_per_record=5)
