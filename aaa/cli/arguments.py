@@ -79,9 +79,7 @@ def for_hydra(arguments: list[str], command: str = "train") -> list[str]:
     trains = command == "train"
     sweep = earlier_sweep(arguments) if trains else None
     if trains and sweep is None and asks_to_go_on(arguments):
-        print(
-            "sweep.resume=true: no sweep of this very command was begun here: all anew.", file=sys.stderr
-        )
+        print("sweep.resume=true: no sweep of this very command was begun here: all anew.", file=sys.stderr)
     overrides = _run_overrides(earlier) if trains or earlier is None else _overrides_of_others(command)
     if sweep is not None:  # of what is said twice the last counts
         overrides += ["resume=auto", f"hydra.sweep.dir={quoted(str(sweep))}"]

@@ -73,10 +73,10 @@ class Captions:
 
 
 def _texts(column: str, value: Any) -> list[str]:
-    """The captions in a value that are not empty."""
+    """The captions in a value that are not empty, without the blanks around them."""
     values = value if isinstance(value, list) else [value]
     for one in values:
         if one is not None and not isinstance(one, str):
             inside = " in a list" if isinstance(value, list) else ""
             raise UserError(f"column {column!r} is not text but {type(one).__name__}{inside}")
-    return [caption for caption in values if caption]
+    return [caption for one in values if one and (caption := one.strip())]

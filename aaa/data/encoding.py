@@ -24,6 +24,7 @@ from aaa.data.listed import listed
 from aaa.data.pictures import cover, cut_centre, notices_of, to_images, to_pixels
 from aaa.data.records import Record, Source
 from aaa.data.reuse import EarlierRows, Stored
+from aaa.encoders.embedding import embed
 from aaa.encoders.prompts import normalised
 from aaa.encoders.protocols import VAE, NormalisesLatents, TextEncoder
 from aaa.encoders.statistics import Moments
@@ -140,7 +141,7 @@ def encode_all(
     problems: dict[int, str] = {}  # of a record and its mirrored picture one
     findings = Findings(text_encoder.max_length, isinstance(text_encoder, WordEmbedding))
     moments = Moments() if isinstance(vae, NormalisesLatents) and vae.statistics is None else None
-    empty, lengths = text_encoder.encode([""])
+    empty, lengths = embed(text_encoder, [""])
     writer.write_empty_prompt(empty, max(lengths))
     update_every = -(-pictures.batch_size // UPDATES)
 
@@ -194,7 +195,7 @@ def _encode(batch: Sequence[_Item], vae: VAE, text_encoder: TextEncoder, dtype: 
         return [item.found for item in batch if isinstance(item.found, Stored)]
     latents = iter(vae.encode(to_images(torch.stack(pixels))).detach().to("cpu", dtype))
     new = [item.record for item in batch if isinstance(item.found, Tensor)]
-    prompt_embeds, lengths = text_encoder.encode([prompt for record in new for prompt in record.prompts])
+    prompt_embeds, lengths = embed(text_encoder, [prompt for record in new for prompt in record.prompts])
     prompt_embeds = prompt_embeds.detach().to("cpu", dtype)
     rows = []
     first = 0

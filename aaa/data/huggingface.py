@@ -1,5 +1,6 @@
 """Data sets of Hugging Face's `datasets` on disk: what `save_to_disk` writes, or a folder of Parquet files."""
 
+import glob
 import hashlib
 import logging
 from collections.abc import Iterable, Iterator, Sequence
@@ -256,13 +257,14 @@ def _saved_apart(root: Path) -> list[Path]:
 def _parquet_splits(root: Path, files: Sequence[Path]) -> dict[str, list[str]]:
     """Parquet files by split, which their names say or those of their folders: `train-00000-of-00002`, `val/0000`.
 
-    Files that are of no known split are one called `data`.
+    Files that are of no known split are one called `data`. Each is a pattern that only the file itself matches, as
+    datasets takes every name for a pattern.
     """
     splits: dict[str, list[str]] = {}
     for file in files:
         name = file.relative_to(root).with_suffix("").as_posix()
         known = split_of_name(name) != "unknown"
-        splits.setdefault(split_words(name)[0] if known else "data", []).append(str(file))
+        splits.setdefault(split_words(name)[0] if known else "data", []).append(glob.escape(str(file)))
     return splits
 
 

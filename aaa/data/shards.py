@@ -59,12 +59,18 @@ def samples_of(shard: Path, called: str, more_texts: Collection[str], left_out: 
         again = times[name, ending]  # of several files of one name the first is of the first sample of that name
         times[name, ending] += 1
         sample = samples.setdefault((name, again), Sample(first_part))
-        if (problem := _add(sample, f".{ending}", member, tar)) is not None:
-            if "." in ending:  # one of several texts, and perhaps none that anybody asks for
-                left_out.add("further files of a sample that cannot be read", f"{called}/{member.name}")
-            else:
+        if (problem := _add(sample, f".{ending}", member, tar, more_texts)) is not None:
+            if "." not in ending:
                 sample.problem = problem
-    return [one for sample in _without_repeats(samples, called, left_out) for one in _taken_apart(sample)]
+            elif ending.endswith(".json"):  # boxes, key points: most of it holds no caption
+                _leave_unread(f"{called}/{member.name}", left_out)
+            else:  # one of several texts, and perhaps none that anybody asks for
+                left_out.add("further files of a sample that cannot be read", f"{called}/{member.name}")
+    kept = _without_repeats(samples, called, left_out)
+    for sample in kept:
+        _drop_foreign(sample, called, left_out)
+    filled = [sample for sample in kept if sample.pictures or sample.texts or sample.problem]
+    return [one for sample in filled for one in _taken_apart(sample)]
 
 
 def _members(shard: Path, called: str, left_out: LeftOut) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
@@ -134,17 +140,23 @@ def _belongs(
         return False
     ending = parts[-1].partition(".")[2].lower()
     last = f".{ending.rpartition('.')[2]}"
-    if last in picture_suffixes() or last in CAPTION_SUFFIXES or ending in ("json", *more_texts):
+    if last in picture_suffixes() or last in CAPTION_SUFFIXES or last == ".json" or ending in more_texts:
         return True
-    if is_document(parts[-1]):
-        left_out.add_no_data("documents", place)
-    else:
-        left_out.add("endings that are not read", place)
+    _leave_unread(place, left_out)
     return False
 
 
-def _add(sample: Sample, ending: str, member: tarfile.TarInfo, tar: tarfile.TarFile) -> str | None:
-    """Add a file to its sample, or say what is wrong with it."""
+def _leave_unread(place: str, left_out: LeftOut) -> None:
+    if is_document(place):
+        left_out.add_no_data("documents", place)
+    else:
+        left_out.add("endings that are not read", place)
+
+
+def _add(
+    sample: Sample, ending: str, member: tarfile.TarInfo, tar: tarfile.TarFile, more_texts: Collection[str]
+) -> str | None:
+    """Add a file to its sample, or say what is wrong with it. JSON that is asked for by its whole ending is a text."""
     if f".{ending.rpartition('.')[2]}" in picture_suffixes():
         sample.pictures[ending] = (member.offset_data, member.size)
         return f"has a {ending} with holes in it, which cannot be read in place" if member.issparse() else None
@@ -152,12 +164,13 @@ def _add(sample: Sample, ending: str, member: tarfile.TarInfo, tar: tarfile.TarF
         return f"has a {ending} of {member.size} bytes, more than any caption"
     content = tar.extractfile(member)
     assert content is not None
+    is_json = ending == ".json" or (ending.endswith(".json") and ending[1:] not in more_texts)
     try:
         text = decode_caption(content.read())
-        value = json.loads(text) if ending == ".json" else text
+        value = json.loads(text) if is_json else text
     except (UserError, ValueError, RecursionError) as error:
         return f"has a {ending} that cannot be read ({error})"
-    if ending == ".json" and not isinstance(value, dict):
+    if is_json and not isinstance(value, dict):
         return f"has a {ending} that is not an object"
     sample.texts[ending] = value
     return None
@@ -183,6 +196,19 @@ def _without_repeats(samples: dict[tuple[str, int], Sample], called: str, left_o
     return list(kept.values())
 
 
+def _drop_foreign(sample: Sample, called: str, left_out: LeftOut) -> None:
+    """Leave out JSON that is not of a picture: `a.meta.json`, unless all of the sample's names have dots (`a.1.png`)
+    and there is `a.meta.png`."""
+    named = {ending.rpartition(".")[0] for ending in sample.pictures}
+    if "" in named or any(ending.count(".") == 1 for ending in sample.texts):
+        named = {""}
+    for ending, text in list(sample.texts.items()):
+        middle = ending.rpartition(".")[0]
+        if middle and middle not in named and isinstance(text, dict):
+            del sample.texts[ending]
+            _leave_unread(f"{called}/{sample.name}{ending}", left_out)
+
+
 def _taken_apart(sample: Sample) -> list[Sample]:
     """A sample with its texts as columns; or several where names have dots: `a.1.png` and `a.1.txt`, no `a.png`."""
     middles: dict[str, Sample] = {}
@@ -204,8 +230,7 @@ def _taken_apart(sample: Sample) -> list[Sample]:
 
 
 def _columns(texts: dict[str, Any]) -> dict[str, Any]:
-    """Texts by column: the keys of JSON, and endings without their first dot."""
-    columns: dict[str, Any] = {}
-    for ending, text in texts.items():
-        columns |= text if ending == ".json" else {ending[1:]: text}
-    return columns
+    """Texts by column: endings without their first dot, and the keys of JSON that no file is called after."""
+    files = {ending[1:]: text for ending, text in texts.items() if not isinstance(text, dict)}
+    keys = texts.get(".json")
+    return files | keys | files if isinstance(keys, dict) else files

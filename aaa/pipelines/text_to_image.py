@@ -36,6 +36,7 @@ from aaa.diffusion.guidance import VelocityModel
 from aaa.diffusion.samplers import SeededNoise, Step
 from aaa.diffusion.sampling import BATCH_SIZE, Sampling
 from aaa.diffusion.schedulers import add_noise
+from aaa.encoders.embedding import embed
 from aaa.encoders.flux2_tiny import Flux2TinyVAE
 from aaa.encoders.pixel import PixelVAE
 from aaa.encoders.prompts import normalised
@@ -226,7 +227,7 @@ class TextToImage:
         """What the text encoder makes of prompt and negative prompt; those of the last request are kept."""
         prompts = normalised(request.prompt), normalised(request.negative_prompt)
         if prompts not in self._encoded:
-            self._encoded = {prompts: self.text_encoder.encode([*prompts])}
+            self._encoded = {prompts: embed(self.text_encoder, prompts)}
         return self._encoded[prompts]
 
     def _sigmas(self, sampling: Sampling, request: DrawRequest) -> list[float]:

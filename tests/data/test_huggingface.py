@@ -40,6 +40,18 @@ def test_records_are_read_from_disk(tmp_path: Path, layout: str) -> None:
 
 
 @pytest.mark.parametrize("layout", ["save_to_disk", "parquet"])
+@pytest.mark.parametrize(("name", "match"), [("qu?stion", "quAstion"), ("st*r", "stair"), ("set [v2]", "set v")])
+def test_a_folder_is_no_pattern(tmp_path: Path, layout: str, name: str, match: str) -> None:
+    for folder, count in ((name, 1), (match, 2)):
+        if layout == "parquet":
+            (tmp_path / folder).mkdir()
+            dataset(count).to_parquet(tmp_path / folder / "a[1].parquet")
+        else:
+            dataset(count).save_to_disk(tmp_path / folder)
+    assert len(HuggingFaceSource(str(tmp_path / name))) == 1
+
+
+@pytest.mark.parametrize("layout", ["save_to_disk", "parquet"])
 def test_splits_are_kept(tmp_path: Path, layout: str) -> None:
     from datasets import DatasetDict
 

@@ -75,6 +75,18 @@ def test_a_shard_that_can_no_longer_be_read_is_named(shards: Path) -> None:
             read()
 
 
+def test_captions_that_are_alike_but_for_blanks_are_one(tmp_path: Path) -> None:
+    members(tmp_path / "s.tar", ["0.png", '0.json={"caption": ["  d ", "d", " \\n", "e"], "text": " "}'])
+    source = WebDatasetSource(str(tmp_path), prompt_column=["caption", "text"])
+    assert source[0].prompts == pytest.approx({"d": 2 / 3, "e": 1 / 3})
+
+
+def test_json_that_is_asked_for_by_its_whole_ending_is_a_text(tmp_path: Path) -> None:
+    members(tmp_path / "s.tar", ["0.png", "0.meta.json={}", "1.meta.png", "1.meta.json={}"])
+    source = WebDatasetSource(str(tmp_path), prompt_column="meta.json")
+    assert source[0].prompt == "{}"
+
+
 def test_captions_come_from_json_keys_too_and_rows_without_are_named(shards: Path) -> None:
     both = WebDatasetSource(str(shards), prompt_column=["txt", "caption"])
     assert both[0].prompts == {"a red thing": 1.0, "longer": 1.0}
@@ -193,6 +205,38 @@ SAMPLES = [
     ),
     pytest.param(["0.png", '0.json={"caption": "a"}'], {"0": "a"}, "", id="json"),
     pytest.param(["0.png", '0.json={"caption": "a"}', "0.txt=b"], {"0": "b"}, "", id="json and text"),
+    pytest.param(
+        ["v1.0_1.png", 'v1.0_1.json={"caption": "a"}', 'v1.0_2.json={"caption": "b"}', "v1.0_2.png"],
+        {"v1.0_1": "a", "v1.0_2": "b"},
+        "",
+        id="json and names with dots",
+    ),
+    pytest.param(
+        ["0.png", '0.meta.json={"caption": "x"}', '0.json={"caption": "a"}'],
+        {"0": "a"},
+        "endings that are not read: 1 (s.tar/0.meta.json)",
+        id="json of something else",
+    ),
+    pytest.param(
+        ["0.mask.png", '0.mask.json={"caption": "x"}', '0.json={"caption": "a"}'],
+        {"0": "a"},
+        "endings that are not read: 1 (s.tar/0.mask.json)",
+        id="json of a mask",
+    ),
+    pytest.param(
+        ["0.png", "0.txt=a", '1.meta.json={"caption": "x"}', "README.en.json={}"],
+        {"0": "a"},
+        "endings that are not read: 1 (s.tar/1.meta.json)",
+        id="json of no picture",
+    ),
+    pytest.param(["0.png", '0.json={"txt": "x"}', "0.txt=a"], {"0": "a"}, "", id="a key and a file, the file last"),
+    pytest.param(["0.png", "0.txt=a", '0.json={"txt": "x"}'], {"0": "a"}, "", id="a key and a file, the file first"),
+    pytest.param(
+        ["0.png", '0.json={"caption": [" ", " b ", "b"]}', "1.png", '1.json={"caption": " "}'],
+        {"0": "b", "1": ""},
+        "",
+        id="json with blanks",
+    ),
 ]
 
 
