@@ -140,7 +140,7 @@ def keys_of(config_name: str, config_dir: Path = CONF) -> Keys:
 def _as_called(message: str, called: Mapping[str, str]) -> str:
     """A message that names keys as people call them."""
     for name, key in called.items():
-        message = message if name.endswith("=") else re.sub(rf"\b{key}(?=[:=])", name, message)
+        message = message if name.endswith("=") else re.sub(rf"\b{key}(?=[:=',]|\.$)", name, message)
     return message
 
 

@@ -1,5 +1,6 @@
 """One clear error and exit code 1 for each thing that can be wrong with a run, and nothing lost on disk."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -132,6 +133,14 @@ def test_of_a_refused_run_nothing_is_left_but_a_folder_that_is_named(command: Co
     assert not (tmp_path / "outputs").exists()
     assert "model.heads=5 does not divide" in command("aaa.train", "model.heads=5", "hydra.run.dir=named").error
     assert (tmp_path / "named" / "train.log").is_file()
+
+
+@pytest.mark.parametrize("name", ["sample", "evaluate", "web"])
+def test_keys_are_listed_as_they_are_typed(command: Command, name: str) -> None:
+    for typed in ("promt=a red circle", "modell=outputs/x"):
+        said = command(f"aaa.{name}", typed).error
+        assert re.search(r"no such config key.* There is: .*\bmodel\b", said)
+        assert "saved_model" not in said
 
 
 @pytest.mark.parametrize("name", ["train", "plan", "encode", "bench", "sample", "evaluate", "web"])
