@@ -19,12 +19,12 @@ def why_it_crawls(flops: float, device: torch.device, dtype: torch.dtype) -> str
     """
     if flops < PATIENCE_SECONDS * LEAST_RATES.get(device.type, 0.0):
         return None
-    with torch.random.fork_rng():  # to measure is not to change what a run draws
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):  # what a run draws is not to change by it
         seconds = flops / matmul_rate(device, dtype, quick=True)
     if seconds < PATIENCE_SECONDS:
         return None
     return (
         f"A step is {flops:.2g} FLOPs, which take this {device.type} {duration(seconds)} or more, and nothing is shown "
-        "before the first is taken. Smaller pictures (data.resolution), a smaller model or smaller batches "
-        "are quicker; `python -m aaa.plan` with the same settings says what a run takes."
+        "before the first is taken. Smaller pictures (data.resolution), a smaller model or smaller batches are quicker; "
+        "`python -m aaa.plan` with the same settings says what a run takes."
     )

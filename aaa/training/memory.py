@@ -12,10 +12,8 @@ import torch
 from aaa.tracking.variables import processes_of_machine
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-CGROUP, OWN_GROUP = (
-    Path("/sys/fs/cgroup"),
-    Path("/proc/self/cgroup"),
-)  # control groups (v2), and which this process is in
+# Control groups (version 2), and which of them this process is in.
+CGROUP, OWN_GROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
 
