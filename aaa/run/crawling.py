@@ -25,6 +25,6 @@ def why_it_crawls(flops: float, device: torch.device, dtype: torch.dtype) -> str
         return None
     return (
         f"A step is {flops:.2g} FLOPs, which take this {device.type} {duration(seconds)} or more, and nothing is shown "
-        "before the first is taken. Smaller pictures (data.resolution), a smaller model or smaller batches are quicker; "
+        "before the first is taken. Smaller pictures (data.resolution), a smaller model or batches are quicker; "
         "`python -m aaa.plan` with the same settings says what a run takes."
     )
