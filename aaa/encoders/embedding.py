@@ -1,6 +1,7 @@
 """Prompts embedded by any text encoder, and what it gives held against what it is to give."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor
 
@@ -19,22 +20,26 @@ def embed(text_encoder: TextEncoder, prompts: Sequence[str]) -> tuple[Tensor, li
     """
     given = text_encoder.encode([*prompts])
     wanted = (len(prompts), text_encoder.max_length, text_encoder.prompt_dim)
-    encoder = type(text_encoder)
-    whose = f"text_encoder: {encoder.__module__}.{encoder.__qualname__}.encode"
-    must = (
-        f"It must return prompt_embeds, a tensor of prompts x max_length x prompt_dim, {_sides(wanted)} here, and a "
-        "list with each prompt's number of tokens."
-    )
+    if (returned := _wrong(given, wanted)) is not None:
+        encoder = type(text_encoder)
+        raise UserError(
+            f"text_encoder: {encoder.__module__}.{encoder.__qualname__}.encode returned {returned}. It must return "
+            f"prompt_embeds, a tensor of prompts x max_length x prompt_dim, {_sides(wanted)} here, and a list with "
+            "each prompt's number of tokens."
+        )
+    return given
+
+
+def _wrong(given: Any, wanted: tuple[int, int, int]) -> str | None:
+    """What there is in place of embeddings of the wanted shape and of numbers of tokens; None if these are there."""
     if not (isinstance(given, tuple) and len(given) == 2 and isinstance(given[0], Tensor)):
-        raise UserError(f"{whose} returned {_said(given)}. {must}")
+        return _said(given)
     prompt_embeds, lengths = given
     if tuple(prompt_embeds.shape) != wanted:
-        raise UserError(f"{whose} returned prompt_embeds of {_sides(tuple(prompt_embeds.shape))}. {must}")
-    if not isinstance(lengths, list) or len(lengths) != len(prompts):
-        raise UserError(
-            f"{whose} returned {_said(lengths)} for the numbers of tokens of {len(prompts)} prompts. {must}"
-        )
-    return prompt_embeds, lengths
+        return f"prompt_embeds of {_sides(tuple(prompt_embeds.shape))}"
+    if not isinstance(lengths, list) or len(lengths) != wanted[0]:
+        return f"{_said(lengths)} for the numbers of tokens of {wanted[0]} prompts"
+    return None
 
 
 def _sides(shape: tuple[int, ...]) -> str:

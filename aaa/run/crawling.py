@@ -19,8 +19,7 @@ def why_it_crawls(flops: float, device: torch.device, dtype: torch.dtype) -> str
     """
     if flops < PATIENCE_SECONDS * LEAST_RATES.get(device.type, 0.0):
         return None
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):  # what a run draws is not to change by it
-        seconds = flops / matmul_rate(device, dtype, quick=True)
+    seconds = flops / matmul_rate(device, dtype, quick=True)
     if seconds < PATIENCE_SECONDS:
         return None
     return (

@@ -102,7 +102,7 @@ def plan_length(config: DictConfig, trial: Trial, data: TrainingData, origin: Or
     least_samples = micro_batches * max(1, most.get("most", 1))
     if crawls := why_it_crawls(flops_per_sample * least_samples, accelerator.device, trial.session.product_dtype):
         logger.warning(crawls)
-    in_buckets = accelerator.num_processes > 1 and trainer.parallel == "ddp"
+    in_buckets = accelerator.num_processes > 1 and trial.session.mesh is None
     footprint = measure_footprint(trial.loss, trial.model, accelerator.device, **most, in_buckets=in_buckets)
     batch_size = fitting_batch_size(
         trainer.batch_size,

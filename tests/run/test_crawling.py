@@ -5,6 +5,7 @@ import torch
 
 from aaa.run import crawling
 from aaa.run.crawling import why_it_crawls
+from aaa.training.timing import matmul_rate
 
 CPU = torch.device("cpu")
 
@@ -17,10 +18,10 @@ def test_a_step_of_hours_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_is_quick_anywhere_is_not_measured_and_measuring_changes_no_draw(monkeypatch: pytest.MonkeyPatch) -> None:
-    measured: list[int] = []
+    measured: list[float] = []
 
-    def rate(*_: object, **__: object) -> float:
-        measured.append(int(torch.randint(1000, ())))
+    def rate(device: torch.device, dtype: torch.dtype, *, quick: bool) -> float:
+        measured.append(matmul_rate(device, dtype, quick=quick))
         return 1e9
 
     monkeypatch.setattr(crawling, "matmul_rate", rate)
