@@ -14,6 +14,7 @@ from aaa.config.mixture import data_schema
 from aaa.config.schema import CacheConfig
 from aaa.data.cache import LatentCache
 from aaa.data.cache_folder import INDEX
+from aaa.data.findings import say_of_earlier
 from aaa.data.fingerprint import FileDigests
 from aaa.data.remote_cache import RemoteCache
 from aaa.encoders.protocols import VAE, HasWeights, NormalisesLatents, TextEncoder
@@ -50,6 +51,7 @@ def open_encoded(config: DictConfig, device: str) -> tuple[LatentCache, VAE]:
     else:
         cache = _in_place(Path(data.address))
     logger.info("%d records in the latent cache %s", len(cache), data.address)
+    say_of_earlier(cache.folder.build, cache.prompt_shape[0])
     index = json.loads((cache.path / INDEX).read_text(encoding="utf-8"))
     _require_made_by(index.get("origin") or {}, config, vae, text_encoder)
     make_ready(vae, cache, device)

@@ -14,16 +14,10 @@ from torch.optim import Optimizer
 from aaa.benchmarks.counts import Count
 from aaa.benchmarks.report import Report
 from aaa.benchmarks.subject import Subject, make_subject
-from aaa.saved.checkpoint import (
-    Snapshot,
-    State,
-    load_optimizer,
-    load_weights,
-    remove_checkpoint,
-    take_snapshot,
-)
+from aaa.saved.checkpoint import Snapshot, State, load_optimizer, load_weights, take_snapshot
 from aaa.saved.checkpoint_folders import AVERAGE, MODEL, newest_whole
 from aaa.saved.checkpoint_keeper import CheckpointKeeper, Keep
+from aaa.saved.whole_folders import remove_whole
 from aaa.training.timing import seconds
 
 
@@ -80,7 +74,7 @@ class Checkpointing:
             written.append(taken)
             added.append(taken - steps * plain)
             for checkpoint in sorted((run / "checkpoints").iterdir())[:-1]:
-                remove_checkpoint(checkpoint)
+                remove_whole(checkpoint)
         keeper.close()
         yield "saved while training waits: added to a step", median(waited)
         yield "saved in the background: the step waits for a copy", median(copied)

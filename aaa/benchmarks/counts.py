@@ -11,18 +11,22 @@ AUTO = "auto"
 Count = Annotated[int, Range(least=1)]
 CountOrAuto = Annotated[int | str, Range(least=1)]
 LargeCount = Annotated[float, Range(least=1)]  # of which nobody writes all the zeros
+Amount = Annotated[float, Range(above=0)]
+Share = Annotated[float, Range(above=0, most=1)]
 WORDS: dict[Any, str] = {
     Count: "a whole number of at least 1",
     CountOrAuto: f"{AUTO} or a whole number of at least 1",
     LargeCount: "a number of at least 1",
+    Amount: "a number above 0",
+    Share: "a number above 0 and at most 1",
 }
 
 
 def require_counts(target: type, given: Mapping[str, Any], key: str) -> None:
-    """Refuse counts below 1, and lists of them with none in it.
+    """Refuse counts below 1, amounts that are not above 0, and lists of them with none in it.
 
     Args:
-        target: class that says by `Count`, `CountOrAuto` or `LargeCount` which of its arguments are counts.
+        target: class whose annotations say which of its arguments are such numbers.
         given: its arguments; those that have a `_target_` are looked at in turn.
         key: of the config, that they are under.
 

@@ -8,7 +8,7 @@ import torch
 from omegaconf import DictConfig
 
 from aaa.assembly.parts import model_numbers
-from aaa.benchmarks.counts import Count, LargeCount
+from aaa.benchmarks.counts import Amount, Count, LargeCount, Share
 from aaa.benchmarks.report import Report
 from aaa.models.costs import TRAINING_FLOPS, count_parameters, forward_flops
 from aaa.models.dit import AAADiT
@@ -41,14 +41,14 @@ class Hardware:
         encoded: pictures a second a GPU.
     """
 
-    flops: float
-    efficiency: float
-    memory: float
-    per_machine: int
-    link: float
-    network: float
-    storage: float
-    encoded: float
+    flops: Amount
+    efficiency: Share
+    memory: Amount
+    per_machine: Count
+    link: Amount
+    network: Amount
+    storage: Amount
+    encoded: Amount
 
 
 @dataclass(frozen=True)
@@ -157,11 +157,11 @@ class Scale:
     Args:
         gpus: how many.
         pictures: how many.
-        hardware: what `Hardware` has.
+        hardware: that there is.
     """
 
-    def __init__(self, gpus: Sequence[Count], pictures: Sequence[LargeCount], hardware: dict[str, Any]) -> None:
-        self.gpus, self.pictures, self.hardware = gpus, pictures, Hardware(**hardware)
+    def __init__(self, gpus: Sequence[Count], pictures: Sequence[LargeCount], hardware: Hardware) -> None:
+        self.gpus, self.pictures, self.hardware = gpus, pictures, hardware
 
     def run(self, config: DictConfig, device: str) -> Report:
         """Compute; no device is used."""

@@ -212,7 +212,7 @@ def _valid_keys(config_name: str, config_dir: Path, arguments: list[str]) -> lis
     """Dotted keys of the config that the chosen group options compose, without the overrides of values."""
     folders = user_folders(arguments)
     groups = list(group_options(CONF, *folders)) if config_dir == CONF else []
-    choices = [argument for argument in arguments if key_of(argument) in groups and "," not in argument]
+    choices = [a for a in arguments if key_of(a).partition("@")[0] in groups and "," not in a]
     if folders:
         choices.append(f"hydra.searchpath=[{','.join(quoted(f'file://{folder}') for folder in folders)}]")
     GlobalHydra.instance().clear()

@@ -18,6 +18,7 @@ from aaa.data.cache import LatentCache
 from aaa.data.cache_parts import PARTS, Part, lock_of, merge_parts, parts_folder, require_records
 from aaa.data.cache_writer import CacheWriter
 from aaa.data.encoding import CacheBuild, Job, Pictures, encode_all
+from aaa.data.findings import say_of_earlier
 from aaa.data.reuse import EarlierRows, remove_doubled, share_held
 from aaa.encoders.protocols import VAE, TextEncoder
 from aaa.errors import UserError
@@ -85,6 +86,7 @@ class CacheBuilder:
             UserError: if records cannot be read (all of a part are named at once), or none are left.
         """
         if (cache := open_whole(self.path, logging.DEBUG)) is not None:
+            say_of_earlier(cache.folder.build, cache.prompt_shape[0])
             return cache
         if parts == 1:
             self._build()
@@ -207,12 +209,15 @@ class CacheBuilder:
             self._encoders = self._encoders or self.encoders()
             build = encode_all(writer, self.pictures, jobs, *self._encoders, earlier)
         except BaseException as error:
-            if isinstance(error, KeyboardInterrupt | SystemExit):
+            stopped = isinstance(error, KeyboardInterrupt | SystemExit)
+            if stopped:
                 logger.info("Stopping: what is encoded is written down.")
             with suppress(OSError, UserError):  # a full disk may be what went wrong
                 writer.keep_what_is_done()
-                if isinstance(error, KeyboardInterrupt | SystemExit):
-                    logger.info("Stopped. What is encoded is kept: the same command goes on from there.")
+            if not any(folder.glob("shard-*.safetensors")):
+                shutil.rmtree(folder, ignore_errors=True)  # nothing to go on from
+            elif stopped:
+                logger.info("Stopped. What is encoded is kept: the same command goes on from there.")
             raise
         writer.close(**self._index, build=asdict(build))
         return build

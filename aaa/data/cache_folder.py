@@ -5,9 +5,9 @@ Shards and records may lie in folders of their own below, where several processe
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import safe_open
@@ -37,6 +37,7 @@ class CacheFolder:
         latents, prompt_embeds: of each shard, `n C H W` and `p L D`, mapped into memory.
         first_prompts: of each shard, where in `prompt_embeds` those of each record begin, `n` or more.
         placed: the records of a large cache, None where all are listed to be split and shuffled.
+        build: what was counted when it was encoded, by name; empty where an early version made it, and of a mixture.
     """
 
     fingerprint: str
@@ -50,6 +51,7 @@ class CacheFolder:
     prompt_embeds: list[Tensor]
     first_prompts: list[Tensor]
     placed: PlacedRecords | None
+    build: dict[str, Any] = field(default_factory=dict)
 
 
 class Outline(NamedTuple):
@@ -113,6 +115,7 @@ def open_folder(path: Path, outlines: Sequence[Outline] | None = None) -> CacheF
         prompt_embeds,
         first_prompts,
         placed,
+        index.get("build", {}),
     )
 
 

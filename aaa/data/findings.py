@@ -1,8 +1,9 @@
 """What a build found out about its records: each thing said once, with how many and which."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from aaa.data.cached_records import CachedRecord
 from aaa.encoders.words import without_spaces
@@ -83,3 +84,18 @@ class Findings:
                 self.encoded,
                 ", ".join(self._first_empty),
             )
+
+
+def say_of_earlier(build: Mapping[str, Any], max_length: int) -> None:
+    """Log what a cache, encoded by an earlier run, is without.
+
+    Args:
+        build: counts that its index keeps; of early versions there are none.
+        max_length: tokens of a prompt that it keeps.
+    """
+    without = {
+        f"{build.get('skipped')} records that could not be read": build.get("skipped"),
+        f"what {build.get('cut_prompts')} prompts have beyond {max_length} tokens": build.get("cut_prompts"),
+    }
+    if told := " and ".join(what for what, count in without.items() if count):
+        logger.info("These latents were encoded earlier, without %s.", told)

@@ -33,7 +33,7 @@ class BlurredLab:
     """Colours in CIELAB, in which equal steps look equally large, of a small and blurred copy of the picture.
 
     Nothing is learned and nothing downloaded. What is told apart and what is forgiven (shifts, noise, blur) has been
-    measured on pictures of data=openmoji: docs/data.md.
+    measured on pictures of data=openmoji: docs/emoji.md.
     """
 
     def __init__(self) -> None:

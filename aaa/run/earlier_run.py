@@ -15,7 +15,7 @@ from aaa.config.overrides import key_of, value_of, wants_sweep
 from aaa.config.schema import TrainConfig
 from aaa.config.trust import foreign_targets, read_yaml_config
 from aaa.errors import UserError, nearest
-from aaa.saved.checkpoint_folders import FOLDER, checkpoints
+from aaa.saved.checkpoint_folders import CHECKPOINTS, FOLDER, those_of_its_run
 from aaa.tracking.printed import command, train_command
 from aaa.tracking.redaction import HIDDEN, hide_argument
 from aaa.tracking.variables import agents_run, is_helper
@@ -85,11 +85,10 @@ def earlier_run(arguments: list[str]) -> EarlierRun | None:
 def _named_folder(how: str, value: str) -> Path:
     """The run folder that is meant, absolute."""
     folder = Path(value).absolute()
-    if folder.parent.name == "checkpoints" and (folder.parent.parent / COMPOSED).is_file():
+    if folder.parent.name == CHECKPOINTS and (folder.parent.parent / COMPOSED).is_file():
         run = folder.parent.parent
         if not (FOLDER.fullmatch(folder.name) and folder.is_dir()):
-            there = ", ".join(path.name for path in checkpoints(run)) or "none"
-            raise UserError(f"{how}={value}: there is no such checkpoint. Its run has: {there}.")
+            raise UserError(f"{how}={value}: there is no such checkpoint. Its run has: {those_of_its_run(folder)}.")
         if how == "resume":
             raise UserError(
                 f"resume={value}: a run goes on from its newest checkpoint, in its own folder: "

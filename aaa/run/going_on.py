@@ -20,7 +20,7 @@ from aaa.errors import UserError
 from aaa.run.claim import shown
 from aaa.run.folder import CONFIG
 from aaa.saved.checkpoint import State, load_settings, load_state
-from aaa.saved.checkpoint_folders import FOLDER, checkpoints, damage, step_of
+from aaa.saved.checkpoint_folders import CHECKPOINTS, FOLDER, checkpoints, damage, step_of
 from aaa.tracking.printed import setting, train_command
 from aaa.tracking.tracker import METRICS, read_metrics
 from aaa.training.lr_schedules import Schedule
@@ -130,7 +130,7 @@ def branch_checkpoint(repeat: str | None) -> Path | None:
         UserError: if it is damaged.
     """
     path = None if repeat is None else Path(repeat).absolute()
-    if path is None or not FOLDER.fullmatch(path.name) or path.parent.name != "checkpoints":
+    if path is None or not FOLDER.fullmatch(path.name) or path.parent.name != CHECKPOINTS:
         return None
     if (problem := damage(path)) is not None:
         raise UserError(f"repeat={repeat}: this checkpoint is damaged: {problem}.")

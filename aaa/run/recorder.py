@@ -21,6 +21,7 @@ from aaa.run.resolved import without_statistics
 from aaa.run.run import Run
 from aaa.run.trained_words import trained_words
 from aaa.saved.checkpoint import Snapshot, State, remove_unfinished, take_snapshot
+from aaa.saved.checkpoint_folders import CHECKPOINTS
 from aaa.saved.checkpoint_keeper import CheckpointKeeper, Keep, require_space
 from aaa.saved.divided_checkpoints import DividedCheckpoints
 from aaa.saved.export import export_model, exported_step, newest_samples
@@ -51,7 +52,7 @@ class Recorder:
         self.peak_flops = matmul_rate(self.session.device, self.session.product_dtype) if on_gpu else None
         keep = run.config.checkpoint
         self.keeper = CheckpointKeeper(
-            self.folder.path / "checkpoints",
+            self.folder.path / CHECKPOINTS,
             Keep(
                 last=keep.keep_last,
                 best=keep.keep_best,
@@ -136,7 +137,7 @@ class Recorder:
 
     def _open_tracker(self) -> Tracker:
         run, folder = self.run, self.folder.path
-        remove_unfinished(folder / "checkpoints")
+        remove_unfinished(folder / CHECKPOINTS)
         nbytes = self._snapshot(State(0, 0.0, "", 0)).nbytes
         require_space(folder, nbytes if self.divided is None else 2 * nbytes)  # weights are there as shards and whole
         past = copy_history(run.origin.before, folder) if run.origin.before and run.origin.branches_off else []

@@ -19,7 +19,7 @@ from torch.optim import Optimizer
 from aaa.errors import UserError, reason
 from aaa.saved.checkpoint_folders import AVERAGE, MODEL, OF_OBJECTIVE, OPTIMIZER, SETTINGS, STATE, write_manifest
 from aaa.saved.weights_file import read_dit_tensors
-from aaa.tracking.files import flush_to_disk
+from aaa.saved.whole_folders import take_place
 from aaa.tracking.finite_json import from_json, to_json
 from aaa.tracking.printed import train_command
 from aaa.training.sharding import shard_like
@@ -146,12 +146,7 @@ def write_checkpoint(folder: Path, snapshot: Snapshot, write: Callable[[Path, Sn
         (aside / STATE).write_text(to_json(asdict(snapshot.state), indent=2), encoding="utf-8")
         (aside / SETTINGS).write_text(json.dumps(snapshot.settings, indent=2), encoding="utf-8")
         write_manifest(aside)
-        flush_to_disk(aside)
-        earlier = _put_aside(final)
-        aside.rename(final)
-        flush_to_disk(folder, within=False)
-        if earlier is not None:
-            shutil.rmtree(earlier)
+        take_place(aside, final)
     except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors have errors of their own
         shutil.rmtree(aside, ignore_errors=True)
         raise UserError(
@@ -160,21 +155,6 @@ def write_checkpoint(folder: Path, snapshot: Snapshot, write: Callable[[Path, Sn
             f"then go on with {train_command(resume=folder.parent)}"
         ) from error
     return final
-
-
-def remove_checkpoint(checkpoint: Path) -> None:
-    """Delete a checkpoint, so that whatever happens no half of it is left under its name."""
-    if (aside := _put_aside(checkpoint)) is not None:
-        shutil.rmtree(aside)
-
-
-def _put_aside(checkpoint: Path) -> Path | None:
-    """Take a checkpoint its name, and return the one it has until it is deleted; None if there is none."""
-    if not checkpoint.is_dir():
-        return None
-    aside = checkpoint.with_name(f".removed-{checkpoint.name}")
-    shutil.rmtree(aside, ignore_errors=True)
-    return checkpoint.rename(aside)
 
 
 def remove_unfinished(folder: Path) -> None:

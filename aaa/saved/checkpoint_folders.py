@@ -15,6 +15,7 @@ from aaa.errors import UserError
 
 logger = logging.getLogger(__name__)
 
+CHECKPOINTS = "checkpoints"  # of a run folder, where all of them lie
 FOLDER = re.compile(r"step-(\d{8,})")
 MANIFEST, STATE, SETTINGS = "manifest.json", "state.json", "settings.json"
 MODEL, AVERAGE, OPTIMIZER = "model.safetensors", "ema.safetensors", "optimizer.pt"
@@ -59,8 +60,13 @@ def damage(folder: Path, hashed: Collection[str] | None = None) -> str | None:
 
 def checkpoints(run: Path) -> list[Path]:
     """The checkpoints of a run folder, whole or not, newest first."""
-    found = [path for path in (run / "checkpoints").glob("step-*") if FOLDER.fullmatch(path.name) and path.is_dir()]
+    found = [path for path in (run / CHECKPOINTS).glob("step-*") if FOLDER.fullmatch(path.name) and path.is_dir()]
     return sorted(found, key=step_of, reverse=True)
+
+
+def those_of_its_run(checkpoint: Path) -> str:
+    """Names of the checkpoints that there are, for a message on one that there is not."""
+    return ", ".join(path.name for path in checkpoints(checkpoint.parent.parent)) or "none"
 
 
 def step_of(checkpoint: Path) -> int:
@@ -82,7 +88,7 @@ def newest_whole(run: Path, hashed: Collection[str] | None = None) -> Path | Non
         logger.warning("%s is damaged: %s. Taking the one before it.", checkpoint, problem)
     if found:
         raise UserError(
-            f"{run / 'checkpoints'}: none of its {len(found)} checkpoints is whole; the warnings above say what is "
+            f"{run / CHECKPOINTS}: none of its {len(found)} checkpoints is whole; the warnings above say what is "
             "wrong with each. Bring one back from a copy, or move them away to start again at step 0."
         )
     return None

@@ -11,8 +11,9 @@ from pathlib import Path
 import torch
 
 from aaa.errors import UserError, reason
-from aaa.saved.checkpoint import Snapshot, State, load_state, remove_checkpoint, write_checkpoint, write_tensors
+from aaa.saved.checkpoint import Snapshot, State, load_state, write_checkpoint, write_tensors
 from aaa.saved.checkpoint_folders import STATE, checkpoints, damage, step_of
+from aaa.saved.whole_folders import remove_whole
 from aaa.tracking.tracker import METRICS, read_metrics
 from aaa.training.memory import available_memory, held_memory
 
@@ -156,7 +157,7 @@ class CheckpointKeeper:
 def _delete(checkpoint: Path) -> None:
     """Delete a checkpoint; where that cannot be, as on a network's disk while another process reads it, say so."""
     try:
-        remove_checkpoint(checkpoint)
+        remove_whole(checkpoint)
     except OSError as error:
         logger.warning("%s: cannot be deleted (%s). When the run is next taken up it is.", checkpoint, reason(error))
 

@@ -12,7 +12,8 @@ from aaa.saved.checkpoint import save_weights
 from aaa.saved.model_card import SAMPLES
 from aaa.saved.models import CONFIG, WEIGHTS, sampling_config, write_card, write_config
 from aaa.saved.trained_words import write_words
-from aaa.tracking.files import OF_A_STEP, cannot_write, flush_to_disk
+from aaa.saved.whole_folders import take_place
+from aaa.tracking.files import OF_A_STEP, cannot_write
 
 
 def export_model(
@@ -44,10 +45,7 @@ def export_model(
         if words is not None:
             write_words(aside, words)
         save_weights(aside / WEIGHTS, model, metadata)
-        flush_to_disk(aside)
-        shutil.rmtree(final, ignore_errors=True)
-        aside.rename(final)
-        flush_to_disk(run, within=False)
+        take_place(aside, final)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(aside, ignore_errors=True)
         raise cannot_write(final, error) from error

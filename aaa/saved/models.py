@@ -15,7 +15,7 @@ from aaa.config.schema import SamplingConfig
 from aaa.config.trust import is_own_class, read_json_config, read_yaml_config, targets
 from aaa.encoders.statistics import LatentStatistics
 from aaa.errors import UserError
-from aaa.saved.checkpoint_folders import AVERAGE, MODEL, STATE, damage, newest_whole
+from aaa.saved.checkpoint_folders import AVERAGE, CHECKPOINTS, MODEL, STATE, damage, newest_whole, those_of_its_run
 from aaa.saved.weights_file import DiTNumbers, read_dit_numbers, read_routing
 
 logger = logging.getLogger(__name__)
@@ -66,6 +66,8 @@ def find_saved(path: Path, weights: str, trust_config: bool, heads: int | None =
     if weights not in ("ema", "raw"):
         raise UserError(f"weights={weights}: must be ema or raw.")
     if not path.exists():
+        if path.parent.name == CHECKPOINTS and path.parent.is_dir():
+            raise UserError(f"model={path}: there is no such checkpoint. Its run has: {those_of_its_run(path)}.")
         raise UserError(f"model={path}: there is no such folder.{_newest_run()}")
     if path.suffix == ".safetensors" and path.is_file():
         saved = _from_file(path, heads)

@@ -56,21 +56,6 @@ def append_line(path: Path, line: str) -> None:
         raise cannot_write(path, error) from None
 
 
-def flush_to_disk(folder: Path, *, within: bool = True) -> None:
-    """Have a folder on disk, so that what is renamed after it is whole even where the power fails.
-
-    Args:
-        folder: whose entries are flushed.
-        within: whether all that lies in it is flushed too.
-    """
-    for path in [*(folder.rglob("*") if within else ()), folder]:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
 def require_writable(folder: Path) -> None:
     """See that a folder, which need not be there yet, takes files, before a command works out what to write there.
 

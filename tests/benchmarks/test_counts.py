@@ -60,6 +60,14 @@ def test_what_lies_within_is_told_too() -> None:
         require("gpu", tutorial=tutorial)
 
 
+@pytest.mark.parametrize(("name", "value"), [("memory", 0), ("efficiency", 1.5), ("per_machine", 0), ("link", "fast")])
+def test_hardware_that_there_is_not(name: str, value: Any) -> None:
+    hardware = OmegaConf.to_container(OmegaConf.load(CONF / "bench" / "scale.yaml").hardware)
+    assert isinstance(hardware, dict)
+    with pytest.raises(UserError, match=rf"^bench\.hardware\.{name}={value}: must be "):
+        require("scale", hardware=hardware | {name: value})
+
+
 def test_what_may_be_none_or_no_count_is_left_alone() -> None:
     require("quality", steps={"ours": 0})
     require("speedrun", seeds=[0])

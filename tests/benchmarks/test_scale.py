@@ -48,7 +48,7 @@ def test_the_way_is_what_fits_and_is_fastest() -> None:
 
 
 def test_of_many_gpus_and_a_fixed_batch_the_network_is_the_limit() -> None:
-    scale = Scale([8, 512], [1e6, 1e9], vars(H100))
+    scale = Scale([8, 512], [1e6, 1e9], H100)
     config = compose("model=dit_1b", "data=pokemon", "trainer.batch_size=2048")
     work = work_of(config)
     assert (work.parameters, work.tokens, work.picture_bytes) == (

@@ -207,6 +207,27 @@ def test_of_several_prompts_each_is_counted(tmp_path: Path, caplog: pytest.LogCa
     assert "6 of 9 prompts are longer than 6 tokens and were cut" in caplog.text
 
 
+def test_who_takes_a_cache_over_is_told_what_it_is_without(
+    tmp_path: Path, picture_folder: MakeFolder, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = picture_folder(6)
+    (root / "images" / "004.png").unlink()
+    (root / "metadata.csv").write_text(
+        "image,prompt\n" + "".join(f"{index:03d}.png,one two three four five six seven\n" for index in range(6))
+    )
+    for told in (False, True):
+        caplog.clear()
+        with caplog.at_level(logging.INFO):
+            build(tmp_path / "cache", ImageFolderSource(str(root)), skip_unreadable=True)
+        without = "without 1 records that could not be read and what 5 prompts have beyond 6 tokens."
+        assert (f"These latents were encoded earlier, {without}" in caplog.text) == told
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        for _ in range(2):
+            build(tmp_path / "whole", Captioned())
+    assert "encoded earlier" not in caplog.text
+
+
 def test_a_cache_with_missing_latents_is_refused(tmp_path: Path) -> None:
     fewer = build(tmp_path / "fewer", ShapesSource(16, 4, 1))
     build(tmp_path / "cache", ShapesSource(16, 5, 1))

@@ -182,6 +182,12 @@ def test_after_one_bad_picture_no_other_is_encoded_again(tmp_path: Path, skippin
     assert not list(tmp_path.glob("*.building"))
 
 
+def test_a_build_that_encoded_nothing_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="picture 0 is broken"):
+        build(tmp_path / "cache", Pictures(1, broken=0))
+    assert not [path for path in tmp_path.iterdir() if path.is_dir()]
+
+
 def rows_left(tmp_path: Path) -> list[int]:
     """How many rows each unfinished build holds."""
     return sorted(len(EarlierRows([folder])) for folder in tmp_path.glob("cache.*") if folder.is_dir())
@@ -207,7 +213,7 @@ def test_a_build_that_failed_earlier_than_others_loses_none_of_their_rows(tmp_pa
         with pytest.raises(KeyboardInterrupt):
             build(tmp_path / "cache", Pictures(20), identify=identify)
         assert max(rows_left(tmp_path)) == 19
-        assert len(rows_left(tmp_path)) == 2
+        assert len(rows_left(tmp_path)) <= 2
     assert build(tmp_path / "cache", Pictures(20))[1] == 1
 
 

@@ -72,6 +72,10 @@ SmallRun = tuple[Path, Finished]
             ["data.root=x"],
             "data.root: no such config key of what is chosen. data=imagefolder and data=pokemon have it.",
         ),
+        (
+            ["data=mixture", "+data@data.parts.shapes=shapes", "data.parts.shapes.wieght=2"],
+            "data.parts.shapes.wieght: no such config key (did you mean 'data.parts.shapes.weight'?)",
+        ),
         (["data.address=x"], "data.address: no such config key of what is chosen. data=cache has it."),
         (["logger.project=x"], "of what is chosen. logger=trackio and logger=wandb have it."),
         (["noise_schedule=linear"], "noise_schedule: no such config key (did you mean 'scheduler'?). There is: block,"),

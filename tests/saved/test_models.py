@@ -130,6 +130,12 @@ def test_who_names_no_folder_is_told_of_the_newest_run(tmp_path: Path, monkeypat
         find_saved(Path("TIMESTAMP"), "ema", trust_config=False)
 
 
+def test_who_names_no_checkpoint_is_told_which_there_are(run: Path) -> None:
+    there = sorted((path.name for path in (run / "checkpoints").iterdir()), reverse=True)
+    with pytest.raises(UserError, match=rf"step-1: there is no such checkpoint\. Its run has: {', '.join(there)}\.$"):
+        find_saved(run / "checkpoints" / "step-1", "ema", trust_config=False)
+
+
 @pytest.mark.parametrize("vae", [None, ["latent_mean"], {"latent_mean": [0.5]}, {"latent_mean": 3, "latent_std": 4}])
 @pytest.mark.parametrize("file", ["", *FILES[:2]])
 def test_statistics_that_are_none_are_named(run: Path, vae: object, file: str) -> None:
