@@ -15,20 +15,21 @@ logger = logging.getLogger(__name__)
 
 def bench(config: "DictConfig") -> None:
     """Run one benchmark; print its table, write results.json and plot.png."""
+    from aaa.config.checks import check_config
+    from aaa.errors import UserError
+
+    check_config(config)  # before torch is loaded, which takes seconds
+    if config.trainer.batch_size == "auto":
+        raise UserError("trainer.batch_size=auto: a benchmark measures a number.")
     import torch
     from omegaconf import OmegaConf
 
     from aaa.assembly.parts import build, pick_device
     from aaa.benchmarks.counts import require_counts
-    from aaa.config.checks import check_config
-    from aaa.errors import UserError
     from aaa.run.messages import describe_device
     from aaa.tracking.console import for_tables
     from aaa.tracking.environment import describe_environment
 
-    check_config(config)
-    if config.trainer.batch_size == "auto":
-        raise UserError("trainer.batch_size=auto: a benchmark measures a number.")
     device = pick_device(config.trainer.device)
     benchmark = build(config, "bench")
     given: Any = OmegaConf.to_container(config.bench, resolve=True)

@@ -32,12 +32,17 @@ ADVICE = "Make room there, or see to the permissions of the folder, or give anot
 
 def evaluate(config: "DictConfig") -> None:
     """Print the metrics, write them as JSON, and the pictures beside them."""
+    from aaa.config.command_schema import EvaluateConfig
+    from aaa.config.ranges import require_ranges
+    from aaa.saved.named_model import require_there
+
+    require_ranges(EvaluateConfig, config)
+    model = Path(config.saved_model)
+    require_there(model)
     from rich.table import Table
     from rich.text import Text
 
-    from aaa.assembly.parts import build
-    from aaa.config.command_schema import EvaluateConfig
-    from aaa.config.ranges import require_ranges
+    from aaa.assembly.parts import build  # with torch, which no error so far needs
     from aaa.config.sampling_choice import sampling_choice
     from aaa.run.launch import launched
     from aaa.run.saved_evaluation import judge, run_of
@@ -46,8 +51,6 @@ def evaluate(config: "DictConfig") -> None:
     from aaa.tracking.finite_json import to_json
     from aaa.tracking.printed import one_line
 
-    require_ranges(EvaluateConfig, config)
-    model = Path(config.saved_model)
     # Each job of a sweep may judge another model.
     out = run_of(model) / "evaluation" if config.out is None else folder_of_job(Path(config.out))
     require_writable(out)  # before minutes of judging are lost on it

@@ -27,6 +27,7 @@ def sample(config: "DictConfig") -> None:
     from aaa.config.command_schema import SampleConfig
     from aaa.config.ranges import require_ranges
     from aaa.pipelines.draw_request import DrawRequest
+    from aaa.saved.named_model import require_there
     from aaa.tracking.files import require_writable
 
     require_ranges(SampleConfig, config)
@@ -58,6 +59,7 @@ def sample(config: "DictConfig") -> None:
         return unused(OUT, [*files, GRID]) if config.out is None else Path(config.out)
 
     require_writable(out())  # before minutes of drawing are lost on it
+    require_there(Path(config.saved_model))
     from aaa.assembly.parts import pick_device  # with torch, which no error so far needs
     from aaa.evaluation.grid import make_grid
     from aaa.pipelines.text_to_image import TextToImage

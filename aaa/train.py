@@ -50,9 +50,10 @@ def recipe(config: "DictConfig") -> tuple[int | None, float | None]:
     Returns:
         The signal that ended the run early, and the last validation loss; None where there was none.
     """
-    # torch is only loaded once the config is accepted.
-    from aaa.assembly.parts import build, build_objective, build_sampling
     from aaa.config.checks import check_config
+
+    check_config(config)  # before torch is loaded, which takes seconds
+    from aaa.assembly.parts import build, build_objective, build_sampling
     from aaa.evaluation.each_part import for_parts
     from aaa.run.callbacks import RunCallbacks, callbacks_of, make_drawer, open_guide
     from aaa.run.extras import open_extras
@@ -71,7 +72,6 @@ def recipe(config: "DictConfig") -> tuple[int | None, float | None]:
     from aaa.run.trial import Trial
     from aaa.training.loop import Hooks, fit
 
-    check_config(config)
     with open_session(config) as session, ExitStack() as closed_at_the_end:
         require_same_config(resolve(config), session.processes)  # machines may have been told different things
         origin = open_origin(config, session)  # the run's folder, and the checkpoint that it goes on from, if any

@@ -9,6 +9,7 @@ from aaa.cli import SAVED_MODEL, run
 from aaa.config.command_schema import WebConfig
 from aaa.config.ranges import require_ranges
 from aaa.errors import UserError
+from aaa.saved.named_model import require_there
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -19,6 +20,7 @@ logger = logging.getLogger("aaa.web")  # which is __main__ where it is run as a 
 def web(config: "DictConfig") -> None:
     """Serve the page on this machine alone, until Ctrl-C."""
     require_ranges(WebConfig, config)
+    require_there(Path(config.saved_model))
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     try:
         import gradio  # noqa: F401 - so that what is missing is said before any weights are loaded

@@ -191,7 +191,6 @@ def _opened(plan: _Plan, cache: LatentCache, device: str) -> Latents:
 
 def _plan(config: DictConfig, device: str, trained_on: str | None) -> _Plan:
     data, encoder = config.data, config.encoder
-    _check_resolution(data.resolution, encoder.downscale_factor)
     vae, text_encoder = build_encoders(config)
     weighty = [part for part in (vae, text_encoder) if isinstance(part, HasWeights)]
     source = _build_source(config, _missing(vae, text_encoder))
@@ -267,15 +266,6 @@ def _identities(source: Source, arguments: Mapping[str, Any], digests: FileDiges
         return f"{whole_source} {record.key}"
 
     return identify
-
-
-def _check_resolution(resolution: int, factor: int) -> None:
-    if resolution < factor or resolution % factor:
-        nearest = max(round(resolution / factor), 1) * factor
-        raise UserError(
-            f"data.resolution={resolution} is not divisible by encoder.downscale_factor={factor}; "
-            f"the nearest that is: {nearest}."
-        )
 
 
 def _missing(vae: VAE, text_encoder: TextEncoder) -> dict[str, list[str]]:

@@ -99,6 +99,7 @@ def check_config(config: DictConfig) -> None:
     check_compiling(config.trainer)
     check_parallel(config)
     _check_design(config)
+    _check_resolution(config.data.resolution, config.encoder.downscale_factor)
     _check_padding(config)
     _check_routing(config)
     check_objective(config)
@@ -117,9 +118,18 @@ def _check_design(config: DictConfig) -> None:
     for key in ("architecture", "block"):
         if model.get(key) is not None:
             require_unused(design, key)
-    heads = min(model.heads, model.dim)
-    if model.get("architecture") is None and heads >= 1 and config.budget.parameters is None:
-        require_possible(design, model.dim, model.depth, heads)
+    if model.get("architecture") is None and config.budget.parameters is None:
+        require_possible(design, model.dim, model.depth, model.heads)
+
+
+def _check_resolution(resolution: int, factor: int) -> None:
+    """Refuse pictures that latents do not divide."""
+    if resolution < factor or resolution % factor:
+        near = max(round(resolution / factor), 1) * factor
+        raise UserError(
+            f"data.resolution={resolution} is not divisible by encoder.downscale_factor={factor}; "
+            f"the nearest that is: {near}."
+        )
 
 
 def _check_padding(config: DictConfig) -> None:

@@ -62,15 +62,23 @@ def mlp_hidden(kind: str, dim: int, mlp_ratio: float) -> int:
 
 
 def require_possible(design: Design, dim: int, depth: int, heads: int) -> None:
-    """Refuse switches that no model has.
+    """Refuse widths that cannot be divided, and switches that no model has.
 
     Args:
         design: the switches.
-        dim, depth, heads: of the model.
+        dim, depth, heads: of the model, each at least 1.
 
     Raises:
         UserError: naming the keys.
     """
+    if dim % 4:
+        near = f"{dim // 4 * 4} or {-(-dim // 4) * 4}" if dim > 4 else "4"
+        raise UserError(
+            f"model.dim={dim}: must be divisible by 4, for sines and cosines of two coordinates, as {near} is."
+        )
+    if dim % heads:
+        near = str(_nearest_divisor(dim, heads))
+        raise UserError(f"model.heads={heads} does not divide model.dim={dim}; the nearest number that does: {near}.")
     for key, options in CHOICES.items():
         if (value := getattr(design, key)) not in options:
             raise UserError(f"model.{key}={value}: must be one of {', '.join(options)}.")
@@ -109,3 +117,10 @@ def require_unused(design: Design, key: str) -> None:
         if value != getattr(TUTORIAL, name):
             shown = str(value).lower() if isinstance(value, bool) else value
             raise UserError(f"model.{name}={shown}: the class that model.{key} names is not told of it.")
+
+
+def _nearest_divisor(number: int, wanted: int) -> int:
+    """Of a number's divisors the nearest to the wanted one, of two the smaller."""
+    start = min(wanted, number)
+    around = (start + sign * distance for distance in range(number) for sign in (-1, 1))
+    return next(one for one in around if 1 <= one <= number and number % one == 0)

@@ -52,17 +52,6 @@ def build_dit(
         if value < 1:
             raise UserError(f"model.{name}={value}: must be at least 1.")
     _refuse_what_memory_cannot_hold(dim, depth, mlp_ratio)
-    if dim % 4:
-        near = f"{dim // 4 * 4} or {-(-dim // 4) * 4}" if dim > 4 else "4"
-        raise UserError(
-            f"model.dim={dim}: must be divisible by 4, for sines and cosines of two coordinates, as {near} is."
-        )
-    if dim % heads:
-        fitting = [n for n in range(1, dim + 1) if dim % n == 0]
-        nearest = min(fitting, key=lambda n: abs(n - heads))
-        raise UserError(
-            f"model.heads={heads} does not divide model.dim={dim}; the nearest number that does: {nearest}."
-        )
     if not mlp_ratio * dim >= 1 or math.isinf(mlp_ratio):
         raise UserError(f"model.mlp_ratio={mlp_ratio}: must be positive.")
     require_init(init)

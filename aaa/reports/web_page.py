@@ -17,7 +17,8 @@ from aaa.errors import UserError
 from aaa.pipelines.draw_request import DrawRequest
 from aaa.pipelines.text_to_image import TextToImage
 from aaa.saved.checkpoint_folders import AVERAGE, checkpoints, damage, step_of
-from aaa.saved.models import CONFIG, DRAWN_WITH, RUN_CONFIG, find_saved
+from aaa.saved.models import CONFIG, DRAWN_WITH, find_saved
+from aaa.saved.named_model import RUN_CONFIG
 from aaa.tracking.printed import markdown
 
 logger = logging.getLogger(__name__)

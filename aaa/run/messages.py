@@ -21,7 +21,8 @@ from aaa.run.earlier_run import COMPOSED
 from aaa.run.earlier_sweep import SAME_SWEEP, is_of_sweep
 from aaa.run.length import unreached_rate
 from aaa.run.run import Run
-from aaa.saved.models import RUN_CONFIG, foreign_to_sampling
+from aaa.saved.models import foreign_to_sampling
+from aaa.saved.named_model import RUN_CONFIG
 from aaa.tracking.printed import compare_command, sample_command, train_command
 from aaa.training.parameter_groups import group_rates
 from aaa.training.signals import ENOUGH

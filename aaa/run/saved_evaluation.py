@@ -26,7 +26,8 @@ from aaa.evaluation.validation import ValidationTable, row_losses, summarise
 from aaa.pipelines.guide import load_guide
 from aaa.run.folder import run_around
 from aaa.saved.checkpoint import load_weights
-from aaa.saved.models import RUN_CONFIG, find_saved
+from aaa.saved.models import find_saved
+from aaa.saved.named_model import RUN_CONFIG
 from aaa.saved.weights_file import require_numbers
 from aaa.tracking.console import display
 from aaa.tracking.environment import read_environment

@@ -15,13 +15,13 @@ from aaa.config.schema import SamplingConfig
 from aaa.config.trust import is_own_class, read_json_config, read_yaml_config, targets
 from aaa.encoders.statistics import LatentStatistics
 from aaa.errors import UserError
-from aaa.saved.checkpoint_folders import AVERAGE, CHECKPOINTS, MODEL, STATE, damage, newest_whole, those_of_its_run
+from aaa.saved.checkpoint_folders import AVERAGE, MODEL, STATE, damage, newest_whole
+from aaa.saved.named_model import RUN_CONFIG, require_there
 from aaa.saved.weights_file import DiTNumbers, read_dit_numbers, read_routing
 
 logger = logging.getLogger(__name__)
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
-RUN_CONFIG = "config.yaml"
 DRAWN_WITH = (MODEL, AVERAGE)  # of a checkpoint
 NEEDED = ("model", "encoder", "scheduler", "sampling", "data")  # of a run's config, by all who sample
 KEPT = (*NEEDED, "objective", "sampler", "guidance", "routing", "trainer")  # the rest is implied where it is not said
@@ -65,10 +65,7 @@ def find_saved(path: Path, weights: str, trust_config: bool, heads: int | None =
     """
     if weights not in ("ema", "raw"):
         raise UserError(f"weights={weights}: must be ema or raw.")
-    if not path.exists():
-        if path.parent.name == CHECKPOINTS and path.parent.is_dir():
-            raise UserError(f"model={path}: there is no such checkpoint. Its run has: {those_of_its_run(path)}.")
-        raise UserError(f"model={path}: there is no such folder.{_newest_run()}")
+    require_there(path)
     if path.suffix == ".safetensors" and path.is_file():
         saved = _from_file(path, heads)
     elif not path.is_dir():
@@ -103,12 +100,6 @@ def find_saved(path: Path, weights: str, trust_config: bool, heads: int | None =
     if not trust_config:
         _refuse_foreign_code(saved.config, path)
     return saved
-
-
-def _newest_run() -> str:
-    """A sentence on the run that was started last, by the folder's name for it; nothing where there are none."""
-    runs = sorted(Path("outputs").glob(f"*/*/{RUN_CONFIG}"), key=lambda path: path.stat().st_mtime)
-    return f" The newest run here is {runs[-1].parent}." if runs else ""
 
 
 def foreign_to_sampling(config: Mapping[str, Any]) -> list[str]:

@@ -11,7 +11,18 @@ from tests.e2e.conftest import Command
 HEAVY = ("torch", "diffsynth", "transformers", "accelerate", "wandb", "matplotlib")
 
 
-@pytest.mark.parametrize("arguments", [["--cfg", "job"], ["--cfg", "job", "--resolve"], ["--help"], ["model.dpeth=3"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--cfg", "job"],
+        ["--cfg", "job", "--resolve"],
+        ["--help"],
+        ["model.dpeth=3"],
+        ["model.heads=5"],
+        ["trainer.max_steps=0"],
+        ["data.resolution=30"],
+    ],
+)
 def test_answers_come_before_torch_is_loaded(arguments: list[str], tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "aaa.train", *arguments],
