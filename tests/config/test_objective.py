@@ -208,8 +208,8 @@ def test_hidden_states_are_aligned_where_latents_are_pixels(overrides: tuple[str
 
 
 def test_cells_that_do_not_divide_a_latent_are_refused() -> None:
-    config = compose("encoder.downscale_factor=7", "data.resolution=28", "output_dir=x")
+    sevens = ("encoder.downscale_factor=7", "data.resolution=28", "output_dir=x")
     with pytest.raises(UserError, match=r"align\.cells=2: the 7 pixels of a latent's side .* Use .*align\.cells=1"):
-        check_config(config)
-    check_config(compose("encoder.downscale_factor=7", "objective.terms.align.cells=1", "output_dir=x"))
-    check_config(compose("encoder.downscale_factor=7", "objective.terms.align.weight=0", "output_dir=x"))
+        check_config(compose(*sevens))
+    check_config(compose(*sevens, "objective.terms.align.cells=1"))
+    check_config(compose(*sevens, "objective.terms.align.weight=0"))
