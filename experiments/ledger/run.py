@@ -143,7 +143,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, metavar="STEPS", help="as long as so many steps of the baseline take")
     parser.add_argument("--folder", type=Path, default=Path("outputs/ledger"))
     parser.set_defaults(listed=LEDGER)
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     names = [word for word in arguments.what if "=" not in word]
     extra = [word for word in arguments.what if "=" in word]
     known = rows_of(arguments.listed)
