@@ -11,7 +11,7 @@ from hydra.experimental.callback import Callback
 
 from aaa.cli import run
 from aaa.config.choices import brought_along, describe
-from aaa.run.before_sweep import refuse
+from aaa.run.before_sweep import finished_jobs, refuse
 from aaa.run.earlier_sweep import is_of_sweep
 from aaa.run.search import BASIC, jobs_of
 from aaa.tracking.redaction import hide_argument
@@ -51,8 +51,11 @@ class ShowPlan(Callback):
             return
         jobs = jobs_of(config)
         common = set(jobs[0]).intersection(*jobs)
+        done = finished_jobs(config) if config.sweep.resume else {}
         shown = []
-        for overrides in jobs:
+        for number, overrides in enumerate(jobs):
+            if number in done:
+                continue
             try:
                 job = GlobalHydra.instance().config_loader().load_sweep_config(config, overrides)
             except ConfigCompositionException:  # Hydra is about to compose it too, and says what is wrong
@@ -61,8 +64,10 @@ class ShowPlan(Callback):
             with open_dict(job):
                 del job["hydra"]
             told = [hide_argument(part) for part in overrides if part not in common]
-            shown.append((job, [*told, f"(with {describe(brought)})"] if brought else told))
+            shown.append((number, job, [*told, f"(with {describe(brought)})"] if brought else told))
         _show(shown)
+        if done:
+            print(f"{len(done)} of {len(jobs)} runs are finished already: {', '.join(f'#{n}' for n in done)}.")
         if self.stop:
             sys.exit(0)
 
@@ -75,17 +80,17 @@ def plan(config: "DictConfig") -> None:
         composed = HydraConfig.get()
         brought = brought_along(composed.runtime.choices, composed.overrides.task)
         told = [hide_argument(part) for part in composed.overrides.task]
-        _show([(config, [*told, f"(with {describe(brought)})"] if brought else told)])
+        _show([(0, config, [*told, f"(with {describe(brought)})"] if brought else told)])
 
 
-def _show(jobs: "list[tuple[DictConfig, list[str]]]") -> None:
+def _show(jobs: "list[tuple[int, DictConfig, list[str]]]") -> None:
     from aaa.benchmarks.plan import Planner, as_table, notes
     from aaa.tracking.console import for_tables
 
     planner = Planner(partial(print, file=sys.stderr, flush=True))  # logging is not set up before a sweep
     logging.getLogger("aaa.run.budget").setLevel(logging.WARNING)  # the table says what it would
     try:
-        plans = [planner.plan(config, overrides) for config, overrides in jobs]
+        plans = [planner.plan(config, overrides, number) for number, config, overrides in jobs]
     finally:
         logging.getLogger("aaa.run.budget").setLevel(logging.NOTSET)
     console = for_tables(sys.stdout)

@@ -60,6 +60,7 @@ class Plan:
         mixture: how much of all samples are of each data set, where there are several.
         untimed: why no step was timed, or "".
         problem: why it cannot run, or "".
+        number: of the run among those of its sweep.
     """
 
     overrides: Sequence[str]
@@ -75,6 +76,7 @@ class Plan:
     mixture: str = ""
     untimed: str = ""
     problem: str = ""
+    number: int = 0
 
 
 class Planner:
@@ -89,17 +91,21 @@ class Planner:
     def __init__(self, say: Callable[[str], object] = logger.info) -> None:
         self._say = say
         self._measured: dict[str, _Measured] = {}
-        self._planned = 0
 
-    def plan(self, config: DictConfig, overrides: Sequence[str]) -> Plan:
-        """What this run will take on this machine; latents and prompts are made up, nothing is read or written."""
-        number, self._planned = self._planned, self._planned + 1
+    def plan(self, config: DictConfig, overrides: Sequence[str], number: int = 0) -> Plan:
+        """What this run will take on this machine; latents and prompts are made up, nothing is read or written.
+
+        Args:
+            config: of the run.
+            overrides: that make it what it is.
+            number: of it, in its sweep.
+        """
         try:
             check_config(config)
             keep_to_parameters(config)
             batch_size = config.trainer.batch_size
             if batch_size == "auto":
-                return Plan(overrides, problem="trainer.batch_size=auto: known once it runs")
+                return Plan(overrides, problem="trainer.batch_size=auto: known once it runs", number=number)
             measured = self._measure(config, int(batch_size), number)
             rates = group_rates(build_optimizer(config, measured.model))
             flops = measured.flops * batch_size
@@ -111,7 +117,7 @@ class Planner:
                 time_step=lambda: measured.seconds,
             )
         except UserError as error:
-            return Plan(overrides, problem=str(error).splitlines()[0])
+            return Plan(overrides, problem=str(error).splitlines()[0], number=number)
         return Plan(
             overrides,
             config.model.dim,
@@ -125,6 +131,7 @@ class Planner:
             rates,
             ", ".join(f"{share:.3g}% {name}" for name, share in shares_of(config.data).items()),
             measured.untimed,
+            number=number,
         )
 
     def _measure(self, config: DictConfig, batch_size: int, number: int) -> "_Measured":
@@ -227,7 +234,7 @@ def as_table(plans: Sequence[Plan], width: int | None = None) -> Table:
         plans: of the runs; what `notes` has of them is not in it.
         width: letters that there is room for, else columns are left out; None for any number.
     """
-    rows = [_row(number, plan) for number, plan in enumerate(plans)]
+    rows = [_row(plan) for plan in plans]
     titles = ("#", "run", "time", "GiB", "parameters", "steps", "learning rate", "FLOPs", "samples", "width x depth")
     columns = [
         Column(title, [Text(value) for value in values], has_numbers=title != "run")
@@ -248,7 +255,8 @@ def as_table(plans: Sequence[Plan], width: int | None = None) -> Table:
 
 def notes(plans: Sequence[Plan]) -> Iterator[str]:
     """Lines on single runs, for below the table: why one cannot run or was not timed, and the like."""
-    for number, plan in enumerate(plans):
+    for plan in plans:
+        number = plan.number
         if plan.problem:
             yield f"#{number} cannot run: {harmless(plan.problem)}"
         if plan.mixture:
@@ -260,13 +268,13 @@ def notes(plans: Sequence[Plan]) -> Iterator[str]:
             yield f"#{number} learning rates: {rates}"
 
 
-def _row(number: int, plan: Plan) -> list[str]:
+def _row(plan: Plan) -> list[str]:
     name = one_line(" ".join(plan.overrides))
     if plan.problem:
-        return [str(number), name, *["-"] * 8]
+        return [str(plan.number), name, *["-"] * 8]
     rates = sorted({f"{rate:.3g}": rate for rate in plan.rates.values()}.items(), key=lambda told: told[1])
     return [
-        str(number),
+        str(plan.number),
         name,
         f"{'over ' if plan.untimed else ''}{duration(plan.seconds)}",
         f"{plan.memory_gib:.1f}",

@@ -116,6 +116,7 @@ def _apart(arguments: list[str]) -> tuple[list[str], list[str]]:
             overrides.append(argument)
             continue
         name, equals, value = argument.partition("=")
+        name = _whole(name)
         takes_next = FLAGS.get(name) or (name in INFO and rest and re.fullmatch(r"[a-z-]+", rest[0]))
         if not equals and takes_next and rest:
             value, equals = rest.pop(0), "="
@@ -125,11 +126,17 @@ def _apart(arguments: list[str]) -> tuple[list[str], list[str]]:
     return flags, overrides
 
 
+def _whole(name: str) -> str:
+    """The flag that the beginning of its name stands for, as argparse has it; anything else as it is."""
+    meant = [known for known in FLAGS if known.startswith(name)] if name.startswith("--") else []
+    return meant[0] if len(meant) == 1 else name
+
+
 def _refuse_wrong_flags(flags: list[str], keys: Keys) -> None:
     """Have Hydra's own parser look at the flags, and say in one line what is wrong with them."""
     names = [flag.partition("=")[0] for flag in flags]
     for flag, name in zip(flags, names, strict=True):
-        if name in FLAGS or (name.startswith("--") and sum(known.startswith(name) for known in FLAGS) == 1):
+        if name in FLAGS:
             continue
         if name == "-" or not re.search(r"\w", name):
             raise UserError(f"{flag}: a dash alone is no flag. A sweep is -m, without a blank between.")

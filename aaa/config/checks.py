@@ -212,6 +212,7 @@ def _schemas_of(config: DictConfig) -> dict[str, type]:
 def _check_types(config: DictConfig) -> None:
     """Check what was read from a file, and give it the defaults of keys that there were not when it was written."""
     upgrade(config)
+    _check_plain_types(config)
     for key, schema in _schemas_of(config).items():
         try:
             whole = OmegaConf.merge(OmegaConf.structured(schema), config.get(key) or {})
@@ -225,6 +226,20 @@ def _check_types(config: DictConfig) -> None:
             for name in set(map(str, whole)) - set(map(str, config[key])):
                 if not OmegaConf.is_missing(whole, name):
                     config[key][name] = whole[name]
+
+
+def _check_plain_types(config: DictConfig) -> None:
+    """The same of the keys that are no groups."""
+    typed = OmegaConf.structured(TrainConfig)
+    plain = [f.name for f in fields(TrainConfig) if f.name in config and f.type is not Any and not is_dataclass(f.type)]
+    for key in plain:
+        if OmegaConf.is_interpolation(config, key):
+            continue
+        try:
+            typed[key] = config[key]
+        except OmegaConfBaseException as error:
+            raise UserError(f"{key}={config[key]}: {in_plain_words(str(error), key)}") from None
+        config[key] = typed[key]  # a number that was written as a text is one
 
 
 register()

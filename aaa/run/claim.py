@@ -89,11 +89,20 @@ def release(folder: Path) -> None:
 
 
 def forget_start(folder: Path) -> None:
-    """Remove the new folder of a run that was refused, where it holds nothing but what Hydra and we begin with."""
-    if not BY_TIME.fullmatch(folder.name) or {path.name for path in folder.iterdir()} - LEFT_BY_START:
+    """Remove the new folder of a run that was refused, where it holds nothing but what Hydra and we begin with.
+
+    One that another process has is left alone: `resume=auto` may have met a run that is still encoding.
+    """
+    if not BY_TIME.fullmatch(folder.name):
         return
     release(folder)
-    shutil.rmtree(folder)
+    try:
+        with FileLock(folder / LOCK).acquire(timeout=0):
+            if {path.name for path in folder.iterdir()} - LEFT_BY_START:
+                return
+            shutil.rmtree(folder)
+    except Timeout:
+        return
     with suppress(OSError):  # other runs are in it
         folder.parent.rmdir()
         folder.parent.parent.rmdir()

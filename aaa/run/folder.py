@@ -87,8 +87,12 @@ def recorded_precision(config: DictConfig) -> str | None:
     """
     if config.trainer.precision != "auto":
         return None
-    named = next((folder for folder in (config.resume, config.repeat) if folder not in (None, "auto")), None)
-    run = run_around(Path(named or config.output_dir), levels=0 if named is None else 2)  # a checkpoint may be named
+    places = []
+    if config.resume is not None:
+        places.append(run_around(Path(config.output_dir if config.resume == "auto" else config.resume), levels=0))
+    if config.repeat is not None:
+        places.append(run_around(Path(config.repeat), levels=2))  # a checkpoint may be named
+    run = next((place for place in places if place is not None), None)
     if run is None:
         return None
     recorded = OmegaConf.select(read_yaml_config(run / CONFIG), "trainer.precision")

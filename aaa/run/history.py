@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from aaa.run.going_on import Before
-from aaa.tracking.files import OF_A_STEP, cannot_write, replace_text
+from aaa.tracking.files import OF_A_STEP, cannot_write, replace_text, step_in_name
 from aaa.tracking.finite_json import to_json
 from aaa.tracking.tracker import METRICS, ODD_STEPS, read_metrics
 
@@ -28,14 +28,14 @@ def copy_history(before: Before, folder: Path) -> list[dict[str, Any]]:
     if (folder / METRICS).is_file():
         return []
     step = before.state.step
-    for name in (METRICS, ODD_STEPS):
+    for name in NUMBERED:
+        for path in sorted((before.run / name).glob(f"{OF_A_STEP}*")):
+            if step_in_name(path) <= step:
+                _copy(path, folder / name / path.name)
+    for name in (ODD_STEPS, METRICS):  # the last says that all is there
         rows = [row for row in read_metrics(before.run / name) if row["step"] <= step]
         if rows:
             replace_text(folder / name, "".join(to_json(row) + "\n" for row in rows))
-    for name in NUMBERED:
-        for path in sorted((before.run / name).glob(f"{OF_A_STEP}*")):
-            if int(path.name[len("step-") :][:8]) <= step:
-                _copy(path, folder / name / path.name)
     return read_metrics(folder / METRICS)
 
 

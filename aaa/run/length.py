@@ -39,6 +39,7 @@ class RunLength:
         flops_per_sample: floating-point operations of forward and backward pass.
         parting_step: of the checkpoint that a run whose length has changed parts from its earlier self after, if any.
         recorded: whether steps are recorded as CUDA graphs.
+        earlier_kept: steps whose checkpoints an earlier session of the run meant to keep.
     """
 
     batch_size: int
@@ -48,6 +49,7 @@ class RunLength:
     flops_per_sample: int
     parting_step: int | None = None
     recorded: bool = False
+    earlier_kept: tuple[int, ...] = ()
 
     @property
     def extra_saves(self) -> tuple[int, ...]:
@@ -57,7 +59,8 @@ class RunLength:
     @property
     def kept_steps(self) -> tuple[int, ...]:
         """Steps whose checkpoints are kept besides the newest and the best: what goes on from there is another run."""
-        return (*self.extra_saves, *(() if self.parting_step is None else (self.parting_step,)))
+        parting = () if self.parting_step is None else (self.parting_step,)
+        return tuple(sorted({*self.extra_saves, *parting, *self.earlier_kept}))
 
 
 def _seconds_of_step(config: DictConfig, trial: Trial, batch_size: int, micro_batches: int) -> float:
@@ -129,4 +132,6 @@ def plan_length(config: DictConfig, trial: Trial, data: TrainingData, origin: Or
     branching_step = undecayed if trainer.save_every_steps and 0 < undecayed < max_steps else None
     parting = None if origin.before is None else parting_checkpoint(origin.before, make, max_steps)
     parting_step = None if parting is None else step_of(parting)
-    return RunLength(batch_size, max_steps, make(max_steps), branching_step, flops_per_sample, parting_step, recorded)
+    kept = () if origin.before is None or origin.branches_off else tuple(origin.before.state.kept_steps)
+    schedule = make(max_steps)
+    return RunLength(batch_size, max_steps, schedule, branching_step, flops_per_sample, parting_step, recorded, kept)

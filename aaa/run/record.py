@@ -12,6 +12,7 @@ from aaa.tracking.variables import numerical
 
 logger = logging.getLogger(__name__)
 
+SAME = "as in the session after this one"
 COMPARED = ("python", "packages", "device", "variables", "git", "data")
 
 
@@ -29,6 +30,8 @@ def parent_run(folder: Path, config: DictConfig, checkpoint: Path | None) -> dic
     if checkpoint is not None:
         before = read_environment(folder)
         earlier = before.pop("earlier", [])
+        if earlier and earlier[-1].get("git") == before.get("git"):  # a diff may be large, and sessions many
+            earlier[-1]["git"] = SAME
         parent = {"how": "resume", "run": str(folder), "step": step_of(checkpoint)}
         return {"parent": parent, "earlier": [*earlier, before]}
     for how in ("repeat", "init_from"):

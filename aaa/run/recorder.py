@@ -28,6 +28,7 @@ from aaa.saved.export import export_model, exported_step, newest_samples
 from aaa.saved.model_card import model_card
 from aaa.saved.weights_file import ROUTING
 from aaa.tracking.tracker import METRICS, RunInfo, Tracker, read_metrics
+from aaa.training.optimizers import state_to_come
 from aaa.training.timing import matmul_rate
 
 logger = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ class Recorder:
     def __init__(self, run: Run) -> None:
         self.run, self.session, self.folder = run, run.session, run.origin.folder
         self.exit_code = 1
+        self.began_at = run.progress.step
         # On a CPU it would add to every start, and other programs would spoil it; `aaa.bench` measures it there.
         on_gpu = self.session.device.type == "cuda"
         self.peak_flops = matmul_rate(self.session.device, self.session.product_dtype) if on_gpu else None
@@ -110,7 +112,8 @@ class Recorder:
         step, folder = self.run.progress.step, self.folder
         if signum is None:
             with self.run.learner.looking():
-                if self.tracker is not None and exported_step(folder.path) != step:
+                # A model of as many steps may be there, by other settings: of a run whose end was lost.
+                if self.tracker is not None and (step > self.began_at or exported_step(folder.path) != step):
                     self._export()
                     self.tracker.log_model(folder.path / "model")
         self.session.processes.wait()
@@ -133,12 +136,13 @@ class Recorder:
             unlooked=list(progress.unlooked),
             samples=progress.samples,
             flops=self.run.flops,
+            kept_steps=list(self.run.length.kept_steps),
         )
 
     def _open_tracker(self) -> Tracker:
         run, folder = self.run, self.folder.path
         remove_unfinished(folder / CHECKPOINTS)
-        nbytes = self._snapshot(State(0, 0.0, "", 0)).nbytes
+        nbytes = self._snapshot(State(0, 0.0, "", 0)).nbytes + state_to_come(run.learner.optimizer)
         require_space(folder, nbytes if self.divided is None else 2 * nbytes)  # weights are there as shards and whole
         past = copy_history(run.origin.before, folder) if run.origin.before and run.origin.branches_off else []
         environment = self._write_records()
@@ -156,19 +160,20 @@ class Recorder:
         run, folder, progress = self.run, self.folder.path, self.run.progress
         # Rows may have been lost with the machine or the copy of a folder; the run knows how far it is.
         done = {"step": progress.step, "samples": progress.samples, "seconds": progress.seconds}
+        samples = newest_samples(folder, progress.step)
         card = model_card(
             run.resolved,
             parameters=run.parameters,
             metrics=[*read_metrics(folder / METRICS), done],
             device=describe_device(self.session.device),
             prompt=self._prompt(),
-            has_samples=newest_samples(folder) is not None,
+            has_samples=samples is not None,
         )
         model = next(iter(run.learner.judged.values()))
         words = None  # of a model that others have trained on who knows what
         if run.config.init_from is None:
             words = trained_words(build(run.config, "encoder.text_encoder"), run.data)
-        export_model(folder, model, run.resolved, self._weights_metadata(run.progress.step), card, words)
+        export_model(folder, model, run.resolved, self._weights_metadata(progress.step), card, samples, words)
 
     def _prompt(self) -> str:
         """One that the model knows."""

@@ -29,7 +29,7 @@ def require_outcome(run: Run, evaluation: Evaluation, drawer: PictureDrawer) -> 
     """
     config, table = run.config, run.data.table
     evaluated = EvaluatedModel(run.learner.model, drawer, run.data.records)
-    require_applicable(evaluation, evaluated, resumed=config.resume is not None)
+    require_applicable(evaluation, evaluated, resumed=run.origin.before is not None)
     measured: dict[str, float] = {}
     if table is not None and config.trainer.validate_every_steps:
         measured = summarise(torch.zeros(len(table.sigmas)), table)

@@ -87,11 +87,17 @@ class Run:
             max_grad_norm=trainer.max_grad_norm,
             log_every_steps=trainer.log_every_steps,
             save_every_steps=trainer.save_every_steps,
-            save_at_steps=self.length.extra_saves,
+            save_at_steps=(*self.length.extra_saves, *self._last_step_of_one_that_was_stopped),
             on_nonfinite=trainer.on_nonfinite,
             max_skipped_steps=trainer.max_skipped_steps,
             cuda_graph=trainer.cuda_graph if self.length.recorded else False,
         )
+
+    @property
+    def _last_step_of_one_that_was_stopped(self) -> tuple[int, ...]:
+        """The last step, where a checkpoint before it would make a finished run look as if it had more to do."""
+        went_on = self.origin.before is not None and not self.origin.branches_off
+        return (self.length.max_steps,) if went_on else ()
 
     def trainee(self) -> Trainee:
         """What the loop trains, prepared by accelerate."""

@@ -53,7 +53,7 @@ def require_value(config: "DictConfig", sweeper: "DictConfig", *, held_out: int 
     """
     searches = sweeper._target_ != BASIC
     what = "A search" if searches else f"sweep.prune_after_steps={config.sweep.prune_after_steps}"
-    if not searches and not config.sweep.prune_after_steps:
+    if not searches and config.sweep.prune_after_steps is None:
         return
     if config.trainer.validate_every_steps == 0:
         raise UserError(

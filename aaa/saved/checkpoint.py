@@ -44,6 +44,7 @@ class State:
         unlooked: names of what was still to be looked at after this step when a signal ended the run.
         samples: trained on; None in checkpoints of earlier versions.
         flops: of all training so far, forward and backward; None as well.
+        kept_steps: of checkpoints that stay whatever is kept, since a message has offered to go on from them.
     """
 
     step: int
@@ -56,6 +57,7 @@ class State:
     unlooked: list[str] = field(default_factory=list)
     samples: int | None = None
     flops: int | None = None
+    kept_steps: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from aaa.saved.model_card import SAMPLES
 from aaa.saved.models import CONFIG, WEIGHTS, sampling_config, write_card, write_config
 from aaa.saved.trained_words import write_words
 from aaa.saved.whole_folders import take_place
-from aaa.tracking.files import OF_A_STEP, cannot_write
+from aaa.tracking.files import OF_A_STEP, cannot_write, step_in_name
 
 
 def export_model(
@@ -22,16 +22,18 @@ def export_model(
     config: dict[str, Any],
     metadata: dict[str, str],
     card: str,
+    samples: Path | None,
     words: Collection[str] | None = None,
 ) -> None:
     """Write model/, aside first and renamed when it is whole and on disk.
 
     Args:
-        run: the run's folder, which has the sample grids.
+        run: the run's folder.
         model: its weights are exported.
         config: resolved, of the whole run.
         metadata: for the header of the weights.
         card: the model card.
+        samples: the grid that it shows, if any.
         words: that it was trained on, if it knows no others.
     """
     final, aside = run / "model", run / ".model"
@@ -39,7 +41,7 @@ def export_model(
     try:
         aside.mkdir()
         write_card(aside, card)
-        if (samples := newest_samples(run)) is not None:
+        if samples is not None:
             shutil.copyfile(samples, aside / SAMPLES)
         write_config(aside, sampling_config(config))
         if words is not None:
@@ -51,9 +53,15 @@ def export_model(
         raise cannot_write(final, error) from error
 
 
-def newest_samples(run: Path) -> Path | None:
-    """The sample grid of the most steps, drawn with the averaged weights where there are any."""
-    return max((run / "samples").glob(f"{OF_A_STEP}.png"), default=None)
+def newest_samples(run: Path, up_to_step: int) -> Path | None:
+    """The sample grid of the most steps, drawn with the averaged weights where there are any.
+
+    Args:
+        run: its folder.
+        up_to_step: that the run is at; grids of later ones are of steps that were lost.
+    """
+    grids = (run / "samples").glob(f"{OF_A_STEP}.png")
+    return max((grid for grid in grids if step_in_name(grid) <= up_to_step), default=None)
 
 
 def exported_step(run: Path) -> int | None:

@@ -22,6 +22,7 @@ def require_there(path: Path) -> None:
 
 
 def _newest_run() -> str:
-    """A sentence on the run that was started last, by the folder's name for it; nothing where there are none."""
-    runs = sorted(Path("outputs").glob(f"*/*/{RUN_CONFIG}"), key=lambda path: path.stat().st_mtime)
+    """A sentence on the run that was begun or gone on with last; nothing where there are none."""
+    found = (path for depth in ("*/*", "*/*/*") for path in Path("outputs").glob(f"{depth}/{RUN_CONFIG}"))
+    runs = sorted((path for path in found if path.parent.name != ".hydra"), key=lambda path: path.stat().st_mtime)
     return f" The newest run here is {runs[-1].parent}." if runs else ""

@@ -15,6 +15,11 @@ GO_ON = (
 OF_A_STEP = "step-" + 8 * "[0-9]"  # how the names of a run's files of a step begin, as a pattern of glob
 
 
+def step_in_name(path: Path) -> int:
+    """The step of a file that `OF_A_STEP` is the beginning of."""
+    return int(path.name.removeprefix("step-")[:8])
+
+
 def replace_text(path: Path, text: str, advice: str = GO_ON) -> None:
     """Write a file aside and rename it into place. Of several processes that do so at once the last one's stays, whole.
 

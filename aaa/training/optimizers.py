@@ -61,6 +61,23 @@ class MixedAdamW(AdamW):
             self.param_groups = groups
 
 
+def state_to_come(optimizer: Optimizer) -> int:
+    """Bytes of the moments that an optimizer makes in its first step: none of one that has them, or is not ours."""
+    parts = getattr(optimizer, "optimizers", (optimizer,))
+    return sum(
+        _moments(part) * parameter.nbytes
+        for part in parts
+        for group in part.param_groups
+        for parameter in group["params"]
+        if parameter not in part.state
+    )
+
+
+def _moments(optimizer: Optimizer) -> int:
+    """How many it keeps, each as large as the weights."""
+    return 2 if isinstance(optimizer, AdamW) else 1 if isinstance(optimizer, BatchedMuon) else 0
+
+
 class MuonWithAdamW(Optimizer):
     """Muon (Jordan et al. 2024) for the matrices inside the blocks, AdamW for everything else.
 

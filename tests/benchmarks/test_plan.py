@@ -131,8 +131,17 @@ def test_a_part_of_ones_own_that_asks_for_numbers_is_timed_all_the_same(
 def test_a_narrow_terminal_has_whole_numbers_and_reasons_below() -> None:
     plans = [
         Plan(["model=dit_tiny"], 128, 5, 1_113_664, 1200, 38_400, 6.25e12, 0.8, 102.0, {"all": 5e-3}),
-        Plan(["model=dit_1b"], 2048, 20, 1_013_352_640, seconds=1e5, rates={"a": 1e-3, "b": 5e-3}, untimed="no room"),
-        Plan(["model.heads=7"], problem="seven do not fit"),
+        Plan(
+            ["model=dit_1b"],
+            2048,
+            20,
+            1_013_352_640,
+            seconds=1e5,
+            rates={"a": 1e-3, "b": 5e-3},
+            untimed="no room",
+            number=1,
+        ),
+        Plan(["model.heads=7"], problem="seven do not fit", number=2),
     ]
     console = Console(width=64, file=StringIO())
     with console.capture() as shown:

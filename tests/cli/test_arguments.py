@@ -85,7 +85,7 @@ def test_what_is_malformed_is_said(arguments: list[str], expected: str) -> None:
         (["name=a b", "--config-dir=my conf", "--", "seed=1"], ["--config-dir=my conf", "name=a b", "seed=1"]),
         (["--info", "defaults", "seed=1"], ["--info=defaults", "seed=1"]),
         (["--info"], ["--info"]),
-        (["--multi", "seed=1"], ["--multi", "seed=1"]),
+        (["--multi", "seed=1,2"], ["--multirun", "seed=1,2"]),
         (["~logger", "++name=x", "+experiment=optimizers"], ["~logger", "++name=x", "+experiment=optimizers"]),
         (["model@model=dit_tiny", "hydra/launcher=joblib"], ["model@model=dit_tiny", "hydra/launcher=joblib"]),
     ],

@@ -94,6 +94,27 @@ def test_numbers_and_names_that_no_run_can_have(override: str, expected: str) ->
 
 
 @pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("seed", "abc", "seed=abc: must be a whole number"),
+        ("seed", 1.5, "seed=1.5: must be a whole number"),
+        ("trust_config", "perhaps", "trust_config=perhaps: must be true or false"),
+        ("seed", "3", None),
+    ],
+)
+def test_a_config_that_was_read_from_a_file_has_types_too(key: str, value: object, expected: str | None) -> None:
+    read = OmegaConf.create(OmegaConf.to_container(composed()))
+    read[key] = value
+    if expected is None:
+        check_config(read)
+        assert read[key] == 3
+        return
+    with pytest.raises(UserError) as caught:
+        check_config(read)
+    assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("overrides", "expected"),
     [
         (["model.parametrization=up"], "model.parametrization=up: must be one of standard, mup."),

@@ -52,6 +52,8 @@ def test_a_sweep_goes_on_after_a_failure_and_again_with_what_is_missing(tmp_path
     before = (runs(tmp_path)[1] / "metrics.jsonl").read_bytes()
     again = sweep(tmp_path, rates, "sweep.resume=true")
     assert again.err.count("is finished: skipped") == 2
+    assert "1 run planned" in again.out
+    assert "2 of 3 runs are finished already: #1, #2." in again.out
     assert again.code == 1
     assert len(runs(tmp_path)) == 3, "in the same folder"
     assert (runs(tmp_path)[1] / "metrics.jsonl").read_bytes() == before

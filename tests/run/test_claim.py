@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from aaa.errors import UserError
-from aaa.run.claim import claim, holds_run, release
+from aaa.run.claim import claim, forget_start, holds_run, release
 
 OVERRIDES = ["model.depth=2", "hydra.run.dir=x", "resume=auto"]
 
@@ -84,6 +84,18 @@ def test_of_two_processes_that_start_at_once_one_gets_the_folder(tmp_path: Path)
         assert "another run is training in this folder right now" in pool.apply(_claimed_by_another, (tmp_path,))
         release(tmp_path)
         assert pool.apply(_claimed_by_another, (tmp_path,)) == "taken"
+
+
+def test_who_is_refused_removes_no_folder_of_a_run_that_is_starting(tmp_path: Path) -> None:
+    """As `resume=auto` is, which finds the folder of a run that is still encoding."""
+    folder = begun(tmp_path / "outputs" / "name" / "2026-11-29_09-00-00", "train.log")
+    claim(folder, None, [])
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        pool.apply(forget_start, (folder,))
+        assert (folder / ".hydra").is_dir()
+        release(folder)
+        pool.apply(forget_start, (folder,))
+    assert not (tmp_path / "outputs").exists()
 
 
 def _claimed_by_another(folder: Path) -> str:

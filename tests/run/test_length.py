@@ -23,3 +23,10 @@ def test_a_learning_rate_that_is_never_reached_is_told(scheduler: str, steps: in
     found = unreached_rate(config, RunLength(8, steps, build_schedule(config, steps), None, 1))
     assert (found or "").startswith(said or "")
     assert (found is None) == (said is None)
+
+
+def test_a_checkpoint_that_was_offered_once_is_kept_by_later_sessions() -> None:
+    schedule = build_schedule(compose(), 10)
+    length = RunLength(8, 10, schedule, 5, 1, parting_step=3, earlier_kept=(2, 5))
+    assert length.kept_steps == (2, 3, 5)
+    assert length.extra_saves == (5,)

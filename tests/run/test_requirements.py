@@ -50,6 +50,7 @@ def config(**changed: Any) -> DictConfig:
         (BASIC, {"trainer__validate_every_steps": 0, "sweep__prune_after_steps": 5}, None, "sweep.prune_after_steps=5"),
         (BASIC, {"sweep__prune_after_steps": 5}, 0, "no records are held out"),
         (BASIC, {"sweep__prune_after_steps": 5}, 3, None),
+        (BASIC, {"sweep__prune_after_steps": 0}, 0, "no records are held out"),
     ],
 )
 def test_a_search_needs_a_value(

@@ -1,4 +1,5 @@
 import copy
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -6,7 +7,8 @@ from torch import nn
 
 from aaa.errors import UserError
 from aaa.models.factory import build_dit
-from aaa.training.optimizers import MuonWithAdamW, adamw
+from aaa.saved.checkpoint import tensor_bytes
+from aaa.training.optimizers import MuonWithAdamW, adamw, state_to_come
 
 
 def small_dit() -> nn.Module:
@@ -55,6 +57,23 @@ def test_an_optimizer_goes_on_from_its_saved_state(kind: str, tmp_path: object) 
     for mine, theirs in zip(model.parameters(), other.parameters(), strict=True):
         assert torch.equal(mine, theirs)
         assert mine.grad is None
+
+
+@pytest.mark.parametrize("kind", ["muon", "adamw", "sgd"])
+def test_the_room_for_moments_is_known_before_the_first_step(kind: str) -> None:
+    model = small_dit()
+    makers: dict[str, Callable[[], torch.optim.Optimizer]] = {
+        "muon": lambda: MuonWithAdamW(model.named_parameters(), 1e-2, 0.1, 0.95, [0.9, 0.99]),
+        "adamw": lambda: adamw(model.named_parameters(), 1e-2, 0.1, [0.9, 0.99]),
+        "sgd": lambda: torch.optim.SGD(model.parameters(), 1e-2),
+    }
+    optimizer = makers[kind]()
+    foreseen = state_to_come(optimizer)
+    give_gradients(model, 0)
+    optimizer.step()
+    counters = 4 * sum(1 for _ in model.parameters())  # of steps, at most
+    assert 0 <= tensor_bytes(optimizer.state_dict()) - foreseen <= counters
+    assert state_to_come(optimizer) == 0
 
 
 def test_the_shared_groups_set_both_learning_rates() -> None:

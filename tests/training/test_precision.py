@@ -95,5 +95,13 @@ def test_a_resumed_run_keeps_the_precision_that_auto_was(tmp_path: Path) -> None
     assert recorded_precision(OmegaConf.create(new | {"repeat": str(checkpoint)})) == "bf16"
     assert recorded_precision(OmegaConf.create(new)) is None
     assert recorded_precision(OmegaConf.create(new | {"resume": "auto", "output_dir": str(tmp_path)})) == "bf16"
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "config.yaml").write_text("trainer:\n  precision: float32\n")
+    left = new | {"output_dir": str(own)}
+    assert recorded_precision(OmegaConf.create(left)) is None, "what another run has left there is not this one's"
+    for resume, found in (("auto", "float32"), (None, "bf16")):
+        again = left | {"resume": resume, "repeat": str(tmp_path)}
+        assert recorded_precision(OmegaConf.create(again)) == found
     chosen = new | {"resume": str(tmp_path), "trainer": {"precision": "float32"}}
     assert recorded_precision(OmegaConf.create(chosen)) is None
