@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from hydra.core.hydra_config import HydraConfig
 
 from aaa.cli import run as run_command
+from aaa.config.recorded_overrides import own_overrides
 from aaa.run.claim import release, require_own_folder
-from aaa.run.earlier_run import own_overrides
 from aaa.run.earlier_sweep import finished_job, is_of_sweep
 from aaa.run.wandb_agent import require_agents_parameters
 from aaa.tracking.redaction import hide_argument

@@ -25,11 +25,12 @@ from aaa.cli.words import refuse_words_for_numbers
 from aaa.config.checks import CONF, group_options
 from aaa.config.leaves import leaves
 from aaa.config.overrides import MISSING_MARK, Keys, key_of, value_of, wants_sweep
+from aaa.config.recorded_overrides import MULTIRUN
 from aaa.config.schema import SCHEMAS, TrainConfig
 from aaa.errors import UserError
 from aaa.run.after_sweep import say_how_it_ended
 from aaa.run.claim import claimed_sweep, forget_start
-from aaa.run.earlier_sweep import MULTIRUN, SAME_SWEEP
+from aaa.run.earlier_sweep import SAME_SWEEP
 from aaa.tracking.files import replace_text
 from aaa.tracking.printed import harmless, print_anything
 from aaa.tracking.redaction import hide_argument, hide_from_now_on, redact, without_secrets

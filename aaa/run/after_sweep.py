@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+from aaa.config.recorded_overrides import MULTIRUN, OVERRIDES
 from aaa.config.trust import read_yaml_config
 from aaa.errors import UserError
 from aaa.run.claim import shown
-from aaa.run.earlier_run import OVERRIDES
-from aaa.run.earlier_sweep import MULTIRUN, SAME_SWEEP, finished_run
+from aaa.run.earlier_sweep import SAME_SWEEP, finished_run
 from aaa.run.naming import overrides_of
 from aaa.run.search import BASIC, jobs_of
 from aaa.tracking.printed import compare_command, one_line

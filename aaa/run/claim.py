@@ -10,17 +10,16 @@ import shutil
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import yaml
 from filelock import FileLock, Timeout
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
+from aaa.config.recorded_overrides import MULTIRUN, OVERRIDES, overrides_of_run, overrides_of_sweep, own_overrides
 from aaa.errors import UserError
-from aaa.run.earlier_run import OVERRIDES, own_overrides
-from aaa.run.earlier_sweep import MULTIRUN, SAME_SWEEP
+from aaa.run.earlier_sweep import SAME_SWEEP
 from aaa.run.search import BASIC, jobs_of
 from aaa.tracking.printed import train_command
 from aaa.tracking.variables import is_helper
@@ -148,8 +147,7 @@ def _refuse_other_run(folder: Path, resume: str | None, overrides: Sequence[str]
             f"{shown(folder)}: this folder holds a sweep.\n  To go on with one of its runs: "
             f"{_resume(folder / 'NUMBER')}{_elsewhere('hydra.run.dir')}"
         )
-    recorded = _recorded(folder / OVERRIDES)
-    same = recorded == own_overrides(list(overrides))
+    same = own_overrides(overrides_of_run(folder)) == own_overrides(overrides)
     if holds_run(folder):
         if resume == "auto" and same:
             return
@@ -157,7 +155,7 @@ def _refuse_other_run(folder: Path, resume: str | None, overrides: Sequence[str]
             f"{shown(folder)}: this folder holds a run already, which another one would overwrite.\n"
             f"  To go on with it: {_resume(folder)}{_elsewhere('hydra.run.dir (of a sweep hydra.sweep.*)')}"
         )
-    if recorded is not None:
+    if (folder / OVERRIDES).is_file():
         logger.info("%s: the run that was begun in this folder has taken no step; it is begun anew.", shown(folder))
         if not same:  # the next one would go on with its run on W&B
             (folder / WANDB_ID).unlink(missing_ok=True)
@@ -171,8 +169,8 @@ def _refuse_other_sweep(folder: Path, config: "DictConfig") -> None:
             f"{_elsewhere('hydra.sweep.dir')}"
         )
     if multirun.is_file():
-        recorded = _recorded(multirun, "hydra", "overrides", "task") or []
-        same = recorded == own_overrides(list(config.hydra.overrides.task))
+        recorded = own_overrides(overrides_of_sweep(folder))
+        same = recorded == own_overrides(config.hydra.overrides.task)
         if same and (config.sweep.resume or config.resume == "auto"):
             return
         way = f"\n  To go on with it: {SAME_SWEEP}." if same else ""
@@ -203,19 +201,6 @@ def _refuse_shared_subfolders(config: "DictConfig") -> None:
 def subdir_of_jobs(config: "DictConfig") -> str:
     """What `hydra.sweep.subdir` says as it is written, for all runs of a sweep."""
     return str(OmegaConf.to_container(config.hydra.sweep, resolve=False)["subdir"])  # type: ignore[index, call-overload]
-
-
-def _recorded(path: Path, *keys: str) -> list[str] | None:
-    """Overrides that Hydra has written down, those of where and how left out; None if there is no such file."""
-    if not path.is_file():
-        return None
-    try:
-        found: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-        for key in keys:
-            found = found[key]
-        return own_overrides([str(override) for override in found])
-    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError, RecursionError):
-        return ["(damaged)"]
 
 
 def _resume(folder: Path) -> str:

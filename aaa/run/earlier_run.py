@@ -1,27 +1,25 @@
 """The run that a command goes on with or repeats: found before Hydra composes anything, so that its config is taken."""
 
-import re
 import socket
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
-import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from aaa.config.checks import CONF, group_options
 from aaa.config.leaves import leaves
 from aaa.config.overrides import key_of, value_of, wants_sweep
+from aaa.config.recorded_overrides import MULTIRUN, OVERRIDES, overrides_of_run, own_overrides
 from aaa.config.schema import TrainConfig
 from aaa.config.trust import foreign_targets, read_yaml_config
 from aaa.errors import UserError, nearest
 from aaa.saved.checkpoint_folders import CHECKPOINTS, FOLDER, those_of_its_run
 from aaa.tracking.printed import command, train_command
-from aaa.tracking.redaction import HIDDEN, hide_argument
+from aaa.tracking.redaction import HIDDEN
 from aaa.tracking.variables import agents_run, is_helper
 from aaa.tracking.wandb_identity import kept_id
 
-COMPOSED, OVERRIDES = ".hydra/config.yaml", ".hydra/overrides.yaml"
+COMPOSED = ".hydra/config.yaml"
 RUN_DIR = "hydra.run.dir"
 HYDRAS_OWN = ("hydra", "defaults")  # keys of a config that Hydra obeys and leaves out of what it saves
 NAMED_BELOW = 3  # runs that a message offers
@@ -180,12 +178,12 @@ def _same_command(arguments: list[str]) -> EarlierRun | None:
             continue
         if agents_run() not in (None, kept_id(folder)):
             continue  # an agent's run is one run, whatever others have had the same overrides
-        if _recorded_overrides(folder) != wanted:
+        recorded = own_overrides(overrides_of_run(folder))
+        if recorded != wanted:
             if chosen is not None:
                 raise UserError(
                     f"{RUN_DIR}={chosen} resume=auto: that folder holds a run of another command. Its overrides were: "
-                    f"{command(*_recorded_overrides(folder)) or 'none'}. To go on with it anyway: "
-                    + train_command(resume=Path(chosen))
+                    f"{command(*recorded) or 'none'}. To go on with it anyway: " + train_command(resume=Path(chosen))
                 )
             continue
         saved = _saved_config(folder, "resume=auto")
@@ -198,26 +196,8 @@ def _same_command(arguments: list[str]) -> EarlierRun | None:
 def _runs() -> list[Path]:
     """Folders of runs under outputs/ that belong to no sweep, newest first."""
     found = [path.parent.parent for path in Path("outputs").glob(f"**/{OVERRIDES}")]
-    alone = [folder for folder in found if not (folder.parent / "multirun.yaml").exists()]
+    alone = [folder for folder in found if not (folder.parent / MULTIRUN).exists()]
     return sorted(alone, key=lambda folder: (folder / OVERRIDES).stat().st_mtime, reverse=True)
-
-
-def own_overrides(arguments: list[str]) -> list[str]:
-    """What a command is told to run, without flags, secrets, and words on where and with which earlier run."""
-    flagless = [argument for argument in arguments if not argument.startswith("-")]
-    return [a for a in flagless if not re.match(r"[+~]*(hydra[./]|resume=|sweep\.resume=)", a) and not _is_hidden(a)]
-
-
-def _recorded_overrides(folder: Path) -> list[str]:
-    try:
-        recorded: Any = yaml.safe_load((folder / OVERRIDES).read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError, RecursionError):
-        recorded = None
-    return own_overrides([str(override) for override in recorded]) if isinstance(recorded, list) else ["(damaged)"]
-
-
-def _is_hidden(argument: str) -> bool:
-    return hide_argument(argument) != argument or argument.endswith(f"={HIDDEN}")
 
 
 def _hidden_keys(config: DictConfig) -> list[str]:

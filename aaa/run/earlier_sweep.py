@@ -2,18 +2,15 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from aaa.config.overrides import value_of, wants_sweep
+from aaa.config.recorded_overrides import MULTIRUN, overrides_of_sweep, own_overrides
 from aaa.config.trust import read_yaml_config
-from aaa.run.earlier_run import own_overrides
 
-MULTIRUN = "multirun.yaml"  # Hydra leaves it in a sweep's folder
 SAME_SWEEP = "the same command with sweep.resume=true"  # how a sweep is gone on with
 PRUNED = "sweep/pruned"  # the metric of a run that was given up
 
@@ -47,9 +44,11 @@ def earlier_sweep(arguments: list[str]) -> Path | None:
     wanted = own_overrides(arguments)
     if chosen := value_of(arguments, "hydra.sweep.dir"):
         folder = Path(str(chosen)).absolute()
-        return folder if _recorded(folder / MULTIRUN) == wanted else None
+        return folder if own_overrides(overrides_of_sweep(folder)) == wanted else None
     found = sorted(Path("outputs").glob(f"**/{MULTIRUN}"), key=lambda path: path.stat().st_mtime, reverse=True)
-    return next((path.parent.absolute() for path in found if _recorded(path) == wanted), None)
+    return next(
+        (path.parent.absolute() for path in found if own_overrides(overrides_of_sweep(path.parent)) == wanted), None
+    )
 
 
 def is_of_sweep() -> bool:
@@ -98,11 +97,3 @@ def finished_run(folder: Path, config: DictConfig) -> FinishedRun | None:
     if not whole and not was_pruned:
         return None
     return FinishedRun(last_of(rows, "val/loss"), was_pruned)
-
-
-def _recorded(multirun: Path) -> list[str]:
-    try:
-        recorded: Any = yaml.safe_load(multirun.read_text(encoding="utf-8"))
-        return own_overrides([str(override) for override in recorded["hydra"]["overrides"]["task"]])
-    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError, RecursionError):
-        return ["(damaged)"]

@@ -4,10 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-
-from aaa.run.earlier_run import OVERRIDES
-from aaa.run.earlier_sweep import MULTIRUN
+from aaa.config.recorded_overrides import overrides_of_run, overrides_of_sweep
 from aaa.tracking.printed import one_line
 from aaa.tracking.redaction import hide_argument
 
@@ -27,7 +24,7 @@ def run_name(name: str, overrides: Sequence[str], sweep: Path | None) -> str:
     """
     told = [override for override in overrides if not UNTOLD.match(override)]
     if sweep is not None:
-        common = _common_to(sweep)
+        common = set(overrides_of_sweep(sweep) or ())
         told = [override for override in told if override not in common]
     parts = [name]
     for override in told:
@@ -45,17 +42,5 @@ def overrides_of(run: Path, given: Sequence[str]) -> list[str]:
         run: its folder, where Hydra has left it.
         given: what this command changes, for where Hydra has not.
     """
-    try:
-        begun = yaml.safe_load((run / OVERRIDES).read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError, RecursionError):
-        begun = None
-    return [hide_argument(str(override)) for override in (begun if isinstance(begun, list) else given)]
-
-
-def _common_to(sweep: Path) -> set[str]:
-    """What the command of a sweep said once for all its runs."""
-    try:
-        config = yaml.safe_load((sweep / MULTIRUN).read_text(encoding="utf-8"))
-        return {str(override) for override in config["hydra"]["overrides"]["task"]}
-    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError):
-        return set()
+    begun = overrides_of_run(run)
+    return [hide_argument(override) for override in (given if begun is None else begun)]

@@ -9,9 +9,10 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 
 from aaa.assembly.parts import build
+from aaa.config.recorded_overrides import MULTIRUN
 from aaa.config.routing import SPRINT
 from aaa.run.budget import of_steps
-from aaa.run.earlier_sweep import MULTIRUN, is_of_sweep
+from aaa.run.earlier_sweep import is_of_sweep
 from aaa.run.going_on import changed_settings, describe_changes, longer_from
 from aaa.run.history import copy_history
 from aaa.run.messages import announce, describe_device, say_what_next

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from aaa.config.recorded_overrides import OVERRIDES
 from aaa.errors import UserError
-from aaa.run.earlier_run import COMPOSED, OVERRIDES, earlier_run
+from aaa.run.earlier_run import COMPOSED, earlier_run
 
 
 def a_run(folder: Path, config: str) -> Path:
