@@ -1,16 +1,12 @@
-"""What a run that goes on has behind it, and what of its settings is different now."""
+"""What a run that goes on has behind it, and what it cannot change any more."""
 
-import logging
-import re
-from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
-from aaa.config.leaves import leaves
 from aaa.config.routing import OF_FUSION as FUSING
 from aaa.config.routing import SPRINT
 from aaa.config.schema import ModelConfig, RoutingConfig
@@ -19,44 +15,12 @@ from aaa.config.upgrade import IMPLIED
 from aaa.errors import UserError
 from aaa.run.claim import shown
 from aaa.run.folder import CONFIG
+from aaa.run.shaping import alone, changed_settings, shaping_settings
 from aaa.saved.checkpoint import State, load_settings, load_state
-from aaa.saved.checkpoint_folders import CHECKPOINTS, FOLDER, checkpoints, damage, step_of
+from aaa.saved.checkpoint_folders import CHECKPOINTS, FOLDER, damage
 from aaa.tracking.printed import setting, train_command
 from aaa.tracking.tracker import METRICS, read_metrics
-from aaa.training.lr_schedules import Schedule
 
-logger = logging.getLogger(__name__)
-
-# What shapes the weights, as prefixes of dotted keys ...
-SHAPING = (
-    *(
-        "seed",
-        "init_from",
-        "model.",
-        "data.",
-        "encoder.",
-        "scheduler.",
-        "objective.",
-        "routing.",
-        "optimizer.",
-        "lr_scheduler.",
-        "validation.",
-    ),
-    *("budget.", "trainer.max_steps", "trainer.batch_size", "trainer.gradient_accumulation_steps", "trainer.precision"),
-    *(
-        "trainer.max_grad_norm",
-        "trainer.ema_",
-        "trainer.base_batch_size",
-        "trainer.prompt_dropout",
-        "trainer.trim_prompts",
-    ),
-    *("trainer.on_nonfinite", "processes"),
-)
-# ... and what of that does not.
-SHAPELESS = (
-    *("model.name", "model.init", "data.name", "data.cache_dir", "data.skip_unreadable", "data.license"),
-    *("data.attribution", "encoder.name", "encoder.batch_size", "encoder.vae.latent_"),
-)
 # What the latents that a run is trained on are made with: with another, they are not encoded only to be refused.
 OF_LATENTS = ("data.resolution", "data.buckets", "data.max_aspect_ratio", "encoder.downscale_factor")
 # What of routing=sprint shapes the model itself.
@@ -64,8 +28,6 @@ KIND = "routing.kind"
 OF_FUSION = tuple(f"routing.{key}" for key in FUSING)
 # Keys of the trainer that came later, null where they do nothing.
 NEW_OF_TRAINER = ("base_batch_size", "ema_memory")
-# Told apart by their own messages.
-EXPECTED = ("trainer.max_steps", "budget.")
 
 
 @dataclass(frozen=True)
@@ -137,34 +99,6 @@ def branch_checkpoint(repeat: str | None) -> Path | None:
     return path
 
 
-def shaping_settings(resolved: Any, **more: Any) -> dict[str, Any]:
-    """What of a resolved config shapes the weights, by dotted key."""
-    return {
-        k: v
-        for k, v in (dict(leaves(resolved)) | more).items()
-        if k.startswith(SHAPING) and not _alone(k).startswith(SHAPELESS)
-    }
-
-
-def _alone(key: str) -> str:
-    """What a key of a part of data=mixture is called where that data is alone."""
-    return re.sub(r"^data\.parts\.[^.]+\.", "data.", key)
-
-
-def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Settings that both know and that are not the same, with their values before and now."""
-    return {
-        key: (before[key], value)
-        for key, value in now.items()
-        if key in before and before[key] != value and not key.startswith(EXPECTED)
-    }
-
-
-def describe_changes(changed: Mapping[str, tuple[Any, Any]]) -> str:
-    """`optimizer.learning_rate 0.005 -> 0.001; seed 0 -> 1`."""
-    return "; ".join(f"{key} {old} -> {new}" for key, (old, new) in changed.items())
-
-
 def refuse_senseless(before: Before, now: Mapping[str, Any]) -> None:
     """Refuse changes that do not go with weights that are trained already.
 
@@ -186,88 +120,8 @@ def refuse_senseless(before: Before, now: Mapping[str, Any]) -> None:
             raise UserError(f"{trained}: its latents would be others. {anew}")
         if key == "init_from":
             raise UserError(f"{key}={new}: the run has weights of its own by now, those of step {before.state.step}.")
-        if _alone(key) == "data.validation_fraction" and float(new or 0) > float(old or 0):
+        if alone(key) == "data.validation_fraction" and float(new or 0) > float(old or 0):
             raise UserError(f"{trained}: of what would be held out now, some was trained on. {anew}")
-
-
-def warn_of_schedule(
-    before: Before, make: Callable[[int], Schedule], max_steps: int, learning_rate: float, so_long: Sequence[str]
-) -> None:
-    """Say so where the steps so far had other learning rates than a run of `max_steps` gives them.
-
-    Args:
-        before: the run so far.
-        make: the schedule of a run of so many steps.
-        max_steps: that the run is to take in all.
-        learning_rate: that the schedule multiplies.
-        so_long: the arguments that make a run of so many steps.
-    """
-    agreeing = _agreeing_steps(before, make, max_steps)
-    if agreeing is None:
-        return
-    step, meant = before.state.step, before.settings["trainer.max_steps"]
-    old, new = make(meant), make(max_steps)
-    was = before.state.metrics.get("train/lr", learning_rate * old(step - 1))
-    logger.warning(
-        "The learning rate is not that of a run of %d steps: the %d so far were trained as those of a run of %d. "
-        "It was %.3g and goes on at %.3g. %s",
-        max_steps,
-        step,
-        meant,
-        was,
-        learning_rate * new(step),
-        _as_if_uninterrupted(before, parting_checkpoint(before, make, max_steps), agreeing, so_long),
-    )
-
-
-def unaffected_steps(make: Callable[[int], Schedule], max_steps: int) -> int:
-    """How many steps from the start a longer run would take with the very same learning rates: those before a decay."""
-    here, longer = make(max_steps), make(2 * max_steps)
-    return bisect_left(range(max_steps), True, key=lambda step: here(step) != longer(step))
-
-
-def parting_checkpoint(before: Before, make: Callable[[int], Schedule], max_steps: int) -> Path | None:
-    """The newest checkpoint up to which the learning rates were those of a run of `max_steps`.
-
-    None where they were so to the end, or nothing is kept from before they parted.
-    """
-    agreeing = _agreeing_steps(before, make, max_steps)
-    if agreeing is None:
-        return None
-    return next((path for path in checkpoints(before.run) if step_of(path) <= agreeing), None)
-
-
-def _agreeing_steps(before: Before, make: Callable[[int], Schedule], max_steps: int) -> int | None:
-    """How many of the steps so far, fewer than all, had the learning rates of a run of `max_steps`; None: all had."""
-    step, meant = before.state.step, before.settings.get("trainer.max_steps")
-    if not isinstance(meant, int) or meant == max_steps or not step:
-        return None
-    old, new = make(meant), make(max_steps)
-    agreeing = bisect_left(range(step), True, key=lambda s: old(s) != new(s))
-    return None if agreeing == step else agreeing
-
-
-def _as_if_uninterrupted(before: Before, parting: Path | None, agreeing: int, so_long: Sequence[str]) -> str:
-    if parting is None:
-        anew = train_command(*so_long, repeat=shown(before.run))
-        return f"No checkpoint from before step {agreeing + 1} is kept, where the two part. To train anew: {anew}"
-    return f"To go on from where the two part, in a new folder: {_longer_command(parting, so_long)}"
-
-
-def longer_from(run: Path, step: int | None, so_long: Sequence[str]) -> str | None:
-    """The command that makes a run longer from the checkpoint of a step, in a new folder; None if it is not kept.
-
-    Args:
-        run: its folder.
-        step: of the checkpoint.
-        so_long: the arguments that say how long.
-    """
-    kept = [path for path in checkpoints(run) if step_of(path) == step]
-    return _longer_command(kept[0], so_long) if kept else None
-
-
-def _longer_command(checkpoint: Path, so_long: Sequence[str]) -> str:
-    return train_command(*so_long, repeat=shown(checkpoint))
 
 
 def _counted_samples(run: Path, state: State, batch_size: Any) -> int:

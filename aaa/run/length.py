@@ -13,7 +13,7 @@ from aaa.objectives.costs import training_flops
 from aaa.run.batch_size import fitting_batch_size
 from aaa.run.budget import seconds_of, steps_within
 from aaa.run.crawling import why_it_crawls
-from aaa.run.going_on import parting_checkpoint, unaffected_steps
+from aaa.run.longer import parting_checkpoint, unaffected_steps
 from aaa.run.origin import Origin
 from aaa.run.processes import of_first_process
 from aaa.run.recording import records_steps

@@ -11,9 +11,10 @@ from aaa.assembly.parts import build_schedule
 from aaa.assembly.training_data import TrainingData
 from aaa.errors import UserError
 from aaa.run.budget import of_steps
-from aaa.run.going_on import Before, longer_from, warn_of_schedule
+from aaa.run.going_on import Before
 from aaa.run.learner import Learner
 from aaa.run.length import RunLength
+from aaa.run.longer import longer_from, warn_of_schedule
 from aaa.run.machines import Reader
 from aaa.run.origin import Origin
 from aaa.saved.checkpoint import (

@@ -13,13 +13,13 @@ from aaa.models.costs import count_parameters
 from aaa.objectives.flow_matching import Objective
 from aaa.objectives.recording import why_unrecordable
 from aaa.run.anomaly_log import AnomalyLog
-from aaa.run.going_on import shaping_settings
 from aaa.run.latent_loader import LatentLoader
 from aaa.run.learner import Learner
 from aaa.run.length import RunLength
 from aaa.run.origin import Origin
 from aaa.run.resolved import resolve_run
 from aaa.run.session import Session
+from aaa.run.shaping import shaping_settings
 from aaa.run.trial import loss_in
 from aaa.training.progress import Progress
 from aaa.training.settings import LoopSettings

@@ -12,7 +12,7 @@ from aaa.assembly.parts import build
 from aaa.config.checks import CONF, check_config
 from aaa.config.mixture import config_of_part, shares_of
 from aaa.errors import UserError
-from aaa.run.going_on import shaping_settings
+from aaa.run.shaping import shaping_settings
 from tests.helpers.composed import checked
 
 TWO = ["data=mixture", "+data@data.parts.shapes=shapes", "+data@data.parts.mine=imagefolder", "data.parts.mine.root=/x"]

@@ -16,18 +16,10 @@ from torch import Tensor
 
 from aaa.data.batch import Batch
 from aaa.errors import UserError
-from aaa.run.going_on import (
-    Before,
-    branch_checkpoint,
-    changed_settings,
-    read_before,
-    refuse_senseless,
-    shaping_settings,
-    taken_for_granted,
-    unaffected_steps,
-    warn_of_schedule,
-)
+from aaa.run.going_on import Before, branch_checkpoint, read_before, refuse_senseless, taken_for_granted
 from aaa.run.latent_loader import LatentLoader
+from aaa.run.longer import unaffected_steps, warn_of_schedule
+from aaa.run.shaping import changed_settings, shaping_settings
 from aaa.saved.checkpoint import State
 from aaa.training.lr_schedules import Schedule, constant, warmup_cosine, warmup_stable_decay
 from tests.helpers.composed import compose
