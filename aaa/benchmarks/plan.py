@@ -240,7 +240,7 @@ def as_table(plans: Sequence[Plan], width: int | None = None) -> Table:
         Column(title, [Text(value) for value in values], has_numbers=title != "run")
         for title, *values in zip(titles, *rows, strict=True)
     ]
-    table = Table(title=f"{len(plans)} runs planned" if len(plans) > 1 else "1 run planned")
+    table = Table(title="1 run planned" if len(plans) == 1 else f"{len(plans)} runs planned")
     absent = fill(table, columns, width, always=3)
     good = [plan for plan in plans if not plan.problem]
     flops, seconds = sum(plan.flops for plan in good), sum(plan.seconds for plan in good)

@@ -93,9 +93,13 @@ def say_of_earlier(build: Mapping[str, Any], max_length: int) -> None:
         build: counts that its index keeps; of early versions there are none.
         max_length: tokens of a prompt that it keeps.
     """
-    without = {
-        f"{build.get('skipped')} records that could not be read": build.get("skipped"),
-        f"what {build.get('cut_prompts')} prompts have beyond {max_length} tokens": build.get("cut_prompts"),
-    }
-    if told := " and ".join(what for what, count in without.items() if count):
-        logger.info("These latents were encoded earlier, without %s.", told)
+    skipped, cut = build.get("skipped", 0), build.get("cut_prompts", 0)
+    without = []
+    if skipped:
+        without.append(
+            "1 record that could not be read" if skipped == 1 else f"{skipped} records that could not be read"
+        )
+    if cut:
+        without.append(f"what {'1 prompt has' if cut == 1 else f'{cut} prompts have'} beyond {max_length} tokens")
+    if without:
+        logger.info("These latents were encoded earlier, without %s.", " and ".join(without))

@@ -219,7 +219,7 @@ def test_who_takes_a_cache_over_is_told_what_it_is_without(
         caplog.clear()
         with caplog.at_level(logging.INFO):
             build(tmp_path / "cache", ImageFolderSource(str(root)), skip_unreadable=True)
-        without = "without 1 records that could not be read and what 5 prompts have beyond 6 tokens."
+        without = "without 1 record that could not be read and what 5 prompts have beyond 6 tokens."
         assert (f"These latents were encoded earlier, {without}" in caplog.text) == told
     caplog.clear()
     with caplog.at_level(logging.INFO):
