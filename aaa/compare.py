@@ -67,6 +67,8 @@ def compare(arguments: argparse.Namespace) -> None:
     by_two = picture_file("--map", arguments.map)
     by_size = picture_file("--scaling", arguments.scaling)
     runs = read_runs(arguments.runs)
+    for path in filter(None, (curves, by_two, by_size, arguments.html, arguments.csv, arguments.json)):
+        path.parent.mkdir(parents=True, exist_ok=True)
     console = for_tables(sys.stdout)
     console.print(comparison(runs, console.width))
     if (judged := verdicts(runs, arguments.baseline, console.width)) is not None:

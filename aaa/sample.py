@@ -66,7 +66,8 @@ def sample(config: "DictConfig") -> None:
     from aaa.saved.models import find_saved
 
     saved = find_saved(Path(config.saved_model), config.weights, config.trust_config, config.heads)
-    model = TextToImage(saved, pick_device(config.device), config.preview, config.precision)
+    device = pick_device(config.device)
+    model = TextToImage(saved, device, config.preview, config.precision, trust_config=config.trust_config)
     folder: Path | None = None
     shown: list[Image.Image] = []
     for beginning, request in zip(beginnings, requests, strict=True):

@@ -60,18 +60,23 @@ class Sampling:
     def evaluations(self, sigmas: Sequence[float]) -> int:
         """How many passes through a network a picture takes along these noise levels, which is what drawing costs.
 
-        Samplers and guidance of equal steps differ in it; compared are pictures of equal evaluations. It is counted by
-        going that way, with a single number for latents and no network.
+        Samplers and guidance of equal steps differ in it; compared are pictures of equal evaluations.
         """
-        passes = 0
+        return sum(map(self.guidance.passes, self.asked(sigmas)))
 
-        def count(latents: Tensor, sigma: float) -> Tensor:
-            nonlocal passes
-            passes += self.guidance.passes(sigma)
+    def asked(self, sigmas: Sequence[float]) -> list[float]:
+        """The noise levels that the sampler asks for a velocity at, on its way along these.
+
+        They are found by going that way, with a single number for latents and no network.
+        """
+        levels: list[float] = []
+
+        def note(latents: Tensor, sigma: float) -> Tensor:
+            levels.append(sigma)
             return torch.zeros_like(latents)
 
-        deque(self.sampler(count, torch.zeros(1, 1, 1, 1), sigmas, SeededNoise([0])), maxlen=0)
-        return passes
+        deque(self.sampler(note, torch.zeros(1, 1, 1, 1), sigmas, SeededNoise([0])), maxlen=0)
+        return levels
 
     def drawing(
         self,

@@ -27,8 +27,9 @@ for noisy in ("httpx", "httpx2"):  # they would tell of every request
 NO_NETWORK = re.compile(r"NameResolution|Name or service|ConnectError|Connection(Error| refused)|timed out")
 A_CAUSE_TO_NAME = re.compile(r"SSL|[Pp]roxy|ResponseError")
 
-# After the first download that fails nobody should have to wait for the next ones to fail as well.
-_failures: dict[str, str] = {}
+# What went wrong, by the source that could not be reached, or by it and what it does not have: nobody should have to
+# wait for that to fail once more.
+_failures: dict[tuple[str, ...], str] = {}
 
 
 def download_source() -> str:
@@ -99,7 +100,11 @@ def fetch_dataset(dataset_id: str, folder: Path) -> str:
 
 def _try(what: str, folder: Path, fetch: Callable[[], None], *, lock: Path, is_there: Callable[[], bool]) -> None:
     """Download, where nobody forbids it and it has not failed before, unless another process has just done so."""
-    if not may_download() or download_source() in _failures:
+    if not may_download():
+        return
+    source = download_source()
+    if (failure := _failures.get((source,)) or _failures.get((source, what))) is not None:
+        logger.warning("%s is not downloaded either: %s.", what, failure)
         return
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
@@ -119,9 +124,12 @@ def _download(what: str, folder: Path, fetch: Callable[[], None]) -> None:
         fetch()
     except Exception as error:
         text = (str(error).splitlines() or [type(error).__name__])[0]
-        is_offline = NO_NETWORK.search(str(error)) and not A_CAUSE_TO_NAME.search(str(error))
-        _failures[source] = f"{source} cannot be reached" if is_offline else shorten(text, 300, placeholder=" ...")
+        is_of_network = NO_NETWORK.search(str(error)) is not None
+        has_a_cause = A_CAUSE_TO_NAME.search(str(error)) is not None
+        failure = shorten(text, 300, placeholder=" ...")
+        if is_of_network and not has_a_cause:
+            failure = f"{source} cannot be reached"
+        _failures[(source,) if is_of_network else (source, what)] = failure
         logger.warning(
-            "The download failed: %s. DIFFSYNTH_DOWNLOAD_SOURCE=huggingface or modelscope chooses the source.",
-            _failures[source],
+            "The download failed: %s. DIFFSYNTH_DOWNLOAD_SOURCE=huggingface or modelscope chooses the source.", failure
         )

@@ -176,21 +176,35 @@ def _places(real: Real, records: Tensor) -> Tensor:
 
 
 def _alike(evaluated: EvaluatedModel, trained_on: Sequence[int], held_out: Tensor) -> Tensor:
-    """For each held-out record one to train on, each at most once, whose prompt has most words in common with it."""
+    """For each held-out record one to train on, each at most once, whose prompt has most words in common with it.
+
+    That is by the share of the words of both that both have (Jaccard's index); of equally good ones the first, whose
+    place has nothing to do with the prompt.
+    """
 
     def words(record: int) -> set[str]:
         return set(re.findall(r"\w+", evaluated.prompt(record).lower()))
 
-    free = {record: words(record) for record in trained_on}
+    wanted = [words(record) for record in held_out.tolist()]
+    having: dict[str, list[int]] = {word: [] for said in wanted for word in said}
+    lengths = []
+    for place, record in enumerate(trained_on):
+        own = words(record)
+        lengths.append(len(own))
+        for word in own & having.keys():
+            having[word].append(place)
+    places = {word: torch.tensor(found, dtype=torch.long) for word, found in having.items()}
+    number = torch.tensor(lengths, dtype=torch.double)
+    taken = torch.zeros(len(trained_on), dtype=torch.bool)
     chosen = []
-    for record in held_out.tolist():
-        wanted = words(record)
-        # Of equally good ones the first: its order has nothing to do with the prompt.
-        best = max(free, key=lambda other: len(wanted & free[other]) / len(wanted | free[other] or {""}), default=None)
-        if best is None:
-            break
-        chosen.append(best)
-        del free[best]
+    for said in wanted[: len(trained_on)]:
+        shared = torch.zeros_like(number)
+        for word in said:
+            shared[places[word]] += 1
+        either = (len(said) + number - shared).clamp(min=1)  # prompts may be without words
+        best = int((shared / either).masked_fill(taken, -1).argmax())
+        taken[best] = True
+        chosen.append(trained_on[best])
     return torch.tensor(chosen, dtype=torch.long)
 
 

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from aaa.data.records import Split
 from aaa.errors import UserError, reason
+from aaa.evaluation.distances import frechet_distance, jackknife_error, kernel_distance
 from aaa.evaluation.evaluated_model import EvaluatedModel
 from aaa.evaluation.protocol import NotApplicable
 from aaa.tracking.printed import command
@@ -27,6 +28,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 BATCH_SIZE = 32
+LEAST = 3  # pictures: a distance takes two, and its standard error leaves some out
 INCEPTION = "weights-inception-2015-12-05-6726825d.pth"
 
 
@@ -135,47 +137,36 @@ class InceptionDistance:
         self.num_images, self.num_real = num_images, num_real
 
     def check(self, evaluated: EvaluatedModel) -> None:
-        """See to it that there are two pictures, and load what computes with them.
+        """Count the training pictures, and load what computes with them.
 
         Raises:
-            NotApplicable: if there is but one training picture.
+            NotApplicable: if there are too few.
             UserError: if torchmetrics is not installed, or the weights are not those of the network.
         """
         _ = self._network
-        if min(self.num_images, self.num_real, len(evaluated.records["train"])) < 2:
-            raise NotApplicable("One picture has no distribution.")
+        if (count := min(self.num_images, self.num_real, len(evaluated.records["train"]))) < LEAST:
+            raise NotApplicable(f"Of {count} pictures no distribution can be told; it takes {LEAST}.")
 
     def evaluate(self, evaluated: EvaluatedModel) -> dict[str, float]:
-        """`quality/fid`, and `quality/kid` with its standard deviation over subsets."""
+        """`quality/fid`, and `quality/kid` with its standard error for the choice of drawn pictures."""
         self.check(evaluated)
-        image = _torchmetrics_image()
-        drawn = evaluated.draw_spread("train", self.num_images).images
-        real = evaluated.real("train", self.num_real).records.tolist()
+        pictures = evaluated.draw_spread("train", self.num_images).images
+        records = evaluated.real("train", self.num_real).records.tolist()
         device = evaluated.drawer.device
         network = self._network.to(device)
 
         @torch.no_grad()
-        def look(pictures: Sequence[Image.Image]) -> Tensor:
-            features: Tensor = network(_bytes(pictures).to(device))
-            return features
+        def look(some: Sequence[Image.Image]) -> Tensor:
+            return _by_size(some, lambda alike: network(_bytes(alike).to(device)))
 
-        features = {
-            True: _each(evaluated, real, lambda records: look([evaluated.picture(one) for one in records])),
-            False: _each(evaluated, drawn, look),
-        }
+        real = _each(evaluated, records, lambda some: look([evaluated.picture(one) for one in some]))
+        drawn = _each(evaluated, pictures, look)
         network.to("cpu")  # the memory is training's
-        subset = min(len(drawn), len(real), 1000)
-        # Every process has all features here: what torchmetrics would gather of the others would count them again.
-        fid = image.FrechetInceptionDistance(feature=_Given(features[True].shape[1]), sync_on_compute=False).to(device)
-        kid = image.KernelInceptionDistance(feature=fid.inception, subset_size=subset, sync_on_compute=False).to(device)
-        for is_real, vectors in features.items():
-            for batch in vectors.split(BATCH_SIZE):
-                fid.update(batch, real=is_real)
-                kid.update(batch, real=is_real)
-        with torch.random.fork_rng(devices=[]):  # it draws its subsets from the global generator
-            torch.manual_seed(0)
-            mean, deviation = kid.compute()
-        metrics = {"quality/fid": fid.compute().item(), "quality/kid": mean.item(), "quality/kid_std": deviation.item()}
+        metrics = {
+            "quality/fid": frechet_distance(drawn, real),
+            "quality/kid": kernel_distance(drawn, real),
+            "quality/kid_standard_error": jackknife_error(kernel_distance, drawn, real),
+        }
         logger.info("FID %.2f, KID %.4f +- %.4f", *metrics.values())
         return metrics
 
@@ -194,19 +185,13 @@ class InceptionDistance:
         return network
 
 
-class _Given(nn.Module):
-    """In place of a network whose features are there already.
-
-    Args:
-        num_features: how many there are of a picture, as torchmetrics asks.
-    """
-
-    def __init__(self, num_features: int) -> None:
-        super().__init__()
-        self.num_features = num_features
-
-    def forward(self, features: Tensor) -> Tensor:
-        return features
+def _by_size(pictures: Sequence[Image.Image], look: Callable[[Sequence[Image.Image]], Tensor]) -> Tensor:
+    """What a network says of each, `N ...`: those of one size together, as it brings whole batches to its own size."""
+    found: dict[int, Tensor] = {}
+    for size in dict.fromkeys(picture.size for picture in pictures):
+        places = [place for place, picture in enumerate(pictures) if picture.size == size]
+        found |= zip(places, look([pictures[place] for place in places]), strict=True)
+    return torch.stack([found[place] for place in range(len(pictures))])
 
 
 def _each(evaluated: EvaluatedModel, items: Sequence[T], look: Callable[[Sequence[T]], Tensor]) -> Tensor:
@@ -226,7 +211,5 @@ def _torchmetrics_image() -> Any:
 
 
 def _bytes(pictures: Sequence[Image.Image]) -> Tensor:
-    """Pictures as `B 3 H W` of bytes, each as large as the first."""
-    size = pictures[0].size
-    arrays = [np.asarray(picture if picture.size == size else picture.resize(size)) for picture in pictures]
-    return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2)
+    """Pictures of one size as `B 3 H W` of bytes."""
+    return torch.from_numpy(np.stack([np.asarray(picture) for picture in pictures])).permute(0, 3, 1, 2)

@@ -48,8 +48,9 @@ def _nearest(color: np.ndarray, palette: dict[str, tuple[int, int, int]]) -> str
 
 def _shape(alpha: np.ndarray) -> str:
     """The shape that, drawn with this coverage's area around its centre of mass, overlaps it best."""
-    resolution = alpha.shape[0]
+    resolution = max(alpha.shape)
     alpha = np.where(alpha < 0.15, 0, alpha)  # specks of a sampled background would move the centre
+    alpha = np.pad(alpha, [(0, resolution - side) for side in alpha.shape])  # perfect shapes are drawn into squares
     area = alpha.sum()
     ys, xs = np.mgrid[:resolution, :resolution] + 0.5
     x, y = (xs * alpha).sum() / area / resolution, (ys * alpha).sum() / area / resolution

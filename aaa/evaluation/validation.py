@@ -14,8 +14,9 @@ from aaa.data.cache import LatentCache
 from aaa.data.large_split import first_of_pictures
 from aaa.data.randomness import generator
 from aaa.data.split import choose_pictures
-from aaa.diffusion.prediction import Model, Prediction
-from aaa.diffusion.schedulers import TRAIN_TIMESTEPS, add_noise
+from aaa.diffusion.prediction import Model
+from aaa.diffusion.sampling import Sampling
+from aaa.diffusion.schedulers import TRAIN_TIMESTEPS, add_noise, timestep_dtype
 from aaa.encoders.statistics import Moments
 from aaa.evaluation.sharing import Alone, Processes, groups_of, share_out
 from aaa.objectives.flow_matching import velocity_error
@@ -152,7 +153,7 @@ def latent_variance(cache: LatentCache, records: Tensor) -> Tensor:
 @torch.no_grad()
 def row_losses(
     model: Model,
-    prediction: Prediction,
+    sampling: Sampling,
     table: ValidationTable,
     device: torch.device,
     dtype: torch.dtype,
@@ -162,7 +163,7 @@ def row_losses(
 
     Args:
         model: in evaluation mode.
-        prediction: what it predicts.
+        sampling: says what it predicts, and what timesteps are rounded to, as they were in training.
         table: of rows.
         device, dtype: of the model.
         processes: that share the rows out, each with this model; None for this one alone.
@@ -175,7 +176,8 @@ def row_losses(
         )
         sigma = table.sigmas[rows].to(device)
         noised = add_noise(latents, noise, sigma)
-        predicted = prediction.velocity(model, noised, prompt_embeds, sigma * TRAIN_TIMESTEPS, sigma)
+        timestep = (sigma * TRAIN_TIMESTEPS).to(timestep_dtype(sampling.scheduler))
+        predicted = sampling.prediction.velocity(model, noised, prompt_embeds, timestep, sigma)
         return velocity_error(predicted, latents, noise).tolist()
 
     return torch.tensor(share_out(processes or Alone(), table.groups, BATCH_SIZE, losses))

@@ -20,21 +20,24 @@ from aaa.saved.weights_file import require_numbers
 from aaa.training.precision import ModelPrecision
 
 
-def load_guide(guidance: Guidance, encoder: Mapping[str, Any], precision: ModelPrecision) -> None:
+def load_guide(
+    guidance: Guidance, encoder: Mapping[str, Any], precision: ModelPrecision, *, trust_config: bool
+) -> None:
     """Give a guidance the model that it is guided by, where it is of that kind and has none yet.
 
     Args:
         guidance: of any kind.
         encoder: resolved config of the encoder of the model that draws: the other's latents and prompts must be these.
         precision: to run it in, as the one that draws.
+        trust_config: let the config of the other name any class, not only aaa's own.
 
     Raises:
-        UserError: if there is no such model, or it does not fit.
+        UserError: if there is no such model, it does not fit, or its config names classes that are not aaa's.
     """
     if not isinstance(guidance, GuidedByModel) or guidance.guide is not None:
         return
     try:
-        saved = find_saved(Path(guidance.path), guidance.weights, trust_config=False)
+        saved = find_saved(Path(guidance.path), guidance.weights, trust_config)
         require_numbers(saved.weights, saved.config["model"])
         own = upgrade(OmegaConf.create(without_interpolations(saved.config)))
         network = build_model(own)

@@ -32,7 +32,7 @@ from aaa.data.pictures import (
     to_tensor,
 )
 from aaa.diffusion.autoguidance import GuidedByModel
-from aaa.diffusion.guidance import VelocityModel
+from aaa.diffusion.guidance import Extrapolation, VelocityModel
 from aaa.diffusion.samplers import SeededNoise, Step
 from aaa.diffusion.sampling import BATCH_SIZE, Sampling
 from aaa.diffusion.schedulers import add_noise
@@ -40,7 +40,7 @@ from aaa.encoders.embedding import embed
 from aaa.encoders.flux2_tiny import Flux2TinyVAE
 from aaa.encoders.pixel import PixelVAE
 from aaa.encoders.prompts import normalised
-from aaa.encoders.protocols import HasWeights, LearnsWords
+from aaa.encoders.protocols import VAE, HasWeights, LearnsWords, TextEncoder
 from aaa.errors import UserError
 from aaa.pipelines.draw_request import DrawRequest
 from aaa.pipelines.guide import load_guide
@@ -65,6 +65,8 @@ class TextToImage:
         preview: folder of TAEF2, to decode the latents of FLUX.2's VAE cheaply.
         precision: to run the model in; None for what `model_precision` says.
         choice: in place of the model's own way to be sampled, unless a request says otherwise.
+        trust_config: let the config of a model that guides it name any class, not only aaa's own.
+        beside: another one on the same device, which is to hold the encoders for both where they are the same.
 
     Raises:
         UserError: if weights are missing, damaged or do not fit.
@@ -77,15 +79,23 @@ class TextToImage:
         preview: str | None = None,
         precision: str | None = None,
         choice: SamplingChoice | None = None,
+        *,
+        trust_config: bool = False,
+        beside: "TextToImage | None" = None,
     ) -> None:
-        self.device = torch.device(device)
+        self.device, self.trust_config = torch.device(device), trust_config
         config = upgrade(OmegaConf.create(without_interpolations(saved.config)))
         config = config if choice is None else choice.applied_to(config)
         self.config = config
         self.precision = model_precision(OmegaConf.select(config, "trainer.precision"), self.device, precision)
         self._guides: dict[tuple[str, str], VelocityModel | None] = {}
         self._encoded: dict[tuple[str, str], tuple[torch.Tensor, list[int]]] = {}
-        self.vae, self.text_encoder = build_encoders(config)
+        self.vae: VAE
+        self.text_encoder: TextEncoder
+        if beside is not None and beside.config.encoder == config.encoder:
+            self.vae, self.text_encoder = beside.vae, beside.text_encoder
+        else:
+            self.vae, self.text_encoder = build_encoders(config)
         weighty = [part for part in (self.vae, self.text_encoder) if isinstance(part, HasWeights)]
         if missing := missing_weights(weighty):
             raise UserError("Weights are missing:\n  " + "\n  ".join(missing))
@@ -105,7 +115,13 @@ class TextToImage:
 
     @classmethod
     def from_pretrained(
-        cls, path: str | Path, device: str = "auto", weights: str = "ema", precision: str | None = None
+        cls,
+        path: str | Path,
+        device: str = "auto",
+        weights: str = "ema",
+        precision: str | None = None,
+        *,
+        trust_config: bool = False,
     ) -> "TextToImage":
         """Load the model of a run folder, a checkpoint, a model/ folder or a file of weights.
 
@@ -114,11 +130,13 @@ class TextToImage:
             device: `auto` for a GPU where there is one.
             weights: `ema` or `raw`, for checkpoints that have both.
             precision: to run it in; None for what it was trained in, where the device is quick at that.
+            trust_config: run whatever classes its config, or that of a model that guides it, names, from wherever.
 
         Raises:
             UserError: if there is no model there, or its config names classes that are not aaa's.
         """
-        return cls(find_saved(Path(path), weights, trust_config=False), pick_device(device), precision=precision)
+        saved = find_saved(Path(path), weights, trust_config)
+        return cls(saved, pick_device(device), precision=precision, trust_config=trust_config)
 
     def draw(self, prompt: str, negative_prompt: str = "", **settings: Any) -> list[Image.Image]:
         """Draw pictures of a prompt, one for each of the seeds `seed`, `seed + 1`, ...
@@ -173,7 +191,8 @@ class TextToImage:
             sampling.guidance.guide = self._guides.get(place)
             encoder = OmegaConf.to_container(config.encoder, resolve=True)
             assert isinstance(encoder, dict)
-            load_guide(sampling.guidance, {str(key): value for key, value in encoder.items()}, self.precision)
+            own = {str(key): value for key, value in encoder.items()}
+            load_guide(sampling.guidance, own, self.precision, trust_config=self.trust_config)
             self._guides = {place: sampling.guidance.guide}
         return sampling
 
@@ -186,7 +205,7 @@ class TextToImage:
 
     def remarks(self, request: DrawRequest) -> list[str]:
         """Sentences on what is drawn otherwise than asked for, and on words and sizes that no training picture had."""
-        return [*self._rounded(request), *self._cut(request), *self._new(request)]
+        return [*self._rounded(request), *self._cut(request), *self._unread(request), *self._new(request)]
 
     def _finished(self, latents: torch.Tensor) -> list[Image.Image]:
         if not latents.isfinite().all():
@@ -253,6 +272,19 @@ class TextToImage:
         for (name, text), tokens in zip(asked.items(), lengths, strict=True):
             if text and tokens > self.prompt_tokens:
                 yield f"{name} has {tokens} tokens; the model sees the first {self.prompt_tokens}."
+
+    def _unread(self, request: DrawRequest) -> Iterator[str]:
+        sampling = self.sampling(request)
+        sigmas = self._sigmas(sampling, request)
+        if request.input_image is not None and sigmas[0] == 1:
+            strength = f"denoising_strength={request.denoising_strength:g}"
+            yield f"input_image changes nothing: {strength} redraws all of it. denoising_strength=0.7 keeps some."
+        guidance = sampling.guidance
+        if request.negative_prompt and isinstance(guidance, Extrapolation):  # one of one's own does not say where
+            levels = sampling.asked(sigmas)
+            if not any(map(guidance.steers, levels)):
+                told = f"guidance.scale={guidance.scale:g} and guidance.interval=[{guidance.low:g},{guidance.high:g}]"
+                yield f"negative_prompt changes nothing: with {told} no step is steered."
 
     def _new(self, request: DrawRequest) -> Iterator[str]:
         if self.known_words is not None and isinstance(self.text_encoder, LearnsWords):

@@ -1,5 +1,6 @@
 """Loss curves of several runs in one picture."""
 
+import math
 from pathlib import Path
 
 from aaa.reports.labels import labels
@@ -15,7 +16,8 @@ MOST_NAMED = 12  # runs, for a legend
 def draw_curves(runs: list[Run], path: Path) -> None:
     """Draw training and validation loss against steps, samples and seconds into a PNG.
 
-    A metric of which every run has a single value has no curve, and no row of its own: the table says it.
+    A metric of which every run has a single value has no curve, and no row of its own: the table says it. One that is
+    not above 0 everywhere, as a loss with a dispersive term, is drawn along an axis that is not logarithmic.
     """
     import matplotlib as mpl
 
@@ -28,17 +30,24 @@ def draw_curves(runs: list[Run], path: Path) -> None:
         len(metrics), len(LABELS), figsize=size, sharey="row", squeeze=False, constrained_layout=True
     )
     told = labels(runs)
+    scales = [_scale(runs, metric) for metric in metrics]
     for column, (x, label) in enumerate(LABELS.items()):
         for row, metric in enumerate(metrics):
             panel, marker = axes[row, column], "." if metric == "val/loss" else ""
             for number, run in enumerate(runs):
                 xs, ys = run.curve(x, metric)
                 panel.plot(xs, ys, color=f"C{number % 10}", label=plot_label(told[run.name]), marker=marker)
-            panel.set(xlabel=label, yscale="log", ylabel=metric if column == 0 else "")
+            panel.set(xlabel=label, yscale=scales[row], ylabel=metric if column == 0 else "")
             panel.grid(alpha=0.3)
     for panel in axes.flat:
-        plain_ticks(panel, "y")
+        if panel.get_yscale() == "log":
+            plain_ticks(panel, "y")
     if len(runs) <= MOST_NAMED:
         axes[0, 0].legend(fontsize="small")
     figure.savefig(path, dpi=110)
     plt.close(figure)
+
+
+def _scale(runs: list[Run], metric: str) -> str:
+    values = [value for run in runs for value in run.curve("step", metric)[1] if math.isfinite(value)]
+    return "linear" if any(value <= 0 for value in values) else "log"

@@ -12,6 +12,7 @@ from PIL import Image
 from aaa.errors import UserError
 from aaa.reports.folding import counted
 from aaa.reports.key_names import short_names, shown_key
+from aaa.reports.outcomes import compared
 from aaa.reports.paired import against_best, of_one_table
 from aaa.reports.plain import plain_number, plain_setting
 from aaa.reports.runs import Run
@@ -61,6 +62,7 @@ def _content(runs: list[Run]) -> dict[str, Any]:
         "mapped": [shown_key(key) for key in setting_keys(runs, by_choice=False)],
         "short": short_names(keys),
         "metrics": list(metrics),
+        "compared": compared(runs),
         "law": {"least": LEAST, "apart": APART},
         "runs": [
             _run(run, keys, metrics, with_pictures=number < STRIP_RUNS)

@@ -1,6 +1,7 @@
 """Is one setting better than another? Differences of validation loss on the same pictures, with their uncertainty."""
 
 import math
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -128,6 +129,14 @@ def of_one_table(runs: Sequence[Run]) -> list[Run]:
     return [run for run in runs if run.name not in last or last[run.name].table in shared]
 
 
+def run_named(runs: Sequence[Run], wanted: str) -> str:
+    """The name of the run whose folder this is, however the path is written; else what is wanted, as it is."""
+    if any(run.name == wanted for run in runs):
+        return wanted
+    folder = os.path.realpath(wanted)
+    return next((run.name for run in runs if os.path.realpath(run.folder) == folder), wanted)
+
+
 def find_setting(settings: Sequence[Setting], wanted: str) -> Setting:
     """The setting of this name, or that of the run of this name, or of the only one whose name ends so.
 
@@ -135,7 +144,7 @@ def find_setting(settings: Sequence[Setting], wanted: str) -> Setting:
         UserError: if there is none, or the run does not count.
     """
     for setting in settings:
-        if wanted == setting.name or any(wanted in (run.name, str(run.folder)) for run in setting.runs):
+        if wanted in (setting.name, *(run.name for run in setting.runs)):
             return setting
         if wanted in setting.left_out:
             raise UserError(f"--baseline {wanted}: that run is left out ({setting.left_out[wanted]}).")

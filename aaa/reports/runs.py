@@ -8,13 +8,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from aaa.config.checks import group_options
 from aaa.config.leaves import leaves
 from aaa.config.overrides import as_read, key_of
+from aaa.config.recorded_overrides import overrides_of_run
 from aaa.config.trust import read_yaml_config
 from aaa.config.upgrade import upgrade
 from aaa.errors import UserError
@@ -118,7 +118,7 @@ def read_runs(paths: Iterable[Path]) -> list[Run]:
     while not all(full.is_relative_to(common) for full in folders):
         common = common.parent
     groups = group_options()
-    told = [_told(folder) for folder in folders.values()]
+    told = [overrides_of_run(folder) for folder in folders.values()]
     choices = _choices([_options(overrides or [], groups) for overrides in told])
     return [
         _read(folder, str(full.relative_to(common)), chosen, overrides)
@@ -148,16 +148,6 @@ def _values(config: DictConfig) -> dict[str, Any]:
             values[key] = as_read(OmegaConf.select(config, key) if refers else value)
         values.setdefault(key, value)
     return values
-
-
-def _told(folder: Path) -> list[str] | None:
-    """What the run was told on its command line, as Hydra wrote it down; None where it wrote nothing of it."""
-    file = folder / ".hydra" / "overrides.yaml"
-    try:
-        overrides = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        return None  # the config says what the run is; this only says it in fewer words
-    return list(map(str, overrides)) if isinstance(overrides, list) else None
 
 
 def _options(overrides: Iterable[str], groups: Collection[str]) -> dict[str, set[str]]:

@@ -12,26 +12,14 @@ from aaa.reports.cells import cell
 from aaa.reports.columns import Column, caption, fill, needed
 from aaa.reports.key_names import short_names, shown_key
 from aaa.reports.labels import common_beginning
-from aaa.reports.paired import Setting, best_setting, difference, find_setting, fold_seeds
+from aaa.reports.outcomes import BESIDES, COMPARED, compared, outcomes
+from aaa.reports.paired import Setting, best_setting, difference, find_setting, fold_seeds, run_named
 from aaa.reports.plain import plain_number, plain_setting
-from aaa.reports.runs import RATE, Run
+from aaa.reports.runs import Run
 from aaa.reports.telling import differing_keys, setting_keys, telling_keys, without_arguments
 from aaa.tracking.printed import one_line
 
-SHOWN = {
-    "val/loss": "val loss",
-    "quality/seen": "seen",
-    "quality/held_out": "held out",
-    "quality/right_seen": "seen",
-    "quality/right_held_out": "held out",
-    "step": "steps",
-    "seconds": "seconds",
-    RATE: "images/s",
-    "train/loss": "train loss",
-}
 BEST = "best"
-FIRST = 5  # of what came out: what runs are compared for
-
 MOST_KEYS = 8  # that are worth a column each; of more those alone that tell settings apart
 ALWAYS = 2  # columns that stay however little room there is: which run, and its loss
 
@@ -53,14 +41,17 @@ def comparison(runs: list[Run], width: int | None = None) -> Table:
     columns = _columns(rows, {key: shown_key(key) for key in keys})
     if width is not None and needed(columns) > width:
         beginning = common_beginning([run.name for run in runs])
-        names = short_names([*keys, "run", *SHOWN.values(), BEST])  # none is called as a column of another kind is
+        titles = [*COMPARED.values(), *BESIDES.values()]
+        names = short_names([*keys, "run", *titles, BEST])  # none is called as a column of another kind is
         columns = _columns(rows, {key: names[shown_key(key)] for key in keys}, beginning)
     table = Table(title="1 run" if len(runs) == 1 else f"{len(runs)} runs")
     absent = fill(table, columns, width, ALWAYS)
     told = {
         f"runs: {one_line(beginning)}...": bool(beginning),
         "best: lowest validation loss on the way": BEST not in absent,
-        "seen, held out: right pictures": any(column.title == "seen" for column in columns) and "seen" not in absent,
+        "seen, held out: right pictures": any(
+            _is_seen(column.title) for column in columns if column.title not in absent
+        ),
     }
     lines = ["; ".join(line for line, holds in told.items() if holds)]
     if hidden := len(set(differing) - set(keys)):
@@ -77,23 +68,22 @@ def _columns(runs: Sequence[Run], titles: Mapping[str, str], beginning: str = ""
         titles: by the key, what a column of settings is called.
         beginning: of all names of runs, that is left out.
     """
-    outcomes = {
-        metric: Column(SHOWN[metric], [cell(run.outcome(metric)) for run in runs], has_numbers=True)
-        for metric in _measured(runs)
+    measured = {
+        metric: Column(one_line(title), [cell(run.outcome(metric)) for run in runs], has_numbers=True)
+        for metric, title in outcomes(runs).items()
     }
-    first = [metric for metric in outcomes if metric in list(SHOWN)[:FIRST]]
+    first = compared(runs)
     return [
         Column("run", [cell(run.name.removeprefix(beginning)) for run in runs]),
-        *(outcomes[metric] for metric in first),
+        *(measured[metric] for metric in first),
         *(Column(one_line(title), [cell(run.setting(key)) for run in runs]) for key, title in titles.items()),
-        *(column for metric, column in outcomes.items() if metric not in first),
+        *(column for metric, column in measured.items() if metric not in first),
         Column(BEST, [cell(run.best("val/loss")) for run in runs], has_numbers=True),
     ]
 
 
-def _measured(runs: Sequence[Run]) -> list[str]:
-    """Those of the shown metrics that some run has."""
-    return [metric for metric in SHOWN if any(run.last(metric) is not None for run in runs)]
+def _is_seen(title: str) -> bool:
+    return title.partition(" (")[0] == "seen"
 
 
 def as_rows(runs: list[Run]) -> list[dict[str, Any]]:
@@ -101,7 +91,7 @@ def as_rows(runs: list[Run]) -> list[dict[str, Any]]:
 
     Outcomes that no run has are not there; those that are no finite number are None.
     """
-    keys, metrics = differing_keys(runs), _measured(runs)
+    keys, metrics = differing_keys(runs), outcomes(runs)
     rows = []
     for run in sorted(runs, key=_by_loss):
         best_step, best = run.best_with_step("val/loss")
@@ -121,7 +111,7 @@ def verdicts(runs: list[Run], baseline: str | None = None, width: int | None = N
 
     Args:
         runs: to compare.
-        baseline: name of a run or setting; None for the best setting.
+        baseline: name of a run or setting, or the folder of a run; None for the best setting.
         width: letters that there is room for; None for any number of them.
 
     Returns:
@@ -133,7 +123,7 @@ def verdicts(runs: list[Run], baseline: str | None = None, width: int | None = N
     settings = fold_seeds(runs)
     if len(settings) < 2 and baseline is None:
         return None
-    against = best_setting(settings) if baseline is None else find_setting(settings, baseline)
+    against = best_setting(settings) if baseline is None else find_setting(settings, run_named(runs, baseline))
     lines = ["[ ]: 95% interval, of each row by itself. Over pictures: of these very models, not of other seeds."]
     if any(setting.tables != against.tables for setting in settings):
         lines.append(

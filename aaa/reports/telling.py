@@ -7,13 +7,16 @@ from aaa.reports.runs import Run
 
 # Keys that say how and where a run was started, kept and logged, and no setting of what it learns.
 IGNORED = re.compile(
-    r"(name|output_dir|resume|repeat|trust_config|data\.cache_dir|encoder\.vae\.latent_(mean|std))"
-    r"|(logger|sweep|checkpoint)(\..*)?|trainer\.(device|cuda_graph|(log|sample|save)_every_steps)"
+    r"(name|output_dir|resume|repeat|trust_config|encoder\.(batch_size|vae\.latent_(mean|std)))"
+    r"|data\.(parts\.[^.]+\.)?(cache_dir|local_cache_gib|license|attribution)|(logger|sweep|checkpoint)(\..*)?"
+    r"|trainer\.(device|cuda_graph|collective_timeout_seconds|(log|sample|save)_every_steps)"
 )
 # Keys that the validation loss does not go by: how pictures are drawn and judged, and how often it is looked.
 BESIDE_THE_LOSS = re.compile(
     r"seed|(sampling|sampler|guidance|evaluation)(\..*)?|trainer\.(evaluate|validate)_every_steps"
 )
+# Keys that time and memory of a step go by, and of what is learned no more than rounding, unless time is the budget.
+OF_SPEED = re.compile(r"trainer\.(parallel|shard_processes|compile|gradient_checkpointing(_offload)?)")
 # Groups of which an option is no setting at all, and those that the validation loss does not go by.
 OTHER_GROUPS = ("logger", "sweep")
 GROUPS_BESIDE_THE_LOSS = ("sampler", "sampling", "guidance", "evaluation")
@@ -53,13 +56,19 @@ def telling_keys(runs: list[Run]) -> list[str]:
 def setting_keys(runs: list[Run], *, by_choice: bool = True) -> list[str]:
     """The keys that tell apart settings whose validation losses are to be compared.
 
-    Runs that differ in others alone, such as the sampling of their pictures, are trained alike.
+    Runs that differ in others alone, such as the sampling of their pictures, are trained alike; as are those of which
+    one took less memory for a step than another, if they did not train for so many seconds.
 
     Args:
         runs: to compare.
         by_choice: whether an option of a group may stand for several keys.
     """
-    keys = [key for key in _chosen_keys(runs) if not BESIDE_THE_LOSS.fullmatch(key)]
+    timed = any(run.config.get("budget.seconds") for run in runs)
+    keys = [
+        key
+        for key in _chosen_keys(runs)
+        if not BESIDE_THE_LOSS.fullmatch(key) and (timed or not OF_SPEED.fullmatch(key))
+    ]
     if not by_choice:
         return _telling_keys(runs, keys)
     return _telling(runs, keys, (*OTHER_GROUPS, *GROUPS_BESIDE_THE_LOSS))

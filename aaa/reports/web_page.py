@@ -42,7 +42,7 @@ class Drawers:
         precision: to run them in; None for what `model_precision` says.
         preview: folder of TAEF2, or None.
         heads: of a file of weights that does not say.
-        trust_config: whether the config may name any class.
+        trust_config: whether their configs, and that of a model that guides them, may name any class.
 
     Raises:
         UserError: if there is no model there.
@@ -77,6 +77,7 @@ class Drawers:
                 self._places[f"step {step}, raw weights"] = checkpoint, "raw"
         if not self._places:
             self._places[path.resolve().name] = path, "ema"
+        self._newest: TextToImage | None = None  # of those that are kept, the last one that was loaded
         self.get = lru_cache(LOADED)(self._load)
 
     @property
@@ -87,7 +88,16 @@ class Drawers:
     def _load(self, name: str) -> TextToImage:
         place, weights = self._places[name]
         saved = find_saved(place, weights, self._trust_config, self._heads)
-        return TextToImage(saved, self.device, self.preview, self._precision, self.choice)
+        self._newest = TextToImage(
+            saved,
+            self.device,
+            self.preview,
+            self._precision,
+            self.choice,
+            trust_config=self._trust_config,
+            beside=self._newest,
+        )
+        return self._newest
 
 
 def make_page(drawers: Drawers) -> gr.Blocks:

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from PIL import Image
 from torch import Tensor
@@ -13,6 +14,7 @@ from torch import Tensor
 from aaa.assembly.parts import build_preview
 from aaa.assembly.training_data import TrainingData
 from aaa.config.compiling import has_one_shape
+from aaa.config.overrides import key_of
 from aaa.diffusion.sampling import Sampling
 from aaa.evaluation.drawing import EVALUATIONS, NotFinite, PictureDrawer
 from aaa.evaluation.evaluated_model import EvaluatedModel
@@ -73,7 +75,7 @@ class RunCallbacks:
                 with self.session.accelerator.autocast():
                     losses[suffix] = row_losses(
                         model.eval(),
-                        self.drawer.sampling.prediction,
+                        self.drawer.sampling,
                         self.table,
                         self.session.device,
                         self.session.dtype,
@@ -177,7 +179,18 @@ def open_guide(config: DictConfig, session: Session, data: TrainingData, samplin
         UserError: if there is no such model, or it does not fit.
     """
     precision = ModelPrecision(config.trainer.precision, session.device)
-    load_guide(sampling.guidance, resolve_encoder(config, data), precision)
+    load_guide(sampling.guidance, resolve_encoder(config, data), precision, trust_config=_is_trusted(config))
+
+
+def _is_trusted(config: DictConfig) -> bool:
+    """Whether whoever started the run lets configs of others name any class.
+
+    The config of a run that is named, to go on with or to repeat, may be somebody else's and say so by itself.
+    """
+    is_ones_own = config.repeat is None and config.resume in (None, "auto")
+    return bool(config.trust_config) and (
+        is_ones_own or "trust_config" in map(key_of, HydraConfig.get().overrides.task)
+    )
 
 
 def make_drawer(run: Run, sampling: Sampling) -> PictureDrawer:

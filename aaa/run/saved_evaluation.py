@@ -89,7 +89,7 @@ def judge(
         device: `auto`, `cpu` or `cuda`.
         precision: to run the model in; None for what `model_precision` says.
         seed: of the first picture; None for the run's own.
-        trust_config: let the run's config name classes that conf/ does not.
+        trust_config: let the run's config name classes that conf/ does not, and that of a model that guides it too.
         processes: that share the work, each on a device of its own; None for this one alone.
 
     Raises:
@@ -103,7 +103,7 @@ def judge(
     saved = find_saved(model, weights, trust_config)
     run_in = model_precision(config.trainer.precision, torch.device(pick_device(device)), precision)
     sampling = build_sampling(config)
-    load_guide(sampling.guidance, saved.config["encoder"], run_in)
+    load_guide(sampling.guidance, saved.config["encoder"], run_in, trust_config=trust_config)
     trained_on = _latents_of(run)
     data = open_data(config, str(run_in.device), trained_on=trained_on, weights=run)
     if trained_on not in (None, data.cache.fingerprint):
@@ -120,7 +120,7 @@ def judge(
     metrics: dict[str, float] = {}
     if data.table is not None:
         with run_in.autocast():
-            losses = row_losses(dit, sampling.prediction, data.table, run_in.device, run_in.dtype, processes)
+            losses = row_losses(dit, sampling, data.table, run_in.device, run_in.dtype, processes)
         metrics |= summarise(losses, data.table)
         error = metrics.get("val/loss_standard_error")
         logger.info("Validation loss %.4f%s", metrics["val/loss"], "" if error is None else f" +- {error:.4f}")

@@ -10,6 +10,7 @@ import yaml
 from aaa.config.mixture import shares_of
 from aaa.config.routing import SPRINT
 from aaa.models.design import TUTORIAL
+from aaa.saved.models import foreign_to_sampling
 from aaa.tracking.durations import duration
 from aaa.tracking.printed import harmless, markdown, one_line
 
@@ -60,6 +61,7 @@ def model_card(
         "device": device,
     }
     table = "\n".join(f"| {name} | {markdown(value)} |" for name, value in rows.items())
+    trusted = ", trust_config=True" if foreign_to_sampling(config) else ""  # whose code has to be there
     samples = f"![Pictures drawn at the end of training]({SAMPLES})\n\n" if has_samples else ""
     attribution = harmless(data.get("attribution") or "") or (
         f"Trained on {markdown(data['name'])}, whose licence the run was not told (data.license, data.attribution)."
@@ -79,7 +81,7 @@ A text-to-image diffusion transformer trained from scratch.
 ```python
 from aaa.pipelines.text_to_image import TextToImage
 
-model = TextToImage.from_pretrained(".")  # this folder
+model = TextToImage.from_pretrained("."{trusted})  # this folder
 pictures = model.draw({prompt!r}, num_images=4, seed=0)
 pictures[0].save("picture.png")
 ```

@@ -104,6 +104,7 @@ def test_numbers_and_names_that_no_run_can_have(override: str, expected: str) ->
 )
 def test_a_config_that_was_read_from_a_file_has_types_too(key: str, value: object, expected: str | None) -> None:
     read = OmegaConf.create(OmegaConf.to_container(composed()))
+    assert isinstance(read, DictConfig)
     read[key] = value
     if expected is None:
         check_config(read)

@@ -115,7 +115,8 @@ def test_names_of_records_are_no_longer_than_file_systems_take(tmp_path: Path, l
 
 def test_what_cannot_be_judged_is_said(session_folder: Path, small_run: SmallRun, tmp_path: Path) -> None:
     run, _ = small_run
-    assert "neither a run folder" in fork_in(tmp_path, "aaa.evaluate", "model=nowhere").error
+    assert "there is no such folder" in fork_in(tmp_path, "aaa.evaluate", "model=nowhere").error
+    assert "neither a run folder" in fork_in(tmp_path, "aaa.evaluate", f"model={tmp_path}").error
     found = fork_in(tmp_path, "aaa.evaluate", f"model={run}", "evaluation=pretrained").error
     assert "no CLIP model there" in found
     assert "hf download" in found

@@ -39,5 +39,6 @@ def test_every_command_knows_it(command: Command, tmp_path: Path, change: str) -
     assert losses(tmp_path / "runs/halves") == losses(tmp_path / "runs/whole")
     drawn = run("aaa.sample", "model=runs/whole", "prompt=a red circle", "num_images=1", "trust_config=true")
     assert ("OutsideHeun" in drawn) == (change == "drawing")
-    run("aaa.evaluate", "model=runs/whole", "evaluation=none", "trust_config=true")
+    guided = ["guidance=checkpoint", "guidance.model=runs/whole/checkpoints/step-00000020"]
+    run("aaa.evaluate", "model=runs/whole", "evaluation=none", *guided, "trust_config=true")
     assert "whole" in run("aaa.compare", "runs/whole", "runs/halves")

@@ -3,6 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aaa.evaluation import distances
 from aaa.evaluation.distances import frechet_distance, jackknife_error, kernel_distance
 from aaa.evaluation.memorisation import nearest_of
 
@@ -38,11 +39,26 @@ def test_the_kernel_distance_is_that_of_torchmetrics() -> None:
     assert kernel_distance(one, other) == pytest.approx(kid.poly_mmd(one, other).item(), rel=1e-6)
 
 
+@pytest.mark.parametrize("count", [12, 50])
+def test_the_frechet_distance_is_that_of_torchmetrics_of_few_vectors_too(count: int) -> None:
+    fid = pytest.importorskip("torchmetrics.image.fid")
+    one, other = normal(count, 0, dim=16).double(), normal(60, 1, shift=0.5, dim=16).double()
+    moments = (moment for vectors in (one, other) for moment in (vectors.mean(0), torch.cov(vectors.T)))
+    assert frechet_distance(one, other) == pytest.approx(fid._compute_fid(*moments).item(), rel=1e-6)
+
+
+def test_a_kernel_is_summed_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = normal(50, 0), normal(30, 1, shift=0.5)
+    whole = kernel_distance(one, other)
+    monkeypatch.setattr(distances, "ROWS", 7)
+    assert kernel_distance(one, other) == pytest.approx(whole, rel=1e-9)
+
+
 @pytest.mark.slow
 def test_the_jackknife_sees_how_much_the_choice_matters() -> None:
     reference = normal(300, 5)
-    distances = [kernel_distance(normal(100, seed, shift=0.3), reference) for seed in range(60)]
-    true = torch.tensor(distances).std().item()
+    found = [kernel_distance(normal(100, seed, shift=0.3), reference) for seed in range(60)]
+    true = torch.tensor(found).std().item()
     told = [jackknife_error(kernel_distance, normal(100, seed, shift=0.3), reference) for seed in range(60)]
     assert sum(told) / 60 == pytest.approx(true, rel=0.4)
 

@@ -1,5 +1,6 @@
 """Evaluations with models that are known: one that draws the very pictures, one that draws noise, one that recalls."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from aaa.data.cache import LatentCache
 from aaa.data.records import Record, Split
-from aaa.data.shapes import ShapesSource
+from aaa.data.shapes import BACKGROUNDS, Scene, ShapesSource, draw
 from aaa.data.split import split_records
 from aaa.diffusion.guidance import PromptGuidance
 from aaa.diffusion.prediction import VelocityPrediction
@@ -28,7 +29,7 @@ from aaa.evaluation.memorisation import NearestTraining
 from aaa.evaluation.pretrained import InceptionDistance
 from aaa.evaluation.protocol import NotApplicable
 from aaa.evaluation.several import Several
-from aaa.evaluation.shapes import ShapesAgreement
+from aaa.evaluation.shapes import ShapesAgreement, agrees
 from aaa.training.precision import ModelPrecision
 from tests.data.test_cache import build
 
@@ -183,6 +184,30 @@ def test_no_pictures_are_made_of_numbers_that_are_not_finite(cache: LatentCache)
     for evaluation in (LatentDistance(8), NearestTraining(8), ShapesAgreement(8), Diversity(2, 2)):
         with pytest.raises(UserError, match="What the model drew are no finite numbers"):
             evaluation.evaluate(evaluated(cache, answer))
+
+
+@pytest.mark.parametrize(
+    "prompt", ["a red cross on a tent", "an engagement ring on a white cushion", "a red square on a background"]
+)
+def test_other_data_that_names_a_shape_is_none_of_shapes(
+    cache: LatentCache, monkeypatch: pytest.MonkeyPatch, prompt: str
+) -> None:
+    other = evaluated(cache, lambda _: pytest.fail("it was drawn"))
+    ShapesAgreement(8).check(other)
+    odd = int(other.records["train"][3])
+    known = other.prompt
+    monkeypatch.setattr(other, "prompt", lambda record: prompt if record == odd else known(record))
+    with pytest.raises(NotApplicable, match=re.escape(f"The prompts ({prompt!r}) are not those of data=shapes")):
+        ShapesAgreement(8).check(other)
+
+
+@pytest.mark.parametrize("size", [(48, 32), (32, 48)])
+def test_shapes_are_read_in_pictures_that_are_not_square(size: tuple[int, int]) -> None:
+    scene = Scene("triangle", "cyan", "large", "center", "navy")
+    wider = Image.new("RGB", size, BACKGROUNDS["navy"])
+    wider.paste(draw(scene, 32), (size[0] - 32, size[1] - 32))
+    assert agrees(scene.prompt, wider)[""]
+    assert not agrees(scene.prompt.replace("triangle", "ring"), wider)["_shape"]
 
 
 class Sizes:

@@ -1,10 +1,14 @@
 """Nearest real pictures, with models that are known: one that draws the right ones, one that copies, one of noise."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 from aaa.data.cache import LatentCache
@@ -16,7 +20,7 @@ from aaa.data.shapes import ShapesSource
 from aaa.errors import UserError
 from aaa.evaluation.each_part import EachPart
 from aaa.evaluation.evaluated_model import EvaluatedModel
-from aaa.evaluation.nearest_real import NearestReal, ranks_of
+from aaa.evaluation.nearest_real import NearestReal, _alike, ranks_of
 from aaa.evaluation.picture_features import BlurredLab, PooledVision
 from aaa.evaluation.protocol import NotApplicable
 from tests.data.test_cache import build
@@ -144,6 +148,30 @@ def test_each_part_of_a_mixture_is_searched_by_itself(tmp_path: Path, cache: Lat
     assert found == pytest.approx({f"{name}/dice": value for name, value in evaluation.evaluate(alone).items()})
     dice = EvaluatedModel(of_mixture.model, of_mixture.drawer, parts["dice"], span=mixed.spans["dice"])
     assert evaluation._real(dice, torch.tensor([first])).records.tolist() == [*mixed.spans["dice"]]
+
+
+PROMPTS = st.lists(st.sampled_from(["red", "Red", "dog", "cat", "a", "hat"]), max_size=4).map(" ".join)
+
+
+@given(st.lists(PROMPTS, max_size=8), st.lists(PROMPTS, max_size=8))
+def test_each_held_out_prompt_has_a_trained_one_of_its_own_that_is_most_alike(
+    trained: list[str], held_out: list[str]
+) -> None:
+    prompts = [*trained, *held_out]
+    one: Any = SimpleNamespace(prompt=lambda record: prompts[record])
+    free = list(range(len(trained)))
+    expected = []
+    for prompt in held_out[: len(trained)]:
+        said = set(prompt.lower().split())
+
+        def alike(record: int, said: set[str] = said) -> float:
+            other = set(prompts[record].lower().split())
+            return len(said & other) / max(len(said | other), 1)
+
+        expected.append(max(free, key=alike))
+        free.remove(expected[-1])
+    found = _alike(one, range(len(trained)), torch.arange(len(trained), len(prompts)))
+    assert found.tolist() == expected
 
 
 def test_copies_of_the_right_picture_are_right_and_ranks_count_what_is_nearer() -> None:

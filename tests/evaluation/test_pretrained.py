@@ -2,16 +2,19 @@
 
 import json
 import string
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
+from torch import Tensor
 
 from aaa.data.cache import LatentCache
 from aaa.errors import UserError
-from aaa.evaluation.pretrained import ClipScore, InceptionDistance
+from aaa.evaluation.pretrained import ClipScore, InceptionDistance, _by_size, _bytes
+from aaa.evaluation.protocol import NotApplicable
 from tests.evaluation.test_evaluations import cache, evaluated
 
 __all__ = ["cache"]
@@ -81,6 +84,58 @@ def test_inception_weights_that_are_not_whole_are_found_before_anything_is_drawn
         for look in (evaluation.check, evaluation.evaluate):
             with pytest.raises(UserError, match=r"weights=.*inception\.pth: not the weights of .*Fetch them again"):
                 look(evaluated(cache, lambda _: pytest.fail("it was drawn")))
+
+
+class MeanColour(torch.nn.Module):
+    """In place of the inception network: what it sees of a picture is its mean colour at each of two heights."""
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        assert pictures.dtype == torch.uint8
+        return torch.nn.functional.adaptive_avg_pool2d(pictures.float(), (2, 1)).flatten(1)
+
+
+def inception_of(network: torch.nn.Module, folder: Path, num_images: int, num_real: int) -> InceptionDistance:
+    (folder / "inception.pth").touch()
+    evaluation = InceptionDistance(str(folder / "inception.pth"), num_images, num_real)
+    vars(evaluation)["_network"] = network
+    return evaluation
+
+
+def test_the_error_of_kid_is_how_much_it_is_off_with_other_drawn_pictures(cache: LatentCache, tmp_path: Path) -> None:
+    """Subsets of 1000, of fewer pictures, would all be the same."""
+    found = [
+        inception_of(MeanColour(), tmp_path, 40, 400).evaluate(
+            evaluated(cache, lambda records, first=first: cache.gather((7 * records + first) % 400)[0])  # type: ignore[misc]
+        )
+        for first in range(0, 200, 10)
+    ]
+    assert set(found[0]) == {"quality/fid", "quality/kid", "quality/kid_standard_error"}
+    true = torch.tensor([metrics["quality/kid"] for metrics in found]).std().item()
+    told = sum(metrics["quality/kid_standard_error"] for metrics in found) / len(found)
+    assert told == pytest.approx(true, rel=0.6)
+
+
+def test_what_a_network_says_of_a_picture_does_not_depend_on_the_sizes_of_others() -> None:
+    images = [Image.radial_gradient("L").convert("RGB").resize(size) for size in ((8, 16), (16, 8), (8, 16))]
+    network = MeanColour()
+
+    def look(some: Sequence[Image.Image]) -> Tensor:
+        seen: Tensor = network(_bytes(some))
+        return seen
+
+    alone = torch.cat([look([image]) for image in images])
+    assert not torch.equal(alone[0], alone[1])
+    assert torch.equal(_by_size(images, look), alone)
+
+
+@pytest.mark.parametrize(("num_images", "num_real"), [(2, 48), (48, 2)])
+def test_two_pictures_have_no_distance_of_which_an_error_is_known(
+    cache: LatentCache, tmp_path: Path, num_images: int, num_real: int
+) -> None:
+    with pytest.raises(NotApplicable, match="Of 2 pictures no distribution can be told; it takes 3"):
+        inception_of(MeanColour(), tmp_path, num_images, num_real).check(
+            evaluated(cache, lambda _: pytest.fail("it was drawn"))
+        )
 
 
 @pytest.mark.slow

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from aaa.data.cache import LatentCache
-from aaa.diffusion.prediction import VelocityPrediction
 from aaa.evaluation.diversity import Diversity
 from aaa.evaluation.latent_distance import LatentDistance
 from aaa.evaluation.memorisation import nearest_of, search
@@ -70,6 +69,7 @@ def test_each_process_has_what_all_have_made(processes: int) -> None:
 def test_the_table_is_validated_alike_by_any_number(cache: LatentCache) -> None:
     table = validation_table(cache, torch.arange(400, 448), num_records=48, timesteps_per_record=5)
     assert table is not None
+    sampling = evaluated(cache, lambda records: cache.gather(records)[0]).drawer.sampling
     torch.manual_seed(0)
     mixing = torch.nn.Conv2d(cache.shapes[0][0], cache.shapes[0][0], 3, padding=1).requires_grad_(False)
 
@@ -78,7 +78,7 @@ def test_the_table_is_validated_alike_by_any_number(cache: LatentCache) -> None:
         return seen
 
     def program(processes: Processes) -> Tensor:
-        return row_losses(model, VelocityPrediction(), table, torch.device("cpu"), torch.float32, processes)
+        return row_losses(model, sampling, table, torch.device("cpu"), torch.float32, processes)
 
     alone = program(Alone())
     assert alone.std() > 0

@@ -10,12 +10,17 @@ from aaa.data.cache import LatentCache
 from aaa.data.cached_records import NO_PICTURE, ListedRecords
 from aaa.data.randomness import generator
 from aaa.data.shapes import ShapesSource
+from aaa.diffusion.guidance import PromptGuidance
 from aaa.diffusion.prediction import VelocityPrediction
+from aaa.diffusion.samplers import Euler
+from aaa.diffusion.sampling import Sampling
+from aaa.diffusion.schedulers import Flux2Scheduler, LinearScheduler
 from aaa.evaluation import validation
 from aaa.evaluation.validation import ValidationTable, row_losses, structureless_loss, summarise, validation_table
 from tests.data.test_cache import build
 
 CPU = torch.device("cpu")
+SAMPLING = Sampling(LinearScheduler(), Euler(), PromptGuidance(1), VelocityPrediction(), steps=1)
 
 
 @pytest.fixture
@@ -93,9 +98,7 @@ def test_a_model_that_knows_the_answer_has_no_loss_and_a_blind_one_the_structure
         clean, _ = cache.gather(table.records[indices])
         return table.noise(torch.tensor(indices)) - clean
 
-    assert row_losses(knowing, VelocityPrediction(), table, CPU, torch.float32).max().item() == pytest.approx(
-        0, abs=1e-9
-    )
+    assert row_losses(knowing, SAMPLING, table, CPU, torch.float32).max().item() == pytest.approx(0, abs=1e-9)
 
     variance = table.latent_variance.view(-1, 1, 1)
     mean = cache.gather(table.records.unique())[0].mean(dim=(0, 2, 3)).view(-1, 1, 1)
@@ -105,11 +108,31 @@ def test_a_model_that_knows_the_answer_has_no_loss_and_a_blind_one_the_structure
         slope = (s - (1 - s) * variance) / ((1 - s).square() * variance + s.square())
         return slope * (latents - (1 - s) * mean) - mean
 
-    metrics = summarise(row_losses(blind, VelocityPrediction(), table, CPU, torch.float32), table)
+    metrics = summarise(row_losses(blind, SAMPLING, table, CPU, torch.float32), table)
     assert metrics["val/loss_relative"] == pytest.approx(1, abs=0.05)
     bands = [value for name, value in metrics.items() if re.fullmatch(r"val/loss_sigma_[\d._]+", name)]
     assert len(bands) == 5
     assert sum(bands) / 5 == pytest.approx(metrics["val/loss"], rel=1e-5)
+
+
+@pytest.mark.parametrize("rounded", ["float32", "bfloat16"])
+def test_a_model_is_told_timesteps_as_in_training_and_noised_by_the_exact_levels(
+    cache: LatentCache, rounded: str
+) -> None:
+    table = validation_table(cache, HELD_OUT, num_records=8, timesteps_per_record=5)
+    assert table is not None
+    told: list[Tensor] = []
+
+    def model(latents: Tensor, prompt_embeds: Tensor, timestep: Tensor) -> Tensor:
+        told.append(timestep)
+        return latents  # the loss tells how they were noised
+
+    sampling = replace(SAMPLING, scheduler=Flux2Scheduler(rounded))
+    losses = row_losses(model, sampling, table, CPU, torch.float32)
+    exact = 1000 * table.sigmas
+    assert torch.equal(torch.cat(told), exact.to(getattr(torch, rounded)))
+    assert (torch.cat(told).float() == exact).all() == (rounded == "float32")
+    assert torch.equal(losses, row_losses(model, SAMPLING, table, CPU, torch.float32))
 
 
 def test_the_structureless_loss_at_its_ends() -> None:

@@ -1,5 +1,7 @@
 """Which models may guide another one."""
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +9,13 @@ import pytest
 import torch
 
 from aaa.diffusion.autoguidance import CheckpointGuidance
+from aaa.diffusion.schedulers import LinearScheduler
 from aaa.errors import UserError
 from aaa.pipelines.guide import load_guide, require_same_encoder
+from aaa.pipelines.text_to_image import TextToImage
 from aaa.saved.models import SavedModel
 from aaa.training.precision import ModelPrecision
+from tests.e2e.test_kept_run import KEPT
 
 WORDS = {"_target_": "aaa.encoders.words.WordEmbedding", "prompt_dim": 128, "max_length": 16}
 PIXELS = {"_target_": "aaa.encoders.pixel.PixelVAE", "downscale_factor": 4}
@@ -61,8 +66,30 @@ def test_a_guide_that_cannot_be_opened_is_named_by_its_key(tmp_path: Path) -> No
     guidance = CheckpointGuidance(2.0, str(tmp_path / "nowhere"))
     precision = ModelPrecision("float32", torch.device("cpu"))
     with pytest.raises(UserError, match=r"^guidance\.model=.*nowhere: there is no such folder"):
-        load_guide(guidance, ENCODER, precision)
+        load_guide(guidance, ENCODER, precision, trust_config=False)
     damaged = tmp_path / "step-5.safetensors"
     damaged.write_bytes(b"half")
     with pytest.raises(UserError, match=r"^guidance\.model=.*step-5\.safetensors: "):
-        load_guide(CheckpointGuidance(2.0, str(damaged)), ENCODER, precision)
+        load_guide(CheckpointGuidance(2.0, str(damaged)), ENCODER, precision, trust_config=False)
+
+
+class OwnScheduler(LinearScheduler):
+    """A class of one's own, by which a model was trained."""
+
+
+def test_who_trusts_a_model_of_classes_of_ones_own_may_be_guided_by_it(tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    shutil.copytree(KEPT / "run/model", own)
+    config = json.loads((own / "config.json").read_text())
+    config["scheduler"] = {"_target_": f"{OwnScheduler.__module__}.OwnScheduler"}
+    (own / "config.json").write_text(json.dumps(config))
+    guided: dict[str, Any] = {
+        "steps": 1,
+        "guidance": {"_target_": "aaa.diffusion.autoguidance.CheckpointGuidance", "scale": 2, "model": str(own)},
+    }
+    with pytest.raises(UserError, match=r"^model=.* wants to run '.*OwnScheduler'"):
+        TextToImage.from_pretrained(own)
+    with pytest.raises(UserError, match=r"^guidance\.model=.* wants to run '.*OwnScheduler'"):
+        TextToImage.from_pretrained(KEPT / "run").draw("a red circle", **guided)
+    trusting = TextToImage.from_pretrained(own, trust_config=True)
+    assert len(trusting.draw("a red circle", **guided)) == 1

@@ -3,7 +3,9 @@
 import logging
 import struct
 import zlib
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,6 +62,33 @@ def test_a_picture_that_cannot_be_started_from_is_named(model: TextToImage, tmp_
     odd = Image.fromarray(np.full((8, 8), np.nan, dtype=np.float32))
     with pytest.raises(UserError, match="input_image holds numbers that are not finite"):
         model.draw("a red circle", input_image=odd)
+
+
+@pytest.mark.parametrize(("strength", "is_told"), [(1.0, True), (0.7, False)])
+def test_a_picture_of_which_nothing_is_left_is_told(model: TextToImage, strength: float, is_told: bool) -> None:
+    given = DrawRequest("a red circle", input_image=Image.new("RGB", (16, 16)), denoising_strength=strength)
+    assert [remark for remark in model.remarks(given) if "input_image" in remark] == [
+        "input_image changes nothing: denoising_strength=1 redraws all of it. denoising_strength=0.7 keeps some."
+    ] * is_told
+
+
+@pytest.mark.parametrize(
+    ("guidance", "told"),
+    [
+        (1, "guidance.scale=1 and guidance.interval=[0,1]"),
+        ({"scale": 3, "interval": [0.6, 0.9]}, "guidance.scale=3 and guidance.interval=[0.6,0.9]"),
+        ({"scale": 3, "interval": [0.4, 0.9]}, None),
+        (3, None),
+        ({"_target_": "my_guidance.Dimmed", "scale": 1}, None),  # nobody knows of a guidance of one's own
+    ],
+)
+def test_a_negative_prompt_that_no_step_is_steered_by_is_told(
+    model: TextToImage, guidance: float | dict[str, Any], told: str | None, my_project: None
+) -> None:
+    request = DrawRequest("a red circle", "blue", guidance=guidance, steps=2)
+    remarks = [remark for remark in model.remarks(request) if "changes nothing" in remark]
+    assert remarks == ([] if told is None else [f"negative_prompt changes nothing: with {told} no step is steered."])
+    assert not [remark for remark in model.remarks(replace(request, negative_prompt="")) if "negative" in remark]
 
 
 def test_a_prompt_that_is_cut_is_told_once_and_by_its_name(

@@ -9,9 +9,10 @@ from rich.console import Console
 from rich.table import Table
 
 from aaa.reports.labels import common_beginning
+from aaa.reports.page import _content
 from aaa.reports.paired import fold_seeds
 from aaa.reports.runs import Run, read_runs
-from aaa.reports.table import comparison, verdicts
+from aaa.reports.table import as_rows, comparison, verdicts
 from tests.reports import test_paired
 
 STARTED = "2026-11-30_10-"
@@ -59,6 +60,29 @@ def test_what_came_out_and_what_differs_come_first(runs: list[Run]) -> None:
     assert [column.header for column in comparison(runs).columns] == [*first, *keys, "steps", *rest]
     narrow = [column.header for column in comparison(runs, 80).columns]
     assert narrow == [*first, "depth", "learning_rate", "steps"], "sampling.steps does not fit, nor what follows"
+
+
+def test_what_came_out_of_each_part_of_a_mixture_is_shown() -> None:
+    rows = {
+        "val/loss": 0.5,
+        "val/loss/emoji": 0.25,
+        "val/loss/emoji_standard_error": 0.125,
+        "val/loss_relative/dots": 2,
+    }
+    judged = {"quality/seen/dots": 0.75, "quality/right_held_out/emoji": 0.0625, "quality/right_held_out_top5/emoji": 1}
+    config = {"data.parts.dots.weight": 1.0, "data.parts.emoji.weight": 2.0, "data.parts.emoji.name": "emoji"}
+    mixed = Run(Path("mixed"), "mixed", config, [{"step": 3} | rows | judged])
+    other = Run(Path("other"), "other", {}, [{"step": 3, "val/loss": 0.75}])
+    columns = {str(column.header): list(column.cells) for column in comparison([mixed, other]).columns}
+    of_parts = {title: [str(cell) for cell in cells] for title, cells in columns.items() if "(" in title}
+    assert of_parts == {
+        "val loss (emoji)": ["0.25", "-"],
+        "seen (dots)": ["0.75", "-"],
+        "held out (emoji)": ["0.0625", "-"],
+    }
+    assert "seen, held out: right pictures" in text_of(comparison([mixed, other]), 200)
+    assert as_rows([mixed, other])[0]["quality/right_held_out/emoji"] == 0.0625
+    assert "quality/seen/dots" in _content([mixed, other])["compared"]
 
 
 def test_names_are_cut_where_all_are_alike_if_there_is_no_room(runs: list[Run]) -> None:

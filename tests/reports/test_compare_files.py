@@ -37,6 +37,25 @@ def test_pictures_go_where_it_says(
     assert Image.open(here / "c.png").format == "PNG"
 
 
+def test_folders_that_are_not_there_are_made(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_runs(here / "runs", [1e-3, 2e-3], [2, 4, 8], [2], rows=20, pictures=1)
+    written = {
+        option: f"{option}/deeper/{option}.png" for option in ("html", "curves", "map", "scaling", "csv", "json")
+    }
+    compare(monkeypatch, *(f"--{option}={path}" for option, path in written.items()))
+    assert [path for path in written.values() if not (here / path).is_file()] == []
+
+
+def test_a_folder_that_cannot_be_made_is_named_first(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (here / "file").touch()
+    with pytest.raises(SystemExit, match="1"):
+        compare(monkeypatch, "--json", "file/table.json")
+    told = capfd.readouterr()
+    assert (told.out, told.err) == ("", "error: file cannot be read or written (File exists).\n")
+
+
 @pytest.mark.parametrize("option", ["--curves", "--map", "--scaling"])
 def test_a_file_that_holds_no_picture_is_refused_first(
     here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], option: str

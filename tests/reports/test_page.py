@@ -35,14 +35,14 @@ def test_names_and_settings_stay_inside_their_script(page_file: Path, tmp_path: 
         run = tmp_path / "runs" / odd
         run.mkdir(parents=True)
         setting = f"</script><script>alert({number})</script>{odd}"
-        (run / "config.yaml").write_text(json.dumps({"data": {"attribution": setting}}))
+        (run / "config.yaml").write_text(json.dumps({"data": {"root": setting}}))
         (run / "metrics.jsonl").write_text('{"step": 1, "val/loss": 1}')
     write_page(read_runs([tmp_path / "runs"]), tmp_path / "compare.html")
     text = (tmp_path / "compare.html").read_text()
     assert text.count("</script>") == page_file.read_text().count("</script>")
     found = re.search(r'<script id="data" type="application/json">(.*?)</script>', text, re.S)
     assert found is not None
-    told = [run["settings"]["data.attribution"] for run in json.loads(found[1])["runs"]]
+    told = [run["settings"]["data.root"] for run in json.loads(found[1])["runs"]]
     assert all(setting.startswith("</script><script>") for setting in told)
     assert "innerHTML" not in text
 
@@ -74,6 +74,27 @@ def test_names_that_look_like_html_stay_text(tmp_path: Path) -> None:
     shutil.copytree(tmp_path / "runs" / "0.001-2-1", evil)
     write_page(read_runs([tmp_path / "runs"]), tmp_path / "compare.html")
     assert "<script>alert" not in (tmp_path / "compare.html").read_text()
+
+
+def test_curves_that_are_not_above_0_are_drawn_in_a_browser(browser: Any, tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "dispersive"
+    run.mkdir(parents=True)
+    (run / "config.yaml").write_text("seed: 0\n")
+    rows = [{"step": step, "train/loss": -1.5 - step, "train/loss_velocity": 1.5 / step} for step in (1, 2, 3)]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_page(read_runs([tmp_path / "runs"]), tmp_path / "compare.html")
+    page = browser.new_page()
+    page.goto((tmp_path / "compare.html").as_uri())
+    page.wait_for_selector("body[data-ready]")
+    for metric, checked, is_told in (
+        ("train/loss", True, True),
+        ("train/loss_velocity", True, False),
+        ("train/loss", False, False),
+    ):
+        page.select_option("#metric", metric)
+        page.set_checked("#logy", checked)
+        assert page.evaluate("drawn.map(curve => curve.points.length)") == [3], metric
+        assert page.locator("#signed").is_visible() == is_told
 
 
 def test_the_page_in_a_browser(browser: Any, page_file: Path, tmp_path: Path) -> None:

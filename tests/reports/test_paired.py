@@ -5,13 +5,23 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
 from aaa.errors import UserError
 from aaa.reports.heat_map import maps_of
-from aaa.reports.paired import Setting, against_best, best_setting, difference, find_setting, fold_seeds, of_one_table
+from aaa.reports.paired import (
+    Setting,
+    against_best,
+    best_setting,
+    difference,
+    find_setting,
+    fold_seeds,
+    of_one_table,
+    run_named,
+)
 from aaa.reports.runs import Run, read_runs
 from aaa.reports.same_tables import last_validations
 from aaa.reports.table import verdicts
@@ -82,10 +92,36 @@ def test_how_a_run_was_started_and_kept_is_no_setting(tmp_path: Path) -> None:
     resumed = tmp_path / "a2" / "config.yaml"
     started = (
         "name: again\ntrust_config: true\nlogger: {project: x}\nsweep: {resume: true}\ncheckpoint: {keep_last: 1}\n"
+        "encoder: {batch_size: 2}\n"
+        "data: {license: mit, attribution: me, local_cache_gib: 5, cache_dir: there, parts: {a: {license: mit}}}\n"
     )
-    resumed.write_text(resumed.read_text() + started)
+    waiting = "max_steps: 10, collective_timeout_seconds: 1800"
+    resumed.write_text(resumed.read_text().replace("max_steps: 10", waiting) + started)
     (setting,) = fold_seeds(read_runs([tmp_path]))
     assert len(setting.runs) == 3
+
+
+OF_SPEED = {
+    "parallel": ("ddp", "fsdp"),
+    "shard_processes": (None, 2),
+    "compile": (False, True),
+    "gradient_checkpointing": (False, True),
+    "gradient_checkpointing_offload": (False, True),
+}
+
+
+@pytest.mark.parametrize("budget", [None, 60])
+@pytest.mark.parametrize("key", OF_SPEED)
+def test_how_fast_a_step_is_makes_a_setting_where_time_is_the_budget_alone(
+    tmp_path: Path, key: str, budget: int | None
+) -> None:
+    for seed in (0, 1):
+        make_run(tmp_path / str(seed), 1e-3, seed, 0.0)
+        config = {"seed": seed, "budget": {"seconds": budget}, "trainer": {"max_steps": 10, key: OF_SPEED[key][seed]}}
+        (tmp_path / str(seed) / "config.yaml").write_text(yaml.safe_dump(config))
+    runs = read_runs([tmp_path])
+    assert len(fold_seeds(runs)) == (1 if budget is None else 2)
+    assert f"trainer.{key}" in differing_keys(runs), "it is shown all the same"
 
 
 def test_seeds_fold_whatever_is_drawn_with_them(tmp_path: Path) -> None:
@@ -224,6 +260,22 @@ def test_a_baseline_that_is_not_there_is_named(tmp_path: Path) -> None:
         find_setting(fold_seeds(read_runs([tmp_path])), "10-00-00/b7")
     with pytest.raises(UserError, match=r"--baseline x: no such run or setting. There is: "):
         find_setting(settings, "x")
+
+
+@pytest.mark.parametrize("written", ["{}/a", "{}/a/", "{}/../runs/a", "{}/link", "runs/a", "./runs/a/"])
+def test_a_baseline_is_known_by_its_folder_however_that_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, rate, step in (("a", 1e-3, 10), ("b", 2e-3, 10), ("c", 2e-3, 5)):
+        make_run(tmp_path / "runs" / name, rate, seed=step, shift=0, step=step)
+    (tmp_path / "runs" / "link").symlink_to(tmp_path / "runs" / "a")
+    runs, baseline = read_runs([Path("runs")]), written.format(tmp_path / "runs")
+    assert run_named(runs, baseline) == "a"
+    assert "less that of learning_rate=0.001" in " ".join(shown(runs, tmp_path, baseline).split())
+    with pytest.raises(UserError, match=r"--baseline c: that run is left out \(not finished: validated at step 5"):
+        shown(runs, tmp_path, f"{Path(baseline).parent.resolve()}/c/")
+    assert run_named(runs, "elsewhere/a") == "elsewhere/a"
 
 
 def test_damaged_and_later_rows_are_passed_over(tmp_path: Path) -> None:

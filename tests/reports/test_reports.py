@@ -1,6 +1,7 @@
 import io
 import itertools
 import json
+import math
 import os
 import re
 import signal
@@ -101,6 +102,22 @@ def test_the_curves_are_drawn(sweep: Path) -> None:
     draw_curves(validated_once, sweep / "once.png")
     whole, once = (Image.open(sweep / name).height for name in ("curves.png", "once.png"))
     assert once == whole / 2, "a single value is no curve"
+
+
+@pytest.mark.parametrize(("losses", "scale"), [([0.5, -1.7, math.nan], "linear"), ([0.5, 0.2, -math.inf], "log")])
+def test_curves_of_losses_that_are_not_above_0_are_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, losses: list[float], scale: str
+) -> None:
+    from matplotlib import pyplot as plt
+
+    rows = [{"step": step, "train/loss": loss, "val/loss": 0.1 * step} for step, loss in enumerate(losses, start=1)]
+    drawn: list[Figure] = []
+    monkeypatch.setattr(plt, "close", drawn.append)
+    draw_curves([Run(tmp_path, "a", {}, rows), Run(tmp_path, "b", {}, rows[:1])], tmp_path / "curves.png")
+    trained, _, _, validated, *_ = drawn[0].axes
+    assert (trained.get_yscale(), validated.get_yscale()) == (scale, "log")
+    low, high = trained.get_ylim()
+    assert all(low < loss < high for loss in losses if math.isfinite(loss))
 
 
 @pytest.mark.parametrize("span", [(0.7, 0.95), (0.53, 1.3), (0.2, 3), (0.01, 50), (1e-6, 1e6)])

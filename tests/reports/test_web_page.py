@@ -1,6 +1,8 @@
 """The page's functions asked as a browser asks them: what its controls hold is read by gradio, then drawn with."""
 
 import shutil
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,8 @@ import pytest
 from PIL import Image
 
 from aaa.config.sampling_choice import SamplingChoice
+from aaa.pipelines.text_to_image import TextToImage
+from aaa.saved.models import find_saved
 from tests.e2e.test_kept_run import KEPT
 
 pytest.importorskip("gradio")
@@ -54,6 +58,20 @@ def test_an_empty_seed_is_none() -> None:
     (empty, _), (zero, _) = drawn(of, Seed=None), drawn(of, Seed=0)
     assert [caption for _, caption in empty] == ["finished model, seed 0", "finished model, seed 1"]
     assert [picture.tobytes() for picture, _ in empty] == [picture.tobytes() for picture, _ in zero]
+
+
+def test_models_of_one_encoder_hold_it_once() -> None:
+    of = drawers(KEPT / "run")
+    finished, *others = (of.get(name) for name in of.names)
+    assert len(others) == 2
+    for other in others:
+        assert other.model is not finished.model
+        assert (other.vae, other.text_encoder) == (finished.vae, finished.text_encoder)
+    saved = find_saved(KEPT / "run", "ema", trust_config=False)
+    longer = deepcopy(saved.config)
+    longer["encoder"]["text_encoder"]["max_length"] += 1
+    another = TextToImage(replace(saved, config=longer), "cpu", beside=finished)
+    assert another.text_encoder is not finished.text_encoder
 
 
 def test_damaged_checkpoints_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -9,11 +9,14 @@ from typing import Any
 
 import pytest
 import torch
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
 
 from aaa.data.shapes import ShapesSource
 from aaa.evaluation.latent_distance import LatentDistance
 from aaa.evaluation.none import NoEvaluation
-from aaa.run.callbacks import RunCallbacks
+from aaa.run import callbacks
+from aaa.run.callbacks import RunCallbacks, open_guide
 from aaa.tracking.tracker import METRICS, NoLogger, RunInfo, Tracker
 from tests.data.test_cache import build
 from tests.e2e.conftest import SMALL, fork_in, metrics
@@ -71,6 +74,32 @@ def test_a_run_that_has_taken_all_its_steps_is_not_given_up(tmp_path: Path, max_
     assert any("sweep/pruned" in row for row in metrics(run)) is not is_last
     assert (run / "model/config.json").is_file() is is_last
     assert bool(list(run.glob("samples/step-00000002*"))) is is_last
+
+
+@pytest.mark.parametrize(
+    ("said", "typed", "is_trusted"),
+    [
+        ({}, ["trust_config=true"], True),
+        ({"trust_config": False}, [], False),
+        ({"resume": "auto"}, ["resume=auto"], True),
+        ({"resume": "elsewhere"}, ["resume=elsewhere"], False),
+        ({"resume": "elsewhere"}, ["resume=elsewhere", "trust_config=true"], True),
+        ({"repeat": "elsewhere"}, ["repeat=elsewhere"], False),
+    ],
+)
+def test_a_run_that_another_wrote_down_does_not_say_itself_that_its_guide_is_trusted(
+    monkeypatch: pytest.MonkeyPatch, said: dict[str, Any], typed: list[str], is_trusted: bool
+) -> None:
+    asked: list[bool] = []
+    composed = SimpleNamespace(overrides=SimpleNamespace(task=typed))
+    monkeypatch.setattr(HydraConfig, "get", lambda: composed)
+    monkeypatch.setattr(callbacks, "resolve_encoder", lambda *_: {})
+    monkeypatch.setattr(callbacks, "load_guide", lambda *_, trust_config: asked.append(trust_config))
+    saved = {"resume": None, "repeat": None, "trust_config": True, "trainer": {"precision": "float32"}}
+    session: Any = SimpleNamespace(device=torch.device("cpu"))
+    unread: Any = SimpleNamespace(guidance=None)
+    open_guide(OmegaConf.create(saved | said), session, unread, unread)
+    assert asked == [is_trusted]
 
 
 def test_a_model_that_draws_no_numbers_ends_no_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -60,3 +60,11 @@ def test_shares_are_told_in_percent_and_losses_as_they_are() -> None:
     assert told["in percent of the loss of seeing no structure"] == "5.4%"
     assert told["right pictures for pairs trained on"] == "100.0%"
     assert told["right pictures for pairs never seen"] == "99.6%"
+
+
+@pytest.mark.parametrize(("target", "trusted"), [("aaa.encoders.words.WordEmbedding", False), ("my_parts.Words", True)])
+def test_the_snippet_trusts_classes_of_ones_own_where_there_are_some(target: str, trusted: bool) -> None:
+    config = named("a") | {"scheduler": {}, "sampling": {}}
+    config["encoder"]["text_encoder"] = {"_target_": target}
+    card = model_card(config, parameters=9, metrics=METRICS, device="cpu", prompt="a", has_samples=False)
+    assert ('from_pretrained(".", trust_config=True)' in card) == trusted
