@@ -26,6 +26,12 @@ def test_the_table_of_emoji_is_that_of_its_runs() -> None:
     assert "\n".join(told) in (FOLDER / "README.md").read_text()
 
 
+def test_the_table_of_other_blocks_is_that_of_its_runs() -> None:
+    told = [*load_script("recipes", "emoji").lines_of_blocks()]
+    assert len(told) == 2 + 4
+    assert "\n".join(told) in (FOLDER.parents[1] / "docs" / "emoji.md").read_text()
+
+
 def test_the_picture_is_drawn_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = load_script("recipes", "table")
     monkeypatch.setattr(table, "PICTURE", tmp_path / "recipes.png")

@@ -18,6 +18,8 @@ from aaa.reports.runs import Run, read_runs
 
 NUMBERS = Path(__file__).parent / "emoji.csv"
 PICTURES = 100  # of each kind that a run was judged by
+BLOCKS = Path(__file__).parent / "emoji_blocks.csv"  # of docs/emoji.md: other blocks in as many seconds
+PICTURES_OF_BLOCKS = 200
 KINDS = ("seen", "held_out")
 FIGURES = tuple(f"right_{kind}{what}" for kind in KINDS for what in ("", "_top5", "_distance"))
 
@@ -50,6 +52,27 @@ def lines(rows: list[dict[str, str]]) -> Iterator[str]:
         yield f"| `{name}` | {int(first['steps']):,} | {int(first['samples']):,} | {len(runs)} | {' | '.join(cells)} |"
 
 
+def lines_of_blocks() -> Iterator[str]:
+    """The table of docs/emoji.md on other blocks, the most right pictures first."""
+    with BLOCKS.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    kinds_told = "trained on, held out, trained on and alike"
+    yield f"| | steps | seeds | nearest is the right one: {kinds_told} | of all | among the nearest five |"
+    yield "| --- | --- | --- | --- | --- | --- |"
+    kinds = ("seen", "held_out", "seen_alike")
+    settings = {name: [row for row in rows if row["setting"] == name] for name in {row["setting"] for row in rows}}
+    right = {name: sum(_mean(runs, f"right_{kind}") for kind in kinds) / len(kinds) for name, runs in settings.items()}
+    for name, runs in sorted(settings.items(), key=lambda item: -right[item[0]]):
+        count = PICTURES_OF_BLOCKS * len(kinds) * len(runs)
+        low, high = stats.binomtest(round(right[name] * count), count).proportion_ci(method="wilson")
+        near = sum(_mean(runs, f"right_{kind}_top5") for kind in kinds) / len(kinds)
+        shares = ", ".join(f"{100 * _mean(runs, f'right_{kind}'):.0f}%" for kind in kinds)
+        yield (
+            f"| `{name}` | {int(runs[0]['steps']):,} | {len(runs)} | {shares} | {100 * right[name]:.0f}% "
+            f"({100 * low:.0f} to {100 * high:.0f}) | {100 * near:.0f}% |"
+        )
+
+
 def _mean(runs: list[dict[str, str]], key: str) -> float:
     return sum(float(run[key]) for run in runs) / len(runs)
 
@@ -73,7 +96,7 @@ def main() -> None:
             writer = csv.DictWriter(file, rows[0], lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
-    print("\n".join(lines(read())))
+    print("\n".join(lines(read())), "\n".join(lines_of_blocks()), sep="\n\n")
 
 
 if __name__ == "__main__":
