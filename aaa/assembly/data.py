@@ -30,6 +30,7 @@ from aaa.saved.models import saved_statistics
 logger = logging.getLogger(__name__)
 
 STORAGE_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
+PLACES = ("root", "path", "dataset_id")  # arguments of our sources that say where data lies, which does not matter
 FEW = 10  # held-out pictures, of which a mean says little
 
 
@@ -195,11 +196,9 @@ def _plan(config: DictConfig, device: str, trained_on: str | None) -> _Plan:
     weighty = [part for part in (vae, text_encoder) if isinstance(part, HasWeights)]
     source = _build_source(config, _missing(vae, text_encoder))
     digests = FileDigests(Path(data.cache_dir) / "digests.jsonl")
-    source_arguments: dict[str, Any] = {
-        key: value
-        for key, value in _plain(data.source).items()
-        if key not in ("root", "path", "dataset_id")  # where it lies does not matter
-    }
+    source_arguments = _plain(data.source)
+    if str(source_arguments["_target_"]).startswith("aaa."):  # of one's own an argument of that name may mean anything
+        source_arguments = {key: value for key, value in source_arguments.items() if key not in PLACES}
     encoder_arguments = {"vae": _plain(encoder.vae), "text_encoder": _plain(encoder.text_encoder)}
     targets = [source_arguments["_target_"], *(part["_target_"] for part in encoder_arguments.values())]
     recipe = {

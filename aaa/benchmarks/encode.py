@@ -77,6 +77,8 @@ def _write_small_latents(path: Path, count: int) -> None:
     writer.write_empty_prompt(torch.zeros(1, 2, 8), tokens=0)
     latents, prompt_embeds = torch.randn(BATCH, 4, 4, 4), torch.randn(BATCH, 2, 8)
     for start in range(0, count, BATCH):
-        records = [CachedRecord(f"{index:08d}", [f"picture {index}"], None) for index in range(start, start + BATCH)]
-        writer.write(records, latents, prompt_embeds, [2] * BATCH, [bytes(16)] * BATCH)
+        indices = range(start, min(start + BATCH, count))
+        number = len(indices)
+        records = [CachedRecord(f"{index:08d}", [f"picture {index}"], None) for index in indices]
+        writer.write(records, latents[:number], prompt_embeds[:number], [2] * number, [bytes(16)] * number)
     writer.close(fingerprint="bench")

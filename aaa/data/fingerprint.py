@@ -3,26 +3,43 @@
 What that is, is listed in assembly/data.py; here is how each is hashed.
 """
 
+import ast
 import hashlib
 import importlib
+import importlib.util
 import inspect
 import json
 import logging
+import os
 import stat
+import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, TypeVar
+
+from filelock import FileLock
 
 from aaa.data.file_hash import sha256_of
+from aaa.data.in_order import in_order
 from aaa.data.records import Source
 from aaa.errors import UserError
+from aaa.tracking.console import display
+from aaa.tracking.files import replace_text
 
 logger = logging.getLogger(__name__)
 
+Result = TypeVar("Result")
 
 SETTLED_NS = 2 * 10**9  # after this a change shows in a file's times, whatever the file system's clock
 ATTEMPTS = 3
+MISSING = "missing"  # in place of the digest of what is no file
+AHEAD = 64  # files that are read before those before them are written down
+SHOWN_FROM, UPDATE_EVERY = 1000, 100  # files
+AT_ONCE = 2**16  # records
+SPARE_LINES = 1000  # of the memory, that later ones have replaced
 
 
 class FileDigests:
@@ -41,16 +58,74 @@ class FileDigests:
         self.memory = memory
         self._known: dict[str, tuple[list[int], str]] = {}
         self._first: dict[str, str] = {}
-        if memory.is_file():
-            for line in memory.read_text(encoding="utf-8", errors="replace").splitlines():
+        self._recalled = 0  # bytes of the memory that are known
+        if self._recall() > 2 * len(self._known) + SPARE_LINES:
+            self._write_anew()
+
+    def digest_all(self, paths: Sequence[Path]) -> list[str]:
+        """What `digest` says of each. Files that are not known are read several at once, by one of several processes.
+
+        The others, who share the memory, wait for it.
+        """
+        files = {str(path.absolute()): path for path in paths}
+        found = {name: self._known_digest(path, name) for name, path in files.items()}
+        if None in found.values():
+            with self._alone():
+                self._recall()  # what others have looked at meanwhile
+                found |= {name: self._known_digest(files[name], name) for name in found if found[name] is None}
+                unread = [name for name, digest in found.items() if digest is None]
+                reading = in_order(_read_or_none, [files[name] for name in unread], AHEAD)
+                for name, read in zip(unread, _shown(reading, len(unread)), strict=True):
+                    found[name] = read and self._keep(name, *read)
+        for name, digest in found.items():
+            self._first.setdefault(name, digest or MISSING)
+        return [found[str(path.absolute())] or MISSING for path in paths]
+
+    def _known_digest(self, path: Path, name: str) -> str | None:
+        """What is remembered of a file, MISSING if there is none; None of one that has to be read."""
+        try:
+            state = _state(path)
+        except (OSError, ValueError):
+            return MISSING
+        known = self._known.get(name)
+        return known[1] if known is not None and known[0] == state else None
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """While others who share the memory wait; nobody does where it cannot be written."""
+        with ExitStack() as held:
+            with suppress(OSError):
+                self.memory.parent.mkdir(parents=True, exist_ok=True)
+                held.enter_context(FileLock(f"{self.memory}.lock"))
+            yield
+
+    def _recall(self) -> int:
+        """Take in what was remembered since this was asked last, and return how many lines that is."""
+        lines = 0
+        with suppress(OSError), self.memory.open("rb") as remembered:
+            if remembered.seek(0, os.SEEK_END) < self._recalled:  # another process has written it anew
+                self._recalled = 0
+            remembered.seek(self._recalled)
+            for line in remembered:
+                lines += 1
                 try:
                     path, *state, digest = json.loads(line)
                     self._known[path] = state, digest
                 except (ValueError, TypeError):  # that file is simply read again
                     continue
+            self._recalled = remembered.tell()
+        return lines
+
+    def _write_anew(self) -> None:
+        """Without lines that later ones have replaced."""
+        with self._alone():
+            self._recall()
+            lines = (json.dumps([name, *state, digest]) + "\n" for name, (state, digest) in self._known.items())
+            with suppress(UserError):  # a cache that others may only read
+                replace_text(self.memory, "".join(lines))
 
     def digest(self, path: Path) -> str:
-        """Hex SHA-256 of the file's content; `missing` if there is no such file."""
+        """Hex SHA-256 of the file's content; `MISSING` if there is no such file."""
         name = str(path.absolute())
         found = self._digest(path, name)
         self._first.setdefault(name, found)
@@ -68,18 +143,15 @@ class FileDigests:
         return found
 
     def _digest(self, path: Path, name: str) -> str:
-        try:
-            state = _state(path)
-            if (known := self._known.get(name)) is not None and known[0] == state:
-                return known[1]
-            for _ in range(ATTEMPTS):
-                digest = sha256_of(path)
-                before, state = state, _state(path)
-                if state == before:  # else it was written to meanwhile
-                    self._remember(name, state, digest)
-                    break
-        except (OSError, ValueError):
-            return "missing"
+        known = self._known_digest(path, name)
+        if known is None and (read := _read_or_none(path)) is not None:
+            known = self._keep(name, *read)
+        return known or MISSING
+
+    def _keep(self, name: str, digest: str, state: list[int] | None) -> str:
+        """Remember what a file was read as, unless it was being written to."""
+        if state is not None:
+            self._remember(name, state, digest)
         return digest
 
     def _remember(self, name: str, state: list[int], digest: str) -> None:
@@ -93,6 +165,32 @@ class FileDigests:
                 lines.write(json.dumps([name, *state, digest]) + "\n")
         except OSError as error:  # a cache that others may only read
             logger.debug("%s cannot be written: %s", self.memory, error)
+
+
+def _read_or_none(path: Path) -> tuple[str, list[int] | None] | None:
+    """The digest of a file and its state, none if it is written to again and again meanwhile; None if it is no file."""
+    try:
+        state = _state(path)
+        for _ in range(ATTEMPTS):
+            digest = sha256_of(path)
+            before, state = state, _state(path)
+            if state == before:
+                return digest, state
+    except (OSError, ValueError):
+        return None
+    return digest, None
+
+
+def _shown(results: Iterable[Result], total: int) -> Iterator[Result]:
+    """The same, with a bar where there are many."""
+    if total < SHOWN_FROM:
+        yield from results
+        return
+    with display("Looking at files", total) as progress:
+        for done, result in enumerate(results, start=1):
+            yield result
+            if done % UPDATE_EVERY == 0 or done == total:
+                progress.update(done)
 
 
 def _state(path: Path) -> list[int]:
@@ -113,22 +211,28 @@ def fingerprint(parts: Mapping[str, Any]) -> str:
 
 
 def records_fingerprint(source: Source, digests: FileDigests) -> str:
-    """Hash of every record's key, split, prompts and file content, and of files that records share."""
+    """Hash of every record's key, split, prompts and content, and of files that records share."""
     total = hashlib.sha256()
-    for path in getattr(source, "files", ()):
-        total.update(digests.digest(path).encode())
-    for index in range(len(source)):
-        record = source[index]
-        content = digests.digest(record.path) if record.path else ""
-        prompts = record.prompt if record.prompts is None else list(record.prompts.items())
-        total.update(json.dumps([record.key, record.split, prompts, content]).encode())
+    files = list(getattr(source, "files", ()))
+    for digest in digests.digest_all(files):
+        total.update(digest.encode())
+    for start in range(0, len(source), AT_ONCE):
+        records = [source[index] for index in range(start, min(start + AT_ONCE, len(source)))]
+        paths = iter(digests.digest_all([record.path for record in records if record.path is not None]))
+        for record in records:
+            content = "" if record.path is None else next(paths)
+            if record.path is None and record.digest is not None and not files:
+                content = record.digest()
+            prompts = record.prompt if record.prompts is None else list(record.prompts.items())
+            total.update(json.dumps([record.key, record.split, prompts, content]).encode())
     return total.hexdigest()
 
 
 def code_fingerprint(targets: Iterable[str]) -> str:
     """Hash of the modules that define these classes (dotted names), so that a change of code is seen.
 
-    Modules of the same package that they take something from count too, and those that these take something from.
+    Modules of the same package, or of the same folder where there is no package, that they take something from count
+    too, and those that these take something from.
     """
     total = hashlib.sha256()
     for target in targets:
@@ -139,8 +243,31 @@ def code_fingerprint(targets: Iterable[str]) -> str:
         while waiting:
             name = waiting.pop()
             names.add(name)
-            used = {getattr(value, "__module__", None) or "" for value in vars(importlib.import_module(name)).values()}
-            waiting += [other for other in used - names if package and other.startswith(f"{package}.")]
+            used = _used_by(importlib.import_module(name)) - names
+            if package:
+                waiting += [other for other in used if other.startswith(f"{package}.")]
+            else:
+                waiting += [other for other in used if _lies_beside(other, module)]
         for name in sorted(names):
             total.update(Path(inspect.getfile(importlib.import_module(name))).read_bytes())
     return total.hexdigest()
+
+
+def _used_by(module: ModuleType) -> set[str]:
+    """Names of modules that a module, or what it has imported from others, is from."""
+    values = vars(module).values()
+    own = {getattr(value, "__module__", None) or "" for value in values}
+    modules = {value.__name__ for value in values if isinstance(value, ModuleType)}
+    said = set()  # numbers and submodules say of no module that they are from there
+    for node in ast.parse(inspect.getsource(module)).body:
+        if isinstance(node, ast.ImportFrom):
+            said.add(importlib.util.resolve_name(f"{'.' * node.level}{node.module or ''}", module.__package__ or None))
+        elif isinstance(node, ast.Import):
+            said |= {alias.name for alias in node.names}
+    return own | modules | said
+
+
+def _lies_beside(name: str, module: ModuleType) -> bool:
+    """Whether a module without a package is a file of the same folder."""
+    other, own = (getattr(one, "__file__", None) for one in (sys.modules.get(name), module))
+    return "." not in name and None not in (other, own) and Path(str(other)).parent == Path(str(own)).parent

@@ -1,9 +1,10 @@
 """Lists of captions that a table without types holds as text: `['a cat', 'a pet']`, as pandas writes them into CSV."""
 
 import ast
+import io
 import json
 import logging
-import re
+import tokenize
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,8 +40,19 @@ def written_list(text: str) -> list[str] | None:
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
-        try:
-            found = ast.literal_eval(re.sub(r"""(?<=['"])\s+(?=['"])""", ", ", text))  # NumPy writes no commas
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            return None
+        found = _texts_in_brackets(text)
     return found if isinstance(found, list) and all(isinstance(caption, str) for caption in found) else None
+
+
+def _texts_in_brackets(text: str) -> list[Any] | None:
+    """Each literal of a list, whether there are commas between them or, as NumPy writes it, none."""
+    literals = []
+    try:
+        for token in tokenize.generate_tokens(io.StringIO(text).readline):
+            if token.type == tokenize.STRING:
+                literals.append(ast.literal_eval(token.string))
+            elif token.string.strip() not in ("", "[", "]", ",") or (token.string == "[" and token.start != (1, 0)):
+                return None
+    except (tokenize.TokenError, ValueError, SyntaxError, MemoryError):
+        return None
+    return literals

@@ -12,13 +12,16 @@ from aaa.tracking.printed import harmless
 HIDDEN = "<hidden>"
 _TOKEN = r"(?<!\b(?:pad|bos|eos|unk|cls|sep)_)(?<!\bmask_)token"  # those of a tokenizer are no secrets
 SECRET_NAME = re.compile(
-    rf"(api_?key|access_?key(_?id)?|auth|{_TOKEN}|password|passwd|passphrase|secret|credentials?|private_?key)$", re.I
+    rf"(api_?key|access_?key(_?id)?|auth|auth_?header|authorization|{_TOKEN}|password|passwd|passphrase|secret"
+    r"|credentials?|(private|secret|signing)_?key)$",
+    re.I,
 )
 LEAST_LENGTH = 6  # shorter values stand in ordinary text by chance
 
 # What the services that a run talks to give out, and a password within an address.
 _KNOWN = re.compile(
-    r"\bhf_[A-Za-z0-9]{20,}|\bgh[pousr]_[A-Za-z0-9]{20,}|\bsk-[A-Za-z0-9_-]{20,}|\bAKIA[0-9A-Z]{16}\b"
+    r"\bhf_[A-Za-z0-9]{20,}|\bgh[pousr]_[A-Za-z0-9]{20,}|\bgithub_pat_\w{20,}|\bglpat-[\w-]{20,}"
+    r"|\bsk-[A-Za-z0-9_-]{20,}|\bAKIA[0-9A-Z]{16}\b|(?<=\bBearer )[\w.~+/-]{16,}"
     r"|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"
 )
 # ${oc.env:MY_KEY}, ${oc.env:'MY_KEY',null}

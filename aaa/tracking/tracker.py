@@ -106,6 +106,8 @@ class Tracker:
         self._newest: tuple[int, dict[str, float]] = (run.step, {})
         for rows in (self.metrics, run.folder / ODD_STEPS):
             forget_after(rows, run.step)
+        for taken in read_metrics(self.metrics):
+            self._axes |= {axis: taken[axis] for axis in AXES if axis in taken}
         logger.start(run)
         for row in past:
             logger.log(row["step"], {name: value for name, value in row.items() if name != "step"})

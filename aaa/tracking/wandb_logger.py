@@ -173,10 +173,21 @@ class WandbLogger:
                 )
             self._is_lost = True
 
+    def _log(self, step: int, values: dict[str, Any]) -> None:
+        """Log values at a step.
+
+        A run that was stopped while it was looked at logs what it finds when it goes on. W&B, which takes nothing of
+        steps that it has had, gets that along with the first step that it takes; its axes say where it belongs.
+        """
+        if step < self._run.starting_step:
+            self._run.log(values, commit=False)
+        else:
+            self._run.log(values, step=step)
+
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Log numbers at a step."""
         with self._sending():
-            self._run.log(dict(metrics), step=step)
+            self._log(step, dict(metrics))
             if (loss := metrics.get(BEST)) is not None:
                 self._note_best(loss, step)
 
@@ -191,7 +202,7 @@ class WandbLogger:
         import wandb
 
         with self._sending():
-            self._run.log({name: wandb.Histogram(np_histogram=(list(heights), list(edges)))}, step=step)
+            self._log(step, {name: wandb.Histogram(np_histogram=(list(heights), list(edges)))})
 
     def log_model(self, folder: Path) -> None:
         """Log the model as an artifact that was made from the data set and by the code that it names."""
@@ -224,7 +235,7 @@ class WandbLogger:
 
         pictures = [wandb.Image(image, caption=harmless(text)) for image, text in zip(images, captions, strict=True)]
         with self._sending():
-            self._run.log({name: pictures}, step=step)
+            self._log(step, {name: pictures})
 
     def finish(self, exit_code: int) -> None:
         """Close the W&B run as finished (0) or failed; a server that does not answer is given up after a while."""

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from PIL import Image
@@ -13,6 +14,7 @@ from PIL import Image
 from aaa.data import fingerprint, imagefolder
 from aaa.data.fingerprint import FileDigests, code_fingerprint, records_fingerprint
 from aaa.data.imagefolder import ImageFolderSource
+from aaa.data.records import Record
 from aaa.errors import UserError
 from tests.data.test_cache import build
 
@@ -136,6 +138,68 @@ def test_a_memory_that_cannot_be_written_costs_nothing(tmp_path: Path) -> None:
     file = aged(tmp_path / "a", b"one")
     (tmp_path / "occupied").touch()
     assert FileDigests(tmp_path / "occupied" / "digests.jsonl").digest(file) == sha256(b"one")
+
+
+def test_many_files_are_read_by_one_of_several_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = [aged(tmp_path / str(number), str(number).encode()) for number in range(150)]
+    told = [*files, files[3], tmp_path / "gone"]
+    expected = [*(sha256(str(number).encode()) for number in range(150)), sha256(b"3"), "missing"]
+    memory = tmp_path / "memory" / "digests.jsonl"
+    read = mock.Mock(side_effect=hashlib.file_digest)
+    monkeypatch.setattr(hashlib, "file_digest", read)
+    first, other = FileDigests(memory), FileDigests(memory)
+    assert first.digest_all(told) == expected
+    assert read.call_count == 150
+    assert other.digest_all(told) == expected, "which began before the first had read anything"
+    assert read.call_count == 150
+    aged(files[7], b"changed")
+    assert other.digest_all(told)[7] == sha256(b"changed")
+    assert read.call_count == 151
+    with pytest.raises(UserError, match="7 was changed while the data was being read"):
+        first.same_digest(files[7])
+
+
+def test_the_memory_does_not_grow_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fingerprint, "SPARE_LINES", 4)
+    file, memory = tmp_path / "a", tmp_path / "digests.jsonl"
+    began_long_ago = FileDigests(memory)
+    for number in range(20):
+        aged(file, str(number).encode() * (number + 1))
+        FileDigests(memory).digest(file)
+    assert len(memory.read_text().splitlines()) <= 2 + 4 + 1
+    assert FileDigests(memory).digest(file) == began_long_ago.digest_all([file])[0] == sha256(b"19" * 20)
+
+
+def test_what_a_record_says_of_its_content_counts_where_no_file_does(tmp_path: Path) -> None:
+    class Rows:
+        def __init__(self, content: str) -> None:
+            self.content = content
+
+        def __len__(self) -> int:
+            return 2
+
+        def __getitem__(self, index: int) -> Record:
+            return Record(str(index), "a cat", lambda: Image.new("RGB", (8, 8)), digest=lambda: self.content)
+
+    digests = FileDigests(tmp_path / "digests.jsonl")
+    of_one, of_other = (records_fingerprint(Rows(content), digests) for content in ("one", "other"))
+    assert of_one != of_other
+
+
+@pytest.mark.parametrize("imported", ["from {}helpers import SIZE", "from {}helpers import read", "import {}helpers"])
+@pytest.mark.parametrize("package", ["", "parts_of_mine."])
+def test_code_of_ones_own_counts_with_its_helpers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, imported: str, package: str
+) -> None:
+    folder = tmp_path / package.rstrip(".")
+    folder.mkdir(exist_ok=True)
+    mine, helpers = (f"{name}_{abs(hash((imported, package)))}" for name in ("mine", "helpers"))
+    (folder / f"{mine}.py").write_text(f"{imported.format(package).replace('helpers', helpers)}\nclass Source: ...\n")
+    (folder / f"{helpers}.py").write_text("SIZE = 1\ndef read(): ...\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    before = code_fingerprint([f"{package}{mine}.Source"])
+    (folder / f"{helpers}.py").write_text("SIZE = 2\ndef read(): ...\n")
+    assert code_fingerprint([f"{package}{mine}.Source"]) != before
 
 
 def test_code_that_code_is_made_of_counts(monkeypatch: pytest.MonkeyPatch) -> None:

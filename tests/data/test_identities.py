@@ -117,3 +117,24 @@ def test_a_changed_picture_that_a_row_names_is_encoded_anew(tmp_path: Path) -> N
     for color, seen in (("red", (255, 0, 0)), ("blue", (0, 0, 255))):
         Image.new("RGB", (16, 16), color).save(data / "a.png")
         assert colors(opened(tmp_path, "huggingface")) == [seen]
+
+
+class OfOnesOwn:
+    """Pictures of a colour that a file somewhere says, which only this source reads."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: int) -> Record:
+        return Record(str(index), "a", lambda: Image.new("RGB", (16, 16), self.path))
+
+
+def test_where_data_of_ones_own_lie_says_which_they_are(tmp_path: Path) -> None:
+    for color, seen in (("red", (255, 0, 0)), ("blue", (0, 0, 255))):
+        config = compose("data.resolution=16", "data.validation_fraction=0.5")
+        config.data.source = {"_target_": f"{__name__}.OfOnesOwn", "path": color}
+        config.data.cache_dir = str(tmp_path / "caches")
+        assert colors(open_latents(config, "cpu")) == [seen, seen]

@@ -5,6 +5,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import psutil
 import pytest
@@ -156,6 +157,23 @@ def test_the_best_value_of_a_resumed_run_is_that_of_all_its_steps(
     resumed.finish(0)
     summary = written_offline_run(tmp_path).summary
     assert (summary["best/val/loss"], summary["best/step"]) == best
+
+
+def test_what_wandb_takes_no_more_of_an_earlier_step_goes_along_with_the_next() -> None:
+    """A run that was stopped while it was looked at, resumed on a server that has had the step."""
+    logger = WandbLogger("aaa")
+    logger._run = run = mock.Mock(starting_step=5)
+    logger.log(4, {"val/loss": 0.5})
+    logger.log_histogram(4, "bars", [0.5], [0.0, 1.0])
+    logger.log(5, {"train/loss": 0.1})
+    assert [call.kwargs for call in run.log.call_args_list] == [{"commit": False}, {"commit": False}, {"step": 5}]
+
+
+def test_a_resumed_run_draws_over_what_its_last_step_had_taken(tmp_path: Path) -> None:
+    (tmp_path / METRICS).write_text('{"step": 3, "samples": 24, "seconds": 1.5, "flops": 9}\n')
+    logger = mock.Mock()
+    Tracker(info(tmp_path, step=3), logger).log(3, {"val/loss": 0.5})
+    logger.log.assert_called_once_with(3, {"samples": 24, "seconds": 1.5, "flops": 9, "val/loss": 0.5})
 
 
 def test_the_end_of_wandbs_process_is_not_that_of_the_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

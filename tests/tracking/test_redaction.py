@@ -49,3 +49,11 @@ def test_a_secret_that_is_a_number_is_hidden() -> None:
     hide_from_now_on(config)
     assert redact("login with 12345678 failed") == f"login with {HIDDEN} failed"
     assert hide_argument("+logger.password=12345678") == f"+logger.password={HIDDEN}"
+
+
+def test_keys_and_tokens_of_other_services_are_hidden() -> None:
+    names = ("secret_key", "Authorization", "auth_header", "signing_key", "MINIO_SECRET_KEY")
+    assert without_secrets({"headers": dict.fromkeys(names, "x")}) == {"headers": dict.fromkeys(names, HIDDEN)}
+    for secret in ("github_pat_11ABCDEFG0abcdefghij_klm", "glpat-abcdefghij0123456789", "abc.def-ghi~0123456789"):
+        assert redact(f"Bearer {secret}!") == f"Bearer {HIDDEN}!"
+    assert without_secrets({"authors": "x", "key": "y", "keys": "z"}) == {"authors": "x", "key": "y", "keys": "z"}
