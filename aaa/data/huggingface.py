@@ -18,10 +18,9 @@ from aaa.data.columns import PROMPT_COLUMNS, column_of, missing, usual_columns
 from aaa.data.divisions import Division, by_column, by_name, settle, split_column, split_value
 from aaa.data.endings import is_document, is_picture, shown, suffix
 from aaa.data.folders import data_folder, files_below, why_unreadable
-from aaa.data.imagefolder import require_color
 from aaa.data.left_out import LeftOut
 from aaa.data.picture_names import Found, PictureNames
-from aaa.data.pictures import decode_picture, read_picture
+from aaa.data.pictures import decode_picture, read_picture, require_color
 from aaa.data.records import Record
 from aaa.data.split_names import split_of_name, split_words
 from aaa.errors import UserError, reason

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from PIL import Image, ImageColor
+from PIL import Image
 
 from aaa.data.captions import Captions, Columns
 from aaa.data.divisions import Division, by_beginning, by_column, by_folder, settle
@@ -14,7 +14,7 @@ from aaa.data.folder_picture import FolderPicture
 from aaa.data.folders import data_folder, files_below, why_unreadable
 from aaa.data.left_out import LeftOut
 from aaa.data.picture_names import PictureNames
-from aaa.data.pictures import read_picture
+from aaa.data.pictures import read_picture, require_color
 from aaa.data.records import Record
 from aaa.data.table_pictures import table_above, table_of_folders, tabled_pictures, unnamed_files
 from aaa.data.tables import SUFFIXES
@@ -136,19 +136,6 @@ def _existing(root: str, dataset_id: str | None) -> Path:
             + (failure or "Give the folder of your pictures with data.root=PATH.")
         )
     return data_folder(folder)
-
-
-def require_color(name: str) -> str:
-    """The name of a colour, if it is one.
-
-    Raises:
-        UserError: if it is not.
-    """
-    try:
-        ImageColor.getrgb(name)
-    except ValueError:
-        raise UserError(f"data.background_color={name}: not a colour; use a name such as white or '#ffffff'.") from None
-    return name
 
 
 def _base(file: str) -> str:

@@ -13,8 +13,7 @@ from PIL import Image
 from aaa.data.captions import Captions, Columns
 from aaa.data.emoji_parts import held_out_pairs, pairs_of, parts_of
 from aaa.data.emoji_words import EmojiWords, characters_of, not_installed
-from aaa.data.imagefolder import require_color
-from aaa.data.pictures import decode_picture
+from aaa.data.pictures import decode_picture, require_color
 from aaa.data.records import Record, Split
 from aaa.errors import UserError
 

@@ -69,6 +69,19 @@ def decode_picture(content: bytes, background_color: str) -> Image.Image:
         raise UserError(f"cannot be read ({reason(error)})") from None
 
 
+def require_color(name: str) -> str:
+    """The name of a colour, if it is one.
+
+    Raises:
+        UserError: if it is not.
+    """
+    try:
+        ImageColor.getrgb(name)
+    except ValueError:
+        raise UserError(f"data.background_color={name}: not a colour; use a name such as white or '#ffffff'.") from None
+    return name
+
+
 def as_rgb(picture: Image.Image, background_color: str) -> Image.Image:
     """The picture as a person sees it: upright, in sRGB, transparent parts over `background_color`.
 

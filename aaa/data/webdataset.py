@@ -14,9 +14,8 @@ from aaa.data.columns import PROMPT_COLUMNS
 from aaa.data.divisions import Division, by_column, by_folder, by_name, settle, split_column, split_value
 from aaa.data.endings import is_document, suffix
 from aaa.data.folders import data_folder, files_below
-from aaa.data.imagefolder import require_color
 from aaa.data.left_out import LeftOut
-from aaa.data.pictures import MAX_BYTES, decode_picture
+from aaa.data.pictures import MAX_BYTES, decode_picture, require_color
 from aaa.data.records import Record
 from aaa.data.shards import Sample, samples_of
 from aaa.errors import UserError, reason
