@@ -22,7 +22,7 @@ def test_the_table_is_that_of_the_runs(equal: str) -> None:
 def test_the_table_of_emoji_is_that_of_its_runs() -> None:
     emoji = load_script("recipes", "emoji")
     told = [*emoji.lines(emoji.read())]
-    assert len(told) == 2 + 10
+    assert len(told) == 2 + 11
     assert "\n".join(told) in (FOLDER / "README.md").read_text()
 
 
