@@ -34,6 +34,7 @@ TRAINING, SECONDS, EMOJI, EMOJI_SECONDS, DRAWING = "training", "seconds", "emoji
 ON_EMOJI = (EMOJI, EMOJI_SECONDS)
 TRAINED = "trained"  # the runs that are drawn with, numbered as what was drawn is
 LONGEST = 50  # letters that a picture has room for beside a row
+FAR = 1000  # percent, or points: beside it nothing else can be told apart
 LISTS = {TRAINING: "ledger", SECONDS: "ledger", EMOJI: "emoji", EMOJI_SECONDS: "emoji", DRAWING: "drawing"}
 RIGHT = "held-out right"
 NEAR = "among the nearest five"  # real pictures is the right one, of an emoji, for seen and held-out prompts
@@ -274,6 +275,8 @@ def _dots(panel: Axes, differences: Sequence[Difference | None], scale: float, *
         color = "grey" if not found.is_clear else "tab:blue" if better else "tab:red"
         panel.plot([scale * found.low, scale * found.high], [place, place], color=color)
         panel.plot([scale * found.mean], [place], marker="o", color=color)
+    if any(found is not None and scale * found.high > FAR for found in differences):  # of a loss that has diverged
+        panel.set_xscale("symlog", linthresh=100)
     panel.axvline(0, color="black", linewidth=0.8)
     panel.grid(alpha=0.3)
 
