@@ -73,7 +73,8 @@ def _show(latents: "Latents", count: int) -> None:
     from aaa.evaluation.reconstruction import reconstruct
 
     cache, vae, source, fit = latents
-    size = sum(file.stat().st_size for file in cache.path.rglob("*"))
+    path = cache.path / "reconstructions.png"
+    size = sum(file.stat().st_size for file in cache.path.rglob("*") if file != path)
     logger.info(
         "%d records in %s: latents %s, prompt_embeds %s, %.1f kB a record",
         len(cache),
@@ -86,7 +87,6 @@ def _show(latents: "Latents", count: int) -> None:
     shown = reconstruct(cache, vae, source, fit, count)
     pairs = [picture for pair in zip(shown.originals, shown.decoded, strict=True) for picture in pair]
     captions = [text for psnr in shown.psnr.tolist() for text in ("original", f"{psnr:.1f} dB")]
-    path = cache.path / "reconstructions.png"
     make_grid(pairs, captions).save(path)
     differing = shown.psnr[shown.psnr.isfinite()]
     how = "all the same"

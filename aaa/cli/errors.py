@@ -39,7 +39,7 @@ LOST = re.compile(
 NOTHING_FINISHED = ("Record does not exist.", "No trials are completed yet.")
 
 INTERPOLATED = "MissingMandatoryValue while resolving interpolation: "
-SAMPLING = ("sampler", "guidance", "evaluation")  # groups of the commands that take a saved model
+OF_SAVED_MODELS = ("sample", "evaluate", "web")  # commands without most groups of a run
 # What keys are called elsewhere, for a hint.
 SPELT_OUT = {"lr": "learning_rate", "wd": "weight_decay", "bs": "batch_size", "steps": "max_steps"}
 
@@ -147,7 +147,11 @@ def _explain_config(error: Exception, text: str, config_name: str, config_dir: P
     if match := re.search(r"Could not (?:find|load) '([^']+)/([^'/]*)'", text):
         return _unknown_option(match[1], match[2], group_options(*folders))
     if (match := re.search(r"Could not override '([^']+)'", text)) and not text.startswith("In '"):
-        return _unknown_key(match[1], _valid_keys(config_name, config_dir, arguments), group_options(*folders), folders)
+        key, groups = match[1], group_options(*folders)
+        if key.partition("@")[0] in groups and config_name not in OF_SAVED_MODELS:
+            typed = next(argument for argument in arguments if key_of(argument) == key)
+            return f"{typed}: nothing is chosen there that it could replace. It is added with a plus: +{typed}"
+        return _unknown_key(key, _valid_keys(config_name, config_dir, arguments), groups, folders)
     if match := re.search(r"Error merging override (\S+?)=(.*)", text, re.DOTALL):
         return f"{match[1]}={match[2].strip()}: {in_plain_words(str(cause or text), match[1])}"
     if match := re.fullmatch(rf"(?:{INTERPOLATED})?Missing mandatory value: (\S+)(?:\n.*)*", text):
@@ -195,7 +199,7 @@ def _unknown_key(key: str, keys: list[str], groups: dict[str, list[str]], folder
         return f"{key}: no such config key of what is chosen. {chosen} {'has' if len(having) == 1 else 'have'} it."
     if not parent:
         of_command = {name for name in keys if "." not in name}
-        there = sorted(of_command if "saved_model" not in of_command else of_command - (groups.keys() - set(SAMPLING)))
+        there = sorted(of_command)
         hints = (nearest(SPELT_OUT.get(key, key), keys), *(nearest(word, there) for word in key.split("_")))
         hint = next(filter(None, hints), "")
         return f"{key}: no such config key{hint}. There is: {', '.join(there)}."
@@ -217,8 +221,12 @@ def _valid_keys(config_name: str, config_dir: Path, arguments: list[str]) -> lis
         choices.append(f"hydra.searchpath=[{','.join(quoted(f'file://{folder}') for folder in folders)}]")
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(version_base="1.3", config_dir=str(config_dir)):
-        config = hydra.compose(config_name, overrides=choices)
-    return [*groups, *_dotted(config)]
+        try:
+            config = hydra.compose(config_name, overrides=choices)
+        except HydraException:  # one of them is what is wrong
+            config = hydra.compose(config_name)
+    own = [group for group in groups if config_name not in OF_SAVED_MODELS or group in config]
+    return [*own, *_dotted(config)]
 
 
 def _dotted(config: DictConfig, prefix: str = "") -> list[str]:

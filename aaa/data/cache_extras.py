@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 from filelock import FileLock
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from aaa.data.cache import LatentCache
+from aaa.data.tensor_files import save_tensors
 from aaa.errors import reason
 from aaa.tracking.console import display
 
@@ -104,7 +104,7 @@ def _read(file: Path, count: int) -> Tensor | None:
 def _write(file: Path, tensor: Tensor) -> None:
     aside = file.with_name(f".{file.name}.{os.getpid()}")
     try:
-        save_file({TENSOR: tensor.contiguous()}, aside)
+        save_tensors({TENSOR: tensor.contiguous()}, aside)
         aside.replace(file)
     finally:
         aside.unlink(missing_ok=True)

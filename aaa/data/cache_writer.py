@@ -11,13 +11,13 @@ from typing import Any
 import pyarrow as pa
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor
 
 from aaa.data.cache_folder import EMPTY_PROMPT, INDEX, RECORDS
 from aaa.data.cached_records import SCHEMA, ArrowRecords, CachedRecord, as_batch
 from aaa.data.file_hash import sha256_of
 from aaa.data.picture_places import PLACES, SIDES, PlacedRecords
+from aaa.data.tensor_files import save_tensors
 from aaa.encoders.statistics import LatentStatistics
 from aaa.errors import UserError, reason
 
@@ -66,7 +66,7 @@ class CacheWriter:
 
     def write_empty_prompt(self, prompt_embeds: Tensor, tokens: int) -> None:
         """Keep the embeddings of the empty prompt, `1 L D`, which has so many tokens."""
-        save_file({"prompt_embeds": self._stored(prompt_embeds)}, self.path / EMPTY_PROMPT)
+        save_tensors({"prompt_embeds": self._stored(prompt_embeds)}, self.path / EMPTY_PROMPT)
         self._prompt_shape = list(prompt_embeds.shape[1:])
         self.longest_prompt = max(self.longest_prompt, tokens)
 
@@ -172,7 +172,7 @@ class CacheWriter:
         }
         aside = self.path / f"{name}.tmp"
         try:
-            save_file(tensors, aside)
+            save_tensors(tensors, aside)
             self._digests[name] = sha256_of(aside)
             aside.replace(self.path / name)
             self._records.write_batch(as_batch(shard.records))

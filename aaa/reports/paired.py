@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -148,6 +149,9 @@ def find_setting(settings: Sequence[Setting], wanted: str) -> Setting:
             return setting
         if wanted in setting.left_out:
             raise UserError(f"--baseline {wanted}: that run is left out ({setting.left_out[wanted]}).")
+    in_short = re.sub(r"[\w.]+\.(?=\w+=)", "", wanted)  # as keys are typed, of which names have the last part
+    if in_short != wanted and (named := [setting for setting in settings if setting.name == in_short]):
+        return named[0]
     ending = [setting for setting in settings if any(run.name.endswith(wanted) for run in setting.runs)]
     if wanted and len(ending) == 1:
         return ending[0]

@@ -105,7 +105,13 @@ def judge(
     sampling = build_sampling(config)
     load_guide(sampling.guidance, saved.config["encoder"], run_in, trust_config=trust_config)
     trained_on = _latents_of(run)
-    data = open_data(config, str(run_in.device), trained_on=trained_on, weights=run)
+    try:
+        data = open_data(config, str(run_in.device), trained_on=trained_on, weights=run)
+    except UserError as refused:
+        raise UserError(
+            f"model={model}: the data that it was trained on cannot be opened. {refused}\n  Here it is "
+            f"{run / RUN_CONFIG} that has these keys: write into it where the data is now, or bring it back."
+        ) from None
     if trained_on not in (None, data.cache.fingerprint):
         logger.warning(
             "%s was trained on other latents than %s holds: pictures, prompts, data or encoder were changed since. "

@@ -12,10 +12,10 @@ import torch
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from aaa.data.tensor_files import save_tensors
 from aaa.errors import UserError, reason
 from aaa.saved.checkpoint_folders import AVERAGE, MODEL, OF_OBJECTIVE, OPTIMIZER, SETTINGS, STATE, write_manifest
 from aaa.saved.weights_file import read_dit_tensors
@@ -115,16 +115,16 @@ def take_snapshot(
 
 def write_tensors(checkpoint: Path, snapshot: Snapshot) -> None:
     """Write a file of each kind of tensors."""
-    save_file(_plain(snapshot.model), checkpoint / MODEL, metadata=dict(snapshot.metadata))
+    save_tensors(_plain(snapshot.model), checkpoint / MODEL, snapshot.metadata)
     if snapshot.ema is not None:
-        save_file(_plain(snapshot.ema), checkpoint / AVERAGE, metadata=dict(snapshot.metadata))
+        save_tensors(_plain(snapshot.ema), checkpoint / AVERAGE, snapshot.metadata)
     write_rest(checkpoint, snapshot.optimizer, snapshot.of_objective)
 
 
 def write_rest(checkpoint: Path, optimizer: Mapping[str, Any], of_objective: Mapping[str, Tensor]) -> None:
     """Write what is not the model's."""
     if of_objective:
-        save_file(_plain(of_objective), checkpoint / OF_OBJECTIVE)
+        save_tensors(_plain(of_objective), checkpoint / OF_OBJECTIVE)
     torch.save(optimizer, checkpoint / OPTIMIZER)
 
 
@@ -179,7 +179,7 @@ def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def save_weights(path: Path, model: nn.Module, metadata: Mapping[str, str]) -> None:
     """Save a model's weights as safetensors."""
-    save_file(_plain(model.state_dict()), path, metadata=dict(metadata))
+    save_tensors(_plain(model.state_dict()), path, metadata)
 
 
 def load_weights(path: Path, model: nn.Module, read: Callable[[Path], dict[str, Tensor]] = read_dit_tensors) -> None:

@@ -16,12 +16,12 @@ from typing import Any
 import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.optim import Optimizer
 
+from aaa.data.tensor_files import save_tensors
 from aaa.saved.checkpoint_folders import AVERAGE, MODEL, SHARDS
 from aaa.training.parameter_groups import Combines
 from aaa.training.sharding import is_divided
@@ -110,7 +110,7 @@ def write_whole_weights(checkpoint: Path, metadata: Mapping[str, str]) -> None:
     """
     for prefix, file in ((OF_MODEL, MODEL), (OF_AVERAGE, AVERAGE)):
         if tensors := _read_whole(checkpoint / SHARDS, prefix):
-            save_file(tensors, checkpoint / file, metadata=dict(metadata))
+            save_tensors(tensors, checkpoint / file, metadata)
 
 
 def _read_whole(folder: Path, prefix: str) -> dict[str, Tensor]:

@@ -158,14 +158,14 @@ def test_a_disk_without_room_is_refused_before_more_is_encoded(tmp_path: Path, m
 @pytest.mark.parametrize("written", [0, 5])
 def test_a_disk_that_fills_up_says_what_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: int) -> None:
     monkeypatch.setattr(cache_module, "SHARD_BYTES", 1)  # a shard each
-    save = cache_module.save_file
+    save = cache_module.save_tensors
 
     def until_full(tensors: dict[str, torch.Tensor], path: Path) -> None:
         if path.name == f"shard-{written:05d}.safetensors.tmp":
             raise OSError(28, "No space left on device")
         save(tensors, path)
 
-    monkeypatch.setattr(cache_module, "save_file", until_full)
+    monkeypatch.setattr(cache_module, "save_tensors", until_full)
     with pytest.raises(UserError, match=r"cannot be written \(No space left on device\)") as error:
         build(tmp_path / "cache", ShapesSource(16, 20, 0))
     told = str(error.value).partition("data.cache_dir=FOLDER.")[2]

@@ -76,6 +76,8 @@ SmallRun = tuple[Path, Finished]
             ["data=mixture", "+data@data.parts.shapes=shapes", "data.parts.shapes.wieght=2"],
             "data.parts.shapes.wieght: no such config key (did you mean 'data.parts.shapes.weight'?)",
         ),
+        (["experiment=openmoji"], "It is added with a plus: +experiment=openmoji"),
+        (["data=mixture", "data@data.parts.x=shapes"], "It is added with a plus: +data@data.parts.x=shapes"),
         (["data.address=x"], "data.address: no such config key of what is chosen. data=cache has it."),
         (["logger.project=x"], "of what is chosen. logger=trackio and logger=wandb have it."),
         (["noise_schedule=linear"], "noise_schedule: no such config key (did you mean 'scheduler'?). There is: block,"),
@@ -141,8 +143,9 @@ def test_of_a_refused_run_nothing_is_left_but_a_folder_that_is_named(command: Co
 
 @pytest.mark.parametrize("name", ["sample", "evaluate", "web"])
 def test_keys_are_listed_as_they_are_typed(command: Command, name: str) -> None:
-    for typed in ("promt=a red circle", "modell=outputs/x"):
+    for typed in ("promt=a red circle", "modell=outputs/x", "data=shapes", "trainer=gpu"):
         said = command(f"aaa.{name}", typed).error
+        assert ("evaluation" in said) == (name == "evaluate")
         assert re.search(r"no such config key.* There is: .*\bmodel\b", said)
         assert "saved_model" not in said
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 from PIL import Image
 
 from aaa.evaluate import name_of_its_own, record_name
@@ -47,6 +48,17 @@ def test_a_run_is_judged_and_agrees_with_its_own_validation(session_folder: Path
     assert other["val/loss"] != written["metrics"]["val/loss"]
     assert "memorisation/copies" not in other
     assert (written["metrics"]["sampling/evaluations"], other["sampling/evaluations"]) == (8, 10)
+
+
+def test_where_data_that_are_gone_are_looked_for_is_said(tmp_path: Path, small_run: SmallRun) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(small_run[0], run, symlinks=True)
+    config = OmegaConf.load(run / "config.yaml")
+    config.data.source = {"_target_": "aaa.data.imagefolder.ImageFolderSource", "root": "gone"}
+    OmegaConf.save(config, run / "config.yaml")
+    said = fork_in(tmp_path, "aaa.evaluate", "model=run", "evaluation=none").error
+    assert "model=run: the data that it was trained on cannot be opened. data.root=gone: there is no such" in said
+    assert "Here it is run/config.yaml that has these keys" in said
 
 
 def test_each_way_to_draw_has_a_record_of_its_own(session_folder: Path, small_run: SmallRun) -> None:

@@ -212,7 +212,9 @@ def test_the_jobs_of_a_sweep_do_not_draw_over_each_other(command: Command, small
         assert f"to {folder}/1" in done.err
         drawn = [pictures(tmp_path / folder / job)["seed-0.png"] for job in ("0", "1")]
         assert drawn[0] != drawn[1]
-    assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == {"samples", "samples-2", "named"}
+    alone = command("aaa.sample", f"model={small_run[0]}", PROMPT, "steps=1", "num_images=1")
+    assert "and grid.png to samples-3" in alone.err
+    assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == {"samples", "samples-2", "samples-3", "named"}
 
 
 def test_a_prompt_with_commas_is_one_text_in_a_sweep_too_and_it_is_told(

@@ -252,6 +252,7 @@ def test_a_baseline_that_is_not_there_is_named(tmp_path: Path) -> None:
     make_run(tmp_path / "b", 2e-3, 0, 0)
     settings = fold_seeds(read_runs([tmp_path]))
     assert find_setting(settings, "b").name == "learning_rate=0.002"
+    assert find_setting(settings, "optimizer.learning_rate=0.002").name == "learning_rate=0.002", "as it was typed"
     make_run(tmp_path / "2026-11-30_10-00-00" / "b7", 5e-3, 0, 0)
     named = fold_seeds(read_runs([tmp_path]))
     assert find_setting(named, "10-00-00/b7").name == "learning_rate=0.005", "as a narrow table calls it"

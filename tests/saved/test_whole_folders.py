@@ -4,7 +4,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
+from aaa.data.tensor_files import save_tensors
 from aaa.saved.whole_folders import remove_whole, take_place
 
 
@@ -20,6 +23,14 @@ def test_a_folder_takes_the_place_of_another(tmp_path: Path) -> None:
     take_place(folder_with(tmp_path / ".another", "first"), tmp_path / "other")
     assert {path.name for path in tmp_path.iterdir()} == {"model", "other"}
     assert (final / "weights").read_text() == "new"
+
+
+def test_files_of_tensors_may_be_read_by_others(tmp_path: Path) -> None:
+    (tmp_path / "text").touch()
+    save_tensors({"a": torch.zeros(3)}, tmp_path / "a.safetensors", {"step": "1"})
+    save_tensors({"a": torch.ones(3)}, tmp_path / "a.safetensors")
+    assert (tmp_path / "a.safetensors").stat().st_mode == (tmp_path / "text").stat().st_mode
+    assert load_file(tmp_path / "a.safetensors")["a"].tolist() == [1, 1, 1]
 
 
 def test_what_cannot_be_renamed_leaves_the_old_one_in_reach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
