@@ -2,12 +2,13 @@
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aaa.cli import SAVED_MODEL, run
+from aaa.config.recorded_overrides import MULTIRUN
 from aaa.run.earlier_sweep import output_dir_of_job
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def sample(config: "DictConfig") -> None:
     def out() -> Path:
         if (own := output_dir_of_job()) is not None:  # each job of a sweep draws with other settings
             return own
-        return unused(OUT) if config.out is None else Path(config.out)
+        return unused(OUT, [*files, GRID, MULTIRUN]) if config.out is None else Path(config.out)
 
     require_writable(out())  # before minutes of drawing are lost on it
     require_there(Path(config.saved_model))
@@ -122,10 +123,10 @@ def beginnings_of_names(prompts: Sequence[str]) -> list[str]:
     return [f"{number:0{digits}}-{said}-" for number, said in enumerate(words)]
 
 
-def unused(folder: Path) -> Path:
-    """The first of `folder`, `folder-2`, `folder-3`, ... that is not there, or has nothing in it."""
+def unused(folder: Path, files: Collection[str]) -> Path:
+    """The first of `folder`, `folder-2`, `folder-3`, ... that has none of these files."""
     others = (folder.with_name(f"{folder.name}-{number}") for number in count(2))
-    return next(place for place in chain([folder], others) if not (place.exists() and any(place.iterdir())))
+    return next(place for place in chain([folder], others) if not any((place / file).exists() for file in files))
 
 
 def main() -> None:
