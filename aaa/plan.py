@@ -11,8 +11,8 @@ from hydra.experimental.callback import Callback
 
 from aaa.cli import run
 from aaa.config.choices import brought_along, describe
-from aaa.run.before_sweep import finished_jobs, refuse
-from aaa.run.earlier_sweep import is_of_sweep
+from aaa.run.before_sweep import folder_of_numbered, refuse
+from aaa.run.earlier_sweep import finished_run, is_of_sweep
 from aaa.run.search import BASIC, jobs_of
 from aaa.tracking.redaction import hide_argument
 from aaa.tracking.variables import is_helper
@@ -51,15 +51,16 @@ class ShowPlan(Callback):
             return
         jobs = jobs_of(config)
         common = set(jobs[0]).intersection(*jobs)
-        done = finished_jobs(config) if config.sweep.resume else {}
-        shown = []
+        earlier = folder_of_numbered(config) if config.sweep.resume else None
+        shown, done = [], []
         for number, overrides in enumerate(jobs):
-            if number in done:
-                continue
             try:
                 job = GlobalHydra.instance().config_loader().load_sweep_config(config, overrides)
             except ConfigCompositionException:  # Hydra is about to compose it too, and says what is wrong
                 return
+            if earlier is not None and finished_run(earlier / str(number), job) is not None:
+                done.append(f"#{number}")
+                continue
             brought = brought_along(job.hydra.runtime.choices, overrides)
             with open_dict(job):
                 del job["hydra"]
@@ -67,7 +68,7 @@ class ShowPlan(Callback):
             shown.append((number, job, [*told, f"(with {describe(brought)})"] if brought else told))
         _show(shown)
         if done:
-            print(f"{len(done)} of {len(jobs)} runs are finished already: {', '.join(f'#{n}' for n in done)}.")
+            print(f"{len(done)} of {len(jobs)} runs are finished already: {', '.join(done)}.")
         if self.stop:
             sys.exit(0)
 

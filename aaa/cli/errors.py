@@ -198,8 +198,7 @@ def _unknown_key(key: str, keys: list[str], groups: dict[str, list[str]], folder
         chosen = " and ".join(f"{group}={option}" for option in having)
         return f"{key}: no such config key of what is chosen. {chosen} {'has' if len(having) == 1 else 'have'} it."
     if not parent:
-        of_command = {name for name in keys if "." not in name}
-        there = sorted(of_command)
+        there = sorted({name for name in keys if "." not in name})
         hints = (nearest(SPELT_OUT.get(key, key), keys), *(nearest(word, there) for word in key.split("_")))
         hint = next(filter(None, hints), "")
         return f"{key}: no such config key{hint}. There is: {', '.join(there)}."

@@ -40,7 +40,6 @@ def write_page(runs: list[Run], path: Path) -> None:
     # Within a script element nothing may look like the end of one.
     data = json.dumps(_content(runs), separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(TEMPLATE.read_text(encoding="utf-8").replace("__DATA__", data), encoding="utf-8")
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror}).") from None

@@ -10,7 +10,7 @@ from hydra.experimental.callback import Callback
 from aaa.errors import UserError
 from aaa.run.after_sweep import say_how_it_ended
 from aaa.run.claim import claim_for_sweep, shown, subdir_of_jobs
-from aaa.run.earlier_sweep import FinishedRun, finished_run
+from aaa.run.earlier_sweep import finished_run
 from aaa.run.search import BASIC, jobs_of, require_same_question, require_value
 from aaa.tracking.printed import harmless
 from aaa.tracking.redaction import redact
@@ -53,26 +53,24 @@ class BeforeSweep(Callback):
             refuse(str(error))
 
 
-def finished_jobs(config: "DictConfig") -> dict[int, FinishedRun]:
-    """What came out of those runs of a sweep that are done, by number; nothing where it is not known beforehand."""
-    if config.hydra.sweeper._target_ != BASIC or subdir_of_jobs(config) != "${hydra.job.num}":
-        return {}
-    sweep, loader = Path(config.hydra.sweep.dir).absolute(), GlobalHydra.instance().config_loader()
-    done = {}
-    for number, overrides in enumerate(jobs_of(config)):
-        folder = sweep / str(number)
-        if folder.is_dir() and (run := finished_run(folder, loader.load_sweep_config(config, overrides))) is not None:
-            done[number] = run
-    return done
+def folder_of_numbered(config: "DictConfig") -> Path | None:
+    """The folder in which the runs of a sweep lie by their numbers; None where it is not known where they will."""
+    known = config.hydra.sweeper._target_ == BASIC and subdir_of_jobs(config) == "${hydra.job.num}"
+    return Path(config.hydra.sweep.dir).absolute() if known else None
 
 
 def _says_that_all_are_finished(config: "DictConfig") -> bool:
     """Whether nothing of a sweep is left to be done, which is then said; False where it is not known beforehand."""
-    done = finished_jobs(config)
-    if not done or len(done) < len(jobs_of(config)):
+    if (sweep := folder_of_numbered(config)) is None:
         return False
-    sweep = Path(config.hydra.sweep.dir).absolute()
-    for number, run in done.items():
-        print(run.said_of(shown(sweep / str(number))), file=sys.stderr)
+    loader = GlobalHydra.instance().config_loader()
+    said = []
+    for number, overrides in enumerate(jobs_of(config)):
+        folder = sweep / str(number)
+        done = finished_run(folder, loader.load_sweep_config(config, overrides)) if folder.is_dir() else None
+        if done is None:
+            return False
+        said.append(done.said_of(shown(folder)))
+    print("\n".join(said), file=sys.stderr)
     say_how_it_ended(sweep)
     return True
