@@ -37,12 +37,12 @@ class VelocityModel:
 
     def __call__(self, latents: Tensor, prompt_embeds: Tensor, sigma: float) -> Tensor:
         """The velocity, `B C H W`, at one noise level for latents, `B C H W`, and prompts, `B L D`."""
-        level = torch.tensor([sigma], device=latents.device)
+        level = torch.full((1,), sigma, device=latents.device)  # `torch.tensor` would wait for a GPU
         return self.prediction.velocity(self.network, latents, prompt_embeds, self.timestep(latents, sigma), level)
 
     def timestep(self, latents: Tensor, sigma: float) -> Tensor:
         """What the network is told of a noise level, `1` for all latents, `B C H W`, alike."""
-        return torch.tensor([sigma * TRAIN_TIMESTEPS], device=latents.device, dtype=self.timestep_dtype)
+        return torch.full((1,), sigma * TRAIN_TIMESTEPS, device=latents.device, dtype=self.timestep_dtype)
 
     def of(self, network: Model) -> "VelocityModel":
         """The same of another network, or of another way through this one."""

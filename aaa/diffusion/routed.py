@@ -63,7 +63,7 @@ class RoutingGuidance(Extrapolation):
                 return better
             places = latents.shape[-2] * latents.shape[-1]
             order = torch.stack([torch.rand(places, generator=own) for own in draws])  # B (H W)
-            way = WeakerWay(self.rate, order.to(latents.device))
+            way = WeakerWay(self.rate, order.to(latents.device, non_blocking=True))
             return self.beyond(better, model.of(partial(network, weaker=way))(latents, weaker_embeds, sigma))
 
         return predict

@@ -51,7 +51,7 @@ class Sde:
             latents = latents - length * velocity
             if next_sigma > 0:
                 # -1/2 w s dt, in which w / sigma is `noise`, and sqrt(w) dW.
-                fresh = noise(tuple(latents.shape[1:])).to(latents)
+                fresh = noise(tuple(latents.shape[1:])).to(latents, non_blocking=True)
                 latents = (
                     latents - self.noise / 2 * length * held_noise + math.sqrt(self.noise * sigma * length) * fresh
                 )

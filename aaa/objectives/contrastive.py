@@ -24,7 +24,7 @@ class Contrastive(Term):
 
     def __call__(self, done: ForwardPass) -> Tensor:
         """See `Term`; 0 for samples that are contrasted with no other."""
-        other = next_stranger(done.batch.captions, done.batch.pictures).to(done.velocity.device)
+        other = next_stranger(done.batch.captions, done.batch.pictures).to(done.velocity.device, non_blocking=True)
         error = velocity_error(done.velocity, done.batch.latents[other], done.draws.noise[other])
         alone = other == torch.arange(len(other), device=other.device)
         return -done.weight * error.masked_fill(alone | done.draws.dropped, 0.0)
