@@ -37,7 +37,8 @@ class RunLength:
         schedule: factor on the learning rate at each.
         branching_step: the last one whose learning rate a longer run shares, where that is worth a checkpoint.
         flops_per_sample: floating-point operations of forward and backward pass.
-        parting_step: of the checkpoint that a run whose length has changed parts from its earlier self after, if any.
+        parting_step: of the checkpoint that a run whose length has changed once parts from its earlier self after, if
+            any.
         recorded: whether steps are recorded as CUDA graphs.
         earlier_kept: steps whose checkpoints an earlier session of the run meant to keep.
     """
@@ -55,6 +56,11 @@ class RunLength:
     def extra_saves(self) -> tuple[int, ...]:
         """Steps to save at besides the regular ones."""
         return () if self.branching_step is None else (self.branching_step,)
+
+    @property
+    def step_before_decay(self) -> int | None:
+        """Of the checkpoint that a longer run goes on from, if there is one: all before it is as it would be there."""
+        return self.branching_step if self.parting_step is None else self.parting_step
 
     @property
     def kept_steps(self) -> tuple[int, ...]:
@@ -131,7 +137,8 @@ def plan_length(config: DictConfig, trial: Trial, data: TrainingData, origin: Or
     # A run that is to be longer goes on from there.
     branching_step = undecayed if trainer.save_every_steps and 0 < undecayed < max_steps else None
     parting = None if origin.before is None else parting_checkpoint(origin.before, make, max_steps)
-    parting_step = None if parting is None else step_of(parting)
+    earlier = None if origin.before is None else origin.before.state.parting_step
+    parting_step = earlier if parting is None else min(step_of(parting), earlier or max_steps)
     kept = () if origin.before is None or origin.branches_off else tuple(origin.before.state.kept_steps)
     schedule = make(max_steps)
     return RunLength(batch_size, max_steps, schedule, branching_step, flops_per_sample, parting_step, recorded, kept)

@@ -121,7 +121,7 @@ class Recorder:
         self.session.processes.wait()
         if self.session.is_main:
             so_long = of_steps(self.run.config, 2 * step)
-            longer = longer_from(folder.path, self.run.length.branching_step, so_long)
+            longer = longer_from(folder.path, self.run.length.step_before_decay, so_long)
             say_what_next(folder.shown, self._prompt(), steps=step, signum=signum, so_long=so_long, longer=longer)
         self.exit_code = exit_code
 
@@ -139,6 +139,7 @@ class Recorder:
             samples=progress.samples,
             flops=self.run.flops,
             kept_steps=list(self.run.length.kept_steps),
+            parting_step=self.run.length.parting_step,
         )
 
     def _open_tracker(self) -> Tracker:

@@ -118,7 +118,7 @@ def _progress(before: Before, batch_size: int, device: torch.device) -> Progress
 def _longer(config: DictConfig, before: Before, length: RunLength) -> str:
     """How a run is made longer: from before its learning rate fell, where there is a checkpoint."""
     so_long = of_steps(config, 2 * before.state.step)
-    command = longer_from(before.run, length.branching_step, so_long)
+    command = longer_from(before.run, length.step_before_decay, so_long)
     if command is None:
         return " ".join(so_long)
     return f"{command} (in a new folder, with the learning rate that a longer run has)"

@@ -45,6 +45,8 @@ class State:
         samples: trained on; None in checkpoints of earlier versions.
         flops: of all training so far, forward and backward; None as well.
         kept_steps: of checkpoints that stay whatever is kept, since a message has offered to go on from them.
+        parting_step: of the last checkpoint up to which learning rates were those of a run of the present length; None:
+            they all were.
     """
 
     step: int
@@ -58,6 +60,7 @@ class State:
     samples: int | None = None
     flops: int | None = None
     kept_steps: list[int] = field(default_factory=list)
+    parting_step: int | None = None
 
 
 @dataclass(frozen=True)

@@ -116,11 +116,15 @@ def test_mistakes_in_ones_own_code_are_said_with_its_name_or_its_line(command: C
     for name in ("Short", "Wrong"):
         (tmp_path / "conf" / "scheduler" / f"{name}.yaml").write_text(f"_target_: my_levels.{name}\n")
     (tmp_path / "conf" / "scheduler" / "damaged.yaml").write_text("_target_: [x\ny: 1\n")
+    (tmp_path / "conf" / "model").mkdir()
+    (tmp_path / "conf" / "model" / "mine.yaml").write_text("defaults: [dit_tiny]\ndpeth: 3\n")
 
     def error(name: str) -> str:
         run = ["--config-dir=conf", f"scheduler={name}", *SMALL, "logger=none"]
         return command("aaa.train", *run, PYTHONPATH=str(tmp_path / "own")).error
 
+    mistyped = command("aaa.train", "--config-dir=conf", "model=mine").error
+    assert "conf/model/mine.yaml: model.dpeth: no such config key (did you mean 'model.depth'?). Under 'm" in mistyped
     said = error("damaged")
     assert f"{tmp_path / 'conf/scheduler/damaged.yaml'}:2: is no YAML: while parsing a flow sequence" in said
     assert "train.log" not in said

@@ -117,11 +117,17 @@ def test_trained_for_longer_from_before_the_decay_a_run_is_the_longer_run(here: 
 
 
 def test_trained_for_longer_after_the_decay_a_run_says_so(here: Path) -> None:
-    done = fork_in(here, "aaa.train", "resume=ten", "trainer.max_steps=12")
+    done = fork_in(here, "aaa.train", "resume=ten", "trainer.max_steps=12", "trainer.save_every_steps=11")
     assert done.code == 0, done.err
     (warning,) = (line for line in done.err.splitlines() if "learning rate" in line)
     assert warning.startswith("warning: The learning rate is not that of a run of 12 steps")
     assert "python -m aaa.train repeat=ten/checkpoints/step-00000005 trainer.max_steps=12" in warning
+    advice = "longer:  python -m aaa.train repeat=ten/checkpoints/step-00000005 trainer.max_steps=24"
+    assert advice in done.err
+    (here / "ten" / "checkpoints" / "step-00000012" / "manifest.json").unlink()  # its end is lost
+    again = fork_in(here, "aaa.train", "resume=ten")
+    assert "learning rate" not in again.err
+    assert advice in again.err
 
 
 def test_with_another_batch_size_everything_goes_on_from_what_was_trained(here: Path) -> None:
