@@ -26,7 +26,17 @@ PLUGINS = {"joblib": "sweeps", "optuna": "sweeps"} | dict.fromkeys(
 INTERPOLATED = "MissingMandatoryValue while resolving interpolation: "
 OF_SAVED_MODELS = ("sample", "evaluate", "web")  # commands without most groups of a run
 # What keys are called elsewhere, for a hint.
-SPELT_OUT = {"lr": "learning_rate", "wd": "weight_decay", "bs": "batch_size", "steps": "max_steps"}
+SPELT_OUT = {
+    "lr": "learning_rate",
+    "wd": "weight_decay",
+    "bs": "batch_size",
+    "steps": "max_steps",
+    "width": "dim",
+    "layers": "depth",
+    "num_heads": "heads",
+    "image_size": "resolution",
+    "epochs": "max_steps",
+}
 
 
 def explain_config(error: Exception, config_name: str, config_dir: Path, arguments: list[str]) -> str:

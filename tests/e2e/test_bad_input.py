@@ -76,6 +76,7 @@ SmallRun = tuple[Path, Finished]
             ["data=mixture", "+data@data.parts.shapes=shapes", "data.parts.shapes.wieght=2"],
             "data.parts.shapes.wieght: no such config key (did you mean 'data.parts.shapes.weight'?)",
         ),
+        (["model.width=3"], "model.width: no such config key (did you mean 'model.dim'?)"),
         (["experiment=openmoji"], "It is added with a plus: +experiment=openmoji"),
         (["data=mixture", "data@data.parts.x=shapes"], "It is added with a plus: +data@data.parts.x=shapes"),
         (["data.address=x"], "data.address: no such config key of what is chosen. data=cache has it."),
