@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from aaa.data.cache import LatentCache
-from aaa.data.pictures import to_pictures
+from aaa.data.decoding import decode_pictures
 from aaa.diffusion.samplers import SeededNoise
 from aaa.diffusion.sampling import BATCH_SIZE, Sampling
 from aaa.encoders.protocols import VAE
@@ -102,7 +102,7 @@ class PictureDrawer:
             drawn = self._draw(model, records[places], own, int(shapes[places[0]]))
             # Cloned, as a view of the batch would be told to other processes with the whole batch.
             latents = [latent.clone() for latent in drawn.cpu()]
-            return list(zip(latents, to_pictures(self.vae.decode(drawn)), strict=True))
+            return list(zip(latents, decode_pictures(self.vae, drawn), strict=True))
 
         drawn = share_out(self.processes, groups_of(shapes), BATCH_SIZE, draw, on_drawn)
         if not all(latent.isfinite().all() for latent, _ in drawn):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from aaa.data.cache import LatentCache
 from aaa.data.cached_records import key_hash
-from aaa.data.pictures import to_pictures
+from aaa.data.decoding import decode_pictures
 from aaa.data.records import Split
 from aaa.evaluation.drawing import BATCH_SIZE, Drawn, PictureDrawer
 from aaa.evaluation.sharing import share_out
@@ -179,7 +179,7 @@ class EvaluatedModel:
 
     def decode(self, latents: Tensor) -> Image.Image:
         """The picture of some latents, `C H W`."""
-        return to_pictures(self.drawer.vae.decode(latents[None].to(self.drawer.device)))[0]
+        return decode_pictures(self.drawer.vae, latents[None].to(self.drawer.device))[0]
 
     def picture(self, record: int) -> Image.Image:
         """Of a record of the cache."""

@@ -9,8 +9,9 @@ from PIL import Image
 from torch import Tensor
 
 from aaa.data.cache import LatentCache
+from aaa.data.decoding import decode_pictures
 from aaa.data.encoding import Fit
-from aaa.data.pictures import crop_and_resize, to_pictures, to_tensor
+from aaa.data.pictures import crop_and_resize, to_tensor
 from aaa.data.records import Source
 from aaa.encoders.protocols import VAE
 from aaa.errors import UserError
@@ -60,7 +61,7 @@ def reconstruct(cache: LatentCache, vae: VAE, source: Source, fit: Fit, count: i
         latents, _ = cache.gather(torch.tensor([wanted.pop(record.key)]))
         prompts.append(record.prompt)
         originals.append(crop_and_resize(picture, *fit(picture.width, picture.height)))
-        decoded += to_pictures(vae.decode(latents))
+        decoded += decode_pictures(vae, latents)
     if not originals:
         raise UserError(
             f"{cache.path}: none of its first {count} pictures can be read in the data it was made from any more. The "

@@ -23,12 +23,12 @@ from aaa.assembly.parts import (
 from aaa.config.overrides import without_interpolations
 from aaa.config.sampling_choice import SamplingChoice
 from aaa.config.upgrade import upgrade
+from aaa.data.decoding import decode_pictures
 from aaa.data.pictures import (
     as_rgb,
     crop_and_resize,
     read_picture,
     scale_transparent_color,
-    to_pictures,
     to_tensor,
 )
 from aaa.diffusion.autoguidance import GuidedByModel
@@ -153,7 +153,7 @@ class TextToImage:
         return self(DrawRequest(prompt, negative_prompt, **settings))
 
     def __call__(self, request: DrawRequest) -> list[Image.Image]:
-        """The pictures that are asked for, so many at once as memory is sure to hold."""
+        """The pictures that are asked for, some at once."""
         self._look_at(request)
         embeds = self._embeds(request)
         pictures: list[Image.Image] = []
@@ -174,7 +174,7 @@ class TextToImage:
         for taken, step in enumerate(self._steps(request, self._embeds(request)), start=1):
             latents = step.latents
             if taken % every == 0:
-                yield taken, to_pictures(self.decoder.decode(step.predicted.float()))
+                yield taken, decode_pictures(self.decoder, step.predicted.float())
         assert latents is not None
         yield taken, self._finished(latents)
 
@@ -212,7 +212,7 @@ class TextToImage:
             raise UserError(
                 "What was drawn are no finite numbers: a smaller guidance may help, unless the model itself is broken."
             )
-        return to_pictures(self.decoder.decode(latents.float()))
+        return decode_pictures(self.decoder, latents.float())
 
     def _look_at(self, request: DrawRequest) -> None:
         """Refuse what nothing would read, and warn of what is drawn otherwise than asked for."""

@@ -17,7 +17,7 @@ from aaa.errors import UserError
 from aaa.pipelines.draw_request import DrawRequest
 from aaa.pipelines.text_to_image import TextToImage
 from aaa.saved.checkpoint_folders import AVERAGE, checkpoints, damage, step_of
-from aaa.saved.models import CONFIG, DRAWN_WITH, find_saved
+from aaa.saved.models import CONFIG, DRAWN_WITH, find_saved, later_checkpoint
 from aaa.saved.named_model import RUN_CONFIG
 from aaa.tracking.printed import markdown
 
@@ -64,8 +64,9 @@ class Drawers:
         self._heads, self._trust_config = heads, trust_config
         self._places: dict[str, tuple[Path, str]] = {}
         if (path / RUN_CONFIG).is_file():
-            if (path / "model" / CONFIG).is_file():
-                self._places[FINISHED] = path / "model", "ema"
+            finished = {FINISHED: (path / "model", "ema")} if (path / "model" / CONFIG).is_file() else {}
+            if later_checkpoint(path) is None:
+                self._places |= finished
             for checkpoint in checkpoints(path):
                 # What the page begins with must be whole; to hash all others would take minutes.
                 if (problem := damage(checkpoint, () if self._places else DRAWN_WITH)) is not None:
@@ -75,6 +76,7 @@ class Drawers:
                 if (checkpoint / AVERAGE).is_file():
                     self._places[f"step {step}"] = checkpoint, "ema"
                 self._places[f"step {step}, raw weights"] = checkpoint, "raw"
+            self._places |= finished
         if not self._places:
             self._places[path.resolve().name] = path, "ema"
         self._newest: TextToImage | None = None  # of those that are kept, the last one that was loaded

@@ -14,7 +14,7 @@ from aaa.run.going_on import Before, branch_checkpoint, read_before
 from aaa.run.machines import Reader, require_newest, require_shared, told
 from aaa.run.session import Session
 from aaa.saved.checkpoint_folders import newest_whole
-from aaa.saved.export import exported_step
+from aaa.saved.models import exported_step
 from aaa.tracking.printed import train_command
 
 logger = logging.getLogger(__name__)

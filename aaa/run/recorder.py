@@ -26,8 +26,9 @@ from aaa.saved.checkpoint import Snapshot, State, remove_unfinished, take_snapsh
 from aaa.saved.checkpoint_folders import CHECKPOINTS
 from aaa.saved.checkpoint_keeper import CheckpointKeeper, Keep, require_space
 from aaa.saved.divided_checkpoints import DividedCheckpoints
-from aaa.saved.export import export_model, exported_step, newest_samples
+from aaa.saved.export import export_model, newest_samples
 from aaa.saved.model_card import model_card
+from aaa.saved.models import exported_step
 from aaa.saved.weights_file import ROUTING
 from aaa.tracking.tracker import METRICS, RunInfo, Tracker, read_metrics
 from aaa.training.optimizers import state_to_come

@@ -25,7 +25,7 @@ from aaa.saved.checkpoint import (
     read_optimizer,
 )
 from aaa.saved.checkpoint_folders import AVERAGE, MODEL, SHARDS
-from aaa.saved.export import exported_step
+from aaa.saved.models import exported_step
 from aaa.saved.shards import fetching, load_weights_from_shards
 from aaa.saved.weights_file import read_dit_tensors
 from aaa.training.progress import Progress, Window

@@ -5,12 +5,12 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import nn
 
 from aaa.saved.checkpoint import save_weights
 from aaa.saved.model_card import SAMPLES
-from aaa.saved.models import CONFIG, WEIGHTS, sampling_config, write_card, write_config
+from aaa.saved.models import WEIGHTS, sampling_config, write_card, write_config
 from aaa.saved.trained_words import write_words
 from aaa.saved.whole_folders import take_place
 from aaa.tracking.files import OF_A_STEP, cannot_write, step_in_name
@@ -62,15 +62,3 @@ def newest_samples(run: Path, up_to_step: int) -> Path | None:
     """
     grids = (run / "samples").glob(f"{OF_A_STEP}.png")
     return max((grid for grid in grids if step_in_name(grid) <= up_to_step), default=None)
-
-
-def exported_step(run: Path) -> int | None:
-    """How many steps the exported model was trained for, or None if none was exported."""
-    weights = run / "model" / WEIGHTS
-    if not weights.is_file() or not (run / "model" / CONFIG).is_file():
-        return None
-    try:
-        with safe_open(weights, "pt") as file:
-            return int((file.metadata() or {})["step"])
-    except (SafetensorError, OSError, KeyError, ValueError):
-        return None

@@ -9,13 +9,14 @@ from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from safetensors import SafetensorError, safe_open
 
 from aaa.config.checks import CONF
 from aaa.config.schema import SamplingConfig
 from aaa.config.trust import is_own_class, read_json_config, read_yaml_config, targets
 from aaa.encoders.statistics import LatentStatistics
 from aaa.errors import UserError
-from aaa.saved.checkpoint_folders import AVERAGE, MODEL, STATE, damage, newest_whole
+from aaa.saved.checkpoint_folders import AVERAGE, MODEL, STATE, checkpoints, damage, newest_whole, step_of
 from aaa.saved.named_model import RUN_CONFIG, require_there
 from aaa.saved.weights_file import DiTNumbers, read_dit_numbers, read_routing
 
@@ -54,8 +55,9 @@ def find_saved(path: Path, weights: str, trust_config: bool, heads: int | None =
     """Find the weights and the config of a trained model.
 
     Args:
-        path: a run folder (its finished model, else its newest checkpoint), a checkpoint, a model/ folder, a file of
-            weights in one of these, or a file of weights alone such as DiffSynth's tutorial saves.
+        path: a run folder (its finished model, unless it has been trained further since; else its newest checkpoint),
+            a checkpoint, a model/ folder, a file of weights in one of these, or a file of weights alone such as
+            DiffSynth's tutorial saves.
         weights: `ema` or `raw`, for checkpoints that have both; a file is what it is.
         trust_config: let the config name any class, not only aaa's own.
         heads: attention heads, for a file that does not say how many it has.
@@ -81,7 +83,10 @@ def find_saved(path: Path, weights: str, trust_config: bool, heads: int | None =
         saved = _from_checkpoint(path, weights)
     elif (path / RUN_CONFIG).is_file():
         finished = path / "model"
-        if (finished / CONFIG).is_file() and weights == "ema":
+        if weights == "ema" and (later := later_checkpoint(path)) is not None:
+            logger.info("%s was trained further since its model was exported. Taken is that of %s.", path, later.name)
+            saved = _from_checkpoint(later, weights)
+        elif (finished / CONFIG).is_file() and weights == "ema":
             saved = SavedModel(finished / WEIGHTS, read_json_config(finished / CONFIG))
         elif (checkpoint := newest_whole(path, DRAWN_WITH)) is not None:
             saved = _from_checkpoint(checkpoint, weights)
@@ -100,6 +105,32 @@ def find_saved(path: Path, weights: str, trust_config: bool, heads: int | None =
     if not trust_config:
         _refuse_foreign_code(saved.config, path)
     return saved
+
+
+def exported_step(run: Path) -> int | None:
+    """How many steps the exported model was trained for, or None if none was exported."""
+    weights = run / "model" / WEIGHTS
+    if not weights.is_file() or not (run / "model" / CONFIG).is_file():
+        return None
+    try:
+        with safe_open(weights, "pt") as file:
+            return int((file.metadata() or {})["step"])
+    except (SafetensorError, OSError, KeyError, ValueError):
+        return None
+
+
+def later_checkpoint(run: Path) -> Path | None:
+    """The newest whole checkpoint of a run that was trained further since it exported its model; None of any other."""
+    exported = exported_step(run)
+    if exported is None:
+        return None
+    for checkpoint in checkpoints(run):
+        if step_of(checkpoint) <= exported:
+            return None
+        if (problem := damage(checkpoint, DRAWN_WITH)) is None:
+            return checkpoint
+        logger.warning("%s is damaged: %s. Taking the one before it.", checkpoint, problem)
+    return None
 
 
 def foreign_to_sampling(config: Mapping[str, Any]) -> list[str]:

@@ -55,6 +55,20 @@ def test_a_link_to_a_checkpoint_is_that_checkpoint(run: Path, tmp_path: Path) ->
     assert find_saved(link, "raw", trust_config=False).config == find_saved(run, "raw", trust_config=False).config
 
 
+def test_a_run_that_was_trained_further_is_what_it_is_now(run: Path) -> None:
+    """Its average and its raw weights are of one step, also where the newest checkpoint is damaged."""
+    exported, checkpoint = run / "model" / "model.safetensors", run / "checkpoints" / "step-00000002"
+    model = build_dit(32, 1, 2, in_channels=12, text_dim=16, position_grid=4)
+    for step, later in ((2, False), (1, True)):
+        save_weights(exported, model, {"model": model_header(NUMBERS), "step": str(step)})
+        expected = checkpoint / "ema.safetensors" if later else exported
+        assert find_saved(run, "ema", trust_config=False).weights == expected
+        assert find_saved(run / "model", "ema", trust_config=False).weights == exported
+    assert find_saved(run, "raw", trust_config=False).weights.parent == checkpoint
+    (checkpoint / "ema.safetensors").write_bytes(b"short")
+    assert find_saved(run, "ema", trust_config=False).weights == exported
+
+
 FILES = ["model/model.safetensors", "checkpoints/step-00000002/model.safetensors"]
 FILES += ["checkpoints/step-00000002/ema.safetensors"]
 
