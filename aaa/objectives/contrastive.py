@@ -39,8 +39,14 @@ def next_stranger(captions: Tensor, pictures: Tensor) -> Tensor:
     Returns:
         Places in the batch, `B`.
     """
-    places = torch.arange(len(captions))
-    after = (places[:, None] + places) % len(places)  # i's row: i, i + 1, ..., i - 1
-    strange = (captions[after] != captions[:, None]) & (pictures[after] != pictures[:, None])
-    # argmax gives the first of the largest, and of a row without any its first, which is the sample itself.
-    return after[places, strange.int().argmax(dim=1)]
+    size = len(captions)
+    found = torch.arange(size)
+    seeking = found.clone()
+    for distance in range(1, size):  # nearly all have found one after the first
+        there = (seeking + distance) % size
+        strange = (captions[there] != captions[seeking]) & (pictures[there] != pictures[seeking])
+        found[seeking[strange]] = there[strange]
+        seeking = seeking[~strange]
+        if not len(seeking):
+            break
+    return found

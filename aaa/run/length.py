@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
+from torch.optim import Optimizer
 
 from aaa.assembly.parts import build_optimizer, build_schedule
 from aaa.assembly.training_data import TrainingData
@@ -74,6 +76,13 @@ def _seconds_of_step(config: DictConfig, trial: Trial, batch_size: int, micro_ba
         return seconds_of(step)
 
 
+def _optimizer_of_any_batch(config: DictConfig, trial: Trial) -> Optimizer:
+    """The run's, but for what its learning rates owe to a size of batch, which may have to be found first."""
+    config = config.copy()
+    config.trainer.base_batch_size = None
+    return build_optimizer(config, trial.model, nn.ModuleDict(trial.objective.modules))
+
+
 def unreached_rate(config: DictConfig, length: RunLength) -> str | None:
     """What is to be said of a warm-up that a run is too short for; None if it reaches its learning rate."""
     warmup = OmegaConf.select(config, "lr_scheduler.warmup_steps")
@@ -112,7 +121,14 @@ def plan_length(config: DictConfig, trial: Trial, data: TrainingData, origin: Or
     if crawls := why_it_crawls(flops_per_sample * least_samples, accelerator.device, trial.session.product_dtype):
         logger.warning(crawls)
     in_buckets = accelerator.num_processes > 1 and trial.session.mesh is None
-    footprint = measure_footprint(trial.loss, trial.model, accelerator.device, **most, in_buckets=in_buckets)
+    footprint = measure_footprint(
+        trial.loss,
+        trial.model,
+        accelerator.device,
+        **most,
+        in_buckets=in_buckets,
+        optimizer=_optimizer_of_any_batch(config, trial),
+    )
     batch_size = fitting_batch_size(
         trainer.batch_size,
         origin.earlier_run,

@@ -7,9 +7,11 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
+from torch.optim import Optimizer
 
 from aaa.errors import UserError
 from aaa.training.memory import available_memory, held_memory
+from aaa.training.optimizers import state_to_come
 from aaa.training.sharding import gathered_bytes, give_back_gathered, is_sharded, local, local_bytes
 
 # Gradients on their way through a block, and what an allocator cannot hand out again, come on top of what is kept.
@@ -54,15 +56,17 @@ def measure_footprint(
     most: int = TRIED[-1],
     *,
     in_buckets: bool = False,
+    optimizer: Optimizer | None = None,
 ) -> Footprint:
     """Run batches of one, two and four samples forward, and count what they keep for the backward pass.
 
     Args:
         forward: of so many samples.
         model: what is trained.
-        device: of the model, whose optimizer has still to make its moments, two of each weight.
+        device: of the model.
         most: samples that a batch is to have at most; more are not tried.
         in_buckets: whether DDP is to average gradients over processes, and has still to make its copy of them.
+        optimizer: which has still to make what it keeps: of each weight two moments, as nearly all do, or more.
 
     Raises:
         UserError: if a GPU has no room for the first of these.
@@ -75,8 +79,9 @@ def measure_footprint(
     per_sample = max(1, *steps)
     largest = max(kept)
     rest = max(0, kept[largest] - largest * per_sample)
-    gradients, moments = (2 if in_buckets else 1) * weights, 2 * weights
-    return Footprint(held_memory(device) + gradients + moments + rest + gathered_bytes(model), per_sample)
+    gradients = (2 if in_buckets else 1) * weights
+    state = max(2 * weights, 0 if optimizer is None else state_to_come(optimizer))
+    return Footprint(held_memory(device) + gradients + state + rest + gathered_bytes(model), per_sample)
 
 
 def largest_batch(footprint: Footprint, processes: int, accumulation: int, most: int, device: torch.device) -> int:

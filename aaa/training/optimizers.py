@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Protocol, runtime_checkable
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 from aaa.errors import UserError
@@ -61,11 +61,21 @@ class MixedAdamW(AdamW):
             self.param_groups = groups
 
 
+@runtime_checkable
+class ForetellsState(Protocol):
+    """An optimizer that keeps more of a parameter than moments of its size."""
+
+    def state_bytes(self, parameter: Tensor) -> int:
+        """What it will keep of it."""
+        ...
+
+
 def state_to_come(optimizer: Optimizer) -> int:
-    """Bytes of the moments that an optimizer makes in its first step: none of one that has them, or is not ours."""
-    parts = getattr(optimizer, "optimizers", (optimizer,))
+    """Bytes of what an optimizer makes in its first step: none of one that has it, or does not tell and is not ours."""
+    whole = getattr(optimizer, "optimizer", optimizer)  # without what accelerate wraps it in
+    parts = getattr(whole, "optimizers", (whole,))
     return sum(
-        _moments(part) * parameter.nbytes
+        _state_bytes(part, parameter)
         for part in parts
         for group in part.param_groups
         for parameter in group["params"]
@@ -73,9 +83,11 @@ def state_to_come(optimizer: Optimizer) -> int:
     )
 
 
-def _moments(optimizer: Optimizer) -> int:
-    """How many it keeps, each as large as the weights."""
-    return 2 if isinstance(optimizer, AdamW) else 1 if isinstance(optimizer, BatchedMuon) else 0
+def _state_bytes(optimizer: Optimizer, parameter: Tensor) -> int:
+    if isinstance(optimizer, ForetellsState):
+        return optimizer.state_bytes(parameter)
+    moments = 2 if isinstance(optimizer, AdamW) else 1 if isinstance(optimizer, BatchedMuon) else 0
+    return moments * parameter.nbytes
 
 
 class MuonWithAdamW(Optimizer):

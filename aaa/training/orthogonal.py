@@ -62,10 +62,11 @@ MINIMAX: tuple[tuple[float, tuple[Iteration, ...]], ...] = (
         ),
     ),
 )
-# Iterations may be taken together as one square matrix, which is the shorter way from so many columns a row on: three
-# if that is all, else the first two: a small value that is to grow by more drowns in what bf16 rounds of a large one.
-TOGETHER, OF_MORE = 3, 2
+# The first iterations may be taken together as one square matrix, which is the shorter way from so many columns a row
+# on: two, and of rank 128 three. In more, small values drown in what bf16 rounds of large ones: of ranks 32 and 64
+# three would take some to 1.8 and 1.5.
 WIDE = 1.5
+TOGETHER, TOGETHER_AT_128 = 2, 3
 
 
 def iterations_for(kind: str, rank: int) -> tuple[Iteration, ...]:
@@ -121,7 +122,7 @@ def iterate(x: Tensor, iterations: Sequence[Iteration], *, together: bool) -> Te
     rows, columns = x.shape[-2:]
     first = 0
     if together and columns >= WIDE * rows:
-        first = TOGETHER if len(iterations) <= TOGETHER else OF_MORE
+        first = TOGETHER_AT_128 if rows == 128 else TOGETHER
         x = _product(x @ x.mT, iterations[:first]) @ x
     multiply_add = torch.addmm if x.ndim == 2 else torch.baddbmm
     for a, b, c in iterations[first:]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from aaa.errors import UserError
@@ -33,8 +33,15 @@ def soap(
         from pytorch_optimizer import SOAP
     except ModuleNotFoundError as error:
         raise UserError(f'optimizer=soap: {error.name} is not installed: pip install -e ".[optimizers]"') from None
+
+    class ForeseenSOAP(SOAP):
+        def state_bytes(self, parameter: Tensor) -> int:
+            """Two moments, and of each side that is not too long a preconditioner and its eigenbasis."""
+            sides = [side for side in parameter.shape if side <= max_precondition_dim] if parameter.ndim > 1 else []
+            return parameter.element_size() * (2 * parameter.numel() + 2 * sum(side**2 for side in sides))
+
     first, second = betas
-    return SOAP(
+    return ForeseenSOAP(
         [parameter for _, parameter in named_parameters],
         lr=learning_rate,
         weight_decay=weight_decay,

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import reduce
 from typing import NamedTuple
@@ -179,7 +179,7 @@ def _accumulate_gradients(
     sample_losses = []
     busy = 0.0
     for micro, (batch, draws) in enumerate(micro_batches, start=1):
-        with nullcontext() if micro == count else accelerator.no_sync(trainee.model):
+        with nullcontext() if micro == count else _unsynchronised(trainee):
             started = time.perf_counter()
             terms = trainee.loss(trainee.model, batch, draws, number)
             losses = sum_of(terms)
@@ -192,6 +192,15 @@ def _accumulate_gradients(
             for name, term in terms.items():
                 step_terms[name] = step_terms.get(name, 0) + term.detach().mean() / count
     return step_loss, step_terms, torch.cat(sample_losses), busy
+
+
+@contextmanager
+def _unsynchronised(trainee: Trainee) -> Iterator[None]:
+    """A block whose gradients processes keep to themselves, to average the sum of them once."""
+    with ExitStack() as kept:
+        for module in (trainee.model, *trainee.of_loss):
+            kept.enter_context(trainee.accelerator.no_sync(module))
+        yield
 
 
 def sum_of(terms: Mapping[str, Tensor]) -> Tensor:

@@ -2,7 +2,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import pytest
@@ -47,6 +48,7 @@ class Run:
         callbacks: list[Callback] | None = None,
         signals: StopSignals | None = None,
         progress: Progress | None = None,
+        of_loss: Sequence[nn.Module] = (),
         **changed: Any,
     ) -> None:
         torch.manual_seed(0)
@@ -67,6 +69,7 @@ class Run:
             loss,
             lambda positions: Batch.of_strangers(DATA[torch.tensor(positions) % 64], DATA[:1]),
             warmup_stable_decay(20, 5, 0.3, 0.0),
+            of_loss,
         )
         hooks = Hooks(
             callbacks or [],
@@ -105,6 +108,20 @@ def test_a_step_is_an_optimizer_update_whatever_the_micro_batches() -> None:
     torch.testing.assert_close(parts.raw.weight, whole.raw.weight, atol=1e-5, rtol=1e-4)
     assert [row["train/lr"] for row in parts.logged] == [row["train/lr"] for row in whole.logged]
     assert int(parts.ema.n_averaged) == 20
+
+
+def test_gradients_are_exchanged_once_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the model, and of what its loss trains besides."""
+    kept: list[nn.Module] = []
+
+    def no_sync(_accelerator: Accelerator, model: nn.Module) -> AbstractContextManager[None]:
+        kept.append(model)
+        return nullcontext()
+
+    monkeypatch.setattr(Accelerator, "no_sync", no_sync)
+    projector = nn.Linear(4, 4)
+    run = Run(of_loss=[projector], gradient_accumulation_steps=4, max_steps=2)
+    assert kept == [run.model, projector] * 3 * 2
 
 
 def test_logging_rarely_gives_the_mean_of_the_steps_between() -> None:

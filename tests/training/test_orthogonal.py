@@ -63,7 +63,9 @@ HARD: dict[str, Callable[[int, int], Tensor]] = {
 
 
 @pytest.mark.parametrize("what", HARD)
-@pytest.mark.parametrize("shape", [(128, 384), (128, 128), (16, 64), (384, 128), (200, 800), (1100, 1700)])
+@pytest.mark.parametrize(
+    "shape", [(128, 384), (128, 128), (16, 64), (32, 96), (64, 192), (96, 288), (384, 128), (200, 800), (1100, 1700)]
+)
 def test_nothing_is_blown_up_in_bf16(what: str, shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aaa.training.orthogonal.multiplies_bf16", lambda _device: True)
     torch.manual_seed(0)

@@ -3,10 +3,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from aaa.errors import UserError
-from aaa.saved.checkpoint import State, load_optimizer, take_snapshot, write_checkpoint
+from aaa.saved.checkpoint import State, load_optimizer, take_snapshot, tensor_bytes, write_checkpoint
+from aaa.training import fitting
+from aaa.training.fitting import measure_footprint
+from aaa.training.optimizers import state_to_come
 from aaa.training.soap import soap
 from tests.helpers.composed_model import compose_model, random_step
 
@@ -47,6 +51,27 @@ def test_it_goes_on_from_its_checkpoint_to_the_bit(tmp_path: Path) -> None:
             random_step(m, o, seed)
     for mine, theirs in zip(model.parameters(), other.parameters(), strict=True):
         assert torch.equal(mine, theirs)
+
+
+def test_what_it_will_keep_is_foretold(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, optimizer = compose_model(*SOAP)
+    foretold = state_to_come(optimizer)
+    assert foretold > 6 * sum(parameter.nbytes for parameter in model.parameters())
+    random_step(model, optimizer, 0)
+    states = (optimizer.state[parameter].values() for parameter in model.parameters())
+    assert foretold == tensor_bytes([list(values) for values in states])
+    assert state_to_come(optimizer) == 0
+
+    def fixed(optimizer: Optimizer | None) -> int:
+        def forward(_samples: int) -> Tensor:
+            return sum(parameter.sum() for parameter in model.parameters())
+
+        return measure_footprint(forward, model, torch.device("cpu"), optimizer=optimizer).fixed
+
+    monkeypatch.setattr(fitting, "held_memory", lambda _: 0)
+    weights = sum(parameter.nbytes for parameter in model.parameters())
+    _, fresh = compose_model(*SOAP)
+    assert fixed(fresh) - fixed(None) == foretold - 2 * weights
 
 
 def test_without_the_package_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
