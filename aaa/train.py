@@ -9,7 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 
 from aaa.cli import run as run_command
 from aaa.config.recorded_overrides import own_overrides
-from aaa.run.claim import release, require_own_folder
+from aaa.run.claim import have_begun, release, require_own_folder
 from aaa.run.earlier_sweep import finished_job, is_of_sweep
 from aaa.run.wandb_agent import require_agents_parameters
 from aaa.tracking.redaction import hide_argument
@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 def train(config: "DictConfig") -> float | None:
     """Run one training run; returns its last validation loss, for sweepers that search for the lowest."""
     folder = Path(config.output_dir)
+    have_begun()
     try:
         require_own_folder(config)
         require_agents_parameters(config, HydraConfig.get().runtime.choices)

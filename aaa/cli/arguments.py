@@ -11,9 +11,10 @@ from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
 
-from aaa.config.overrides import Keys, as_typed, is_key, key_of, one_text_of_several, quoted, wants_sweep
+from aaa.config.overrides import Keys, as_typed, is_key, key_of, one_text_of_several, quoted, value_of, wants_sweep
 from aaa.config.resolvers import geomspace
 from aaa.errors import UserError, nearest
+from aaa.run.claim import wait_for_beginners
 from aaa.run.earlier_run import EarlierRun, earlier_run
 from aaa.run.earlier_sweep import asks_to_go_on, earlier_sweep
 from aaa.tracking.variables import is_helper
@@ -75,8 +76,10 @@ def for_hydra(arguments: list[str], command: str = "train") -> list[str]:
     Raises:
         UserError: if there is no such run.
     """
-    earlier = earlier_run(arguments)
     trains = command == "train"
+    if trains and _may_begin_or_go_on(arguments):
+        wait_for_beginners()
+    earlier = earlier_run(arguments)
     sweep = earlier_sweep(arguments) if trains else None
     if trains and sweep is None and asks_to_go_on(arguments):
         print("sweep.resume=true: no sweep of this very command was begun here: all anew.", file=sys.stderr)
@@ -89,6 +92,12 @@ def for_hydra(arguments: list[str], command: str = "train") -> list[str]:
     # The run's config is whole: no other folder has a part in it.
     own = [argument for argument in earlier.arguments if not argument.startswith(CONFIG_DIR)]
     return [*flags, *_with_overrides(own, overrides)]
+
+
+def _may_begin_or_go_on(arguments: list[str]) -> bool:
+    """Whether a run is to go on if there is one, and to begin if not, by the process that decides it for a launch."""
+    asks_nothing_else = all(argument.startswith(CONFIG_DIR) for argument in arguments if argument.startswith("-"))
+    return value_of(arguments, "resume") == "auto" and asks_nothing_else and not is_helper()
 
 
 def _last_of_each(overrides: list[str]) -> list[str]:

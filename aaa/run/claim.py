@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LOCK = ".lock"
+BEGINNING = Path("outputs/.beginning.lock")
+MOST_SECONDS_TO_BEGIN = 60  # composing a config takes 2
 LEFT_BY_STEPS = ("metrics.jsonl", "checkpoints/step-*", "model/config.json", "samples/step-*", "validation/step-*")
 
 LEFT_BY_START = {".hydra", LOCK, "train.log"}
@@ -38,6 +40,7 @@ LEFT_BY_START = {".hydra", LOCK, "train.log"}
 BY_TIME = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d(-\d+)?")
 
 _claimed: dict[Path, FileLock] = {}
+_beginning: list[FileLock] = []
 
 
 def holds_run(folder: Path) -> bool:
@@ -60,12 +63,33 @@ def claim(folder: Path, resume: str | None, overrides: Sequence[str]) -> None:
     if folder in _claimed:
         return
     folder.mkdir(parents=True, exist_ok=True)
-    _lock(folder, "another run is training in this folder right now.")
+    _lock(
+        folder,
+        "another run is training in this folder right now. Wait until it ends, or stop it, which saves where it is.",
+    )
     try:
         _refuse_other_run(folder, resume, overrides)
     except UserError:
         release(folder)
         raise
+
+
+def wait_for_beginners() -> None:
+    """Look for a run to go on with when no other process of this working folder is between looking and beginning one.
+
+    Else two that start in the same second both find none, and train the same run twice. It lasts until `have_begun`,
+    or until this process ends.
+    """
+    BEGINNING.parent.mkdir(exist_ok=True)
+    _beginning.append(FileLock(BEGINNING.absolute()))
+    with suppress(Timeout):  # whoever looks for so long is not about to begin
+        _beginning[-1].acquire(timeout=MOST_SECONDS_TO_BEGIN)
+
+
+def have_begun() -> None:
+    """Let others look: what they are to find is in its folder."""
+    while _beginning:
+        _beginning.pop().release()
 
 
 def require_own_folder(config: "DictConfig") -> None:

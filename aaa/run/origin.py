@@ -30,7 +30,7 @@ class Origin:
         branches_off: whether it goes on in a folder of its own from another run's checkpoint.
         earlier_run: folder of the run that is gone on with or repeated, or None.
         reader: how processes come to what is in the checkpoint.
-        finished: what came out of a run that is over and keeps no checkpoint; None of any other.
+        finished: what came out of a run that is over, where nothing more is asked of it; None of any other.
     """
 
     folder: RunFolder
@@ -65,19 +65,24 @@ def open_origin(config: DictConfig, session: Session) -> Origin:
     branch = None if checkpoint is not None else told(processes, partial(branch_checkpoint, config.repeat))
     begin = checkpoint or branch
     before = None if begin is None else told(processes, partial(read_before, begin))
-    finished = told(processes, partial(_finished, folder, config)) if resumed and checkpoint is None else None
+    finished = told(processes, partial(_finished, folder, config, before)) if resumed else None
     repeated = None if config.repeat is None else Path(config.repeat)
     earlier_run = folder.path if resumed else repeated if before is None else before.run
     return Origin(folder, before, branch is not None, earlier_run, Reader.of(begin, processes), finished)
 
 
-def _finished(folder: RunFolder, config: DictConfig) -> FinishedRun | None:
-    """What came out of a run without checkpoints, or None if it has exported no model yet.
+def _finished(folder: RunFolder, config: DictConfig, before: Before | None) -> FinishedRun | None:
+    """What came out of a run, or None if it has not come to its end.
 
     Raises:
-        UserError: if there is a model, and more to do than it was trained for: from the start it would be lost.
+        UserError: if there is a model and no checkpoint, and more to do than it was trained for: from the start it
+            would be lost.
     """
     exported = exported_step(folder.path)
+    if before is not None:
+        state = before.state
+        over = config.resume == "auto" and exported == state.step and not state.unlooked
+        return finished_run(folder.path, config) if over else None
     if exported is None:
         if config.resume != "auto":
             logger.info("There is no checkpoint in %s yet: starting at step 0.", folder.shown)

@@ -28,6 +28,7 @@ from aaa.saved.checkpoint_folders import AVERAGE, MODEL, SHARDS
 from aaa.saved.models import exported_step
 from aaa.saved.shards import fetching, load_weights_from_shards
 from aaa.saved.weights_file import read_dit_tensors
+from aaa.tracking.printed import train_command
 from aaa.training.progress import Progress, Window
 from aaa.training.sharding import is_sharded
 
@@ -57,7 +58,8 @@ def resume(config: DictConfig, origin: Origin, learner: Learner, data: TrainingD
     if state.cache_fingerprint != data.cache.fingerprint:
         raise UserError(
             f"{checkpoint}: the run was trained on other latents than {data.cache.path} holds. Were the pictures, "
-            "prompts, data or encoder changed since? Set them back, or train a new run."
+            "prompts, data or encoder changed since? Set them back; or train a new run, which may start from these "
+            f"weights: {train_command('...', init_from=folder.shown)}"
         )
     exported = origin.reader.first(partial(exported_step, folder.path))
     finished = state.step >= length.max_steps and not state.unlooked and exported == state.step

@@ -73,6 +73,14 @@ def test_the_same_command_goes_on_with_its_own_folder(here: Path) -> None:
     again = fork_in(here, *TEN, "hydra.run.dir=ten", "resume=auto")
     assert again.code == 0, again.err
     assert "is finished: there is nothing left to do" in again.err
+    config = here / "ten" / ".hydra" / "config.yaml"  # which its data are gone of, or changed, meanwhile
+    config.write_text(config.read_text().replace("num_records: 48", "num_records: 47"))
+    cache = list((here / ".cache").rglob("*"))
+    assert "is finished: there is nothing left to do" in fork_in(here, *TEN, "hydra.run.dir=ten", "resume=auto").err
+    assert list((here / ".cache").rglob("*")) == cache, "nothing is encoded for it"
+    changed = fork_in(here, "aaa.train", "resume=ten", "trainer.max_steps=30").error
+    assert "trained on other latents" in changed
+    assert "which may start from these weights: python -m aaa.train init_from=ten ..." in changed
     other = fork_in(here, *TWENTY, "hydra.run.dir=ten", "resume=auto").error
     assert "that folder holds a run of another command" in other
 

@@ -51,6 +51,19 @@ def test_a_signal_saves_and_exits_within_seconds(
     assert int(checkpoint.name.removeprefix("step-")) == max(losses(folder))
 
 
+def test_the_same_command_twice_at_once_is_one_run(tmp_path: Path, small_run: SmallRun) -> None:
+    """The second finds what the first has begun; that is busy, or over by then."""
+    shutil.copytree(small_run[0].parents[2] / ".cache", tmp_path / ".cache")
+    command = ["aaa.train", *SMALL, "trainer.sample_every_steps=0", "logger=none", "resume=auto"]
+    both = [start(tmp_path, *command) for _ in range(2)]
+    codes = [one.wait(300) for one in both]
+    assert 0 in codes
+    assert list(losses(only_run(tmp_path))) == list(range(1, 13))
+    for one, code in zip(both, codes, strict=True):
+        said = one.err.read_text()
+        assert code == 0 or "another run is training in this folder right now. Wait until it ends" in said
+
+
 def test_the_same_command_starts_goes_on_and_ends(tmp_path: Path, small_run: SmallRun) -> None:
     shutil.copytree(small_run[0].parents[2] / ".cache", tmp_path / ".cache")
     command = ["aaa.train", *SMALL, "trainer.sample_every_steps=0", "logger=none", "resume=auto"]
