@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +14,9 @@ from aaa.run.earlier_sweep import output_dir_of_job
 if TYPE_CHECKING:
     from omegaconf import DictConfig
     from PIL import Image
+
+    from aaa.pipelines.draw_request import DrawRequest
+    from aaa.pipelines.text_to_image import TextToImage
 
 logger = logging.getLogger(__name__)
 
@@ -71,10 +74,12 @@ def sample(config: "DictConfig") -> None:
     model = TextToImage(saved, device, config.preview, config.precision, trust_config=config.trust_config)
     folder: Path | None = None
     shown: list[Image.Image] = []
-    for beginning, request in zip(beginnings, requests, strict=True):
-        pictures = model(request)
-        folder = folder or out()  # only now: others may have drawn meanwhile
-        folder.mkdir(parents=True, exist_ok=True)
+    there: set[str] = set()
+    for beginning, pictures in zip(beginnings, drawn_of(model, requests), strict=True):
+        if folder is None:
+            folder = out()  # only now: others may have drawn meanwhile
+            folder.mkdir(parents=True, exist_ok=True)
+            there = {path.name for path in folder.glob("*seed-*.png")}
         for seed, picture in zip(seeds, pictures, strict=True):
             picture.save(folder / f"{beginning}{seed}.png")
         shown += pictures[: MOST_SHOWN - len(shown)]
@@ -86,7 +91,28 @@ def sample(config: "DictConfig") -> None:
     counted = "1 picture" if len(files) == 1 else f"{len(files)} pictures"
     grid = GRID if len(shown) == len(files) else f"{GRID} with the first {len(shown)}"
     logger.info("Wrote %s and %s to %s", counted, grid, folder)
+    if left := sorted(there - set(files)):
+        logger.warning(
+            "Of pictures that were drawn before %d are still there, such as %s.", len(left), folder / left[0]
+        )
     logger.info("Each took %s.", model.described(requests[0]))
+
+
+def drawn_of(model: "TextToImage", requests: "Sequence[DrawRequest]") -> "Iterator[list[Image.Image]]":
+    """The pictures of each request, showing how far all of them are."""
+    from aaa.tracking.console import display
+
+    taken = 0
+    with display("Drawing", sum(map(model.steps, requests))) as bar:
+
+        def shown(levels: list[tuple[float, float]]) -> Iterator[tuple[float, float]]:
+            nonlocal taken
+            for level in levels:
+                yield level
+                bar.update(taken := taken + 1)
+
+        for request in requests:
+            yield model(request, shown)
 
 
 def prompts_of(config: "DictConfig") -> list[str]:
@@ -110,6 +136,8 @@ def prompts_of(config: "DictConfig") -> list[str]:
         raise UserError(f"{said}: is not in UTF-8. It must be a text file with a prompt on each line.") from None
     except OSError as error:
         raise UserError(f"{said}: cannot be read ({reason(error)}).") from None
+    if "\0" in text:
+        raise UserError(f"{said}: is no text. It must be a text file with a prompt on each line.")
     prompts = [line.strip() for line in text.split("\n") if line.strip()]
     if not prompts:
         raise UserError(f"{said}: there is no prompt in it, of which each line is to be one.")

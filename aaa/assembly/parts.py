@@ -270,6 +270,8 @@ def _reason(error: Exception, target: str) -> str:
     module, _, name = target.rpartition(".")
     if isinstance(cause, ImportError) and (found := sys.modules.get(module)) is not None and not hasattr(found, name):
         return f"{module} has no {name}{nearest(name, [known for known in dir(found) if not known.startswith('_')])}"
+    if (missing := re.search(r"No module named '([^'.]+)'", str(cause))) and missing[1] == target.partition(".")[0]:
+        return f"{missing[0]}; python finds a module of yours in the folders of PYTHONPATH: PYTHONPATH=. python -m ..."
     first, *more = str(cause).splitlines() or [type(cause).__name__]
     # Hydra says on a line of its own why a name leads nowhere.
     return f"{first} {more[0]}" if first.startswith("Error loading") and more else first

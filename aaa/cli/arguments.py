@@ -74,12 +74,14 @@ def for_hydra(arguments: list[str], command: str = "train") -> list[str]:
         command: `train`, or another, which leaves no run behind.
 
     Raises:
-        UserError: if there is no such run.
+        UserError: if there is no such run, or a sweep is to go on without -m.
     """
     trains = command == "train"
     if trains and _may_begin_or_go_on(arguments):
         wait_for_beginners()
     earlier = earlier_run(arguments)
+    if trains and not wants_sweep(arguments) and value_of(arguments, "sweep.resume") is True:
+        raise UserError("sweep.resume=true: goes on with a sweep, so -m has to be there too. A run: resume=RUN_FOLDER")
     sweep = earlier_sweep(arguments) if trains else None
     if trains and sweep is None and asks_to_go_on(arguments):
         print("sweep.resume=true: no sweep of this very command was begun here: all anew.", file=sys.stderr)

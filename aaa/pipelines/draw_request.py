@@ -47,6 +47,10 @@ class DrawRequest(SamplingChoice):
         require_ranges(SampleConfig, {name: getattr(self, name) for name in numbers})
         if self.denoising_strength < 1 and self.input_image is None:
             raise UserError("denoising_strength below 1 needs a picture to start from: input_image=PATH.")
+        if isinstance(self.input_image, str | Path) and not Path(self.input_image).is_file():
+            is_folder = Path(self.input_image).is_dir()
+            what = "is a folder. Give one of its pictures" if is_folder else "there is no such file"
+            raise UserError(f"input_image={self.input_image}: {what}.")
 
     @property
     def seeds(self) -> range:

@@ -33,7 +33,7 @@ from aaa.data.pictures import (
 )
 from aaa.diffusion.autoguidance import GuidedByModel
 from aaa.diffusion.guidance import Extrapolation, VelocityModel
-from aaa.diffusion.samplers import SeededNoise, Step
+from aaa.diffusion.samplers import SeededNoise, ShowProgress, Step
 from aaa.diffusion.sampling import BATCH_SIZE, Sampling
 from aaa.diffusion.schedulers import add_noise
 from aaa.encoders.embedding import embed
@@ -152,13 +152,18 @@ class TextToImage:
         """
         return self(DrawRequest(prompt, negative_prompt, **settings))
 
-    def __call__(self, request: DrawRequest) -> list[Image.Image]:
-        """The pictures that are asked for, some at once."""
+    def __call__(self, request: DrawRequest, progress: ShowProgress = iter) -> list[Image.Image]:
+        """The pictures that are asked for, some at once.
+
+        Args:
+            request: which.
+            progress: shows how far the steps of each such batch are; `steps` says how many there are in all.
+        """
         self._look_at(request)
         embeds = self._embeds(request)
         pictures: list[Image.Image] = []
         for part in request.parts(BATCH_SIZE):
-            last = deque(self._steps(part, embeds), maxlen=1).pop()
+            last = deque(self._steps(part, embeds, progress), maxlen=1).pop()
             pictures += self._finished(last.latents)
         return pictures
 
@@ -196,6 +201,11 @@ class TextToImage:
             self._guides = {place: sampling.guidance.guide}
         return sampling
 
+    def steps(self, request: DrawRequest) -> int:
+        """How many steps of the sampler a request takes, those of all its batches together."""
+        sigmas = self._sigmas(self.sampling(request), request)
+        return (len(sigmas) - 1) * len(list(request.parts(BATCH_SIZE)))
+
     def described(self, request: DrawRequest) -> str:
         """What drawing takes: `15 steps of Heun, 58 evaluations of the model, in bf16`."""
         sampling = self.sampling(request)
@@ -224,7 +234,7 @@ class TextToImage:
         for remark in self.remarks(request):
             logger.warning("%s", remark)
 
-    def _steps(self, request: DrawRequest, embeds: torch.Tensor) -> Iterator[Step]:
+    def _steps(self, request: DrawRequest, embeds: torch.Tensor, progress: ShowProgress = iter) -> Iterator[Step]:
         sampling = self.sampling(request)
         sigmas = self._sigmas(sampling, request)
         noise = SeededNoise(request.seeds)
@@ -235,7 +245,7 @@ class TextToImage:
             latents = add_noise(clean, latents, torch.tensor(sigmas[:1], device=self.device))
         positive, negative = (embed.expand(request.num_images, -1, -1) for embed in embeds)
         network = self.precision.running(self.model)
-        return sampling.drawing(network, latents, positive, negative, sigmas, noise)
+        return sampling.drawing(network, latents, positive, negative, sigmas, noise, progress)
 
     def _embeds(self, request: DrawRequest) -> torch.Tensor:
         """Of prompt and negative prompt, `2 L D`, rounded as in the latent cache that the model learned from."""
@@ -306,8 +316,6 @@ class TextToImage:
 
     def _read(self, given: str | Path | Image.Image, height: int, width: int) -> torch.Tensor:
         named = "input_image" if isinstance(given, Image.Image) else f"input_image={given}"
-        if not isinstance(given, Image.Image) and not Path(given).is_file():
-            raise UserError(f"{named}: there is no such file.")
         try:
             return to_tensor(crop_and_resize(_over_white(given), height, width))
         except UserError as error:

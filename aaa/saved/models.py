@@ -17,7 +17,7 @@ from aaa.config.trust import is_own_class, read_json_config, read_yaml_config, t
 from aaa.encoders.statistics import LatentStatistics
 from aaa.errors import UserError
 from aaa.saved.checkpoint_folders import AVERAGE, MODEL, STATE, checkpoints, damage, newest_whole, step_of
-from aaa.saved.named_model import RUN_CONFIG, require_there
+from aaa.saved.named_model import RUN_CONFIG, offered_below, require_there
 from aaa.saved.weights_file import DiTNumbers, read_dit_numbers, read_routing
 
 logger = logging.getLogger(__name__)
@@ -95,7 +95,7 @@ def find_saved(path: Path, weights: str, trust_config: bool, heads: int | None =
     else:
         raise UserError(
             f"model={path}: no model there. Give a run folder (with config.yaml), one of its checkpoints "
-            "(with state.json) or a model/ folder (with config.json)."
+            f"(with state.json) or a model/ folder (with config.json).{offered_below(path)}"
         )
     missing = [key for key in NEEDED if not isinstance(saved.config.get(key), dict)]
     if missing:

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from aaa.errors import UserError
-from aaa.saved.checkpoint_folders import CHECKPOINTS, those_of_its_run
+from aaa.saved.checkpoint_folders import CHECKPOINTS, checkpoints, those_of_its_run
 
 RUN_CONFIG = "config.yaml"
+NAMED = 3  # checkpoints or runs, at most
 
 
 def require_there(path: Path) -> None:
@@ -21,8 +22,22 @@ def require_there(path: Path) -> None:
     raise UserError(f"model={path}: there is no such folder.{_newest_run()}")
 
 
+def offered_below(path: Path) -> str:
+    """A sentence on the checkpoints or runs in a folder that is none itself; nothing where there are none."""
+    if path.name == CHECKPOINTS and (there := checkpoints(path.parent)):
+        return f" Its checkpoints: {', '.join(f'model={checkpoint}' for checkpoint in there[:NAMED])}"
+    runs = _runs_of(path)
+    return f" Below it there is: {', '.join(f'model={run}' for run in runs[:NAMED])}" if runs else ""
+
+
 def _newest_run() -> str:
     """A sentence on the run that was begun or gone on with last; nothing where there are none."""
-    found = (path for depth in ("*/*", "*/*/*") for path in Path("outputs").glob(f"{depth}/{RUN_CONFIG}"))
-    runs = sorted((path for path in found if path.parent.name != ".hydra"), key=lambda path: path.stat().st_mtime)
-    return f" The newest run here is {runs[-1].parent}." if runs else ""
+    runs = _runs_of(Path("outputs"))
+    return f" The newest run here is {runs[0]}." if runs else ""
+
+
+def _runs_of(folder: Path) -> list[Path]:
+    """The runs up to three folders below one, the newest first."""
+    found = (path for depth in ("*", "*/*", "*/*/*") for path in folder.glob(f"{depth}/{RUN_CONFIG}"))
+    configs = (path for path in found if path.parent.name != ".hydra")
+    return [path.parent for path in sorted(configs, key=lambda path: path.stat().st_mtime, reverse=True)]

@@ -77,6 +77,8 @@ SmallRun = tuple[Path, Finished]
             "data.parts.shapes.wieght: no such config key (did you mean 'data.parts.shapes.weight'?)",
         ),
         (["model.width=3"], "model.width: no such config key (did you mean 'model.dim'?)"),
+        (["sweep.resume=true"], "sweep.resume=true: goes on with a sweep, so -m has to be there too."),
+        (["data.source._target_=mine.Own"], "python finds a module of yours in the folders of PYTHONPATH: PYTHONPATH="),
         (["experiment=openmoji"], "It is added with a plus: +experiment=openmoji"),
         (["data=mixture", "data@data.parts.x=shapes"], "It is added with a plus: +data@data.parts.x=shapes"),
         (["data.address=x"], "data.address: no such config key of what is chosen. data=cache has it."),

@@ -158,6 +158,7 @@ def test_run_folders_checkpoints_and_model_folders_are_all_models(
         (["seed=18446744073709551616"], "seed=18446744073709551616: must be at least 0 and at most 92233720368547"),
         (["denoising_strength=0.5"], "denoising_strength below 1 needs a picture"),
         (["input_image=nowhere.png"], "input_image=nowhere.png: there is no such file"),
+        (["input_image=."], "input_image=.: is a folder. Give one of its pictures."),
         (["weights=best"], "weights=best: must be one of ema, raw."),
         (["model=nowhere"], "model=nowhere: there is no such folder"),
         (["heads=4"], "heads=4: the model's config says 2. Leave heads out."),
@@ -267,6 +268,7 @@ def test_many_pictures_are_written_as_they_are_drawn_and_the_first_shown(
         (["prompts=nowhere.txt"], "prompts=nowhere.txt: cannot be read (No such file or directory)."),
         (["prompts=empty.txt"], "prompts=empty.txt: there is no prompt in it"),
         (["prompts=latin.txt"], "prompts=latin.txt: is not in UTF-8."),
+        (["prompts=binary.txt"], "prompts=binary.txt: is no text."),
         ([], 'prompt: has no value yet, and must have one: prompt="...", or of several prompts=FILE'),
     ],
 )
@@ -275,6 +277,7 @@ def test_prompts_that_cannot_be_drawn_are_said(
 ) -> None:
     (tmp_path / "empty.txt").write_text("\n \n")
     (tmp_path / "latin.txt").write_bytes(b"a caf\xe9\n")
+    (tmp_path / "binary.txt").write_bytes(b"\x00\x01")
     assert expected in command("aaa.sample", "model=x", *arguments).error
 
 
@@ -288,10 +291,13 @@ def test_what_was_drawn_before_is_written_over_where_a_folder_is_named_alone(
             drawing = [f"model={small_run[0]}", f"prompt={prompt}", "steps=1", "num_images=1", "guidance=1", *out]
             assert (done := command("aaa.sample", *drawing)).code == 0, done.err
     assert f"grid.png to {Path('named')}" in done.err
+    assert "drawn before" not in done.err
+    other = command("aaa.sample", *drawing, "seed=1").err
+    assert f"Of pictures that were drawn before 1 are still there, such as {Path('named/seed-0.png')}." in other
+    (tmp_path / "named" / "seed-1.png").unlink()
     red, blue, named = (pictures(tmp_path / folder) for folder in ("samples", "samples-2", "named"))
     assert red != blue
     assert named == blue
-    assert (tmp_path / "samples" / "grid.png").read_bytes() != (tmp_path / "named" / "grid.png").read_bytes()
 
 
 def test_pictures_that_are_no_numbers_are_not_drawn_black(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -148,6 +149,13 @@ def test_who_names_no_checkpoint_is_told_which_there_are(run: Path) -> None:
     there = sorted((path.name for path in (run / "checkpoints").iterdir()), reverse=True)
     with pytest.raises(UserError, match=rf"step-1: there is no such checkpoint\. Its run has: {', '.join(there)}\.$"):
         find_saved(run / "checkpoints" / "step-1", "ema", trust_config=False)
+
+
+def test_who_names_a_folder_of_checkpoints_or_of_runs_is_told_what_is_in_it(run: Path) -> None:
+    with pytest.raises(UserError, match=rf"Its checkpoints: model={re.escape(str(run))}/checkpoints/step-00000002$"):
+        find_saved(run / "checkpoints", "ema", trust_config=False)
+    with pytest.raises(UserError, match=rf"Below it there is: model={re.escape(str(run))}$"):
+        find_saved(run.parent, "ema", trust_config=False)
 
 
 @pytest.mark.parametrize("vae", [None, ["latent_mean"], {"latent_mean": [0.5]}, {"latent_mean": 3, "latent_std": 4}])
