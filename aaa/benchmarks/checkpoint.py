@@ -3,6 +3,7 @@
 import tempfile
 import time
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -36,7 +37,7 @@ class Checkpointing:
         """Measure."""
         subject = make_subject(config, device, precision=config.trainer.precision, compiled=False)
         batch_size = config.trainer.batch_size
-        numbers = iter(range(10**9))
+        numbers = count()
         place = subject.accelerator.device
 
         def step() -> None:

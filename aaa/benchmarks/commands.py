@@ -7,7 +7,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from hydra.core.hydra_config import HydraConfig
+
 from aaa.errors import UserError
+
+# Of a run that is measured: nothing but training, unless it is evaluated.
+QUIET = ("logger=none", "trainer.validate_every_steps=0", "trainer.sample_every_steps=0", "trainer.save_every_steps=0")
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,11 @@ class Measured:
     seconds: float
     peak_gib: float
     output: str
+
+
+def typed() -> list[str]:
+    """What the benchmark was told of the run that it measures."""
+    return [text for text in HydraConfig.get().overrides.task if not text.startswith("bench")]
 
 
 def in_folder(folder: Path) -> list[str]:

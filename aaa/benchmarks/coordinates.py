@@ -165,12 +165,7 @@ def _resized(config: DictConfig, dim: int, depth: int, parametrization: str) -> 
             f"model.base_dim={model.base_dim} over model.base_heads={model.base_heads}."
         )
     sized = deepcopy(config)
-    sized.model.dim, sized.model.depth, sized.model.heads, sized.model.parametrization = (
-        dim,
-        depth,
-        heads,
-        parametrization,
-    )
+    sized.model.update(dim=dim, depth=depth, heads=heads, parametrization=parametrization)
     sized.optimizer.learning_rate = config.optimizer.learning_rate  # the same, where it follows the parametrization
     sized.trainer.ema_decay, sized.trainer.ema_memory = 0, None
     check_config(sized)

@@ -9,7 +9,6 @@ from rich.table import Table
 from aaa.benchmarks.report import Report
 
 PARAMETRIZATIONS = ("standard", "mup")
-KINDS = ("outputs", "update")
 STYLES: dict[str, Literal["-", ":"]] = {"outputs": "-", "update": ":"}
 
 
@@ -46,14 +45,12 @@ class SizesReport(Report):
                 for row in self.rows:
                     if row["along"] != along or row["steps"] != self.last:
                         continue
-                    for kind in KINDS:
+                    for kind, style in STYLES.items():
                         sizes = {int(size): value for size, value in row["values"][parametrization][kind].items()}
                         first = next(iter(sizes.values()))
                         if first:
                             relative = [value / first for value in sizes.values()]
-                            panel.plot(
-                                list(sizes), relative, linestyle=STYLES[kind], marker=".", color=colors[row["layer"]]
-                            )
+                            panel.plot(list(sizes), relative, linestyle=style, marker=".", color=colors[row["layer"]])
                 panel.set(xscale="log", yscale="log", xlabel=along, title=f"{parametrization}, by {along}")
                 panel.set_xticks(list(sizes), [str(size) for size in sizes], minor=False)
                 panel.minorticks_off()
@@ -63,7 +60,7 @@ class SizesReport(Report):
             panel_row[0].set_yticks(powers, [f"{power:g}" for power in powers])
             panel_row[0].set_ylabel("change, over that of the smallest")
         handles = [plt.Line2D([], [], color=color, label=layer) for layer, color in colors.items()]
-        handles += [plt.Line2D([], [], color="k", linestyle=STYLES[kind], label=kind) for kind in KINDS]
+        handles += [plt.Line2D([], [], color="k", linestyle=style, label=kind) for kind, style in STYLES.items()]
         figure.legend(handles=handles, loc="outside right center", fontsize="small")
         figure.suptitle(f"{self.title}, over those of the smallest size ({self.last} steps; grey: a factor 2)")
         figure.savefig(path, dpi=110)

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from aaa.benchmarks.commands import measure
+from aaa.benchmarks.commands import measure, typed
 from aaa.benchmarks.counts import Count
 from aaa.benchmarks.report import Report
 from aaa.data.cache import LatentCache
@@ -35,12 +34,11 @@ class Encode:
 
     def run(self, config: DictConfig, device: str) -> Report:  # noqa: ARG002
         """Measure."""
-        chosen = [text for text in HydraConfig.get().overrides.task if not text.startswith("bench")]
         rows: list[dict[str, Any]] = []
         with tempfile.TemporaryDirectory() as folder:
             for count in self.records:
                 own = Path(folder) / str(count)
-                arguments = [*chosen, f"data.source.num_records={count}", "data.source.num_validation=1"]
+                arguments = [*typed(), f"data.source.num_records={count}", "data.source.num_validation=1"]
                 measured = measure(own, "-m", "aaa.encode", *arguments, f"data.cache_dir={own}")
                 rate = re.findall(r"pictures/s ([\d.e+]+)", measured.output)[-1]
                 rows.append(

@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 import hydra
 import torch
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from aaa.assembly.parts import build_model
 from aaa.benchmarks import gpu_rows
 from aaa.benchmarks.checkpoint import Checkpointing
+from aaa.benchmarks.commands import typed
 from aaa.benchmarks.counts import AUTO, Count, CountOrAuto
 from aaa.benchmarks.gpu_advice import advice
 from aaa.benchmarks.gpu_card import Card, OutOfTime, Row, time_limit
@@ -24,8 +24,9 @@ from aaa.benchmarks.ways import optimizer_ways, way_row
 from aaa.config.checks import check_config
 from aaa.config.compiling import records_graphs
 from aaa.errors import UserError, nearest
+from aaa.run.session import Session
 from aaa.tracking import console
-from aaa.training.precision import PRECISIONS, choose_precision
+from aaa.training.precision import choose_precision
 from aaa.training.timing import matmul_rate
 from aaa.training.tuning import tune_for
 
@@ -126,8 +127,7 @@ class Gpu:
 
     def _config(self, name: str) -> DictConfig:
         """The config of one of the models, with whatever else the command was told."""
-        told = [text for text in HydraConfig.get().overrides.task if not text.startswith("bench")]
-        config = hydra.compose("train", [*self.overrides[name], *told, "output_dir=outputs/bench"])
+        config = hydra.compose("train", [*self.overrides[name], *typed(), "output_dir=outputs/bench"])
         check_config(config)
         config.trainer.precision = choose_precision(config.trainer.precision, torch.device(self.device))
         config.trainer.cuda_graph = False  # but for the rows that are about it
@@ -204,7 +204,7 @@ class Gpu:
             size = self._batch_that_fits[name] if batch == AUTO else int(batch)
             if not size:
                 return {"model": name, "note": "does not fit"}
-            row = gpu_rows.step_row(subject, config, size, how, self.row_seconds, self._peak(config))
+            row = gpu_rows.step_row(subject, config, size, how, self.row_seconds, self._peak(subject.session))
             with tempfile.TemporaryDirectory() as folder:
                 return {"model": name} | row | gpu_rows.part_columns(subject, size, Path(folder))
 
@@ -216,17 +216,16 @@ class Gpu:
             tempfile.TemporaryDirectory() as folder,
         ):
             loader = gpu_rows.fed_from_cache(subject, config, Path(folder) / "cache", batch, near=near)
-            row = gpu_rows.step_row(subject, config, batch, False, self.row_seconds, self._peak(config))
+            row = gpu_rows.step_row(subject, config, batch, False, self.row_seconds, self._peak(subject.session))
             loader.close()
             return {"model": name} | row
 
-    def _peak(self, config: DictConfig) -> float:
-        """Floating-point operations a second of products of matrices, in the precision of the config."""
-        autocast, dtype = PRECISIONS[config.trainer.precision]
-        multiplied = torch.bfloat16 if autocast == "bf16" else dtype
-        if multiplied not in self._rates:
-            self._rates[multiplied] = matmul_rate(torch.device(self.device), multiplied)
-        return self._rates[multiplied]
+    def _peak(self, session: Session) -> float:
+        """Floating-point operations a second of products of matrices, in the precision of the session."""
+        dtype = session.product_dtype
+        if dtype not in self._rates:
+            self._rates[dtype] = matmul_rate(session.device, dtype)
+        return self._rates[dtype]
 
 
 def _require(key: str, named: Sequence[str], known: Mapping[str, object]) -> None:

@@ -21,7 +21,7 @@ from aaa.data.cache_writer import CacheWriter
 from aaa.data.cached_records import CachedRecord
 from aaa.run.latent_loader import LatentLoader, hold_near
 from aaa.tracking.tracker import NoLogger, RunInfo, Tracker
-from aaa.training.fitting import USED_SHARE, measure_footprint
+from aaa.training.fitting import USED_SHARE
 from aaa.training.memory import available_memory, peak_memory_gib, reset_peak_memory
 from aaa.training.progress import Progress
 from aaa.training.timing import matmul_rate, seconds
@@ -94,9 +94,7 @@ def opened(config: DictConfig, device: str, *, compiled: bool | str, prompt_toke
 
 def fitting_batch(subject: Subject, most: int) -> int:
     """The largest power of two of samples, up to `most`, that `trainer.batch_size=auto` would take; 0: not one fits."""
-    device = subject.accelerator.device
-    footprint = measure_footprint(subject.trial_loss, subject.model, device)
-    return min(footprint.largest(USED_SHARE * available_memory(device)), most)
+    return min(subject.footprint().largest(USED_SHARE * available_memory(subject.session.device)), most)
 
 
 def step_row(subject: Subject, config: DictConfig, batch: int, how: bool | str, lasting: float, peak: float) -> Row:

@@ -1,7 +1,6 @@
 """The trainer's step against a bare one: what logging, progress, signals and watches cost."""
 
 import tempfile
-import time
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -13,7 +12,7 @@ from aaa.benchmarks.report import Report
 from aaa.benchmarks.subject import Subject, make_subject
 from aaa.tracking.tracker import NoLogger, RunInfo, Tracker
 from aaa.training.progress import Progress
-from aaa.training.timing import synchronize
+from aaa.training.timing import seconds
 
 
 class Overhead:
@@ -47,16 +46,14 @@ class Overhead:
         return Report(f"{config.model.name}: the trainer beside a bare loop", rows, ("loop", "step ms"), [note])
 
     def _bare_seconds(self, subject: Subject, config: DictConfig) -> float:
-        synchronize(subject.accelerator.device)
-        began = time.perf_counter()
-        for number in range(self.steps):
-            subject.bare_step(config.trainer.batch_size, number)
-        synchronize(subject.accelerator.device)
-        return time.perf_counter() - began
+        def steps() -> None:
+            for number in range(self.steps):
+                subject.bare_step(config.trainer.batch_size, number)
+
+        return seconds(steps, subject.accelerator.device)
 
     def _trainer_seconds(self, subject: Subject, config: DictConfig, tracker: Tracker) -> float:
-        synchronize(subject.accelerator.device)
-        began = time.perf_counter()
-        subject.train(config, Progress(), self.steps, config.trainer.batch_size, tracker.log)
-        synchronize(subject.accelerator.device)
-        return time.perf_counter() - began
+        def steps() -> None:
+            subject.train(config, Progress(), self.steps, config.trainer.batch_size, tracker.log)
+
+        return seconds(steps, subject.accelerator.device)

@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
+from itertools import count
 from typing import Any, NamedTuple
 
 import torch
@@ -24,9 +25,10 @@ from aaa.reports.columns import Column, caption, fill
 from aaa.run.budget import keep_to_parameters, seconds_of, steps_within
 from aaa.tracking.durations import duration
 from aaa.tracking.printed import harmless, one_line
-from aaa.training.fitting import measure_footprint, require_fit
+from aaa.training.fitting import MOST_SAMPLES, Footprint, largest_batch, require_fit
 from aaa.training.parameter_groups import group_rates
 from aaa.training.sharding import local_bytes
+from aaa.training.step import require_shares
 from aaa.training.timing import matmul_rate
 
 logger = logging.getLogger(__name__)
@@ -39,7 +41,7 @@ COSTLESS = (
     *("lr_scheduler", "checkpoint", "sampling", "validation", "budget", "sweep", "evaluation", "logger"),
     *("optimizer.learning_rate", "optimizer.adamw_learning_rate", "optimizer.weight_decay", "optimizer.decayed"),
     *("data.cache_dir", "data.validation_fraction", "data.parts", "trainer.collective_timeout_seconds"),
-    *("model.name", "model.init", "trainer.batch_size", "trainer.max_steps", "trainer.max_skipped_steps"),
+    *("model.name", "model.init", "trainer.max_steps", "trainer.max_skipped_steps"),
     *(f"trainer.{what}_every_steps" for what in ("log", "validate", "sample", "save", "evaluate")),
 )
 
@@ -58,6 +60,7 @@ class Plan:
         seconds: about, of training on this device; at least, where no step was timed.
         rates: of its groups of parameters, by their names, before the schedule.
         mixture: how much of all samples are of each data set, where there are several.
+        fitting: samples of a step, where `trainer.batch_size=auto` has found them; else 0.
         untimed: why no step was timed, or "".
         problem: why it cannot run, or "".
         number: of the run among those of its sweep.
@@ -74,6 +77,7 @@ class Plan:
     seconds: float = math.nan
     rates: Mapping[str, float] = field(default_factory=dict)
     mixture: str = ""
+    fitting: int = 0
     untimed: str = ""
     problem: str = ""
     number: int = 0
@@ -103,12 +107,9 @@ class Planner:
         try:
             check_config(config)
             keep_to_parameters(config)
-            batch_size = config.trainer.batch_size
-            if batch_size == "auto":
-                return Plan(overrides, problem="trainer.batch_size=auto: known once it runs", number=number)
-            measured = self._measure(config, int(batch_size), number)
+            measured = self._measure(config, number)
+            batch_size = measured.batch_size
             rates = group_rates(build_optimizer(config, measured.model))
-            flops = measured.flops * batch_size
             steps = steps_within(
                 config,
                 None,
@@ -125,23 +126,24 @@ class Planner:
             count_parameters(measured.model),
             steps,
             steps * batch_size,
-            steps * flops,
+            steps * batch_size * measured.flops,
             measured.memory / 2**30,
             steps * measured.seconds,
             rates,
             ", ".join(f"{share:.3g}% {name}" for name, share in shares_of(config.data).items()),
+            batch_size if config.trainer.batch_size == "auto" else 0,
             measured.untimed,
             number=number,
         )
 
-    def _measure(self, config: DictConfig, batch_size: int, number: int) -> "_Measured":
-        key = _cost_key(config, batch_size)
+    def _measure(self, config: DictConfig, number: int) -> "_Measured":
+        key = _cost_key(config)
         if key not in self._measured:
             device = torch.device(pick_device(config.trainer.device, "trainer.device"))
-            foreseen = _foresee_or_none(config, device, batch_size)
+            foreseen = _foresee_or_none(config, device)
             if foreseen is None or not foreseen.untimed:
                 self._say(f"Timing a step of #{number} ...")
-                foreseen = _take_steps(config, device, batch_size)
+                foreseen = _take_steps(config, device)
             self._measured[key] = foreseen
         return self._measured[key]
 
@@ -150,6 +152,7 @@ class _Measured(NamedTuple):
     """What a step takes.
 
     Attributes:
+        batch_size: of it.
         flops: of a sample.
         memory: in bytes.
         seconds: of a step.
@@ -157,6 +160,7 @@ class _Measured(NamedTuple):
         untimed: why no step is timed, so that `seconds` are those that its FLOPs take at least; or "".
     """
 
+    batch_size: int
     flops: int
     memory: float
     seconds: float
@@ -164,14 +168,14 @@ class _Measured(NamedTuple):
     untimed: str
 
 
-def _foresee_or_none(config: DictConfig, device: torch.device, batch_size: int) -> _Measured | None:
+def _foresee_or_none(config: DictConfig, device: torch.device) -> _Measured | None:
     """What a step takes, told without taking one; None where a part of one's own asks for numbers that there are not.
 
     Raises:
         UserError: if no run has such parts.
     """
     try:
-        return _foresee(config, device, batch_size)
+        return _foresee(config, device)
     except UserError:
         raise
     except Exception:
@@ -179,24 +183,39 @@ def _foresee_or_none(config: DictConfig, device: torch.device, batch_size: int) 
         return None
 
 
-def _foresee(config: DictConfig, device: torch.device, batch_size: int) -> _Measured:
+def _foresee(config: DictConfig, device: torch.device) -> _Measured:
     trainer = config.trainer
     with foreseen_subject(config, device.type) as subject:
-        footprint = measure_footprint(subject.trial_loss, subject.model, device)
+        footprint = subject.footprint()
         held = local_bytes(subject.model.parameters())  # which it is not yet, nor is their average
         averages = trainer.ema_decay or trainer.ema_memory
         footprint = replace(footprint, fixed=footprint.fixed + held * (2 if averages else 1))
         with FlopCounterMode(display=False) as counted:
             subject.bare_step(1, 0)  # the optimizer's too, which may be more than those of a batch
         dtype, flops = subject.session.product_dtype, subject.flops
+    batch_size = _batch_size(config, footprint, device)
     seconds = (counted.get_total_flops() + (batch_size - 1) * flops) / _rate(device, dtype)
     untimed = f"a step would take {seconds:.0f} s or more" if seconds > MOST_SECONDS else ""
     try:
         require_fit(footprint, batch_size, 1, trainer.gradient_accumulation_steps, device)
     except UserError as error:
         untimed = str(error)
-    memory = footprint.of(max(1, batch_size // trainer.gradient_accumulation_steps))
-    return _Measured(flops, memory, seconds, model_without_weights(config), untimed)
+    memory = footprint.of(batch_size // trainer.gradient_accumulation_steps)
+    return _Measured(batch_size, flops, memory, seconds, model_without_weights(config), untimed)
+
+
+def _batch_size(config: DictConfig, footprint: Footprint, device: torch.device) -> int:
+    """Of one process; of `auto` what a run of as many records would find, the least where not even that fits."""
+    trainer = config.trainer
+    parts = trainer.gradient_accumulation_steps
+    if trainer.batch_size != "auto":
+        require_shares(trainer.batch_size, 1, parts)
+        return int(trainer.batch_size)
+    taken = footprint.recorded() if trainer.cuda_graph is True else footprint
+    try:
+        return largest_batch(taken, 1, parts, MOST_SAMPLES * parts, device)
+    except UserError:
+        return int(parts)
 
 
 @cache
@@ -204,27 +223,27 @@ def _rate(device: torch.device, dtype: torch.dtype) -> float:
     return matmul_rate(device, dtype, quick=True)
 
 
-def _take_steps(config: DictConfig, device: torch.device, batch_size: int) -> _Measured:
+def _take_steps(config: DictConfig, device: torch.device) -> _Measured:
     """What a step takes, by taking some."""
     subject = make_subject(config, device.type, precision=config.trainer.precision, compiled=False)
     try:
-        footprint = measure_footprint(subject.trial_loss, subject.model, device)
-        parts, numbers = config.trainer.gradient_accumulation_steps, iter(range(1_000_000))
-        share = max(1, batch_size // parts)
-        seconds = parts * seconds_of(lambda: subject.bare_step(share, next(numbers)))
+        footprint = subject.footprint()
+        batch_size, parts = _batch_size(config, footprint, device), config.trainer.gradient_accumulation_steps
+        numbers = count()
+        seconds = seconds_of(lambda: subject.bare_step(batch_size, next(numbers), micro_batches=parts))
         bare = subject.accelerator.unwrap_model(subject.model).to("meta")
-        return _Measured(subject.flops, footprint.of(share), seconds, bare, "")
+        return _Measured(batch_size, subject.flops, footprint.of(batch_size // parts), seconds, bare, "")
     finally:
         subject.close()
 
 
-def _cost_key(config: DictConfig, batch_size: int) -> str:
+def _cost_key(config: DictConfig) -> str:
     """All of a config but what is known not to change what a step takes, so that what is forgotten costs time only."""
     told: Any = OmegaConf.to_container(config, resolve=False)
     for name in COSTLESS:
         group, _, key = name.rpartition(".")
         (told[group] if group else told).pop(key, None)
-    return repr((told, batch_size))
+    return repr(told)
 
 
 def as_table(plans: Sequence[Plan], width: int | None = None) -> Table:
@@ -261,6 +280,8 @@ def notes(plans: Sequence[Plan]) -> Iterator[str]:
             yield f"#{number} cannot run: {harmless(plan.problem)}"
         if plan.mixture:
             yield f"#{number} mixed: {plan.mixture}"
+        if plan.fitting:
+            yield f"#{number} trainer.batch_size=auto: planned with {plan.fitting}; fewer where there are fewer records"
         if plan.untimed:
             yield f"#{number} not timed: {harmless(plan.untimed)}"
         if len(set(plan.rates.values())) > 1:

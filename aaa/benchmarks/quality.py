@@ -5,10 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from aaa.benchmarks.commands import in_folder, measure
+from aaa.benchmarks.commands import in_folder, measure, typed
 from aaa.benchmarks.report import Report
 from aaa.reports.runs import read_runs
 
@@ -31,7 +30,7 @@ class Quality:
 
     def run(self, config: DictConfig, device: str) -> Report:
         """Measure."""
-        chosen = [text for text in HydraConfig.get().overrides.task if not text.startswith("bench")]
+        chosen = typed()
         curves: dict[str, list[dict[str, Any]]] = {}
         with tempfile.TemporaryDirectory() as folder:
             for name, overrides in self.regimes.items():

@@ -4,14 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from omegaconf import DictConfig
 
-from aaa.assembly.parts import model_numbers
+from aaa.assembly.parts import model_without_weights
 from aaa.benchmarks.counts import Amount, Count, LargeCount, Share
 from aaa.benchmarks.report import Report
 from aaa.models.costs import TRAINING_FLOPS, count_parameters, forward_flops
-from aaa.models.dit import AAADiT
 from aaa.run.budget import keep_to_parameters
 
 # Bytes a weight that AdamW trains in float32 under bf16 autocast: weight, gradient, two moments, average of weights.
@@ -181,13 +179,9 @@ class Scale:
         step = fastest_step(work, gpus, here)
         if step is None:
             return row | {"limit": "memory"}
-        rate = work.batch_size / step.seconds
-        read = rate * work.picture_bytes
-        limits = {
-            "compute": step.compute,
-            "network": step.network,
-            "storage": work.batch_size * work.picture_bytes / here.storage,
-        }
+        reading = work.batch_size * work.picture_bytes / here.storage  # beside the step, for the next one
+        rate = work.batch_size / max(step.seconds, reading)
+        computed = "network" if step.network > step.compute else "compute"
         return row | {
             "way": step.way + (", recomputed" if step.recomputed else ""),
             "at once": f"{step.micro_batches} x {step.at_once}",
@@ -195,21 +189,19 @@ class Scale:
             "compute s": step.compute,
             "network s": step.network,
             "images/s": rate,
-            "read GB/s": read / 1e9,
+            "read GB/s": rate * work.picture_bytes / 1e9,
             "a pass, days": pictures / rate / DAY,
             "encoding, days": pictures / (here.encoded * gpus) / DAY,
             "cache TB": pictures * work.picture_bytes / 1e12,
             "checkpoint s": (STATE - 4) * work.parameters / here.storage,
-            "limit": max(limits, key=limits.__getitem__),
+            "limit": "storage" if reading > step.seconds else computed,
         }
 
 
 def work_of(config: DictConfig) -> Work:
     """What a run's config trains, its model without weights, its prompts as long as they can be."""
     keep_to_parameters(config)
-    numbers, encoder = model_numbers(config), config.encoder
-    with torch.device("meta"):
-        model = AAADiT(**numbers)
+    model, encoder = model_without_weights(config), config.encoder
     side, words = config.data.resolution // encoder.downscale_factor, encoder.max_prompt_tokens
     channels, text_dim = config.model.in_channels, config.model.text_dim
     flops = TRAINING_FLOPS * forward_flops(model, side, side, words, channels=channels, text_dim=text_dim)

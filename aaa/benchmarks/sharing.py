@@ -10,24 +10,15 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from aaa.benchmarks.commands import QUIET, typed
 from aaa.benchmarks.counts import Count
 from aaa.benchmarks.report import Report
 from aaa.errors import UserError
 from aaa.tracking.tracker import METRICS, read_metrics
 
-QUIET = (
-    "logger=none",
-    "evaluation=none",
-    "trainer.max_steps=1000000",
-    "trainer.log_every_steps=1",
-    "trainer.validate_every_steps=0",
-    "trainer.sample_every_steps=0",
-    "trainer.save_every_steps=0",
-    "lr_scheduler=constant",
-)
+ENDLESS = ("evaluation=none", "trainer.max_steps=1000000", "trainer.log_every_steps=1", "lr_scheduler=constant")
 ALONE, TOGETHER, BESIDE_LOOPS = "alone", "two side by side", "beside two endless loops"
 POLL_SECONDS, WARM_UP_STEPS = 0.2, 2
 PATIENCE_SECONDS = 300
@@ -50,9 +41,8 @@ class Sharing:
         """Measure."""
         if device != "cpu":
             raise UserError("bench=sharing: measures how processes share a processor. Say trainer.device=cpu.")
-        overrides = [text for text in HydraConfig.get().overrides.task if not text.startswith("bench")]
         rows = [
-            self._row(spinning, variables, overrides, config.trainer.batch_size)
+            self._row(spinning, variables, typed(), config.trainer.batch_size)
             for spinning, variables in SPINNING.items()
         ]
         alone = [row[ALONE] for row in rows]
@@ -79,7 +69,7 @@ class Sharing:
             logs = [Path(folder) / f"{number}.log" for number in range(runs)]
             processes = []
             for run, log in zip(folders, logs, strict=True):
-                command = ["-m", "aaa.train", *overrides, *QUIET, f"hydra.run.dir={run}"]
+                command = ["-m", "aaa.train", *overrides, *QUIET, *ENDLESS, f"hydra.run.dir={run}"]
                 processes.append(stack.enter_context(_running(command, variables, log)))
             _wait_until_they_train(folders, processes, logs)
             for _ in range(loops):

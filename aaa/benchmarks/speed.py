@@ -17,7 +17,6 @@ from aaa.benchmarks.report import Report
 from aaa.benchmarks.subject import Subject, make_subject
 from aaa.data.randomness import generator
 from aaa.tracking.tracker import NoLogger, RunInfo, Tracker
-from aaa.training.fitting import measure_footprint
 from aaa.training.memory import available_memory, peak_memory_gib, reset_peak_memory
 from aaa.training.step import sum_of
 from aaa.training.timing import matmul_rate, quantiles, seconds
@@ -60,7 +59,7 @@ class Speed:
             dtype = subject.session.product_dtype
             if dtype not in rates:
                 rates[dtype] = matmul_rate(subject.accelerator.device, dtype)
-            footprint = measure_footprint(subject.trial_loss, subject.model, subject.accelerator.device)
+            footprint = subject.footprint()
             available = available_memory(subject.accelerator.device)
             slowest = 0.0  # seconds a sample
             for batch_size in self.batch_sizes:

@@ -6,22 +6,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from aaa.benchmarks.commands import in_folder, measure
+from aaa.benchmarks.commands import QUIET, in_folder, measure, typed
 from aaa.benchmarks.counts import Count
 from aaa.benchmarks.report import Report
 from aaa.errors import UserError
 from aaa.reports.runs import Run, read_runs
 
 METRIC = "quality/held_out"
-QUIET = (
-    "logger=none",
-    "trainer.validate_every_steps=0",
-    "trainer.sample_every_steps=0",
-    "trainer.save_every_steps=0",
-)
 
 
 class Look(NamedTuple):
@@ -65,7 +58,7 @@ class Speedrun:
         """Measure."""
         if config.data.name != "shapes":
             raise UserError("bench=speedrun: only data=shapes knows which pictures are right.")
-        chosen = [text for text in HydraConfig.get().overrides.task if not text.startswith("bench")]
+        chosen = typed()
         rows: list[dict[str, Any]] = []
         with tempfile.TemporaryDirectory() as folder:
             for seed in self.seeds:

@@ -5,10 +5,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from aaa.benchmarks.commands import in_folder, measure
+from aaa.benchmarks.commands import QUIET, in_folder, measure, typed
 from aaa.benchmarks.counts import Count
 from aaa.benchmarks.report import Report
 
@@ -16,7 +15,6 @@ logger = logging.getLogger(__name__)
 
 # torch loads its compiler when the first optimizer is made, whether anything is compiled or not.
 OPTIMIZER = "the same, with an optimizer made"
-QUIET = ("logger=none", "trainer.validate_every_steps=0", "trainer.sample_every_steps=0", "trainer.save_every_steps=0")
 
 
 class Startup:
@@ -31,7 +29,7 @@ class Startup:
 
     def run(self, config: DictConfig, device: str) -> Report:  # noqa: ARG002
         """Measure."""
-        chosen = [text for text in HydraConfig.get().overrides.task if not text.startswith("bench")]
+        chosen = typed()
         rows: list[dict[str, Any]] = []
         with tempfile.TemporaryDirectory() as folder:
             train = ["-m", "aaa.train", *chosen, *QUIET, "evaluation=none", *in_folder(Path(folder))]

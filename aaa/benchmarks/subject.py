@@ -23,6 +23,7 @@ from aaa.run.trial import loss_in
 from aaa.training.callbacks import Callback
 from aaa.training.compiling import compile_model
 from aaa.training.ema import EMA
+from aaa.training.fitting import Footprint, measure_footprint
 from aaa.training.loop import Hooks, fit
 from aaa.training.precision import choose_precision
 from aaa.training.progress import Progress
@@ -66,25 +67,41 @@ class Subject:
         """Places and synchronises."""
         return self.session.accelerator
 
-    def bare_step(self, batch_size: int, number: int) -> Tensor:
-        """A step of training and nothing else: nothing is waited for, read back, shown or logged. Returns the loss."""
-        device = self.accelerator.device
-        positions = range(number * batch_size, (number + 1) * batch_size)
+    def bare_step(self, batch_size: int, number: int, *, micro_batches: int = 1) -> Tensor:
+        """A step of training and nothing else: nothing is waited for, read back, shown or logged.
+
+        Args:
+            batch_size: of the step, a multiple of its micro-batches.
+            number: of the step.
+            micro_batches: that make it up.
+
+        Returns:
+            The mean loss.
+        """
+        device, share = self.accelerator.device, batch_size // micro_batches
         draws = generator("bench", number, device=device)
-        loss = sum_of(self.loss(self.model, self.batches(positions).to(device), draws, 0)).mean()
-        self.accelerator.backward(loss)
+        step_loss = torch.zeros((), device=device)
+        for start in range(number * batch_size, (number + 1) * batch_size, share):
+            batch = self.batches(range(start, start + share)).to(device)
+            loss = sum_of(self.loss(self.model, batch, draws, 0)).mean() / micro_batches
+            self.accelerator.backward(loss)
+            step_loss += loss.detach()
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad()
         if self.ema is not None:
             self.ema.update_parameters(self.accelerator.unwrap_model(self.model))
-        return loss.detach()
+        return step_loss
 
     def trial_loss(self, samples: int) -> Tensor:
         """Of a batch of so many."""
         device = self.accelerator.device
         batch = self.batches(range(samples)).to(device)
         return sum_of(self.loss(self.model, batch, generator("trial", device=device), 0)).mean()
+
+    def footprint(self) -> Footprint:
+        """Of steps, before the first of them."""
+        return measure_footprint(self.trial_loss, self.model, self.session.device, optimizer=self.optimizer)
 
     def train(self, config: DictConfig, progress: Progress, max_steps: int, batch_size: int, log: Log) -> None:
         """The trainer's own steps, with progress, EMA and logging as the config has them."""
@@ -189,9 +206,10 @@ def _subject(
     """What trains a model; in a fake mode its weights, which it need not have, are replaced by such without numbers."""
     accelerator = session.accelerator
     side = config.data.resolution // config.encoder.downscale_factor
-    text_tokens, text_dim = prompt_tokens or config.encoder.max_prompt_tokens, config.model.text_dim
+    text_tokens = prompt_tokens or config.encoder.max_prompt_tokens
+    channels, text_dim = config.model.in_channels, config.model.text_dim
     draws = torch.Generator().manual_seed(0)
-    latents = torch.randn(RECORDS, config.model.in_channels, side, side, generator=draws)
+    latents = torch.randn(RECORDS, channels, side, side, generator=draws)
     prompt_embeds = torch.randn(RECORDS, text_tokens, text_dim, generator=draws)
     if accelerator.device.type == "cuda":  # as the trainer does
         latents, prompt_embeds = latents.to(accelerator.device), prompt_embeds.to(accelerator.device)
@@ -207,7 +225,6 @@ def _subject(
         batch = Batch.of_strangers(latents[chosen], prompt_embeds[chosen])
         return batch._replace(extras={name: extra[chosen] for name, extra in extras.items()})
 
-    channels, text_dim = config.model.in_channels, config.model.text_dim
     flops = training_flops(model, objective, side, side, text_tokens, channels=channels, text_dim=text_dim)
     of_objective = nn.ModuleDict(objective.modules)
     with fake or nullcontext():

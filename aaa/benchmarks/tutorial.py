@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Iterator
+from statistics import median
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from aaa.models.costs import count_parameters
 from aaa.models.dit import AAADiT
 from aaa.tracking.tracker import NoLogger
 from aaa.training.progress import Progress
-from aaa.training.timing import synchronize
+from aaa.training.timing import seconds, synchronize
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ class Tutorial:
         theirs = _diffsynth_seconds(device, self.steps, encoders)
         theirs_cached = _diffsynth_seconds(device, self.steps, None)
         batch = 8
-        encoding = _median([encoders.seconds(batch) for _ in range(3)]) / batch
+        encoding = median([encoders.seconds(batch) for _ in range(3)]) / batch
         del encoders
         ours_cached = self._our_seconds(config, device)
         ours = ours_cached + encoding / self.epochs
@@ -91,17 +92,15 @@ class Tutorial:
             compiled=config.trainer.compile,
             prompt_tokens=self.prompt_tokens,
         )
-        logger = NoLogger()
         progress = Progress()
-        took = []
-        for steps in (1, 1 + self.our_steps):
-            synchronize(subject.accelerator.device)
-            began = time.perf_counter()
-            subject.train(config, progress, steps, self.batch_size, logger.log)
-            synchronize(subject.accelerator.device)
-            took.append(time.perf_counter() - began)
+
+        def train() -> None:
+            subject.train(config, progress, 1 + self.our_steps, self.batch_size, NoLogger().log)
+
+        subject.train(config, progress, 1, self.batch_size, NoLogger().log)
+        taken = seconds(train, subject.accelerator.device)
         subject.close()
-        return took[1] / self.our_steps / self.batch_size
+        return taken / self.our_steps / self.batch_size
 
 
 def _unlike(config: DictConfig) -> list[str]:
@@ -149,11 +148,7 @@ class _Encoders:
     def seconds(self, batch: int) -> float:
         """Of encoding so many pictures at once."""
         images, tokens = torch.zeros(batch, 3, SIDE, SIDE), _tokens(batch, self.device)
-        synchronize(torch.device(self.device))
-        began = time.perf_counter()
-        self.encode(images, tokens)
-        synchronize(torch.device(self.device))
-        return time.perf_counter() - began
+        return seconds(lambda: self.encode(images, tokens), torch.device(self.device))
 
 
 def _tokens(batch: int, device: str) -> Tensor:
@@ -228,7 +223,3 @@ def _cached(device: str) -> tuple[Tensor, Tensor]:
     latents = torch.randn(1, CHANNELS, SIDE // REDUCED, SIDE // REDUCED)
     prompt_embeds = torch.randn(1, PROMPT_TOKENS, 1024)
     return latents.to(device, torch.bfloat16), prompt_embeds.to(device, torch.bfloat16)
-
-
-def _median(values: list[float]) -> float:
-    return sorted(values)[len(values) // 2]

@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -75,7 +76,7 @@ class Ways:
     """Measures each way with the config's model, batch and precision.
 
     Args:
-        repeats: of each; the two of a way take turns.
+        repeats: of each; the two of a way take turns, where the second can be undone.
         prompt_tokens: to which prompts are trimmed in the way of that name.
     """
 
@@ -90,7 +91,7 @@ class Ways:
 
     def _beside(self, name: str, plain: Subject, other: Subject, batch_size: int) -> dict[str, Any]:
         """Whole steps of two subjects that take turns, so that what else the machine does slows both down alike."""
-        numbers = iter(range(10**9))
+        numbers = count()
         way = Way(name, *(lambda of=of: of.bare_step(batch_size, next(numbers)) for of in (plain, other)))
         row = way_row(way, plain.accelerator.device, self.repeats)
         other.accelerator.free_memory()
@@ -100,40 +101,40 @@ class Ways:
     def _of_whole_steps(self, config: DictConfig, device: str) -> list[dict[str, Any]]:
         batch_size = config.trainer.batch_size
         make = partial(make_subject, device=device, precision=config.trainer.precision, compiled=False, tuned=False)
-        numbers = iter(range(10**9))
+        numbers = count()
         subject = make(config)
-        whole = partial(subject.bare_step, batch_size)
         place = subject.accelerator.device
-        rows = []
 
-        def step_seconds(subject: Subject) -> float:
-            """The median of whole steps, after one to warm up."""
-            step = partial(subject.bare_step, batch_size)
-            return median([seconds(lambda: step(next(numbers)), place) for _ in range(1 + self.repeats)][1:])
+        def whole() -> Tensor:
+            return subject.bare_step(batch_size, next(numbers))
 
-        losses = Way("losses stay on the device", lambda: whole(next(numbers)).item(), lambda: whole(next(numbers)))
-        rows.append(way_row(losses, place, self.repeats))
-        without = step_seconds(subject)
+        def deterministic() -> None:
+            torch.use_deterministic_algorithms(True)
+            whole()
+            torch.use_deterministic_algorithms(False)
+
+        rows = [way_row(Way("losses stay on the device", lambda: whole().item(), whole), place, self.repeats)]
         if device == "cpu":
-            keep_freed_memory()
-            used = step_seconds(subject)
-            rows.append(_as_row("memory that tensors free is kept", without, used))
-            without = used
-        torch.use_deterministic_algorithms(True)
-        used = step_seconds(subject)
-        torch.use_deterministic_algorithms(False)
-        rows.append(_as_row("trainer.deterministic=true, which costs", without, used))
+            rows.append(self._with_freed_memory_kept(whole, place))
+        rows.append(way_row(Way("trainer.deterministic=true, which costs", whole, deterministic), place, self.repeats))
         subject.close()
         for name, changed in [*_with_a_term(config), *_with_a_switch(config)]:
             rows.append(self._beside(f"{name}, which costs", make(config), make(changed), batch_size))
-        if self.prompt_tokens >= config.encoder.max_prompt_tokens:
-            return rows
-        trimmed = make(config, prompt_tokens=self.prompt_tokens)
-        used = step_seconds(trimmed)
-        trimmed.close()
-        name = f"prompts of {self.prompt_tokens} tokens instead of {config.encoder.max_prompt_tokens}"
-        rows.append(_as_row(name, without, used))
+        if self.prompt_tokens < config.encoder.max_prompt_tokens:
+            name = f"prompts of {self.prompt_tokens} tokens instead of {config.encoder.max_prompt_tokens}"
+            rows.append(self._beside(name, make(config), make(config, prompt_tokens=self.prompt_tokens), batch_size))
         return rows
+
+    def _with_freed_memory_kept(self, step: Action, place: torch.device) -> dict[str, Any]:
+        """Which is kept from then on, so that its two cannot take turns."""
+
+        def step_seconds() -> float:
+            return median(seconds(step, place) for _ in range(self.repeats))
+
+        without = step_seconds()
+        keep_freed_memory()
+        step()
+        return _as_row("memory that tensors free is kept", without, step_seconds())
 
 
 def _with_a_term(config: DictConfig) -> Iterator[tuple[str, DictConfig]]:

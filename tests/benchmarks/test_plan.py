@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from io import StringIO
 from typing import Any
 
@@ -10,7 +11,9 @@ from aaa.benchmarks import plan
 from aaa.benchmarks.plan import Plan, Planner, as_table, notes
 from aaa.benchmarks.subject import Subject, foreseen_subject, make_subject
 from aaa.diffusion.schedulers import LinearScheduler, LogitNormalScheduler, NoiseLevels
-from aaa.training.fitting import measure_footprint
+from aaa.training import fitting
+from aaa.training.ema import EMA
+from aaa.training.optimizers import state_to_come
 from tests.helpers.composed import compose
 
 SMALL = ("model.dim=16", "model.depth=2", "model.heads=2", "trainer.batch_size=2", "data.resolution=16")
@@ -55,6 +58,52 @@ def test_runs_that_differ_in_what_costs_nothing_share_a_measurement(measured: li
     assert len(measured) == 2
 
 
+def test_a_step_of_micro_batches_updates_the_weights_once(measured: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+
+    def once(step: Callable[[], object]) -> float:
+        seen.clear()  # what measuring the memory took
+        step()
+        return 1.0
+
+    draw, average = LogitNormalScheduler.draw, EMA.update_parameters
+
+    def drawn(scheduler: LogitNormalScheduler, batch_size: int, generator: torch.Generator) -> NoiseLevels:
+        seen.append(f"{batch_size} samples")
+        return draw(scheduler, batch_size, generator)
+
+    def averaged(ema: EMA, model: torch.nn.Module) -> None:
+        seen.append("average")
+        average(ema, model)
+
+    monkeypatch.setattr(plan, "seconds_of", once)
+    monkeypatch.setattr(LogitNormalScheduler, "draw", drawn)
+    monkeypatch.setattr(EMA, "update_parameters", averaged)
+    parts = ("trainer.batch_size=6", "trainer.gradient_accumulation_steps=3")
+    told = planned(Planner(), *parts, "trainer.max_steps=7", "trainer.ema_decay=0.9")
+    assert len(measured) == 1
+    assert seen == ["2 samples"] * 3 + ["average"]
+    assert told.seconds == 7
+    assert "must be a multiple of" in planned(Planner(), *parts, "trainer.batch_size=4").problem
+
+
+@pytest.mark.parametrize("room", [True, False])
+def test_of_auto_the_batch_that_fits_here_is_planned(monkeypatch: pytest.MonkeyPatch, *, room: bool) -> None:
+    monkeypatch.setattr(plan, "MOST_SECONDS", 0.0)
+    if not room:
+        monkeypatch.setattr(fitting, "available_memory", lambda _: 1000)
+    parts = ("trainer.batch_size=auto", "trainer.gradient_accumulation_steps=3")
+    told = planned(Planner(), *parts, "trainer.max_steps=7")
+    assert not told.problem
+    assert told.fitting == 3 * (fitting.MOST_SAMPLES if room else 1)
+    assert (told.dim, told.steps, told.samples) == (16, 7, 7 * told.fitting)
+    assert min(told.parameters, *told.rates.values()) > 0
+    assert f"#0 trainer.batch_size=auto: planned with {told.fitting}; fewer where there are fewer records" in notes(
+        [told]
+    )
+    assert ("Not even one sample fits" in told.untimed) != room
+
+
 def test_it_says_the_rate_of_each_group_of_parameters() -> None:
     planner = Planner()
     wider = (
@@ -83,14 +132,16 @@ def test_a_run_of_so_many_seconds_has_the_steps_that_fit() -> None:
     assert "not enough for a single step" in planned(planner, "budget.seconds=1e-9").problem
 
 
-@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
-def test_a_step_is_foreseen_as_it_is(optimizer: str) -> None:
+@pytest.mark.parametrize("optimizer", ["muon", "adamw", "soap"])
+def test_a_step_is_foreseen_as_it_is(optimizer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fitting, "held_memory", lambda _: 0)  # by this process, whatever it did before
     config = compose(*SMALL, f"optimizer={optimizer}", "objective=clean_aligned")
     with foreseen_subject(config, "cpu") as subject:
-        foreseen = measure_footprint(subject.trial_loss, subject.model, torch.device("cpu"))
+        foreseen = subject.footprint()
     real = make_subject(config, "cpu", precision=config.trainer.precision, compiled=False)
     try:
-        assert foreseen.per_sample == measure_footprint(real.trial_loss, real.model, torch.device("cpu")).per_sample
+        assert foreseen == real.footprint()
+        assert foreseen.fixed > state_to_come(real.optimizer) > 0
         assert (subject.flops, subject.tokens) == (real.flops, real.tokens)
     finally:
         real.close()

@@ -64,6 +64,15 @@ def test_of_many_gpus_and_a_fixed_batch_the_network_is_the_limit() -> None:
     assert rows[2]["images/s"] > 20 * rows[0]["images/s"]
 
 
+@pytest.mark.parametrize(("storage", "limit"), [(20e9, "compute"), (1e8, "storage")])
+def test_where_storage_is_the_limit_no_more_is_trained_than_read(storage: float, limit: str) -> None:
+    scale = Scale([8], [1e6], replace(H100, storage=storage))
+    (row,) = scale.run(compose("model=dit_1b", "data=pokemon", "trainer.batch_size=2048"), "cpu").rows
+    assert row["limit"] == limit
+    assert (row["read GB/s"] == pytest.approx(storage / 1e9)) == (limit == "storage")
+    assert row["a pass, days"] == pytest.approx(1e6 / row["images/s"] / 86_400)
+
+
 def test_the_file_of_the_command_is_what_is_documented() -> None:
     bench: dict[str, Any] = compose("bench=scale", config_name="bench").bench
     scale = instantiate(bench)
