@@ -176,6 +176,10 @@ def _reported(task: Task, report: Callable[[Exception], None], keys: Keys) -> Ta
             _refuse_missing(told)
             refuse_words_for_numbers(HydraConfig.get(), keys)
             return task(config)
+        except KeyboardInterrupt:  # a run that has come to nothing yet is not to be found later
+            if HydraConfig.get().mode is not RunMode.MULTIRUN and config.get("resume") in (None, "auto"):
+                forget_start(Path(HydraConfig.get().runtime.output_dir))
+            raise
         except Exception as error:
             logger.debug("failed", exc_info=True)
             report(error)

@@ -122,6 +122,7 @@ def _unknown_key(key: str, keys: list[str], groups: dict[str, list[str]], folder
 
 def _unknown_in_a_file(error: ConfigKeyError | ConfigAttributeError, text: str, folders: Sequence[Path]) -> str:
     """What is said of a key that a config has, and the class that says what is in its group has not."""
+    assert is_dataclass(error.object_type)
     key = str(error.full_key)
     parent = key.rpartition(".")[0]
     known = [field.name for field in fields(error.object_type) if not field.name.startswith("_")]

@@ -5,6 +5,8 @@ from typing import Any
 
 from torch import Tensor
 
+from aaa.encoders.huggingface import HuggingFaceTextEncoder
+from aaa.encoders.limits import require_within_limits
 from aaa.encoders.protocols import TextEncoder
 from aaa.errors import UserError
 
@@ -16,8 +18,11 @@ def embed(text_encoder: TextEncoder, prompts: Sequence[str]) -> tuple[Tensor, li
         prompt_embeds, `B max_length prompt_dim`, and how many tokens each prompt has.
 
     Raises:
-        UserError: if it gives something else, which one's own encoder may.
+        UserError: if it gives something else, which one's own encoder may, or is asked for what it does not have.
     """
+    if isinstance(text_encoder, HuggingFaceTextEncoder):
+        # Before it is asked: a GPU that looks beyond the last position takes the whole process with it.
+        require_within_limits(text_encoder)
     given = text_encoder.encode([*prompts])
     wanted = (len(prompts), text_encoder.max_length, text_encoder.prompt_dim)
     if (returned := _wrong(given, wanted)) is not None:

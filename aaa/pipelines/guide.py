@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from aaa.assembly.parts import build, build_model
 from aaa.config.overrides import NAMED, PATH, without_interpolations
 from aaa.config.upgrade import upgrade
+from aaa.data.file_hash import sha256_of
 from aaa.diffusion.autoguidance import GuidedByModel
 from aaa.diffusion.guidance import Guidance, VelocityModel
 from aaa.diffusion.schedulers import timestep_dtype
@@ -68,6 +69,13 @@ def require_same_encoder(saved: SavedModel, encoder: Mapping[str, Any]) -> None:
                 f"guidance.model={saved.weights}: a model of other latents or prompts cannot guide this one: its "
                 f"encoder.{key}{told}."
             )
+    ours, theirs = (_folders(of["text_encoder"]) for of in (encoder, saved.config["encoder"]))
+    for key in sorted(ours.keys() & theirs.keys()):
+        if _holds_other_weights(ours[key], theirs[key]):
+            raise UserError(
+                f"guidance.model={saved.weights}: a model of other prompts cannot guide this one: the weights at its "
+                f"encoder.text_encoder.{key}={theirs[key]} are not those at {ours[key]}."
+            )
 
 
 def _what_it_gives(encoder: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -80,6 +88,21 @@ def _what_it_gives(encoder: Mapping[str, Any], prefix: str = "") -> dict[str, An
         elif name not in ("name", "batch_size", "storage_dtype", "prompt_tokens") and not _is_path(key):
             flat[name] = value
     return flat
+
+
+def _folders(part: Mapping[str, Any]) -> dict[str, Path]:
+    """Where its files lie, by key."""
+    return {key: Path(value) for key, value in part.items() if isinstance(value, str) and _is_path(key)}
+
+
+def _holds_other_weights(here: Path, there: Path) -> bool:
+    """Whether two folders have not the same weights; False where one of them has none to be looked at."""
+    ours, theirs = ([*folder.glob("*.safetensors")] for folder in (here, there))
+    if here.resolve() == there.resolve() or not ours or not theirs:
+        return False
+    if sorted(file.stat().st_size for file in ours) != sorted(file.stat().st_size for file in theirs):
+        return True  # told without reading them
+    return {sha256_of(file) for file in ours} != {sha256_of(file) for file in theirs}
 
 
 def _is_path(key: str) -> bool:

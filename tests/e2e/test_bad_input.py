@@ -141,6 +141,13 @@ def test_mistakes_in_ones_own_code_are_said_with_its_name_or_its_line(command: C
     assert f"; {log.relative_to(tmp_path)} has it too." in said
 
 
+def test_of_a_run_that_is_interrupted_before_it_begins_nothing_is_left(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("def interrupted(**_):\n    raise KeyboardInterrupt\n")
+    done = command("aaa.train", *SMALL, "logger=none", "scheduler._target_=mine.interrupted", PYTHONPATH=str(tmp_path))
+    assert (done.code, done.err.splitlines()[-1]) == (130, "Interrupted.")
+    assert not (tmp_path / "outputs").exists()
+
+
 def test_of_a_refused_run_nothing_is_left_but_a_folder_that_is_named(command: Command, tmp_path: Path) -> None:
     assert "model.heads=5 does not divide" in command("aaa.train", "model.heads=5").error
     assert not (tmp_path / "outputs").exists()

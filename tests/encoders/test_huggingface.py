@@ -10,8 +10,10 @@ import torch
 from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
-import aaa.config  # noqa: F401  (makes its resolvers known)
+from aaa.config.resolvers import register_resolvers
+from aaa.encoders.embedding import embed
 from aaa.encoders.huggingface import HuggingFaceTextEncoder
+from aaa.encoders.text_model import TextModelEncoder
 from aaa.errors import UserError
 from tests.helpers.pretrained import make_tokenizer
 
@@ -35,6 +37,11 @@ def make_model(folder: Path, kind: str) -> Path:
     models[kind]().save_pretrained(folder)
     make_tokenizer(folder)
     return folder
+
+
+def change_tokenizer(folder: Path, **changed: Any) -> None:
+    file = folder / "tokenizer_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changed))
 
 
 @pytest.mark.parametrize("kind", ["qwen", "bert", "t5", "clip"])
@@ -84,6 +91,31 @@ def test_options_that_cannot_be_are_refused(tmp_path: Path, options: dict[str, A
         HuggingFaceTextEncoder(**arguments).encode(["x"])
 
 
+@pytest.mark.parametrize(
+    ("kind", "options", "message"),
+    [
+        *((kind, {"layer": 3}, None) for kind in ("qwen", "bert", "t5", "clip")),
+        *((kind, {"layer": -4}, None) for kind in ("qwen", "bert", "t5", "clip")),
+        ("bert", {"layer": -5}, "encoder.text_encoder.layer=-5: the text model has 3 layers. Give 0"),
+        ("t5", {"layer": 4}, "encoder.text_encoder.layer=4: the text model has 3 layers"),
+        ("clip", {"max_length": 64}, None),
+        ("clip", {"max_length": 65}, "encoder.max_prompt_tokens=65: the text model takes 64 tokens at most"),
+        ("t5", {"max_length": 600}, None),
+    ],
+)
+def test_what_the_model_does_not_have_is_refused(
+    tmp_path: Path, kind: str, options: dict[str, Any], message: str | None
+) -> None:
+    path = make_model(tmp_path / "model", kind)
+    arguments: dict[str, Any] = {"prompt_dim": WIDTH, "max_length": 8, "dtype": "float32"} | options
+    encoder = TextModelEncoder(str(path), **arguments)
+    if message is None:
+        assert embed(encoder, ["red " * 80])[0].shape == (1, arguments["max_length"], WIDTH)
+    else:
+        with pytest.raises(UserError, match=message):
+            embed(encoder, ["red"])
+
+
 def test_a_folder_that_is_no_model_is_named(tmp_path: Path) -> None:
     path = make_model(tmp_path / "model", "bert")
     encoder = HuggingFaceTextEncoder(str(path), WIDTH, 8)
@@ -126,6 +158,8 @@ def test_code_that_comes_with_a_model_is_not_run(tmp_path: Path) -> None:
 
 
 def test_the_width_is_read_from_the_models_config(tmp_path: Path) -> None:
+    register_resolvers()
+
     def width(path: Path) -> int:
         return OmegaConf.create({"width": f"${{hidden_size:{path}}}"}).width
 
@@ -140,11 +174,50 @@ def test_the_width_is_read_from_the_models_config(tmp_path: Path) -> None:
 
 def test_words_come_before_padding_whatever_the_tokenizers_own_way(tmp_path: Path) -> None:
     path = make_model(tmp_path / "model", "qwen")
-    config = path / "tokenizer_config.json"
     embeds = []
     for side in ("right", "left"):
-        config.write_text(json.dumps(json.loads(config.read_text()) | {"padding_side": side}))
+        change_tokenizer(path, padding_side=side)
         encoder = HuggingFaceTextEncoder(str(path), WIDTH, max_length=32, dtype="float32")
         embeds.append(encoder.encode(["a red bird"])[0])
     assert torch.equal(*embeds)
     assert embeds[0][0, 0].abs().max() > 0
+
+
+@pytest.mark.parametrize(
+    "changed", [{"truncation_side": "left"}, {"model_input_names": ["input_ids"]}, {"padding_side": "left"}]
+)
+def test_prompts_are_cut_at_their_end_and_padding_is_masked_whatever_the_tokenizers_own_way(
+    tmp_path: Path, changed: dict[str, Any]
+) -> None:
+    path = make_model(tmp_path / "model", "bert")
+    prompts = ["a red bird", "green, lizard, " * 20]
+    embeds, lengths = TextModelEncoder(str(path), WIDTH, 12, dtype="float32").encode(prompts)
+    change_tokenizer(path, **changed)
+    again, same = TextModelEncoder(str(path), WIDTH, 12, dtype="float32").encode(prompts)
+    assert torch.equal(again, embeds)
+    assert same == lengths
+
+
+@pytest.mark.parametrize("template", ["chat", "{prompt}"])
+def test_a_text_begins_once(tmp_path: Path, template: str) -> None:
+    """With the tokenizer of Llama and Gemma, which begins texts, and their templates, which begin chats."""
+    from transformers import AutoTokenizer
+
+    path = make_model(tmp_path / "model", "qwen")
+    tokenizer = json.loads((path / "tokenizer.json").read_text())
+    first = {"SpecialToken": {"id": "<think>", "type_id": 0}}
+    tokenizer["post_processor"] = {
+        "type": "TemplateProcessing",
+        "single": [first, {"Sequence": {"id": "A", "type_id": 0}}],
+        "pair": [first, {"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+        "special_tokens": {"<think>": {"id": "<think>", "ids": [3], "tokens": ["<think>"]}},
+    }
+    (path / "tokenizer.json").write_text(json.dumps(tokenizer))
+    (path / "chat_template.jinja").write_text("{{ bos_token }}{% for m in messages %}{{ m['content'] }}{% endfor %}")
+    change_tokenizer(path, bos_token="<think>")
+    prompt = "a red bird"
+    plain = AutoTokenizer.from_pretrained(path)(prompt, add_special_tokens=False)["input_ids"]
+    embeds, (length,) = TextModelEncoder(str(path), WIDTH, 12, template=template, dtype="float32").encode([prompt])
+    assert length == len(plain) + 1
+    begun, _ = HuggingFaceTextEncoder(str(path), WIDTH, 12, dtype="float32").encode([prompt])
+    assert torch.equal(embeds, begun)

@@ -62,6 +62,26 @@ def test_other_latents_or_prompts_are_refused(changed: dict[str, Any], message: 
         require_same_encoder(saved(), ENCODER | changed)
 
 
+@pytest.mark.parametrize(
+    ("weights", "is_other"), [(b"mine", False), (b"mind", True), (b"another width", True), (None, False)]
+)
+def test_a_text_model_elsewhere_must_have_the_same_weights(
+    tmp_path: Path, weights: bytes | None, is_other: bool
+) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    for folder, content in ((here, b"mine"), (there, weights)):
+        folder.mkdir()
+        if content is not None:
+            (folder / "model.safetensors").write_bytes(content)
+    own, other = ({"text_encoder": {"_target_": "a.Model", "path": str(folder)}} for folder in (here, there))
+    require_same_encoder(saved(**own), ENCODER | own)
+    if is_other:
+        with pytest.raises(UserError, match=r"encoder\.text_encoder\.path=.*there are not those at .*here\."):
+            require_same_encoder(saved(**other), ENCODER | own)
+    else:
+        require_same_encoder(saved(**other), ENCODER | own)
+
+
 def test_a_guide_that_cannot_be_opened_is_named_by_its_key(tmp_path: Path) -> None:
     guidance = CheckpointGuidance(2.0, str(tmp_path / "nowhere"))
     precision = ModelPrecision("float32", torch.device("cpu"))

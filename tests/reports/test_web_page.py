@@ -1,6 +1,7 @@
 """The page's functions asked as a browser asks them: what its controls hold is read by gradio, then drawn with."""
 
 import shutil
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -30,17 +31,19 @@ def drawn(of: Drawers, **changed: Any) -> tuple[list[Any], str]:
     return pictures, status
 
 
-def drawn_and_kept(of: Drawers, **changed: Any) -> tuple[list[Any], str, list[Any]]:
-    """The same, and the pictures of the session."""
+def drawn_and_kept(
+    of: Drawers, before: Sequence[tuple[str, str]] = (), **changed: Any
+) -> tuple[list[Any], str, list[Any]]:
+    """The same, and the files of the session's pictures, of which there are some before."""
     page = make_page(of)
     (draw,) = {block.fn: block for block in page.fns.values() if block.fn and block.fn.__name__ == "draw"}.values()
     controls: list[Any] = [*draw.inputs]
     written = {"Prompt": "a red circle", "Negative prompt": ""}
     held = {block.label: block.value for block in controls} | written | changed
-    read = [block.preprocess(held[block.label]) for block in controls]
+    *read, _ = [block.preprocess(held[block.label]) for block in controls]
     assert draw.fn is not None
-    *_, (pictures, status, kept, _) = draw.fn(*read)
-    return pictures, status, kept
+    *_, (pictures, status, kept, _) = draw.fn(*read, [*before])
+    return [(Image.open(file), caption) for file, caption in pictures], status, kept
 
 
 @pytest.mark.parametrize(
@@ -124,6 +127,17 @@ def test_captions_can_be_sent_to_a_browser_whatever_was_typed() -> None:
     *_, kept = drawn_and_kept(drawers(KEPT / "run", steps=1), Pictures=1, Prompt="red \ud83d")
     (caption,) = [text for _, text in kept]
     assert caption.encode() == "red \ufffd (finished model, seed 0)".encode()
+
+
+def test_a_picture_is_written_once_and_kept_as_long_as_its_file(tmp_path: Path) -> None:
+    of = drawers(KEPT / "run", steps=1)
+    there, gone = tmp_path / "there.png", tmp_path / "gone.png"
+    there.write_bytes(b"nobody reads it")
+    ((picture, _),), _, kept = drawn_and_kept(of, [(str(gone), "gone"), (str(there), "there")], Pictures=1)
+    (file, caption), *before = kept
+    assert caption == "a red circle (finished model, seed 0)"
+    assert Image.open(file).tobytes() == picture.tobytes()
+    assert before == [(str(there), "there")]
 
 
 def test_what_was_written_for_browsers_is_deleted_in_time() -> None:

@@ -44,6 +44,18 @@ def test_what_a_saved_config_tells_hydra_is_refused_where_the_run_is_found(
 
 
 @pytest.mark.parametrize("how", ["resume", "repeat"])
+def test_its_own_groups_may_be_said_again(tmp_path: Path, how: str) -> None:
+    """As who adds `resume=` to the command that began the run does."""
+    run = a_run(tmp_path / "run", "name: mine")
+    (run / OVERRIDES).write_text("- seed=1\n- logger=none\n")
+    found = earlier_run(["logger=none", "seed=1", f"{how}={run}"])
+    assert found is not None
+    assert found.arguments == ["seed=1", f"{how}={run}"]
+    with pytest.raises(UserError, match=f"^logger=wandb: a {how}.* run keeps its config"):
+        earlier_run(["logger=wandb", f"{how}={run}"])
+
+
+@pytest.mark.parametrize("how", ["resume", "repeat"])
 def test_a_run_of_our_own_is_taken(tmp_path: Path, how: str) -> None:
     run = a_run(tmp_path / "run", "name: mine")
     found = earlier_run([f"{how}={run}"])

