@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from aaa.config.compiling import check_compiling
 from aaa.config.descriptions import described_keys
 from aaa.config.guidance import check_guidance
-from aaa.config.mixture import check_mixture, data_schema
+from aaa.config.mixture import check_mixture
 from aaa.config.objective import check_objective
 from aaa.config.parallel import check_parallel
 from aaa.config.ranges import require_ranges
@@ -24,13 +24,8 @@ from aaa.config.rates import check_rates
 from aaa.config.recording import check_recording
 from aaa.config.resolvers import register_resolvers
 from aaa.config.routing import routed_blocks
-from aaa.config.schema import (
-    GROUPS,
-    SCHEMAS,
-    PartConfig,
-    TrainConfig,
-)
-from aaa.config.upgrade import upgrade
+from aaa.config.schema import SCHEMAS, PartConfig, TrainConfig
+from aaa.config.upgrade import fill_in, schemas_of, upgrade
 from aaa.errors import UserError, in_plain_words, nearest
 from aaa.models.design import Design, require_possible, require_unused
 from aaa.tracking.printed import harmless
@@ -91,7 +86,7 @@ def check_config(config: DictConfig) -> None:
     if isinstance(batch_size, str) and batch_size != "auto":
         raise UserError(f"trainer.batch_size={batch_size}: must be a whole number, or auto: as many as fit.")
     require_ranges(TrainConfig, config)
-    for key, schema in _schemas_of(config).items():
+    for key, schema in schemas_of(config).items():
         require_ranges(schema, config[key], f"{key}.")
     if config.budget.flops is not None and config.budget.seconds is not None:
         raise UserError("budget.flops and budget.seconds both set trainer.max_steps: only one of them can.")
@@ -204,28 +199,18 @@ def _refuse_unread(node: DictConfig, prefix: str, schema: Any) -> None:
             _refuse_unread(node[key], f"{prefix}{key}.", inner)
 
 
-def _schemas_of(config: DictConfig) -> dict[str, type]:
-    """The schemas of a run's groups that have one."""
-    return GROUPS | {"data": data_schema(config.data)}
-
-
 def _check_types(config: DictConfig) -> None:
     """Check what was read from a file, and give it the defaults of keys that there were not when it was written."""
     upgrade(config)
     _check_plain_types(config)
-    for key, schema in _schemas_of(config).items():
+    for key, schema in schemas_of(config).items():
         try:
-            whole = OmegaConf.merge(OmegaConf.structured(schema), config.get(key) or {})
+            OmegaConf.merge(OmegaConf.structured(schema), config.get(key) or {})
         except OmegaConfBaseException as error:
             whole_key = f"{key}.{error.full_key}"
             value = OmegaConf.select(config, whole_key)
             raise UserError(f"{whole_key}={value}: {in_plain_words(str(error), whole_key)}") from None
-        assert isinstance(whole, DictConfig)
-        with open_dict(config):
-            config.setdefault(key, {})
-            for name in set(map(str, whole)) - set(map(str, config[key])):
-                if not OmegaConf.is_missing(whole, name):
-                    config[key][name] = whole[name]
+    fill_in(config)
 
 
 def _check_plain_types(config: DictConfig) -> None:

@@ -1,8 +1,12 @@
 """Configs that earlier versions wrote, as today's code reads them."""
 
+from functools import cache
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
+
+from aaa.config.mixture import data_schema
+from aaa.config.schema import GROUPS
 
 # What there was only one of before it became a group, and so was not said.
 IMPLIED: dict[str, dict[str, Any]] = {
@@ -74,3 +78,32 @@ def upgrade(config: DictConfig) -> DictConfig:
         if config.objective.get("_target_", ours) == ours:
             config.objective = OmegaConf.merge(IMPLIED["objective"], config.objective)
     return config
+
+
+def schemas_of(config: DictConfig) -> dict[str, type]:
+    """The schemas of a run's groups that have one."""
+    data = config.get("data")
+    return GROUPS | {"data": data_schema(data if isinstance(data, DictConfig) else {})}
+
+
+def fill_in(config: DictConfig) -> None:
+    """Give the groups of a run that have a schema the defaults of keys that there were not when it was written.
+
+    Those of classes and functions, whose arguments are their own, stay as they are.
+    """
+    with open_dict(config):
+        for key, schema in schemas_of(config).items():
+            if config.get(key) is None:
+                config[key] = {}
+            if not isinstance(config[key], DictConfig):
+                continue
+            written = set(map(str, config[key]))  # `in` would pass over what refers to nothing yet
+            config[key].update({name: value for name, value in _defaults(schema).items() if name not in written})
+
+
+@cache
+def _defaults(schema: type) -> dict[str, Any]:
+    """What a schema has for keys that need not be said."""
+    structured = OmegaConf.structured(schema)
+    told: Any = OmegaConf.to_container(structured)
+    return {name: value for name, value in told.items() if not OmegaConf.is_missing(structured, name)}

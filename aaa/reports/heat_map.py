@@ -54,6 +54,11 @@ class Map:
         return title + (f"\nwithout runs of another validation table ({self.left_out})" if self.left_out else "")
 
 
+def numbers_among(runs: list[Run], keys: list[str]) -> list[str]:
+    """Those of the keys whose values are numbers in every run."""
+    return [key for key in keys if all(isinstance(run.chosen(key), int | float) for run in runs)]
+
+
 def maps_of(runs: list[Run]) -> Iterator[Map]:
     """A map of each two settings that are numbers in every run; without those in which no loss is finite.
 
@@ -62,9 +67,8 @@ def maps_of(runs: list[Run]) -> Iterator[Map]:
     given, runs = len(runs), of_one_table(runs)
     keys = setting_keys(runs, by_choice=False)
     names = short_names(keys)
-    numbers = [key for key in keys if all(isinstance(run.value(key), int | float) for run in runs)]
     judged = [(run.config, loss) for run in counted(runs) if (loss := run.last("val/loss")) is not None]
-    for x, y in combinations(numbers, 2):
+    for x, y in combinations(numbers_among(runs, keys), 2):
         found: dict[tuple[float, float], list[float]] = {}
         for config, loss in judged:
             found.setdefault((config[x], config[y]), []).append(loss)

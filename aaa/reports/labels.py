@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from aaa.reports.key_names import short_names, shown_key
 from aaa.reports.runs import Run
@@ -39,6 +40,11 @@ def common_beginning(names: Sequence[str]) -> str:
     return beginning[: max(beginning.rfind("/"), beginning.rfind("_")) + 1]
 
 
+def named_setting(run: Run, key: str) -> Any:
+    """What a setting is called by: no steps that a run found to fit into its time, which are its own."""
+    return None if run.chosen(key) is None else run.setting(key)
+
+
 def _say(run: Run, key: str) -> str:
-    value = run.setting(key)
+    value = named_setting(run, key)
     return f"{value:g}" if isinstance(value, float) else str(value)

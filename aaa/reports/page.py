@@ -10,13 +10,15 @@ from typing import Any
 from PIL import Image
 
 from aaa.errors import UserError
-from aaa.reports.folding import counted
+from aaa.reports.folding import by_setting, counted
+from aaa.reports.heat_map import MOST_VALUES, numbers_among
 from aaa.reports.key_names import short_names, shown_key
+from aaa.reports.labels import named_setting
 from aaa.reports.outcomes import compared
 from aaa.reports.paired import against_best, of_one_table
 from aaa.reports.plain import plain_number, plain_setting
 from aaa.reports.runs import Run
-from aaa.reports.scaling import APART, LEAST, parameters_of
+from aaa.reports.scaling import APART, LEAST, OF_ONE_LENGTH, OF_THE_BEST, parameters_of
 from aaa.reports.telling import differing_keys, setting_keys, telling_keys
 from aaa.tracking.files import OF_A_STEP
 
@@ -25,6 +27,7 @@ POINTS = 400  # of a curve; more than a screen can show
 STRIP_RUNS, STRIP_PICTURES, STRIP_WIDTH = 24, 6, 360
 UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # what Pillow says of damaged files
 AXES = ("step", "samples", "seconds", "flops")
+MOST_EXACT = 2**53  # in JavaScript, of whole numbers
 
 
 def write_page(runs: list[Run], path: Path) -> None:
@@ -53,20 +56,32 @@ def _content(runs: list[Run]) -> dict[str, Any]:
     differences = against_best(runs)
     comparable = {run.name for run in of_one_table(runs)}
     counting = {run.name for run in counted(runs)} & comparable
+    of_settings, mapped, settings = setting_keys(runs), setting_keys(runs, by_choice=False), by_setting(runs)
+    number = {run.name: number for number, members in enumerate(settings) for run in members}
     return {
         "left_out": len(runs) - len(comparable),
         "keys": [shown_key(key) for key in keys],
         "telling": [shown_key(key) for key in telling_keys(runs)],
-        "setting": [shown_key(key) for key in setting_keys(runs)],
-        "mapped": [shown_key(key) for key in setting_keys(runs, by_choice=False)],
+        "setting": [shown_key(key) for key in of_settings],
+        "folded": [
+            {shown_key(key): _shown_setting(named_setting(members[0], key)) for key in of_settings}
+            for members in settings
+        ],
+        "mapped": [shown_key(key) for key in mapped],
+        "numbers": [shown_key(key) for key in numbers_among(runs, mapped)],
+        "most_values": MOST_VALUES,
         "short": short_names(keys),
         "metrics": list(metrics),
         "compared": compared(runs),
-        "law": {"least": LEAST, "apart": APART},
+        "law": {"least": LEAST, "apart": APART, "of_one_length": OF_ONE_LENGTH, "of_the_best": OF_THE_BEST},
         "runs": [
-            _run(run, keys, metrics, with_pictures=number < STRIP_RUNS)
-            | {"difference": differences.get(run.name), "counts": run.name in counting}
-            for number, run in enumerate(runs)
+            _run(run, keys, metrics, with_pictures=place < STRIP_RUNS)
+            | {
+                "difference": differences.get(run.name),
+                "counts": run.name in counting,
+                "setting": number[run.name],
+            }
+            for place, run in enumerate(runs)
         ],
     }
 
@@ -134,6 +149,8 @@ def _pictures(run: Run) -> list[dict[str, Any]]:
 
 def _shown_setting(value: Any) -> Any:
     plain = plain_setting(value)
+    if isinstance(plain, int) and abs(plain) > MOST_EXACT:
+        return str(plain)
     return plain if isinstance(plain, int | float | str | bool) or plain is None else json.dumps(plain)
 
 

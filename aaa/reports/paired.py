@@ -209,7 +209,12 @@ def _told(setting: Setting, best: Setting) -> str:
         return "diverged"
     if setting is best:
         return ""
-    return str(difference(setting, best)) if len(setting.tables | best.tables) == 1 else "other table"
+    if len(setting.tables | best.tables) > 1:
+        return "other table"
+    try:
+        return str(difference(setting, best))
+    except UserError as error:  # one of them is damaged, which ends no comparison of the others
+        return str(error)
 
 
 def _paired(ours: Sequence[float], theirs: Sequence[float], over: str) -> Difference:

@@ -1,10 +1,11 @@
 """Run folders, read for comparison."""
 
+import os
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ from aaa.config.leaves import leaves
 from aaa.config.overrides import as_read, key_of
 from aaa.config.recorded_overrides import overrides_of_run
 from aaa.config.trust import read_yaml_config
-from aaa.config.upgrade import upgrade
+from aaa.config.upgrade import fill_in, upgrade
 from aaa.errors import UserError
+from aaa.reports.key_names import short_names, shown_key
 from aaa.reports.plain import plain_number
 from aaa.tracking.environment import read_environment
 from aaa.tracking.tracker import METRICS, read_metrics
@@ -26,6 +28,8 @@ from aaa.tracking.validation_rows import ValidationRows, newest_rows
 CONFIG = "config.yaml"
 # A run has one of these beside its config; W&B's copies of configs, which have environment.json too, have neither.
 BESIDE_CONFIG = (METRICS, ".hydra")
+BESIDE_RUNS = ("checkpoints", "samples", "validation", "wandb", ".hydra")  # folders of a run that hold no others
+MAX_STEPS = "trainer.max_steps"
 RATE = "perf/images_per_second"  # of the last few steps
 # What Hydra writes down of an option of a group: `+experiment@_global_=recipe_prx`.
 CHOICE = re.compile(r"\+{0,2}(?P<group>[a-z][a-z_/]*)(@[\w.]+)?=(?P<option>[A-Za-z_][\w./-]*)")
@@ -41,8 +45,10 @@ class Run:
         metrics: rows of metrics.jsonl, oldest first.
         environment: what environment.json says.
         choices: options of config groups that it was told, by group.
-        typed: groups and keys that it was told; None where that is not known: of a run that nobody wrote it down of,
+        typed: what it was told, by group and key; None where that is not known: of a run that nobody wrote it down of,
             that repeats another, or that went on with other settings.
+        called: by key, what each class and function of it is called: the last part of its path, and as much more as
+            tells it from those of the compared runs.
     """
 
     folder: Path
@@ -51,7 +57,8 @@ class Run:
     metrics: list[dict[str, Any]]
     environment: dict[str, Any] = field(default_factory=dict)
     choices: dict[str, str] = field(default_factory=dict)
-    typed: frozenset[str] | None = None
+    typed: Mapping[str, str] | None = None
+    called: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def validation(self) -> ValidationRows | None:
@@ -62,10 +69,15 @@ class Run:
         """The value of a config key, or the option of a group."""
         return self.choices.get(key, self.config.get(key))
 
+    def chosen(self, key: str) -> Any:
+        """The same, as settings are told apart by it: None of the steps that it found to fit into its time."""
+        return None if key == MAX_STEPS and self.config.get("budget.seconds") else self.value(key)
+
     def setting(self, key: str) -> Any:
-        """The same; of a class or function its name alone."""
+        """The value of a config key or the option of a group, as it is shown: of a class or function its name alone."""
         value = self.value(key)
-        return str(value).rpartition(".")[2] if key.endswith("_target_") and value else value
+        named = str(value).rpartition(".")[2] if key.endswith("_target_") and value else value
+        return self.called.get(key, named)
 
     def last(self, metric: str) -> float | None:
         """The newest value of a metric."""
@@ -107,7 +119,7 @@ def read_runs(paths: Iterable[Path]) -> list[Run]:
     for path in paths:
         if not path.is_dir():
             raise UserError(f"{path}: there is no such folder.")
-        found = sorted(file.parent for file in path.rglob(CONFIG) if _is_run(file.parent))
+        found = sorted(_run_folders(path))
         if not found:
             raise UserError(
                 f"{path}: no run in it (a run folder has a {CONFIG}, and {' or '.join(BESIDE_CONFIG)} beside it)."
@@ -120,26 +132,61 @@ def read_runs(paths: Iterable[Path]) -> list[Run]:
     groups = group_options()
     told = [overrides_of_run(folder) for folder in folders.values()]
     choices = _choices([_options(overrides or [], groups) for overrides in told])
-    return [
-        _read(folder, str(full.relative_to(common)), chosen, overrides)
-        for (full, folder), chosen, overrides in zip(folders.items(), choices, told, strict=True)
-    ]
+    return _with_names_of_classes(
+        [
+            _read(folder, str(full.relative_to(common)), chosen, overrides)
+            for (full, folder), chosen, overrides in zip(folders.items(), choices, told, strict=True)
+        ]
+    )
 
 
-def _is_run(folder: Path) -> bool:
-    return any((folder / name).exists() for name in BESIDE_CONFIG)
+def _run_folders(path: Path) -> Iterable[Path]:
+    """All run folders at or below this one. A folder that goes meanwhile, as old checkpoints do, is passed over."""
+    for name, below, files in os.walk(path):
+        folder = Path(name)
+        if CONFIG in files and any((folder / other).exists() for other in BESIDE_CONFIG):
+            below[:] = [inner for inner in below if inner not in BESIDE_RUNS]
+            yield folder
 
 
 def _read(folder: Path, name: str, choices: dict[str, str], told: list[str] | None) -> Run:
-    values = _values(upgrade(read_yaml_config(folder / CONFIG)))
+    path = folder / CONFIG
+    written = path.stat()
+    values = dict(_values(path, written.st_mtime_ns, written.st_size))
     environment = read_environment(folder)
-    typed = None if told is None else frozenset(map(key_of, told))
+    typed = None if told is None else {key_of(override): override.partition("=")[2] for override in told}
     if typed is not None and ("repeat" in typed or environment.get("changed")):
         typed = None
     return Run(folder, name, values, read_metrics(folder / METRICS), environment, choices, typed)
 
 
-def _values(config: DictConfig) -> dict[str, Any]:
+def _with_names_of_classes(runs: Sequence[Run]) -> list[Run]:
+    classes = [
+        {key: shown_key(str(value)) for key, value in run.config.items() if key.endswith("_target_") and value}
+        for run in runs
+    ]
+    keys = dict.fromkeys(key for of_run in classes for key in of_run)
+    names = {key: short_names(of_run[key] for of_run in classes if key in of_run) for key in keys}
+    return [
+        replace(run, called={key: names[key][path] for key, path in of_run.items()})
+        for run, of_run in zip(runs, classes, strict=True)
+    ]
+
+
+@cache  # most of what a look at many runs takes, and they are looked at again and again
+def _values(path: Path, _mtime_ns: int, _size: int) -> Mapping[str, Any]:
+    """What a run's config says, by key, with what it says by not saying it.
+
+    Args:
+        path: of the file.
+        _mtime_ns, _size: of it: another file is read anew.
+    """
+    config = upgrade(read_yaml_config(path))
+    fill_in(config)
+    return _by_key(config)
+
+
+def _by_key(config: DictConfig) -> dict[str, Any]:
     """The values of a config by key; what refers to a value that is not there stays as it is written."""
     values = {}
     for key, value in leaves(OmegaConf.to_container(config)):

@@ -4,9 +4,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
 
 from aaa.reports.curves import MOST_NAMED
-from aaa.reports.folding import counted
+from aaa.reports.folding import by_setting, counted
 from aaa.reports.labels import labels
 from aaa.reports.paired import of_one_table
 from aaa.reports.plain import plain_number
@@ -17,6 +18,7 @@ from aaa.tracking.printed import plot_label
 LEAST = 3  # different models, for a line to mean anything
 APART = 1.5  # times as large the largest must be as the smallest
 OF_ONE_LENGTH = "runs of equally many samples"
+OF_THE_BEST = "lowest mean loss of each size"
 AXES = {"parameters": "parameters", "flops": "training FLOPs"}
 
 
@@ -72,6 +74,23 @@ def points(runs: Sequence[Run], axis: str) -> list[tuple[float, float, str]]:
     return found
 
 
+def lowest(found: Sequence[tuple[float, float, str]], settings: Sequence[Sequence[Run]]) -> dict[float, float]:
+    """By each size the loss of its best setting: sizes of which some are trained badly say nothing of size.
+
+    Args:
+        found: as `points` has them.
+        settings: the runs, those of a setting together, whose sizes and losses are averaged over seeds.
+    """
+    by_name = {name: (x, loss) for x, loss, name in found}
+    best: dict[float, float] = {}
+    for members in settings:
+        places = [by_name[run.name] for run in members if run.name in by_name]
+        if places:
+            x, loss = (mean(values) for values in zip(*places, strict=True))
+            best[x] = min(loss, best.get(x, math.inf))
+    return best
+
+
 def bear_a_law(xs: Sequence[float]) -> bool:
     """Whether there are sizes enough, and far enough apart, to fit a law to."""
     return len(set(xs)) >= LEAST and max(xs) >= APART * min(xs)
@@ -91,7 +110,7 @@ def as_long(runs: Sequence[Run]) -> list[Run]:
 def draw_scaling(runs: Sequence[Run], path: Path) -> list[str]:
     """Draw loss against parameters and FLOPs, if models are of at least three sizes, not all of them nearly the same.
 
-    A law of parameters is of runs that were trained on equally many samples.
+    A law is of the best setting of each size, and that of parameters of runs that were trained on equally many samples.
 
     Args:
         runs: to compare.
@@ -108,7 +127,7 @@ def draw_scaling(runs: Sequence[Run], path: Path) -> list[str]:
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    told, said = labels(runs), []
+    told, said, settings = labels(runs), [], by_setting(runs)
     colours = {run.name: f"C{number % 10}" for number, run in enumerate(runs)}
     figure, axes = plt.subplots(1, len(AXES), figsize=(6 * len(AXES), 4.5), sharey=True, constrained_layout=True)
     for axis, (key, label) in zip(axes, AXES.items(), strict=True):
@@ -118,12 +137,13 @@ def draw_scaling(runs: Sequence[Run], path: Path) -> list[str]:
         axis.set(xscale="log", yscale="log", xlabel=label, ylabel="validation loss" if key == "parameters" else "")
         axis.grid(alpha=0.3)
         fitted = points(as_long(runs), key) if key == "parameters" else found
-        xs, title = [x for x, *_ in fitted], ""
-        if bear_a_law(xs):
-            law = fit_power_law(xs, [loss for _, loss, _ in fitted])
-            ends = min(xs), max(xs)
+        best, title = lowest(fitted, settings), ""
+        if bear_a_law(list(best)):
+            law = fit_power_law(list(best), list(best.values()))
+            ends = min(best), max(best)
             axis.plot(ends, [law(x) for x in ends], "--", color="0.5")
-            title = str(law) + (f", of the {len(fitted)} {OF_ONE_LENGTH}" if len(fitted) < len(found) else "")
+            title = str(law) + (f", {OF_THE_BEST}" if len(best) < len(fitted) else "")
+            title += f", of the {len(fitted)} {OF_ONE_LENGTH}" if len(fitted) < len(found) else ""
         elif len(fitted) < len(found):
             title = f"no law, which takes {LEAST} sizes among {OF_ONE_LENGTH}"
         if title:

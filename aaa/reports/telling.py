@@ -2,8 +2,10 @@
 
 import re
 from collections.abc import Collection, Sequence
+from typing import Any
 
-from aaa.reports.runs import Run
+from aaa.reports.key_names import shown_key
+from aaa.reports.runs import MAX_STEPS, Run
 
 # Keys that say how and where a run was started, kept and logged, and no setting of what it learns.
 IGNORED = re.compile(
@@ -29,7 +31,9 @@ def differing_keys(runs: list[Run]) -> list[str]:
     not chosen.
     """
     keys = {key: None for run in runs for key in run.config}
-    return [key for key in keys if not IGNORED.fullmatch(key) and len({repr(run.config.get(key)) for run in runs}) > 1]
+    return [
+        key for key in keys if not IGNORED.fullmatch(key) and len({_compared(run.config.get(key)) for run in runs}) > 1
+    ]
 
 
 def without_arguments(runs: list[Run], keys: Sequence[str]) -> list[str]:
@@ -47,8 +51,9 @@ def without_arguments(runs: list[Run], keys: Sequence[str]) -> list[str]:
 def telling_keys(runs: list[Run]) -> list[str]:
     """Those of the differing keys that tell settings apart, classes first; without what follows from them.
 
-    A noise scheduler's own arguments, say, where runs differ in the scheduler alone. Seeds are no settings. Where
-    options of config groups say the same in fewer words, as `+experiment=recipe_prx` does, it is those.
+    A noise scheduler's own arguments, say, where runs differ in the scheduler alone. What a search has tried is there
+    however many runs another key tells apart already. Seeds are no settings. Where options of config groups say the
+    same in fewer words, as `+experiment=recipe_prx` does, it is those.
     """
     return _telling(runs, [key for key in _chosen_keys(runs) if key != "seed"], OTHER_GROUPS)
 
@@ -75,33 +80,52 @@ def setting_keys(runs: list[Run], *, by_choice: bool = True) -> list[str]:
 
 
 def _chosen_keys(runs: list[Run]) -> list[str]:
-    """Differing keys, without the steps that runs found to fit into their time, where that is the budget of all."""
-    found = {"trainer.max_steps"} if all(run.config.get("budget.seconds") for run in runs) else set()
-    return [key for key in differing_keys(runs) if key not in found]
+    """Differing keys, without `MAX_STEPS` where runs differ only in what they found to fit into their time."""
+    return [key for key in differing_keys(runs) if len(_settings(runs, [key])) > 1]
 
 
 def _telling(runs: list[Run], keys: list[str], but: Collection[str]) -> list[str]:
     """Those of the keys that tell settings apart; or fewer groups, but these, of which an option says as much."""
     telling = _telling_keys(runs, keys)
     groups = [group for group in _choices_alike(runs, telling) if group not in but]
-    by_choice = _needed(runs, [*groups, *telling])
+    by_choice = _needed(runs, [*groups, *telling], _told_apart(runs))
     return by_choice if len(by_choice) < len(telling) else telling
 
 
 def _telling_keys(runs: list[Run], keys: list[str]) -> list[str]:
-    telling = _needed(runs, sorted(keys, key=lambda key: not key.endswith("_target_")))
+    told = _told_apart(runs)
+    has_options = any(not _is_key(runs, name) for name in told)
+
+    def place(key: str) -> tuple[bool, bool, bool]:
+        # What nobody was told follows from what runs were told, unless from an option of a group, of which it is all
+        # that is seen here. A budget says more than the steps that come of it.
+        return not key.endswith("_target_"), not has_options and key not in told, key == MAX_STEPS
+
+    telling = _needed(runs, sorted(keys, key=place), told)
     return [key for key in keys if key in telling]
 
 
-def _needed(runs: list[Run], keys: list[str]) -> list[str]:
-    """Those of the keys, one after the other, that tell apart what those before do not."""
+def _needed(runs: list[Run], keys: list[str], told: Collection[str]) -> list[str]:
+    """Those of the keys, one after the other, that tell apart what those before do not, or that are among the told."""
     needed: list[str] = []
-    told = 1
+    apart = 1
     for key in keys:
         settings = _settings(runs, [*needed, key])
-        if len(settings) > told:
-            needed, told = [*needed, key], len(settings)
+        is_told = shown_key(key) in told and shown_key(key) not in map(shown_key, needed)
+        if len(settings) > apart or is_told:
+            needed, apart = [*needed, key], len(settings)
     return needed
+
+
+def _told_apart(runs: list[Run]) -> set[str]:
+    """Groups and shown keys that runs were not all told the same of, as far as it is known what they were told."""
+    told = [run.typed for run in runs if run.typed is not None]
+    names = {name for typed in told for name in typed if not IGNORED.fullmatch(name)}
+    return {shown_key(name) for name in names if len({typed.get(name) for typed in told}) > 1}
+
+
+def _is_key(runs: list[Run], name: str) -> bool:
+    return any(name in run.config or f"{name}._target_" in run.config for run in runs)
 
 
 def _settings(runs: list[Run], keys: list[str]) -> set[str]:
@@ -121,4 +145,15 @@ def _choices_alike(runs: list[Run], telling: list[str]) -> list[str]:
 
 def setting_of(run: Run, keys: list[str]) -> str:
     """What a run has of these keys: equal where the runs do not differ in them."""
-    return repr([run.value(key) for key in keys])
+    return _compared([run.chosen(key) for key in keys])
+
+
+def _compared(value: Any) -> str:
+    """A value as text that is equal for equal values: 2 and 2.0, alone or in a list, are one number."""
+    return repr(_by_value(value))
+
+
+def _by_value(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_by_value(part) for part in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from aaa.reports.folding import by_setting
+from aaa.reports.heat_map import maps_of
+from aaa.reports.labels import labels
 from aaa.reports.page import write_page
-from aaa.reports.runs import read_runs
+from aaa.reports.runs import Run, read_runs
 from aaa.reports.table import MOST_KEYS, comparison
-from aaa.reports.telling import setting_keys
+from aaa.reports.telling import setting_keys, telling_keys
 
 KEYS = 12
 
@@ -94,6 +96,51 @@ def test_a_map_has_the_numbers_that_an_option_stands_for(tmp_path: Path) -> None
     runs = read_runs([tmp_path / "sweep"])
     assert setting_keys(runs) == ["model"]
     assert all(key.startswith("model.") for key in setting_keys(runs, by_choice=False))
+
+
+def searched(folder: Path, trials: dict[str, tuple[str, list[str]]]) -> list[Run]:
+    """Runs of these configs that were told these overrides."""
+    for name, (config, told) in trials.items():
+        (folder / name / ".hydra").mkdir(parents=True)
+        (folder / name / "config.yaml").write_text(config)
+        (folder / name / "metrics.jsonl").write_text('{"step": 1, "val/loss": 0.5}\n')
+        (folder / name / ".hydra" / "overrides.yaml").write_text(json.dumps(told))
+    return read_runs([folder])
+
+
+def test_all_that_a_search_has_tried_is_named(tmp_path: Path) -> None:
+    """Of a continuous range every run has another value, and tells it from all others alone."""
+    trials = {}
+    for number, (depth, mean, rate) in enumerate([(4, 0.25, 0.02), (8, 0.5, 0.04), (4, 0.75, 0.01)]):
+        for seed in (0, 1):
+            config = f"model: {{dim: {32 * depth}, depth: {depth}}}\nscheduler: {{mean: {mean}, std: {2 * mean}}}\n"
+            config += f"optimizer: {{learning_rate: {rate}}}\nseed: {seed}\n"
+            swept = [f"model.depth={depth}", f"scheduler.mean={mean}", f"optimizer.learning_rate={rate}"]
+            trials[f"{number}-{seed}"] = config, [*swept, f"seed={seed}", "scheduler.std=${double:${.mean}}"]
+    runs = searched(tmp_path, trials)
+    assert setting_keys(runs) == telling_keys(runs) == ["model.depth", "scheduler.mean", "optimizer.learning_rate"]
+    assert [len(members) for members in by_setting(runs)] == [2, 2, 2]
+    assert labels(runs)["1-0"] == "depth=8 mean=0.5 learning_rate=0.04 seed=0"
+    assert len(list(maps_of(runs))) == 3
+
+
+def test_an_option_is_not_lost_in_a_search(tmp_path: Path) -> None:
+    trials = {}
+    for number, (option, rate) in enumerate([("small", 0.02), ("base", 0.04), ("small", 0.01)]):
+        config = f"model: {{dim: {len(option)}0, depth: 3}}\noptimizer: {{learning_rate: {rate}}}\n"
+        trials[f"{number}"] = config, [f"model={option}", f"optimizer.learning_rate={rate}"]
+    assert setting_keys(searched(tmp_path, trials)) == ["model.dim", "optimizer.learning_rate"]
+
+
+def test_two_classes_that_go_together_are_both_named(tmp_path: Path) -> None:
+    trials = {}
+    for optimizer, scheduler in (("adamw", "linear"), ("muon", "bell")):
+        config = (
+            f"optimizer: {{_target_: a.{optimizer}}}\nscheduler: {{_target_: a.{scheduler}, std: {len(scheduler)}}}\n"
+        )
+        trials[optimizer] = config, [f"optimizer={optimizer}", f"scheduler={scheduler}"]
+    told = labels(searched(tmp_path, trials))
+    assert told["muon"] == "optimizer=muon scheduler=bell"
 
 
 KNOWN = "- lr_scheduler.warmup_steps=10\n"

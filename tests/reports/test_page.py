@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
+from aaa.reports.heat_map import MOST_VALUES
 from aaa.reports.page import write_page
 from aaa.reports.runs import read_runs
+from aaa.reports.scaling import draw_scaling
 from tests.helpers.browser import chromium
 from tests.helpers.made_up_runs import make_runs
 
@@ -171,15 +173,98 @@ def test_a_law_of_parameters_is_of_runs_of_one_length(browser: Any, tmp_path: Pa
     make_runs(tmp_path / "runs", [1e-3], [2, 4, 8], [1], rows=40, pictures=0)
     make_runs(tmp_path / "runs", [1e-3], [16], [1], rows=20, pictures=0)
     page = browser.new_page()
-    for title in (", of the 3 runs of equally many samples", ": no law, which takes 3 sizes among runs of equally"):
+    for title, of_equal_work in (
+        (", of the 3 runs of equally many samples", ", lowest mean loss of each size"),
+        (": no law, which takes 3 sizes among runs of equally", ""),
+    ):
         write_page(read_runs([tmp_path / "runs"]), tmp_path / "compare.html")
         page.goto((tmp_path / "compare.html").as_uri())
         page.wait_for_selector("body[data-ready]")
         of_size, of_work = page.get_by_role("heading", name="Loss against").all_inner_texts()
         assert title in of_size
-        assert re.fullmatch(r"Loss against training FLOPs: power law, exponent -?[\d.]+", of_work)
+        assert re.fullmatch(r"Loss against training FLOPs: power law, exponent -?[\d.]+" + of_equal_work, of_work)
         shutil.rmtree(tmp_path / "runs" / "0.001-8-1")
         make_runs(tmp_path / "runs", [1e-3], [8], [1], rows=30, pictures=0)
+
+
+def opened(browser: Any, folder: Path) -> Any:
+    """The page of the runs in a folder, in a browser."""
+    write_page(read_runs([folder]), folder / "compare.html")
+    page = browser.new_page()
+    page.goto((folder / "compare.html").as_uri())
+    page.wait_for_selector("body[data-ready]")
+    return page
+
+
+def changed(run: Path, **settings: Any) -> None:
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    (run / "config.yaml").write_text(yaml.safe_dump(config | settings))
+
+
+def test_a_filter_is_of_whole_values_as_they_are_typed_or_shown(browser: Any, tmp_path: Path) -> None:
+    make_runs(tmp_path, [0.000645458426476286, 1e-3], [4, 48], [1], rows=20, pictures=0)
+    page = opened(browser, tmp_path)
+    for wanted, count in {
+        "depth=4": 2,
+        "model.depth=48": 2,
+        "depth=": 4,
+        "learning_rate=0.0006455": 2,
+        "learning_rate=0.000645458426476286": 2,
+        "Learning_Rate=1e-3 depth=48": 1,
+        "learning_rate=1": 0,
+        "epth=4": 4,
+        "001-4": 2,
+    }.items():
+        page.fill("#filter", wanted)
+        assert page.locator("#rows tr").count() == count, wanted
+
+
+def test_whole_numbers_that_were_chosen_are_shown_whole(browser: Any, tmp_path: Path) -> None:
+    seeds = [20240101, 20240102, 2**62 + 1]
+    make_runs(tmp_path, [1e-3], [2], seeds, rows=20, pictures=1)
+    page = opened(browser, tmp_path)
+    titles = page.locator("#head th").all_inner_texts()
+    shown = page.locator(f"#rows td:nth-child({titles.index('seed') + 1})").all_inner_texts()
+    assert sorted(shown) == sorted(map(str, seeds))
+    assert {text.rpartition("seed=")[2] for text in page.locator(".side figcaption").all_inner_texts()} == set(shown)
+
+
+def test_settings_of_too_many_values_are_on_no_map(browser: Any, tmp_path: Path) -> None:
+    make_runs(tmp_path, [1e-3 * (1 + number) for number in range(MOST_VALUES + 1)], [2, 4], [1], rows=1, pictures=0)
+    for run in tmp_path.iterdir():
+        changed(run, budget={"parameters": 10 * (1 + len(run.name) % 2)})
+    page = opened(browser, tmp_path)
+    maps = page.get_by_role("heading", name="by two settings")
+    assert maps.count() == 1, "depth and parameters"
+    assert "Not on a map, which has at most 30 values a setting: learning_rate." in page.locator("#maps").inner_text()
+    page.fill("#filter", "learning_rate=0.001")
+    assert page.locator("#maps p").count() == 0
+
+
+def test_settings_are_folded_as_they_are_in_the_terminal(browser: Any, tmp_path: Path) -> None:
+    """Two classes of one name are two, and steps that were found to fit into a time are no setting."""
+    for seed in range(5):
+        make_runs(tmp_path, [1e-3], [2], [seed], rows=20 + 10 * seed, pictures=0)
+        of_whom, seconds = "my_parts" if seed < 2 else "aaa.optimizers", 60 if seed < 4 else None
+        settings: dict[str, Any] = {"optimizer": {"_target_": f"{of_whom}.adamw"}, "budget": {"seconds": seconds}}
+        changed(tmp_path / f"0.001-2-{seed}", **settings, trainer={"max_steps": 20 + 10 * seed})
+    page = opened(browser, tmp_path)
+    texts = page.locator(".fold span").all_inner_texts()
+    assert sorted(zip(texts[::2], (text[-3:] for text in texts[1::2]), strict=True)) == [
+        ("seconds=60 optimizer=my_parts.adamw", "(2)"),
+        ("seconds=60 optimizer=optimizers.adamw", "(2)"),
+        ("seconds=null optimizer=optimizers.adamw", "(1)"),
+    ]
+
+
+def test_a_law_is_of_the_best_setting_of_each_size(browser: Any, tmp_path: Path) -> None:
+    make_runs(tmp_path, [1e-3, 5e-3], [2, 4, 8], [1, 2], rows=40, pictures=0)
+    page = opened(browser, tmp_path)
+    laws = page.get_by_role("heading", name="Loss against").all_inner_texts()
+    of_page = [re.sub(r".*exponent (\S+), ", r"\1 ", law) for law in laws]
+    said = draw_scaling(read_runs([tmp_path]), tmp_path / "scaling.png")
+    assert of_page == [re.sub(r".*x\^(\S+) .*?, R² \S+, ", r"\1 ", law) for law in said]
+    assert all(law.endswith(" lowest mean loss of each size") for law in of_page)
 
 
 def column_of(page: Any, number: int) -> list[float]:

@@ -151,6 +151,40 @@ def test_a_run_of_an_earlier_version_folds_with_those_of_today(tmp_path: Path) -
     assert [len(setting.runs) for setting in fold_seeds(read_runs([tmp_path]))] == [2]
 
 
+def test_keys_that_there_were_not_yet_had_their_defaults(tmp_path: Path) -> None:
+    """Those of a class of one's own, which has no schema, are its own affair."""
+    today = {
+        "model": {"depth": 3, "joint": "single", "registers": 0},
+        "data": {"name": "a", "weight": None},
+        "trainer": {"max_steps": 10, "on_nonfinite": "stop"},
+        "routing": {"kind": "none", "rate": None},
+    }
+    before = {"model": {"depth": 3}, "data": {"name": "a"}, "trainer": {"max_steps": 10}}
+    other = before | {"model": {"depth": 3, "registers": 4}}
+    of_ones_own = before | {"optimizer": {"_target_": "mine.Optimizer", "fused": "whole"}}
+    for seed, config in enumerate((today, before, other, of_ones_own)):
+        make_run(tmp_path / str(seed), 1e-3, seed, 0.1 * seed)
+        config = {"optimizer": {"_target_": "mine.Optimizer"}, "seed": seed} | config
+        (tmp_path / str(seed) / "config.yaml").write_text(yaml.safe_dump(config))
+    settings = fold_seeds(read_runs([tmp_path]))
+    assert [setting.name for setting in settings] == [
+        "registers=0 fused=None",
+        "registers=4 fused=None",
+        "registers=0 fused=whole",
+    ]
+    assert len(settings[0].runs) == 2
+
+
+@pytest.mark.parametrize(("one", "other"), [("2", "2.0"), ("[0, 1]", "[0.0, 1.0]"), ("20240101", "20240101.0")])
+def test_a_number_is_one_however_it_is_written(tmp_path: Path, one: str, other: str) -> None:
+    for seed, decay in enumerate((one, other, one, "true", "1")):
+        make_run(tmp_path / str(seed), 1e-3, seed, 0.1 * seed)
+        (tmp_path / str(seed) / "config.yaml").write_text(f"seed: {seed}\noptimizer: {{weight_decay: {decay}}}\n")
+    runs = read_runs([tmp_path])
+    assert [len(setting.runs) for setting in fold_seeds(runs)] == [3, 1, 1], "a switch is no number"
+    assert differing_keys(runs[:3]) == ["seed"]
+
+
 def test_seeds_fold_where_time_is_the_budget(tmp_path: Path) -> None:
     """Each finds out by itself how many steps fit into it."""
     for seed, steps, reached in ((1, 10, 10), (2, 12, 12), (3, 11, 4)):
@@ -160,6 +194,15 @@ def test_seeds_fold_where_time_is_the_budget(tmp_path: Path) -> None:
     (setting,) = fold_seeds(read_runs([tmp_path]))
     assert [run.name for run in setting.runs] == ["1", "2"]
     assert setting.left_out == {"3": "not finished: validated at step 4 of 11"}
+    make_run(tmp_path / "fixed", 1e-3, 1, 0.1)  # beside one whose steps were said
+    timed, fixed = fold_seeds(read_runs([tmp_path]))
+    assert (timed.name, fixed.name) == ("seconds=60", "seconds=None")
+    assert ([run.name for run in timed.runs], timed.left_out) == (["1", "2"], setting.left_out)
+    make_run(tmp_path / "longer", 1e-3, 1, 0.2, step=20)
+    longer = tmp_path / "longer" / "config.yaml"
+    longer.write_text(longer.read_text().replace("max_steps: 10", "max_steps: 20"))
+    names = [setting.name for setting in fold_seeds(read_runs([tmp_path]))]
+    assert names == ["seconds=60 max_steps=None", "seconds=None max_steps=10", "seconds=None max_steps=20"]
 
 
 def test_seeds_fold_and_their_spread_is_what_counts(tmp_path: Path) -> None:
@@ -307,6 +350,16 @@ def test_rows_of_other_pictures_that_name_the_same_table_are_refused(records: li
         difference(setting("b", records), setting("a", ["0", "1"]))
 
 
+def test_a_damaged_run_ends_no_comparison_of_the_others(tmp_path: Path) -> None:
+    for number in range(3):
+        make_run(tmp_path / f"{number}", 1e-3 * (1 + number), 0, shift=0.1 * number)
+    path = tmp_path / "1" / "validation" / "step-00000010.json"
+    path.write_text(path.read_text().replace('"17"', '"another"'))
+    told = against_best(read_runs([tmp_path]))
+    assert told["1"].endswith("One of them is damaged; compare the other without it.")
+    assert told["2"].startswith("+0.")
+
+
 losses = st.lists(st.floats(0, 10), min_size=2, max_size=20)
 
 
@@ -331,6 +384,20 @@ def test_what_follows_from_a_class_is_no_setting_of_its_own(tmp_path: Path) -> N
         (tmp_path / str(number) / "config.yaml").write_text(config)
     names = [setting.name for setting in fold_seeds(read_runs([tmp_path]))]
     assert names == ["scheduler=Linear", "scheduler=LogitNormal"]
+
+
+def test_classes_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    for number, (target, seed) in enumerate(
+        [("aaa.optimizers.adamw", 1), ("my_parts.adamw", 1), ("my_parts.adamw", 2)]
+    ):
+        make_run(tmp_path / str(number), 1e-3, seed, shift=number / 10)
+        config = f"seed: {seed}\noptimizer: {{_target_: {target}}}\nscheduler: {{_target_: my_parts.adamw}}\n"
+        (tmp_path / str(number) / "config.yaml").write_text(config)
+    runs = read_runs([tmp_path])
+    settings = fold_seeds(runs)
+    assert [setting.name for setting in settings] == ["optimizer=optimizers.adamw", "optimizer=my_parts.adamw"]
+    assert find_setting(settings, "optimizer=my_parts.adamw").runs == [runs[1], runs[2]]
+    assert runs[0].setting("scheduler._target_") == "adamw"
 
 
 def test_losses_of_another_table_are_on_no_map(tmp_path: Path) -> None:

@@ -14,10 +14,12 @@ from typing import Any
 
 import pytest
 from matplotlib.figure import Figure
+from omegaconf import DictConfig
 from PIL import Image
 from rich.console import Console
 
 from aaa.compare import watch
+from aaa.config.trust import read_yaml_config
 from aaa.errors import UserError
 from aaa.reports.curves import draw_curves
 from aaa.reports.heat_map import MOST_VALUES, draw_heat_maps, maps_of
@@ -79,6 +81,39 @@ def test_copies_of_configs_are_no_runs(sweep: Path) -> None:
 def test_a_run_and_a_link_to_it_are_one(sweep: Path) -> None:
     (sweep / "latest").symlink_to(sweep / "1")
     assert [run.name for run in read_runs([sweep, sweep / "latest", sweep / "0" / ".." / "1"])] == ["0", "1"]
+
+
+def test_a_folder_that_goes_while_runs_are_looked_for_is_passed_over(
+    sweep: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (sweep / "gone").mkdir()
+    real = os.scandir
+
+    def scandir(path: str | Path) -> Any:
+        if Path(path).name == "gone":
+            Path(path).rmdir()
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert [run.name for run in read_runs([sweep])] == ["0", "1"]
+    assert not (sweep / "gone").exists()
+
+
+def test_a_config_is_read_again_where_it_is_another(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Path] = []
+
+    def reading(path: Path) -> DictConfig:
+        read.append(path)
+        return read_yaml_config(path)
+
+    monkeypatch.setattr("aaa.reports.runs.read_yaml_config", reading)
+    first, second = ([run.config for run in read_runs([sweep])] for _ in range(2))
+    assert first == second
+    assert read == [sweep / name / "config.yaml" for name in "01"]
+    changed = sweep / "1" / "config.yaml"
+    changed.write_text(changed.read_text().replace("depth: 2", "depth: 16"))
+    assert [run.config["model.depth"] for run in read_runs([sweep])] == [2, 16]
+    assert read[2:] == [changed]
 
 
 def test_the_table_shows_what_differs_best_first(sweep: Path) -> None:
@@ -324,6 +359,23 @@ def test_a_law_of_parameters_is_of_runs_of_one_length(tmp_path: Path) -> None:
     assert of_size == "parameters: no law, which takes 3 sizes among runs of equally many samples"
     of_size, _ = said_of(dict.fromkeys(longest, 20))
     assert of_size.endswith("R² 1.00")
+
+
+def test_a_law_is_of_the_best_setting_of_each_size(tmp_path: Path) -> None:
+    """Larger models want lower rates: with all the same ones they seem to gain nothing."""
+    runs = []
+    for place, size in enumerate((1e5, 1e6, 1e7)):
+        for step, rate in enumerate((1e-4, 1e-3, 1e-2)):
+            for seed in (0, 1):
+                loss = size**-0.1 * (1 + (step + place - 2) ** 2 + 0.1 * seed)
+                row = {"step": 1, "samples": 32, "flops": 1e9 * size, "val/loss": loss}
+                config = {"model.dim": place, "optimizer.learning_rate": rate, "seed": seed}
+                name = f"{size} {rate} {seed}"
+                runs.append(Run(Path(name), name, config, [row], {"model": {"parameters": size}}))
+    assert len(points(runs, "parameters")) == 18
+    of_size, of_work = draw_scaling(runs, tmp_path / "scaling.png")
+    for said in (of_size, of_work):
+        assert re.search(r"loss ~ x\^-0\.100 \[.*\], R² 1\.00, lowest mean loss of each size$", said)
 
 
 ODD_NAMES = ["run [v2]", "[red]x[/red]", "$5 and $", "_hidden", "ünï 图片 (1)", "a\x1b[31mb", "100% %s"]
