@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
 
+from aaa.config.checks import group_options
 from aaa.config.overrides import Keys, as_typed, is_key, key_of, one_text_of_several, quoted, value_of, wants_sweep
 from aaa.config.resolvers import geomspace
 from aaa.errors import UserError, nearest
@@ -200,6 +201,9 @@ def _refuse_malformed(argument: str, before: str | None, after: list[str]) -> No
     plain = unicodedata.normalize("NFKC", argument)
     if match := re.fullmatch(r"([\w./@+]+)(?::|=)(.*)", plain, re.DOTALL):
         raise UserError(f"{argument}: is not key=value. Was {match[1]}={match[2].strip()} meant?")
+    having = [group for group, options in group_options().items() if argument in options]
+    if len(having) == 1:
+        raise UserError(f"{argument}: is neither a flag nor key=value. Was {having[0]}={argument} meant?")
     whole = f" If it belongs to what stands before it, quote all of it: '{before} {argument}'" if before else ""
     raise UserError(f"{argument}: is neither a flag nor key=value.{whole}")
 

@@ -85,7 +85,7 @@ def no_option(arguments: list[str]) -> str:
     chosen = next((a for a in of_groups if a.partition("=")[2] not in groups[key_of(a)]), "group=null")
     options = ", ".join(groups.get(key_of(chosen), []))
     left_out = "a group cannot be left out" if chosen.endswith("=null") else "no such option"
-    return f"{chosen}: {left_out}. There is: {options}."
+    return f"{chosen}: {left_out}. There is: {options}.{_of_a_path(*chosen.split('=', 1))}"
 
 
 def _unknown_option(group: str, option: str, known: dict[str, list[str]]) -> str:
@@ -97,7 +97,15 @@ def _unknown_option(group: str, option: str, known: dict[str, list[str]]) -> str
     options = known.get(group) or sorted(path.stem for path in (CONF / group).glob("*.yaml"))
     if not options:
         return f"{group}={option}: there is no config group '{group}'{nearest(group, list(known))}."
-    return f"{group}={option}: no such option{nearest(option, options)}. There is: {', '.join(options)}."
+    there = f"There is: {', '.join(options)}.{_of_a_path(group, option)}"
+    return f"{group}={option}: no such option{nearest(option, options)}. {there}"
+
+
+def _of_a_path(group: str, option: str) -> str:
+    """A hint for whoever names data by where they lie."""
+    if group != "data" or not ("/" in option or Path(option).exists()):
+        return ""
+    return f" Pictures in a folder are data=imagefolder data.root={option}; docs/data.md has the other kinds."
 
 
 def _unknown_key(key: str, keys: list[str], groups: dict[str, list[str]], folders: Sequence[Path]) -> str:

@@ -19,6 +19,7 @@ from aaa.data.picture_places import PlacedRecords
 from aaa.encoders.statistics import LatentStatistics, pooled
 
 INDEX, RECORDS, EMPTY_PROMPT = "index.json", "records.arrow", "empty_prompt.safetensors"
+NOTICES = "notices"  # in the metadata of a shard that has any: rows by what there is to know of their pictures
 EARLIER_RECORDS = "records.jsonl"  # of versions before Arrow
 
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -131,4 +132,8 @@ def require_records(count: int) -> None:
 
 def _together(builds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What was counted, in all; the seconds that all processes took."""
-    return {name: sum(build[name] for build in builds) for name in builds[0]}
+    notices: Counter[str] = Counter()
+    for build in builds:
+        notices.update(build["notices"])
+    counts = {name: sum(build[name] for build in builds) for name in builds[0] if name != "notices"}
+    return counts | {"notices": dict(notices)}

@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from aaa.data.cache_folder import EMPTY_PROMPT, INDEX, RECORDS
+from aaa.data.cache_folder import EMPTY_PROMPT, INDEX, NOTICES, RECORDS
 from aaa.data.cached_records import SCHEMA, ArrowRecords, CachedRecord, as_batch
 from aaa.data.file_hash import sha256_of
 from aaa.data.picture_places import PLACES, SIDES, PlacedRecords
@@ -35,14 +35,15 @@ class _Shard:
     prompt_embeds: list[Tensor] = field(default_factory=list)
     prompt_tokens: list[int] = field(default_factory=list)
     contents: list[bytes] = field(default_factory=list)
+    notices: dict[str, list[int]] = field(default_factory=dict)  # of each, the rows that have it
     bytes: int = 0
 
 
 class CacheWriter:
     """Writes shards of up to `SHARD_BYTES`, so that memory stays flat whatever the number of records.
 
-    A shard says itself what its rows were made from (`content`), so that a later build can take them over from a
-    folder that was never finished.
+    A shard says itself what its rows were made from (`content`) and what there is to know of their pictures, so that
+    a later build can take them over from a folder that was never finished.
 
     Args:
         path: a folder that exists.
@@ -77,6 +78,7 @@ class CacheWriter:
         prompt_embeds: Tensor,
         prompt_tokens: Sequence[int],
         contents: Sequence[bytes],
+        notices: Sequence[Sequence[str]] = (),
     ) -> None:
         """Add records.
 
@@ -86,8 +88,12 @@ class CacheWriter:
             prompt_embeds: of every prompt of the first record, then of the second, ..., `P L D`.
             prompt_tokens: of each of these prompts, those that were cut off included.
             contents: 16 bytes that tell what each record was made from.
+            notices: what the owner of each picture should know of how it was read.
         """
         shard = self._waiting.setdefault(latents.shape[1:], _Shard())
+        for row, found in enumerate(notices, start=len(shard.records)):
+            for notice in found:
+                shard.notices.setdefault(notice, []).append(row)
         shard.records += records
         shard.latents.append(self._stored(latents))
         shard.prompt_embeds.append(self._stored(prompt_embeds))
@@ -170,9 +176,10 @@ class CacheWriter:
             "content": _as_rows(shard.contents),
             "picture": _as_rows([bytes.fromhex(record.picture or "00" * 16) for record in shard.records]),
         }
+        metadata = {NOTICES: json.dumps(shard.notices)} if shard.notices else None
         aside = self.path / f"{name}.tmp"
         try:
-            save_tensors(tensors, aside)
+            save_tensors(tensors, aside, metadata)
             self._digests[name] = sha256_of(aside)
             aside.replace(self.path / name)
             self._records.write_batch(as_batch(shard.records))

@@ -1,5 +1,6 @@
 """Which columns of a row are the prompt: one of them, or several to draw from."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -74,9 +75,13 @@ class Captions:
 
 def _texts(column: str, value: Any) -> list[str]:
     """The captions in a value that are not empty, without the blanks around them."""
-    values = value if isinstance(value, list) else [value]
+    values = [one for one in (value if isinstance(value, list) else [value]) if not _is_missing(one)]
     for one in values:
-        if one is not None and not isinstance(one, str):
+        if not isinstance(one, str):
             inside = " in a list" if isinstance(value, list) else ""
             raise UserError(f"column {column!r} is not text but {type(one).__name__}{inside}")
-    return [caption for one in values if one and (caption := one.strip())]
+    return [caption for one in values if (caption := one.strip())]
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))  # pandas has NaN where there is nothing

@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
 from PIL import ImageOps
@@ -21,7 +21,7 @@ from aaa.data.duplicates import picture_digest
 from aaa.data.findings import Findings
 from aaa.data.in_order import in_order
 from aaa.data.listed import listed
-from aaa.data.pictures import cover, cut_centre, notices_of, to_images, to_pixels
+from aaa.data.pictures import MUCH_ENLARGED, cover, cut_centre, is_much_enlarged, notices_of, to_images, to_pixels
 from aaa.data.records import Record, Source
 from aaa.data.reuse import EarlierRows, Stored
 from aaa.encoders.embedding import embed
@@ -90,7 +90,7 @@ class _Item:
     record: CachedRecord
     content: bytes
     found: Tensor | Stored
-    notices: Sequence[str] = field(default=())
+    notices: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -112,13 +112,23 @@ class _Row:
 
 @dataclass(frozen=True)
 class CacheBuild:
-    """Counts and times of building a cache; `reused` of its records were taken over from earlier ones."""
+    """Counts and times of building a cache.
+
+    Attributes:
+        records: all of them.
+        reused: those that were taken over from earlier caches.
+        skipped: those that could not be read.
+        cut_prompts: prompts with more tokens than are kept.
+        seconds: that it took.
+        notices: pictures of which their owner should know each thing, mirrored copies not counted.
+    """
 
     records: int
     reused: int
     skipped: int
     cut_prompts: int
     seconds: float
+    notices: dict[str, int]
 
 
 def encode_all(
@@ -161,11 +171,13 @@ def encode_all(
         for row in _in_order_of_records(batches, lambda batch: _encode(batch, vae, text_encoder, writer.dtype)):
             stored = row.stored
             latents = stored.latents[None]
-            writer.write([row.record], latents, stored.prompt_embeds, stored.prompt_tokens, [row.content])
+            tokens = stored.prompt_tokens
+            writer.write([row.record], latents, stored.prompt_embeds, tokens, [row.content], [row.notices])
             if moments is not None:
                 moments.add(latents)
-            findings.add([row.record], stored.prompt_tokens, row.reused)
-            findings.note(row.notices, row.record.key)
+            findings.add([row.record], tokens, row.reused)
+            if not row.record.flipped:
+                findings.note(row.notices, row.record.key)
             if findings.encoded == pictures.batch_size:
                 writer.require_room(len(jobs))
     _raise_or_warn([*problems.values()], len({index for index, _ in jobs}), pictures.skip_unreadable)
@@ -173,7 +185,8 @@ def encode_all(
     if moments is not None and findings.encoded:
         writer.statistics = moments.statistics()
     seconds = time.monotonic() - began
-    return CacheBuild(findings.encoded, findings.reused, len(problems), findings.cut_prompts, seconds)
+    notices = dict(findings.noticed)
+    return CacheBuild(findings.encoded, findings.reused, len(problems), findings.cut_prompts, seconds, notices)
 
 
 def _raise_or_warn(problems: Sequence[str], total: int, skip_unreadable: bool) -> None:
@@ -259,7 +272,7 @@ def _read_ahead(pictures: Pictures, jobs: Sequence[Job], earlier: EarlierRows) -
             identity = identify(record)
             content = hashlib.sha256(json.dumps([identity, kept.prompts, flip]).encode()).digest()[:16]
             if (stored := earlier.find(content)) is not None:
-                return _Item(replace(kept, picture=stored.picture), content, stored)
+                return _Item(replace(kept, picture=stored.picture), content, stored, stored.notices)
             try:
                 loaded = record.load()
             finally:  # it may have been changed meanwhile, which explains whatever is wrong with it
@@ -276,6 +289,7 @@ def _read_ahead(pictures: Pictures, jobs: Sequence[Job], earlier: EarlierRows) -
             return UserError(f"record {record.key!r} {error}")
         kept = replace(kept, picture=picture_digest(covering))
         picture = cut_centre(covering, *size)
-        return _Item(kept, content, to_pixels(ImageOps.mirror(picture) if flip else picture), notices_of(loaded))
+        notices = [*notices_of(loaded), *([MUCH_ENLARGED] if is_much_enlarged(loaded, covering) else [])]
+        return _Item(kept, content, to_pixels(ImageOps.mirror(picture) if flip else picture), notices)
 
     yield from in_order(read, jobs, pictures.batch_size)

@@ -6,6 +6,7 @@ from functools import cache
 from PIL import Image
 
 CAPTION_SUFFIXES = (".txt", ".caption", ".text")  # the first one found beside a picture is read
+PACKED = (".zip", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
 # Formats that Pillow knows by name but that are no still pictures, or that it hands to a program outside.
 NO_PICTURES = frozenset({"BUFR", "EPS", "FITS", "GRIB", "HDF5", "IPTC", "MPEG", "PDF", "WMF"})
 # What systems and programs leave beside people's files. Names that begin with a dot are passed over anyway.

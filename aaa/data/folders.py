@@ -13,6 +13,20 @@ POINTERS = {
 }
 
 
+def require_place(path: str, key: str) -> None:
+    """Refuse an empty path, which would be the working folder: a shell makes it of a variable that is not set.
+
+    Args:
+        path: as the config has it.
+        key: of the config, for the message.
+
+    Raises:
+        UserError: if it is empty.
+    """
+    if not path.strip():
+        raise UserError(f"{key}= is empty (a variable that is not set?). Give the folder of your data: {key}=PATH.")
+
+
 def data_folder(path: str | Path) -> Path:
     """The folder to look through: of what the Hugging Face Hub keeps of a repository, its current snapshot.
 

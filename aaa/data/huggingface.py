@@ -3,7 +3,7 @@
 import glob
 import hashlib
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -17,18 +17,22 @@ from aaa.data.captions import Captions, Columns
 from aaa.data.columns import PROMPT_COLUMNS, column_of, missing, usual_columns
 from aaa.data.divisions import Division, by_column, by_name, settle, split_column, split_value
 from aaa.data.endings import is_document, is_picture, shown, suffix
-from aaa.data.folders import data_folder, files_below, why_unreadable
+from aaa.data.folders import data_folder, files_below, require_place, why_unreadable
 from aaa.data.left_out import LeftOut
+from aaa.data.other_kinds import other_kind
 from aaa.data.picture_names import Found, PictureNames
 from aaa.data.pictures import decode_picture, read_picture, require_color
 from aaa.data.records import Record
 from aaa.data.split_names import split_of_name, split_words
 from aaa.errors import UserError, reason
 
+logger = logging.getLogger(__name__)
+
 PICTURES = ("image", "img", "picture", "photo", "jpg", "png", "webp", "images", "pixel_values")
 TEXTS = tuple(dict.fromkeys(("text", "caption", "prompt", *PROMPT_COLUMNS, "txt")))
 # What save_to_disk writes beside the rows.
 BESIDE = frozenset({"dataset_dict.json", "dataset_info.json", "dataset_infos.json", "state.json"})
+KINDS = (".arrow", ".parquet")  # the former are read, and the latter only where there are none
 ROWS_AT_ONCE = 1000
 
 
@@ -52,9 +56,11 @@ class HuggingFaceSource:
     are held out. What is left out is told in one warning.
 
     Args:
-        path: folder that `Dataset.save_to_disk` or `DatasetDict.save_to_disk` made, or one with Parquet files.
+        path: folder that `Dataset.save_to_disk` or `DatasetDict.save_to_disk` made, one with Parquet files, or one such
+            file.
         image_column: column with the pictures; None for the one that holds pictures.
         prompt_column: column with the prompt, several columns, or columns with weights; None for the first usual one.
+            Classes are read by their names.
         background_color: a CSS colour to put behind transparent pictures.
 
     Raises:
@@ -70,13 +76,14 @@ class HuggingFaceSource:
     ) -> None:
         self.background_color = require_color(background_color)
         captions = Captions(prompt_column, usual=TEXTS)
-        self._root = root = data_folder(path)
-        self.files, names = _files(root, path)
+        self._root, self.files, names = _files(path)
+        root = self._root
         named = PictureNames(root, names)
         self._rows: list[_Row] = []
         where = f"data.path={path}"
+        other = other_kind(root, [name for name in names if suffix(name) not in KINDS])
         for name, split in _load(root, self.files).items():
-            self.image_column = image_column = _image_column(split.features, image_column, where)
+            self.image_column = image_column = _image_column(split.features, image_column, where, other)
             captions.settle(split.column_names, where)
             pictures = _undecoded(split.select_columns([image_column]), image_column, path)
             self._rows += _rows(name, split, pictures, _named_pictures(pictures, image_column, named), captions)
@@ -167,13 +174,24 @@ def _rows(name: str, split: Any, pictures: Any, named: Iterable[Found | None], c
     other = [column for column in words if column not in captions.weights]
     belongs = split_column(split.column_names, split.select_columns(other), set(split.column_names) - set(other))
     wanted = list(dict.fromkeys([*captions.weights, *([belongs] if belongs else [])]))
+    classes = {name: split.features[name].names for name in captions.weights if _is_class(split.features[name])}
     for number, (row, found) in enumerate(zip(split.select_columns(wanted), named, strict=True)):
         part = split_value(row[belongs]) if belongs else None
         file, problem = found or Found(None)
         try:
-            yield _Row(pictures, name, number, file, captions.of(row), problem, part)
+            yield _Row(pictures, name, number, file, captions.of(row | _named_classes(row, classes)), problem, part)
         except UserError as error:
             yield _Row(pictures, name, number, None, {}, str(error), part)
+
+
+def _is_class(feature: Any) -> bool:
+    return type(feature).__name__ == "ClassLabel"
+
+
+def _named_classes(row: Mapping[str, Any], classes: Mapping[str, Sequence[str]]) -> dict[str, str | None]:
+    """The names of a row's classes, which are numbers in it; None where it has none or, as test splits do, -1."""
+    numbers = {column: row[column] for column in classes}
+    return {column: None if number in (None, -1) else classes[column][number] for column, number in numbers.items()}
 
 
 def _divisions(rows: Sequence[_Row], where: str) -> Iterator[Division]:
@@ -184,17 +202,25 @@ def _divisions(rows: Sequence[_Row], where: str) -> Iterator[Division]:
     yield names
 
 
-def _files(root: Path, path: str) -> tuple[list[Path], list[str]]:
-    """The Arrow files of a data set, or if there are none its Parquet files; and the names of all that is there.
-
-    What is neither is counted.
+def _files(path: str) -> tuple[Path, list[Path], list[str]]:
+    """The folder of a data set, its Arrow files, or if there are none its Parquet files; and the names of all that is
+    there. What is neither is counted.
 
     Raises:
         UserError: if there are neither, or only pointers to them.
     """
+    require_place(path, "data.path")
+    given = Path(path)
+    if given.is_file():
+        if suffix(given.name) != ".parquet":
+            raise UserError(f"data.path={path}: is a file; give the folder of a data set, or a Parquet file.")
+        return given.parent, [_whole(given)], [given.name]
+    if not given.is_dir():
+        raise UserError(f"data.path={path}: there is no such folder (looked in {given.absolute()}).")
+    root = data_folder(given)
     left_out = LeftOut(root)
-    names = files_below(root, left_out) if root.is_dir() else []
-    kind = next((kind for kind in (".arrow", ".parquet") if any(suffix(name) == kind for name in names)), None)
+    names = files_below(root, left_out)
+    kind = next((kind for kind in KINDS if any(suffix(name) == kind for name in names)), None)
     for name in names:
         if suffix(name) == ".parquet" and kind == ".arrow":
             left_out.add("Parquet files beside Arrow files, which are read instead", name)
@@ -208,26 +234,32 @@ def _files(root: Path, path: str) -> tuple[list[Path], list[str]]:
         found = f" There is: {left_out}." if str(left_out) else ""
         raise UserError(
             f"data.path={path}: no data set there (looked for .arrow and .parquet files in {root.absolute()}).{found} "
-            "Dataset.save_to_disk(PATH) writes one."
+            f"Dataset.save_to_disk(PATH) writes one.{other_kind(root, names)}"
         )
     left_out.tell()
-    files = sorted(root / name for name in names if suffix(name) == kind)
-    for file in files:
-        if (problem := why_unreadable(file)) is not None:
-            raise UserError(f"{file}: {problem}.")
-    return files, names
+    return root, [_whole(file) for file in sorted(root / name for name in names if suffix(name) == kind)], names
+
+
+def _whole(file: Path) -> Path:
+    if (problem := why_unreadable(file)) is not None:
+        raise UserError(f"{file}: {problem}.")
+    return file
 
 
 def _load(root: Path, files: Sequence[Path]) -> dict[str, Any]:
     """Splits by name; a data set without splits is one called `data`."""
     try:
-        from datasets import DatasetDict, load_dataset, load_from_disk
+        from datasets import DatasetDict, config, load_dataset, load_from_disk
         from datasets.utils.logging import set_verbosity
     except ImportError:
         raise UserError('data=huggingface needs the datasets package: pip install -e ".[datasets]"') from None
     set_verbosity(logging.CRITICAL)  # what is wrong is raised as well
     try:
         if suffix(files[0].name) == ".parquet":
+            logger.info(
+                "datasets copies Parquet files into %s, and removes none; HF_DATASETS_CACHE=FOLDER has them elsewhere.",
+                config.HF_DATASETS_CACHE,
+            )
             loaded = load_dataset("parquet", data_files=_parquet_splits(root, files))
         elif saved := _saved_apart(root):
             loaded = DatasetDict({folder.name: load_from_disk(str(folder)) for folder in saved})
@@ -267,8 +299,14 @@ def _parquet_splits(root: Path, files: Sequence[Path]) -> dict[str, list[str]]:
     return splits
 
 
-def _image_column(features: Any, wanted: str | None, where: str) -> str:
+def _image_column(features: Any, wanted: str | None, where: str, other: str) -> str:
     """The column with the pictures: as the config says, else the one whose type says so.
+
+    Args:
+        features: of the columns.
+        wanted: by the config, or None.
+        where: the data set, for messages.
+        other: the kind of data that it may be instead, for messages.
 
     Raises:
         UserError: if there is none, or several of no usual name.
@@ -282,7 +320,7 @@ def _image_column(features: Any, wanted: str | None, where: str) -> str:
     if typed and not usual_columns(typed, PICTURES):
         raise UserError(f"{where}: {', '.join(typed)} all hold pictures. Set data.image_column=NAME.")
     if not typed and not usual_columns(present, PICTURES):
-        raise UserError(missing("of pictures", present, where, "data.image_column", PICTURES))
+        raise UserError(missing("of pictures", present, where, "data.image_column", PICTURES) + other)
     return column_of(None, typed or present, where, "data.image_column", PICTURES)
 
 

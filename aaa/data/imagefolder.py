@@ -9,10 +9,11 @@ from PIL import Image
 
 from aaa.data.captions import Captions, Columns
 from aaa.data.divisions import Division, by_beginning, by_column, by_folder, settle
-from aaa.data.endings import is_caption, is_document, is_picture, suffix
+from aaa.data.endings import PACKED, is_caption, is_document, is_picture, suffix
 from aaa.data.folder_picture import FolderPicture
-from aaa.data.folders import data_folder, files_below, why_unreadable
+from aaa.data.folders import data_folder, files_below, require_place, why_unreadable
 from aaa.data.left_out import LeftOut
+from aaa.data.other_kinds import other_kind
 from aaa.data.picture_names import PictureNames
 from aaa.data.pictures import read_picture, require_color
 from aaa.data.records import Record
@@ -23,9 +24,13 @@ from aaa.encoders.downloads import fetch_dataset
 from aaa.errors import UserError
 
 TABLES = tuple(f"{name}{suffix}" for name in ("metadata", "metadata_merged") for suffix in SUFFIXES)
-# What other kinds of data are called, for whoever gives the folder of one as a folder of pictures.
-OTHER_KINDS = {".tar": "data=webdataset data.path=", ".parquet": "data=huggingface data.path="}
-OTHER_KINDS[".arrow"] = OTHER_KINDS[".parquet"]
+# What is no data yet, by ending, with what to do about it.
+TO_BE_MADE_READY = {
+    "packed files, to be unpacked first": PACKED,
+    "pictures to be converted to JPEG or PNG first": (".heic", ".heif", ".cr2", ".cr3", ".nef", ".arw", ".dng"),
+    "spreadsheets, to be saved as metadata.csv": (".xlsx", ".xls", ".ods"),
+}
+REASONS = {ending: reason for reason, endings in TO_BE_MADE_READY.items() for ending in endings}
 
 
 class ImageFolderSource:
@@ -63,7 +68,7 @@ class ImageFolderSource:
         files = files_below(self.root, left_out)
         self._pictures = list(self._read(files, image_column, prompt_column, left_out))
         if not self._pictures:
-            raise UserError(f"{self.root}: no records. {_what_to_do(self.root, files)}{_found(left_out)}")
+            raise UserError(f"{self.root}: no records.{_what_to_do(self.root, files)}{_found(left_out)}")
         left_out.tell()
         self._keys = _distinct(self._pictures)
         self._splits = settle(_divisions(self._pictures, self.root), self.root)
@@ -97,7 +102,7 @@ class ImageFolderSource:
             table = tables_of[file.rpartition("/")[0]]
             (alone if table is None else spoken_for[table]).append(file)
             if not is_picture(file) and not is_caption(file) and _base(file) not in TABLES:
-                _count_other(file, left_out)
+                _count_other(self.root, file, left_out)
         named: set[str] = set()
         for table in spoken_for:
             for picture in tabled_pictures(table, names, image_column, prompt_column):
@@ -124,6 +129,7 @@ def _existing(root: str, dataset_id: str | None) -> Path:
     Raises:
         UserError: if there is none.
     """
+    require_place(root, "data.root")
     folder = Path(root)
     failure = None
     if dataset_id is not None and not folder.exists():
@@ -156,13 +162,15 @@ def _require_no_columns(image_column: str | None, prompt_column: Columns | None,
             )
 
 
-def _count_other(file: str, left_out: LeftOut) -> None:
+def _count_other(root: Path, file: str, left_out: LeftOut) -> None:
     if is_document(file):
         left_out.add_no_data("documents", file)
     elif suffix(file) in SUFFIXES:
         left_out.add("tables of another name than metadata", file)
+    elif (root / file).is_symlink() and not (root / file).exists():
+        left_out.add("links to what is not there", file)
     else:
-        left_out.add("endings that are not read", file)
+        left_out.add(REASONS.get(suffix(file), "endings that are not read"), file)
 
 
 def _found(left_out: LeftOut) -> str:
@@ -170,14 +178,14 @@ def _found(left_out: LeftOut) -> str:
 
 
 def _what_to_do(root: Path, files: Sequence[str]) -> str:
-    endings = {suffix(file) for file in files}
-    other = next((key for ending, key in OTHER_KINDS.items() if ending in endings), None)
-    if other is not None and not any(map(is_picture, files)):
-        return f"Such files are read by {other}{root}"
-    return (
-        f"A data set needs at least one picture: a row in {', '.join(TABLES[: len(SUFFIXES)])}, "
+    pictures = any(map(is_picture, files))
+    if not pictures and (other := other_kind(root, files)):
+        return other
+    needed = (
+        f" A data set needs at least one picture: a row in {', '.join(TABLES[: len(SUFFIXES)])}, "
         "or a picture with a .txt file of the same name."
     )
+    return f"{needed} docs/data.md shows how to make a table of the names of folders." if pictures else needed
 
 
 def _distinct(pictures: Sequence[FolderPicture]) -> list[str]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from aaa.data.cached_records import SPLITS
 from aaa.data.kept import KeptRecords
 from aaa.data.picture_places import FLIPPED, PlacedRecords
+from aaa.data.split import nothing_left
 from aaa.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -49,9 +50,14 @@ class LargeSplit:
         self.train = KeptRecords([range(len(records))], torch.from_numpy(aside))
         self.held_out: Tensor = torch.from_numpy(held_out)
         if not len(self.train):
-            raise UserError(
-                f"data.validation_fraction={validation_fraction} leaves none of {len(records)} records to train on."
-            )
+            raise self._nothing_left(validation_fraction)
+
+    def _nothing_left(self, validation_fraction: float) -> UserError:
+        drawn = copies = 0
+        for _, places, splits, original in self._chunks():
+            drawn += int((~_among(places, self._held_by_source)).sum())
+            copies += int((original & (splits != VALIDATION)).sum())
+        return nothing_left(len(self._records), validation_fraction if drawn else None, copies)
 
     def _chunks(self) -> Iterator[tuple[int, Any, Any, Any]]:
         """Indices, places, splits, and which are originals."""

@@ -51,7 +51,8 @@ class PictureNames:
             return Found(None, f"{name[:200]!r} is not a file name")
         within = [inside for written in _spellings(name) for inside in self._places(written, folder)]
         if not within:
-            return Found(None, f"{name!r} points outside {self.root}")
+            moved = self._moved(name, folder)
+            return Found(None, moved or f"{name!r} points outside {self.root}{self._nearest([name])}")
         for file in within:
             if file in self.files:
                 return Found(file)
@@ -82,13 +83,28 @@ class PictureNames:
             whole = posixpath.normpath(name)
             yield from (whole[len(root) + 1 :] for root in self._roots if whole.startswith(f"{root}/"))
             return
-        if re.match(r"[A-Za-z]:/", name):
+        if re.match(r"[A-Za-z]:[/\\]", name):
             return
         for place in self._folders(folder):
             file = posixpath.normpath(posixpath.join(place, name))
             bound = f"{place}/" if place not in (folder, "") else ""  # `..` may leave a table's folder, not images/
             if file.startswith(bound) and file != ".." and not file.startswith("../"):
                 yield file
+
+    def _moved(self, name: str, folder: str) -> str | None:
+        """What is wrong with an absolute name that is of another folder or machine, if its end is right here.
+
+        Not the name but what it begins with is told, which is the same of all that were moved together.
+        """
+        parts = name.strip().replace("\\", "/").split("/")
+        if parts[0] and not re.fullmatch(r"[A-Za-z]:", parts[0]):
+            return None
+        for count in range(1, len(parts)):
+            rest = "/".join(parts[count:])
+            if any((f"{place}/{rest}" if place else rest) in self.files for place in self._folders(folder)):
+                before = "/".join([*parts[:count], ""])
+                return f"has a name that begins with {before!r}, outside {self.root}; without that it is there"
+        return None
 
     @cached_property
     def _known_folders(self) -> set[str]:

@@ -22,6 +22,7 @@ MAX_BYTES = 2**30  # of a file; uncompressed 16 bits of RGB take half of that at
 NOTICES = "aaa notices"  # a key of Pillow's `info`
 DAMAGED_EXIF = "EXIF that cannot be read, so whether they are upright is not known"
 SEVERAL_FRAMES = "several frames or pages, of which the first is used"
+MUCH_ENLARGED = "less than half the width or height that they are trained at, so that they are enlarged and blurred"
 LAYERED = frozenset({"MPO", "PSD"})  # what else they hold is of the same picture
 PNG_SCALES = {"L;2": 85, "L;4": 17}  # to 8 bits
 
@@ -159,6 +160,11 @@ def cover(picture: Image.Image, height: int, width: int) -> Image.Image:
     if size[0] * size[1] > MAX_PIXELS:
         raise UserError(f"is too elongated: {picture.width} x {picture.height} pixels")
     return picture.resize(size, Image.Resampling.BILINEAR) if size != picture.size else picture
+
+
+def is_much_enlarged(picture: Image.Image, covering: Image.Image) -> bool:
+    """Whether what `cover` made of a picture is more than twice as wide or high."""
+    return covering.width > 2 * picture.width or covering.height > 2 * picture.height
 
 
 def cut_centre(picture: Image.Image, height: int, width: int) -> Image.Image:

@@ -3,6 +3,7 @@
 A picture was added, a caption mended, a build killed, a shard damaged: only what is missing is encoded again.
 """
 
+import json
 import logging
 import shutil
 from collections.abc import Sequence
@@ -14,6 +15,8 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
+
+from aaa.data.cache_folder import NOTICES
 
 logger = logging.getLogger(__name__)
 
@@ -29,12 +32,14 @@ class Stored:
         prompt_embeds: of each of its prompts, `P L D`.
         prompt_tokens: of each.
         picture: its `picture_digest`.
+        notices: what its owner should know of how the picture was read; none where an early version read it.
     """
 
     latents: Tensor
     prompt_embeds: Tensor
     prompt_tokens: Sequence[int]
     picture: str
+    notices: Sequence[str] = ()
 
 
 class EarlierRows:
@@ -50,7 +55,7 @@ class EarlierRows:
         for file in (file for folder in folders for file in sorted(folder.glob("shard-*.safetensors"))):
             try:
                 shard = _Shard(file)
-            except (OSError, ValueError, SafetensorError) as error:
+            except (OSError, ValueError, TypeError, AttributeError, SafetensorError) as error:
                 logger.warning("%s is damaged (%s); what it held is encoded again.", file, error)
                 continue
             self._shards.append(shard)
@@ -84,11 +89,16 @@ class _Shard:
         self._latents, self._prompt_embeds = shard.get_tensor("latents"), shard.get_tensor("prompt_embeds")
         self._prompt_tokens: list[int] = shard.get_tensor("prompt_tokens").tolist()
         self._ends: list[int] = shard.get_tensor("prompt_counts").cumsum(0).tolist()
+        self._notices: dict[int, list[str]] = {}
+        for notice, rows in json.loads((shard.metadata() or {}).get(NOTICES, "{}")).items():
+            for row in rows:
+                self._notices.setdefault(row, []).append(notice)
 
     def row(self, row: int) -> Stored:
         prompts = slice(self._ends[row - 1] if row else 0, self._ends[row])
         picture = bytes(self._pictures[row].tolist()).hex()
-        return Stored(self._latents[row], self._prompt_embeds[prompts], self._prompt_tokens[prompts], picture)
+        tokens, notices = self._prompt_tokens[prompts], self._notices.get(row, ())
+        return Stored(self._latents[row], self._prompt_embeds[prompts], tokens, picture, notices)
 
 
 def remove_doubled(folders: Sequence[Path]) -> None:

@@ -37,18 +37,37 @@ def split_records(records: Sequence[CachedRecord], validation_fraction: float) -
     for index in originals:
         if groups[index] not in decided:
             undecided.setdefault(groups[index], []).append(index)
-    held_out_groups = by_source | _drawn(records, undecided, validation_fraction)
+    drawn = _drawn(records, undecided, validation_fraction)
+    held_out_groups = by_source | drawn
     held_out = [i for i in originals if groups[i] in held_out_groups and records[i].split != "train"]
     train = [index for index, group in enumerate(groups) if group not in held_out_groups]
     if of_earlier_version(records):
         held_out_keys = {records[index].key for index in held_out}
         train = [i for i in train if not (records[i].flipped and records[i].key in held_out_keys)]
     if not train:
-        raise UserError(
-            f"data.validation_fraction={validation_fraction} leaves none of {len(records)} records to train on."
-        )
+        copies = sum(records[index].split != "validation" for index in originals)
+        raise nothing_left(len(records), validation_fraction if drawn else None, copies)
     _say(records, undecided, [i for i in originals if groups[i] in by_source and records[i].split == "train"])
     return torch.tensor(train), torch.tensor(held_out, dtype=torch.long)
+
+
+def nothing_left(records: int, drawn_fraction: float | None, copies: int) -> UserError:
+    """What to say where no record is left to train on.
+
+    Args:
+        records: that there are.
+        drawn_fraction: that some were drawn by to be held out; None if the source holds out all their pictures.
+        copies: records, mirrored ones aside, that the source has not held out.
+    """
+    if drawn_fraction is not None:
+        return UserError(f"data.validation_fraction={drawn_fraction} leaves none of {records} records to train on.")
+    if not copies:
+        return UserError(f"The data holds out all of its {records} records by itself: none is left to train on.")
+    return UserError(
+        f"All {copies} records to train on show pictures that the data holds out too, by a name such as val or test: "
+        "none is left to train on. Hold out other pictures, or give each picture once: then data.validation_fraction "
+        "of the records is held out."
+    )
 
 
 def _drawn(records: Sequence[CachedRecord], groups: dict[int, list[int]], validation_fraction: float) -> set[int]:

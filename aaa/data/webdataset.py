@@ -12,9 +12,10 @@ from PIL import Image
 from aaa.data.captions import Captions, Columns
 from aaa.data.columns import PROMPT_COLUMNS
 from aaa.data.divisions import Division, by_column, by_folder, by_name, settle, split_column, split_value
-from aaa.data.endings import is_document, suffix
-from aaa.data.folders import data_folder, files_below
+from aaa.data.endings import PACKED, is_document, suffix
+from aaa.data.folders import data_folder, files_below, require_place
 from aaa.data.left_out import LeftOut
+from aaa.data.other_kinds import other_kind
 from aaa.data.pictures import MAX_BYTES, decode_picture, require_color
 from aaa.data.records import Record
 from aaa.data.shards import Sample, samples_of
@@ -23,7 +24,6 @@ from aaa.errors import UserError, reason
 # The order in which captions are looked for where the config names no column: files first, then keys of the .json.
 TEXTS = tuple(dict.fromkeys(("txt", "caption", "text", *PROMPT_COLUMNS)))
 PREFERRED = (".jpg", ".jpeg", ".png", ".webp")  # where a sample has more than one picture
-PACKED = (".gz", ".tgz", ".bz2", ".xz", ".zst", ".zip")
 
 
 class _Placed(NamedTuple):
@@ -78,6 +78,7 @@ class WebDatasetSource:
             found = f" There is: {left_out}." if str(left_out) else ""
             raise UserError(f"data.path={path}: the shards hold no pictures{wanted}.{found}")
         _settle(captions, list(texts), self._names[0], with_picture, left_out)
+        with_picture = [_captioned(samples, self._names[i], left_out) for i, samples in enumerate(with_picture)]
         all_texts = (sample.texts for samples in with_picture for sample in samples)
         belongs = split_column(texts, all_texts, captions.weights)
         for number, samples in enumerate(with_picture):
@@ -130,6 +131,7 @@ def _shards(path: str) -> tuple[Path, list[str], LeftOut]:
     Raises:
         UserError: if there is none.
     """
+    require_place(path, "data.path")
     root = Path(path)
     if root.is_file():
         return root.parent, [root.name], LeftOut(root)
@@ -150,7 +152,9 @@ def _shards(path: str) -> tuple[Path, list[str], LeftOut]:
             left_out.add("files that are no shards", file)
     if not shards:
         found = f" There is: {left_out}." if str(left_out) else ""
-        raise UserError(f"data.path={path}: no .tar file there (looked in {root.absolute()}).{found}")
+        raise UserError(
+            f"data.path={path}: no .tar file there (looked in {root.absolute()}).{found}{other_kind(root, files)}"
+        )
     return root, shards, left_out
 
 
@@ -173,6 +177,14 @@ def _pictured(samples: list[Sample], shard: str, image_column: str | None, left_
             sample.pictures = {wanted: sample.pictures[wanted]}
             kept.append(sample)
     return kept
+
+
+def _captioned(samples: list[Sample], shard: str, left_out: LeftOut) -> list[Sample]:
+    """Samples with a text; a picture alone is no record, as it is none in a folder of pictures."""
+    for sample in samples:
+        if not sample.texts and sample.problem is None:
+            left_out.add("pictures without a caption", f"{shard}/{sample.name}")
+    return [sample for sample in samples if sample.texts or sample.problem is not None]
 
 
 def _preference(ending: str) -> tuple[int, int, str]:
@@ -211,6 +223,8 @@ def _placed(sample: Sample, shard: int, captions: Captions, belongs: str | None)
     ((ending, picture),) = sample.pictures.items()
     if picture[1] > MAX_BYTES:
         problem = problem or f"has a {ending} of {picture[1]} bytes, far too large for a picture"
+    if not captions.weights.keys() & sample.texts.keys():
+        problem = problem or f"has no {' or '.join(captions.weights)}, neither as a file nor as a key of its .json"
     try:
         prompts = captions.of(sample.texts)
     except UserError as error:

@@ -58,7 +58,7 @@ def announce(run: Run) -> None:
     listed = ", ".join(f"{name} {rate:.3g}" for name, rate in rates.items())
     logger.info("Learning rate of parameters, which the schedule multiplies: %s", listed)
     if not held_out:
-        logger.info("No records are held out (data.validation_fraction=0): no validation loss.")
+        logger.info("No records are held out: no validation loss.")
     typed = {key_of(override) for override in composed.overrides.task}
     unreached = unreached_rate(run.config, run.length)
     unread = [*unread_settings(run.config, typed), *unread_steps(run.config, typed)]

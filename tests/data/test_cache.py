@@ -160,10 +160,10 @@ def test_a_disk_that_fills_up_says_what_is_kept(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(cache_module, "SHARD_BYTES", 1)  # a shard each
     save = cache_module.save_tensors
 
-    def until_full(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    def until_full(tensors: dict[str, torch.Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
         if path.name == f"shard-{written:05d}.safetensors.tmp":
             raise OSError(28, "No space left on device")
-        save(tensors, path)
+        save(tensors, path, metadata)
 
     monkeypatch.setattr(cache_module, "save_tensors", until_full)
     with pytest.raises(UserError, match=r"cannot be written \(No space left on device\)") as error:

@@ -167,13 +167,28 @@ def test_what_is_odd_about_pictures_is_said_once(tmp_path: Path, caplog: pytest.
         (root / f"{index}.txt").write_text("x")
     noise(9).save(root / "9.gif", save_all=True, append_images=[noise(8)])
     (root / "9.txt").write_text("x")
+    for name, size in (("tiny", (37, 7)), ("small", (8, 8))):
+        noise(7, size).save(root / f"{name}.png")
+        (root / f"{name}.txt").write_text("x")
     build(tmp_path / "cache", ImageFolderSource(str(root)), horizontal_flip=True)
-    said = [record.message for record in caplog.records if "Of 12 records" in record.message]
+    said = [record.message for record in caplog.records if "Of 16 records" in record.message]
     assert said == [
-        "Of 12 records the pictures of 5 have a colour profile that cannot be used, and are taken as sRGB, e.g. "
+        "Of 16 records the pictures of 5 have a colour profile that cannot be used, and are taken as sRGB, e.g. "
         "0.png, 1.png, 2.png",
-        "Of 12 records the pictures of 1 have several frames or pages, of which the first is used, e.g. 9.gif",
+        "Of 16 records the pictures of 1 have several frames or pages, of which the first is used, e.g. 9.gif",
+        "Of 16 records the pictures of 1 have less than half the width or height that they are trained at, so that "
+        "they are enlarged and blurred, e.g. tiny.png",
     ]
+
+
+def test_prompts_that_a_program_has_written_for_nothing_are_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    build(tmp_path / "cache", Told("nan", "a nan", "N/A", "", "None", "null", "none of it", "nothing"))
+    assert "4 of 8 records have a prompt such as 'nan' or 'None', which tables have where there is no text" in (
+        caplog.text
+    )
+    assert "e.g. 0, 2, 4; such words are trained on" in caplog.text
 
 
 def test_the_cache_of_a_run_is_found_where_only_the_code_was_another(tmp_path: Path) -> None:

@@ -68,9 +68,61 @@ def test_splits_are_kept(tmp_path: Path, layout: str) -> None:
     ]
 
 
+def test_one_parquet_file_is_a_data_set(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    dataset(2).to_parquet(tmp_path / "train-00000-of-00001.parquet")
+    dataset(1).to_parquet(tmp_path / "test-00000-of-00001.parquet")
+    with caplog.at_level("INFO"):
+        source = HuggingFaceSource(str(tmp_path / "train-00000-of-00001.parquet"))
+    assert [source[i].key for i in range(len(source))] == ["train[0]", "train[1]"]
+    assert source.files == [tmp_path / "train-00000-of-00001.parquet"]
+    assert "datasets copies Parquet files into" in caplog.text
+
+
+def test_classes_are_read_by_their_names(tmp_path: Path) -> None:
+    from datasets import ClassLabel
+
+    rows = dataset(3).remove_columns("label").add_column("label", [0, 1, -1])
+    rows.cast_column("label", ClassLabel(names=["cat", "dog"])).save_to_disk(tmp_path)
+    source = HuggingFaceSource(str(tmp_path), prompt_column="label")
+    assert [source[i].prompt for i in range(3)] == ["cat", "dog", ""]
+    assert HuggingFaceSource(str(tmp_path), prompt_column=["label", "text"])[1].prompts == {
+        "dog": 1.0,
+        "a blue thing": 1.0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ("a.png", r"no data set there .* Such files are read by data=imagefolder data\.root=\S+$"),
+        ("0.tar", r"no data set there .* Such files are read by data=webdataset data\.path=\S+$"),
+        ("x/metadata.csv", r"no data set there .* writes one\.$"),
+    ],
+)
+def test_another_kind_of_data_is_named(tmp_path: Path, file: str, message: str) -> None:
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).write_bytes(b"x")
+    with pytest.raises(UserError, match=message):
+        HuggingFaceSource(str(tmp_path))
+    with pytest.raises(UserError, match=r"is a file; give the folder of a data set, or a Parquet file"):
+        HuggingFaceSource(str(tmp_path / file))
+
+
+def test_a_table_beside_pictures_is_another_kind_of_data(tmp_path: Path) -> None:
+    rows = dataset(1).remove_columns("image").add_column("file_name", ["0.png"])
+    rows.to_parquet(tmp_path / "metadata.parquet")
+    Image.new("RGB", (4, 4)).save(tmp_path / "0.png")
+    with pytest.raises(UserError, match=r"no column of pictures; .* read by data=imagefolder data\.root="):
+        HuggingFaceSource(str(tmp_path))
+
+
 def test_what_cannot_be_used_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no data set there"):
         HuggingFaceSource(str(tmp_path))
+    with pytest.raises(UserError, match=r"there is no such folder \(looked in "):
+        HuggingFaceSource(str(tmp_path / "nowhere"))
+    with pytest.raises(UserError, match=r"^data\.path= is empty"):
+        HuggingFaceSource("")
     dataset().save_to_disk(tmp_path / "data")
     path = str(tmp_path / "data")
     with pytest.raises(UserError, match=r"no column 'picture'; there is: image, text, label\. Set data\.image_column"):

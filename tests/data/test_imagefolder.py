@@ -170,6 +170,8 @@ def test_prompts_are_drawn_from_several_columns(picture_folder: MakeFolder) -> N
 
 
 def test_a_missing_folder_and_a_strange_color_are_named(tmp_path: Path, picture_folder: MakeFolder) -> None:
+    with pytest.raises(UserError, match=r"^data\.root= is empty .*data\.root=PATH"):
+        ImageFolderSource("")
     with pytest.raises(UserError, match="there is no such folder"):
         ImageFolderSource(str(tmp_path / "nowhere"))
     with pytest.raises(UserError, match=r"data\.background_color=whitish"):
@@ -183,6 +185,10 @@ def test_a_missing_folder_and_a_strange_color_are_named(tmp_path: Path, picture_
         ("../secret.png", "metadata.csv:2: image '../secret.png' points outside"),
         ("/etc/passwd", "points outside"),
         ("x" * 5000, "metadata.csv:2: image"),
+        ("/home/me/0/000.png", "image has a name that begins with '/home/me/0/', outside"),
+        (r"C:\me\000.png", "image has a name that begins with 'C:/me/', outside"),
+        (r"C:\me\001.png", r"image 'C:\\me\\001.png' points outside"),
+        ("../000.png", "image '../000.png' points outside {root}; there is 'images/000.png'"),
     ],
 )
 def test_pictures_that_may_not_be_read_are_named(picture_folder: MakeFolder, name: str, message: str) -> None:
@@ -191,7 +197,7 @@ def test_pictures_that_may_not_be_read_are_named(picture_folder: MakeFolder, nam
     (root / "metadata.csv").write_text(f"image,prompt\n{name},hello\n")
     with pytest.raises(UserError) as error:
         ImageFolderSource(str(root))[0].load()
-    assert message in str(error.value)
+    assert message.format(root=root) in str(error.value)
 
 
 @settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])

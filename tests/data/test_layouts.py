@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import unicodedata
 from pathlib import Path
 from typing import Literal
@@ -14,6 +15,7 @@ from PIL import Image
 from aaa.data.endings import picture_suffixes
 from aaa.data.imagefolder import ImageFolderSource
 from aaa.errors import UserError
+from tests.helpers.documented import ROOT
 
 
 def lay(root: Path, *names: str) -> Path:
@@ -322,7 +324,11 @@ def test_one_table_divides_its_pictures_by_folder_or_by_a_column(tmp_path: Path)
 @pytest.mark.parametrize(
     ("names", "told"),
     [
-        (["0.heic=x"], "endings that are not read: 1 (0.heic)"),
+        (["0.mp4=x"], "endings that are not read: 1 (0.mp4)"),
+        (["0.HEIC=x"], "pictures to be converted to JPEG or PNG first: 1 (0.HEIC)"),
+        (["0.zip=x", "0.tar.gz=x"], "packed files, to be unpacked first: 2 (0.tar.gz, 0.zip)"),
+        (["metadata.xlsx=x"], "spreadsheets, to be saved as metadata.csv: 1 (metadata.xlsx)"),
+        (["more->../gone"], "links to what is not there: 1 (more)"),
         (["0.svg=x", "1.svg=x", "2.svg=x", "3.svg=x"], "endings that are not read: 4 (0.svg, 1.svg, 2.svg, ...)"),
         (["noend=x"], "endings that are not read: 1 (noend)"),
         (["0.png"], "pictures without a caption: 1 (0.png)"),
@@ -375,7 +381,10 @@ def test_columns_for_text_files_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["a/0.png", "b/1.png"], r"no records.*There is: pictures without a caption: 2 \(a/0.png, b/1.png\)"),
+        (
+            ["a/0.png", "b/1.png"],
+            r"no records.* docs/data\.md shows .* There is: pictures without a caption: 2 \(a/0.png, b/1.png\)",
+        ),
         (["0.tar=x"], "no records. Such files are read by data=webdataset data.path="),
         (["0.parquet=x"], "no records. Such files are read by data=huggingface data.path="),
         (["captions.csv=x", "0.png"], r"tables of another name than metadata: 1 \(captions.csv\)"),
@@ -384,6 +393,19 @@ def test_columns_for_text_files_are_refused(tmp_path: Path) -> None:
 def test_a_folder_without_records_says_what_there_is(tmp_path: Path, names: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
         ImageFolderSource(str(lay(tmp_path, *names)))
+
+
+def test_the_documented_table_of_classes_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (script,) = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs" / "data.md").read_text(), re.M | re.S)
+    lay(tmp_path / "pictures", "train/cat/0.png", "train/big dog/0.PNG", "val/cat/1.png", "val/cat/notes.md=x")
+    monkeypatch.chdir(tmp_path)
+    exec(script, {})
+    source = ImageFolderSource("pictures")
+    assert {source[i].key: (source[i].prompt, source[i].split) for i in range(len(source))} == {
+        "train/big dog/0.PNG": ("a photo of a big dog", "train"),
+        "train/cat/0.png": ("a photo of a cat", "train"),
+        "val/cat/1.png": ("a photo of a cat", "validation"),
+    }
 
 
 NAMES = st.sampled_from(["a", "b", "a.b", ".c", "images", "train", "é", "x y"])

@@ -1,12 +1,14 @@
 """What an earlier cache holds is not encoded again, and the cache is the same as if it had been."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from shutil import copytree
 
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from aaa.data import cache_writer
@@ -14,6 +16,7 @@ from aaa.data.buckets import nearest_bucket, square
 from aaa.data.build_cache import _remove_unfinished
 from aaa.data.cache import LatentCache
 from aaa.data.cache_parts import Part, parts_folder
+from aaa.data.pictures import as_rgb
 from aaa.data.records import Record
 from aaa.data.reuse import EarlierRows, remove_doubled
 from aaa.encoders.pixel import PixelVAE
@@ -180,6 +183,46 @@ def test_after_one_bad_picture_no_other_is_encoded_again(tmp_path: Path, skippin
     _, encoded = build(tmp_path / "mended", left, skip_unreadable=skipping)
     assert encoded == (0 if skipping else 1)
     assert not list(tmp_path.glob("*.building"))
+
+
+class Noticed(Pictures):
+    """The same, each from a picture with a colour profile that cannot be used."""
+
+    def __getitem__(self, index: int) -> Record:
+        record = super().__getitem__(index)
+
+        def load() -> Image.Image:
+            picture = record.load()
+            picture.info["icc_profile"] = b"broken"
+            return as_rgb(picture, "white")
+
+        return replace(record, load=load)
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+def test_what_there_is_to_know_of_pictures_is_taken_over_with_them(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, parts: int
+) -> None:
+    caplog.set_level(logging.INFO)
+    broken = "the pictures of 7 have a colour profile that cannot be used, and are taken as sRGB"
+    with pytest.raises(UserError, match="picture 5 is broken"):
+        build(tmp_path / "broken", Noticed(8, broken=5), horizontal_flip=True)
+    assert broken not in caplog.text
+    for first in (True, False):
+        caplog.clear()
+        cache, encoded = build(
+            tmp_path / "left", Noticed(8, broken=5), skip_unreadable=True, horizontal_flip=True, parts=parts
+        )
+        assert encoded == 0
+        assert (f"Of 14 records, encoded earlier, {broken}." in caplog.messages) == (not first)
+        said = [text for text in caplog.messages if text.startswith("Of ") and "have a colour profile" in text]
+        assert sum(int(text.partition("pictures of ")[2].partition(" ")[0]) for text in said) == 7
+    caplog.clear()
+    for shard in cache.path.rglob("shard-*.safetensors"):  # as versions that kept none of it wrote them
+        save_file(load_file(shard), shard.with_suffix(".tmp"))
+        shard.with_suffix(".tmp").replace(shard)
+    assert build(tmp_path / "again", Noticed(8, broken=5), skip_unreadable=True, horizontal_flip=True)[1] == 0
+    assert "colour profile" not in caplog.text
 
 
 def test_a_build_that_encoded_nothing_leaves_nothing(tmp_path: Path) -> None:

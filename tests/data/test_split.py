@@ -9,8 +9,10 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from aaa.data.cached_records import NO_PICTURE, CachedRecord
+from aaa.data.cached_records import NO_PICTURE, CachedRecord, RecordRows, as_batch
+from aaa.data.large_split import LargeSplit
 from aaa.data.order import ShuffledOrder
+from aaa.data.picture_places import PlacedRecords
 from aaa.data.records import Split
 from aaa.data.split import micro_batch, split_records
 from aaa.errors import UserError
@@ -208,6 +210,22 @@ def test_what_the_source_trains_on_and_holds_out_is_held_out_only(caplog: pytest
     assert "1 records that their source has for training show pictures that it holds out too, e.g. train/a.png" in (
         caplog.text
     )
+
+
+@pytest.mark.parametrize(
+    ("splits", "message"),
+    [
+        (["train", "validation"], "^All 3 records to train on show pictures that the data holds out too"),
+        (["validation"], "^The data holds out all of its 3 records by itself"),
+    ],
+)
+def test_where_nothing_is_left_that_is_laid_to_what_holds_it_out(splits: list[Split], message: str) -> None:
+    rows = [CachedRecord(f"{split}/{i}.png", [""], split, picture=f"{i}" * 32) for split in splits for i in (1, 2, 3)]
+    rows += [replace(row, flipped=True) for row in rows if row.split == "train"]
+    with pytest.raises(UserError, match=message):
+        split_records(rows, 0.05)
+    with pytest.raises(UserError, match=message):
+        LargeSplit(PlacedRecords.of([RecordRows(as_batch(rows))]), 0.05)
 
 
 def test_a_name_that_is_no_text_can_be_split() -> None:

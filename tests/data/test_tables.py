@@ -70,6 +70,8 @@ def prompts(root: Path, **arguments: Any) -> dict[str, str]:
         pytest.param(
             "jsonl", '{"image": "0.png", "prompt": "a", "score": NaN}', {"0.png": "a"}, id="jsonl: NaN elsewhere"
         ),
+        pytest.param("jsonl", '{"image": "0.png", "prompt": NaN}', {"0.png": ""}, id="jsonl: NaN"),
+        pytest.param("jsonl", '{"image": "0.png", "prompt": [NaN, "a", null]}', {"0.png": "a"}, id="jsonl: NaN in it"),
         pytest.param("jsonl", '{"image": "0.png", "prompt": "é"}'.encode("utf-16"), {"0.png": "é"}, id="jsonl: UTF-16"),
         pytest.param(
             "json",
@@ -175,9 +177,9 @@ def test_tables_that_are_read(tmp_path: Path, table: str, content: str | bytes, 
         ),
         pytest.param(
             "jsonl",
-            '{"image": "0.png", "prompt": NaN}',
+            '{"image": "0.png", "prompt": 0.5}',
             "metadata.jsonl:1: column 'prompt' is not text but float",
-            id="jsonl: NaN",
+            id="jsonl: a number",
         ),
         pytest.param(
             "json",

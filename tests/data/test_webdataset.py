@@ -2,7 +2,6 @@ import gzip
 import io
 import json
 import tarfile
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -92,7 +91,7 @@ def test_captions_come_from_json_keys_too_and_rows_without_are_named(shards: Pat
     assert both[0].prompts == {"a red thing": 1.0, "longer": 1.0}
     assert both[1].prompts is None
     one = WebDatasetSource(str(shards), prompt_column="caption")
-    with pytest.raises(UserError, match=r"00000\.tar: '0002' no column 'caption' in this row"):
+    with pytest.raises(UserError, match=r"00000\.tar: '0002' has no caption, neither as a file nor as a key of its "):
         one[1].load()
     with pytest.raises(UserError, match="no column 'title'; there is: txt, caption, width"):
         WebDatasetSource(str(shards), prompt_column="title")
@@ -146,8 +145,14 @@ def test_hostile_shards_do_no_harm(tmp_path: Path) -> None:
 
 
 def test_folders_without_shards_or_pictures_are_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no \.tar file there"):
+    with pytest.raises(UserError, match=r"^data\.path= is empty"):
+        WebDatasetSource("")
+    with pytest.raises(UserError, match=r"no \.tar file there \(looked in \S+\)\.$"):
         WebDatasetSource(str(tmp_path))
+    for name, kind in (("x.parquet", "huggingface data.path="), ("0.png", "imagefolder data.root=")):
+        (tmp_path / name).write_bytes(b"x")
+        with pytest.raises(UserError, match=rf"no \.tar file there .* read by data={kind}{tmp_path}$"):
+            WebDatasetSource(str(tmp_path))
     shard(tmp_path / "a.tar", {"0001.txt": b"alone"})
     with pytest.raises(UserError, match="hold no pictures"):
         WebDatasetSource(str(tmp_path))
@@ -174,7 +179,7 @@ SAMPLES = [
     ),
     pytest.param(["0.image.png", "0.txt=a"], {"0": "a"}, "", id="a picture with two endings"),
     pytest.param(["0.1.png", "0.1.txt=a", "0.2.png", "0.2.txt=b"], {"0.1": "a", "0.2": "b"}, "", id="names with dots"),
-    pytest.param(["0.png", "0.txt=a", "1.png"], {"0": "a"}, "", id="no caption"),
+    pytest.param(["0.png", "0.txt=a", "1.png"], {"0": "a"}, "pictures without a caption: 1 (s.tar/1)", id="no caption"),
     pytest.param(
         ["0.png", "0.txt=a", "1.txt=b"], {"0": "a"}, "captions without a picture: 1 (s.tar/1)", id="no picture"
     ),
@@ -247,12 +252,9 @@ def test_samples_are_put_together_by_name(
     caplog.set_level("INFO")
     members(tmp_path / "s.tar", names)
     source = WebDatasetSource(str(tmp_path))
-    found = {}
-    for record in (source[i] for i in range(len(source))):
-        with suppress(UserError):
-            assert record.load().size == (6, 4)
-            found[record.key.removeprefix("s.tar/")] = record.prompt
-    assert found == expected
+    found = [source[i] for i in range(len(source))]
+    assert all(record.load().size == (6, 4) for record in found)
+    assert {record.key.removeprefix("s.tar/"): record.prompt for record in found} == expected
     assert told in caplog.text if told else not caplog.text
 
 

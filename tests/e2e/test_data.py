@@ -104,7 +104,8 @@ def test_encode_shows_what_is_kept(command: Command, tmp_path: Path, picture_fol
     ("overrides", "message"),
     [
         (["data=huggingface"], "data.path"),
-        (["data=huggingface", "data.path=nowhere"], "data.path=nowhere: no data set there"),
+        (["data=huggingface", "data.path=nowhere"], "data.path=nowhere: there is no such folder"),
+        (["data=imagefolder", "data.root="], "data.root= is empty"),
         (["data=webdataset", "data.path=nowhere"], "data.path=nowhere: no .tar file there"),
         (["data.max_aspect_ratio=0.5"], "data.max_aspect_ratio=0.5: must be at least 1"),
     ],
