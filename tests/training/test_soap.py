@@ -64,7 +64,7 @@ def test_what_it_will_keep_is_foretold(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def fixed(optimizer: Optimizer | None) -> int:
         def forward(_samples: int) -> Tensor:
-            return sum(parameter.sum() for parameter in model.parameters())
+            return torch.stack([parameter.sum() for parameter in model.parameters()]).sum()
 
         return measure_footprint(forward, model, torch.device("cpu"), optimizer=optimizer).fixed
 
