@@ -75,7 +75,7 @@ def mixed_order(records: MixedRecords, shape_ids: ShapeRanges, batch_size: int, 
     if len(of_shapes) == 1:
         return next(iter(of_shapes.values()))
     wanted_of = {shape: sum((wanted for _, wanted in claims[shape]), Fraction(0)) for shape in of_shapes}
-    return BucketedOrder([*of_shapes.values()], [wanted_of[shape] for shape in of_shapes], batch_size)
+    return BucketedOrder([*of_shapes.values()], [wanted_of[shape] for shape in of_shapes], batch_size, seed)
 
 
 class PartsByTurns:

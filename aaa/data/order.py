@@ -58,13 +58,11 @@ def formulas_by_shape(kept: KeptRecords, shape_ids: ShapeRanges, seed: int) -> "
 def buckets_in_order(buckets: "Sequence[EpochOrder]", batch_size: int, seed: int) -> DataOrder:
     """The order of records whose shapes have each their own: by batches, if there are several.
 
-    Shapes take turns as often as they have records, so that all records come equally often. The first turn is drawn:
-    else a shape of few records would come as late with every seed.
+    Shapes take turns as often as they have records, so that all records come equally often.
     """
     if len(buckets) == 1:
         return buckets[0]
-    first = int(torch.randint(LONGEST, (), generator=generator(seed, "turns")))
-    return BucketedOrder(buckets, [Fraction(bucket.length) for bucket in buckets], batch_size, first)
+    return BucketedOrder(buckets, [Fraction(bucket.length) for bucket in buckets], batch_size, seed)
 
 
 class EpochOrder:
@@ -135,23 +133,22 @@ class FormulaOrder(EpochOrder):
 class BucketedOrder:
     """Batches of one shape each, each shape as often as its weight says.
 
-    Where a shape's records do not fill its last batch of an epoch, the shape's next epoch begins in it.
+    Where a shape's records do not fill its last batch of an epoch, the shape's next epoch begins in it. The first turn
+    is drawn: else a shape of few records would come as late with every seed.
 
     Args:
         buckets: the records of each shape, in an order of their own.
         weights: of each shape.
         batch_size: samples of a batch.
-        first: turn of the shapes' cycle that is the first one.
+        seed: of the first turn.
     """
 
     of_batches = True
 
-    def __init__(
-        self, buckets: Sequence[DataOrder], weights: Sequence[Fraction], batch_size: int, first: int = 0
-    ) -> None:
+    def __init__(self, buckets: Sequence[DataOrder], weights: Sequence[Fraction], batch_size: int, seed: int) -> None:
         self.batch_size = batch_size
         self._buckets = buckets
-        self._turns = Turns(weights, first)
+        self._turns = Turns(weights, int(torch.randint(LONGEST, (), generator=generator(seed, "turns"))))
 
     def __getitem__(self, positions: range) -> Tensor:
         """Indices of the records at these places, which lie within one batch."""

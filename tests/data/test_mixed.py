@@ -152,6 +152,9 @@ def test_batches_are_of_one_shape_and_each_record_of_a_part_comes_equally_often(
     # 2,400 samples, half of them of each: 40 times each of the 30, 100 times each of the 12.
     assert all(abs(seen[index] - 40) <= 2 for index in range(30))
     assert all(abs(seen[index] - 100) <= 2 for index in range(30, 42))
+    orders = [mixed_order(MixedRecords(parts), cache.shape_ids, 8, seed) for seed in range(8)]
+    first = [int(cache.shape_ids[other[range(8)]][0]) for other in orders]
+    assert len(set(first)) == 2, "a shape comes first with some seeds, and later with others"
 
 
 def test_large_parts_are_ordered_by_formula_and_read_by_the_loader(
