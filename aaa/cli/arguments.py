@@ -98,9 +98,10 @@ def for_hydra(arguments: list[str], command: str = "train") -> list[str]:
 
 
 def _may_begin_or_go_on(arguments: list[str]) -> bool:
-    """Whether a run is to go on if there is one, and to begin if not, by the process that decides it for a launch."""
+    """Whether a run is to be looked for and to begin if there is none, by the process that decides it for a launch."""
     asks_nothing_else = all(argument.startswith(CONFIG_DIR) for argument in arguments if argument.startswith("-"))
-    return value_of(arguments, "resume") == "auto" and asks_nothing_else and not is_helper()
+    looked_for = value_of(arguments, "resume") == "auto" and value_of(arguments, "hydra.run.dir") is None
+    return looked_for and asks_nothing_else and not is_helper()
 
 
 def _last_of_each(overrides: list[str]) -> list[str]:

@@ -81,11 +81,12 @@ def explain_config(error: Exception, config_name: str, config_dir: Path, argumen
 def no_option(arguments: list[str]) -> str:
     """What is said of `logger=null`, `data=false` or `model=1`: Hydra does not say which group it was."""
     groups = group_options(CONF, *user_folders(arguments))
-    of_groups = [a for a in arguments if key_of(a) in groups]
+    of_groups = [a for a in arguments if "=" in a and key_of(a) in groups]
     chosen = next((a for a in of_groups if a.partition("=")[2] not in groups[key_of(a)]), "group=null")
     options = ", ".join(groups.get(key_of(chosen), []))
     left_out = "a group cannot be left out" if chosen.endswith("=null") else "no such option"
-    return f"{chosen}: {left_out}. There is: {options}.{_of_a_path(*chosen.split('=', 1))}"
+    group, _, option = chosen.partition("=")
+    return f"{chosen}: {left_out}. There is: {options}.{_of_a_path(group, option)}"
 
 
 def _unknown_option(group: str, option: str, known: dict[str, list[str]]) -> str:

@@ -82,7 +82,7 @@ def upgrade(config: DictConfig) -> DictConfig:
 
 def schemas_of(config: DictConfig) -> dict[str, type]:
     """The schemas of a run's groups that have one."""
-    data = config.get("data")
+    data = None if OmegaConf.is_interpolation(config, "data") else config.get("data")
     return GROUPS | {"data": data_schema(data if isinstance(data, DictConfig) else {})}
 
 
@@ -93,6 +93,8 @@ def fill_in(config: DictConfig) -> None:
     """
     with open_dict(config):
         for key, schema in schemas_of(config).items():
+            if OmegaConf.is_interpolation(config, key):
+                continue
             if config.get(key) is None:
                 config[key] = {}
             if not isinstance(config[key], DictConfig):

@@ -7,6 +7,7 @@ folder has to be looked at before that.
 import logging
 import re
 import shutil
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -78,12 +79,18 @@ def wait_for_beginners() -> None:
     """Look for a run to go on with when no other process of this working folder is between looking and beginning one.
 
     Else two that start in the same second both find none, and train the same run twice. It lasts until `have_begun`,
-    or until this process ends.
+    or until this process ends. Where no file can be made it is left at that.
     """
-    BEGINNING.parent.mkdir(exist_ok=True)
-    _beginning.append(FileLock(BEGINNING.absolute()))
-    with suppress(Timeout):  # whoever looks for so long is not about to begin
-        _beginning[-1].acquire(timeout=MOST_SECONDS_TO_BEGIN)
+    with suppress(OSError):
+        BEGINNING.parent.mkdir(exist_ok=True)
+        lock = FileLock(BEGINNING.absolute(), mode=0o666)
+        _beginning.append(lock)
+        try:
+            lock.acquire(timeout=1)
+        except Timeout:
+            print("Waiting for another start in this folder to find its run ...", file=sys.stderr)
+            with suppress(Timeout):  # whoever looks for so long is not about to begin
+                lock.acquire(timeout=MOST_SECONDS_TO_BEGIN)
 
 
 def have_begun() -> None:

@@ -7,7 +7,6 @@ from functools import partial
 
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
-from torch.optim import Optimizer
 
 from aaa.assembly.parts import build_optimizer, build_schedule
 from aaa.assembly.training_data import TrainingData
@@ -76,13 +75,6 @@ def _seconds_of_step(config: DictConfig, trial: Trial, batch_size: int, micro_ba
         return seconds_of(step)
 
 
-def _optimizer_of_any_batch(config: DictConfig, trial: Trial) -> Optimizer:
-    """The run's, but for what its learning rates owe to a size of batch, which may have to be found first."""
-    config = config.copy()
-    config.trainer.base_batch_size = None
-    return build_optimizer(config, trial.model, nn.ModuleDict(trial.objective.modules))
-
-
 def unreached_rate(config: DictConfig, length: RunLength) -> str | None:
     """What is to be said of a warm-up that a run is too short for; None if it reaches its learning rate."""
     warmup = OmegaConf.select(config, "lr_scheduler.warmup_steps")
@@ -127,7 +119,7 @@ def plan_length(config: DictConfig, trial: Trial, data: TrainingData, origin: Or
         accelerator.device,
         **most,
         in_buckets=in_buckets,
-        optimizer=_optimizer_of_any_batch(config, trial),
+        optimizer=build_optimizer(config, trial.model, nn.ModuleDict(trial.objective.modules)),
     )
     batch_size = fitting_batch_size(
         trainer.batch_size,

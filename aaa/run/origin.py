@@ -65,7 +65,8 @@ def open_origin(config: DictConfig, session: Session) -> Origin:
     branch = None if checkpoint is not None else told(processes, partial(branch_checkpoint, config.repeat))
     begin = checkpoint or branch
     before = None if begin is None else told(processes, partial(read_before, begin))
-    finished = told(processes, partial(_finished, folder, config, before)) if resumed else None
+    own = before if branch is None else None
+    finished = told(processes, partial(_finished, folder, config, own)) if resumed else None
     repeated = None if config.repeat is None else Path(config.repeat)
     earlier_run = folder.path if resumed else repeated if before is None else before.run
     return Origin(folder, before, branch is not None, earlier_run, Reader.of(begin, processes), finished)

@@ -33,7 +33,7 @@ class TrackioLogger:
     def __init__(self, project: str) -> None:
         self.project = project
         self._run: Any = None
-        self._had = range(0)  # steps that Trackio has had and the run takes again
+        self._had: dict[int, set[str]] = {}  # what Trackio has of the steps that the run takes again
 
     def start(self, run: RunInfo) -> None:
         """Go on with the run that this folder has been, or begin one: a run that starts at its first step is another.
@@ -57,8 +57,9 @@ class TrackioLogger:
             auto_log_cpu=False,
         )
         if kept is not None:
-            last = trackio.SQLiteStorage.get_max_step_for_run(self.project, name)
-            self._had = range(run.step + 1, (last or 0) + 1)
+            for row in trackio.SQLiteStorage.get_logs(self.project, name):
+                if row["step"] > run.step:
+                    self._had.setdefault(row["step"], set()).update(row)
         if name != kept_text(run.folder / TRACKIO_ID):
             replace_text(run.folder / TRACKIO_ID, name)
 
@@ -83,8 +84,9 @@ class TrackioLogger:
         self._log(step, {name: trackio.Histogram(np_histogram=(list(heights), list(edges)))})
 
     def _log(self, step: int, values: dict[str, Any]) -> None:
-        if step not in self._had:
-            self._run.log(values, step=step)
+        new = {name: value for name, value in values.items() if name not in self._had.get(step, ())}
+        if new:
+            self._run.log(new, step=step)
 
     def log_model(self, folder: Path) -> None:
         """The model stays where it is."""

@@ -80,7 +80,7 @@ def measure_footprint(
     largest = max(kept)
     rest = max(0, kept[largest] - largest * per_sample)
     gradients = (2 if in_buckets else 1) * weights
-    state = max(2 * weights, 0 if optimizer is None else state_to_come(optimizer))
+    state = max(2 * weights, 0 if optimizer is None else state_to_come(optimizer, of=local))
     return Footprint(held_memory(device) + gradients + state + rest + gathered_bytes(model), per_sample)
 
 

@@ -3,7 +3,7 @@
 Any `torch.optim` class works too: `_target_: torch.optim.SGD`, `lr: 0.1`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Protocol, runtime_checkable
 
@@ -70,12 +70,17 @@ class ForetellsState(Protocol):
         ...
 
 
-def state_to_come(optimizer: Optimizer) -> int:
-    """Bytes of what an optimizer makes in its first step: none of one that has it, or does not tell and is not ours."""
+def state_to_come(optimizer: Optimizer, of: Callable[[Tensor], Tensor] = lambda parameter: parameter) -> int:
+    """Bytes of what an optimizer makes in its first step: none of one that has it, or does not tell and is not ours.
+
+    Args:
+        optimizer: which.
+        of: what of each parameter is meant; else all of it, also where processes divide it.
+    """
     whole = getattr(optimizer, "optimizer", optimizer)  # without what accelerate wraps it in
     parts = getattr(whole, "optimizers", (whole,))
     return sum(
-        _state_bytes(part, parameter)
+        _state_bytes(part, of(parameter))
         for part in parts
         for group in part.param_groups
         for parameter in group["params"]

@@ -79,6 +79,7 @@ SmallRun = tuple[Path, Finished]
         (["model.width=3"], "model.width: no such config key (did you mean 'model.dim'?)"),
         (["sweep.resume=true"], "sweep.resume=true: goes on with a sweep, so -m has to be there too."),
         (["data.source._target_=mine.Own"], "python finds a module of yours in the folders of PYTHONPATH: PYTHONPATH="),
+        (["~evaluation", "lr_scheduler=null"], "lr_scheduler=null: a group cannot be left out. There is: "),
         (["imagefolder"], "imagefolder: is neither a flag nor key=value. Was data=imagefolder meant?"),
         (["data=."], "no such option. There is: cache, huggingface, imagefolder, mixture, openmoji, pokemon, shapes, "),
         (["data=some/pictures"], "Pictures in a folder are data=imagefolder data.root=some/pictures; docs/data.md has"),

@@ -174,6 +174,16 @@ def test_a_finished_run_that_keeps_no_checkpoint_is_left_as_it_is(here: Path) ->
     assert {path: path.read_bytes() for path in before} == before
 
 
+def test_a_branch_that_keeps_no_checkpoint_is_left_as_it_is_too(here: Path) -> None:
+    """The checkpoint that it began with is another run's."""
+    branch = ["repeat=ten/checkpoints/step-00000005", "trainer.max_steps=10", "trainer.save_every_steps=0"]
+    assert fork_in(here, "aaa.train", *branch, "hydra.run.dir=branch").code == 0
+    model = (here / "branch" / "model" / "model.safetensors").read_bytes()
+    again = fork_in(here, "aaa.train", "resume=branch", "trainer.max_steps=20")
+    assert "branch has exported its model after 10 steps and keeps no checkpoint to go on from" in again.error
+    assert (here / "branch" / "model" / "model.safetensors").read_bytes() == model
+
+
 def test_a_run_of_a_budget_is_made_longer_as_it_says(here: Path) -> None:
     done = fork_in(here, *TEN, "budget.flops=1e9", "hydra.run.dir=spent")
     assert done.code == 0, done.err

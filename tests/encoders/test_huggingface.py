@@ -33,6 +33,20 @@ def make_model(folder: Path, kind: str) -> Path:
             hf.T5Config(vocab_size=400, d_model=WIDTH, d_kv=8, d_ff=32, num_layers=3, num_heads=2)
         ),
         "clip": lambda: hf.CLIPTextModel(hf.CLIPTextConfig(**sizes, max_position_embeddings=64)),
+        "roberta": lambda: hf.RobertaModel(hf.RobertaConfig(**sizes, max_position_embeddings=64)),
+        "deberta": lambda: hf.DebertaV2Model(
+            hf.DebertaV2Config(
+                **sizes, max_position_embeddings=16, relative_attention=True, position_biased_input=False
+            )
+        ),
+        "gemma3": lambda: hf.Gemma3Model(
+            hf.Gemma3Config(
+                text_config=sizes | {"num_key_value_heads": 1, "head_dim": 8},
+                vision_config={"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1}
+                | {"num_attention_heads": 1, "image_size": 16, "patch_size": 8},
+                mm_tokens_per_image=4,
+            )
+        ),
     }
     models[kind]().save_pretrained(folder)
     make_tokenizer(folder)
@@ -101,6 +115,11 @@ def test_options_that_cannot_be_are_refused(tmp_path: Path, options: dict[str, A
         ("clip", {"max_length": 64}, None),
         ("clip", {"max_length": 65}, "encoder.max_prompt_tokens=65: the text model takes 64 tokens at most"),
         ("t5", {"max_length": 600}, None),
+        ("roberta", {"max_length": 62}, None),
+        ("roberta", {"max_length": 63}, "encoder.max_prompt_tokens=63: the text model takes 62 tokens at most"),
+        ("deberta", {"max_length": 40}, None),
+        ("gemma3", {"layer": 3}, None),
+        ("gemma3", {"layer": 4}, "encoder.text_encoder.layer=4: the text model has 3 layers"),
     ],
 )
 def test_what_the_model_does_not_have_is_refused(

@@ -23,7 +23,7 @@ from aaa.saved.shards import Divided, finish_writing, start_writing_shards, writ
 from aaa.training import orthogonal
 from aaa.training.ema import EMA, decaying
 from aaa.training.norms import as_numbers, clip_gradients, norms_by_part
-from aaa.training.optimizers import MuonWithAdamW, adamw
+from aaa.training.optimizers import MuonWithAdamW, adamw, state_to_come
 from aaa.training.sharding import (
     WholeCopies,
     divided_copy,
@@ -77,6 +77,7 @@ def train(parallel: str, optimizer_name: str, steps: int, shard_processes: int, 
         shard(model, mesh, torch.float32)
         divided_copy(ema.module, model)
     optimizer = make_optimizer(optimizer_name, model)
+    foretold = state_to_come(optimizer, of=local)
     losses, grad_norms, parts = [], [], []
     for step in range(steps):
         latents, words, timestep = batch(step, rank)
@@ -93,6 +94,7 @@ def train(parallel: str, optimizer_name: str, steps: int, shard_processes: int, 
     save(folder, model, ema, optimizer)
     parts_of = optimizer.optimizers if isinstance(optimizer, MuonWithAdamW) else [optimizer]
     state = [v for part in parts_of for of_one in part.state.values() for v in of_one.values()]
+    assert foretold == local_bytes([v for v in state if v.ndim])  # the others count steps
     held = torch.tensor(local_bytes([*model.parameters(), *ema.module.parameters(), *state]))
     dist.all_reduce(held, dist.ReduceOp.MAX)
     copies = WholeCopies({"raw": hollow, "ema": without_weights(hollow)})

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from aaa.errors import UserError
-from aaa.run.claim import claim, forget_start, holds_run, release
+from aaa.run.claim import claim, forget_start, have_begun, holds_run, release, wait_for_beginners
 
 OVERRIDES = ["model.depth=2", "hydra.run.dir=x", "resume=auto"]
 
@@ -84,6 +84,13 @@ def test_of_two_processes_that_start_at_once_one_gets_the_folder(tmp_path: Path)
         assert "another run is training in this folder right now" in pool.apply(_claimed_by_another, (tmp_path,))
         release(tmp_path)
         assert pool.apply(_claimed_by_another, (tmp_path,)) == "taken"
+
+
+def test_where_no_file_can_be_made_nobody_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "outputs").touch()  # as on a disk that can only be read
+    monkeypatch.chdir(tmp_path)
+    wait_for_beginners()
+    have_begun()
 
 
 def test_who_is_refused_removes_no_folder_of_a_run_that_is_starting(tmp_path: Path) -> None:

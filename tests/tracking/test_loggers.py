@@ -127,6 +127,8 @@ def test_trackio_has_each_step_of_a_run_once_and_a_copy_is_another_run(
         tracker = Tracker(info(folder, start, **said), TrackioLogger("aaa-test"))
         for step in steps:
             tracker.log(step, {"train/loss": start + step})
+            if step < 70 or start:  # the kill came before it was validated
+                tracker.log(step, {"val/loss": start + step})
             tracker.log_images(step, "pictures", [Image.new("RGB", (8, 6), "red")], ["a red one"])
         tracker.finish(0)
 
@@ -151,7 +153,9 @@ def test_trackio_has_each_step_of_a_run_once_and_a_copy_is_another_run(
         assert "is a copy of" in caplog.text
     else:
         assert losses == [retaken | had]
-        assert [len([row for row in rows[0] if row["step"] == step]) for step in (10, 60, 80)] == [2, 2, 2]
+        validated = [row["step"] for row in rows[0] if "val/loss" in row]
+        assert sorted(validated) == list(range(10, 100, 10))
+        assert [len([row for row in rows[0] if row["step"] == step]) for step in (10, 60, 80)] == [3, 3, 3]
         assert "is a copy of" not in caplog.text
     assert folder.joinpath(TRACKIO_ID).read_text() in storage.get_runs("aaa-test")
 
