@@ -15,8 +15,10 @@ from aaa.config.mixture import config_of_part, parts_of, weights_of
 from aaa.data.buckets import bucket_sizes, nearest_bucket, square
 from aaa.data.build_cache import CacheBuilder
 from aaa.data.cache import LatentCache, earlier_cache
+from aaa.data.code_fingerprint import code_fingerprint
 from aaa.data.encoding import Fit, Pictures, batch_that_fits
-from aaa.data.fingerprint import FileDigests, code_fingerprint, fingerprint, records_fingerprint
+from aaa.data.file_digests import FileDigests
+from aaa.data.fingerprint import fingerprint, records_fingerprint
 from aaa.data.mixed_cache import MixedCache, fingerprint_within
 from aaa.data.mixed_split import in_turn, naming_part, split_cache, split_mixture
 from aaa.data.records import Record, Source

@@ -14,8 +14,8 @@ from aaa.config.mixture import data_schema
 from aaa.config.schema import CacheConfig
 from aaa.data.cache import LatentCache
 from aaa.data.cache_folder import INDEX
+from aaa.data.file_digests import FileDigests
 from aaa.data.findings import say_of_earlier
-from aaa.data.fingerprint import FileDigests
 from aaa.data.remote_cache import RemoteCache
 from aaa.encoders.protocols import VAE, HasWeights, NormalisesLatents, TextEncoder
 from aaa.errors import UserError, reason

@@ -8,7 +8,9 @@ from torch import Tensor
 
 from aaa.assembly.training_data import TrainingData
 from aaa.data.cache_extras import open_extra
-from aaa.data.fingerprint import FileDigests, code_fingerprint, fingerprint
+from aaa.data.code_fingerprint import code_fingerprint
+from aaa.data.file_digests import FileDigests
+from aaa.data.fingerprint import fingerprint
 from aaa.encoders.protocols import VAE
 from aaa.objectives.flow_matching import Objective
 from aaa.objectives.terms import Extra

@@ -11,8 +11,10 @@ from unittest import mock
 import pytest
 from PIL import Image
 
-from aaa.data import fingerprint, imagefolder
-from aaa.data.fingerprint import FileDigests, code_fingerprint, records_fingerprint
+from aaa.data import file_digests, imagefolder
+from aaa.data.code_fingerprint import code_fingerprint
+from aaa.data.file_digests import FileDigests
+from aaa.data.fingerprint import records_fingerprint
 from aaa.data.imagefolder import ImageFolderSource
 from aaa.data.records import Record
 from aaa.errors import UserError
@@ -24,7 +26,7 @@ YEARS_AGO = 10**9 * 10**9
 @pytest.fixture(autouse=True)
 def _settled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files of a moment ago are remembered."""
-    monkeypatch.setattr(fingerprint, "SETTLED_NS", 0)
+    monkeypatch.setattr(file_digests, "SETTLED_NS", 0)
 
 
 def sha256(content: bytes) -> str:
@@ -93,7 +95,7 @@ def test_what_was_changed_a_moment_ago_is_not_remembered_for_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = aged(tmp_path / "a", b"one")
-    monkeypatch.setattr(fingerprint, "SETTLED_NS", 10**18)
+    monkeypatch.setattr(file_digests, "SETTLED_NS", 10**18)
     assert FileDigests(tmp_path / "digests.jsonl").digest(file) == sha256(b"one")
     assert not (tmp_path / "digests.jsonl").exists()
 
@@ -160,7 +162,7 @@ def test_many_files_are_read_by_one_of_several_processes(tmp_path: Path, monkeyp
 
 
 def test_the_memory_does_not_grow_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fingerprint, "SPARE_LINES", 4)
+    monkeypatch.setattr(file_digests, "SPARE_LINES", 4)
     file, memory = tmp_path / "a", tmp_path / "digests.jsonl"
     began_long_ago = FileDigests(memory)
     for number in range(20):

@@ -4,7 +4,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from aaa.data.fingerprint import FileDigests, records_fingerprint
+from aaa.data.file_digests import FileDigests
+from aaa.data.fingerprint import records_fingerprint
 from aaa.data.huggingface import HuggingFaceSource
 from aaa.errors import UserError
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from aaa.assembly.data import Latents, _identities, open_latents
 from aaa.config.checks import check_config
-from aaa.data.fingerprint import FileDigests
+from aaa.data.file_digests import FileDigests
 from aaa.data.records import Record
 from tests.data.test_webdataset import png, shard
 from tests.helpers.composed import compose

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from aaa.data.fingerprint import FileDigests, records_fingerprint
+from aaa.data.file_digests import FileDigests
+from aaa.data.fingerprint import records_fingerprint
 from aaa.data.webdataset import WebDatasetSource
 from aaa.errors import UserError
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from aaa.assembly.training_data import TrainingData
-from aaa.data.fingerprint import code_fingerprint
+from aaa.data.code_fingerprint import code_fingerprint
 from aaa.data.shapes import ShapesSource
 from aaa.diffusion.prediction import VelocityPrediction
 from aaa.diffusion.schedulers import LinearScheduler
