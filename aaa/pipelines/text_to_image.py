@@ -3,7 +3,6 @@
 import logging
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,7 @@ from aaa.data.pictures import (
     to_tensor,
 )
 from aaa.diffusion.autoguidance import GuidedByModel
-from aaa.diffusion.guidance import Extrapolation, VelocityModel
+from aaa.diffusion.guidance import VelocityModel
 from aaa.diffusion.samplers import SeededNoise, ShowProgress, Step
 from aaa.diffusion.sampling import BATCH_SIZE, Sampling
 from aaa.diffusion.schedulers import add_noise
@@ -40,13 +39,14 @@ from aaa.encoders.embedding import embed
 from aaa.encoders.flux2_tiny import Flux2TinyVAE
 from aaa.encoders.pixel import PixelVAE
 from aaa.encoders.prompts import normalised
-from aaa.encoders.protocols import VAE, HasWeights, LearnsWords, TextEncoder
+from aaa.encoders.protocols import VAE, HasWeights, TextEncoder
 from aaa.errors import UserError
 from aaa.pipelines.draw_request import DrawRequest
 from aaa.pipelines.guide import load_guide
+from aaa.pipelines.remarks import remarks_on
 from aaa.saved.checkpoint import load_weights
 from aaa.saved.models import SavedModel, find_saved
-from aaa.saved.trained_words import read_words, told_unknown
+from aaa.saved.trained_words import read_words
 from aaa.saved.weights_file import require_numbers
 from aaa.training.precision import model_precision
 
@@ -203,19 +203,19 @@ class TextToImage:
 
     def steps(self, request: DrawRequest) -> int:
         """How many steps of the sampler a request takes, those of all its batches together."""
-        sigmas = self._sigmas(self.sampling(request), request)
+        sigmas = self.sigmas(self.sampling(request), request)
         return (len(sigmas) - 1) * len(list(request.parts(BATCH_SIZE)))
 
     def described(self, request: DrawRequest) -> str:
         """What drawing takes: `15 steps of Heun, 58 evaluations of the model, in bf16`."""
         sampling = self.sampling(request)
-        sigmas = self._sigmas(sampling, request)
+        sigmas = self.sigmas(sampling, request)
         taken = f"{len(sigmas) - 1} steps of {type(sampling.sampler).__name__}"
         return f"{taken}, {sampling.evaluations(sigmas)} evaluations of the model, in {self.precision.name}"
 
     def remarks(self, request: DrawRequest) -> list[str]:
         """Sentences on what is drawn otherwise than asked for, and on words and sizes that no training picture had."""
-        return [*self._rounded(request), *self._cut(request), *self._unread(request), *self._new(request)]
+        return list(remarks_on(self, request))
 
     def _finished(self, latents: torch.Tensor) -> list[Image.Image]:
         if not latents.isfinite().all():
@@ -236,11 +236,11 @@ class TextToImage:
 
     def _steps(self, request: DrawRequest, embeds: torch.Tensor, progress: ShowProgress = iter) -> Iterator[Step]:
         sampling = self.sampling(request)
-        sigmas = self._sigmas(sampling, request)
+        sigmas = self.sigmas(sampling, request)
         noise = SeededNoise(request.seeds)
-        latents = noise(self._shape(request)).to(self.device)
+        latents = noise(self.shape(request)).to(self.device)
         if request.input_image is not None:
-            height, width = (self.vae.downscale_factor * side for side in self._shape(request)[1:])
+            height, width = (self.vae.downscale_factor * side for side in self.shape(request)[1:])
             clean = self.vae.encode(self._read(request.input_image, height, width)[None]).to(latents)
             latents = add_noise(clean, latents, torch.tensor(sigmas[:1], device=self.device))
         positive, negative = (embed.expand(request.num_images, -1, -1) for embed in embeds)
@@ -249,63 +249,26 @@ class TextToImage:
 
     def _embeds(self, request: DrawRequest) -> torch.Tensor:
         """Of prompt and negative prompt, `2 L D`, rounded as in the latent cache that the model learned from."""
-        embeds, _ = self._encode(request)
+        embeds, _ = self.encoded(request)
         return embeds[:, : self.prompt_tokens].to(self.stored).to(self.device, self.precision.dtype)
 
-    def _encode(self, request: DrawRequest) -> tuple[torch.Tensor, list[int]]:
-        """What the text encoder makes of prompt and negative prompt; those of the last request are kept."""
+    def encoded(self, request: DrawRequest) -> tuple[torch.Tensor, list[int]]:
+        """Embeddings of prompt and negative prompt, `2 L D`, and their tokens; those of the last request are kept."""
         prompts = normalised(request.prompt), normalised(request.negative_prompt)
         if prompts not in self._encoded:
             self._encoded = {prompts: embed(self.text_encoder, prompts)}
         return self._encoded[prompts]
 
-    def _sigmas(self, sampling: Sampling, request: DrawRequest) -> list[float]:
-        _, height, width = self._shape(request)
+    def sigmas(self, sampling: Sampling, request: DrawRequest) -> list[float]:
+        """The noise levels that a request is drawn along, the last one 0."""
+        _, height, width = self.shape(request)
         return sampling.sigmas(height * width, request.denoising_strength)
 
-    def _shape(self, request: DrawRequest) -> tuple[int, int, int]:
-        """Of the latents, `C H W`."""
+    def shape(self, request: DrawRequest) -> tuple[int, int, int]:
+        """Of a picture's latents, `C H W`."""
         factor = self.vae.downscale_factor
         height, width = (side or self.resolution for side in (request.height, request.width))
         return self.vae.latent_channels, -(-height // factor), -(-width // factor)
-
-    def _rounded(self, request: DrawRequest) -> Iterator[str]:
-        factor = self.vae.downscale_factor
-        for name, pixels in (("height", request.height), ("width", request.width)):
-            if pixels is not None and pixels % factor:
-                rounded = -(-pixels // factor) * factor
-                yield f"{name}={pixels} is not a multiple of {factor} and was rounded up to {rounded}."
-
-    def _cut(self, request: DrawRequest) -> Iterator[str]:
-        _, lengths = self._encode(request)
-        asked = {"prompt": request.prompt, "negative_prompt": request.negative_prompt}
-        for (name, text), tokens in zip(asked.items(), lengths, strict=True):
-            if text and tokens > self.prompt_tokens:
-                yield f"{name} has {tokens} tokens; the model sees the first {self.prompt_tokens}."
-
-    def _unread(self, request: DrawRequest) -> Iterator[str]:
-        sampling = self.sampling(request)
-        sigmas = self._sigmas(sampling, request)
-        if request.input_image is not None and sigmas[0] == 1:
-            strength = f"denoising_strength={request.denoising_strength:g}"
-            yield f"input_image changes nothing: {strength} redraws all of it. denoising_strength=0.7 keeps some."
-        guidance = sampling.guidance
-        if request.negative_prompt and isinstance(guidance, Extrapolation):  # one of one's own does not say where
-            levels = sampling.asked(sigmas)
-            if not any(map(guidance.steers, levels)):
-                told = f"guidance.scale={guidance.scale:g} and guidance.interval=[{guidance.low:g},{guidance.high:g}]"
-                yield f"negative_prompt changes nothing: with {told} no step is steered."
-
-    def _new(self, request: DrawRequest) -> Iterator[str]:
-        if self.known_words is not None and isinstance(self.text_encoder, LearnsWords):
-            prompts = (request.prompt, request.negative_prompt)
-            seen = [self.text_encoder.learned_words(prompt)[: self.prompt_tokens] for prompt in prompts]
-            if (told := told_unknown([word for words in seen for word in words], self.known_words)) is not None:
-                yield told
-        shape, trained = self._shape(request), self.resolution
-        if self.config.data.get("buckets") is False and shape != self._shape(replace(request, height=None, width=None)):
-            height, width = (self.vae.downscale_factor * side for side in shape[1:])
-            yield f"It was last trained on pictures of {trained} x {trained}, not {height} x {width}."
 
     def _refuse_other_channels(self, in_channels: int, weights: Path) -> None:
         if in_channels != self.vae.latent_channels:
