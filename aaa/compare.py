@@ -84,6 +84,9 @@ def compare(arguments: argparse.Namespace) -> None:
     console.print(harmless(f"Loss curves: {curves}" + (f"\nBy two settings: {by_two}" if mapped else "")), markup=False)
     if laws:
         console.print(f"By size: {by_size}", *(f"  {law}" for law in laws), sep="\n", markup=False, soft_wrap=True)
+    for path, drawn in ((by_two, mapped), (by_size, laws)):
+        if not drawn and path.is_file():
+            console.print(harmless(f"Of an earlier comparison: {path}"), markup=False)
     for path in filter(None, (arguments.csv, arguments.json)):
         console.print(harmless(f"Table: {path}"), markup=False)
     console.print(harmless(f"Page: {arguments.html}"), markup=False)

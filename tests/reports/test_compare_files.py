@@ -33,7 +33,9 @@ def test_pictures_go_where_it_says(
     here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     compare(monkeypatch, "--curves", "c")
-    assert "Loss curves: c.png\n" in capfd.readouterr().out
+    told = capfd.readouterr().out
+    assert "Loss curves: c.png\n" in told
+    assert "Of an earlier comparison" not in told
     assert Image.open(here / "c.png").format == "PNG"
 
 
@@ -44,6 +46,17 @@ def test_folders_that_are_not_there_are_made(here: Path, monkeypatch: pytest.Mon
     }
     compare(monkeypatch, *(f"--{option}={path}" for option, path in written.items()))
     assert [path for path in written.values() if not (here / path).is_file()] == []
+
+
+def test_pictures_of_an_earlier_comparison_are_told(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """These runs differ in one setting, and are of two sizes: there is no map, and no law."""
+    for name in ("map.png", "scaling.png"):
+        (here / name).touch()
+    compare(monkeypatch)
+    told = capfd.readouterr().out
+    assert "Of an earlier comparison: map.png\nOf an earlier comparison: scaling.png\n" in told
 
 
 def test_a_folder_that_cannot_be_made_is_named_first(
