@@ -30,6 +30,7 @@ from aaa.saved.export import export_model, newest_samples
 from aaa.saved.model_card import model_card
 from aaa.saved.models import exported_step
 from aaa.saved.weights_file import ROUTING
+from aaa.tracking.files import remove_aside
 from aaa.tracking.tracker import METRICS, RunInfo, Tracker, read_metrics
 from aaa.training.optimizers import state_to_come
 from aaa.training.timing import matmul_rate
@@ -146,6 +147,7 @@ class Recorder:
     def _open_tracker(self) -> Tracker:
         run, folder = self.run, self.folder.path
         remove_unfinished(folder / CHECKPOINTS)
+        remove_aside(folder)
         nbytes = self._snapshot(State(0, 0.0, "", 0)).nbytes + state_to_come(run.learner.optimizer)
         require_space(folder, nbytes if self.divided is None else 2 * nbytes)  # weights are there as shards and whole
         past = copy_history(run.origin.before, folder) if run.origin.before and run.origin.branches_off else []

@@ -1,6 +1,7 @@
 """Writing small files so that a process that dies, or a disk that is full, leaves the old one or the new one."""
 
 import os
+import re
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -43,6 +44,13 @@ def replace_text(path: Path, text: str, advice: str = GO_ON) -> None:
     finally:
         with suppress(OSError):  # it has been renamed, or could not be made
             aside.unlink()
+
+
+def remove_aside(folder: Path) -> None:
+    """Remove what processes that died had not renamed yet, from a folder in which nobody else writes now."""
+    for path in folder.glob("*.tmp"):
+        if re.fullmatch(r".+\.\d+\.tmp", path.name):
+            path.unlink(missing_ok=True)
 
 
 def append_line(path: Path, line: str) -> None:

@@ -81,7 +81,10 @@ def fit(
     measuring = Measuring(accelerator, settings, hooks.report)
     trainee.model.train()
     with signals, _progress_bar(accelerator, settings.max_steps, progress.step) as show:
+        left = list(progress.unlooked)  # by a signal that ended this run before
         _look(hooks, progress, trainee.model)
+        if progress.unlooked != left:  # or whoever goes on next would look at it once more
+            hooks.save(progress.step, True)
         signum = _any_signal(accelerator, signals, progress.step, settings.log_every_steps)
         while progress.step < settings.max_steps and signum is None:
             began = time.perf_counter()

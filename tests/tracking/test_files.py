@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from aaa.errors import UserError
-from aaa.tracking.files import append_line, replace_text
+from aaa.tracking.files import append_line, remove_aside, replace_text
 
 TIMES = 100
 
@@ -49,3 +49,11 @@ def test_nothing_is_left_of_a_text_that_cannot_be_encoded(tmp_path: Path) -> Non
     with pytest.raises(UnicodeEncodeError):
         replace_text(tmp_path / "config.yaml", "\udcff")
     assert [file.read_text() for file in tmp_path.iterdir()] == ["before"]
+
+
+def test_what_a_process_that_died_has_left_aside_is_removed(tmp_path: Path) -> None:
+    kept = ["config.yaml", "notes.tmp", "mine.12b.tmp"]
+    for name in [*kept, "config.yaml.1234.tmp"]:
+        (tmp_path / name).touch()
+    remove_aside(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)

@@ -289,6 +289,9 @@ def test_a_look_is_left_when_a_signal_comes_and_done_by_the_run_that_goes_on() -
     )
     assert again.signum is None
     assert seen == ["short 5", "long 5", "short 6", "long 6"]
+    assert again.saved == [5], "who goes on after that has nothing left to look at"
+    over = Run(callbacks=[Callback("long", 5, long)], progress=Progress(step=20, unlooked=["long"]), signals=signals)
+    assert (over.signum, over.saved) == (signal.SIGTERM, []), "it is still to be done"
 
 
 def test_a_second_signal_ends_the_process_at_once() -> None:
