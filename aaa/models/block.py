@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from aaa.data.randomness import generator
 from aaa.errors import UserError
 from aaa.models.attention import attend
-from aaa.models.costs import linear_flops, linear_layers
+from aaa.models.costs import linear_flops, linear_layers, other_flops
 from aaa.models.design import TUTORIAL, Design
 from aaa.models.mlp import last_layer, make_mlp
 from aaa.models.modulation import MODULATIONS, Branch
@@ -192,17 +192,24 @@ class DiTBlock(nn.Module):
         x = self.add_attention(x, attend(q, k, v, context.attended), attention)
         return WithValues(self.add_mlp(x, mlp, context), v)
 
+    @property
+    def counts_itself(self) -> bool:
+        """Whether `flops` is what it takes: with layers of other kinds only where a block has said so of its own."""
+        return type(self).flops is not DiTBlock.flops or not other_flops(self, 1)
+
     def flops(self, tokens: int, wanted: int | None = None) -> int:
         """Of a forward pass for one picture: the gates once, the matrices and attention for every token.
 
-        Of tokens that are not `wanted` only queries, keys and values are made; None: all are.
+        Of tokens that are not `wanted` only queries, keys and values are made; None: all are. Layers of other kinds
+        that a block of one's own has count as if used once for every token: see `counts_itself`.
         """
         projections = {self.to_q, self.to_k, self.to_v}
         once = set(linear_layers(self.to_gate))
         each = [layer for layer in linear_layers(self) if layer not in once | projections]
         read = tokens if wanted is None else wanted
         attention = 4 * read * tokens * self.to_out.in_features  # scores, and their mix of values
-        return linear_flops(projections, tokens) + linear_flops(each, read) + linear_flops(once, 1) + attention
+        linear = linear_flops(projections, tokens) + linear_flops(each, read) + linear_flops(once, 1)
+        return linear + other_flops(self, read) + attention
 
     def _turned(self, queries_keys: Tensor, context: BlockContext) -> Tensor:
         """Queries and keys, `2 B heads N head_dim`, normalised and turned to their places."""

@@ -33,6 +33,13 @@ def linear_flops(layers: Iterable[nn.Linear], tokens: int) -> int:
     return 2 * tokens * sum(layer.in_features * layer.out_features for layer in layers)
 
 
+def other_flops(module: nn.Module, tokens: int) -> int:
+    """The same of weights outside of linear layers, as if each were used once for every token."""
+    layers = [layer for layer in module.modules() if not isinstance(layer, nn.Linear | nn.Embedding)]
+    weights = [weight for layer in layers for weight in layer.parameters(recurse=False) if weight.ndim > 1]
+    return 2 * tokens * sum(weight.numel() for weight in weights)
+
+
 def forward_flops(model: nn.Module, height: int, width: int, text_tokens: int, *, channels: int, text_dim: int) -> int:
     """Floating-point operations of one forward pass for one picture (a multiply and an add are two).
 
@@ -41,7 +48,7 @@ def forward_flops(model: nn.Module, height: int, width: int, text_tokens: int, *
         height, width, channels: of the latents.
         text_tokens, text_dim: of the prompt embeddings.
     """
-    if isinstance(model, SaysFlops):
+    if isinstance(model, SaysFlops) and getattr(model, "knows_its_flops", True):
         return model.forward_flops(height, width, text_tokens)
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode

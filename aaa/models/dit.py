@@ -210,6 +210,11 @@ class AAADiT(nn.Module):
             return x, context._replace(first_values=values)
         return self.run_block(block, x, context), context
 
+    @property
+    def knows_its_flops(self) -> bool:
+        """Whether `forward_flops` is what it takes; else torch counts, which knows nothing of tokens that are routed."""
+        return self.routing is not None or all(getattr(block, "counts_itself", True) for block in self.blocks)
+
     def forward_flops(self, height: int, width: int, text_tokens: int) -> int:
         """Floating-point operations of one forward pass in training for one picture (a multiply and an add are two)."""
         once = linear_layers(self.timestep_embedder) + (

@@ -6,8 +6,11 @@ from torch import nn
 
 from aaa.assembly.parts import build_model
 from aaa.errors import UserError
+from aaa.models.block import BlockContext, DiTBlock
 from aaa.models.costs import forward_flops
 from aaa.models.dit import AAADiT
+from aaa.models.factory import build_dit
+from aaa.models.routing import Routing
 from aaa.training.recomputing import recompute_activations
 from tests.helpers.composed import compose
 from tests.helpers.flops import counted_flops
@@ -39,6 +42,30 @@ def test_its_flops_are_those_that_torch_counts() -> None:
     with counted_flops() as counter, torch.no_grad():
         model(*(tensor[:1] for tensor in inputs()))
     assert forward_flops(model, 4, 6, 5, channels=48, text_dim=128) == counter.get_total_flops()
+
+
+class Neighbours(DiTBlock):
+    """One of somebody's own, with a layer that is not linear, which says nothing of what it costs."""
+
+    def __init__(self, dim: int, heads: int, mlp_ratio: float) -> None:
+        super().__init__(dim, heads, mlp_ratio)
+        self.mix = nn.Conv1d(dim, dim, 5, padding=2)
+
+    def forward(self, x: torch.Tensor, context: BlockContext) -> torch.Tensor:
+        return super().forward(x + self.mix(x.mT).mT, context)
+
+
+def test_layers_that_it_does_not_say_the_cost_of_are_counted() -> None:
+    model = build_dit(64, 2, 2, in_channels=48, text_dim=128, init="torch", block=Neighbours)
+    with counted_flops() as counter, torch.no_grad():
+        model(*(tensor[:1] for tensor in inputs()))
+    assert forward_flops(model, 4, 6, 5, channels=48, text_dim=128) == counter.get_total_flops()
+    routed = build_dit(
+        64, 4, 2, in_channels=48, text_dim=128, init="torch", block=Neighbours, routing=Routing(0.5, 2, 3)
+    )
+    ours = build_dit(64, 4, 2, in_channels=48, text_dim=128, init="torch", routing=Routing(0.5, 2, 3))
+    costs = [forward_flops(m, 4, 6, 5, channels=48, text_dim=128) for m in (routed, ours)]
+    assert costs[0] > costs[1] + 2 * 64 * 64 * 5 * 2 * 30, "of the blocks that see all 30 tokens, and more"
 
 
 def test_it_starts_as_small_as_ours() -> None:

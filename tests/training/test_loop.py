@@ -101,6 +101,24 @@ def test_the_same_seed_gives_the_same_losses_and_another_seed_others() -> None:
     assert Run().losses != Run(seed=1).losses
 
 
+def test_who_draws_from_torchs_own_generator_draws_by_the_step_too() -> None:
+    """As `nn.Dropout` does, and whoever forgets the generator: a resumed run could not go on to the bit."""
+
+    def drawn(progress: Progress | None) -> list[float]:
+        draws: list[float] = []
+
+        def forgetful(model: nn.Module, batch: Batch, generator: torch.Generator, step: int) -> Terms:
+            draws.append(torch.rand(()).item())
+            return plain_loss(model, batch, generator, step)
+
+        Run(forgetful, progress=progress)
+        return draws
+
+    whole = drawn(None)
+    assert len(set(whole)) == 20
+    assert drawn(Progress(step=10, samples=80)) == whole[10:]
+
+
 def test_a_step_is_an_optimizer_update_whatever_the_micro_batches() -> None:
     whole, parts = Run(plain_loss), Run(plain_loss, gradient_accumulation_steps=4)
     assert len(parts.logged) == 20
