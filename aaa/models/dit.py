@@ -212,7 +212,7 @@ class AAADiT(nn.Module):
 
     @property
     def knows_its_flops(self) -> bool:
-        """Whether `forward_flops` is what it takes; else torch counts, which knows nothing of tokens that are routed."""
+        """Whether `forward_flops` is what it takes; else torch counts, which knows of no tokens that are routed."""
         return self.routing is not None or all(getattr(block, "counts_itself", True) for block in self.blocks)
 
     def forward_flops(self, height: int, width: int, text_tokens: int) -> int:

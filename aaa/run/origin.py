@@ -13,7 +13,7 @@ from aaa.run.folder import RunFolder
 from aaa.run.going_on import Before, branch_checkpoint, read_before
 from aaa.run.machines import Reader, require_newest, require_shared, told
 from aaa.run.session import Session
-from aaa.saved.checkpoint_folders import newest_whole
+from aaa.saved.checkpoint_folders import bring_back_replaced, newest_whole
 from aaa.saved.models import exported_step
 from aaa.tracking.printed import train_command
 
@@ -61,7 +61,7 @@ def open_origin(config: DictConfig, session: Session) -> Origin:
     checkpoint = None
     if resumed:
         require_newest(folder.path, Path(config.output_dir), processes)
-        checkpoint = told(processes, partial(newest_whole, folder.path))
+        checkpoint = told(processes, partial(_newest, folder.path))
     branch = None if checkpoint is not None else told(processes, partial(branch_checkpoint, config.repeat))
     begin = checkpoint or branch
     before = None if begin is None else told(processes, partial(read_before, begin))
@@ -70,6 +70,11 @@ def open_origin(config: DictConfig, session: Session) -> Origin:
     repeated = None if config.repeat is None else Path(config.repeat)
     earlier_run = folder.path if resumed else repeated if before is None else before.run
     return Origin(folder, before, branch is not None, earlier_run, Reader.of(begin, processes), finished)
+
+
+def _newest(run: Path) -> Path | None:
+    bring_back_replaced(run)
+    return newest_whole(run)
 
 
 def _finished(folder: RunFolder, config: DictConfig, before: Before | None) -> FinishedRun | None:

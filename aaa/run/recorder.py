@@ -2,6 +2,8 @@
 
 import json
 import logging
+import shutil
+from collections.abc import Collection
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -97,6 +99,8 @@ class Recorder:
 
     def save(self, step: int, last: bool) -> None:
         """A checkpoint; of the last one it is waited until it is on disk."""
+        if self.tracker is not None:
+            self.tracker.to_disk()
         if self.divided is not None:
             self.divided.save(self._snapshot(self._state(step)), wait=last)
         elif self.session.is_main:
@@ -147,7 +151,10 @@ class Recorder:
     def _open_tracker(self) -> Tracker:
         run, folder = self.run, self.folder.path
         remove_unfinished(folder / CHECKPOINTS)
-        remove_aside(folder)
+        for place in (folder, folder / "validation"):
+            remove_aside(place)
+        if (folder / "model").is_dir():
+            shutil.rmtree(folder / ".removed-model", ignore_errors=True)
         nbytes = self._snapshot(State(0, 0.0, "", 0)).nbytes + state_to_come(run.learner.optimizer)
         require_space(folder, nbytes if self.divided is None else 2 * nbytes)  # weights are there as shards and whole
         past = copy_history(run.origin.before, folder) if run.origin.before and run.origin.branches_off else []
@@ -215,6 +222,11 @@ class Recorder:
             )
         return environment
 
+    def _measured(self) -> Collection[str] | None:
+        """What is known of the step that the run goes on from, if a signal has left some of it to be measured still."""
+        before = self.run.origin.before
+        return before.state.metrics.keys() if before is not None and before.state.unlooked else None
+
     def _run_info(self, environment: dict[str, Any]) -> RunInfo:
         path = self.folder.path
         overrides = overrides_of(path, HydraConfig.get().overrides.task)
@@ -228,6 +240,7 @@ class Recorder:
             step=self.run.progress.step,
             environment=environment,
             remark=describe_changes(environment.get("changed") or {}),
+            measured=self._measured(),
         )
 
 

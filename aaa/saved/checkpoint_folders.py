@@ -74,6 +74,14 @@ def step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.removeprefix("step-"))
 
 
+def bring_back_replaced(run: Path) -> None:
+    """Give checkpoints their names back that a process which died had taken out of the way of one that is not there."""
+    for removed in (run / CHECKPOINTS).glob(".removed-step-*"):
+        final = removed.with_name(removed.name.removeprefix(".removed-"))
+        if not final.exists() and damage(removed) is None:
+            removed.rename(final)
+
+
 def newest_whole(run: Path, hashed: Collection[str] | None = None) -> Path | None:
     """The newest checkpoint of a run folder that is whole, damaged ones being named; None if there is none at all.
 

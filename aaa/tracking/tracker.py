@@ -1,6 +1,7 @@
 """Where a run's numbers and pictures go: always into the run folder, and to a logger such as W&B."""
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -27,6 +28,7 @@ class RunInfo:
         step: where the run starts, above 0 when it is resumed.
         environment: what environment.json says.
         remark: what is different from this step on.
+        measured: names of what is known of that step, where more of it is measured again; None: all is kept.
     """
 
     folder: Path
@@ -37,6 +39,7 @@ class RunInfo:
     step: int
     environment: dict[str, Any] = field(default_factory=dict)
     remark: str = ""
+    measured: Collection[str] | None = None
 
 
 class Logger(Protocol):
@@ -104,10 +107,12 @@ class Tracker:
         # Trackers draw a metric over what was logged along with it.
         self._axes: dict[str, float] = {}
         self._newest: tuple[int, dict[str, float]] = (run.step, {})
-        for rows in (self.metrics, run.folder / ODD_STEPS):
-            forget_after(rows, run.step)
+        forget_after(self.metrics, run.step, run.measured)
+        forget_after(run.folder / ODD_STEPS, run.step)
         for taken in read_metrics(self.metrics):
             self._axes |= {axis: taken[axis] for axis in AXES if axis in taken}
+            if taken["step"] == run.step:
+                self._newest[1].update({name: value for name, value in taken.items() if name != "step"})
         logger.start(run)
         for row in past:
             logger.log(row["step"], {name: value for name, value in row.items() if name != "step"})
@@ -118,6 +123,12 @@ class Tracker:
         self._newest = (step, {**self.metrics_at(step), **metrics})
         self._axes |= {axis: metrics[axis] for axis in AXES if axis in metrics}
         self.logger.log(step, self._axes | dict(metrics))
+
+    def to_disk(self) -> None:
+        """Have all rows on disk, as a checkpoint is that goes on from them: a power cut may take what is not."""
+        if self.metrics.is_file():
+            with self.metrics.open("rb") as rows:
+                os.fsync(rows.fileno())
 
     def metrics_at(self, step: int) -> dict[str, float]:
         """What was logged of this step, if it is the newest."""
@@ -163,15 +174,24 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def forget_after(path: Path, step: int) -> None:
+def forget_after(path: Path, step: int, measured: Collection[str] | None = None) -> None:
     """Drop the rows of steps that a resumed run is going to take again, and what a crash left of a row.
+
+    Args:
+        path: of the rows.
+        step: the last one that is not taken again.
+        measured: names of what rows of that one may have, if not any.
 
     Raises:
         UserError: if the file cannot be written.
     """
     if not path.is_file():
         return
-    kept = "".join(to_json(row) + "\n" for row in read_metrics(path) if row["step"] <= step)
+
+    def stays(row: Mapping[str, Any]) -> bool:
+        return row["step"] < step or (row["step"] == step and (measured is None or row.keys() <= {"step", *measured}))
+
+    kept = "".join(to_json(row) + "\n" for row in read_metrics(path) if stays(row))
     # Half a line at the end would take the run's next row with it.
     if path.read_bytes() != kept.encode():
         replace_text(path, kept)

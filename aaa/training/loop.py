@@ -100,7 +100,13 @@ def fit(
                     hooks.log(progress.step, metrics)
             show(progress.step, metrics)
             progress.unlooked = pending
-            _look(hooks, progress, trainee.model)
+            try:
+                _look(hooks, progress, trainee.model)
+            except Exception:  # in a metric of one's own, say: no step that was taken is lost for it
+                if accelerator.num_processes == 1:  # others would wait for one that has failed
+                    measuring.read_back(progress.window)
+                    hooks.save(progress.step, True)
+                raise
             signum = _any_signal(accelerator, signals, progress.step, settings.log_every_steps)
             if signum is not None:
                 measuring.read_back(progress.window)  # nothing that is not finite may be saved

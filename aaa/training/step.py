@@ -126,9 +126,7 @@ def micro_batches_of(trainee: Trainee, settings: LoopSettings, progress: Progres
     accelerator = trainee.accelerator
     for micro, positions in enumerate(positions_of(trainee, settings, progress)):
         seed = step_seed(trainee, settings, progress, micro)
-        torch.manual_seed(
-            seed_of(seed, "torch's own")
-        )  # for parts that draw from where they like, as `nn.Dropout` does
+        torch.manual_seed(seed_of(seed, "torch's own"))  # parts may draw from where they like, as `nn.Dropout` does
         draws = torch.Generator(accelerator.device).manual_seed(seed)
         yield MicroBatch(trainee.batches(positions).to(accelerator.device), draws)
 

@@ -1,5 +1,6 @@
 """A folder belongs to one run, and a run that goes on with something else says so."""
 
+import json
 import shlex
 import shutil
 from collections.abc import Callable
@@ -10,6 +11,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from aaa.saved.checkpoint_folders import write_manifest
 from tests.e2e.conftest import SMALL, Finished, fork_in, losses, metrics
 
 LOOKS = ("trainer.max_steps", "trainer.sample_every_steps", "trainer.validate_every", "trainer.save", "evaluation.")
@@ -102,6 +104,27 @@ def test_a_sweep_has_a_folder_of_its_own(here: Path) -> None:
     assert on.err.count("is finished: skipped") == 2
     one_place = fork_in(here, *sweep[:-1], "hydra.sweep.dir=new", "hydra.sweep.subdir=all", "seed=1,2").error
     assert "hydra.sweep.subdir=all: gives seed=1 and seed=2 the same folder" in one_place
+
+
+def test_what_a_signal_left_at_the_last_step_is_looked_at_once(here: Path) -> None:
+    """Also by a run that is killed before it can save that, and where its checkpoint was being replaced."""
+    run = here / "ten"
+    checkpoint = run / "checkpoints" / "step-00000010"
+    state = json.loads((checkpoint / "state.json").read_text())
+    state["metrics"] = {name: value for name, value in state["metrics"].items() if not name.startswith("val/")}
+    (checkpoint / "state.json").write_text(json.dumps(state | {"unlooked": ["validate"]}))
+    write_manifest(checkpoint)
+    checkpoint.rename(checkpoint.with_name(".removed-step-00000010"))
+    shutil.rmtree(run / "model")
+    before = rows(run)
+    again = fork_in(here, *TEN, "hydra.run.dir=ten", "resume=auto")
+    assert again.code == 0, again.err
+    assert "Going on from step 10" in again.err
+    assert rows(run) == before, "of what is measured again there is one row"
+    state = json.loads((checkpoint / "state.json").read_text())
+    assert (state["unlooked"], "train/lr" in state["metrics"], "val/loss" in state["metrics"]) == ([], True, True)
+    assert (run / "model" / "config.json").is_file()
+    assert "is finished: there is nothing left" in fork_in(here, *TEN, "hydra.run.dir=ten", "resume=auto").err
 
 
 def test_trained_for_longer_from_before_the_decay_a_run_is_the_longer_run(here: Path) -> None:
