@@ -24,29 +24,30 @@ class SamplingChoice:
         steps: of the sampler.
         last_sigma: lowest noise level that the model is asked at.
         sampler: an option of conf/sampler by its name, or what such a file holds.
-        guidance: its scale; or what a file of conf/guidance holds, or a part of that: `{"interval": [0.2, 0.8]}`.
+        guidance: its scale, or an option of conf/guidance by its name; or what such a file holds, or a part of that:
+            `{"interval": [0.2, 0.8]}`.
 
     Raises:
-        UserError: if a number is out of its range, or there is no such sampler.
+        UserError: if a number is out of its range, or there is no such sampler or guidance.
     """
 
     steps: int | None = None
     last_sigma: float | None = None
     sampler: str | Mapping[str, Any] | DictConfig | None = None
-    guidance: float | Mapping[str, Any] | DictConfig | None = None
+    guidance: float | str | Mapping[str, Any] | DictConfig | None = None
 
     def __post_init__(self) -> None:
         require_ranges(SampleConfig, {"steps": self.steps, "last_sigma": self.last_sigma})
+        for group, chosen in (("sampler", self.sampler), ("guidance", self.guidance)):
+            if isinstance(chosen, str) and chosen not in (options := options_of(group)):
+                raise UserError(
+                    f"{group}={chosen}: no such option{nearest(chosen, options)}. There is: {', '.join(options)}."
+                )
         scale = self.guidance_parts.get("scale")
         if isinstance(scale, bool) or not (isinstance(scale, int | float | None) or "${" in str(scale)):
             raise UserError(f"guidance={scale}: must be a number, such as 4.")
         if not SCALES.holds(scale):
             raise UserError(f"guidance={scale}: must be {SCALES}.")
-        if isinstance(self.sampler, str) and self.sampler not in (options := sampler_options()):
-            raise UserError(
-                f"sampler={self.sampler}: no such option{nearest(self.sampler, options)}. "
-                f"There is: {', '.join(options)}."
-            )
 
     @property
     def guidance_parts(self) -> dict[str, Any]:
@@ -55,7 +56,8 @@ class SamplingChoice:
             return {}
         if isinstance(self.guidance, int | float):
             return {"scale": self.guidance}
-        parts = self.guidance
+        named = isinstance(self.guidance, str)
+        parts: Any = OmegaConf.load(CONF / "guidance" / f"{self.guidance}.yaml") if named else self.guidance
         if isinstance(parts, DictConfig):
             found = OmegaConf.to_container(parts, resolve=False)
             assert isinstance(found, dict)
@@ -95,6 +97,6 @@ def sampling_choice(config: DictConfig) -> SamplingChoice:
     return SamplingChoice(**{field.name: config[field.name] for field in fields(SamplingChoice)})
 
 
-def sampler_options() -> list[str]:
-    """Names of the samplers in conf/sampler."""
-    return sorted(path.stem for path in (CONF / "sampler").glob("*.yaml"))
+def options_of(group: str) -> list[str]:
+    """Names of the options of a config group."""
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))

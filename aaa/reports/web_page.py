@@ -11,7 +11,7 @@ import gradio as gr
 from PIL import Image
 
 from aaa.assembly.parts import pick_device
-from aaa.config.sampling_choice import SamplingChoice, sampler_options
+from aaa.config.sampling_choice import SamplingChoice, options_of
 from aaa.encoders.prompts import normalised
 from aaa.errors import UserError
 from aaa.pipelines.draw_request import DrawRequest
@@ -182,7 +182,7 @@ def make_page(drawers: Drawers) -> gr.Blocks:
                     steps = gr.Slider(1, max(100, own_steps), own_steps, step=1, label="Steps")
                     guidance = gr.Slider(min(1, own_scale), max(15, own_scale), own_scale, step=0.1, label="Guidance")
                 with gr.Accordion("Sampler and guidance", open=False):
-                    sampler = gr.Dropdown([OWN, *sampler_options()], value=OWN, label="Sampler")
+                    sampler = gr.Dropdown([OWN, *options_of("sampler")], value=OWN, label="Sampler")
                     with gr.Row():
                         low, high = of_guidance["interval"]
                         lowest = gr.Slider(0, 1, low, step=0.05, label="Guide from noise level")

@@ -6,7 +6,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from aaa.assembly.parts import build_sampling
-from aaa.config.sampling_choice import SamplingChoice, sampler_options
+from aaa.config.sampling_choice import SamplingChoice, options_of
 from aaa.diffusion.autoguidance import CheckpointGuidance
 from aaa.diffusion.guidance import PromptGuidance
 from aaa.diffusion.heun import Heun
@@ -51,6 +51,15 @@ def test_another_guidance_takes_the_runs_scale(config: DictConfig) -> None:
         assert (guidance.scale, guidance.path) == (scale, "early")
 
 
+def test_a_guidance_may_be_named_as_a_sampler_may(config: DictConfig) -> None:
+    config.guidance = {"_target_": "my_parts.MyGuidance"}
+    named = build_sampling(SamplingChoice(guidance="prompt").applied_to(config)).guidance
+    assert isinstance(named, PromptGuidance)
+    assert named.scale == 4
+    with pytest.raises(UserError, match="guidance=checkpoint steers away from a weaker model, and none is named"):
+        SamplingChoice(guidance="checkpoint").applied_to(config)
+
+
 @pytest.mark.parametrize(
     ("choice", "message"),
     [
@@ -60,6 +69,7 @@ def test_another_guidance_takes_the_runs_scale(config: DictConfig) -> None:
         ({"guidance": {"scale": True}}, "guidance=True: must be a number"),
         ({"sampler": "huen"}, r"sampler=huen: no such option \(did you mean 'heun'\?\)\. There is: dpmpp_2m, euler,"),
         ({"sampler": "../run"}, "no such option"),
+        ({"guidance": "promt"}, r"guidance=promt: no such option \(did you mean 'prompt'\?\)\. There is: checkpoint"),
     ],
 )
 def test_what_cannot_be_chosen_is_said(choice: dict[str, Any], message: str) -> None:
@@ -67,7 +77,7 @@ def test_what_cannot_be_chosen_is_said(choice: dict[str, Any], message: str) -> 
         SamplingChoice(**choice)
 
 
-@pytest.mark.parametrize("name", sampler_options())
+@pytest.mark.parametrize("name", options_of("sampler"))
 def test_every_sampler_can_be_chosen(config: DictConfig, name: str) -> None:
     sampling = build_sampling(SamplingChoice(sampler=name).applied_to(config))
     assert sampling.evaluations(sampling.sigmas(16)) == (2 if name != "heun" else 4) * 20 - (2 if name == "heun" else 0)
