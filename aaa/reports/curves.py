@@ -3,6 +3,7 @@
 import math
 from pathlib import Path
 
+from aaa.reports.colours import colours_of
 from aaa.reports.labels import labels
 from aaa.reports.runs import Run
 from aaa.reports.ticks import plain_ticks
@@ -34,9 +35,9 @@ def draw_curves(runs: list[Run], path: Path) -> None:
     for column, (x, label) in enumerate(LABELS.items()):
         for row, metric in enumerate(metrics):
             panel, marker = axes[row, column], "." if metric == "val/loss" else ""
-            for number, run in enumerate(runs):
+            for run, colour in zip(runs, colours_of(len(runs)), strict=True):
                 xs, ys = run.curve(x, metric)
-                panel.plot(xs, ys, color=f"C{number % 10}", label=plot_label(told[run.name]), marker=marker)
+                panel.plot(xs, ys, color=colour, label=plot_label(told[run.name]), marker=marker)
             panel.set(xlabel=label, yscale=scales[row], ylabel=metric if column == 0 else "")
             panel.grid(alpha=0.3)
     for panel in axes.flat:

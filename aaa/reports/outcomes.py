@@ -1,6 +1,6 @@
 """What came out of runs, as tables show it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from aaa.reports.runs import RATE, Run
 
@@ -11,11 +11,39 @@ COMPARED = {
     "quality/right_seen": "seen",
     "quality/right_held_out": "held out",
 }  # what runs are compared for; of a mixture also of each part
+QUALITY = "quality/"  # what metrics of pictures begin with
+MOST_FURTHER = 3  # metrics of pictures besides those, that are worth a column each
 BESIDES = {"step": "steps", "seconds": "seconds", RATE: "images/s", "train/loss": "train loss"}
 
 
 def compared(runs: Sequence[Run]) -> dict[str, str]:
-    """What runs are compared for and some run has, by its metric: how a table calls it, `seen` or `seen (emoji)`."""
+    """What runs are compared for and some run has, by its metric: how a table calls it, `seen` or `seen (emoji)`.
+
+    Other metrics of pictures, one's own say, are among it where they are few.
+    """
+    known, further = _known(runs), further_quality(runs)
+    alone = {metric: title for metric, title in further.items() if not _is_detail(metric, [*known, *further])}
+    return known | (alone if len(alone) <= MOST_FURTHER else {})
+
+
+def outcomes(runs: Sequence[Run]) -> dict[str, str]:
+    """The same, and of how long it took."""
+    return compared(runs) | _measured(runs, BESIDES)
+
+
+def every_outcome(runs: Sequence[Run]) -> dict[str, str]:
+    """The same, and all other metrics of pictures, however many."""
+    return outcomes(runs) | further_quality(runs)
+
+
+def further_quality(runs: Sequence[Run]) -> dict[str, str]:
+    """Metrics of pictures that are not in `COMPARED`, in the order in which they were first measured."""
+    known = _known(runs)
+    measured = dict.fromkeys(name for run in runs for name in run.measured if name.startswith(QUALITY))
+    return {metric: metric.removeprefix(QUALITY) for metric in measured if metric not in known}
+
+
+def _known(runs: Sequence[Run]) -> dict[str, str]:
     parts = dict.fromkeys(part for run in runs for part in _parts(run))
     titles: dict[str, str] = {}
     for metric, title in COMPARED.items():
@@ -23,9 +51,9 @@ def compared(runs: Sequence[Run]) -> dict[str, str]:
     return _measured(runs, titles)
 
 
-def outcomes(runs: Sequence[Run]) -> dict[str, str]:
-    """The same, and of how long it took."""
-    return compared(runs) | _measured(runs, BESIDES)
+def _is_detail(metric: str, others: Iterable[str]) -> bool:
+    """Whether it says more of one of the others, as `quality/kid_standard_error` does of `quality/kid`."""
+    return any(metric.startswith((f"{other}_", f"{other}/")) for other in others)
 
 
 def _measured(runs: Sequence[Run], titles: dict[str, str]) -> dict[str, str]:

@@ -18,7 +18,7 @@ from aaa.reports.outcomes import compared
 from aaa.reports.paired import against_best, of_one_table
 from aaa.reports.plain import plain_number, plain_setting
 from aaa.reports.runs import Run
-from aaa.reports.scaling import APART, LEAST, OF_ONE_LENGTH, OF_THE_BEST, parameters_of
+from aaa.reports.scaling import APART, LEAST, OF_ONE_LENGTH, OF_ONE_SIZE, OF_THE_BEST, parameters_of
 from aaa.reports.telling import differing_keys, setting_keys, telling_keys
 from aaa.tracking.files import OF_A_STEP
 
@@ -52,7 +52,7 @@ def _content(runs: list[Run]) -> dict[str, Any]:
     keys = list(dict.fromkeys([*telling_keys(runs), *setting_keys(runs), *differing_keys(runs)]))
     groups = {key for key in keys if key in runs[0].choices}  # of which an option says which class it is
     keys = [key for key in keys if key in groups or shown_key(key) not in groups]
-    metrics = dict.fromkeys(name for run in runs for row in run.metrics for name in row if _is_shown(name))
+    metrics = dict.fromkeys(name for run in runs for name in run.measured if _is_shown(name))
     differences = against_best(runs)
     comparable = {run.name for run in of_one_table(runs)}
     counting = {run.name for run in counted(runs)} & comparable
@@ -73,7 +73,13 @@ def _content(runs: list[Run]) -> dict[str, Any]:
         "short": short_names(keys),
         "metrics": list(metrics),
         "compared": compared(runs),
-        "law": {"least": LEAST, "apart": APART, "of_one_length": OF_ONE_LENGTH, "of_the_best": OF_THE_BEST},
+        "law": {
+            "least": LEAST,
+            "apart": APART,
+            "of_one_size": OF_ONE_SIZE,
+            "of_one_length": OF_ONE_LENGTH,
+            "of_the_best": OF_THE_BEST,
+        },
         "runs": [
             _run(run, keys, metrics, with_pictures=place < STRIP_RUNS)
             | {

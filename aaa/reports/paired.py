@@ -141,6 +141,8 @@ def run_named(runs: Sequence[Run], wanted: str) -> str:
 def find_setting(settings: Sequence[Setting], wanted: str) -> Setting:
     """The setting of this name, or that of the run of this name, or of the only one whose name ends so.
 
+    Of a setting also what it has of its keys, if no other has the same: `recipe_prx` of `experiment=recipe_prx`.
+
     Raises:
         UserError: if there is none, or the run does not count.
     """
@@ -149,9 +151,13 @@ def find_setting(settings: Sequence[Setting], wanted: str) -> Setting:
             return setting
         if wanted in setting.left_out:
             raise UserError(f"--baseline {wanted}: that run is left out ({setting.left_out[wanted]}).")
-    in_short = re.sub(r"[\w.]+\.(?=\w+=)", "", wanted)  # as keys are typed, of which names have the last part
+    # As keys and groups are typed, `+experiment@_global_=recipe_prx`; of keys, names have the last part.
+    in_short = re.sub(r"\+*(?:[\w.]+\.)?(\w+)(?:@[\w.]+)?=", r"\1=", wanted)
     if in_short != wanted and (named := [setting for setting in settings if setting.name == in_short]):
         return named[0]
+    valued = [setting for setting in settings if re.sub(r"[\w.]+=", "", setting.name) == wanted]
+    if len(valued) == 1:
+        return valued[0]
     ending = [setting for setting in settings if any(run.name.endswith(wanted) for run in setting.runs)]
     if wanted and len(ending) == 1:
         return ending[0]

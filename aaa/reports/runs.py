@@ -65,6 +65,11 @@ class Run:
         """The last validation, row by row; None of a run that has none. It is read when it is first asked for."""
         return newest_rows(self.folder, max((row["step"] for row in self.metrics), default=0))
 
+    @cached_property
+    def measured(self) -> Collection[str]:
+        """Names of all metrics that some row has, in the order in which they were first measured."""
+        return dict.fromkeys(name for row in self.metrics for name in row)
+
     def value(self, key: str) -> Any:
         """The value of a config key, or the option of a group."""
         return self.choices.get(key, self.config.get(key))

@@ -1,11 +1,13 @@
 """How validation loss falls with parameters and with training FLOPs: a power law, fitted and drawn."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
+from textwrap import fill
 
+from aaa.reports.colours import colours_of
 from aaa.reports.curves import MOST_NAMED
 from aaa.reports.folding import by_setting, counted
 from aaa.reports.labels import labels
@@ -17,8 +19,10 @@ from aaa.tracking.printed import plot_label
 
 LEAST = 3  # different models, for a line to mean anything
 APART = 1.5  # times as large the largest must be as the smallest
+OF_ONE_SIZE = 1.02  # times as large as the smallest of a size others of it may be: a switch adds a few parameters
 OF_ONE_LENGTH = "runs of equally many samples"
 OF_THE_BEST = "lowest mean loss of each size"
+TITLE = 54  # letters in a line of what stands above a panel
 AXES = {"parameters": "parameters", "flops": "training FLOPs"}
 
 
@@ -75,25 +79,35 @@ def points(runs: Sequence[Run], axis: str) -> list[tuple[float, float, str]]:
 
 
 def lowest(found: Sequence[tuple[float, float, str]], settings: Sequence[Sequence[Run]]) -> dict[float, float]:
-    """By each size the loss of its best setting: sizes of which some are trained badly say nothing of size.
+    """The best setting of each size, its loss by its size: sizes of which some are trained badly say nothing of size.
 
     Args:
         found: as `points` has them.
         settings: the runs, those of a setting together, whose sizes and losses are averaged over seeds.
     """
     by_name = {name: (x, loss) for x, loss, name in found}
-    best: dict[float, float] = {}
-    for members in settings:
-        places = [by_name[run.name] for run in members if run.name in by_name]
-        if places:
-            x, loss = (mean(values) for values in zip(*places, strict=True))
-            best[x] = min(loss, best.get(x, math.inf))
-    return best
+    places = [[by_name[run.name] for run in members if run.name in by_name] for members in settings]
+    means = [tuple(mean(values) for values in zip(*of_setting, strict=True)) for of_setting in places if of_setting]
+    smallest = sizes([x for x, _ in means])
+    best: dict[float, tuple[float, float]] = {}
+    for x, loss in means:
+        size = max(least for least in smallest if least <= x)
+        best[size] = min((loss, x), best.get(size, (math.inf, x)))
+    return {x: loss for loss, x in best.values()}
+
+
+def sizes(xs: Iterable[float]) -> list[float]:
+    """The smallest of each size: those that are nearly as small as one are of its size."""
+    smallest: list[float] = []
+    for x in sorted(xs):
+        if not smallest or x > OF_ONE_SIZE * smallest[-1]:
+            smallest.append(x)
+    return smallest
 
 
 def bear_a_law(xs: Sequence[float]) -> bool:
     """Whether there are sizes enough, and far enough apart, to fit a law to."""
-    return len(set(xs)) >= LEAST and max(xs) >= APART * min(xs)
+    return len(sizes(xs)) >= LEAST and max(xs) >= APART * min(xs)
 
 
 def as_long(runs: Sequence[Run]) -> list[Run]:
@@ -128,7 +142,7 @@ def draw_scaling(runs: Sequence[Run], path: Path) -> list[str]:
     from matplotlib import pyplot as plt
 
     told, said, settings = labels(runs), [], by_setting(runs)
-    colours = {run.name: f"C{number % 10}" for number, run in enumerate(runs)}
+    colours = dict(zip(told, colours_of(len(told)), strict=True))
     figure, axes = plt.subplots(1, len(AXES), figsize=(6 * len(AXES), 4.5), sharey=True, constrained_layout=True)
     for axis, (key, label) in zip(axes, AXES.items(), strict=True):
         found = points(runs, key)
@@ -147,7 +161,7 @@ def draw_scaling(runs: Sequence[Run], path: Path) -> list[str]:
         elif len(fitted) < len(found):
             title = f"no law, which takes {LEAST} sizes among {OF_ONE_LENGTH}"
         if title:
-            axis.set_title(title, fontsize="medium", wrap=True)
+            axis.set_title(fill(title, TITLE), fontsize="medium")
             said.append(f"{label}: {title}")
     for axis in axes:
         plain_ticks(axis, "x", "y")

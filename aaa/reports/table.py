@@ -1,7 +1,7 @@
 """Runs side by side in the terminal."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
@@ -12,7 +12,7 @@ from aaa.reports.cells import cell
 from aaa.reports.columns import Column, caption, fill, needed
 from aaa.reports.key_names import short_names, shown_key
 from aaa.reports.labels import common_beginning
-from aaa.reports.outcomes import BESIDES, COMPARED, compared, outcomes
+from aaa.reports.outcomes import BESIDES, COMPARED, compared, every_outcome, further_quality, outcomes
 from aaa.reports.paired import Setting, best_setting, difference, find_setting, fold_seeds, run_named
 from aaa.reports.plain import plain_number, plain_setting
 from aaa.reports.runs import Run
@@ -34,14 +34,13 @@ def comparison(runs: list[Run], width: int | None = None) -> Table:
     differing = differing_keys(runs)
     keys, telling = without_arguments(runs, differing), telling_keys(runs)
     if len(keys) > MOST_KEYS:
-        keys = [*telling, *(key for key in keys if key == "seed")]
-    order = [*setting_keys(runs), *telling, "seed", *keys]
-    keys = sorted(keys, key=order.index)
+        keys = [key for key in keys if key == "seed"]
+    keys = _each_shown_once([*setting_keys(runs), *telling, *(key for key in keys if key == "seed"), *keys])
     rows, beginning = sorted(runs, key=_by_loss), ""
     columns = _columns(rows, {key: shown_key(key) for key in keys})
     if width is not None and needed(columns) > width:
         beginning = common_beginning([run.name for run in runs])
-        titles = [*COMPARED.values(), *BESIDES.values()]
+        titles = dict.fromkeys([*COMPARED.values(), *BESIDES.values(), *outcomes(runs).values()])
         names = short_names([*keys, "run", *titles, BEST])  # none is called as a column of another kind is
         columns = _columns(rows, {key: names[shown_key(key)] for key in keys}, beginning)
     table = Table(title="1 run" if len(runs) == 1 else f"{len(runs)} runs")
@@ -56,8 +55,18 @@ def comparison(runs: list[Run], width: int | None = None) -> Table:
     lines = ["; ".join(line for line, holds in told.items() if holds)]
     if hidden := len(set(differing) - set(keys)):
         lines.append(f"{hidden} more keys differ, which tell no more settings apart: they are in --json and --csv")
+    if further := len(further_quality(runs).keys() - compared(runs).keys()):
+        lines.append(f"{further} more metrics of pictures: they are in --json and --csv")
     table.caption = caption(filter(None, lines), absent)
     return table
+
+
+def _each_shown_once(keys: Iterable[str]) -> list[str]:
+    """The first of those keys and groups that are shown alike, as an option of `optimizer` and its class are."""
+    shown: dict[str, str] = {}
+    for key in keys:
+        shown.setdefault(shown_key(key), key)
+    return list(shown.values())
 
 
 def _columns(runs: Sequence[Run], titles: Mapping[str, str], beginning: str = "") -> list[Column]:
@@ -91,12 +100,12 @@ def as_rows(runs: list[Run]) -> list[dict[str, Any]]:
 
     Outcomes that no run has are not there; those that are no finite number are None.
     """
-    keys, metrics = differing_keys(runs), outcomes(runs)
+    keys, metrics = list(dict.fromkeys([*telling_keys(runs), *differing_keys(runs)])), every_outcome(runs)
     rows = []
     for run in sorted(runs, key=_by_loss):
         best_step, best = run.best_with_step("val/loss")
         outcome = {metric: plain_number(run.outcome(metric)) for metric in metrics}
-        settings = {key: plain_setting(run.config.get(key)) for key in keys}
+        settings = {key: plain_setting(run.value(key)) for key in keys}
         rows.append({"run": run.name, **settings, **outcome, "best val/loss": best, "best step": best_step})
     return rows
 

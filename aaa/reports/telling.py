@@ -53,9 +53,13 @@ def telling_keys(runs: list[Run]) -> list[str]:
 
     A noise scheduler's own arguments, say, where runs differ in the scheduler alone. What a search has tried is there
     however many runs another key tells apart already. Seeds are no settings. Where options of config groups say the
-    same in fewer words, as `+experiment=recipe_prx` does, it is those.
+    same in fewer words, as `+experiment=recipe_prx` does, it is those. What `setting_keys` has is among them: a
+    setting is named by the same keys everywhere.
     """
-    return _telling(runs, [key for key in _chosen_keys(runs) if key != "seed"], OTHER_GROUPS)
+    of_loss = setting_keys(runs)
+    telling = _telling(runs, [key for key in _chosen_keys(runs) if key != "seed"], OTHER_GROUPS)
+    further = _needed(runs, [key for key in telling if key not in of_loss], _told_apart(runs), of_loss)
+    return [*(key for key in telling if key in further), *(key for key in of_loss if key not in telling)]
 
 
 def setting_keys(runs: list[Run], *, by_choice: bool = True) -> list[str]:
@@ -85,11 +89,15 @@ def _chosen_keys(runs: list[Run]) -> list[str]:
 
 
 def _telling(runs: list[Run], keys: list[str], but: Collection[str]) -> list[str]:
-    """Those of the keys that tell settings apart; or fewer groups, but these, of which an option says as much."""
+    """Those of the keys that tell settings apart; or groups, but these, of which options say as much in fewer words.
+
+    Of a recipe that sets many keys, one tells it from another: by that alone it would seem to differ in nothing else.
+    """
     telling = _telling_keys(runs, keys)
     groups = [group for group in _choices_alike(runs, telling) if group not in but]
     by_choice = _needed(runs, [*groups, *telling], _told_apart(runs))
-    return by_choice if len(by_choice) < len(telling) else telling
+    stand_for_more = len(by_choice) < len(without_arguments(runs, keys)) and {*by_choice} != {*map(shown_key, telling)}
+    return by_choice if len(by_choice) < len(telling) + stand_for_more else telling
 
 
 def _telling_keys(runs: list[Run], keys: list[str]) -> list[str]:
@@ -105,10 +113,17 @@ def _telling_keys(runs: list[Run], keys: list[str]) -> list[str]:
     return [key for key in keys if key in telling]
 
 
-def _needed(runs: list[Run], keys: list[str], told: Collection[str]) -> list[str]:
-    """Those of the keys, one after the other, that tell apart what those before do not, or that are among the told."""
-    needed: list[str] = []
-    apart = 1
+def _needed(runs: list[Run], keys: list[str], told: Collection[str], first: Sequence[str] = ()) -> list[str]:
+    """Those of the keys, one after the other, that tell apart what those before do not, or that are among the told.
+
+    Args:
+        runs: to tell apart.
+        keys: to choose from.
+        told: shown keys that are needed in any case.
+        first: keys that are there before them.
+    """
+    needed = list(first)
+    apart = max(1, len(_settings(runs, needed)))
     for key in keys:
         settings = _settings(runs, [*needed, key])
         is_told = shown_key(key) in told and shown_key(key) not in map(shown_key, needed)

@@ -52,12 +52,13 @@ def test_another_guidance_takes_the_runs_scale(config: DictConfig) -> None:
 
 
 def test_a_guidance_may_be_named_as_a_sampler_may(config: DictConfig) -> None:
-    config.guidance = {"_target_": "my_parts.MyGuidance"}
-    named = build_sampling(SamplingChoice(guidance="prompt").applied_to(config)).guidance
+    other = config.copy()
+    other.guidance = {"_target_": "my_parts.MyGuidance"}
+    named = build_sampling(SamplingChoice(guidance="prompt").applied_to(other)).guidance
     assert isinstance(named, PromptGuidance)
     assert named.scale == 4
-    with pytest.raises(UserError, match="guidance=checkpoint steers away from a weaker model, and none is named"):
-        SamplingChoice(guidance="checkpoint").applied_to(config)
+    with pytest.raises(UserError, match="guidance=internal"):
+        SamplingChoice(guidance="internal").applied_to(other)
 
 
 @pytest.mark.parametrize(

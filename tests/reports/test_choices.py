@@ -2,17 +2,21 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from aaa.errors import UserError
 from aaa.reports.folding import by_setting
 from aaa.reports.heat_map import maps_of
 from aaa.reports.labels import labels
 from aaa.reports.page import write_page
+from aaa.reports.paired import find_setting, fold_seeds
 from aaa.reports.runs import Run, read_runs
-from aaa.reports.table import MOST_KEYS, comparison
+from aaa.reports.table import MOST_KEYS, as_rows, comparison
 from aaa.reports.telling import setting_keys, telling_keys
+from aaa.tracking.validation_rows import ValidationRows, write_rows
 
 KEYS = 12
 
@@ -50,6 +54,34 @@ def test_the_option_of_a_group_tells_what_many_keys_would(recipes: Path) -> None
     headers = [str(column.header) for column in comparison(runs).columns]
     assert headers[:4] == ["run", "val loss", "experiment", "seed"]
     assert "key3" not in " ".join(headers)
+
+
+def test_two_recipes_are_named_by_what_was_told_in_every_table(tmp_path: Path) -> None:
+    """One key of many tells two of them apart, and would be taken for all that differs."""
+    for recipe, guidance in ((0, "routing"), (1, "interval")):
+        folder = tmp_path / "sweep" / f"{recipe}"
+        make_run(folder, recipe, 0, told_of(recipe, 0))
+        with (folder / "config.yaml").open("a") as config:
+            config.write(f"guidance: {{_target_: aaa.{guidance}}}\n")
+        write_rows(folder, ValidationRows(1, "a", ["x", "y"], [0.5, 0.5], [0.25 + recipe, 0.5 + recipe]))
+    runs = read_runs([tmp_path / "sweep"])
+    settings = fold_seeds(runs)
+    assert [setting.name for setting in settings] == ["experiment=recipe_0", "experiment=recipe_1"]
+    assert all(find_setting(settings, f"{typed}recipe_1") is settings[1] for typed in ("", "+experiment@_global_="))
+    assert [str(column.header) for column in comparison(runs).columns][:3] == ["run", "val loss", "experiment"]
+    assert [row["experiment"] for row in as_rows(runs)] == ["recipe_0", "recipe_1"]
+    without_record = [replace(run, choices={}, typed=None) for run in runs]
+    names = [setting.name for setting in fold_seeds(without_record)]
+    headers = [str(column.header) for column in comparison(without_record).columns]
+    assert names[0].partition("=")[0] in " ".join(headers), "by whatever key, it is in both tables"
+
+
+@pytest.mark.parametrize("told", ["recipe", "_1", "recipe_0 recipe_1"])
+def test_no_part_of_an_option_is_a_baseline(recipes: Path, told: str) -> None:
+    for folder in recipes.iterdir():
+        write_rows(folder, ValidationRows(1, "a", ["x", "y"], [0.5, 0.5], [0.25, 0.5]))
+    with pytest.raises(UserError, match="no such run or setting"):
+        find_setting(fold_seeds(read_runs([recipes])), told)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +161,9 @@ def test_an_option_is_not_lost_in_a_search(tmp_path: Path) -> None:
     for number, (option, rate) in enumerate([("small", 0.02), ("base", 0.04), ("small", 0.01)]):
         config = f"model: {{dim: {len(option)}0, depth: 3}}\noptimizer: {{learning_rate: {rate}}}\n"
         trials[f"{number}"] = config, [f"model={option}", f"optimizer.learning_rate={rate}"]
-    assert setting_keys(searched(tmp_path, trials)) == ["model.dim", "optimizer.learning_rate"]
+    runs = searched(tmp_path, trials)
+    assert setting_keys(runs) == ["model", "optimizer.learning_rate"], "widths of terms follow from the model's"
+    assert setting_keys(runs, by_choice=False) == ["model.dim", "optimizer.learning_rate"]
 
 
 def test_two_classes_that_go_together_are_both_named(tmp_path: Path) -> None:

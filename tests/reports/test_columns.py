@@ -85,6 +85,22 @@ def test_what_came_out_of_each_part_of_a_mixture_is_shown() -> None:
     assert "quality/seen/dots" in _content([mixed, other])["compared"]
 
 
+@pytest.mark.parametrize(("count", "shown"), [(3, 3), (4, 0)])
+def test_metrics_of_ones_own_are_shown_while_they_are_few(runs: list[Run], count: int, shown: int) -> None:
+    own = {f"quality/own{number}": 10.0 + number for number in range(count)}
+    details = {"quality/own0_standard_error": 0.5, "quality/seen_colour": 0.25}
+    runs[1].metrics[:] = [{"step": 1, "quality/own0": 1.0}, *runs[1].metrics]
+    runs[2].metrics[0] |= own | details
+    table = comparison(runs)
+    titles = [str(column.header) for column in table.columns]
+    assert titles[4 : 4 + shown] == [metric.removeprefix("quality/") for metric in own][:shown]
+    assert f"{count + 2 - shown} more metrics of pictures: they are in --json and --csv" in str(table.caption)
+    rows = as_rows(runs)
+    assert [rows[1]["quality/own0"], rows[2]["quality/own0"]] == [1.0, 10.0], "of each run the last"
+    assert rows[0]["quality/own0"] is None
+    assert {metric: rows[2][metric] for metric in own | details} == own | details
+
+
 def test_names_are_cut_where_all_are_alike_if_there_is_no_room(runs: list[Run]) -> None:
     assert runs[0].name in text_of(comparison(runs), 200)
     narrow = text_of(comparison(runs, 80), 80)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from omegaconf import DictConfig
 from PIL import Image
@@ -21,6 +22,7 @@ from rich.console import Console
 from aaa.compare import watch
 from aaa.config.trust import read_yaml_config
 from aaa.errors import UserError
+from aaa.reports.colours import colours_of
 from aaa.reports.curves import draw_curves
 from aaa.reports.heat_map import MOST_VALUES, draw_heat_maps, maps_of
 from aaa.reports.labels import labels
@@ -225,10 +227,15 @@ def test_no_law_is_of_losses_of_several_tables(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sizes", "bear"), [([1e6, 2e6, 4e6], True), ([1e6, 4e6, 4e6], False), ([1e6, 1.001e6, 1.01e6], False), ([], False)]
+    ("sizes", "bear"), [([1e6, 2e6, 4e6], True), ([1e6, 4e6, 4e6], False), ([1e6, 1.01e6, 4e6], False), ([], False)]
 )
 def test_a_law_is_of_sizes_that_are_apart(sizes: list[float], bear: bool) -> None:
     assert bear_a_law(sizes) == bear
+
+
+@pytest.mark.parametrize("count", [1, 10, 11, 40])
+def test_runs_of_a_picture_have_colours_of_their_own(count: int) -> None:
+    assert len({to_rgba(colour) for colour in colours_of(count)}) == count
 
 
 def test_each_two_of_three_settings_are_drawn_and_it_says_what_is_averaged(tmp_path: Path) -> None:
@@ -362,7 +369,10 @@ def test_a_law_of_parameters_is_of_runs_of_one_length(tmp_path: Path) -> None:
 
 
 def test_a_law_is_of_the_best_setting_of_each_size(tmp_path: Path) -> None:
-    """Larger models want lower rates: with all the same ones they seem to gain nothing."""
+    """Larger models want lower rates: with all the same ones they seem to gain nothing.
+
+    What they are trained with may have a few parameters itself, and makes no size.
+    """
     runs = []
     for place, size in enumerate((1e5, 1e6, 1e7)):
         for step, rate in enumerate((1e-4, 1e-3, 1e-2)):
@@ -371,7 +381,8 @@ def test_a_law_is_of_the_best_setting_of_each_size(tmp_path: Path) -> None:
                 row = {"step": 1, "samples": 32, "flops": 1e9 * size, "val/loss": loss}
                 config = {"model.dim": place, "optimizer.learning_rate": rate, "seed": seed}
                 name = f"{size} {rate} {seed}"
-                runs.append(Run(Path(name), name, config, [row], {"model": {"parameters": size}}))
+                parameters = size * (1 + 0.01 * abs(step + place - 2))
+                runs.append(Run(Path(name), name, config, [row], {"model": {"parameters": parameters}}))
     assert len(points(runs, "parameters")) == 18
     of_size, of_work = draw_scaling(runs, tmp_path / "scaling.png")
     for said in (of_size, of_work):
