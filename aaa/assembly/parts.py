@@ -2,8 +2,9 @@
 
 import logging
 import re
+import reprlib
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from functools import partial
 from inspect import Parameter, signature
@@ -19,6 +20,7 @@ from aaa.config.overrides import without_interpolations
 from aaa.config.routing import routed_blocks
 from aaa.data.randomness import generator
 from aaa.diffusion.sampling import Sampling
+from aaa.diffusion.schedulers import NoiseScheduler, require_levels, require_scheduler
 from aaa.encoders.flux2 import Flux2Encoder
 from aaa.encoders.flux2_tiny import Flux2TinyVAE
 from aaa.encoders.protocols import VAE, HasWeights, TextEncoder
@@ -42,6 +44,7 @@ logger = logging.getLogger(__name__)
 
 # What of the config's `model` is not for its class.
 NO_NUMBERS = ("name", "init", "architecture", "block", "parametrization", "base_dim", "base_depth", "base_heads")
+TRIED_TOKENS = 256  # of a picture, to see once whether a scheduler visits noise levels
 
 
 def build(config: DictConfig, key: str, **arguments: Any) -> Any:
@@ -185,6 +188,12 @@ def growths_of(config: DictConfig, model: nn.Module) -> dict[str, Growth]:
         raise UserError(f"model.parametrization=mup: {error}. There is also model.parametrization=standard.") from error
 
 
+def _build_scheduler(config: DictConfig) -> NoiseScheduler:
+    scheduler: NoiseScheduler = build(config, "scheduler")
+    require_scheduler(scheduler)
+    return scheduler
+
+
 def build_objective(config: DictConfig, empty_prompt_embeds: Tensor) -> Objective:
     """What the configured model learns.
 
@@ -193,13 +202,18 @@ def build_objective(config: DictConfig, empty_prompt_embeds: Tensor) -> Objectiv
     Args:
         config: of a run.
         empty_prompt_embeds: of the empty prompt, `L D`, which dropped prompts are replaced by; like the model's inputs.
+
+    Raises:
+        UserError: if it cannot be made, or the scheduler draws no noise levels.
     """
+    scheduler = _build_scheduler(config)
     with torch.random.fork_rng(devices=[]):
+        require_levels(scheduler)
         torch.default_generator.manual_seed(generator(config.seed, "objective").initial_seed())
         objective: Objective = build(
             config,
             "objective",
-            scheduler=build(config, "scheduler"),
+            scheduler=scheduler,
             empty_prompt_embeds=empty_prompt_embeds,
             prompt_dropout=config.trainer.prompt_dropout,
         )
@@ -249,6 +263,7 @@ def build_optimizer(config: DictConfig, model: nn.Module, of_objective: nn.Modul
     named = [*model.named_parameters(), *besides.named_parameters(prefix="objective")]
     try:
         optimizer = made.func(named, **arguments)
+        _require_optimizer(optimizer, made.func)
         if isinstance(optimizer, KnowsFusedMatrices):
             optimizer.know_fused_matrices(fused_matrices(model))
         if decayed == "matrices":
@@ -263,6 +278,16 @@ def build_optimizer(config: DictConfig, model: nn.Module, of_objective: nn.Modul
             raise UserError(wrong) from error
         raise UserError(f"optimizer: {config.optimizer._target_} cannot be made: {error}") from error
     return optimizer
+
+
+def _require_optimizer(optimizer: object, made_by: Callable[..., object]) -> None:
+    if not isinstance(optimizer, Optimizer):
+        name = getattr(made_by, "__name__", made_by)
+        given = "is no torch.optim.Optimizer" if isinstance(made_by, type) else f"gives {reprlib.repr(optimizer)}"
+        raise UserError(
+            f"optimizer: {name} {given}, and has to be a subclass of torch.optim.Optimizer or a function that gives "
+            "one (docs/extending.md)."
+        )
 
 
 def _reason(error: Exception, target: str) -> str:
@@ -318,15 +343,21 @@ def build_encoders(config: DictConfig) -> tuple[VAE, TextEncoder]:
 
 
 def build_sampling(config: DictConfig) -> Sampling:
-    """How the model of a run's or saved model's config is sampled."""
-    return Sampling(
-        build(config, "scheduler"),
+    """How the model of a run's or saved model's config is sampled.
+
+    Raises:
+        UserError: if that cannot be made, or the scheduler visits no noise levels.
+    """
+    sampling = Sampling(
+        _build_scheduler(config),
         build(config, "sampler"),
         build(config, "guidance"),
         build(config, "objective.prediction"),
         config.sampling.steps,
         config.sampling.last_sigma,
     )
+    sampling.sigmas(TRIED_TOKENS)
+    return sampling
 
 
 def missing_weights(parts: Iterable[HasWeights]) -> list[str]:

@@ -14,6 +14,8 @@ from torch import Tensor
 from aaa.errors import UserError
 
 TRAIN_TIMESTEPS = 1000
+TRIED = 256  # noise levels that are drawn to see whether they are any
+ROUNDING = 1e-5  # by which float32 may miss the first and the last level
 
 
 class NoiseLevels(NamedTuple):
@@ -52,6 +54,75 @@ class NoiseScheduler(Protocol):
             denoising_strength: where to start, in (0, 1]: 1 is pure noise.
         """
         ...
+
+
+def require_scheduler(scheduler: object) -> None:
+    """Refuse what cannot be a noise scheduler.
+
+    Raises:
+        UserError: naming the methods of `NoiseScheduler` that it has not.
+    """
+    if missing := [name for name in ("draw", "sampling_sigmas") if not callable(getattr(scheduler, name, None))]:
+        raise UserError(
+            f"scheduler: {type(scheduler).__name__} has no {' and no '.join(missing)}, which training and sampling ask "
+            "of a noise scheduler (docs/extending.md)."
+        )
+
+
+def drawn_levels(scheduler: NoiseScheduler, batch_size: int, generator: torch.Generator) -> NoiseLevels:
+    """Noise levels to train on, of which types and shapes are looked at, which no device has to be waited for.
+
+    Raises:
+        UserError: if they are not `batch_size` numbers each.
+    """
+    levels: object = scheduler.draw(batch_size, generator)
+    given = f"scheduler: {type(scheduler).__name__}.draw gives"
+    wanted = "and has to give NoiseLevels(sigma, timestep, weight), a number for each sample in each"
+    if not isinstance(levels, NoiseLevels):
+        raise UserError(f"{given} a {type(levels).__name__}, {wanted}.")
+    for name, level in levels._asdict().items():
+        if not isinstance(level, Tensor):
+            raise UserError(f"{given} a {type(level).__name__} as {name}, {wanted}.")
+        if level.shape != (batch_size,):
+            raise UserError(f"{given} {name} of shape {tuple(level.shape)}, {wanted}: {(batch_size,)}.")
+    return levels
+
+
+def require_levels(scheduler: NoiseScheduler) -> None:
+    """Refuse a scheduler that draws levels which are none, as those of 0..1000 that are timesteps elsewhere.
+
+    Raises:
+        UserError: naming one.
+    """
+    with torch.device("cpu"):  # where its numbers can be looked at, wherever it is to draw
+        sigma = drawn_levels(scheduler, TRIED, torch.Generator().manual_seed(0)).sigma
+    if not torch.allclose(sigma, sigma.clamp(0, 1)):
+        farthest = sigma[(sigma - 0.5).abs().argmax()].item()
+        raise UserError(
+            f"scheduler: {type(scheduler).__name__}.draw gives sigma={farthest:g}, and has to give numbers from 0, a "
+            "clean picture, to 1, pure noise; what the model is told of them is timestep."
+        )
+
+
+def visited_levels(scheduler: NoiseScheduler, steps: int, tokens: int, denoising_strength: float) -> Tensor:
+    """Noise levels of a way to clean pictures; see `NoiseScheduler.sampling_sigmas`.
+
+    Raises:
+        UserError: if they lead elsewhere, or in another number of steps.
+    """
+    levels: object = scheduler.sampling_sigmas(steps, tokens, denoising_strength)
+    given = f"scheduler: {type(scheduler).__name__}.sampling_sigmas gives"
+    wanted = f"and has to give a tensor of {steps + 1} for {steps} steps, which fall from 1 or less to 0"
+    if not isinstance(levels, Tensor):
+        raise UserError(f"{given} a {type(levels).__name__}, {wanted}.")
+    if levels.shape != (steps + 1,):
+        raise UserError(f"{given} noise levels of shape {tuple(levels.shape)}, {wanted}.")
+    first, last = levels[0].item(), levels[-1].item()
+    falls = bool((levels.diff() <= 0).all())
+    if not (falls and 0 < first <= 1 + ROUNDING and abs(last) <= ROUNDING):
+        between = " that do not fall" if first > last and not falls else ""
+        raise UserError(f"{given} noise levels from {first:g} to {last:g}{between}, {wanted}.")
+    return levels
 
 
 @runtime_checkable

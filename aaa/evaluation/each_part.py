@@ -8,7 +8,7 @@ from torch import Tensor
 from aaa.data.records import Split
 from aaa.evaluation.evaluated_model import EvaluatedModel
 from aaa.evaluation.none import NoEvaluation
-from aaa.evaluation.protocol import Evaluation, NotApplicable, check
+from aaa.evaluation.protocol import Evaluation, NotApplicable, check, judged
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class EachPart:
 
         def judge(name: str, part: EvaluatedModel) -> None:
             logger.info("Judging pictures for data.parts.%s.", name)
-            for metric, value in self.evaluation.evaluate(part).items():
+            for metric, value in judged(self.evaluation, part).items():
                 plain = metric.removesuffix(ERROR)
                 metrics[f"{plain}/{name}{metric[len(plain) :]}"] = value
             for picture, image in part.kept.items():

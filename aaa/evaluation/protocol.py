@@ -1,7 +1,14 @@
 """What an evaluation is: it looks at what a model draws, beside the data, and gives numbers."""
 
+import reprlib
+from collections.abc import Mapping
+from numbers import Real
 from typing import Protocol
 
+import numpy as np
+from torch import Tensor
+
+from aaa.errors import UserError
 from aaa.evaluation.evaluated_model import EvaluatedModel
 
 
@@ -36,3 +43,29 @@ def check(evaluation: Evaluation, evaluated: EvaluatedModel) -> None:
     """
     if (own := getattr(evaluation, "check", None)) is not None:
         own(evaluated)
+
+
+def judged(evaluation: Evaluation, evaluated: EvaluatedModel) -> dict[str, float]:
+    """Metrics of an evaluation, which may give tensors and numpy's numbers of one element too.
+
+    Raises:
+        NotApplicable: if there is nothing here that it could judge.
+        UserError: if what it gives is anything else.
+    """
+    found: object = evaluation.evaluate(evaluated)
+    name = type(evaluation).__name__
+    if not isinstance(found, Mapping) or not all(isinstance(metric, str) for metric in found):
+        raise UserError(
+            f"evaluation: {name}.evaluate gives {reprlib.repr(found)}, and has to give a dict of names to numbers, "
+            'such as {"quality/mine": 1.5}.'
+        )
+    return {metric: _number(value, f"evaluation: {name} gives {metric}") for metric, value in found.items()}
+
+
+def _number(value: object, given: str) -> float:
+    number = value
+    if isinstance(value, np.generic) or (isinstance(value, Tensor | np.ndarray) and value.shape.count(1) == value.ndim):
+        number = value.item()
+    if not isinstance(number, Real):
+        raise UserError(f"{given}={reprlib.repr(value)}, which is no number.")
+    return float(number)

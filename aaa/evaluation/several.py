@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping
 
 from aaa.evaluation.evaluated_model import EvaluatedModel
-from aaa.evaluation.protocol import Evaluation, NotApplicable, check
+from aaa.evaluation.protocol import Evaluation, NotApplicable, check, judged
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class Several:
         metrics: dict[str, float] = {}
         for name, part in self.parts.items():
             try:
-                metrics |= part.evaluate(evaluated)
+                metrics |= judged(part, evaluated)
             except NotApplicable as why:
                 logger.info("%s is left out: %s", name, why)
         return metrics

@@ -8,12 +8,12 @@ from torch import Tensor, nn
 
 from aaa.data.batch import Batch
 from aaa.diffusion.prediction import Model, Prediction
-from aaa.diffusion.schedulers import NoiseLevels, NoiseScheduler, add_noise
+from aaa.diffusion.schedulers import NoiseScheduler, add_noise, drawn_levels
 from aaa.errors import UserError
 from aaa.models.forward import in_training, require_hidden, require_internal_head
 from aaa.objectives.coupling import immiscible, make_coupling
 from aaa.objectives.recording import may_be_recorded
-from aaa.objectives.terms import Draws, Extra, ForwardPass, Term, Watched, mean_over
+from aaa.objectives.terms import Draws, Extra, ForwardPass, Term, Watched, mean_over, require_term
 from aaa.objectives.weighting import make_weighting
 
 
@@ -73,7 +73,7 @@ class FlowMatching:
         terms: that add to the error, by name; those of weight 0 are left out.
 
     Raises:
-        UserError: if there is no such weighting or coupling.
+        UserError: if there is no such weighting or coupling, or a term is none.
     """
 
     recordable = True
@@ -94,6 +94,9 @@ class FlowMatching:
         self.empty_prompt_embeds, self.prompt_dropout = empty_prompt_embeds, prompt_dropout
         self.weighting = make_weighting(weighting, min_snr_gamma, getattr(prediction, "least_sigma", 0.0))
         self.coupling = make_coupling(coupling, coupling_candidates)
+        for name, term in (terms or {}).items():
+            if term is not None:
+                require_term(f"objective.terms.{name}", term)
         self.terms = {str(name): term for name, term in (terms or {}).items() if term is not None and term.weight}
 
     @property
@@ -135,12 +138,7 @@ class FlowMatching:
         dropped = torch.zeros(size, dtype=torch.bool, device=device)
         if self.prompt_dropout:
             dropped = torch.rand(size, generator=generator, device=device) < self.prompt_dropout
-        levels = self.scheduler.draw(size, generator)
-        if not isinstance(levels, NoiseLevels):
-            raise UserError(
-                f"scheduler: {type(self.scheduler).__name__}.draw gives a {type(levels).__name__}, and has to give "
-                "NoiseLevels(sigma, timestep, weight), a number for each sample in each."
-            )
+        levels = drawn_levels(self.scheduler, size, generator)
         return Draws(dropped, levels, self.coupling(latents, generator))
 
     def __call__(self, model: Model, batch: Batch, generator: torch.Generator, step: int) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from aaa.data.batch import Batch
 from aaa.diffusion.schedulers import NoiseLevels
+from aaa.errors import UserError
 from aaa.models.forward import Asked, with_hidden
 
 
@@ -105,6 +106,26 @@ class Term(ABC):
     @abstractmethod
     def __call__(self, done: ForwardPass) -> Tensor:
         """The term of each sample before its weight, `B` float32."""
+
+
+def require_term(key: str, term: object) -> None:
+    """Refuse what cannot be a term of the loss.
+
+    Args:
+        key: of the config, that names it.
+        term: is made.
+
+    Raises:
+        UserError: if it is no `Term`, or has not been told its weight and its end.
+    """
+    name = type(term).__name__
+    if not isinstance(term, Term):
+        raise UserError(f"{key}: {name} is no subclass of aaa.objectives.terms.Term (docs/extending.md).")
+    if missing := [asked for asked in ("weight", "until_step") if not hasattr(term, asked)]:
+        raise UserError(
+            f"{key}: {name} has no {' and no '.join(missing)}: its __init__ has to call "
+            "super().__init__(weight, until_step) (docs/extending.md)."
+        )
 
 
 def mean_over(values: Tensor, computed: Tensor | None) -> Tensor:

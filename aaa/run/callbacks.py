@@ -20,7 +20,7 @@ from aaa.evaluation.drawing import EVALUATIONS, NotFinite, PictureDrawer
 from aaa.evaluation.evaluated_model import EvaluatedModel
 from aaa.evaluation.grid import make_grid
 from aaa.evaluation.none import NoEvaluation
-from aaa.evaluation.protocol import Evaluation, NotApplicable
+from aaa.evaluation.protocol import Evaluation, NotApplicable, judged
 from aaa.evaluation.validation import loss_by_sigma, row_losses, summarise
 from aaa.pipelines.guide import load_guide
 from aaa.run.earlier_sweep import PRUNED, is_of_sweep
@@ -141,7 +141,7 @@ class RunCallbacks:
             logger.info("Step %d: drawing pictures to judge them", step)
         try:
             with self.signals.interruptible():
-                metrics = self.evaluation.evaluate(evaluated)
+                metrics = judged(self.evaluation, evaluated)
         except NotApplicable as why:
             self._warn("The evaluation has nothing to say: %s", why)
             return

@@ -20,7 +20,7 @@ from aaa.errors import UserError
 from aaa.evaluation.drawing import EVALUATIONS, PictureDrawer
 from aaa.evaluation.each_part import for_parts
 from aaa.evaluation.evaluated_model import EvaluatedModel
-from aaa.evaluation.protocol import Evaluation, NotApplicable
+from aaa.evaluation.protocol import Evaluation, NotApplicable, judged
 from aaa.evaluation.sharing import Alone, Processes
 from aaa.evaluation.validation import ValidationTable, row_losses, summarise
 from aaa.pipelines.guide import load_guide
@@ -135,7 +135,7 @@ def judge(
     shown = _Shown() if processes.index == 0 else _unseen
     evaluated = EvaluatedModel(dit, drawer, data.records, shown)
     try:
-        found = for_parts(evaluation, data.records_of_parts, data.spans_of_parts).evaluate(evaluated)
+        found = judged(for_parts(evaluation, data.records_of_parts, data.spans_of_parts), evaluated)
     except NotApplicable as why:
         raise UserError(f"evaluation: it has nothing to say of this model: {why}") from None
     metrics |= found | ({EVALUATIONS: drawer.evaluations} if found else {})

@@ -49,6 +49,7 @@ class Run:
         signals: StopSignals | None = None,
         progress: Progress | None = None,
         of_loss: Sequence[nn.Module] = (),
+        saved: list[int] | None = None,
         **changed: Any,
     ) -> None:
         torch.manual_seed(0)
@@ -60,7 +61,7 @@ class Run:
         self.progress = progress or Progress()
         self.logged: list[dict[str, float]] = []
         self.told: list[Anomaly] = []
-        self.saved: list[int] = []
+        self.saved: list[int] = [] if saved is None else saved
         trainee = Trainee(
             self.accelerator,
             self.model,
@@ -310,6 +311,18 @@ def test_a_look_is_left_when_a_signal_comes_and_done_by_the_run_that_goes_on() -
     assert again.saved == [5], "who goes on after that has nothing left to look at"
     over = Run(callbacks=[Callback("long", 5, long)], progress=Progress(step=20, unlooked=["long"]), signals=signals)
     assert (over.signum, over.saved) == (signal.SIGTERM, []), "it is still to be done"
+
+
+def test_what_a_look_does_wrong_costs_no_step() -> None:
+    saved: list[int] = []
+
+    def wrong(_step: int) -> None:
+        raise ZeroDivisionError
+
+    progress = Progress()
+    with pytest.raises(ZeroDivisionError):
+        Run(callbacks=[Callback("wrong", 5, wrong)], progress=progress, saved=saved)
+    assert (saved, progress.step, progress.unlooked) == ([5], 5, ["wrong"])
 
 
 def test_a_second_signal_ends_the_process_at_once() -> None:
