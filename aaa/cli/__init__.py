@@ -17,7 +17,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from aaa.cli.arguments import for_hydra, read_arguments
+from aaa.cli.arguments import for_hydra, may_begin_or_go_on, read_arguments
 from aaa.cli.ending import end_at_once
 from aaa.cli.errors import explain, is_refusal
 from aaa.cli.requeue import requeue_on_signal
@@ -29,7 +29,7 @@ from aaa.config.recorded_overrides import MULTIRUN
 from aaa.config.schema import SCHEMAS, TrainConfig
 from aaa.errors import UserError
 from aaa.run.after_sweep import say_how_it_ended
-from aaa.run.claim import claimed_sweep, forget_start
+from aaa.run.claim import claimed_sweep, forget_start, wait_for_beginners
 from aaa.run.earlier_sweep import SAME_SWEEP
 from aaa.tracking.files import replace_text
 from aaa.tracking.printed import harmless, print_anything
@@ -83,6 +83,8 @@ def run(
         arguments = read_arguments(sys.argv[1:], keys, called or {})
         for key in filter(None, map(key_of, arguments)):  # before anything is said or written of them
             hide_from_now_on({key.rpartition(".")[2]: value_of(arguments, key)})
+        if config_name == "train" and may_begin_or_go_on(arguments):
+            wait_for_beginners()
         sys.argv[1:] = for_hydra(arguments, config_name)
         job = _reported(task, report, keys)
         start = hydra.main(version_base="1.3", config_path=str(config_dir), config_name=config_name)(job)

@@ -15,7 +15,6 @@ from aaa.config.checks import group_options
 from aaa.config.overrides import Keys, as_typed, is_key, key_of, one_text_of_several, quoted, value_of, wants_sweep
 from aaa.config.resolvers import geomspace
 from aaa.errors import UserError, nearest
-from aaa.run.claim import wait_for_beginners
 from aaa.run.earlier_run import EarlierRun, earlier_run
 from aaa.run.earlier_sweep import asks_to_go_on, earlier_sweep
 from aaa.tracking.variables import is_helper
@@ -78,8 +77,6 @@ def for_hydra(arguments: list[str], command: str = "train") -> list[str]:
         UserError: if there is no such run, or a sweep is to go on without -m.
     """
     trains = command == "train"
-    if trains and _may_begin_or_go_on(arguments):
-        wait_for_beginners()
     earlier = earlier_run(arguments)
     if trains and not wants_sweep(arguments) and value_of(arguments, "sweep.resume") is True:
         raise UserError("sweep.resume=true: goes on with a sweep, so -m has to be there too. A run: resume=RUN_FOLDER")
@@ -97,7 +94,7 @@ def for_hydra(arguments: list[str], command: str = "train") -> list[str]:
     return [*flags, *_with_overrides(own, overrides)]
 
 
-def _may_begin_or_go_on(arguments: list[str]) -> bool:
+def may_begin_or_go_on(arguments: list[str]) -> bool:
     """Whether a run is to be looked for and to begin if there is none, by the process that decides it for a launch."""
     asks_nothing_else = all(argument.startswith(CONFIG_DIR) for argument in arguments if argument.startswith("-"))
     looked_for = value_of(arguments, "resume") == "auto" and value_of(arguments, "hydra.run.dir") is None
