@@ -241,7 +241,7 @@ class TrainerConfig:
         log_every_steps: how often a row of metrics is written.
         validate_every_steps: 0: never; else also after the last step, and so below.
         sample_every_steps: how often a grid of pictures is drawn.
-        save_every_steps: how often a checkpoint is written; 0: only after a signal.
+        save_every_steps: how often a checkpoint is written; 0: only where something ends the run early.
         evaluate_every_steps: how often the evaluation runs; 0: only at the end.
         on_nonfinite: what a NaN or infinite gradient does: `stop` the run, or `skip` its step.
         max_skipped_steps: after so many the run stops after all.

@@ -95,7 +95,7 @@ def require_levels(scheduler: NoiseScheduler) -> None:
         UserError: naming one.
     """
     with torch.device("cpu"):  # where its numbers can be looked at, wherever it is to draw
-        sigma = drawn_levels(scheduler, TRIED, torch.Generator().manual_seed(0)).sigma
+        sigma = drawn_levels(scheduler, TRIED, torch.Generator().manual_seed(0)).sigma.float()
     if not torch.allclose(sigma, sigma.clamp(0, 1)):
         farthest = sigma[(sigma - 0.5).abs().argmax()].item()
         raise UserError(

@@ -200,16 +200,15 @@ class DiTBlock(nn.Module):
     def flops(self, tokens: int, wanted: int | None = None) -> int:
         """Of a forward pass for one picture: the gates once, the matrices and attention for every token.
 
-        Of tokens that are not `wanted` only queries, keys and values are made; None: all are. Layers of other kinds
-        that a block of one's own has count as if used once for every token: see `counts_itself`.
+        Of tokens that are not `wanted` only queries, keys and values are made; None: all are. Layers of other kinds,
+        which a block of one's own may have, do not count: see `counts_itself`.
         """
         projections = {self.to_q, self.to_k, self.to_v}
         once = set(linear_layers(self.to_gate))
         each = [layer for layer in linear_layers(self) if layer not in once | projections]
         read = tokens if wanted is None else wanted
         attention = 4 * read * tokens * self.to_out.in_features  # scores, and their mix of values
-        linear = linear_flops(projections, tokens) + linear_flops(each, read) + linear_flops(once, 1)
-        return linear + other_flops(self, read) + attention
+        return linear_flops(projections, tokens) + linear_flops(each, read) + linear_flops(once, 1) + attention
 
     def _turned(self, queries_keys: Tensor, context: BlockContext) -> Tensor:
         """Queries and keys, `2 B heads N head_dim`, normalised and turned to their places."""

@@ -56,7 +56,11 @@ def forward_flops(model: nn.Module, height: int, width: int, text_tokens: int, *
     parameter = next(model.parameters())
     shapes = (1, channels, height, width), (1, text_tokens, text_dim), (1,)
     inputs = [torch.zeros(shape, device=parameter.device, dtype=parameter.dtype) for shape in shapes]
+    training = {module: module.training for module in model.modules()}
+    model.eval()  # norms of batches take note of what they see in training
     # Attention in plain products: torch 2.9 does not count what fuses them on a CPU.
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         model(*inputs)
+    for module, was_training in training.items():
+        module.training = was_training
     return counter.get_total_flops()

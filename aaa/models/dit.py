@@ -15,7 +15,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from aaa.models.block import Block, BlockContext, DiTBlock, require_block
-from aaa.models.costs import linear_flops, linear_layers
+from aaa.models.costs import linear_flops, linear_layers, other_flops
 from aaa.models.design import Design
 from aaa.models.embeddings import PositionEmbedding, TimestepEmbedding
 from aaa.models.forward import ModelOutput, WeakerWay, draws_while_training
@@ -235,6 +235,8 @@ class AAADiT(nn.Module):
                 blocks += block.flops(routed, wanted=latents)
             else:
                 blocks += block.flops(routed)
+            if isinstance(block, DiTBlock) and not block.counts_itself:
+                blocks += other_flops(block, routed)
         return linear_flops(once, 1) + embed + blocks
 
     def gathered_parts(self) -> list[nn.Module]:

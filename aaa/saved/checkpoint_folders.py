@@ -75,10 +75,10 @@ def step_of(checkpoint: Path) -> int:
 
 
 def bring_back_replaced(run: Path) -> None:
-    """Give checkpoints their names back that a process which died had taken out of the way of one that is not there."""
+    """Give a checkpoint its name back where the process has died that took it away for another of the same step."""
     for removed in (run / CHECKPOINTS).glob(".removed-step-*"):
         final = removed.with_name(removed.name.removeprefix(".removed-"))
-        if not final.exists() and damage(removed) is None:
+        if final.with_name(f".{final.name}").is_dir() and not final.exists() and damage(removed) is None:
             removed.rename(final)
 
 

@@ -126,7 +126,8 @@ def micro_batches_of(trainee: Trainee, settings: LoopSettings, progress: Progres
     accelerator = trainee.accelerator
     for micro, positions in enumerate(positions_of(trainee, settings, progress)):
         seed = step_seed(trainee, settings, progress, micro)
-        torch.manual_seed(seed_of(seed, "torch's own"))  # parts may draw from where they like, as `nn.Dropout` does
+        if not micro:
+            seed_torch(seed)
         draws = torch.Generator(accelerator.device).manual_seed(seed)
         yield MicroBatch(trainee.batches(positions).to(accelerator.device), draws)
 
@@ -138,6 +139,11 @@ def positions_of(trainee: Trainee, settings: LoopSettings, progress: Progress) -
     sizes = {"batch_size": settings.batch_size, "micro_batches": count, "processes": processes}
     shares = [micro_batch(0, micro, rank, **sizes) for micro in range(count)]
     return [range(progress.samples + share.start, progress.samples + share.stop) for share in shares]
+
+
+def seed_torch(seed: int) -> None:
+    """Have torch's own generators go by the step: parts may draw from where they like, as `nn.Dropout` does."""
+    torch.manual_seed(seed_of(seed, "torch's own"))
 
 
 def step_seed(trainee: Trainee, settings: LoopSettings, progress: Progress, micro: int) -> int:

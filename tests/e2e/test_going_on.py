@@ -115,6 +115,7 @@ def test_what_a_signal_left_at_the_last_step_is_looked_at_once(here: Path) -> No
     (checkpoint / "state.json").write_text(json.dumps(state | {"unlooked": ["validate"]}))
     write_manifest(checkpoint)
     checkpoint.rename(checkpoint.with_name(".removed-step-00000010"))
+    checkpoint.with_name(".step-00000010").mkdir()  # what was to take its place
     shutil.rmtree(run / "model")
     before = rows(run)
     again = fork_in(here, *TEN, "hydra.run.dir=ten", "resume=auto")
