@@ -186,7 +186,7 @@ class RecordedSteps:
             self._share.fill_(trainee.ema.next_share())
         for micro, draws in enumerate(self._draws):
             draws.manual_seed(step_seed(trainee, self.settings, progress, micro))
-        seed_torch(step_seed(trainee, self.settings, progress, 0))
+        seed_torch(step_seed(trainee, self.settings, progress, 0), trainee.accelerator.device)
 
     def _recorded(self, kept: _Kept, number: int, *, measure_norms: bool) -> Callable[[], None] | None:
         """What takes a step of the shape; None if it cannot be recorded and need not be."""

@@ -127,7 +127,7 @@ def micro_batches_of(trainee: Trainee, settings: LoopSettings, progress: Progres
     for micro, positions in enumerate(positions_of(trainee, settings, progress)):
         seed = step_seed(trainee, settings, progress, micro)
         if not micro:
-            seed_torch(seed)
+            seed_torch(seed, accelerator.device)
         draws = torch.Generator(accelerator.device).manual_seed(seed)
         yield MicroBatch(trainee.batches(positions).to(accelerator.device), draws)
 
@@ -141,9 +141,12 @@ def positions_of(trainee: Trainee, settings: LoopSettings, progress: Progress) -
     return [range(progress.samples + share.start, progress.samples + share.stop) for share in shares]
 
 
-def seed_torch(seed: int) -> None:
+def seed_torch(seed: int, device: torch.device) -> None:
     """Have torch's own generators go by the step: parts may draw from where they like, as `nn.Dropout` does."""
-    torch.manual_seed(seed_of(seed, "torch's own"))
+    own = seed_of(seed, "torch's own")
+    torch.default_generator.manual_seed(own)
+    if device.type == "cuda":  # `torch.manual_seed` looks for devices of every kind, each time
+        torch.cuda.manual_seed(own)
 
 
 def step_seed(trainee: Trainee, settings: LoopSettings, progress: Progress, micro: int) -> int:
