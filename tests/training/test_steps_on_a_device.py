@@ -85,10 +85,8 @@ def steps(config: DictConfig, monkeypatch: pytest.MonkeyPatch) -> tuple[StepResu
         ("block=tutorial", "routing=tread"),
         ("optimizer=soap", "objective=velocity"),
         ("optimizer=adamw", "trainer.precision=bf16_weights"),
-        ("optimizer.orthogonalisation=minimax", "optimizer.fused=parts"),
-        ("objective.terms.dispersive.weight=0.1", "objective.coupling=nearest"),
-        ("model.mask_padding=true",),
-        ("model.text_positions=rope", "model.positions=rope"),
+        ("objective.terms.dispersive.weight=0.1", "objective.coupling=nearest", "optimizer.fused=parts"),
+        ("model.mask_padding=true", "model.text_positions=rope", "model.positions=rope"),
         pytest.param(  # DiffSynth takes 10 s to import
             ("scheduler=flux2", "objective=velocity", "objective.weighting=flux2"), marks=pytest.mark.slow
         ),
