@@ -2,6 +2,7 @@
 
 import difflib
 import re
+from collections.abc import Iterable
 
 
 class UserError(Exception):
@@ -14,6 +15,24 @@ def reason(error: Exception) -> str:
         return error.strerror
     first = (str(error).splitlines() or [type(error).__name__])[0]
     return first.removeprefix("Error while serializing: ").removeprefix("I/O error: ")
+
+
+def require_methods(part: object, names: Iterable[str], key: str, asked: str) -> None:
+    """Refuse a part of one's own that lacks what it will be asked.
+
+    Args:
+        part: of any class.
+        names: of the methods that it has to have.
+        key: of the config, that says so.
+        asked: by whom: `training asks of a noise scheduler`, say.
+
+    Raises:
+        UserError: naming the methods that it has not.
+    """
+    if missing := [name for name in names if not callable(getattr(part, name, None))]:
+        raise UserError(
+            f"{key}: {type(part).__name__} has no {' and no '.join(missing)}, which {asked} (docs/extending.md)."
+        )
 
 
 def nearest(word: str, words: list[str]) -> str:

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, GrammarParseError, InterpolationKeyError
 
 from aaa.cli.arguments import user_folders
-from aaa.config.checks import CONF, group_options
+from aaa.config.checks import CONF, group_options, options_of
 from aaa.config.option_keys import options_with
 from aaa.config.overrides import key_of, quoted
 from aaa.errors import in_plain_words, nearest
@@ -95,7 +95,7 @@ def _unknown_option(group: str, option: str, known: dict[str, list[str]]) -> str
     of_group = group.partition("/")[0]
     if group not in known and of_group in known:  # a path, say
         group, option = of_group, f"{group[len(of_group) + 1 :]}/{option}"
-    options = known.get(group) or sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+    options = known.get(group) or options_of(group)
     if not options:
         return f"{group}={option}: there is no config group '{group}'{nearest(group, list(known))}."
     there = f"There is: {', '.join(options)}.{_of_a_path(group, option)}"

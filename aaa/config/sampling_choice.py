@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
-from aaa.config.checks import CONF
+from aaa.config.checks import CONF, options_of
 from aaa.config.command_schema import SampleConfig
 from aaa.config.guidance import check_guidance
 from aaa.config.keys import MAX_GUIDANCE
@@ -56,8 +56,7 @@ class SamplingChoice:
             return {}
         if isinstance(self.guidance, int | float):
             return {"scale": self.guidance}
-        named = isinstance(self.guidance, str)
-        parts: Any = OmegaConf.load(CONF / "guidance" / f"{self.guidance}.yaml") if named else self.guidance
+        parts: Any = _option("guidance", self.guidance) if isinstance(self.guidance, str) else self.guidance
         if isinstance(parts, DictConfig):
             found = OmegaConf.to_container(parts, resolve=False)
             assert isinstance(found, dict)
@@ -77,8 +76,7 @@ class SamplingChoice:
             if self.last_sigma is not None:
                 chosen.sampling.last_sigma = self.last_sigma
             if self.sampler is not None:
-                by_name = isinstance(self.sampler, str)
-                chosen.sampler = OmegaConf.load(CONF / "sampler" / f"{self.sampler}.yaml") if by_name else self.sampler
+                chosen.sampler = _option("sampler", self.sampler) if isinstance(self.sampler, str) else self.sampler
             parts = self.guidance_parts
             if "_target_" in parts:
                 chosen.guidance = parts
@@ -97,6 +95,6 @@ def sampling_choice(config: DictConfig) -> SamplingChoice:
     return SamplingChoice(**{field.name: config[field.name] for field in fields(SamplingChoice)})
 
 
-def options_of(group: str) -> list[str]:
-    """Names of the options of a config group."""
-    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+def _option(group: str, name: str) -> Any:
+    """What the file of an option holds."""
+    return OmegaConf.load(CONF / group / f"{name}.yaml")

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from aaa.errors import UserError
+from aaa.errors import UserError, require_methods
 
 TRAIN_TIMESTEPS = 1000
 TRIED = 256  # noise levels that are drawn to see whether they are any
@@ -62,11 +62,8 @@ def require_scheduler(scheduler: object) -> None:
     Raises:
         UserError: naming the methods of `NoiseScheduler` that it has not.
     """
-    if missing := [name for name in ("draw", "sampling_sigmas") if not callable(getattr(scheduler, name, None))]:
-        raise UserError(
-            f"scheduler: {type(scheduler).__name__} has no {' and no '.join(missing)}, which training and sampling ask "
-            "of a noise scheduler (docs/extending.md)."
-        )
+    asked = "training and sampling ask of a noise scheduler"
+    require_methods(scheduler, ("draw", "sampling_sigmas"), "scheduler", asked)
 
 
 def drawn_levels(scheduler: NoiseScheduler, batch_size: int, generator: torch.Generator) -> NoiseLevels:

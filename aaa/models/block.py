@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aaa.data.randomness import generator
-from aaa.errors import UserError
+from aaa.errors import require_methods
 from aaa.models.attention import attend
 from aaa.models.costs import linear_flops, linear_layers, other_flops
 from aaa.models.design import TUTORIAL, Design
@@ -83,11 +83,7 @@ def require_block(module: nn.Module) -> None:
     Raises:
         UserError: naming the methods of `Block` that it has not.
     """
-    if missing := [name for name in ("init_weights", "flops") if not callable(getattr(module, name, None))]:
-        raise UserError(
-            f"model.block: {type(module).__name__} has no {' and no '.join(missing)}, which a model asks of its blocks "
-            "(docs/extending.md)."
-        )
+    require_methods(module, ("init_weights", "flops"), "model.block", "a model asks of its blocks")
 
 
 class WithValues(NamedTuple):

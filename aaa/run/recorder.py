@@ -32,6 +32,7 @@ from aaa.saved.export import export_model, newest_samples
 from aaa.saved.model_card import model_card
 from aaa.saved.models import exported_step
 from aaa.saved.weights_file import ROUTING
+from aaa.saved.whole_folders import REMOVED
 from aaa.tracking.files import remove_aside
 from aaa.tracking.tracker import METRICS, RunInfo, Tracker, read_metrics
 from aaa.training.optimizers import state_to_come
@@ -154,7 +155,7 @@ class Recorder:
         for place in (folder, folder / "validation"):
             remove_aside(place)
         if (folder / "model").is_dir():
-            shutil.rmtree(folder / ".removed-model", ignore_errors=True)
+            shutil.rmtree(folder / f"{REMOVED}model", ignore_errors=True)
         nbytes = self._snapshot(State(0, 0.0, "", 0)).nbytes + state_to_come(run.learner.optimizer)
         require_space(folder, nbytes if self.divided is None else 2 * nbytes)  # weights are there as shards and whole
         past = copy_history(run.origin.before, folder) if run.origin.before and run.origin.branches_off else []

@@ -19,7 +19,7 @@ from aaa.data.tensor_files import save_tensors
 from aaa.errors import UserError, reason
 from aaa.saved.checkpoint_folders import AVERAGE, MODEL, OF_OBJECTIVE, OPTIMIZER, SETTINGS, STATE, write_manifest
 from aaa.saved.weights_file import read_dit_tensors
-from aaa.saved.whole_folders import take_place
+from aaa.saved.whole_folders import REMOVED, take_place
 from aaa.tracking.finite_json import from_json, to_json
 from aaa.tracking.printed import train_command
 from aaa.training.sharding import shard_like
@@ -164,7 +164,7 @@ def write_checkpoint(folder: Path, snapshot: Snapshot, write: Callable[[Path, Sn
 
 def remove_unfinished(folder: Path) -> None:
     """Delete what a process that died left of checkpoints it was writing or deleting."""
-    for path in [*folder.glob(".step-*"), *folder.glob(".removed-*"), *folder.glob(".shards-*")]:
+    for path in [*folder.glob(".step-*"), *folder.glob(f"{REMOVED}*"), *folder.glob(".shards-*")]:
         shutil.rmtree(path, ignore_errors=True)
 
 

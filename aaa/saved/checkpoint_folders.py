@@ -7,11 +7,12 @@ is written last and the folder is renamed into place after that, so a process th
 import json
 import logging
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from aaa.data.file_hash import sha256_of
 from aaa.errors import UserError
+from aaa.saved.whole_folders import REMOVED
 
 logger = logging.getLogger(__name__)
 
@@ -76,8 +77,8 @@ def step_of(checkpoint: Path) -> int:
 
 def bring_back_replaced(run: Path) -> None:
     """Give a checkpoint its name back where the process has died that took it away for another of the same step."""
-    for removed in (run / CHECKPOINTS).glob(".removed-step-*"):
-        final = removed.with_name(removed.name.removeprefix(".removed-"))
+    for removed in (run / CHECKPOINTS).glob(f"{REMOVED}step-*"):
+        final = removed.with_name(removed.name.removeprefix(REMOVED))
         if final.with_name(f".{final.name}").is_dir() and not final.exists() and damage(removed) is None:
             removed.rename(final)
 
@@ -89,14 +90,19 @@ def newest_whole(run: Path, hashed: Collection[str] | None = None) -> Path | Non
         UserError: if there are checkpoints, but none that is whole.
     """
     found = checkpoints(run)
-    for checkpoint in found:
-        problem = damage(checkpoint, hashed)
-        if problem is None:
-            return checkpoint
-        logger.warning("%s is damaged: %s. Taking the one before it.", checkpoint, problem)
-    if found:
+    whole = first_whole(found, hashed)
+    if found and whole is None:
         raise UserError(
             f"{run / CHECKPOINTS}: none of its {len(found)} checkpoints is whole; the warnings above say what is "
             "wrong with each. Bring one back from a copy, or move them away to start again at step 0."
         )
+    return whole
+
+
+def first_whole(found: Sequence[Path], hashed: Collection[str] | None = None) -> Path | None:
+    """The first of these checkpoints that is whole, damaged ones before it being named; None if none is."""
+    for checkpoint in found:
+        if (problem := damage(checkpoint, hashed)) is None:
+            return checkpoint
+        logger.warning("%s is damaged: %s. Taking the one before it.", checkpoint, problem)
     return None

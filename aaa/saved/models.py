@@ -16,7 +16,7 @@ from aaa.config.schema import SamplingConfig
 from aaa.config.trust import is_own_class, read_json_config, read_yaml_config, targets
 from aaa.encoders.statistics import LatentStatistics
 from aaa.errors import UserError
-from aaa.saved.checkpoint_folders import AVERAGE, MODEL, STATE, checkpoints, damage, newest_whole, step_of
+from aaa.saved.checkpoint_folders import AVERAGE, MODEL, STATE, checkpoints, damage, first_whole, newest_whole, step_of
 from aaa.saved.named_model import RUN_CONFIG, offered_below, require_there
 from aaa.saved.weights_file import DiTNumbers, read_dit_numbers, read_routing
 
@@ -124,13 +124,7 @@ def later_checkpoint(run: Path) -> Path | None:
     exported = exported_step(run)
     if exported is None:
         return None
-    for checkpoint in checkpoints(run):
-        if step_of(checkpoint) <= exported:
-            return None
-        if (problem := damage(checkpoint, DRAWN_WITH)) is None:
-            return checkpoint
-        logger.warning("%s is damaged: %s. Taking the one before it.", checkpoint, problem)
-    return None
+    return first_whole([path for path in checkpoints(run) if step_of(path) > exported], DRAWN_WITH)
 
 
 def foreign_to_sampling(config: Mapping[str, Any]) -> list[str]:

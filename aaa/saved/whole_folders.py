@@ -4,6 +4,8 @@ import os
 import shutil
 from pathlib import Path
 
+REMOVED = ".removed-"  # how the name of a folder begins until it is deleted
+
 
 def take_place(aside: Path, final: Path) -> None:
     """Give a folder that was written aside its name. What had that name goes only once the new one is on disk.
@@ -34,7 +36,7 @@ def remove_whole(folder: Path) -> None:
 
 def _out_of_the_way(folder: Path) -> Path:
     """Take a folder, if it is there, its name, and return the one that it has until it is deleted."""
-    removed = folder.with_name(f".removed-{folder.name}")
+    removed = folder.with_name(f"{REMOVED}{folder.name}")
     if folder.is_dir():
         shutil.rmtree(removed, ignore_errors=True)
         folder.rename(removed)
