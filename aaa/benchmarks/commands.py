@@ -4,9 +4,11 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 from hydra.core.hydra_config import HydraConfig
 
 from aaa.errors import UserError
@@ -61,9 +63,22 @@ def measure(folder: Path, *arguments: str) -> Measured:
             stderr=subprocess.STDOUT,
             env=os.environ | {"WANDB_MODE": "disabled"},
         )
-        _, status, usage = os.wait4(process.pid, 0)
+        status, peak_gib = _wait(process)
     taken = time.monotonic() - began
     text = log.read_text(encoding="utf-8")
     if status:
         raise UserError(f"python {' '.join(arguments)} failed:\n{text}")
-    return Measured(taken, usage.ru_maxrss / 2**20, text)
+    return Measured(taken, peak_gib, text)
+
+
+def _wait(process: subprocess.Popen[bytes]) -> tuple[int, float]:
+    """How a process ended, 0 if well, and the most memory that it held, in GiB."""
+    if sys.platform == "win32":  # which forgets what a process held when that ends
+        watched, peak = psutil.Process(process.pid), 0
+        while process.poll() is None:
+            with suppress(psutil.NoSuchProcess):
+                peak = watched.memory_info().peak_wset
+            time.sleep(0.05)
+        return process.returncode, peak / 2**30
+    _, status, usage = os.wait4(process.pid, 0)
+    return status, usage.ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)

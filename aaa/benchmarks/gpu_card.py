@@ -3,11 +3,14 @@
 import gc
 import logging
 import signal
+import sys
 import time
 import traceback
+from _thread import interrupt_main
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event, Thread
 from types import FrameType
 from typing import Any
 
@@ -40,15 +43,47 @@ def time_limit(seconds: float) -> Iterator[None]:
     def end(_signum: int, _frame: FrameType | None) -> None:
         raise OutOfTime
 
-    began = time.monotonic()
-    handler = signal.signal(signal.SIGALRM, end)
-    # Again and again: what is raised where Python cannot pass it on, such as in a finalizer, is lost.
-    left, interval = signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN_SECONDS)
+    handler = signal.signal(ALARM, end)
     try:
-        yield
+        with _alarms(seconds):
+            yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, max(0.001, left - (time.monotonic() - began)) if left else 0, interval)
-        signal.signal(signal.SIGALRM, handler)
+        signal.signal(ALARM, handler)
+
+
+# Again and again: what is raised where Python cannot pass it on, such as in a finalizer, is lost.
+if sys.platform == "win32":
+    ALARM = signal.SIGBREAK
+
+    @contextmanager
+    def _alarms(seconds: float) -> Iterator[None]:
+        """A SIGBREAK after so many seconds and every few from then on, as Windows has no alarms."""
+        over = Event()
+
+        def ring() -> None:
+            wait = seconds
+            while not over.wait(wait):
+                interrupt_main(ALARM)
+                wait = AGAIN_SECONDS
+
+        Thread(target=ring, daemon=True).start()
+        try:
+            yield
+        finally:
+            over.set()
+
+else:
+    ALARM = signal.SIGALRM
+
+    @contextmanager
+    def _alarms(seconds: float) -> Iterator[None]:
+        """A SIGALRM after so many seconds and every few from then on; an alarm that was set before comes after it."""
+        began = time.monotonic()
+        left, interval = signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN_SECONDS)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, max(0.001, left - (time.monotonic() - began)) if left else 0, interval)
 
 
 class Card:

@@ -15,8 +15,12 @@ logger = logging.getLogger(__name__)
 
 
 def requeue_on_signal() -> None:
-    """From now on SIGUSR1 ends this process with exit code 0; a SLURM job asks to be queued again before that."""
-    signal.signal(signal.SIGUSR1, _requeue)
+    """From now on SIGUSR1 ends this process with exit code 0; a SLURM job asks to be queued again before that.
+
+    Windows has no such signal.
+    """
+    if sys.platform != "win32":
+        signal.signal(signal.SIGUSR1, _requeue)
 
 
 def _requeue(_signum: int, _frame: FrameType | None) -> NoReturn:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 REMOVED = ".removed-"  # how the name of a folder begins until it is deleted
@@ -51,7 +52,9 @@ def _flush(folder: Path, *, within: bool = True) -> None:
         within: whether all that lies in it is flushed too.
     """
     for path in [*(folder.rglob("*") if within else ()), folder]:
-        descriptor = os.open(path, os.O_RDONLY)
+        if sys.platform == "win32" and path.is_dir():  # cannot be opened there
+            continue
+        descriptor = os.open(path, os.O_RDWR if sys.platform == "win32" else os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:

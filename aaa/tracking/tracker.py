@@ -127,7 +127,7 @@ class Tracker:
     def to_disk(self) -> None:
         """Have all rows on disk, as a checkpoint is that goes on from them: a power cut may take what is not."""
         if self.metrics.is_file():
-            with self.metrics.open("rb") as rows:
+            with self.metrics.open("rb+") as rows:  # Windows flushes nothing that is open to be read alone
                 os.fsync(rows.fileno())
 
     def metrics_at(self, step: int) -> dict[str, float]:

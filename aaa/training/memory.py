@@ -2,7 +2,6 @@
 
 import ctypes
 import platform
-import resource
 import sys
 from pathlib import Path
 
@@ -28,8 +27,13 @@ def peak_memory_gib(device: torch.device, *, recorded: bool = False) -> float:
         counted = torch.cuda.max_memory_reserved if recorded else torch.cuda.max_memory_allocated
         return counted(device) / 2**30
     if STATUS.is_file():
-        (peak,) = (line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
+        status = STATUS.read_text(encoding="utf-8", errors="replace").splitlines()
+        (peak,) = (line for line in status if line.startswith("VmHWM:"))
         return int(peak.split()[1]) / 2**20
+    if sys.platform == "win32":
+        return psutil.Process().memory_info().peak_wset / 2**30
+    import resource  # of Unix alone
+
     peak_rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak_rss / (2**30 if sys.platform == "darwin" else 2**20)
 
@@ -39,7 +43,7 @@ def reset_peak_memory(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     elif CLEAR.exists():
-        CLEAR.write_text("5")  # Linux: reset the peak resident set size
+        CLEAR.write_text("5", encoding="ascii")  # Linux: reset the peak resident set size
 
 
 def held_memory(device: torch.device) -> int:
@@ -70,7 +74,7 @@ def _free_in_groups(root: Path, own: Path) -> int:
     A container (Docker, Kubernetes) has its limit at the root of what it sees, a job on a plain host deep below it.
     """
     try:
-        (path,) = (line[3:] for line in own.read_text().splitlines() if line.startswith("0::"))
+        (path,) = (line[3:] for line in own.read_text(encoding="utf-8").splitlines() if line.startswith("0::"))
     except (OSError, ValueError):  # no such file, or control groups of version 1 alone
         path = "/"
     innermost = root / path.lstrip("/")

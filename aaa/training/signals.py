@@ -15,7 +15,9 @@ ALWAYS = (signal.SIGINT, signal.SIGTERM)
 
 # What a cluster sends before it takes the machine away: who installed a handler for it (aaa.cli.requeue, submitit) sees
 # to it that the job is started again, once the run has saved.
-HANDED_ON = frozenset({signal.SIGUSR1, signal.SIGUSR2})
+HANDED_ON: frozenset[signal.Signals] = frozenset()
+if sys.platform != "win32":
+    HANDED_ON = frozenset({signal.SIGUSR1, signal.SIGUSR2})
 
 ENOUGH = 10_000  # no signal: the run has asked itself to stop
 
@@ -27,9 +29,11 @@ def exit_code(signum: int | None) -> int:
 
 def obey(signum: int | None) -> None:
     """Do what a signal asked for, now that the run is saved: end the process, or let its other handler answer."""
+    if signum is None:
+        return
     if signum in HANDED_ON:
         signal.raise_signal(signum)
-    if signum is not None and signum != ENOUGH:
+    if signum != ENOUGH:
         sys.exit(exit_code(signum))
 
 

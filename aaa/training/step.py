@@ -147,6 +147,8 @@ def seed_torch(seed: int, device: torch.device) -> None:
     torch.default_generator.manual_seed(own)
     if device.type == "cuda":  # `torch.manual_seed` looks for devices of every kind, each time
         torch.cuda.manual_seed(own)
+    elif device.type == "mps":
+        torch.mps.manual_seed(own)
 
 
 def step_seed(trainee: Trainee, settings: LoopSettings, progress: Progress, micro: int) -> int:

@@ -20,6 +20,18 @@ def test_auto_is_bf16_only_where_the_device_multiplies_it(
     assert choose_precision("auto", CPU) == chosen
 
 
+def test_torch_without_onednn_as_on_a_mac_trains_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "arm64")
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    monkeypatch.setattr(torch.ops, "mkldnn", None)  # where nothing is registered any name is an AttributeError
+    multiplies_bf16.cache_clear()
+    try:
+        assert choose_precision("auto", CPU) == "float32"
+        assert choose_precision("auto", torch.device("mps")) == "float32"
+    finally:
+        multiplies_bf16.cache_clear()
+
+
 def test_bf16_where_it_crawls_is_taken_with_a_warning(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
