@@ -9,7 +9,7 @@ from einops import repeat
 from torch import Tensor
 
 from aaa.diffusion.prediction import Model, Prediction
-from aaa.diffusion.schedulers import TRAIN_TIMESTEPS
+from aaa.diffusion.schedulers import ROUNDING, TRAIN_TIMESTEPS
 from aaa.errors import UserError
 
 # The velocity to follow from latents `B C H W` at a noise level, 0..1.
@@ -95,7 +95,7 @@ class Extrapolation:
 
     def steers(self, sigma: float) -> bool:
         """Whether it does anything at this noise level."""
-        return self.scale != 1 and self.low <= sigma <= self.high
+        return self.scale != 1 and self.low - ROUNDING <= sigma <= self.high + ROUNDING
 
     def passes(self, sigma: float) -> int:
         """See `Guidance`."""

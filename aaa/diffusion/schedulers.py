@@ -15,7 +15,7 @@ from aaa.errors import UserError, require_methods
 
 TRAIN_TIMESTEPS = 1000
 TRIED = 256  # noise levels that are drawn to see whether they are any
-ROUNDING = 1e-5  # by which float32 may miss the first and the last level
+ROUNDING = 1e-5  # by which float32 may miss the level that is meant
 
 
 class NoiseLevels(NamedTuple):
@@ -102,7 +102,7 @@ def require_levels(scheduler: NoiseScheduler) -> None:
 
 
 def visited_levels(scheduler: NoiseScheduler, steps: int, tokens: int, denoising_strength: float) -> Tensor:
-    """Noise levels of a way to clean pictures; see `NoiseScheduler.sampling_sigmas`.
+    """Noise levels of a way to clean pictures, without what rounding adds; see `NoiseScheduler.sampling_sigmas`.
 
     Raises:
         UserError: if they lead elsewhere, or in another number of steps.
@@ -119,6 +119,8 @@ def visited_levels(scheduler: NoiseScheduler, steps: int, tokens: int, denoising
     if not (falls and 0 < first <= 1 + ROUNDING and abs(last) <= ROUNDING):
         between = " that do not fall" if first > last and not falls else ""
         raise UserError(f"{given} noise levels from {first:g} to {last:g}{between}, {wanted}.")
+    levels = levels.clamp(0, 1)
+    levels[-1] = 0
     return levels
 
 
@@ -178,7 +180,9 @@ class LinearScheduler:
         """What share of all levels each drawn one is above: `B` float32 in [0, 1)."""
         drawn = torch.rand(batch_size, generator=generator, device=generator.device)
         if self.stratified:
-            drawn = (torch.arange(batch_size, device=generator.device) + drawn) / batch_size
+            # Dealt out: a sample's place in the batch may say what it is, as where parts of a mixture take turns.
+            ranges = torch.randperm(batch_size, generator=generator, device=generator.device)
+            drawn = (ranges + drawn) / batch_size
         return drawn
 
     def level_above(self, share: float) -> float:

@@ -13,9 +13,9 @@ class Contrastive(Term):
     With `weight` the paper's lambda the loss of a sample is
     `w(sigma) (|v - (n - x)|^2 - lambda |v - (n' - x')|^2)`, where the second picture and noise are another sample's.
 
-    The other is the next one in the batch whose caption and picture differ: to push a prediction away from a picture of
-    the same caption would be to push it away from what it ought to draw. For the same reason a sample whose prompt was
-    dropped, to which every picture is an answer, is pushed away from none.
+    The other is one of those that a process computes at once, whose caption and picture differ: to push a prediction
+    away from a picture of the same caption would be to push it away from what it ought to draw. For the same reason a
+    sample whose prompt was dropped, to which every picture is an answer, is pushed away from none.
 
     Args:
         weight: lambda; at 1 and above the loss has no least value.
@@ -33,6 +33,9 @@ class Contrastive(Term):
 def next_stranger(captions: Tensor, pictures: Tensor) -> Tensor:
     """For each sample the next one, round the end of the batch, of another caption and another picture; else itself.
 
+    How far ahead is looked first changes from batch to batch: where the parts of a mixture take turns, the very next
+    one is always of another part, or seldom.
+
     Args:
         captions, pictures: equal where these are, `B`.
 
@@ -42,7 +45,9 @@ def next_stranger(captions: Tensor, pictures: Tensor) -> Tensor:
     size = len(captions)
     found = torch.arange(size)
     seeking = found.clone()
-    for distance in range(1, size):  # nearly all have found one after the first
+    first = int(captions.sum()) % (size - 1) if size > 1 else 0
+    for further in range(size - 1):  # nearly all have found one after the first
+        distance = 1 + (first + further) % (size - 1)
         there = (seeking + distance) % size
         strange = (captions[there] != captions[seeking]) & (pictures[there] != pictures[seeking])
         found[seeking[strange]] = there[strange]

@@ -60,6 +60,12 @@ def test_outside_the_interval_the_prompt_is_followed_alone(sigma: float) -> None
     assert guidance.passes(sigma) == (2 if inside else 1)
 
 
+@pytest.mark.parametrize(("steps", "within"), [(10, 7), (20, 13), (30, 19), (50, 31)])
+def test_the_ends_of_the_interval_are_in_it_however_they_are_rounded(steps: int, within: int) -> None:
+    levels = LinearScheduler().sampling_sigmas(steps, 16)[:-1].tolist()
+    assert sum(map(PromptGuidance(4, [0.2, 0.8]).steers, levels)) == within
+
+
 @pytest.mark.parametrize("share", [0.0, 0.7, 1.0])
 def test_rescaling_takes_the_deviation_back(share: float) -> None:
     guidance = PromptGuidance(6, rescale=share)

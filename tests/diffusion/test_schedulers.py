@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aaa.data.randomness import generator
-from aaa.diffusion.schedulers import LinearScheduler, LogitNormalScheduler
+from aaa.diffusion.schedulers import LinearScheduler, LogitNormalScheduler, visited_levels
 from aaa.errors import UserError
 
 
@@ -50,9 +50,18 @@ def test_a_stratified_batch_has_one_level_of_each_range(kind: type[LinearSchedul
     levels = scheduler.draw(batch, torch.Generator().manual_seed(seed))
     bounds = torch.tensor([0.0, *(scheduler.level_above(place / batch) for place in range(1, batch)), 1.0])
     rounding = 1e-6
-    assert (bounds[:-1] - rounding <= levels.sigma).all()
-    assert (levels.sigma <= bounds[1:] + rounding).all()
+    assert (bounds[:-1] - rounding <= levels.sigma.sort().values).all()
+    assert (levels.sigma.sort().values <= bounds[1:] + rounding).all()
     assert torch.equal(levels.timestep, 1000 * levels.sigma)
+
+
+@pytest.mark.parametrize("kind", [LinearScheduler, LogitNormalScheduler])
+def test_a_place_in_a_stratified_batch_tells_nothing_of_the_level(kind: type[LinearScheduler]) -> None:
+    scheduler, draws = kind(stratified=True), torch.Generator().manual_seed(0)
+    levels = torch.stack([scheduler.draw(4, draws).sigma for _ in range(1000)])
+    assert levels.mean(0).tolist() == pytest.approx([0.5] * 4, abs=0.03)
+    assert (levels.quantile(0.1, dim=0) < scheduler.level_above(0.15)).all()
+    assert (levels.quantile(0.9, dim=0) > scheduler.level_above(0.85)).all()
 
 
 def test_stratified_levels_are_distributed_as_others_and_vary_less_between_batches() -> None:
@@ -76,3 +85,15 @@ def test_the_first_level_is_that_of_noise_if_shifted(shift: float, base: int, to
 
 def test_a_picture_of_this_size_has_a_first_level_of_one() -> None:
     assert LogitNormalScheduler(0.8, 0.8, base_tokens=64).sampling_sigmas(10, 8 * 15)[0] == 1
+
+
+class Rounded(LinearScheduler):
+    def sampling_sigmas(self, steps: int, tokens: int, denoising_strength: float = 1.0) -> torch.Tensor:
+        levels = super().sampling_sigmas(steps, tokens, denoising_strength)
+        levels[0], levels[-1] = 1.0000001, 1e-6
+        return levels
+
+
+def test_levels_of_ones_own_end_where_they_are_meant_to() -> None:
+    levels = visited_levels(Rounded(), 4, 16, 1.0)
+    assert levels.tolist() == [1.0, 0.75, 0.5, 0.25, 0.0]
