@@ -26,7 +26,7 @@ def test_it_is_minus_the_weighted_error_to_the_next_picture() -> None:
 
 
 def test_pictures_of_one_caption_are_not_contrasted() -> None:
-    # 0 and 1 have one caption, 3 and 4 one picture, and the search begins with the next: 0 -> 2, 1 -> 2, 2 -> 3, 3 -> 0, 4 -> 0.
+    # 0 and 1 have one caption, 3 and 4 one picture; nearest ahead are 0 -> 2, 1 -> 2, 2 -> 3, 3 -> 0, 4 -> 0.
     done = forward_pass(5, captions=[7, 7, 8, 9, 5], pictures=[1, 2, 3, 4, 4])
     target = done.draws.noise - done.batch.latents
     others = [2, 2, 3, 0, 0]
