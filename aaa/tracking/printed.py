@@ -63,8 +63,9 @@ def plot_label(text: str) -> str:
 
 
 def command(*words: str) -> str:
-    """A command that bash and zsh read as these words."""
-    return " ".join(_word(word) for word in words)
+    """A command that bash and zsh read as these words; on Windows its shells."""
+    quoted = _word_of_windows if sys.platform == "win32" else _word
+    return " ".join(map(quoted, words))
 
 
 def setting(key: str, value: object) -> str:
@@ -107,3 +108,12 @@ def _word(word: str) -> str:
         for letter in word
     )
     return f"$'{''.join(escaped)}'"
+
+
+def _word_of_windows(word: str) -> str:
+    """The same there, where only double quotes hold a word together, and backslashes before one are doubled."""
+    word = one_line(word)
+    if re.fullmatch(r"[\w@+=:,./\\-]+", word):
+        return word
+    inner = re.sub(r'(\\*)"', r'\1\1\\"', word)
+    return '"' + re.sub(r"(\\+)$", r"\1\1", inner) + '"'

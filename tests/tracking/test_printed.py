@@ -96,6 +96,14 @@ def test_messages_keep_their_lines_and_nothing_else() -> None:
     assert harmless("a\n\tb\x1b[2Jc") == "a\n\tb[2Jc"
 
 
+def test_words_are_quoted_for_the_shells_of_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "win32")
+    words = [r"model=outputs\x\2026", "prompt=a red square", r"data.root=C:\my pics\\", 'notes=a "b" c', "name=a&b"]
+    assert command(*words) == (
+        r'model=outputs\x\2026 "prompt=a red square" "data.root=C:\my pics\\\\" "notes=a \"b\" c" "name=a&b"'
+    )
+
+
 def test_words_are_quoted_for_the_shell(tmp_path: Path) -> None:
     assert command("wandb", "sync", "a b/c") == "wandb sync 'a b/c'"
 
