@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from aaa.device_copies import copied
+
 NO_EXTRAS: Mapping[str, Tensor] = MappingProxyType({})
 
 
@@ -34,7 +36,7 @@ class Batch(NamedTuple):
 
     def to(self, device: torch.device) -> "Batch":
         """The same on a device, of which the copies need not be waited for."""
-        return self.with_each(lambda tensor: tensor.to(device, non_blocking=True))
+        return self.with_each(lambda tensor: copied(tensor, device))
 
     def as_dtype(self, dtype: torch.dtype) -> "Batch":
         """The same with what a model takes in the dtype of its weights; extras stay as they are."""

@@ -22,6 +22,7 @@ from aaa.data.findings import say_of_earlier
 from aaa.data.reuse import EarlierRows, remove_doubled, share_held
 from aaa.encoders.protocols import VAE, TextEncoder
 from aaa.errors import UserError
+from aaa.tracking.files import rename_folder
 
 logger = logging.getLogger(__name__)
 
@@ -131,7 +132,7 @@ class CacheBuilder:
             building = self._put_aside_leftovers()
             build = self._encode(building, self.pictures.jobs())
             require_records(build.records)
-            building.rename(self.path)
+            rename_folder(building, self.path)
             self._clean_up()
         finally:
             lock.release()
@@ -170,7 +171,7 @@ class CacheBuilder:
                 _put_aside(part.building, part.path)
                 jobs = self.pictures.jobs()
                 self._encode(part.building, jobs[part.places(len(jobs))])
-                part.building.rename(part.path)
+                rename_folder(part.building, part.path)
         finally:
             lock.release()
         return True
@@ -186,7 +187,7 @@ class CacheBuilder:
                 building = self._put_aside_leftovers()
                 building.mkdir()
                 merge_parts(building, parts, self._index)
-                building.rename(self.path)
+                rename_folder(building, self.path)
             self._clean_up()
 
     def _put_aside_leftovers(self) -> Path:
@@ -236,7 +237,7 @@ class CacheBuilder:
 def _put_aside(leftover: Path, path: Path, number: str = "") -> None:
     """Keep what is left of a build of this cache or part, for the rows in it that nothing else has."""
     if leftover.is_dir():
-        leftover.rename(path.with_name(f"{path.name}.earlier-{time.time_ns()}{number}"))
+        rename_folder(leftover, path.with_name(f"{path.name}.earlier-{time.time_ns()}{number}"))
         remove_doubled([*path.parent.glob(f"{escape(path.name)}.earlier-*")])
 
 

@@ -17,6 +17,7 @@ from aaa.data.cached_records import ArrowRecords
 from aaa.data.file_hash import sha256_of
 from aaa.data.picture_places import PLACES, SIDES, PlacedRecords
 from aaa.errors import UserError
+from aaa.tracking.files import rename_folder
 
 PARTS = ".parts"  # ends the name of a folder of them
 
@@ -115,9 +116,10 @@ def merge_parts(folder: Path, parts: Sequence[Part], index: Mapping[str, Any]) -
         "placed": placed,
         "sha256": digests,
     }
+    del opened  # Windows renames no folder with files in it that are mapped
     (folder / INDEX).write_text(json.dumps(content, indent=2), encoding="utf-8")
     for part in parts:
-        part.path.rename(folder / part.path.name)
+        rename_folder(part.path, folder / part.path.name)
 
 
 def require_records(count: int) -> None:

@@ -126,10 +126,9 @@ class CacheWriter:
     def close(self, **index: Any) -> None:
         """Write what is left, and the index that makes the folder a cache."""
         self.keep_what_is_done()
-        records = ArrowRecords([self.path / RECORDS])
-        placed = len(records) > LARGE
+        placed = self._saved > LARGE
         if placed:
-            PlacedRecords.of(records.batches).save(self.path)
+            PlacedRecords.of(ArrowRecords([self.path / RECORDS]).batches).save(self.path)
         beside = [RECORDS, EMPTY_PROMPT, *([PLACES, SIDES] if placed else [])]
         self._digests |= {name: sha256_of(self.path / name) for name in beside}
         content = {

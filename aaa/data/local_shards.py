@@ -23,7 +23,8 @@ class LocalShards:
     """Shards of a cache, fetched when they are asked for or beforehand.
 
     What was used longest ago makes room for what is needed. A shard has its name once it is whole; what a killed
-    process left of one is removed by any other. What one process removes and another reads stays readable to that one.
+    process left of one is removed by any other. What one process removes and another reads stays readable to that one;
+    on Windows it is not removed before nobody reads it.
 
     Args:
         remote: where the shards are.
@@ -151,21 +152,30 @@ class LocalShards:
         with self._room():
             sizes, whole = self._on_disk()
             free = self.limit_bytes - sum(sizes) - self._outlines[shard].nbytes
-            removed = []
-            for other in whole:
+            others = [other for other in whole if other not in keep]
+            if free + sum(self._outlines[other].nbytes for other in others) < 0:
+                return False
+            for other in others:
                 if free >= 0:
                     break
-                if other not in keep:
-                    removed.append(other)
+                if self._remove(other):
                     free += self._outlines[other].nbytes
             if free < 0:
                 return False
-            for other in removed:
-                self._path(other).unlink(missing_ok=True)
             part.touch()
             with self._lock:
                 self._let_go()
             return True
+
+    def _remove(self, shard: int) -> bool:
+        """Remove a copy; False if somebody reads it, for which Windows keeps it."""
+        with self._lock:
+            self._open.pop(shard, None)
+        try:
+            self._path(shard).unlink(missing_ok=True)
+        except PermissionError:
+            return False
+        return True
 
     def _let_go(self) -> None:
         """Close what has been removed, by whichever process: its place on the disk is free once nobody has it open."""

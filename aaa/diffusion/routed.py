@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from aaa.data.randomness import generator
+from aaa.device_copies import copied
 from aaa.diffusion.guidance import Extrapolation, Predict, VelocityModel
 from aaa.errors import UserError
 from aaa.models.forward import Asked, WeakerWay, require_weaker_way
@@ -63,7 +64,7 @@ class RoutingGuidance(Extrapolation):
                 return better
             places = latents.shape[-2] * latents.shape[-1]
             order = torch.stack([torch.rand(places, generator=own) for own in draws])  # B (H W)
-            way = WeakerWay(self.rate, order.to(latents.device, non_blocking=True))
+            way = WeakerWay(self.rate, copied(order, latents.device))
             return self.beyond(better, model.of(partial(network, weaker=way))(latents, weaker_embeds, sigma))
 
         return predict

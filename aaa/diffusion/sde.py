@@ -6,6 +6,7 @@ from itertools import pairwise
 
 from torch import Tensor
 
+from aaa.device_copies import copied
 from aaa.diffusion.guidance import Predict
 from aaa.diffusion.samplers import SeededNoise, ShowProgress, Step, ask
 from aaa.errors import UserError
@@ -51,7 +52,7 @@ class Sde:
             latents = latents - length * velocity
             if next_sigma > 0:
                 # -1/2 w s dt, in which w / sigma is `noise`, and sqrt(w) dW.
-                fresh = noise(tuple(latents.shape[1:])).to(latents, non_blocking=True)
+                fresh = copied(noise(tuple(latents.shape[1:])).to(latents.dtype), latents.device)
                 latents = (
                     latents - self.noise / 2 * length * held_noise + math.sqrt(self.noise * sigma * length) * fresh
                 )

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from aaa.device_copies import copied
 from aaa.objectives.flow_matching import velocity_error
 from aaa.objectives.terms import ForwardPass, Term
 
@@ -24,7 +25,7 @@ class Contrastive(Term):
 
     def __call__(self, done: ForwardPass) -> Tensor:
         """See `Term`; 0 for samples that are contrasted with no other."""
-        other = next_stranger(done.batch.captions, done.batch.pictures).to(done.velocity.device, non_blocking=True)
+        other = copied(next_stranger(done.batch.captions, done.batch.pictures), done.velocity.device)
         error = velocity_error(done.velocity, done.batch.latents[other], done.draws.noise[other])
         alone = other == torch.arange(len(other), device=other.device)
         return -done.weight * error.masked_fill(alone | done.draws.dropped, 0.0)

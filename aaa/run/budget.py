@@ -144,6 +144,8 @@ def seconds_of(trial_step: Callable[[], object]) -> float:
         trial_step()
         if torch.cuda.is_initialized():  # a run on the CPU leaves a GPU alone
             torch.cuda.synchronize()
+        elif torch.backends.mps.is_available():
+            torch.mps.synchronize()
         times.append(time.perf_counter() - began)
     return min(times[1:])
 

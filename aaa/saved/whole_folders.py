@@ -5,6 +5,8 @@ import shutil
 import sys
 from pathlib import Path
 
+from aaa.tracking.files import rename_folder
+
 REMOVED = ".removed-"  # how the name of a folder begins until it is deleted
 
 
@@ -20,7 +22,7 @@ def take_place(aside: Path, final: Path) -> None:
     """
     _flush(aside)
     removed = _out_of_the_way(final)
-    aside.rename(final)
+    rename_folder(aside, final)
     _flush(final.parent, within=False)
     shutil.rmtree(removed, ignore_errors=True)
 
@@ -40,7 +42,7 @@ def _out_of_the_way(folder: Path) -> Path:
     removed = folder.with_name(f"{REMOVED}{folder.name}")
     if folder.is_dir():
         shutil.rmtree(removed, ignore_errors=True)
-        folder.rename(removed)
+        rename_folder(folder, removed)
     return removed
 
 

@@ -2,7 +2,9 @@
 
 import os
 import re
+import sys
 import tempfile
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,6 +15,7 @@ GO_ON = (
     "Earlier checkpoints are untouched: make room there, or see to the permissions of the folder, and go on with "
     "resume=RUN_FOLDER."
 )
+RENAME_TRIES, RENAME_SECONDS = 10, 0.1
 OF_A_STEP = "step-" + 8 * "[0-9]"  # how the names of a run's files of a step begin, as a pattern of glob
 
 
@@ -44,6 +47,25 @@ def replace_text(path: Path, text: str, advice: str = GO_ON) -> None:
     finally:
         with suppress(OSError):  # it has been renamed, or could not be made
             aside.unlink()
+
+
+def rename_folder(folder: Path, name: Path) -> None:
+    """Give a folder another name.
+
+    Windows refuses that while anything has a file of it open, such as a virus scanner, or a mapping that is about to
+    end: there it is tried again for a second.
+
+    Raises:
+        OSError: if it cannot be.
+    """
+    for _ in range(RENAME_TRIES if sys.platform == "win32" else 0):
+        try:
+            folder.rename(name)
+        except PermissionError:
+            time.sleep(RENAME_SECONDS)
+        else:
+            return
+    folder.rename(name)
 
 
 def remove_aside(folder: Path) -> None:

@@ -19,3 +19,8 @@ def test_a_run_trains_goes_on_and_is_drawn_from_and_judged(command: Command, tmp
     assert drawn.code == 0, drawn.err
     judged = command(LIKE_WINDOWS, "aaa.evaluate", f"model={run}", "evaluation=none")
     assert judged.code == 0, judged.err
+
+
+def test_parts_of_a_cache_become_one(command: Command) -> None:
+    encoded = command(LIKE_WINDOWS, "aaa.encode", "-m", *SMALL[:3], "encode.parts=2", "encode.part=0,1")
+    assert encoded.code == 0, encoded.err

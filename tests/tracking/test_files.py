@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from aaa.errors import UserError
-from aaa.tracking.files import append_line, remove_aside, replace_text
+from aaa.tracking.files import append_line, remove_aside, rename_folder, replace_text
 
 TIMES = 100
 
@@ -57,3 +57,24 @@ def test_what_a_process_that_died_has_left_aside_is_removed(tmp_path: Path) -> N
         (tmp_path / name).touch()
     remove_aside(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
+
+
+def test_a_folder_that_windows_holds_for_a_moment_gets_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename, tries = Path.rename, []
+
+    def held(path: Path, target: Path) -> Path:
+        tries.append(target)
+        if len(tries) < 3:
+            raise PermissionError(13, "it is used by another process", str(path))
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", held)
+    monkeypatch.setattr("aaa.tracking.files.RENAME_SECONDS", 0)
+    (tmp_path / "a").mkdir()
+    with pytest.raises(PermissionError):
+        rename_folder(tmp_path / "a", tmp_path / "b")
+    monkeypatch.setattr("sys.platform", "win32")
+    rename_folder(tmp_path / "a", tmp_path / "b")
+    assert (tmp_path / "b").is_dir()
