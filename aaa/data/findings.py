@@ -73,36 +73,41 @@ class Findings:
     def say(self) -> None:
         """Log what there is to say."""
         if self.reused:
-            logger.info("Of %d records %d were encoded already and taken over.", self.encoded, self.reused)
+            were = "was" if self.reused == 1 else "were"
+            logger.info("Of %d records %d %s encoded already and taken over.", self.encoded, self.reused, were)
         if self.cut_prompts:
             logger.warning(
-                "%d of %d prompts are longer than %d tokens and were cut; encoder.max_prompt_tokens=N keeps more.",
+                "%d of %d prompts %s longer than %d tokens and %s cut; encoder.max_prompt_tokens=N keeps more.",
                 self.cut_prompts,
                 self.prompts,
+                "is" if self.cut_prompts == 1 else "are",
                 self.max_length,
+                "was" if self.cut_prompts == 1 else "were",
             )
         if self.spaceless_prompts:
             logger.warning(
-                "%d prompts are in a script without spaces, of which text_encoder=words takes every character for a "
+                "%s in a script without spaces, of which text_encoder=words takes every character for a "
                 "word. A language model (text_encoder=qwen3) knows their words.",
-                self.spaceless_prompts,
+                "1 prompt is" if self.spaceless_prompts == 1 else f"{self.spaceless_prompts} prompts are",
             )
         for notice, count in self.noticed.items():
             first = ", ".join(self._first_noticed[notice])
             logger.warning("Of %d records the pictures of %d have %s, e.g. %s", self.encoded, count, notice, first)
         if self.empty_prompts:
             logger.warning(
-                "%d of %d records have an empty prompt, e.g. %s",
+                "%d of %d records %s an empty prompt, e.g. %s",
                 self.empty_prompts,
                 self.encoded,
+                "has" if self.empty_prompts == 1 else "have",
                 ", ".join(self._first_empty),
             )
         if self.placeholders:
             logger.warning(
-                "%d of %d records have a prompt such as 'nan' or 'None', which tables have where there is no text, "
+                "%d of %d records %s a prompt such as 'nan' or 'None', which tables have where there is no text, "
                 "e.g. %s; such words are trained on.",
                 self.placeholders,
                 self.encoded,
+                "has" if self.placeholders == 1 else "have",
                 ", ".join(self._first_placeholders),
             )
 

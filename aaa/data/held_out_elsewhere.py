@@ -43,10 +43,9 @@ def seen_nowhere_else(
             )
         if fewer := len(own) - len(left[name]):
             logger.warning(
-                "%d records to train on of data.parts.%s show pictures that another part holds out: they are not "
-                "trained on, so that held out means never seen.",
-                fewer,
+                "data.parts.%s: %s that another part holds out: not trained on, so that held out means never seen.",
                 name,
+                "1 record to train on shows a picture" if fewer == 1 else f"{fewer} records to train on show pictures",
             )
     return left
 

@@ -155,8 +155,8 @@ def _named_pictures(pictures: Any, column: str, names: PictureNames) -> Iterator
         elsewhere = struct_field(table[column], "bytes").is_null().to_pylist()
         for is_elsewhere, path in zip(elsewhere, struct_field(table[column], "path").to_pylist(), strict=True):
             if is_elsewhere and path:
-                file, problem = names.find(path, "")
-                yield Found(file, problem and f"image {problem}{_no_name(path)}")
+                found = names.find(path, "")
+                yield Found(found.file, found.problem and f"image {found.problem}{_no_name(path)}")
             else:
                 yield None
 
@@ -177,9 +177,10 @@ def _rows(name: str, split: Any, pictures: Any, named: Iterable[Found | None], c
     classes = {name: split.features[name].names for name in captions.weights if _is_class(split.features[name])}
     for number, (row, found) in enumerate(zip(split.select_columns(wanted), named, strict=True)):
         part = split_value(row[belongs]) if belongs else None
-        file, problem = found or Found(None)
+        named_file = found or Found(None)
         try:
-            yield _Row(pictures, name, number, file, captions.of(row | _named_classes(row, classes)), problem, part)
+            prompts = captions.of(row | _named_classes(row, classes))
+            yield _Row(pictures, name, number, named_file.file, prompts, named_file.problem, part)
         except UserError as error:
             yield _Row(pictures, name, number, None, {}, str(error), part)
 

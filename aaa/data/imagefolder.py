@@ -1,6 +1,8 @@
-"""Pictures in a folder, their prompts in a table or in text files beside them."""
+"""Pictures in a folder, their prompts in a table or in text files."""
 
+import logging
 import posixpath
+import re
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -9,32 +11,33 @@ from PIL import Image
 
 from aaa.data.captions import Captions, Columns
 from aaa.data.divisions import Division, by_beginning, by_column, by_folder, settle
-from aaa.data.endings import PACKED, is_caption, is_document, is_picture, suffix
+from aaa.data.endings import is_caption, is_picture
 from aaa.data.folder_picture import FolderPicture
 from aaa.data.folders import data_folder, files_below, require_place, why_unreadable
+from aaa.data.found_tables import Read, find_tables, held_out_by_names, read_tables, split_lists
 from aaa.data.left_out import LeftOut
+from aaa.data.other_files import count_others
 from aaa.data.other_kinds import other_kind
 from aaa.data.picture_names import PictureNames
 from aaa.data.pictures import read_picture, require_color
 from aaa.data.records import Record
 from aaa.data.table_pictures import table_above, table_of_folders, tabled_pictures, unnamed_files
 from aaa.data.tables import SUFFIXES
-from aaa.data.text_pictures import captioned_pictures
+from aaa.data.text_pictures import captioned_pictures, has_captions_beside
+from aaa.data.text_trees import pictures_with_texts_elsewhere, texts_elsewhere
 from aaa.encoders.downloads import fetch_dataset
 from aaa.errors import UserError
 
+logger = logging.getLogger(__name__)
+
 TABLES = tuple(f"{name}{suffix}" for name in ("metadata", "metadata_merged") for suffix in SUFFIXES)
-# What is no data yet, by ending, with what to do about it.
-TO_BE_MADE_READY = {
-    "packed files, to be unpacked first": PACKED,
-    "pictures to be converted to JPEG or PNG first": (".heic", ".heif", ".cr2", ".cr3", ".nef", ".arw", ".dng"),
-    "spreadsheets, to be saved as metadata.csv": (".xlsx", ".xls", ".ods"),
-}
-REASONS = {ending: reason for reason, endings in TO_BE_MADE_READY.items() for ending in endings}
+REPEATS = re.compile(r"([1-9]\d{0,2})_.+")  # of pictures, in the names of folders
+ANOTHER_NAME, OTHERS = "tables of another name than metadata", "other tables"
 
 
 class ImageFolderSource:
-    """Records from tables named `metadata` (CSV, JSON lines, JSON or Parquet), else from text files beside pictures.
+    """Records from tables named `metadata` (CSV, JSON lines, JSON or Parquet), else from text files beside pictures,
+    else from tables of any name, as known data sets have them, else from text files in a folder of their own.
 
     A table speaks for its folder and all below. Its names are relative to it, or to a folder `images` beside it. A
     row may name a list of pictures, which all have its prompts. What no table speaks for has its prompts in text
@@ -48,6 +51,7 @@ class ImageFolderSource:
             for the first usual name.
         background_color: a CSS colour to put behind transparent pictures.
         dataset_id: repository to download the folder from if it is not there.
+        table: the name of a table of any name, or several names, relative to the folder: these alone are read.
 
     Raises:
         UserError: if the folder, the table or one of its columns is missing, or it holds no records.
@@ -60,16 +64,18 @@ class ImageFolderSource:
         prompt_column: Columns | None = None,
         background_color: str = "white",
         dataset_id: str | None = None,
+        table: str | Sequence[str] | None = None,
     ) -> None:
         Captions(prompt_column)
         self.root = _existing(root, dataset_id)
         self.background_color = require_color(background_color)
         left_out = LeftOut(self.root)
         files = files_below(self.root, left_out)
-        self._pictures = list(self._read(files, image_column, prompt_column, left_out))
+        self._pictures = list(self._read(files, table, image_column, prompt_column, left_out))
         if not self._pictures:
             raise UserError(f"{self.root}: no records.{_what_to_do(self.root, files)}{_found(left_out)}")
         left_out.tell()
+        _say_of_repeats(self.root, self._pictures)
         self._keys = _distinct(self._pictures)
         self._splits = settle(_divisions(self._pictures, self.root), self.root)
 
@@ -89,20 +95,63 @@ class ImageFolderSource:
         )
 
     def _read(
-        self, files: Sequence[str], image_column: str | None, prompt_column: Columns | None, left_out: LeftOut
+        self,
+        files: Sequence[str],
+        named: str | Sequence[str] | None,
+        image_column: str | None,
+        prompt_column: Columns | None,
+        left_out: LeftOut,
     ) -> Iterator[FolderPicture]:
-        tables = table_of_folders([file for file in files if _base(file) in TABLES], TABLES, left_out)
-        if not tables:
-            _require_no_columns(image_column, prompt_column, self.root)
         names = PictureNames(self.root, files)
-        spoken_for: dict[str, list[str]] = {table: [] for table in tables.values()}
+        if named:
+            tables = [named] if isinstance(named, str) else list(named)
+            read = read_tables(tables, names, image_column, prompt_column, left_out)
+            yield from self._of_found(read, names, files, left_out)
+            return
+        if tables := [file for file in files if _base(file) in TABLES]:
+            yield from self._of_tables(tables, names, files, image_column, prompt_column, left_out)
+            return
+        asked = _asked(image_column, prompt_column)
+        if asked is not None or not has_captions_beside(files):
+            found, counted = find_tables(names, files, image_column, prompt_column, left_out)
+            files = [file for file in files if file not in counted]
+            if found:
+                yield from self._of_found(found, names, files, left_out)
+                return
+            if asked is not None:
+                raise _no_table(asked, self.root)
+            if texts := texts_elsewhere(self.root, files):
+                taken = {*texts, *texts.values()}
+                left = [file for file in files if file not in taken]
+                yield from pictures_with_texts_elsewhere(self.root, texts)
+                yield from self._of_texts(left, files, left_out)
+                return
+        yield from self._of_texts(files, files, left_out)
+
+    def _of_texts(self, read: Sequence[str], files: Sequence[str], left_out: LeftOut) -> Iterator[FolderPicture]:
+        others = [file for file in read if not is_picture(file) and not is_caption(file)]
+        count_others(self.root, others, files, ANOTHER_NAME, left_out)
+        yield from captioned_pictures(self.root, read, left_out)
+
+    def _of_tables(
+        self,
+        tables: Sequence[str],
+        names: PictureNames,
+        files: Sequence[str],
+        image_column: str | None,
+        prompt_column: Columns | None,
+        left_out: LeftOut,
+    ) -> Iterator[FolderPicture]:
+        """Pictures of tables called metadata, and those with texts where no table speaks for them."""
+        chosen = table_of_folders(tables, TABLES, left_out)
+        spoken_for: dict[str, list[str]] = {table: [] for table in chosen.values()}
         alone: list[str] = []
-        tables_of = {folder: table_above(folder, tables) for folder in {file.rpartition("/")[0] for file in files}}
+        tables_of = {folder: table_above(folder, chosen) for folder in {file.rpartition("/")[0] for file in files}}
         for file in files:
             table = tables_of[file.rpartition("/")[0]]
             (alone if table is None else spoken_for[table]).append(file)
-            if not is_picture(file) and not is_caption(file) and _base(file) not in TABLES:
-                _count_other(self.root, file, left_out)
+        others = [f for f in files if not is_picture(f) and not is_caption(f) and _base(f) not in TABLES]
+        count_others(self.root, others, files, ANOTHER_NAME, left_out)
         named: set[str] = set()
         for table in spoken_for:
             for picture in tabled_pictures(table, names, image_column, prompt_column):
@@ -111,6 +160,22 @@ class ImageFolderSource:
         for table, its_files in spoken_for.items():
             unnamed_files(table, its_files, named, left_out)
         yield from captioned_pictures(self.root, [file for file in alone if file not in named], left_out)
+
+    def _of_found(
+        self, read: Read, names: PictureNames, files: Sequence[str], left_out: LeftOut
+    ) -> Iterator[FolderPicture]:
+        """Pictures of tables of any name."""
+        left = [file for file in files if file not in read]
+        lists = split_lists(names, left)
+        named: set[str] = set()
+        for pictures in held_out_by_names(read, lists).values():
+            named.update(picture.file for picture in pictures if picture.file is not None)
+            yield from pictures
+        left = [file for file in left if file not in lists]
+        first, *more = read
+        unnamed_files(f"{first} and {len(more)} more" if more else first, left, named, left_out)
+        others = [file for file in left if not is_picture(file) and not is_caption(file)]
+        count_others(self.root, others, files, OTHERS, left_out)
 
     def _load(self, picture: FolderPicture) -> Image.Image:
         if picture.problem is not None or picture.file is None:
@@ -148,29 +213,32 @@ def _base(file: str) -> str:
     return posixpath.basename(file).lower()
 
 
-def _require_no_columns(image_column: str | None, prompt_column: Columns | None, root: Path) -> None:
-    """Refuse columns where there is no table. `image` and `prompt` were the defaults of earlier versions.
-
-    Raises:
-        UserError: if one is given.
-    """
+def _asked(image_column: str | None, prompt_column: Columns | None) -> str | None:
+    """The first column that is asked for, with its key. `image` and `prompt` were the defaults of earlier versions."""
     for key, column, earlier in (("image", image_column, "image"), ("prompt", prompt_column, "prompt")):
         if column is not None and column != earlier:
-            raise UserError(
-                f"data.{key}_column={column}: there is no table in {root} that could have it (looked for "
-                f"{', '.join(TABLES)}). Without it, captions are the text files beside the pictures."
-            )
+            return f"data.{key}_column={column}"
+    return None
 
 
-def _count_other(root: Path, file: str, left_out: LeftOut) -> None:
-    if is_document(file):
-        left_out.add_no_data("documents", file)
-    elif suffix(file) in SUFFIXES:
-        left_out.add("tables of another name than metadata", file)
-    elif (root / file).is_symlink() and not (root / file).exists():
-        left_out.add("links to what is not there", file)
-    else:
-        left_out.add(REASONS.get(suffix(file), "endings that are not read"), file)
+def _no_table(asked: str, root: Path) -> UserError:
+    return UserError(
+        f"{asked}: there is no table in {root} that could have it (looked for {', '.join(TABLES)}, and for others that "
+        "have it). Without it, captions are the text files beside the pictures."
+    )
+
+
+def _say_of_repeats(root: Path, pictures: Sequence[FolderPicture]) -> None:
+    """Say that folders called as kohya's scripts want them, `10_dogs` and `3_cats`, count no more than others."""
+    folders = {posixpath.basename(posixpath.dirname(picture.file)) for picture in pictures if picture.file}
+    repeats = {found[1]: folder for folder in sorted(folders) if (found := REPEATS.fullmatch(folder))}
+    if len(repeats) > 1:
+        logger.info(
+            "%s: numbers of folders such as %s are no repeats here: all pictures come equally often; data=mixture with "
+            "a part for each folder has weights.",
+            root,
+            " and ".join(list(repeats.values())[:2]),
+        )
 
 
 def _found(left_out: LeftOut) -> str:
@@ -182,8 +250,8 @@ def _what_to_do(root: Path, files: Sequence[str]) -> str:
     if not pictures and (other := other_kind(root, files)):
         return other
     needed = (
-        f" A data set needs at least one picture: a row in {', '.join(TABLES[: len(SUFFIXES)])}, "
-        "or a picture with a .txt file of the same name."
+        f" A data set needs at least one picture: a row in {', '.join(TABLES[: len(SUFFIXES)])} or a table of another "
+        "name, or a picture with a .txt file of the same name."
     )
     return f"{needed} docs/data.md shows how to make a table of the names of folders." if pictures else needed
 

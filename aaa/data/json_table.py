@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from aaa.data.coco_json import rows_of_coco
 from aaa.data.endings import is_picture
 from aaa.data.texts import encoding_of_table, not_utf8
 from aaa.errors import UserError
@@ -39,8 +40,8 @@ def read_jsonl(table: Path) -> Iterator[Placed]:
 
 
 def read_json(table: Path) -> Iterator[Placed]:
-    """The rows of one JSON value, placed `[16]`: a list of objects, one such list under a key, or objects or captions
-    by the names of pictures. JSON lines are read too.
+    """The rows of one JSON value, placed `[16]`: a list of objects, one such list under a key, objects or captions
+    by the names of pictures, or COCO's captions. JSON lines are read too.
 
     Raises:
         UserError: if it is nothing of this.
@@ -93,6 +94,8 @@ def _rows_of(content: dict[str, Any], table: Path) -> list[Any]:
     Raises:
         UserError: if it is not clear which they are.
     """
+    if (rows := rows_of_coco(content, str(table))) is not None:
+        return rows
     lists = [value for value in content.values() if _is_list_of_objects(value)]
     if len(lists) == 1:
         return lists[0]

@@ -11,7 +11,7 @@ from torch import Tensor
 from aaa.data.cached_records import SPLITS
 from aaa.data.kept import KeptRecords
 from aaa.data.picture_places import FLIPPED, PlacedRecords
-from aaa.data.split import nothing_left
+from aaa.data.split import for_training, nothing_left
 from aaa.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -85,9 +85,8 @@ class LargeSplit:
             left_out += int((by_source & original & (splits == TRAIN)).sum())
         if left_out:
             logger.warning(
-                "%d records that their source has for training show pictures that it holds out too: they are not "
-                "trained on, so that held out means never seen.",
-                left_out,
+                "%s that it holds out too: such are not trained on, so that held out means never seen.",
+                for_training(left_out),
             )
         return np.concatenate(aside), np.concatenate(held_out)
 

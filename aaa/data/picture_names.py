@@ -14,10 +14,17 @@ from aaa.data.endings import is_picture, same_letters, shown, without_suffix
 
 
 class Found(NamedTuple):
-    """Where a named picture is: its file's name relative to the root, or what is wrong with the name."""
+    """Where a named picture is.
+
+    Attributes:
+        file: its name relative to the root, or None.
+        problem: what is wrong with the name, or None.
+        absent: whether nothing is wrong but that there is no such picture, nor one that may be meant.
+    """
 
     file: str | None
     problem: str | None = None
+    absent: bool = False
 
 
 class PictureNames:
@@ -69,7 +76,38 @@ class PictureNames:
             if stems:
                 return Found(None, f"{name!r} may be any of {', '.join(map(shown, sorted(set(stems))[:3]))}")
         looked = " and ".join(str(self.root / place) for place in self._folders(folder))
-        return Found(None, f"{name!r} does not exist (looked in {looked}){self._nearest(within)}")
+        nearest = self._nearest(within)
+        return Found(None, f"{name!r} does not exist (looked in {looked}){nearest}", not nearest)
+
+    def find_anywhere(self, name: str, folder: str, table: str) -> Found:
+        """A picture by its name in a table of others, which says nothing of where they were unpacked.
+
+        Where it does not lie as `find` has it, it is the one in any folder whose name ends so. Of several it is the one
+        in a folder that the table is called after: `val2017` of `captions_val2017.json`.
+
+        Args:
+            name, folder: as `find` takes them.
+            table: what it is called.
+        """
+        for place in self._folders(folder):
+            if (file := f"{place}/{name}" if place else name) in self.files:
+                return Found(file)
+        end = posixpath.normpath(name.strip().replace("\\", "/"))
+        if not is_picture(end) or end.startswith(("/", "../")):
+            return self.find(name, folder)
+        same = self._by_base.get(posixpath.basename(end).lower(), [])
+        alike = [file for file in same if file == end or file.endswith(f"/{end}")]
+        if len(alike) > 1:
+            called = [file for file in alike if _folder_of(file) and _folder_of(file) in posixpath.basename(table)]
+            alike = called if len(called) == 1 else alike
+        if len(alike) == 1:
+            return Found(alike[0])
+        if alike:
+            return Found(None, f"{name!r} may be any of {', '.join(map(shown, sorted(alike)[:3]))}")
+        if not end.isascii() or "%" in end:
+            return self.find(name, folder)
+        nearest = self._nearest([end])
+        return Found(None, f"{name!r} is in no folder of {self.root}{nearest}", not nearest)
 
     def _folders(self, folder: str) -> list[str]:
         """Where the names of a table in this folder are looked for, in this order."""
@@ -146,6 +184,10 @@ def _spellings(name: str) -> list[str]:
     """The name as it stands, then as it may have been meant: Windows' separators, blanks around it, a URL's escapes."""
     spellings = [name, name.strip(), name.strip().replace("\\", "/"), unquote(name.strip())]
     return list(dict.fromkeys(spelling for spelling in spellings if spelling))
+
+
+def _folder_of(file: str) -> str:
+    return posixpath.basename(posixpath.dirname(file))
 
 
 def _grouped(pairs: Iterator[tuple[str, str]]) -> dict[str, list[str]]:

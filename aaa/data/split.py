@@ -109,11 +109,17 @@ def _say(records: Sequence[CachedRecord], drawn_from: dict[int, list[int]], left
         )
     if left_out:
         logger.warning(
-            "%d records that their source has for training show pictures that it holds out too, e.g. %s: they are not "
-            "trained on, so that held out means never seen.",
-            len(left_out),
+            "%s that it holds out too, e.g. %s: such are not trained on, so that held out means never seen.",
+            for_training(len(left_out)),
             ", ".join(records[index].key for index in left_out[:3]),
         )
+
+
+def for_training(count: int) -> str:
+    """How many records a source has for training, before what is said of their pictures."""
+    if count == 1:
+        return "1 record that its source has for training shows a picture"
+    return f"{count} records that their source has for training show pictures"
 
 
 def choose_pictures(records: Sequence[CachedRecord], held_out: Tensor, count: int) -> Tensor:

@@ -13,7 +13,7 @@ from aaa.data.records import Split
 
 logger = logging.getLogger(__name__)
 
-TRAINED = frozenset({"train", "training"})
+TRAINED = frozenset({"train", "training", "restval"})  # the last of Karpathy's splits of COCO
 HELD_OUT = frozenset({"validation", "valid", "val", "dev", "test", "testing", "eval", "evaluation"})
 HELD_OUT |= frozenset({"holdout", "heldout"})
 # Words that say no more of a folder than that it holds data: `test_images` lies beside `train`.

@@ -1,25 +1,29 @@
 """Pictures with their prompts in the rows of tables."""
 
+import logging
 import posixpath
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from aaa.data.captions import Captions, Columns
 from aaa.data.columns import IMAGE_COLUMNS, column_of
 from aaa.data.divisions import split_column, split_value
-from aaa.data.endings import is_caption, is_picture, same_letters, suffix, without_suffix
+from aaa.data.endings import is_caption, is_document, is_picture, same_letters, suffix, without_suffix
 from aaa.data.folder_picture import FolderPicture
 from aaa.data.left_out import LeftOut
-from aaa.data.picture_names import PictureNames
+from aaa.data.picture_names import Found, PictureNames
 from aaa.data.tables import Row, read_table
 from aaa.data.written_lists import read_written_lists
 from aaa.errors import UserError
 
+logger = logging.getLogger(__name__)
+
 
 def tabled_pictures(
     table: str, names: PictureNames, image_column: str | None, prompt_column: Columns | None
-) -> Iterator[FolderPicture]:
+) -> Sequence[FolderPicture]:
     """Pictures of a table's rows.
 
     Args:
@@ -32,20 +36,55 @@ def tabled_pictures(
         UserError: if it cannot be read, or has no such columns.
     """
     rows = list(read_table(names.root / table, table))
+    pictures = list(pictures_of_rows(rows, table, names.root, image_column, Captions(prompt_column), names.find))
+    if pictures and not any(picture.file for picture in pictures):
+        there = sum(names.find_anywhere(p.image, posixpath.dirname(table), table).file is not None for p in pictures)
+        if there:
+            logger.warning(
+                "%s: no row names a picture that lies where a table's pictures do; of %d rows %d name one in another "
+                "folder. +data.source.table=%s looks for them in all folders.",
+                table,
+                len(pictures),
+                there,
+                table,
+            )
+    return pictures
+
+
+def pictures_of_rows(
+    rows: Sequence[Row],
+    table: str,
+    root: Path,
+    image_column: str | None,
+    captions: Captions,
+    find: Callable[[str, str], Found],
+) -> Iterator[FolderPicture]:
+    """Pictures of rows.
+
+    Args:
+        rows: all of a table.
+        table: its name relative to the data folder.
+        root: the data folder.
+        image_column: or None for the first usual name.
+        captions: the columns of prompts.
+        find: a picture by its name and the folder of the table.
+
+    Raises:
+        UserError: if there are no such columns.
+    """
     if not rows:
         return
     present = list(dict.fromkeys(column for row in rows for column in row.values if column))
-    captions = Captions(prompt_column)
-    path = str(names.root / table)
+    path = str(root / table)
     image = column_of(image_column, present, path, "data.image_column", IMAGE_COLUMNS)
     captions.settle(present, path)
     split = split_column(present, (row.values for row in rows), [image, *captions.weights])
-    if separated := suffix(table) in (".csv", ".tsv"):
+    if separated := suffix(table) in (".csv", ".tsv", ".txt"):
         for column in captions.weights:
             read_written_lists([row.values for row in rows], column, table)
     for row in rows:
         swallowed = _swallowed(row, list(row.values).index(image)) if separated else None
-        yield from _of_row(row, swallowed, image, captions, split, table, names)
+        yield from _of_row(row, swallowed, image, captions, split, posixpath.dirname(table), find)
 
 
 def _of_row(
@@ -54,12 +93,11 @@ def _of_row(
     image_column: str,
     captions: Captions,
     split_by: str | None,
-    table: str,
-    names: PictureNames,
+    folder: str,
+    find: Callable[[str, str], Found],
 ) -> Iterator[FolderPicture]:
     images = row.values.get(image_column)
     named: list[Any] = images if isinstance(images, list) else [images]
-    folder = posixpath.dirname(table)
     split = split_value(row.values.get(split_by)) if split_by else None
     prompts: dict[str, float] = {}
     problem = row.problem or swallowed
@@ -72,15 +110,15 @@ def _of_row(
             wrong = f"column {image_column!r} is empty or not text; it must name a picture"
             yield FolderPicture(row.place, None, "", row.place, prompts, problem=wrong)
             continue
-        file, wrong_name = names.find(image, folder)
+        found = find(image, folder)
         yield FolderPicture(
             posixpath.join(folder, image),
-            file,
+            found.file,
             image,
             row.place,
             prompts,
             split,
-            problem or (wrong_name and f"image {wrong_name}"),
+            problem or (found.problem and f"image {found.problem}"),
         )
 
 
@@ -108,6 +146,8 @@ def unnamed_files(table: str, files: Sequence[str], named: set[str], left_out: L
                 left_out.add(f"pictures that no row of {table} names", file)
         elif is_caption(file) and same_letters(without_suffix(file)) in captions:
             left_out.add(f"captions beside pictures, where {table} is read instead", file)
+        elif is_caption(file) and is_document(file):
+            left_out.add_no_data("documents", file)
         elif is_caption(file):
             left_out.add("captions without a picture", file)
 

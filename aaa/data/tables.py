@@ -2,15 +2,18 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from aaa.data.columns import IMAGE_COLUMNS
 from aaa.data.csv_table import read_csv
 from aaa.data.folders import why_unreadable
 from aaa.data.json_table import read_json, read_jsonl
+from aaa.data.numbered_captions import read_numbered_captions
 from aaa.errors import UserError
 
-SUFFIXES = (".csv", ".jsonl", ".json", ".parquet", ".tsv")
+Kind = Literal["csv", "jsonl", "json", "parquet", "numbered"]
+KINDS: dict[str, Kind] = {".csv": "csv", ".jsonl": "jsonl", ".json": "json", ".parquet": "parquet", ".tsv": "csv"}
+SUFFIXES = tuple(KINDS)
 
 
 class Row(NamedTuple):
@@ -27,23 +30,24 @@ class Row(NamedTuple):
     problem: str | None = None
 
 
-def read_table(table: Path, name: str | None = None) -> Iterator[Row]:
+def read_table(table: Path, name: str | None = None, kind: Kind | None = None) -> Iterator[Row]:
     """The rows of a table.
 
     Args:
         table: the file.
         name: what to call it in the rows' places, where the file's own name is not enough.
+        kind: what it is; None where its ending says so.
 
     Raises:
         UserError: naming file and line, if it is not what its name says.
     """
     called = name or table.name
-    kind = table.suffix.lower()
-    if kind in (".csv", ".tsv"):
-        for line, fields, problem in read_csv(table):
+    kind = kind or KINDS[table.suffix.lower()]
+    if kind == "csv" or kind == "numbered":
+        for line, fields, problem in read_csv(table) if kind == "csv" else read_numbered_captions(table):
             yield Row(f"{called}:{line}", dict(fields), problem)
         return
-    read = {".jsonl": read_jsonl, ".json": read_json, ".parquet": _parquet}[kind]
+    read = {"jsonl": read_jsonl, "json": read_json, "parquet": _parquet}[kind]
     for place, values in read(table):
         yield Row(f"{called}{place}", values)
 

@@ -40,6 +40,13 @@ def captioned_pictures(root: Path, files: Sequence[str], left_out: LeftOut) -> I
             left_out.add("captions without a picture", text)
 
 
+def has_captions_beside(files: Sequence[str]) -> bool:
+    """Whether any of these pictures has a text file beside it."""
+    texts = {same_letters(without_suffix(file)) for file in files if is_caption(file)}
+    pictures = filter(is_picture, files)
+    return any(same_letters(without_suffix(file)) in texts or same_letters(file) in texts for file in pictures)
+
+
 def _precedence(text: str) -> tuple[int, bool, str]:
     return CAPTION_SUFFIXES.index(suffix(text)), text != without_suffix(text) + suffix(text), text
 

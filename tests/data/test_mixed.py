@@ -205,7 +205,7 @@ def test_what_one_part_holds_out_is_trained_on_in_none(
         for part in mixed.parts
     ]
     assert trained == [list(range(3, 10)), list(range(12, 23))]  # without the pictures 1 and 2
-    assert "2 records to train on of data.parts.b show pictures that another part holds out" in caplog.text
+    assert "data.parts.b: 2 records to train on show pictures that another part holds out" in caplog.text
     only = MixedCache({"a": cache.parts["a"], "b": LatentCache(write(tmp_path / "c", same[:2]))})
     with pytest.raises(UserError, match=r"data\.parts\.b: other parts hold out every picture"):
         split_mixture(only, {"a": 1, "b": 1}, {"a": 0, "b": 0})

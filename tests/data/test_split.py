@@ -207,7 +207,7 @@ def test_what_the_source_trains_on_and_holds_out_is_held_out_only(caplog: pytest
     train, held_out = split_records(rows, 0)
     assert train.tolist() == [1, 5]
     assert held_out.tolist() == [3, 4]
-    assert "1 records that their source has for training show pictures that it holds out too, e.g. train/a.png" in (
+    assert "1 record that its source has for training shows a picture that it holds out too, e.g. train/a.png" in (
         caplog.text
     )
 
