@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--curves", type=Path, default=Path("curves.png"), help="where to draw the loss curves")
     parser.add_argument("--map", type=Path, default=Path("map.png"), help="where to draw loss by two settings, if any")
     parser.add_argument("--scaling", type=Path, default=Path("scaling.png"), help="where to draw loss by size, if any")
-    parser.add_argument("--baseline", help="run or setting to measure differences from; else the best")
+    parser.add_argument("--baseline", help="run, or setting such as 'depth=2 qk_norm=false', to compare with")
     parser.add_argument("--csv", type=Path, help="also write the table as CSV")
     parser.add_argument("--json", type=Path, help="also write the table as JSON")
     parser.add_argument("--wandb", action="store_true", help="also save a view of these runs on W&B's site")
@@ -55,12 +55,13 @@ def main() -> None:
 def compare(arguments: argparse.Namespace) -> None:
     """Print the table, draw the curves, write the page and what else is asked for."""
     from aaa.reports.curves import draw_curves
+    from aaa.reports.effects import effects
     from aaa.reports.heat_map import draw_heat_maps
     from aaa.reports.page import write_page
     from aaa.reports.picture_file import picture_file
     from aaa.reports.runs import read_runs
     from aaa.reports.scaling import draw_scaling
-    from aaa.reports.table import as_rows, comparison, verdicts
+    from aaa.reports.table import as_rows, comparison, effects_table, verdicts
     from aaa.tracking.console import for_tables
 
     curves = picture_file("--curves", arguments.curves)
@@ -73,10 +74,12 @@ def compare(arguments: argparse.Namespace) -> None:
     console.print(comparison(runs, console.width))
     if (judged := verdicts(runs, arguments.baseline, console.width)) is not None:
         console.print(judged)
+    if (alone := effects_table(effects(runs, arguments.baseline), console.width)) is not None:
+        console.print(alone)
     draw_curves(runs, curves)
     mapped = draw_heat_maps(runs, by_two)
     laws = draw_scaling(runs, by_size)
-    write_page(runs, arguments.html)
+    write_page(runs, arguments.html, arguments.baseline)
     if arguments.csv is not None:
         _write_csv(runs, arguments.csv)
     if arguments.json is not None:

@@ -23,11 +23,11 @@ def left_out(runs: Sequence[Run]) -> dict[str, str]:
     """
     reasons: dict[str, str] = {}
     for members in by_setting(runs):
-        furthest = max(map(_share, members))
+        furthest = max(map(share_done, members))
         of_seed: dict[object, Run] = {}
         for run in reversed(members):
             seed = run.config.get("seed")
-            if _share(run) < furthest:
+            if share_done(run) < furthest:
                 validated = f"validated at {_reached(run)}" if _validated_at(run) else "not validated yet"
                 reasons[run.name] = f"not finished: {validated}"
             elif of_seed.setdefault(seed, run) is not run:
@@ -35,9 +35,14 @@ def left_out(runs: Sequence[Run]) -> dict[str, str]:
     return reasons
 
 
+def share_done(run: Run) -> float:
+    """Of its steps the part after which a run has last validated; a budget of time gives each seed its own number."""
+    return _validated_at(run) / (_steps(run) or 1)
+
+
 def unfinished(run: Run) -> str | None:
     """How far a run has come that has not validated after its last step, None of one that has."""
-    return _reached(run) if _share(run) < 1 else None
+    return _reached(run) if share_done(run) < 1 else None
 
 
 def counted(runs: Sequence[Run]) -> list[Run]:
@@ -53,11 +58,6 @@ def _validated_at(run: Run) -> int:
 def _steps(run: Run) -> int | None:
     steps = run.config.get("trainer.max_steps")
     return steps if isinstance(steps, int) and steps > 0 else None
-
-
-def _share(run: Run) -> float:
-    """Of its steps those after which it has last validated; a budget of time gives each seed its own number of them."""
-    return _validated_at(run) / (_steps(run) or 1)
 
 
 def _reached(run: Run) -> str:

@@ -2,11 +2,11 @@
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from statistics import mean
+from statistics import mean, median
 from typing import TYPE_CHECKING
 
 from aaa.reports.folding import counted
@@ -14,6 +14,7 @@ from aaa.reports.key_names import short_names, shown_key
 from aaa.reports.paired import of_one_table
 from aaa.reports.runs import Run
 from aaa.reports.telling import setting_keys
+from aaa.reports.ticks import plain_ticks
 from aaa.tracking.printed import harmless, plot_label
 
 if TYPE_CHECKING:
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MOST_VALUES = 30  # of an axis, to be read: each has a row or column with its losses written out
+FEW_VALUES = 4  # of an axis, that are a grid in any case
+REPEATED = 1.5  # cells that a value of an axis has in the mean, at least, in a grid
+WIDE = 10.0  # times as large the largest of positive values is as the smallest where an axis is logarithmic
+DIVERGED = "diverged"
+SCATTERED = (5.5, 4.5)  # inches of a map without rows and columns
 
 
 @dataclass(frozen=True)
@@ -48,9 +54,29 @@ class Map:
         return xs, ys
 
     @property
+    def finite(self) -> dict[tuple[float, float], float]:
+        """Losses that are finite numbers: of at least one place."""
+        return {place: loss for place, loss in self.losses.items() if math.isfinite(loss)}
+
+    @property
+    def is_scattered(self) -> bool:
+        """Whether values hardly repeat, as in a search of continuous ranges: most rows, or columns, have one cell."""
+        most = max(map(len, self.values))
+        return most > FEW_VALUES and len(self.losses) < REPEATED * most
+
+    @property
+    def logarithmic(self) -> tuple[bool, bool]:
+        """Of x and of y, whether the values of points are better drawn along a logarithmic axis."""
+        xs, ys = self.values
+        return _is_logarithmic(xs), _is_logarithmic(ys)
+
+    @property
     def title(self) -> str:
         """What it shows."""
         title = "validation loss" + (f", mean over {', '.join(self.others)}" if self.others else "")
+        if self.is_scattered:
+            crosses = f", crosses: {DIVERGED}" if len(self.finite) < len(self.losses) else ""
+            title += f"\nstar: {min(self.finite.values()):.3g}{crosses}"
         return title + (f"\nwithout runs of another validation table ({self.left_out})" if self.left_out else "")
 
 
@@ -80,18 +106,20 @@ def maps_of(runs: list[Run]) -> Iterator[Map]:
 def draw_heat_maps(runs: list[Run], path: Path) -> bool:
     """Draw validation loss by each two settings, side by side; False if there are not two.
 
-    Settings of more than `MOST_VALUES` values are left out, which is said.
+    As a point each where values hardly repeat, else in rows and columns. Of these, settings of more than `MOST_VALUES`
+    values are left out, which is said.
 
     Args:
         runs: to compare.
         path: of the PNG.
     """
     found = list(maps_of(runs))
-    maps = [one for one in found if max(map(len, one.values)) <= MOST_VALUES]
+    maps = [one for one in found if one.is_scattered or max(map(len, one.values)) <= MOST_VALUES]
     if len(maps) < len(found):
         keys = dict.fromkeys(
             key
             for one in found
+            if one not in maps
             for key, values in zip((one.x, one.y), one.values, strict=True)
             if len(values) > MOST_VALUES
         )
@@ -105,26 +133,69 @@ def draw_heat_maps(runs: list[Run], path: Path) -> bool:
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    across, down = (max(len(one.values[axis]) for one in maps) for axis in (0, 1))
-    size = (1.5 + 1.1 * across) * len(maps), 1.2 + 0.6 * down
-    figure, axes = plt.subplots(1, len(maps), figsize=size, squeeze=False, constrained_layout=True)
+    size = [max(of_axis) for of_axis in zip(*map(_inches, maps), strict=True)]
+    figure, axes = plt.subplots(
+        1, len(maps), figsize=(size[0] * len(maps), size[1]), squeeze=False, constrained_layout=True
+    )
     for axis, one in zip(axes[0], maps, strict=True):
-        _draw(axis, one)
+        draw = _draw_points if one.is_scattered else _draw_cells
+        draw(axis, one)
+        axis.set(xlabel=plot_label(one.x), ylabel=plot_label(one.y))
+        axis.set_title("\n".join(map(plot_label, one.title.split("\n"))), fontsize="medium", wrap=True)
     figure.savefig(path, dpi=110)
     plt.close(figure)
     return True
 
 
-def _draw(axis: "Axes", one: Map) -> None:
+def _inches(one: Map) -> tuple[float, float]:
+    """How wide and high a map wants to be."""
+    xs, ys = one.values
+    return SCATTERED if one.is_scattered else (1.5 + 1.1 * len(xs), 1.2 + 0.6 * len(ys))
+
+
+def _draw_cells(axis: "Axes", one: Map) -> None:
     from matplotlib.colors import LogNorm
 
     xs, ys = one.values
     table = [[one.losses.get((x, y), math.nan) for x in xs] for y in ys]
     axis.imshow(table, cmap="viridis_r", aspect="auto", norm=LogNorm())
     for (x, y), loss in one.losses.items():
-        said = f"{loss:.3g}" if math.isfinite(loss) else "diverged"
+        said = f"{loss:.3g}" if math.isfinite(loss) else DIVERGED
         axis.text(xs.index(x), ys.index(y), said, ha="center", va="center", bbox={"color": "white", "alpha": 0.7})
-    axis.set_xticks(range(len(xs)), [f"{x:g}" for x in xs])
-    axis.set_yticks(range(len(ys)), [f"{y:g}" for y in ys])
-    axis.set(xlabel=plot_label(one.x), ylabel=plot_label(one.y))
-    axis.set_title(plot_label(one.title), fontsize="medium", wrap=True)
+    axis.set_xticks(range(len(xs)), [_said(x) for x in xs])
+    axis.set_yticks(range(len(ys)), [_said(y) for y in ys])
+
+
+def _draw_points(axis: "Axes", one: Map) -> None:
+    from matplotlib.colors import LogNorm
+
+    finite = one.finite
+    xs, ys = zip(*finite, strict=True)
+    points = axis.scatter(xs, ys, c=list(finite.values()), cmap="viridis_r", norm=LogNorm(), edgecolors="0.3", s=60)
+    plain_ticks(axis.figure.colorbar(points, ax=axis).ax, "y")
+    best = min(finite, key=lambda place: finite[place])
+    axis.plot(*best, "*", markersize=9, color="white", markeredgecolor="black")
+    for place in one.losses.keys() - finite.keys():
+        axis.plot(*place, "x", color="red")
+    for name, values, is_logarithmic in zip("xy", one.values, one.logarithmic, strict=True):
+        if all(isinstance(value, bool) for value in values):
+            getattr(axis, f"set_{name}ticks")(values, [_said(value) for value in values])
+            getattr(axis, f"set_{name}lim")(-0.5, 1.5)
+        elif is_logarithmic:
+            getattr(axis, f"set_{name}scale")("log")
+            plain_ticks(axis, name)
+    axis.tick_params("x", rotation=30)
+    axis.grid(alpha=0.3)
+
+
+def _is_logarithmic(values: Sequence[float]) -> bool:
+    """Whether these rising values are spread more evenly in logarithms than as they are."""
+    least, most = values[0], values[-1]
+    if least <= 0 or most < WIDE * least:
+        return False
+    middle = math.log(median(values))
+    return abs(middle - math.log(least * most) / 2) < abs(middle - math.log((least + most) / 2))
+
+
+def _said(value: float) -> str:
+    return str(value).lower() if isinstance(value, bool) else f"{value:g}"

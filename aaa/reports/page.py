@@ -10,15 +10,18 @@ from typing import Any
 from PIL import Image
 
 from aaa.errors import UserError
+from aaa.reports.effects import effects
 from aaa.reports.folding import by_setting, counted
-from aaa.reports.heat_map import MOST_VALUES, numbers_among
+from aaa.reports.heat_map import MOST_VALUES, maps_of, numbers_among
+from aaa.reports.isoflop import best_sizes
 from aaa.reports.key_names import short_names, shown_key
 from aaa.reports.labels import named_setting
 from aaa.reports.outcomes import compared
 from aaa.reports.paired import against_best, of_one_table
 from aaa.reports.plain import plain_number, plain_setting
+from aaa.reports.power_law import APART, LEAST, OF_ONE_SIZE
 from aaa.reports.runs import Run
-from aaa.reports.scaling import APART, LEAST, OF_ONE_LENGTH, OF_ONE_SIZE, OF_THE_BEST, parameters_of
+from aaa.reports.scaling import OF_ONE_LENGTH, OF_THE_BEST
 from aaa.reports.telling import differing_keys, setting_keys, telling_keys
 from aaa.tracking.files import OF_A_STEP
 
@@ -30,31 +33,33 @@ AXES = ("step", "samples", "seconds", "flops")
 MOST_EXACT = 2**53  # in JavaScript, of whole numbers
 
 
-def write_page(runs: list[Run], path: Path) -> None:
+def write_page(runs: list[Run], path: Path, baseline: str | None = None) -> None:
     """Write the page.
 
     Args:
         runs: to compare.
         path: of the HTML file.
+        baseline: whose values effects of single keys are measured from; None for those of the first run.
 
     Raises:
         UserError: if it cannot be written.
     """
     # Within a script element nothing may look like the end of one.
-    data = json.dumps(_content(runs), separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+    data = json.dumps(_content(runs, baseline), separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
     try:
         path.write_text(TEMPLATE.read_text(encoding="utf-8").replace("__DATA__", data), encoding="utf-8")
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror}).") from None
 
 
-def _content(runs: list[Run]) -> dict[str, Any]:
+def _content(runs: list[Run], baseline: str | None = None) -> dict[str, Any]:
     keys = list(dict.fromkeys([*telling_keys(runs), *setting_keys(runs), *differing_keys(runs)]))
     groups = {key for key in keys if key in runs[0].choices}  # of which an option says which class it is
     keys = [key for key in keys if key in groups or shown_key(key) not in groups]
     metrics = dict.fromkeys(name for run in runs for name in run.measured if _is_shown(name))
     differences = against_best(runs)
-    comparable = {run.name for run in of_one_table(runs)}
+    of_table = of_one_table(runs)
+    comparable = {run.name for run in of_table}
     counting = {run.name for run in counted(runs)} & comparable
     of_settings, mapped, settings = setting_keys(runs), setting_keys(runs, by_choice=False), by_setting(runs)
     number = {run.name: number for number, members in enumerate(settings) for run in members}
@@ -70,9 +75,26 @@ def _content(runs: list[Run]) -> dict[str, Any]:
         "mapped": [shown_key(key) for key in mapped],
         "numbers": [shown_key(key) for key in numbers_among(runs, mapped)],
         "most_values": MOST_VALUES,
+        "scattered": [
+            {"keys": [shown_key(one.x), shown_key(one.y)], "logarithmic": one.logarithmic}
+            for one in maps_of(runs)
+            if one.is_scattered
+        ],
         "short": short_names(keys),
         "metrics": list(metrics),
         "compared": compared(runs),
+        "effects": [
+            {
+                "value": effect.value,
+                "reference": effect.reference,
+                "difference": str(effect.difference),
+                "over": effect.over,
+                "verdict": effect.verdict,
+                "notes": effect.notes,
+            }
+            for effect in effects(runs, baseline)
+        ],
+        "best_sizes": best_sizes(of_table),
         "law": {
             "least": LEAST,
             "apart": APART,
@@ -105,7 +127,7 @@ def _run(run: Run, keys: list[str], metrics: dict[str, None], *, with_pictures: 
         "settings": settings,
         "last": last | {axis: plain_number(run.last(axis)) for axis in AXES},
         "best": plain_number(run.best("val/loss")),
-        "parameters": parameters_of(run),
+        "parameters": run.parameters,
         "curves": _curves(run, metrics),
         "pictures": _pictures(run) if with_pictures else [],
     }

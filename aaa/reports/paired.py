@@ -4,7 +4,7 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import mean, stdev
 
@@ -12,8 +12,8 @@ from scipy import stats
 
 from aaa.errors import UserError
 from aaa.reports.folding import by_setting, left_out, unfinished
-from aaa.reports.key_names import short_names
-from aaa.reports.labels import description
+from aaa.reports.key_names import short_names, shown_key
+from aaa.reports.labels import description, named_setting
 from aaa.reports.runs import Run
 from aaa.reports.same_tables import last_validations
 from aaa.reports.telling import differing_keys, setting_keys
@@ -31,12 +31,14 @@ class Setting:
         runs: of it, that speak for it: of each seed one, all equally far.
         rows: of each run, its last validation.
         left_out: by the name of each other run of it, why it does not count.
+        values: by each shown key that tells it from other settings, what its value may be written as.
     """
 
     name: str
     runs: Sequence[Run]
     rows: Sequence[ValidationRows]
     left_out: dict[str, str] = field(default_factory=dict)
+    values: Mapping[str, Sequence[object]] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -48,6 +50,11 @@ class Setting:
     def losses(self) -> list[float]:
         """Validation loss of each run."""
         return [mean(rows.losses) for rows in self.rows]
+
+    @property
+    def by_seed(self) -> dict[object, float]:
+        """Validation loss of each seed."""
+        return {run.config.get("seed"): loss for run, loss in zip(self.runs, self.losses, strict=True)}
 
     @property
     def tables(self) -> frozenset[str]:
@@ -88,6 +95,11 @@ class Difference:
         """Whether the interval leaves no doubt which is better."""
         return self.low > 0 or self.high < 0
 
+    @property
+    def verdict(self) -> str:
+        """Which is better, in words."""
+        return ("worse" if self.mean > 0 else "better") if self.is_clear else "cannot be told"
+
     def __str__(self) -> str:
         return f"{self.mean:+.4f} [{self.low:+.4f}, {self.high:+.4f}]"
 
@@ -106,7 +118,9 @@ def fold_seeds(runs: Sequence[Run]) -> list[Setting]:
         if judged:
             name = description(members[0], keys, names) or judged[0][0].name
             reasons = {run.name: without[run.name] for run in members if run.name in without}
-            settings.append(Setting(name, [run for run, _ in judged], [rows for _, rows in judged], reasons))
+            values = {shown_key(key): (named_setting(members[0], key), members[0].chosen(key)) for key in keys}
+            speaking, rows = [run for run, _ in judged], [rows for _, rows in judged]
+            settings.append(Setting(name, speaking, rows, reasons, values))
     return sorted(settings, key=lambda setting: math.inf if setting.has_diverged else mean(setting.losses))
 
 
@@ -141,7 +155,8 @@ def run_named(runs: Sequence[Run], wanted: str) -> str:
 def find_setting(settings: Sequence[Setting], wanted: str) -> Setting:
     """The setting of this name, or that of the run of this name, or of the only one whose name ends so.
 
-    Of a setting also what it has of its keys, if no other has the same: `recipe_prx` of `experiment=recipe_prx`.
+    Of a setting also what it has of its keys, if no other has the same: `recipe_prx` of `experiment=recipe_prx`, or
+    `depth=4 qk_norm=false`, in any order, by any ends of keys that no other key has.
 
     Raises:
         UserError: if there is none, or the run does not count.
@@ -151,18 +166,45 @@ def find_setting(settings: Sequence[Setting], wanted: str) -> Setting:
             return setting
         if wanted in setting.left_out:
             raise UserError(f"--baseline {wanted}: that run is left out ({setting.left_out[wanted]}).")
-    # As keys and groups are typed, `+experiment@_global_=recipe_prx`; of keys, names have the last part.
-    in_short = re.sub(r"\+*(?:[\w.]+\.)?(\w+)(?:@[\w.]+)?=", r"\1=", wanted)
-    if in_short != wanted and (named := [setting for setting in settings if setting.name == in_short]):
-        return named[0]
     valued = [setting for setting in settings if re.sub(r"[\w.]+=", "", setting.name) == wanted]
-    if len(valued) == 1:
-        return valued[0]
-    ending = [setting for setting in settings if any(run.name.endswith(wanted) for run in setting.runs)]
-    if wanted and len(ending) == 1:
-        return ending[0]
+    ending = [setting for setting in settings if wanted and any(run.name.endswith(wanted) for run in setting.runs)]
+    for found in (_with_values(settings, wanted), valued, ending):
+        if len(found) == 1:
+            return found[0]
     names = ", ".join(setting.name for setting in settings) or "no run that has validated"
     raise UserError(f"--baseline {wanted}: no such run or setting. There is: {names}.")
+
+
+def _with_values(settings: Sequence[Setting], wanted: str) -> list[Setting]:
+    """The settings that have all of these values; none if it is not plain of which keys they are."""
+    found = list(settings)
+    for word in re.split(r"\s+(?=\S+=)", wanted.strip()):
+        told, is_said, value = word.partition("=")
+        # As keys and groups are typed: `+experiment@_global_=recipe_prx`.
+        end = shown_key(re.sub(r"^\+*|@.*", "", told))
+        known = {key for setting in found for key in setting.values}
+        keys = {end} & known or {key for key in known if key.endswith(f".{end}")}
+        if not is_said or not end or len(keys) != 1:
+            return []
+        (key,) = keys
+        found = [setting for setting in found if _is_value(value, setting.values[key])]
+    return found
+
+
+def _is_value(typed: str, written: Iterable[object]) -> bool:
+    """Whether a value was typed, in one of the ways in which it may be written."""
+    return any(_same(typed, value) for value in written)
+
+
+def _same(typed: str, value: object) -> bool:
+    if isinstance(value, bool) or value is None:
+        return typed.lower() in (str(value).lower(), *(["null"] if value is None else []))
+    if isinstance(value, int | float):
+        try:
+            return typed == f"{value:g}" or float(typed) == value
+        except ValueError:
+            return False
+    return typed == str(value)
 
 
 def difference(setting: Setting, baseline: Setting) -> Difference:
@@ -184,15 +226,29 @@ def difference(setting: Setting, baseline: Setting) -> Difference:
             "their losses cannot be compared. Train both on the same data, encoder, resolution and validation settings."
         )
     if len(setting.rows) > 1 and len(baseline.rows) > 1:
-        ours, theirs = _by_seed(setting), _by_seed(baseline)
+        ours, theirs = setting.by_seed, baseline.by_seed
         if ours.keys() == theirs.keys() and len(ours) == len(setting.rows) == len(baseline.rows):
-            return _paired([ours[seed] for seed in ours], [theirs[seed] for seed in ours], "seeds")
+            return of_distances([ours[seed] - theirs[seed] for seed in ours], "seeds")
         low, high = stats.ttest_ind(setting.losses, baseline.losses, equal_var=False).confidence_interval(CONFIDENCE)
         distance = mean(setting.losses) - mean(baseline.losses)
         return Difference(distance, float(low), float(high), "seeds", len(setting.rows) + len(baseline.rows))
     _require_same_records(setting, baseline)
     of_record, of_baseline = _mean_by_record(setting), _mean_by_record(baseline)
-    return _paired(list(of_record.values()), [of_baseline[record] for record in of_record], "pictures")
+    return of_distances([loss - of_baseline[record] for record, loss in of_record.items()], "pictures")
+
+
+def of_distances(distances: Sequence[float], over: str) -> Difference:
+    """The mean of differences that were found one by one, with its interval by Student's t.
+
+    Args:
+        distances: of each seed or picture one.
+        over: `seeds` or `pictures`.
+    """
+    middle, count = mean(distances), len(distances)
+    if count < 2:
+        return Difference(middle, -math.inf, math.inf, over, count)
+    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)) * stdev(distances) / math.sqrt(count)
+    return Difference(middle, middle - reach, middle + reach, over, count)
 
 
 def against_best(runs: Sequence[Run]) -> dict[str, str]:
@@ -223,15 +279,6 @@ def _told(setting: Setting, best: Setting) -> str:
         return str(error)
 
 
-def _paired(ours: Sequence[float], theirs: Sequence[float], over: str) -> Difference:
-    distances = [a - b for a, b in zip(ours, theirs, strict=True)]
-    if len(distances) < 2 or stdev(distances) == 0:
-        spread = 0.0 if len(distances) > 1 else float("inf")
-        return Difference(mean(distances), mean(distances) - spread, mean(distances) + spread, over, len(distances))
-    low, high = stats.ttest_rel(ours, theirs).confidence_interval(CONFIDENCE)
-    return Difference(mean(distances), float(low), float(high), over, len(distances))
-
-
 def _require_same_records(setting: Setting, baseline: Setting) -> None:
     """Refuse rows that say they are of one table, and are not: they were changed after they were written."""
     (first, of_first), *others = [
@@ -243,10 +290,6 @@ def _require_same_records(setting: Setting, baseline: Setting) -> None:
                 f"{run.name} and {first.name}: what they have in validation/ says that it is of the same pictures, and "
                 "is of others. One of them is damaged; compare the other without it."
             )
-
-
-def _by_seed(setting: Setting) -> dict[object, float]:
-    return {run.config.get("seed"): loss for run, loss in zip(setting.runs, setting.losses, strict=True)}
 
 
 def _mean_by_record(setting: Setting) -> dict[str, float]:

@@ -70,6 +70,12 @@ class Run:
         """Names of all metrics that some row has, in the order in which they were first measured."""
         return dict.fromkeys(name for row in self.metrics for name in row)
 
+    @property
+    def parameters(self) -> float | None:
+        """How many its model has, None if its environment.json does not say."""
+        model = self.environment.get("model")
+        return plain_number(model.get("parameters")) if isinstance(model, dict) else None
+
     def value(self, key: str) -> Any:
         """The value of a config key, or the option of a group."""
         return self.choices.get(key, self.config.get(key))

@@ -1,77 +1,39 @@
 """How validation loss falls with parameters and with training FLOPs: a power law, fitted and drawn."""
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
 from textwrap import fill
+from typing import TYPE_CHECKING
 
 from aaa.reports.colours import colours_of
 from aaa.reports.curves import MOST_NAMED
 from aaa.reports.folding import by_setting, counted
+from aaa.reports.isoflop import Budget, best_size, best_sizes, budgets, growth
 from aaa.reports.labels import labels
 from aaa.reports.paired import of_one_table
 from aaa.reports.plain import plain_number
+from aaa.reports.power_law import LEAST, PowerLaw, bear_a_law, fit_power_law, sizes
 from aaa.reports.runs import Run
 from aaa.reports.ticks import plain_ticks
 from aaa.tracking.printed import plot_label
 
-LEAST = 3  # different models, for a line to mean anything
-APART = 1.5  # times as large the largest must be as the smallest
-OF_ONE_SIZE = 1.02  # times as large as the smallest of a size others of it may be: a switch adds a few parameters
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 OF_ONE_LENGTH = "runs of equally many samples"
 OF_THE_BEST = "lowest mean loss of each size"
 TITLE = 54  # letters in a line of what stands above a panel
+CURVE = 100  # pieces of a parabola that is drawn
 AXES = {"parameters": "parameters", "flops": "training FLOPs"}
-
-
-@dataclass(frozen=True)
-class PowerLaw:
-    """`loss = factor * x ** exponent`, least squares in logarithms (Kaplan et al. 2020, arXiv 2001.08361).
-
-    Attributes:
-        factor, exponent: of it.
-        low, high: the exponent's 95% interval, by Student's t.
-        r_squared: share of the variance of the logarithms that it explains.
-    """
-
-    factor: float
-    exponent: float
-    low: float
-    high: float
-    r_squared: float
-
-    def __call__(self, x: float) -> float:
-        """The loss at this size."""
-        return self.factor * x**self.exponent
-
-    def __str__(self) -> str:
-        return f"loss ~ x^{self.exponent:.3f} [{self.low:.3f}, {self.high:.3f}], R² {self.r_squared:.2f}"
-
-
-def fit_power_law(xs: Sequence[float], losses: Sequence[float]) -> PowerLaw:
-    """Fit the law to at least `LEAST` different, positive numbers."""
-    from scipy import stats
-
-    fit = stats.linregress([math.log(x) for x in xs], [math.log(loss) for loss in losses])
-    freedom = len(xs) - 2
-    reach = float(stats.t.ppf(0.975, freedom)) * fit.stderr if freedom > 0 else math.inf
-    slope = float(fit.slope)
-    return PowerLaw(math.exp(fit.intercept), slope, slope - reach, slope + reach, float(fit.rvalue) ** 2)
-
-
-def parameters_of(run: Run) -> float | None:
-    """How many parameters the model of a run has, None if its environment.json does not say."""
-    model = run.environment.get("model")
-    return plain_number(model.get("parameters")) if isinstance(model, dict) else None
 
 
 def points(runs: Sequence[Run], axis: str) -> list[tuple[float, float, str]]:
     """Parameters or FLOPs, the last validation loss and the name of each run that counts and has them, finite."""
     found = []
     for run in counted(runs):
-        x = parameters_of(run) if axis == "parameters" else run.last(axis)
+        x = run.parameters if axis == "parameters" else run.last(axis)
         loss = plain_number(run.last("val/loss"))
         if x and loss and min(x, loss) > 0:
             found.append((float(x), loss, run.name))
@@ -96,20 +58,6 @@ def lowest(found: Sequence[tuple[float, float, str]], settings: Sequence[Sequenc
     return {x: loss for loss, x in best.values()}
 
 
-def sizes(xs: Iterable[float]) -> list[float]:
-    """The smallest of each size: those that are nearly as small as one are of its size."""
-    smallest: list[float] = []
-    for x in sorted(xs):
-        if not smallest or x > OF_ONE_SIZE * smallest[-1]:
-            smallest.append(x)
-    return smallest
-
-
-def bear_a_law(xs: Sequence[float]) -> bool:
-    """Whether there are sizes enough, and far enough apart, to fit a law to."""
-    return len(sizes(xs)) >= LEAST and max(xs) >= APART * min(xs)
-
-
 def as_long(runs: Sequence[Run]) -> list[Run]:
     """Those of the runs that count that were trained on equally many samples: most of them, of as many the longest.
 
@@ -125,13 +73,14 @@ def draw_scaling(runs: Sequence[Run], path: Path) -> list[str]:
     """Draw loss against parameters and FLOPs, if models are of at least three sizes, not all of them nearly the same.
 
     A law is of the best setting of each size, and that of parameters of runs that were trained on equally many samples.
+    Where models of several sizes had equally many FLOPs, it is also drawn which of them is the best for so many.
 
     Args:
         runs: to compare.
         path: of the PNG.
 
     Returns:
-        What each law is, or why there is none; nothing if nothing is drawn.
+        What each law is, or why there is none, and the best sizes; nothing if nothing is drawn.
     """
     given, runs = len(runs), of_one_table(runs)
     if not bear_a_law([x for x, *_ in points(runs, "parameters")]):
@@ -141,28 +90,28 @@ def draw_scaling(runs: Sequence[Run], path: Path) -> list[str]:
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    told, said, settings = labels(runs), [], by_setting(runs)
+    told, of_equal_work = labels(runs), budgets(runs)
     colours = dict(zip(told, colours_of(len(told)), strict=True))
-    figure, axes = plt.subplots(1, len(AXES), figsize=(6 * len(AXES), 4.5), sharey=True, constrained_layout=True)
-    for axis, (key, label) in zip(axes, AXES.items(), strict=True):
-        found = points(runs, key)
-        for x, loss, name in found:
+    law = growth(of_equal_work)
+    count = len(AXES) + bool(of_equal_work) + (law is not None)
+    figure, axes = plt.subplots(1, count, figsize=(6 * count, 4.5), constrained_layout=True)
+    said = []
+    for axis, (key, label) in zip(axes, AXES.items(), strict=False):
+        for x, loss, name in points(runs, key):
             axis.scatter(x, loss, zorder=3, color=colours[name], label=plot_label(told[name]))
-        axis.set(xscale="log", yscale="log", xlabel=label, ylabel="validation loss" if key == "parameters" else "")
-        axis.grid(alpha=0.3)
-        fitted = points(as_long(runs), key) if key == "parameters" else found
-        best, title = lowest(fitted, settings), ""
-        if bear_a_law(list(best)):
-            law = fit_power_law(list(best), list(best.values()))
-            ends = min(best), max(best)
-            axis.plot(ends, [law(x) for x in ends], "--", color="0.5")
-            title = str(law) + (f", {OF_THE_BEST}" if len(best) < len(fitted) else "")
-            title += f", of the {len(fitted)} {OF_ONE_LENGTH}" if len(fitted) < len(found) else ""
-        elif len(fitted) < len(found):
-            title = f"no law, which takes {LEAST} sizes among {OF_ONE_LENGTH}"
-        if title:
-            axis.set_title(fill(title, TITLE), fontsize="medium")
+        axis.set(xlabel=label, ylabel="validation loss" if key == "parameters" else "")
+        if title := _draw_law(axis, runs, key):
             said.append(f"{label}: {title}")
+    if of_equal_work:
+        _draw_budgets(axes[len(AXES)], of_equal_work)
+    if law is not None:
+        _draw_growth(axes[-1], of_equal_work, law)
+    for axis in axes:
+        axis.set(xscale="log", yscale="log")
+        axis.grid(alpha=0.3)
+    for axis in axes[1 : len(AXES) + bool(of_equal_work)]:  # along which the loss is, as along the first
+        axis.sharey(axes[0])
+        axis.tick_params(labelleft=False)
     for axis in axes:
         plain_ticks(axis, "x", "y")
     if len(runs) <= MOST_NAMED:
@@ -171,4 +120,57 @@ def draw_scaling(runs: Sequence[Run], path: Path) -> list[str]:
         figure.suptitle(f"without runs of another validation table ({given - len(runs)})", fontsize="medium")
     figure.savefig(path, dpi=110)
     plt.close(figure)
-    return said
+    return said + best_sizes(runs)
+
+
+def _draw_law(axis: "Axes", runs: Sequence[Run], key: str) -> str:
+    """Draw the law of the loss by parameters or FLOPs; what it is, or why there is none, "" if that is plain."""
+    found = points(runs, key)
+    fitted = points(as_long(runs), key) if key == "parameters" else found
+    best, title = lowest(fitted, by_setting(runs)), ""
+    if bear_a_law(list(best)):
+        law = fit_power_law(list(best), list(best.values()))
+        ends = min(best), max(best)
+        axis.plot(ends, [law(x) for x in ends], "--", color="0.5")
+        title = f"loss ~ x{law}" + (f", {OF_THE_BEST}" if len(best) < len(fitted) else "")
+        title += f", of the {len(fitted)} {OF_ONE_LENGTH}" if len(fitted) < len(found) else ""
+    elif len(fitted) < len(found):
+        title = f"no law, which takes {LEAST} sizes among {OF_ONE_LENGTH}"
+    if title:
+        axis.set_title(fill(title, TITLE), fontsize="medium")
+    return title
+
+
+def _draw_budgets(axis: "Axes", found: Sequence[Budget]) -> None:
+    """Draw the loss of each size of a budget, its parabola, and the best size with its interval."""
+    for budget, colour in zip(found, colours_of(len(found)), strict=True):
+        best, logs = best_size(budget), [math.log(size) for size in budget.sizes]
+        label = f"{budget.flops:.3g} FLOPs"
+        axis.errorbar(budget.sizes, budget.means, budget.deviations, fmt="o", capsize=3, color=colour, label=label)
+        along = [math.exp(logs[0] + (logs[-1] - logs[0]) * step / CURVE) for step in range(CURVE + 1)]
+        axis.plot(along, [best.loss(size) for size in along], "--", color=colour, alpha=0.7)
+        if best.parameters is not None:
+            lowest = best.loss(best.parameters)
+            axis.plot(best.parameters, lowest, "*", markersize=14, color=colour, markeredgecolor="black", zorder=4)
+            if best.low is not None and best.high is not None:
+                ends = max(best.low, budget.sizes[0]), min(best.high, budget.sizes[-1])
+                axis.plot(ends, (lowest, lowest), color=colour, linewidth=3, alpha=0.4)
+    axis.set(xlabel="parameters")
+    axis.set_title("the best size of a budget (*), its 95% interval over seeds", fontsize="medium")
+    axis.legend(fontsize="small")
+
+
+def _draw_growth(axis: "Axes", found: Sequence[Budget], law: PowerLaw) -> None:
+    """Draw the best size against the FLOPs of its budget, and the law of it."""
+    placed = []
+    for budget, colour in zip(found, colours_of(len(found)), strict=True):
+        best = best_size(budget)
+        if best.parameters is not None:
+            placed.append(budget.flops)
+            axis.plot(budget.flops, best.parameters, "*", markersize=14, color=colour, markeredgecolor="black")
+            if best.low is not None and best.high is not None:
+                axis.plot((budget.flops, budget.flops), (best.low, best.high), color=colour, linewidth=3, alpha=0.4)
+    ends = placed[0], placed[-1]
+    axis.plot(ends, [law(x) for x in ends], "--", color="0.5")
+    axis.set(xlabel="training FLOPs", ylabel="best size, in parameters")
+    axis.set_title(fill(f"best size ~ FLOPs{law}", TITLE), fontsize="medium")

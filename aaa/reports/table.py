@@ -10,17 +10,19 @@ from rich.text import Text
 from aaa.errors import UserError
 from aaa.reports.cells import cell
 from aaa.reports.columns import Column, caption, fill, needed
+from aaa.reports.effects import Effect
 from aaa.reports.key_names import short_names, shown_key
 from aaa.reports.labels import common_beginning
 from aaa.reports.outcomes import BESIDES, COMPARED, compared, every_outcome, further_quality, outcomes
 from aaa.reports.paired import Setting, best_setting, difference, find_setting, fold_seeds, run_named
 from aaa.reports.plain import plain_number, plain_setting
 from aaa.reports.runs import Run
-from aaa.reports.telling import differing_keys, setting_keys, telling_keys, without_arguments
+from aaa.reports.telling import differing_keys, setting_keys, telling_keys, without_arguments, without_followers
 from aaa.tracking.printed import one_line
 
 BEST = "best"
 MOST_KEYS = 8  # that are worth a column each; of more those alone that tell settings apart
+MOST_VALUES = 4  # of a key, whose effects are shown: those of the lowest loss
 ALWAYS = 2  # columns that stay however little room there is: which run, and its loss
 
 
@@ -32,7 +34,7 @@ def comparison(runs: list[Run], width: int | None = None) -> Table:
         width: letters that there is room for, else names are shortened and columns left out; None for any number.
     """
     differing = differing_keys(runs)
-    keys, telling = without_arguments(runs, differing), telling_keys(runs)
+    keys, telling = without_followers(runs, without_arguments(runs, differing)), telling_keys(runs)
     if len(keys) > MOST_KEYS:
         keys = [key for key in keys if key == "seed"]
     keys = _each_shown_once([*setting_keys(runs), *telling, *(key for key in keys if key == "seed"), *keys])
@@ -54,9 +56,10 @@ def comparison(runs: list[Run], width: int | None = None) -> Table:
     }
     lines = ["; ".join(line for line, holds in told.items() if holds)]
     if hidden := len(set(differing) - set(keys)):
-        lines.append(f"{hidden} more keys differ, which tell no more settings apart: they are in --json and --csv")
+        differ = "1 more key differs, which tells" if hidden == 1 else f"{hidden} more keys differ, which tell"
+        lines.append(f"{differ} no more settings apart: see --json and --csv")
     if further := len(further_quality(runs).keys() - compared(runs).keys()):
-        lines.append(f"{further} more metrics of pictures: they are in --json and --csv")
+        lines.append(f"{further} more metric{'s' if further > 1 else ''} of pictures: see --json and --csv")
     table.caption = caption(filter(None, lines), absent)
     return table
 
@@ -149,6 +152,53 @@ def verdicts(runs: list[Run], baseline: str | None = None, width: int | None = N
         Column(title, cells, has_numbers=title in ("val loss", "difference"))
         for title, *cells in zip(titles, *rows, strict=True)
     ]
+    _fill_all(table, columns, width)
+    table.caption = caption(lines, [])
+    return table
+
+
+def effects_table(found: Sequence[Effect], width: int | None = None) -> Table | None:
+    """A row a value of a swept key: whether it is better than another value of it, averaged over all else.
+
+    Of more than `MOST_VALUES` values of a key those of the lowest loss.
+
+    Args:
+        found: effects of each key.
+        width: letters that there is room for; None for any number of them.
+
+    Returns:
+        The table, or None if there are none.
+    """
+    if not found:
+        return None
+    by_key: dict[str, list[Effect]] = {}
+    for effect in sorted(found, key=lambda effect: effect.difference.mean):
+        by_key.setdefault(effect.key, []).append(effect)
+    best = {id(effect) for of_key in by_key.values() for effect in of_key[:MOST_VALUES]}
+    shown = [effect for effect in found if id(effect) in best]
+    rows = [
+        (effect.value, effect.reference.partition("=")[2], str(effect.difference), effect.over, effect.verdict)
+        for effect in shown
+    ]
+    titles = ("one key alone", "less that of", "difference", "over", "is it better?")
+    columns = [
+        Column(title, [cell(text) for text in texts], has_numbers=title == "difference")
+        for title, *texts in zip(titles, *rows, strict=True)
+    ]
+    table = Table(title="Validation loss by one key, all else equal")
+    _fill_all(table, columns, width)
+    further = [
+        f"{key}: {more} more value{'s' if more > 1 else ''} of a higher loss than these, on the page"
+        for key, of_key in by_key.items()
+        if (more := len(of_key) - MOST_VALUES) > 0
+    ]
+    lines = ["Averaged over the other keys within each seed or picture. [ ]: 95% interval, of each row by itself."]
+    table.caption = caption([*lines, *further, *(one_line(note) for effect in shown for note in effect.notes)], [])
+    return table
+
+
+def _fill_all(table: Table, columns: Sequence[Column], width: int | None) -> None:
+    """Put all columns into a table, with differences over two lines where there is little room."""
     if width is not None and needed(columns) > width:  # no line ends within an interval
         columns = [
             Column(column.title, [Text(text.plain.replace(" [", "\n[")) for text in column.cells], column.has_numbers)
@@ -157,8 +207,6 @@ def verdicts(runs: list[Run], baseline: str | None = None, width: int | None = N
             for column in columns
         ]
     fill(table, columns, width, always=len(columns))
-    table.caption = caption(lines, [])
-    return table
 
 
 def _verdict(setting: Setting, against: Setting) -> list[Text]:
@@ -167,14 +215,15 @@ def _verdict(setting: Setting, against: Setting) -> list[Text]:
     folded = f"{loss:.4f}" + (f" ± {setting.deviation:.4f}" if setting.deviation is not None else "")
     if setting is against:
         return [*map(cell, (folded, "", "", "the baseline"))]
-    if setting.tables != against.tables and not setting.has_diverged:
+    if setting.has_diverged:
+        return [*map(cell, (folded, "-", "-", "has diverged"))]
+    if setting.tables != against.tables:
         return [*map(cell, (folded, "-", "-", OTHER_TABLE))]
     try:
         found = difference(setting, against)
     except UserError as error:
         return [*map(cell, (folded, "-", "-", str(error)))]
-    verdict = ("worse" if found.mean > 0 else "better") if found.is_clear else "cannot be told"
-    return [*map(cell, (folded, str(found), f"{found.count} {found.over}", verdict))]
+    return [*map(cell, (folded, str(found), f"{found.count} {found.over}", found.verdict))]
 
 
 def _by_loss(run: Run) -> float:

@@ -211,3 +211,49 @@ def test_arguments_that_come_along_with_a_class_take_no_column(
         assert "2 more keys differ" in str(table.caption)
     else:
         assert sorted(arguments) == ["decay_fraction", "final_fraction", "warmup_steps"], "who knows what was asked for"
+
+
+def widths(folder: Path, told: dict[str, list[str]]) -> list[Run]:
+    """Runs of two widths at two depths, of which the width and place of a term follow."""
+    trials = {}
+    for dim in (32, 64):
+        for depth in (3, 6):
+            terms = f"{{align: {{dim: {dim}, after_block: {depth // 3}, weight: {dim + depth}}}}}"
+            config = f"model: {{dim: {dim}, depth: {depth}}}\nobjective: {{terms: {terms}}}\n"
+            name = f"{dim}-{depth}"
+            trials[name] = config, [f"model.dim={dim}", f"model.depth={depth}", *told.get(name, [])]
+    return searched(folder, trials)
+
+
+def settings_shown(runs: list[Run]) -> list[str]:
+    headers = [str(column.header) for column in comparison(runs).columns]
+    return headers[2 : headers.index("steps")]
+
+
+def test_what_follows_from_what_runs_were_told_takes_no_column(tmp_path: Path) -> None:
+    runs = widths(tmp_path / "runs", {})
+    assert settings_shown(runs) == ["model.dim", "model.depth"]
+    assert "4 more keys differ, which tell no more settings apart" in str(comparison(runs).caption)
+    assert {"objective.terms.align.dim", "objective.terms.align.weight"} < as_rows(runs)[0].keys()
+    page = tmp_path / "page.html"
+    write_page(runs, page)
+    assert '"objective.terms.align.after_block"' in page.read_text()
+
+
+def test_what_a_run_was_told_itself_keeps_its_column(tmp_path: Path) -> None:
+    runs = widths(tmp_path / "runs", {"32-3": ["objective.terms.align.dim=32"]})
+    assert settings_shown(runs) == ["model.dim", "model.depth", "objective.terms.align.dim"]
+    unknown = [replace(run, typed=None) if run.name == "64-6" else run for run in runs]
+    assert "objective.terms.align.after_block" in settings_shown(unknown)
+    of_seed = [replace(run, config=run.config | {"objective.terms.align.dim": n}) for n, run in enumerate(runs * 2)]
+    assert "objective.terms.align.dim" in settings_shown(of_seed), "it follows from nothing"
+
+
+def test_what_an_option_means_keeps_its_columns(tmp_path: Path) -> None:
+    trials = {}
+    for option, dim in (("dit_tiny", 32), ("dit_10m", 64)):
+        for rate in (0.1, 0.2):
+            config = f"model: {{dim: {dim}, depth: {dim // 8}}}\noptimizer: {{learning_rate: {rate}}}\n"
+            trials[f"{option}-{rate}"] = config, [f"model={option}", f"optimizer.learning_rate={rate}"]
+    shown = settings_shown(searched(tmp_path, trials))
+    assert {"model.dim", "model.depth", "optimizer.learning_rate"} <= set(shown)

@@ -94,7 +94,7 @@ def test_metrics_of_ones_own_are_shown_while_they_are_few(runs: list[Run], count
     table = comparison(runs)
     titles = [str(column.header) for column in table.columns]
     assert titles[4 : 4 + shown] == [metric.removeprefix("quality/") for metric in own][:shown]
-    assert f"{count + 2 - shown} more metrics of pictures: they are in --json and --csv" in str(table.caption)
+    assert f"{count + 2 - shown} more metrics of pictures: see --json and --csv" in str(table.caption)
     rows = as_rows(runs)
     assert [rows[1]["quality/own0"], rows[2]["quality/own0"]] == [1.0, 10.0], "of each run the last"
     assert rows[0]["quality/own0"] is None

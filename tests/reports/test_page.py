@@ -15,7 +15,7 @@ from aaa.reports.page import write_page
 from aaa.reports.runs import read_runs
 from aaa.reports.scaling import draw_scaling
 from tests.helpers.browser import chromium
-from tests.helpers.made_up_runs import make_runs
+from tests.helpers.made_up_runs import grid, make_runs, make_trial
 
 
 @pytest.fixture(scope="module")
@@ -230,9 +230,9 @@ def test_whole_numbers_that_were_chosen_are_shown_whole(browser: Any, tmp_path: 
 
 
 def test_settings_of_too_many_values_are_on_no_map(browser: Any, tmp_path: Path) -> None:
-    make_runs(tmp_path, [1e-3 * (1 + number) for number in range(MOST_VALUES + 1)], [2, 4], [1], rows=1, pictures=0)
+    make_runs(tmp_path, [1e-3 * (1 + number) for number in range(MOST_VALUES + 1)], [2, 4], [1, 2], rows=1, pictures=0)
     for run in tmp_path.iterdir():
-        changed(run, budget={"parameters": 10 * (1 + len(run.name) % 2)})
+        changed(run, budget={"parameters": 10 * int(run.name[-1])})
     page = opened(browser, tmp_path)
     maps = page.get_by_role("heading", name="by two settings")
     assert maps.count() == 1, "depth and parameters"
@@ -269,6 +269,40 @@ def test_a_law_is_of_the_best_setting_of_each_size(browser: Any, tmp_path: Path)
     said = draw_scaling(read_runs([tmp_path]), tmp_path / "scaling.png")
     assert of_page == [re.sub(r".*x\^(\S+) .*?, R² \S+, ", r"\1 ", law) for law in said]
     assert all(law.endswith(" lowest mean loss of each size") for law in of_page)
+
+
+def test_values_that_hardly_repeat_are_points(browser: Any, tmp_path: Path) -> None:
+    for number in range(MOST_VALUES + 5):
+        told = {"optimizer.learning_rate": 1e-4 * 1.2**number, "model.depth": 2 + number % 3}
+        make_trial(tmp_path / f"{number:02d}", told | {"model.qk_norm": number % 2 == 0}, 1 + abs(number - 20))
+    page = opened(browser, tmp_path)
+    headings = page.get_by_role("heading", name="by two settings: blue")
+    title = "Validation loss by two settings: blue 1, red 21"
+    assert headings.all_inner_texts() == [title] * 2, "of the rate with depth and with the switch"
+    sections = page.locator("#maps section", has=headings)
+    assert [section.locator("circle").count() for section in sections.all()] == [MOST_VALUES + 5] * 2
+    assert "Not on a map" not in page.locator("#maps").inner_text()
+    texts = " ".join(sections.locator("text").all_text_contents())
+    assert "false" in texts
+    assert "true" in texts
+    page.fill("#filter", "depth=4")
+    assert sections.first.locator("circle").count() == 11
+
+
+def test_effects_of_single_keys_are_on_the_page(browser: Any, tmp_path: Path) -> None:
+    trials = grid(model__qk_norm=[False, True], model__depth=[2, 4], seed=[0, 1])
+    for number, trial in enumerate(trials):
+        gain = 0.1 if trial["model.depth"] == 2 else -0.1
+        loss = 1 - gain * trial["model.qk_norm"] + 1e-4 * trial["seed"] * trial["model.qk_norm"]
+        make_trial(tmp_path / "<b>" / f"{number}", trial, loss)
+    page = opened(browser, tmp_path)
+    rows = [row.locator("td").all_inner_texts() for row in page.locator("#effects tr").all()]
+    effect = next(row for row in rows if row[0] == "qk_norm=True")
+    assert effect[1::2] == ["qk_norm=False", "2 seeds (4 pairs)", effect[5]]
+    assert effect[4:] == ["no one answer", "qk_norm=True: at depth=2 it helps, at depth=4 it hurts: no one answer"]
+    for number in range(4):
+        shutil.rmtree(tmp_path / "<b>" / f"{number}")
+    assert not opened(browser, tmp_path).locator("#effects-section").is_visible()
 
 
 def column_of(page: Any, number: int) -> list[float]:

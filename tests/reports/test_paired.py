@@ -2,6 +2,7 @@ import json
 import math
 import random
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ from aaa.reports.same_tables import last_validations
 from aaa.reports.table import verdicts
 from aaa.reports.telling import differing_keys
 from aaa.tracking.validation_rows import ValidationRows, newest_rows, write_rows
+from tests.helpers.made_up_runs import make_trial
 
 PICTURES = 40
 
@@ -304,6 +306,62 @@ def test_a_baseline_that_is_not_there_is_named(tmp_path: Path) -> None:
         find_setting(fold_seeds(read_runs([tmp_path])), "10-00-00/b7")
     with pytest.raises(UserError, match=r"--baseline x: no such run or setting. There is: "):
         find_setting(settings, "x")
+
+
+@pytest.mark.parametrize(
+    ("typed", "name"),
+    [
+        ("model.qk_norm=false model.depth=2", "depth=2 qk_norm=False learning_rate=0.000123457"),
+        ("depth=2.0 norm=x", None),
+        ("qk_norm=TRUE depth=2", "depth=2 qk_norm=True learning_rate=0.001"),
+        ("learning_rate=1e-3   depth=2", "depth=2 qk_norm=True learning_rate=0.001"),
+        ("+optimizer.learning_rate=0.0001234567 depth=2", "depth=2 qk_norm=False learning_rate=0.000123457"),
+        ("learning_rate=0.000123457 depth=2", "depth=2 qk_norm=False learning_rate=0.000123457"),
+        ("depth=4", "depth=4 qk_norm=null learning_rate=0.001"),
+        ("qk_norm=null", "depth=4 qk_norm=null learning_rate=0.001"),
+        ("qk_norm=None depth=4", "depth=4 qk_norm=null learning_rate=0.001"),
+        ("depth=2", None),
+        ("epth=4", None),
+        ("depth=4 depth=2", None),
+        ("depth=", None),
+        ("=4", None),
+        ("depth=4 seed=0", None),
+        ("depth=04x", None),
+    ],
+)
+def test_a_baseline_is_found_by_what_it_has_of_keys(tmp_path: Path, typed: str, name: str | None) -> None:
+    trials: list[tuple[int, bool | None, float]] = [(2, False, 0.0001234567), (2, True, 0.001), (4, None, 0.001)]
+    for number, (depth, norm, rate) in enumerate(trials):
+        told = {"model.depth": depth, "model.qk_norm": norm, "optimizer.learning_rate": rate, "seed": 0}
+        make_trial(tmp_path / f"run{number}", told, 1.0 + number)
+    settings = fold_seeds(read_runs([tmp_path]))
+    if name is None:
+        with pytest.raises(UserError, match=r"no such run or setting\. There is: depth=2"):
+            find_setting(settings, typed)
+    else:
+        assert find_setting(settings, typed).name == name.replace("null", "None")
+
+
+def test_an_end_that_two_keys_have_is_no_baseline(tmp_path: Path) -> None:
+    for number, (first, second) in enumerate([(0.5, 0.0), (0.0, 0.5), (0.5, 0.5)]):
+        told = {"objective.terms.a.weight": first, "objective.terms.b.weight": second}
+        make_trial(tmp_path / f"run{number}", told, 1.0 + number)
+    settings = fold_seeds(read_runs([tmp_path]))
+    assert find_setting(settings, "terms.b.weight=.5 a.weight=0").name == "a.weight=0 b.weight=0.5"
+    for typed in ("weight=0", "a.weight=0.5"):
+        with pytest.raises(UserError, match="no such run or setting"):
+            find_setting(settings, typed)
+    plain = [replace(setting, values={"weight": [0.5], "a.weight": [0.25 * n]}) for n, setting in enumerate(settings)]
+    assert find_setting(plain, "weight=0.5 a.weight=0.25") is plain[1], "a whole key is not one of its ends"
+
+
+def test_a_baseline_with_blanks_in_its_values_is_found(tmp_path: Path) -> None:
+    for number, template in enumerate(["a photo of", "a photo, x=1"]):
+        told = {"encoder.template": template, "model.depth": 2 + number}
+        make_trial(tmp_path / f"run{number}", told, 1.0 + number)
+    settings = fold_seeds(read_runs([tmp_path]))
+    assert find_setting(settings, "depth=2 template=a photo of") is settings[0]
+    assert find_setting(settings, "template=a photo of depth=2") is settings[0]
 
 
 @pytest.mark.parametrize("written", ["{}/a", "{}/a/", "{}/../runs/a", "{}/link", "runs/a", "./runs/a/"])

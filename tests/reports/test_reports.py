@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
@@ -24,11 +25,12 @@ from aaa.config.trust import read_yaml_config
 from aaa.errors import UserError
 from aaa.reports.colours import colours_of
 from aaa.reports.curves import draw_curves
-from aaa.reports.heat_map import MOST_VALUES, draw_heat_maps, maps_of
+from aaa.reports.heat_map import MOST_VALUES, Map, draw_heat_maps, maps_of
 from aaa.reports.labels import labels
 from aaa.reports.page import write_page
+from aaa.reports.power_law import bear_a_law, fit_power_law
 from aaa.reports.runs import Run, read_runs
-from aaa.reports.scaling import bear_a_law, draw_scaling, fit_power_law, points
+from aaa.reports.scaling import draw_scaling, points
 from aaa.reports.table import as_rows, comparison
 from aaa.reports.telling import differing_keys
 from aaa.reports.ticks import plain_ticks
@@ -264,6 +266,63 @@ def test_settings_of_too_many_values_are_on_no_map(tmp_path: Path, caplog: pytes
         del run.config["y"]
     assert not draw_heat_maps(runs, tmp_path / "none.png")
     assert not (tmp_path / "none.png").exists()
+
+
+def drawn_by(monkeypatch: pytest.MonkeyPatch, runs: list[Run], path: Path) -> Figure:
+    from matplotlib import pyplot as plt
+
+    drawn: list[Figure] = []
+    monkeypatch.setattr(plt, "close", drawn.append)
+    assert draw_heat_maps(runs, path)
+    return drawn[0]
+
+
+def test_values_that_hardly_repeat_are_points(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As of a random search of more values than rows and columns would have room for."""
+    runs = []
+    for number in range(MOST_VALUES + 5):
+        config = {"rate": 1e-4 * 1.2**number, "decay": 0.01 * number, "norm": number % 2 == 0}
+        loss = math.nan if number == 7 else 1 + abs(number - 20)
+        told = {key: str(value) for key, value in config.items()}
+        runs.append(Run(Path(f"{number}"), f"{number}", config, [{"step": 1, "val/loss": loss}], typed=told))
+    figure = drawn_by(monkeypatch, runs, tmp_path / "map.png")
+    of_decay, of_norm, of_both = (axis for axis in figure.axes if axis.get_label() != "<colorbar>")
+    assert caplog.messages == []
+    assert [axis.get_xscale() for axis in (of_decay, of_norm, of_both)] == ["log", "log", "linear"]
+    assert [axis.get_yscale() for axis in (of_decay, of_norm, of_both)] == ["linear"] * 3
+    for axis in (of_decay, of_norm, of_both):
+        (points,) = axis.collections
+        assert len(np.asarray(points.get_offsets())) == len(runs) - 1
+        assert axis.get_title().endswith("\nstar: 1, crosses: diverged")
+    assert [label.get_text() for label in of_norm.get_yticklabels()] == ["false", "true"]
+    places = np.asarray(of_decay.collections[0].get_offsets()).tolist()
+    assert sorted(places) == [[run.config["rate"], run.config["decay"]] for run in runs if run.name != "7"]
+
+
+def test_switches_are_called_false_and_true(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = [
+        Run(Path(f"{x}{y}"), f"{x}{y}", {"norm": x, "depth": y}, [{"step": 1, "val/loss": 1 + x + y}])
+        for x, y in itertools.product((False, True), (0, 1))
+    ]
+    (axis,) = drawn_by(monkeypatch, runs, tmp_path / "map.png").axes
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["false", "true"]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["0", "1"]
+
+
+@pytest.mark.parametrize(
+    ("places", "scattered"),
+    [
+        (list(itertools.product(range(6), range(2))), False),
+        ([(n, n) for n in range(3)], False),
+        ([(n, n) for n in range(6)], True),
+        ([(n, n % 3) for n in range(6)], True),
+        ([*((n, 0) for n in range(6)), *((n, 1) for n in range(3))], False),
+    ],
+)
+def test_a_map_is_of_points_where_most_values_come_once(places: list[tuple[float, float]], scattered: bool) -> None:
+    assert Map("x", "y", [], dict.fromkeys(places, 1.0)).is_scattered == scattered
 
 
 @pytest.mark.parametrize("model", [None, {"parameters": "many"}, {"parameters": None}, [], {}])
