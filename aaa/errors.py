@@ -2,7 +2,9 @@
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from inspect import Parameter, Signature, signature
+from typing import Any
 
 
 class UserError(Exception):
@@ -29,10 +31,62 @@ def require_methods(part: object, names: Iterable[str], key: str, asked: str) ->
     Raises:
         UserError: naming the methods that it has not.
     """
-    if missing := [name for name in names if not callable(getattr(part, name, None))]:
+    if missing := [name for name in names if not _has(part, name)]:
         raise UserError(
             f"{key}: {type(part).__name__} has no {' and no '.join(missing)}, which {asked} (docs/extending.md)."
         )
+
+
+def _has(part: object, method: str) -> bool:
+    """Whether a part has a method of its own; an `nn.Module` has a forward that only says that it is none."""
+    found = getattr(part, method, None)
+    return callable(found) and getattr(found, "__name__", None) != "_forward_unimplemented"
+
+
+def require_call(function: Callable[..., object], given: Sequence[str], key: str) -> None:
+    """Refuse a class or function of one's own that does not take what it will be given.
+
+    Args:
+        function: any.
+        given: names of the arguments that it will be given by place.
+        key: of the config, that names it.
+
+    Raises:
+        UserError: naming it, what it takes and what it is given.
+    """
+    if (wrong := wrong_call(function, given, {})) is not None:
+        raise UserError(f"{key}: {wrong} (docs/extending.md).")
+
+
+def wrong_call(function: Callable[..., object], by_place: Sequence[str], by_name: Mapping[str, Any]) -> str | None:
+    """What is wrong with giving a function these arguments, as far as its signature tells; None if it takes them.
+
+    Args:
+        function: any.
+        by_place: names of arguments, which the function may call otherwise.
+        by_name: arguments by the function's own names.
+    """
+    try:
+        taken = signature(function)
+    except (TypeError, ValueError):  # it is written in C
+        return None
+    try:
+        taken.bind(*by_place, **by_name)
+    except TypeError as error:
+        return f"{named(function)} takes ({_shown(taken)}), and is given {', '.join([*by_place, *by_name])}: {error}"
+    return None
+
+
+def named(function: Any) -> str:
+    """A class, a function or a method as its code calls it."""
+    bare = getattr(function, "func", function)  # of what has been given some of its arguments already
+    return str(getattr(bare, "__qualname__", type(bare).__qualname__))
+
+
+def _shown(taken: Signature) -> str:
+    """Parameters without their types."""
+    bare = [parameter.replace(annotation=Parameter.empty) for parameter in taken.parameters.values()]
+    return str(Signature(bare))[1:-1]
 
 
 def nearest(word: str, words: list[str]) -> str:

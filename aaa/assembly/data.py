@@ -9,6 +9,8 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from aaa.assembly.encoded import is_encoded, make_ready, open_encoded
+from aaa.assembly.few_records import FewRecords
+from aaa.assembly.own_encoders import require_latents, require_prompt_embeds
 from aaa.assembly.parts import build, build_encoders, missing_weights
 from aaa.assembly.training_data import TrainingData
 from aaa.config.mixture import config_of_part, parts_of, weights_of
@@ -24,7 +26,7 @@ from aaa.data.mixed_split import in_turn, naming_part, split_cache, split_mixtur
 from aaa.data.records import Record, Source
 from aaa.encoders.protocols import VAE, HasWeights, NormalisesLatents, TextEncoder
 from aaa.encoders.statistics import LatentStatistics
-from aaa.errors import UserError
+from aaa.errors import UserError, require_methods
 from aaa.evaluation.mixed_validation import mixed_table
 from aaa.evaluation.validation import validation_table
 from aaa.saved.models import saved_statistics
@@ -32,6 +34,7 @@ from aaa.saved.models import saved_statistics
 logger = logging.getLogger(__name__)
 
 STORAGE_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
+OURS = "aaa."  # classes whose name begins so
 PLACES = ("root", "path", "dataset_id")  # arguments of our sources that say where data lies, which does not matter
 FEW = 10  # held-out pictures, of which a mean says little
 
@@ -77,7 +80,9 @@ def open_data(
     cache, vae = _open_cache(config, device, trained_on, share)
     if weights is not None and isinstance(vae, NormalisesLatents):
         statistics = statistics_of(weights)
-        if statistics not in (None, cache.statistics):
+        # Weights of which only a part fits may be of latents of another number of channels.
+        fits = statistics is not None and len(statistics.mean) == vae.latent_channels
+        if fits and statistics != cache.statistics:
             logger.info("Latents are normalised by the statistics that the weights in %s were trained with.", weights)
             cache.statistics = vae.statistics = statistics
     if config.trainer.trim_prompts:
@@ -199,7 +204,7 @@ def _plan(config: DictConfig, device: str, trained_on: str | None) -> _Plan:
     source = _build_source(config, _missing(vae, text_encoder))
     digests = FileDigests(Path(data.cache_dir) / "digests.jsonl")
     source_arguments = _plain(data.source)
-    if str(source_arguments["_target_"]).startswith("aaa."):  # of one's own an argument of that name may mean anything
+    if str(source_arguments["_target_"]).startswith(OURS):  # of one's own an argument of that name may mean anything
         source_arguments = {key: value for key, value in source_arguments.items() if key not in PLACES}
     encoder_arguments = {"vae": _plain(encoder.vae), "text_encoder": _plain(encoder.text_encoder)}
     targets = [source_arguments["_target_"], *(part["_target_"] for part in encoder_arguments.values())]
@@ -234,6 +239,10 @@ def _plan(config: DictConfig, device: str, trained_on: str | None) -> _Plan:
         logger.info("Encoding %d records into the latent cache %s", len(source), path)
         for part in weighty:
             part.to(device)
+        if not str(encoder.vae._target_).startswith(OURS):
+            require_latents(vae, *fit(data.resolution, data.resolution))
+        if not str(encoder.text_encoder._target_).startswith(OURS):
+            require_prompt_embeds(text_encoder)
         return vae, text_encoder
 
     builder = CacheBuilder(
@@ -251,11 +260,13 @@ def _plan(config: DictConfig, device: str, trained_on: str | None) -> _Plan:
 def _identities(source: Source, arguments: Mapping[str, Any], digests: FileDigests) -> Callable[[Record], str]:
     """What tells the pictures of one source from those of another, whatever their captions are.
 
-    A picture is its content, whatever it is called, wherever it lies and whichever column names it. One that only its
+    A picture is its content, whatever it is called, wherever it lies and whichever table or column names it. One that only its
     source can tell is a key of that source, with all of its settings and files.
     """
     settings = {key: value for key, value in arguments.items() if key != "prompt_column"}
-    how_it_is_read = fingerprint({key: value for key, value in settings.items() if key != "image_column"})
+    how_it_is_read = fingerprint(
+        {key: value for key, value in settings.items() if key not in ("image_column", "table")}
+    )
     files = [digests.digest(path) for path in getattr(source, "files", ())]
     whole_source = fingerprint({"source": settings, "files": files})
 
@@ -291,7 +302,23 @@ def _build_source(config: DictConfig, missing: Mapping[str, list[str]]) -> Sourc
         )
     if source is None or problems:
         raise UserError("\n".join(problems))
-    return source
+    if not str(config.data.source._target_).startswith(OURS):
+        _require_records(source)
+    most = config.data.get("max_records")  # earlier versions' runs do not say
+    if most is None or most >= len(source):
+        return source
+    logger.info("Of %d records %d are taken, spread evenly: data.max_records=%d", len(source), most, most)
+    return FewRecords(source, most)
+
+
+def _require_records(source: Source) -> None:
+    """Refuse a class of one's own that is no data set."""
+    require_methods(source, ("__len__", "__getitem__"), "data.source", "encoding asks of a data set")
+    if len(source) and not isinstance(first := source[0], Record):
+        raise UserError(
+            f"data.source: {type(source).__name__}.__getitem__ gives a {type(first).__name__}, and has to give a "
+            "Record (docs/extending.md)."
+        )
 
 
 def _plain(config: DictConfig) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from aaa.assembly.own_encoders import require_encoder
 from aaa.config.overrides import without_interpolations
 from aaa.config.routing import routed_blocks
 from aaa.data.randomness import generator
@@ -24,7 +25,7 @@ from aaa.diffusion.schedulers import NoiseScheduler, require_levels, require_sch
 from aaa.encoders.flux2 import Flux2Encoder
 from aaa.encoders.flux2_tiny import Flux2TinyVAE
 from aaa.encoders.protocols import VAE, HasWeights, TextEncoder
-from aaa.errors import UserError, nearest
+from aaa.errors import UserError, nearest, require_call, require_methods, wrong_call
 from aaa.models.design import Design
 from aaa.models.factory import InitialisesItself, build_dit, require_init
 from aaa.models.parameters import fused_matrices, matrices
@@ -68,6 +69,8 @@ def build(config: DictConfig, key: str, **arguments: Any) -> Any:
         target = str(given.get("_target_"))
         if (wrong := _wrong_argument(_found(target), given, place)) is not None:
             raise UserError(wrong) from error
+        if arguments and place == key and (wrong := _wrong_call(_found(target), given | arguments)) is not None:
+            raise UserError(f"{place}: {wrong} (docs/extending.md).") from error
         at = raised_at(error, own=True)
         raise UserError(
             f"{place}: {target} cannot be made: {_reason(error, target)}{f' (at {at})' if at else ''}"
@@ -102,6 +105,12 @@ def _wrong_argument(target: Any, given: Mapping[str, Any], key: str) -> str | No
         if get_origin(kind) in (tuple, list, Sequence) and isinstance(value, int | float):
             return f"{key}.{name}={value}: must be a list, such as {key}.{name}=[{value},{value}]."
     return None
+
+
+def _wrong_call(target: Any, given: Mapping[str, Any]) -> str | None:
+    """What is wrong with all arguments together of what cannot be made, ours and those of the config; else None."""
+    arguments = {name: value for name, value in given.items() if not name.startswith("_")}
+    return wrong_call(target, (), arguments) if callable(target) else None
 
 
 def _as_it_is(node: DictConfig) -> DictConfig:
@@ -153,6 +162,8 @@ def _model_of(config: DictConfig, numbers: dict[str, Any], init: str) -> nn.Modu
     model = build(config, "model.architecture", **numbers)
     if not isinstance(model, nn.Module):
         raise UserError(f"model.architecture: {config.model.architecture._target_} makes no torch.nn.Module.")
+    require_methods(model, ["forward"], "model.architecture", "training asks of a model")
+    require_call(model.forward, ("latents", "prompt_embeds", "timestep"), "model.architecture")
     if isinstance(model, InitialisesItself) and init == "scaled":
         model.init_weights()
     return model
@@ -328,9 +339,11 @@ def build_encoders(config: DictConfig) -> tuple[VAE, TextEncoder]:
     """The VAE and the text encoder of a config, neither of which has loaded any weights yet.
 
     Raises:
-        UserError: if what the VAE says of itself is not what the config says.
+        UserError: if one is no encoder, or what it says of itself is not what the config says.
     """
     vae, text_encoder = (build(config, f"encoder.{part}") for part in ("vae", "text_encoder"))
+    require_encoder(vae, "encoder.vae")
+    require_encoder(text_encoder, "encoder.text_encoder")
     encoder = config.encoder
     for key, said, found in (
         ("latent_channels", encoder.latent_channels, vae.latent_channels),

@@ -90,6 +90,8 @@ def check_config(config: DictConfig) -> None:
         require_ranges(schema, config[key], f"{key}.")
     if config.budget.flops is not None and config.budget.seconds is not None:
         raise UserError("budget.flops and budget.seconds both set trainer.max_steps: only one of them can.")
+    if config.get("init_from_parts") == "fitting" and config.init_from is None:
+        raise UserError("init_from_parts=fitting: of which weights? init_from=PATH names them.")
     check_rates(config)
     check_compiling(config.trainer)
     check_parallel(config)

@@ -48,7 +48,8 @@ def shares_of(data: Any) -> dict[str, float]:
 def config_of_part(config: DictConfig, name: str) -> DictConfig:
     """The config of a run on one part of its mixture alone."""
     told: Any = OmegaConf.to_container(config, resolve=False)
-    part = OmegaConf.to_container(config.data.parts[name], resolve=True)
+    part: Any = OmegaConf.to_container(config.data.parts[name], resolve=True)
+    part["max_records"] = part.get("max_records") or config.data.get("max_records")
     return OmegaConf.create(told | {"data": without_interpolations(part)})
 
 

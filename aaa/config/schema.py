@@ -115,6 +115,7 @@ class DataConfig:
         attribution: whom to name, in the log and on the model card.
         source: `_target_`: a class that gives records, and its arguments.
         weight: of a part of data=mixture: how often it is drawn, relative to the others; 0: it is only validated on.
+        max_records: how many are taken, spread evenly over all; of a mixture, of each part; null: all.
     """
 
     name: str = MISSING
@@ -129,6 +130,7 @@ class DataConfig:
     attribution: str | None = prose_key(None)
     source: Any = MISSING
     weight: float | None = number(None, least=0, below=float("inf"))
+    max_records: int | None = count(None, least=1)
 
 
 @dataclass
@@ -137,12 +139,14 @@ class ImageFolderConfig(DataConfig):
 
     Attributes:
         root: the folder.
+        table: name of the table, or a list of names, in place of metadata.* or a known data set's.
         image_column: of the table: file names; null for the first usual name (image, file_name, ...).
         prompt_column: of the table: prompts; null for prompt, text or caption; or several, with weights or without.
         background_color: what transparent pictures are laid on.
     """
 
     root: str = path_key()
+    table: Any = None
     image_column: str | None = None
     prompt_column: Any = None
     background_color: str = "white"
@@ -376,6 +380,7 @@ class TrainConfig:
         resume: a run folder to go on with; `auto`: the run that this very command began before.
         repeat: a run folder to do again, in a new folder.
         init_from: weights to start from: a .safetensors file, a run, checkpoint or model/ folder.
+        init_from_parts: `all`: they must be this model's; `fitting`: what is here too, the rest starts as ever.
         trust_config: let the config of a run that is resumed or repeated name classes that conf/ does not.
         output_dir: of the run; set by `hydra.run.dir`.
         model: see below, as all groups.
@@ -394,6 +399,7 @@ class TrainConfig:
     resume: str | None = path_key(None)
     repeat: str | None = path_key(None)
     init_from: str | None = path_key(None)
+    init_from_parts: str = one_of("all", "fitting", default="all")
     trust_config: bool = False
     output_dir: str = path_key()
     model: ModelConfig = field(default_factory=ModelConfig)

@@ -19,7 +19,7 @@ from aaa.errors import UserError, nearest
 
 logger = logging.getLogger(__name__)
 
-KEY = "data.source.table"
+KEY = "data.table"
 Read = dict[str, list[FolderPicture]]  # by table
 
 
@@ -59,7 +59,7 @@ def find_tables(
     if chosen:
         logger.info("%s: captions are read from %s.", names.root, _listed(list(chosen)))
     for file, taken in sorted(alternatives.items()):
-        left_out.add(f"tables that name pictures of {taken}, which is read (+{KEY}=NAME takes another)", file)
+        left_out.add(f"tables that name pictures of {taken}, which is read ({KEY}=NAME takes another)", file)
     for file in absent:
         left_out.add("tables whose pictures are not there", file)
     return _those_there(chosen, left_out), {*absent, *alternatives}

@@ -42,7 +42,7 @@ def tabled_pictures(
         if there:
             logger.warning(
                 "%s: no row names a picture that lies where a table's pictures do; of %d rows %d name one in another "
-                "folder. +data.source.table=%s looks for them in all folders.",
+                "folder. data.table=%s looks for them in all folders.",
                 table,
                 len(pictures),
                 there,

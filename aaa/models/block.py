@@ -1,14 +1,15 @@
 """A transformer block: what it computes, how it starts, what it costs."""
 
 import math
-from typing import NamedTuple, Protocol
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aaa.data.randomness import generator
-from aaa.errors import require_methods
+from aaa.errors import UserError, named, require_call, require_methods
 from aaa.models.attention import attend
 from aaa.models.costs import linear_flops, linear_layers, other_flops
 from aaa.models.design import TUTORIAL, Design
@@ -77,13 +78,46 @@ class Block(Protocol):
         ...
 
 
-def require_block(module: nn.Module) -> None:
-    """Refuse a module that cannot be a block of a model.
+# The methods that a model calls, and what it gives them by place.
+CALLED = {"forward": ("x", "context"), "init_weights": ("depth",), "flops": ("tokens",)}
+
+
+def make_own_block(make: Callable[..., nn.Module], dim: int, heads: int, mlp_ratio: float) -> nn.Module:
+    """A block of the class, or by the function, that `model.block` names.
 
     Raises:
-        UserError: naming the methods of `Block` that it has not.
+        UserError: if it is made of other numbers, or makes what cannot be a block of a model.
     """
-    require_methods(module, ("init_weights", "flops"), "model.block", "a model asks of its blocks")
+    require_call(make, ("dim", "heads", "mlp_ratio"), "model.block")
+    block = make(dim, heads, mlp_ratio)
+    if not isinstance(block, nn.Module):
+        raise UserError(f"model.block: {named(make)} makes a {type(block).__name__}, and has to make an nn.Module.")
+    require_methods(block, CALLED, "model.block", "a model asks of its blocks")
+    for method, given in CALLED.items():
+        require_call(getattr(block, method), given, "model.block")
+    return block
+
+
+def require_tokens(given: Any, x: Tensor, wanted: int | None, block: nn.Module) -> None:
+    """Refuse what a block of one's own makes of tokens, unless that is tokens.
+
+    Args:
+        given: by the block.
+        x: what the block was given, `B N D`.
+        wanted: how many of the tokens it was to give; None: all.
+        block: names it.
+
+    Raises:
+        UserError: naming its class.
+    """
+    shape = (len(x), x.shape[1] if wanted is None else wanted, x.shape[2])
+    if isinstance(given, Tensor) and given.shape == shape:
+        return
+    told = f"a tensor of shape {tuple(given.shape)}" if isinstance(given, Tensor) else f"a {type(given).__name__}"
+    raise UserError(
+        f"model.block: {type(block).__name__}.forward gives {told}, and has to give tokens as it gets them, a tensor "
+        f"of shape {shape} here (docs/extending.md)."
+    )
 
 
 class WithValues(NamedTuple):

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from aaa.models.block import Block, BlockContext, DiTBlock, require_block
+from aaa.models.block import Block, BlockContext, DiTBlock, make_own_block, require_tokens
 from aaa.models.costs import linear_flops, linear_layers, other_flops
 from aaa.models.design import Design
 from aaa.models.embeddings import PositionEmbedding, TimestepEmbedding
@@ -75,10 +75,9 @@ class AAADiT(nn.Module):
         self.timestep_embedder = TimestepEmbedding(dim)
         self.image_embedder = nn.Sequential(*_patch_embedding(in_channels, dim, design), LayerNorm(dim))
         self.text_embedder = nn.Sequential(nn.Linear(text_dim, dim), LayerNorm(dim))
-        make = partial(_make_block, design, depth) if block is None else (lambda _number, *numbers: block(*numbers))
+        self.has_own_blocks = block is not None
+        make = partial(_make_block, design, depth) if block is None else _make_own(block)
         self.blocks = nn.ModuleList(make(number, dim, heads, mlp_ratio) for number in range(1, depth + 1))
-        for made in self.blocks:
-            require_block(made)
         self.proj_out = nn.Linear(dim, in_channels)
         self.text_refiner = None
         if design.text_refiner:
@@ -208,7 +207,10 @@ class AAADiT(nn.Module):
         if self.mixes_values and isinstance(block, DiTBlock | TwoStreamBlock) and context.number == 1:
             x, values = self.run_block(block.with_values, x, context)
             return x, context._replace(first_values=values)
-        return self.run_block(block, x, context), context
+        given = self.run_block(block, x, context)
+        if self.has_own_blocks:
+            require_tokens(given, x, context.wanted, block)
+        return given, context
 
     @property
     def knows_its_flops(self) -> bool:
@@ -341,3 +343,8 @@ def _make_block(design: Design, depth: int, number: int, dim: int, heads: int, m
     """Block `number`, from 1, of `depth`. Nothing reads the prompt after the last, which needs no second stream."""
     two = design.joint == "mmdit" and number < depth
     return (TwoStreamBlock if two else DiTBlock)(dim, heads, mlp_ratio, design, first=number == 1)
+
+
+def _make_own(block: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+    """Of a class of one's own, which is not told the number of its block."""
+    return lambda _number, *numbers: make_own_block(block, *numbers)

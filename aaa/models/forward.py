@@ -131,7 +131,13 @@ def with_hidden(
         asked["with_internal"] = True
     if not asked:
         return ModelOutput(model(latents, prompt_embeds, timestep), {})
-    output: ModelOutput = model(latents, prompt_embeds, timestep, **asked)
+    output: object = model(latents, prompt_embeds, timestep, **asked)
+    if not isinstance(output, ModelOutput):
+        bare = without_wrapper(getattr(model, "func", model))  # in_training may have given it a generator
+        raise UserError(
+            f"model.architecture: asked for {' and '.join(asked)}, {type(bare).__name__}.forward "
+            f"gives a {type(output).__name__}, and has to give a ModelOutput (aaa/models/forward.py)."
+        )
     return output
 
 

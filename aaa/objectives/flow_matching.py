@@ -10,7 +10,7 @@ from aaa.data.batch import Batch
 from aaa.diffusion.prediction import Model, Prediction
 from aaa.diffusion.schedulers import NoiseScheduler, add_noise, drawn_levels
 from aaa.errors import UserError
-from aaa.models.forward import in_training, require_hidden, require_internal_head
+from aaa.models.forward import in_training, require_hidden, require_internal_head, without_wrapper
 from aaa.objectives.coupling import immiscible, make_coupling
 from aaa.objectives.recording import may_be_recorded
 from aaa.objectives.terms import Draws, Extra, ForwardPass, Term, Watched, mean_over, require_term
@@ -157,6 +157,8 @@ class FlowMatching:
                 require_internal_head(model, f"objective.terms.{name}")
         watched = Watched(in_training(model, generator), list(terms.values()))
         predicted = self.prediction.velocity(watched, noised, prompt_embeds, timestep, sigma)
+        if not isinstance(predicted, Tensor) or predicted.shape != latents.shape:
+            raise UserError(_no_velocity(self.prediction, without_wrapper(model), predicted, latents))
         weight = self.weighting(draws.levels)
 
         def velocity_of(output: Tensor) -> Tensor:
@@ -174,13 +176,25 @@ class FlowMatching:
 
 def _added(name: str, term: Term, done: ForwardPass, samples: int) -> Tensor:
     """What a term adds to the loss of each sample, `B`."""
-    found = term(done)
-    if found.shape != (samples,):
+    found: object = term(done)
+    if not isinstance(found, Tensor) or found.shape != (samples,):
         raise UserError(
-            f"objective.terms.{name}: {type(term).__name__} gives a tensor of shape {tuple(found.shape)}, and has to "
-            f"give a number for each sample: {(samples,)}."
+            f"objective.terms.{name}: {type(term).__name__} gives {_described(found)}, and has to give a number for "
+            f"each sample: {(samples,)}."
         )
     return term.weight * found
+
+
+def _no_velocity(prediction: Prediction, model: object, given: object, latents: Tensor) -> str:
+    return (
+        f"The velocity that {type(prediction).__name__} (objective.prediction) takes from what {type(model).__name__} "
+        f"(model) predicts is {_described(given)}, and has to be one of the latents' shape, {tuple(latents.shape)}. A "
+        "model of model.architecture predicts as many channels as it is given (docs/extending.md)."
+    )
+
+
+def _described(given: object) -> str:
+    return f"a tensor of shape {tuple(given.shape)}" if isinstance(given, Tensor) else f"a {type(given).__name__}"
 
 
 def velocity_error(predicted: Tensor, latents: Tensor, noise: Tensor, computed: Tensor | None = None) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from aaa.data.batch import Batch
 from aaa.diffusion.schedulers import NoiseLevels
-from aaa.errors import UserError
+from aaa.errors import UserError, require_call
 from aaa.models.forward import Asked, with_hidden
 
 
@@ -126,6 +126,7 @@ def require_term(key: str, term: object) -> None:
             f"{key}: {name} has no {' and no '.join(missing)}: its __init__ has to call "
             "super().__init__(weight, until_step) (docs/extending.md)."
         )
+    require_call(type(term).__call__, ("self", "done"), key)
 
 
 def mean_over(values: Tensor, computed: Tensor | None) -> Tensor:

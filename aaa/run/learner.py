@@ -17,7 +17,7 @@ from aaa.objectives.flow_matching import Objective
 from aaa.run.budget import keep_to_parameters
 from aaa.run.origin import Origin
 from aaa.run.session import Session
-from aaa.run.starting_weights import start_from
+from aaa.run.starting_weights import start_from, start_from_what_fits
 from aaa.training.compiling import compile_model
 from aaa.training.ema import EMA
 from aaa.training.recomputing import recompute_activations
@@ -100,7 +100,10 @@ def start_model(config: DictConfig, origin: Origin) -> nn.Module:
     torch.manual_seed(config.seed)
     model = build_model(config)
     if config.init_from is not None and origin.before is None:
-        start_from(Path(config.init_from), model, config.model)
+        if config.get("init_from_parts") == "fitting":
+            start_from_what_fits(Path(config.init_from), model, config.model)
+        else:
+            start_from(Path(config.init_from), model, config.model, config.encoder)
     return model
 
 

@@ -5,13 +5,18 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from aaa.config.checks import CONF
+from aaa.config.trust import foreign_targets, read_yaml_config
 from aaa.run.claim import shown
+from aaa.run.earlier_run import COMPOSED
 from aaa.run.going_on import Before
 from aaa.saved.checkpoint_folders import checkpoints, step_of
 from aaa.tracking.printed import train_command
 from aaa.training.lr_schedules import Schedule
 
 logger = logging.getLogger(__name__)
+
+TRUST = ["trust_config=true"]
 
 
 def warn_of_schedule(
@@ -24,7 +29,7 @@ def warn_of_schedule(
         make: the schedule of a run of so many steps.
         max_steps: that the run is to take in all.
         learning_rate: that the schedule multiplies.
-        so_long: the arguments that make a run of so many steps.
+        so_long: the arguments that make a run of so many steps; what trusts its code is added.
     """
     agreeing = _agreeing_steps(before, make, max_steps)
     if agreeing is None:
@@ -67,10 +72,16 @@ def longer_from(run: Path, step: int | None, so_long: Sequence[str]) -> str | No
     Args:
         run: its folder.
         step: of the checkpoint.
-        so_long: the arguments that say how long.
+        so_long: the arguments that say how long; what trusts its code is added.
     """
     kept = [path for path in checkpoints(run) if step_of(path) == step]
     return _longer_command(kept[0], so_long) if kept else None
+
+
+def trust_to_go_on(run: Path) -> list[str]:
+    """What a command needs that goes on with a run of code which is not ours, or does it again."""
+    config = run / COMPOSED
+    return TRUST if config.is_file() and foreign_targets(read_yaml_config(config), CONF) else []
 
 
 def _agreeing_steps(before: Before, make: Callable[[int], Schedule], max_steps: int) -> int | None:
@@ -85,10 +96,10 @@ def _agreeing_steps(before: Before, make: Callable[[int], Schedule], max_steps: 
 
 def _as_if_uninterrupted(before: Before, parting: Path | None, agreeing: int, so_long: Sequence[str]) -> str:
     if parting is None:
-        anew = train_command(*so_long, repeat=shown(before.run))
+        anew = train_command(*so_long, *trust_to_go_on(before.run), repeat=shown(before.run))
         return f"No checkpoint from before step {agreeing + 1} is kept, where the two part. To train anew: {anew}"
     return f"To go on from where the two part, in a new folder: {_longer_command(parting, so_long)}"
 
 
 def _longer_command(checkpoint: Path, so_long: Sequence[str]) -> str:
-    return train_command(*so_long, repeat=shown(checkpoint))
+    return train_command(*so_long, *trust_to_go_on(checkpoint.parent.parent), repeat=shown(checkpoint))

@@ -8,18 +8,17 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
-from aaa.config.checks import CONF
 from aaa.config.choices import brought_along, describe
 from aaa.config.mixture import shares_of
 from aaa.config.objective import unread_settings
 from aaa.config.overrides import key_of
-from aaa.config.trust import foreign_targets, read_yaml_config
+from aaa.config.trust import read_yaml_config
 from aaa.data.mixed_order import MixedRecords
 from aaa.models.costs import TRAINING_FLOPS
 from aaa.run.budget import unread_steps
-from aaa.run.earlier_run import COMPOSED
 from aaa.run.earlier_sweep import SAME_SWEEP, is_of_sweep
 from aaa.run.length import unreached_rate
+from aaa.run.longer import TRUST, trust_to_go_on
 from aaa.run.run import Run
 from aaa.saved.models import foreign_to_sampling
 from aaa.saved.named_model import RUN_CONFIG
@@ -28,8 +27,6 @@ from aaa.training.parameter_groups import group_rates
 from aaa.training.signals import ENOUGH
 
 logger = logging.getLogger(__name__)
-
-TRUST = ["trust_config=true"]
 
 
 def announce(run: Run) -> None:
@@ -95,22 +92,16 @@ def say_what_next(
     if signum is not None:
         # A run that a sweep has given up is not gone on with by the sweep.
         the_sweep = is_of_sweep() and signum != ENOUGH
-        how = SAME_SWEEP if the_sweep else train_command(*_trust_to_resume(folder), resume=folder)
+        how = SAME_SWEEP if the_sweep else train_command(*trust_to_go_on(folder), resume=folder)
         logger.info("Stopped at step %d. To go on%s: %s", steps, " with the sweep" if the_sweep else "", how)
         return
     logger.info(
         "Done: %s\n  sample:  %s\n  longer:  %s\n  compare: %s",
         folder,
         sample_command(folder, prompt, *_trust_to_sample(folder)),
-        " ".join([longer or train_command(*so_long, resume=folder), *_trust_to_resume(folder)]),
+        longer or train_command(*so_long, *trust_to_go_on(folder), resume=folder),
         compare_command([folder.parent]),
     )
-
-
-def _trust_to_resume(folder: Path) -> list[str]:
-    """What a command needs that goes on with a run of code which is not ours."""
-    config = folder / COMPOSED
-    return TRUST if config.is_file() and foreign_targets(read_yaml_config(config), CONF) else []
 
 
 def _trust_to_sample(folder: Path) -> list[str]:

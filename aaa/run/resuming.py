@@ -16,7 +16,6 @@ from aaa.run.learner import Learner
 from aaa.run.length import RunLength
 from aaa.run.longer import longer_from, warn_of_schedule
 from aaa.run.machines import Reader
-from aaa.run.messages import TRUST
 from aaa.run.origin import Origin
 from aaa.saved.checkpoint import (
     load_of_objective,
@@ -76,7 +75,7 @@ def resume(config: DictConfig, origin: Origin, learner: Learner, data: TrainingD
     else:
         logger.info("Going on from step %d (%s)", state.step, checkpoint)
     learning_rate = learner.optimizer.param_groups[0]["lr"]
-    so_long = [*of_steps(config, length.max_steps), *(TRUST if config.trust_config else [])]
+    so_long = of_steps(config, length.max_steps)
     warn_of_schedule(before, partial(build_schedule, config), length.max_steps, learning_rate, so_long)
     return _progress(before, length.batch_size, next(learner.model.parameters()).device)
 

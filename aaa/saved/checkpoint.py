@@ -198,15 +198,19 @@ def load_weights(path: Path, model: nn.Module, read: Callable[[Path], dict[str, 
     """
     tensors = read(path)
     expected = model.state_dict()
-    problems = _differences(tensors, expected)
-    if problems:
-        listed = "\n  ".join(problems[:5])
-        more = f"\n  ... and {len(problems) - 5} more" if len(problems) > 5 else ""
+    if wrong := misfits(tensors, expected):
         raise UserError(
-            f"{path}: its weights do not fit the configured model:\n  {listed}{more}\n"
+            f"{path}: its weights do not fit the configured model:\n  {wrong}\n"
             "Were model.dim, model.depth, encoder or resolution changed? Set them back, or train a new run."
         )
     model.load_state_dict({name: shard_like(tensor, expected[name]) for name, tensor in tensors.items()})
+
+
+def misfits(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
+    """What keeps tensors from being those of a model, a line each; nothing if they are."""
+    problems = _differences(found, expected)
+    more = f"\n  ... and {len(problems) - 5} more" if len(problems) > 5 else ""
+    return "\n  ".join(problems[:5]) + more
 
 
 def read_of_objective(path: Path) -> dict[str, Tensor]:

@@ -122,6 +122,18 @@ def other_numbers(path: Path, numbers: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in found.items() if key in numbers and value != numbers[key]}
 
 
+def other_heads(path: Path, numbers: Mapping[str, Any]) -> dict[str, int]:
+    """`heads` of the model in a file where its header says another number than these: no shape tells of them.
+
+    Raises:
+        UserError: if the file is damaged.
+    """
+    heads = whole(_said_in_header(_read_header(path)[1]), "heads", 2**16)
+    if numbers.get("architecture") is not None:
+        return {}  # whose numbers mean what it makes of them
+    return {} if heads is None or heads == numbers.get("heads", heads) else {"heads": heads}
+
+
 def require_numbers(path: Path, numbers: Mapping[str, Any]) -> None:
     """Refuse a file whose weights are not those of a model with these numbers, before such a model is made.
 

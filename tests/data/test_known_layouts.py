@@ -111,7 +111,7 @@ def test_karpathys_splits_are_heeded_and_coco_s_own_tables_left(
     found = kept(tmp_path)
     assert [split for split, _ in found.values()] == ["train"] * 3 + ["validation"] * 2
     assert next(iter(found.values()))[1] == [f"0 of {names[0]}", f"1 of {names[0]}"]
-    assert "that name pictures of dataset_coco.json, which is read (+data.source.table=NAME takes another): 2 (" in (
+    assert "that name pictures of dataset_coco.json, which is read (data.table=NAME takes another): 2 (" in (
         caplog.text
     )
     assert "no name that says" not in caplog.text
@@ -177,7 +177,7 @@ def test_flickr8ks_lists_say_what_is_held_out(tmp_path: Path, caplog: pytest.Log
         write(tmp_path, f"Flickr_8k.{name}Images.txt", listed + "\n")
     assert [split for split, _ in kept(tmp_path).values()] == ["train", "validation", "validation"]
     assert (
-        "of Flickr8k.token.txt, which is read (+data.source.table=NAME takes another): 1 (Flickr8k.lemma" in caplog.text
+        "of Flickr8k.token.txt, which is read (data.table=NAME takes another): 1 (Flickr8k.lemma" in caplog.text
     )
     assert "rows whose picture is not there: 1 (Flickr8k.token.txt:7)" in caplog.text
     (tmp_path / "Flickr_8k.trainImages.txt").unlink()
@@ -206,7 +206,7 @@ def test_a_table_called_metadata_and_texts_beside_pictures_come_first(
     assert records(tmp_path, table="captions.csv") == {"x/a.jpg": "theirs", "x/b.jpg": "theirs"}
     lay(tmp_path / "y", "metadata.csv=image,prompt|a.jpg,row|gone.jpg,row", "part-1/a.jpg")
     source = ImageFolderSource(str(tmp_path / "y"))
-    assert "of 2 rows 1 name one in another folder. +data.source.table=metadata.csv looks for them" in caplog.text
+    assert "of 2 rows 1 name one in another folder. data.table=metadata.csv looks for them" in caplog.text
     with pytest.raises(UserError, match="does not exist"):
         source[0].load()
     assert records(tmp_path / "y", table="metadata.csv") == {"part-1/a.jpg": "row"}
@@ -215,10 +215,10 @@ def test_a_table_called_metadata_and_texts_beside_pictures_come_first(
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ("caption.csv", r"data.source.table=caption.csv: there is no such file in .*did you mean 'captions.csv'"),
-        ("notes.txt", "data.source.table=notes.txt: no table of pictures and captions"),
+        ("caption.csv", r"data.table=caption.csv: there is no such file in .*did you mean 'captions.csv'"),
+        ("notes.txt", "data.table=notes.txt: no table of pictures and captions"),
         ("classes.csv", r"classes.csv: no column 'prompt' .*; there is: image, label\. Set data\.prompt_column=NAME"),
-        ("a.jpg", "data.source.table=a.jpg: no table"),
+        ("a.jpg", "data.table=a.jpg: no table"),
     ],
 )
 def test_a_table_that_is_named_and_cannot_be_read_is_told(tmp_path: Path, table: str, message: str) -> None:

@@ -90,7 +90,7 @@ def test_a_term_that_is_none_is_said_by_its_name(own: Command, tmp_path: Path, t
 def test_a_block_without_what_a_model_asks_of_it_is_said(own: Command, tmp_path: Path) -> None:
     (tmp_path / "flawed.py").write_text(FLAWED)
     error = own("aaa.train", *SMALL, "logger=none", "model.block={_target_: flawed.Bare}", TRUST).error
-    assert "model.block: Bare has no init_weights and no flops, which a model asks of its blocks" in error
+    assert "model.block: Bare has no forward and no init_weights and no flops, which a model asks of its" in error
 
 
 def test_an_argument_that_a_config_leaves_out_is_added(own: Command) -> None:

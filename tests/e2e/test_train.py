@@ -384,3 +384,12 @@ def test_a_run_can_start_from_the_weights_of_another(tmp_path: Path, small_run: 
     assert done.code == 0, done.err
     assert f"Starting from the weights in {weights}" in done.err
     assert losses(only_run(tmp_path))[1] != losses(small_run[0])[1]
+    deeper = ["model.depth=3", f"init_from={small_run[0]}", "init_from_parts=fitting", "hydra.run.dir=deeper"]
+    done = fork_in(tmp_path, "aaa.train", *arguments, *deeper)
+    assert "; new, as the model itself starts: blocks.2 (" in done.err
+    done = fork_in(tmp_path, "aaa.train", "resume=deeper", "trainer.max_steps=2")
+    assert "Going on from step 1" in done.err, done.err
+    assert "Starting from the weights" not in done.err
+    repeated = fork_in(tmp_path, "aaa.train", "repeat=deeper", "hydra.run.dir=again", "trainer.max_steps=1")
+    assert "; new, as the model itself starts: blocks.2 (" in repeated.err
+    assert losses(tmp_path / "again")[1] == losses(tmp_path / "deeper")[1]

@@ -94,6 +94,9 @@ class Plain(nn.Linear):
     def __init__(self, in_channels: int, **_: float) -> None:
         super().__init__(in_channels, in_channels)
 
+    def forward(self, latents: torch.Tensor, *_: torch.Tensor) -> torch.Tensor:
+        return super().forward(latents.mT).mT
+
 
 class Ones(Plain):
     """A model with initial values of its own."""

@@ -126,10 +126,10 @@ def test_a_file_says_how_its_model_was_routed_and_fits_no_other(tmp_path: Path) 
     assert torch.equal(again(*inputs()), sprint()(*inputs()))
     shape = {"dim": 16, "depth": 4, "heads": 2, "in_channels": 4, "text_dim": 8, "position_grid": 4}
     with pytest.raises(UserError, match=r"init_from=.*the fusion of routing=sprint is part of this model"):
-        start_from(fused, small(depth=4), shape)
+        start_from(fused, small(depth=4), shape, {})
     with pytest.raises(UserError, match=r"init_from=.*this model has no fusion"):
-        start_from(plain, sprint(), shape)
-    start_from(fused, again, shape)
+        start_from(plain, sprint(), shape, {})
+    start_from(fused, again, shape, {})
     save_weights(fused, sprint(), {"model": model_header(numbers)})
     with pytest.raises(UserError, match="whose header does not say which blocks tokens skip"):
         read_routing(fused)

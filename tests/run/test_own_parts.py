@@ -9,9 +9,15 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
-from aaa.assembly.parts import build_objective, build_optimizer, build_sampling
+from aaa.assembly.data import open_data
+from aaa.assembly.parts import build_model, build_objective, build_optimizer, build_sampling
+from aaa.config.checks import check_config
+from aaa.data.batch import Batch
 from aaa.diffusion.schedulers import NoiseLevels
+from aaa.encoders.pixel import PixelVAE
+from aaa.encoders.words import WordEmbedding
 from aaa.errors import UserError
+from aaa.models.block import BlockContext, DiTBlock
 from aaa.objectives.terms import ForwardPass, Term
 from tests.helpers.composed import compose
 
@@ -185,3 +191,248 @@ def test_an_optimizer_that_is_none_is_refused(optimizer: Callable[..., object], 
     config = with_part("optimizer", optimizer, learning_rate=0.1)
     with pytest.raises(UserError, match=re.escape(f"optimizer: {said}, and has to be a subclass of torch.optim")):
         build_optimizer(config, nn.Linear(2, 2))
+
+
+class Wide(DiTBlock):
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__(dim, heads, 3.0)
+
+
+class Alone(DiTBlock):
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        return x
+
+
+class Silent(nn.Module):
+    def __init__(self, *_: float) -> None:
+        super().__init__()
+
+    def init_weights(self, depth: int) -> None:
+        pass
+
+    def flops(self, tokens: int) -> int:
+        return tokens
+
+
+class Uncounted(DiTBlock):
+    def flops(self) -> int:  # type: ignore[override]
+        return 0
+
+
+def no_module(*numbers: float) -> str:
+    return str(numbers)
+
+
+class OfLatents(DiTBlock):
+    def forward(self, x: Tensor, context: BlockContext) -> Tensor:
+        return x[:, : context.height * context.width]
+
+
+class WithMore(DiTBlock):
+    def forward(self, x: Tensor, context: BlockContext) -> Any:
+        return super().forward(x, context), context
+
+
+@pytest.mark.parametrize(
+    ("block", "said"),
+    [
+        (Wide, "Wide takes (dim, heads), and is given dim, heads, mlp_ratio: too many positional arguments"),
+        (Alone, "Alone.forward takes (x), and is given x, context: too many positional arguments"),
+        (Silent, "Silent has no forward, which a model asks of its blocks"),
+        (Uncounted, "Uncounted.flops takes (), and is given tokens: too many positional arguments"),
+        (no_module, "no_module makes a str, and has to make an nn.Module"),
+    ],
+)
+def test_a_block_that_is_none_is_refused(block: Callable[..., object], said: str) -> None:
+    with pytest.raises(UserError, match=re.escape(f"model.block: {said}")):
+        build_model(with_part("model.block", block))
+
+
+@pytest.mark.parametrize(
+    ("block", "said"),
+    [
+        (OfLatents, "OfLatents.forward gives a tensor of shape (2, 6, 128), and has to give tokens as it gets them"),
+        (WithMore, "WithMore.forward gives a tuple, and has to give tokens as it gets them, a tensor of shape (2, 9,"),
+    ],
+)
+def test_what_a_block_makes_of_tokens_is_tokens(block: type, said: str) -> None:
+    model = build_model(with_part("model.block", block))
+    with pytest.raises(UserError, match=re.escape(f"model.block: {said}")):
+        model(torch.randn(2, 192, 2, 3), torch.randn(2, 3, 128), torch.ones(2))
+
+
+class Narrow(nn.Module):
+    def __init__(self, dim: int, depth: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(dim, dim) for _ in range(depth))
+
+
+class Formless(nn.Module):
+    def __init__(self, **_: float) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1))
+
+
+class Untold(Formless):
+    def forward(self, latents: Tensor) -> Tensor:
+        return latents
+
+
+class Scaled(Formless):
+    def forward(self, latents: Tensor, *_: Tensor) -> Any:
+        return self.scale * latents
+
+
+class OneChannel(Formless):
+    def forward(self, latents: Tensor, *_: Tensor) -> Any:
+        return self.scale * latents[:, :1]
+
+
+class Listing(Formless):
+    hidden_depth, hidden_dim = 2, 8
+
+    def forward(self, *given: Tensor, hidden_after: Any = ()) -> Any:
+        return [given[0], hidden_after]
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        (Narrow, "Narrow takes (dim, depth), and is given dim, depth, heads, mlp_ratio, position_grid, in_channels,"),
+        (Formless, "Formless has no forward, which training asks of a model"),
+        (Untold, "Untold.forward takes (latents), and is given latents, prompt_embeds, timestep: too many"),
+    ],
+)
+def test_a_model_that_is_none_is_refused(model: type, said: str) -> None:
+    with pytest.raises(UserError, match=re.escape(f"model.architecture: {said}")):
+        build_model(with_part("model.architecture", model))
+
+
+def loss_of(model: nn.Module, objective: Any) -> Any:
+    batch = Batch.of_strangers(torch.randn(2, 12, 4, 4), torch.randn(2, 3, 8))
+    return objective(model, batch, torch.Generator().manual_seed(0), 0)
+
+
+def test_what_a_model_predicts_has_the_latents_shape() -> None:
+    objective = objective_of(compose("objective=velocity"))
+    said = "what OneChannel (model) predicts is a tensor of shape (2, 1, 4, 4), and has to be one of the latents' shape"
+    with pytest.raises(UserError, match=re.escape(said)):
+        loss_of(OneChannel(), objective)
+    dispersed = objective_of(compose("objective=velocity", "objective.terms.dispersive.weight=1"))
+    said = "asked for hidden_after, Listing.forward gives a list, and has to give a ModelOutput"
+    with pytest.raises(UserError, match=re.escape(said)):
+        loss_of(Listing(), dispersed)
+
+
+class Number(Term):
+    def __call__(self, done: ForwardPass) -> Any:
+        return float(done.weight.mean())
+
+
+class Asking(Term):
+    def __call__(self, done: ForwardPass, more: int) -> Tensor:  # type: ignore[override]
+        return done.weight * more
+
+
+def test_a_term_that_gives_no_tensor_or_wants_more_is_refused() -> None:
+    config = with_part("objective.terms.own", Number, weight=0.1)
+    config.objective.terms.align.weight = 0
+    objective = objective_of(config)
+    with pytest.raises(UserError, match=r"objective.terms.own: Number gives a float, and has to give a number for"):
+        loss_of(Scaled(), objective)
+    with pytest.raises(UserError, match=r"objective.terms.own: Asking.__call__ takes .self, done, more., and is given"):
+        objective_of(with_part("objective.terms.own", Asking, weight=0.1))
+
+
+class Pairs:
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, index: int) -> Any:
+        return index, "a prompt"
+
+
+class Stream:
+    def __iter__(self) -> Any:
+        return iter(())
+
+
+class Half(PixelVAE):
+    def encode(self, images: Tensor) -> Tensor:
+        return super().encode(images)[..., ::2]
+
+
+class Whole(PixelVAE):
+    def encode(self, images: Tensor) -> Tensor:
+        return super().encode(images).to(torch.uint8)
+
+
+class Closed(PixelVAE):
+    def decode(self, latents: Tensor) -> Any:
+        return [super().decode(latents)]
+
+
+class Sized(PixelVAE):
+    def encode(self, images: Tensor, size: int) -> Tensor:  # type: ignore[override]
+        return super().encode(images)[..., :size]
+
+
+class NoVAE:
+    downscale_factor = 4
+
+    def __init__(self, downscale_factor: int) -> None:
+        pass
+
+
+class Mute(NoVAE):
+    latent_channels = 48
+
+
+class Numbered(WordEmbedding):
+    def encode(self, prompts: list[str]) -> tuple[Tensor, list[int]]:
+        prompt_embeds, lengths = super().encode(prompts)
+        return prompt_embeds.long(), lengths
+
+
+class Wordless:
+    def __init__(self, max_length: int, **_: int) -> None:
+        self.max_length = max_length
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        (Pairs, "Pairs.__getitem__ gives a tuple, and has to give a Record"),
+        (Stream, "Stream has no __len__ and no __getitem__, which encoding asks of a data set"),
+    ],
+)
+def test_a_data_set_that_is_none_is_refused(tmp_path: Any, source: type, said: str) -> None:
+    config = with_part("data.source", source)
+    config.data.cache_dir = str(tmp_path)
+    with pytest.raises(UserError, match=re.escape(f"data.source: {said}")):
+        open_data(config)
+
+
+@pytest.mark.parametrize(
+    ("key", "encoder", "said"),
+    [
+        ("vae", Half, "Half.encode gives a tensor of shape (2, 192, 4, 2) of float32 for one of shape (2, 3, 32, 32)"),
+        ("vae", Whole, "Whole.encode gives a tensor of shape (2, 192, 4, 4) of uint8 for one of shape (2, 3, 32, 32)"),
+        ("vae", Closed, "Closed.decode gives a list for one of shape (2, 192, 4, 4), and has to give one of"),
+        ("vae", Sized, "Sized.encode takes (images, size), and is given images: missing a required argument: 'size'"),
+        ("vae", NoVAE, "NoVAE has no latent_channels, a whole number"),
+        ("vae", Mute, "Mute has no encode and no decode, which encoding asks of an encoder"),
+        ("text_encoder", Numbered, "Numbered.encode gives prompt_embeds of int64, and has to give them of float32"),
+        ("text_encoder", Wordless, "Wordless has no prompt_dim, a whole number"),
+    ],
+)
+def test_an_encoder_that_is_none_is_refused_before_anything_is_encoded(
+    tmp_path: Any, key: str, encoder: type, said: str
+) -> None:
+    arguments = {"vae": {"downscale_factor": 8}, "text_encoder": {"prompt_dim": 128, "max_length": 16}}
+    config = with_part(f"encoder.{key}", encoder, **arguments[key])
+    config.data.cache_dir = str(tmp_path)
+    check_config(config)
+    with pytest.raises(UserError, match=re.escape(f"encoder.{key}: {said}")):
+        open_data(config)
+    assert not list(tmp_path.glob("shapes-*/index.json"))

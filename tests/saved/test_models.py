@@ -91,7 +91,7 @@ def test_a_file_brings_the_config_that_lies_beside_it(
     monkeypatch.chdir((run / file).parent)
     assert find_saved(Path(Path(file).name), "ema", trust_config=False).config == saved.config
     assert run_of(Path(Path(file).name)).resolve() == run
-    start_from(run / file, build_dit(32, 1, 2, in_channels=12, text_dim=16, position_grid=4), CONFIG["model"])
+    start_from(run / file, build_dit(32, 1, 2, in_channels=12, text_dim=16, position_grid=4), CONFIG["model"], {})
 
 
 def test_a_file_that_lies_alone_and_is_not_the_tutorials_is_refused(run: Path, tmp_path: Path) -> None:
@@ -176,4 +176,4 @@ def test_heads_for_a_config_without_a_model_are_refused(run: Path, model: object
 
 def test_weights_that_are_started_from_are_named_as_they_were_given(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"init_from=.*nowhere: there is no such folder"):
-        start_from(tmp_path / "nowhere", build_dit(32, 1, 2, in_channels=12, text_dim=16), CONFIG["model"])
+        start_from(tmp_path / "nowhere", build_dit(32, 1, 2, in_channels=12, text_dim=16), CONFIG["model"], {})
