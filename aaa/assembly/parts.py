@@ -330,7 +330,8 @@ def pick_device(name: str, key: str = "device") -> str:
     except (RuntimeError, AssertionError) as error:
         told = str(error).splitlines()[0].split(". ")[0].split(" Please")[0].rstrip(".")
         told = "it knows no such device" if told.startswith("Expected one of") else told
-        there = ["auto", "cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+        found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+        there = ["auto", "cpu", *(kind for kind, is_there in found.items() if is_there)]
         raise UserError(f"{key}={name}: torch cannot use it ({told}). There is: {', '.join(there)}.") from None
     return name
 

@@ -5,6 +5,7 @@ once, before torch is loaded.
 """
 
 import os
+import sys
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -175,6 +176,8 @@ def _check_name(name: str) -> None:
     """Refuse a name that makes no folder under outputs/."""
     if not Path(name).parts or ".." in Path(name).parts or Path(name).is_absolute():
         raise UserError(f"name={name!r}: must be the name of a folder under outputs/.")
+    if sys.platform == "win32" and (odd := sorted(set('<>:"|?*').intersection(name))):
+        raise UserError(f"name={name!r}: Windows has no folder with {' '.join(odd)} in its name.")
     if harmless(name, keep="") != name:
         raise UserError(f"name={name!r}: has letters that are not shown, such as a line break. A folder has none.")
 

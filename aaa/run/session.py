@@ -1,5 +1,6 @@
 """What a run computes on: its processes, their device and precision, and the signals that may end it."""
 
+import logging
 from types import TracebackType
 from typing import Literal
 
@@ -14,11 +15,14 @@ from aaa.errors import UserError
 from aaa.run.folder import recorded_precision
 from aaa.run.processes import make_accelerator
 from aaa.run.together import meet
+from aaa.run.unused_gpu import why_unused
 from aaa.tracking.variables import processes_of_machine, wants_cpu
 from aaa.training.precision import choose_precision, precision
 from aaa.training.sharding import make_mesh
 from aaa.training.signals import StopSignals
 from aaa.training.tuning import tune_for
+
+logger = logging.getLogger(__name__)
 
 
 class Session:
@@ -113,6 +117,8 @@ def open_session(config: DictConfig) -> Session:
             f"trainer.device={trainer.device}: each process takes a GPU of its own. To choose which there are: "
             "CUDA_VISIBLE_DEVICES=1 python -m aaa.train ..."
         )
+    if device == "cpu" and trainer.device == "auto" and not wants_cpu() and (why := why_unused()) is not None:
+        logger.warning("%s. trainer.device=cpu says that it is meant.", why)
     require_recording_device(trainer, device)
     trainer.precision = recorded_precision(config) or choose_precision(trainer.precision, torch.device(device))
     if torch.are_deterministic_algorithms_enabled() != trainer.deterministic:
