@@ -10,7 +10,7 @@ SECONDS = 10  # that a driver may take to answer
 
 
 def why_unused() -> str | None:
-    """Why `auto` takes the CPU though there is a GPU, a sentence without its full stop; None if there seems to be none."""
+    """Why `auto` takes the CPU of a machine with a GPU, a sentence without its full stop; None if there is no GPU."""
     if torch.backends.mps.is_available():
         return "This Mac's GPU is left alone: trainer.device=mps trains on it, where nothing has been tried yet"
     if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1") or not _has_nvidia_gpu():
