@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 
 from aaa.cli import SAVED_MODEL, run
 from aaa.config.overrides import key_of
-from aaa.run.earlier_sweep import folder_of_job
+from aaa.run.earlier_sweep import folder_of_job, say_which_job
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -36,6 +36,7 @@ def evaluate(config: "DictConfig") -> None:
     from aaa.config.ranges import require_ranges
     from aaa.saved.named_model import require_there
 
+    say_which_job(SAVED_MODEL)
     require_ranges(EvaluateConfig, config)
     model = Path(config.saved_model)
     require_there(model)

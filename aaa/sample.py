@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from aaa.cli import SAVED_MODEL, run
 from aaa.config.recorded_overrides import MULTIRUN
-from aaa.run.earlier_sweep import output_dir_of_job
+from aaa.run.earlier_sweep import output_dir_of_job, say_which_job
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -34,6 +34,7 @@ def sample(config: "DictConfig") -> None:
     from aaa.saved.named_model import require_there
     from aaa.tracking.files import require_writable
 
+    say_which_job(SAVED_MODEL)
     require_ranges(SampleConfig, config)
     prompts = prompts_of(config)
     requests = [

@@ -15,12 +15,12 @@ from rich.text import Text
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from aaa.assembly.parts import build_optimizer, model_without_weights, pick_device
+from aaa.assembly.parts import build_optimizer, build_sampling, model_without_weights, pick_device
 from aaa.benchmarks.subject import foreseen_subject, make_subject
 from aaa.config.checks import check_config
 from aaa.config.mixture import shares_of
 from aaa.errors import UserError
-from aaa.models.costs import count_parameters
+from aaa.models.costs import TRAINING_FLOPS, count_parameters
 from aaa.reports.columns import Column, caption, fill
 from aaa.run.budget import keep_to_parameters, seconds_of, steps_within
 from aaa.tracking.durations import duration
@@ -33,6 +33,8 @@ from aaa.training.timing import matmul_rate
 
 logger = logging.getLogger(__name__)
 
+NOT_JUDGED = "aaa.evaluation.none.NoEvaluation"
+LITTLE = 0.03  # of a run's time
 MOST_SECONDS = 5.0  # of a step that is timed, as far as its FLOPs foretell it
 
 # What changes neither the time nor the memory nor the FLOPs of a step: runs that differ in it are measured once.
@@ -64,6 +66,7 @@ class Plan:
         untimed: why no step was timed, or "".
         problem: why it cannot run, or "".
         number: of the run among those of its sweep.
+        judging: what its evaluation adds to its time, where that is more than a little, or "".
     """
 
     overrides: Sequence[str]
@@ -81,6 +84,7 @@ class Plan:
     untimed: str = ""
     problem: str = ""
     number: int = 0
+    judging: str = ""
 
 
 class Planner:
@@ -134,6 +138,7 @@ class Planner:
             batch_size if config.trainer.batch_size == "auto" else 0,
             measured.untimed,
             number=number,
+            judging=_judging(config, steps, batch_size),
         )
 
     def _measure(self, config: DictConfig, number: int) -> "_Measured":
@@ -146,6 +151,25 @@ class Planner:
                 foreseen = _take_steps(config, device)
             self._measured[key] = foreseen
         return self._measured[key]
+
+
+def _judging(config: DictConfig, steps: int, batch_size: int) -> str:
+    """What the evaluation of a run adds to the time of its training, as far as that is foreseen: by drawing pictures.
+
+    How many those are the evaluation says itself; what it does with them no model has a part in.
+    """
+    pictures = OmegaConf.select(config, "evaluation.num_images")
+    if not isinstance(pictures, int) or config.evaluation.get("_target_") == NOT_JUDGED:
+        return ""
+    sampling = build_sampling(config)
+    tokens = (config.data.resolution // config.encoder.downscale_factor) ** 2
+    passes = sampling.evaluations(sampling.sigmas(tokens))
+    times = math.ceil(steps / (config.trainer.evaluate_every_steps or steps))
+    share = times * pictures * passes / (TRAINING_FLOPS * steps * batch_size)
+    if share < LITTLE:
+        return ""
+    judged = "once" if times == 1 else f"{times} times"
+    return f"judged {judged}, which adds about {share:.0%} for each {pictures} pictures drawn (evaluation.num_images)"
 
 
 class _Measured(NamedTuple):
@@ -265,15 +289,15 @@ def as_table(plans: Sequence[Plan], width: int | None = None) -> Table:
     flops, seconds = sum(plan.flops for plan in good), sum(plan.seconds for plan in good)
     over = "over " if any(plan.untimed for plan in good) else ""
     together = (
-        f"together {flops:.3g} FLOPs and {over}{duration(seconds)}, one after the other, without validation, pictures "
-        "and checkpoints; prompts as long as they can be"
+        f"together {flops:.3g} FLOPs and {over}{duration(seconds)}, one after the other, without validation, pictures, "
+        "evaluation and checkpoints; prompts as long as they can be"
     )
     table.caption = caption([together], absent, "a wider terminal, or a file")
     return table
 
 
 def notes(plans: Sequence[Plan]) -> Iterator[str]:
-    """Lines on single runs, for below the table: why one cannot run or was not timed, and the like."""
+    """Lines on runs, for below the table: why one cannot run or was not timed, what it leaves out, and the like."""
     for plan in plans:
         number = plan.number
         if plan.problem:
@@ -287,6 +311,12 @@ def notes(plans: Sequence[Plan]) -> Iterator[str]:
         if len(set(plan.rates.values())) > 1:
             rates = ", ".join(f"{name} {rate:.3g}" for name, rate in plan.rates.items())
             yield f"#{number} learning rates: {rates}"
+    judging: dict[str, list[str]] = {}
+    for plan in plans:
+        judging.setdefault(plan.judging, []).append(f"#{plan.number}")
+    for told, numbers in judging.items():
+        if told:
+            yield f"{', '.join(numbers)} {told}"
 
 
 def _row(plan: Plan) -> list[str]:

@@ -6,7 +6,7 @@ something else into it, or could not read it at all.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from functools import cache
@@ -166,6 +166,20 @@ def set_to(key: str, text: str, keys: Keys) -> str:
     return plain if is_it else f"{key}={quoted(text)}"
 
 
+def in_place_of(key: str, before: Iterable[Any], node: Mapping[Any, Any]) -> list[str]:
+    """The arguments that put a node in the place of another, key by key; interpolations stay such.
+
+    By itself, as Hydra sees it, the key may be a config group, which takes the name of an option and no more.
+
+    Args:
+        key: of both.
+        before: keys of the one that is there; none if there is none.
+        node: the one to come.
+    """
+    gone = [f"~{key}.{part}" for part in before]
+    return [*gone, *(f"+{key}.{part}={_written(value, literal=False)}" for part, value in node.items())]
+
+
 def parsed(value: str) -> Any:
     """What Hydra's grammar reads in a value: a `QuotedString` of what has quotes, a sweep, a plain value.
 
@@ -248,19 +262,21 @@ def _from_yaml(value: str) -> Any:
     return read if whole else None
 
 
-def _written(value: Any) -> str:
+def _written(value: Any, *, literal: bool = True) -> str:
     """A list or dictionary in Hydra's grammar; its keys have no quotes there, so odd ones go through a resolver."""
     if isinstance(value, list):
-        return f"[{','.join(_written(part) for part in value)}]"
+        return f"[{','.join(_written(part, literal=literal) for part in value)}]"
     if isinstance(value, dict):
-        pairs = [f"{key}: {_written(part)}" for key, part in value.items()]
+        pairs = [f"{key}: {_written(part, literal=literal)}" for key, part in value.items()]
         if all(re.fullmatch(r"[A-Za-z_][\w-]*", str(key), re.ASCII) for key in value):
             return f"{{{','.join(pairs)}}}"
         text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, sort_keys=False, width=10**9).strip()
         return quoted("${from_yaml:'" + re.sub(r"(\\+)(?=')", r"\1\1", text).replace("'", "\\'") + "'}", literal=False)
     if value is None or isinstance(value, bool | int | float):
         return "null" if value is None else str(value)
-    return quoted(str(value))
+    if not literal and value.startswith("${") and _parsed_or_none(value) == value:
+        return str(value)  # what Hydra lists of overrides is resolved: in quotes a number would become a text
+    return quoted(str(value), literal=literal)
 
 
 def _is_interpolation(value: str, keys: Keys) -> bool:

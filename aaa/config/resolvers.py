@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from aaa.config.mixture import of_all_parts
@@ -125,11 +126,17 @@ def _unused_folder(path: str) -> str:
     raise AssertionError("numbers do not end")
 
 
-def _claimed(subfolder: str, folder: str, *, _root_: Any) -> str:
-    """`subfolder`, once `folder` is known to be this run's: Hydra asks for it right before it writes there."""
-    from aaa.run.claim import claim  # it needs what needs this module
+def _claimed(subfolder: str, folder: str, *, _root_: Any) -> str | None:
+    """`subfolder`, once `folder` is known to be this run's: Hydra asks for it right before it writes there.
 
-    claim(Path(folder), _root_.resume, list(_root_.hydra.overrides.task))
+    None, so that it does not, for a job of a sweep whose folder is another's.
+    """
+    from aaa.run.claim import claim, claim_for_job  # it needs what needs this module
+
+    asked = Path(folder), _root_.resume, list(_root_.hydra.overrides.task)
+    if _root_.hydra.mode is RunMode.MULTIRUN:
+        return subfolder if claim_for_job(*asked) else None
+    claim(*asked)
     return subfolder
 
 

@@ -43,12 +43,12 @@ def say_how_it_ended(folder: Path) -> None:
 
 
 def _planned(folder: Path) -> int:
-    """How many runs the sweep was to have; 0 where they are found on the way, or it is not known any more."""
+    """How many runs the sweep was to have; 0 where it is not known any more."""
     try:
         config = read_yaml_config(folder / MULTIRUN)
         task = config.hydra.overrides.task
         config.hydra.overrides.task = [override for override in task if HIDDEN not in override]  # Hydra reads no `<`
-        return len(jobs_of(config)) if config.hydra.sweeper._target_ == BASIC else 0
+        return len(jobs_of(config)) if config.hydra.sweeper._target_ == BASIC else int(config.hydra.sweeper.n_trials)
     except Exception:  # whatever is wrong with the file: a sweep that came to its end does not fail for a count
         return 0
 

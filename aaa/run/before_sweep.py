@@ -9,9 +9,17 @@ from hydra.experimental.callback import Callback
 
 from aaa.errors import UserError
 from aaa.run.after_sweep import say_how_it_ended
-from aaa.run.claim import claim_for_sweep, shown, subdir_of_jobs
+from aaa.run.claim import claim_for_sweep, shown, subdir_of_jobs, write_down_sweep
 from aaa.run.earlier_sweep import finished_run
-from aaa.run.search import BASIC, jobs_of, require_same_question, require_value
+from aaa.run.search import (
+    BASIC,
+    draw_again,
+    draws_at_random,
+    jobs_of,
+    require_same_question,
+    require_value,
+    say_how_a_study_goes_on,
+)
 from aaa.tracking.printed import harmless
 from aaa.tracking.redaction import redact
 from aaa.tracking.variables import agents_run, is_launch
@@ -47,6 +55,11 @@ class BeforeSweep(Callback):
             require_value(config, config.hydra.sweeper)
             claim_for_sweep(config)
             require_same_question(config)
+            if draws_at_random(config):
+                write_down_sweep(config)
+                draw_again(config)
+            elif config.sweep.resume:
+                say_how_a_study_goes_on(config)
             if config.sweep.resume and _says_that_all_are_finished(config):
                 sys.exit(0)
         except UserError as error:

@@ -22,7 +22,9 @@ from aaa.config.recorded_overrides import MULTIRUN, OVERRIDES, overrides_of_run,
 from aaa.errors import UserError
 from aaa.run.earlier_sweep import SAME_SWEEP
 from aaa.run.search import BASIC, jobs_of
+from aaa.tracking.files import replace_text
 from aaa.tracking.printed import train_command
+from aaa.tracking.redaction import without_secrets
 from aaa.tracking.variables import is_helper
 from aaa.tracking.wandb_identity import WANDB_ID
 
@@ -41,6 +43,7 @@ LEFT_BY_START = {".hydra", LOCK, "train.log"}
 BY_TIME = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d(-\d+)?")
 
 _claimed: dict[Path, FileLock] = {}
+_refused: dict[Path, str] = {}  # of jobs, with the reason
 _beginning: list[FileLock] = []
 
 
@@ -63,6 +66,8 @@ def claim(folder: Path, resume: str | None, overrides: Sequence[str]) -> None:
     folder = folder.absolute()
     if folder in _claimed:
         return
+    if folder in _refused:
+        raise UserError(_refused[folder])
     folder.mkdir(parents=True, exist_ok=True)
     _lock(
         folder,
@@ -73,6 +78,20 @@ def claim(folder: Path, resume: str | None, overrides: Sequence[str]) -> None:
     except UserError:
         release(folder)
         raise
+
+
+def claim_for_job(folder: Path, resume: str | None, overrides: Sequence[str]) -> bool:
+    """The same for a job of a sweep, before Hydra writes in the folder; whether it may.
+
+    Where it may not, it is the job that is refused, once it begins and asks for the folder, so that those after it have
+    their turn: what goes wrong before a job begins ends the sweep.
+    """
+    try:
+        claim(folder, resume, overrides)
+    except UserError as error:
+        _refused[folder.absolute()] = str(error)
+        return False
+    return True
 
 
 def wait_for_beginners() -> None:
@@ -112,7 +131,8 @@ def require_own_folder(config: "DictConfig") -> None:
 
 
 def release(folder: Path) -> None:
-    """Let others have the folder."""
+    """Let others have the folder, or let it be asked for again."""
+    _refused.pop(folder.absolute(), None)
     lock = _claimed.pop(folder.absolute(), None)
     if lock is not None:
         lock.release()
@@ -154,6 +174,12 @@ def claim_for_sweep(config: "DictConfig") -> None:
     _refuse_shared_subfolders(config)
     folder.mkdir(parents=True, exist_ok=True)
     _lock(folder, "another sweep is running in this folder right now.")
+
+
+def write_down_sweep(config: "DictConfig") -> None:
+    """Leave what a sweep was told in its folder, as Hydra's own sweeper does; Optuna's does not."""
+    plain = without_secrets(OmegaConf.to_container(config, resolve=False))
+    replace_text(Path(config.hydra.sweep.dir) / MULTIRUN, OmegaConf.to_yaml(OmegaConf.create(plain)))
 
 
 def claimed_sweep() -> Path | None:

@@ -1,14 +1,17 @@
 """The run that a command goes on with or repeats: found before Hydra composes anything, so that its config is taken."""
 
 import socket
+import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
+from hydra.core.override_parser.types import Sweep
 from omegaconf import DictConfig, OmegaConf
 
 from aaa.config.checks import CONF, group_options
 from aaa.config.leaves import leaves
-from aaa.config.overrides import key_of, value_of, wants_sweep
+from aaa.config.overrides import in_place_of, key_of, value_of, wants_sweep
 from aaa.config.recorded_overrides import MULTIRUN, OVERRIDES, overrides_of_run, own_overrides
 from aaa.config.schema import TrainConfig
 from aaa.config.trust import foreign_targets, read_yaml_config
@@ -21,6 +24,8 @@ from aaa.tracking.wandb_identity import kept_id
 
 COMPOSED = ".hydra/config.yaml"
 RUN_DIR = "hydra.run.dir"
+CONFIG_DIR = "--config-dir="
+SWAPPABLE = ("evaluation", "guidance", "logger", "sampler")  # groups that change nothing of what is learned
 HYDRAS_OWN = ("hydra", "defaults")  # keys of a config that Hydra obeys and leaves out of what it saves
 NAMED_BELOW = 3  # runs that a message offers
 
@@ -64,13 +69,7 @@ def earlier_run(arguments: list[str]) -> EarlierRun | None:
     if how == "resume":
         _refuse_other_folder(arguments, folder, value)
     saved = _saved_config(folder, f"{how}={value}")
-    own = overrides_of_run(folder) or []  # of which a group may be said again
-    arguments = [a for a in arguments if key_of(a) not in group_options() or a not in own]
-    if chosen := [a for a in arguments if key_of(a) in group_options()]:
-        raise UserError(
-            f"{chosen[0]}: a {how}{'d' if how == 'resume' else 'ed'} run keeps its config. Its groups cannot be "
-            "swapped; single keys can be changed, e.g. trainer.max_steps=4800."
-        )
+    arguments = _with_groups(arguments, how, saved, overrides_of_run(folder) or [])
     _refuse_unread(saved, arguments)
     _refuse_foreign_code(saved, arguments, f"{how}={value}")
     given = {key_of(argument) for argument in arguments}
@@ -80,6 +79,65 @@ def earlier_run(arguments: list[str]) -> EarlierRun | None:
             f"(Or keep it in the environment and let the config name it: {missing[0]}='${{oc.env:MY_SECRET}}'.)"
         )
     return EarlierRun(how, folder, arguments)
+
+
+def _with_groups(arguments: list[str], how: str, saved: DictConfig, own: list[str]) -> list[str]:
+    """The arguments with a group's whole node in place of the option that is chosen: a saved config has no groups.
+
+    Args:
+        arguments: of the command.
+        how: `resume` or `repeat`.
+        saved: the config of the run.
+        own: overrides that the run was begun with, of which a group may be said again.
+
+    Raises:
+        UserError: if the group is one of those that shape what is learned, or has no such option.
+    """
+    chosen = {key_of(a): a for a in arguments if key_of(a) in group_options()}  # of several the last counts
+    rest = [a for a in arguments if key_of(a) not in chosen]
+    kept: Any = OmegaConf.to_container(saved, resolve=False)
+    swapped: list[str] = []
+    for group, argument in chosen.items():
+        if group not in SWAPPABLE:
+            if argument in own:
+                continue
+            raise UserError(
+                f"{argument}: a {how}{'d' if how == 'resume' else 'ed'} run keeps its config. Of its groups only those "
+                f"that change nothing of what is learned can be swapped ({', '.join(SWAPPABLE)}); single keys can be "
+                "changed, e.g. trainer.max_steps=4800."
+            )
+        node, before = _option(argument, arguments), kept.get(group) or {}
+        # Where the run was begun with it, its keys may have been given since.
+        if node == before or (argument in own and _shape(node) == _shape(before)):
+            continue
+        if not is_helper():
+            print(f"{argument}: takes the place of what the run had, from here on.", file=sys.stderr)
+        swapped += in_place_of(group, before, node)
+    first = next((place for place, a in enumerate(rest) if not a.startswith("-")), len(rest))  # after the flags
+    return [*rest[:first], *swapped, *rest[first:]]
+
+
+def _option(argument: str, arguments: list[str]) -> dict[str, Any]:
+    """What the option of a group says, of ours or of the folders of one's own that flags name."""
+    group, name = key_of(argument), value_of([argument], key_of(argument))
+    if isinstance(name, Sweep):
+        raise UserError(f"{argument}: a run that goes on or is repeated takes one option of a group, not several.")
+    own = (Path(flag.partition("=")[2]) for flag in arguments if flag.startswith(CONFIG_DIR))
+    roots = [CONF, *(folder for folder in own if folder.is_dir())]
+    path = next((file for root in roots if (file := root / group / f"{name}.yaml").is_file()), None)
+    if path is None:
+        options = group_options(*roots)[group]
+        there = f"There is: {', '.join(options)}."
+        raise UserError(f"{argument}: no such option{nearest(str(name), options)}. {there}")
+    node: Any = OmegaConf.to_container(read_yaml_config(path), resolve=False)
+    if "_target_" not in node:
+        raise UserError(f"{argument}: {path} has no _target_ by itself, as what a {group} is swapped for needs to.")
+    return node
+
+
+def _shape(node: Any) -> Any:
+    """What tells an option from others whatever numbers it has: its keys and the classes that it names."""
+    return {key: value if key.rpartition(".")[2] == "_target_" else None for key, value in leaves(node)}
 
 
 def _named_folder(how: str, value: str) -> Path:

@@ -1,5 +1,7 @@
 """The sweep that a command goes on with, and which of its runs are finished: found before torch is loaded."""
 
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +12,9 @@ from omegaconf import DictConfig, OmegaConf
 from aaa.config.overrides import value_of, wants_sweep
 from aaa.config.recorded_overrides import MULTIRUN, overrides_of_sweep, own_overrides
 from aaa.config.trust import read_yaml_config
+from aaa.tracking.redaction import hide_argument
+
+logger = logging.getLogger(__name__)
 
 SAME_SWEEP = "the same command with sweep.resume=true"  # how a sweep is gone on with
 PRUNED = "sweep/pruned"  # the metric of a run that was given up
@@ -33,8 +38,12 @@ class FinishedRun:
 
 
 def asks_to_go_on(arguments: list[str]) -> bool:
-    """Whether the arguments are of a sweep that is to go on with an earlier one, if there is one."""
-    return wants_sweep(arguments) and value_of(arguments, "sweep.resume") is True
+    """Whether the arguments are of a sweep that is to go on with an earlier one, if there is one.
+
+    One that Optuna leads goes on with its study in any case, in a new folder (see `say_how_a_study_goes_on`).
+    """
+    asked = wants_sweep(arguments) and value_of(arguments, "sweep.resume") is True
+    return asked and value_of(arguments, "sweep") != "optuna"
 
 
 def earlier_sweep(arguments: list[str]) -> Path | None:
@@ -54,6 +63,25 @@ def earlier_sweep(arguments: list[str]) -> Path | None:
 def is_of_sweep() -> bool:
     """Whether this process runs a job of a sweep."""
     return HydraConfig.initialized() and HydraConfig.get().mode is RunMode.MULTIRUN
+
+
+def say_which_job(called: Mapping[str, str]) -> None:
+    """Say which job of a sweep begins, if one does.
+
+    Hydra's launcher is kept from it: it does not say so of the first, and hides no secrets.
+
+    Args:
+        called: keys that people call by another name than the config, by that name.
+    """
+    if not is_of_sweep():
+        return
+    logging.getLogger("hydra._internal.core_plugins.basic_launcher").setLevel(logging.WARNING)
+    job, names = HydraConfig.get(), {key: name for name, key in called.items()}
+    told = []
+    for override in own_overrides(list(job.overrides.task)):
+        key, equals, value = hide_argument(override).partition("=")
+        told.append(f"{names.get(key, key)}{equals}{value}")
+    logger.info("#%d: %s", job.job.num, " ".join(told))
 
 
 def folder_of_job(out: Path) -> Path:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from aaa.config.overrides import key_of
 from aaa.config.recorded_overrides import overrides_of_run, overrides_of_sweep
 from aaa.tracking.printed import one_line
 from aaa.tracking.redaction import hide_argument
@@ -34,7 +35,7 @@ def run_name(name: str, overrides: Sequence[str], sweep: Path | None) -> str:
 
 
 def overrides_of(run: Path, given: Sequence[str]) -> list[str]:
-    """What the command that began a run changed, without secrets.
+    """What the command that began a run changed, without secrets; of what it said twice the last.
 
     A run that is resumed keeps what it was begun with: the command that goes on with it says little.
 
@@ -43,4 +44,5 @@ def overrides_of(run: Path, given: Sequence[str]) -> list[str]:
         given: what this command changes, for where Hydra has not.
     """
     begun = overrides_of_run(run)
-    return [hide_argument(override) for override in (given if begun is None else begun)]
+    last = {key_of(override): override for override in (given if begun is None else begun)}
+    return [hide_argument(override) for override in last.values()]

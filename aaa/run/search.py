@@ -2,10 +2,11 @@
 
 import json
 import logging
+import sys
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import OmegaConf
+from omegaconf import OmegaConf, open_dict
 
 from aaa.config.leaves import leaves
 from aaa.errors import UserError
@@ -18,8 +19,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
+AT_RANDOM = "optuna.samplers.RandomSampler"
 QUESTION = "question"  # what a study asks, among its user attributes, in pieces that any database takes
 PIECE = 2000
+NOTHING = str(None)  # the value of a key that is left out
 
 # What of a config does not change the value that a run returns.
 BESIDE_THE_POINT = (
@@ -87,11 +90,15 @@ def require_same_question(config: "DictConfig") -> None:
         study = optuna.load_study(study_name=sweeper.study_name, storage=sweeper.storage)
     except KeyError:
         study = optuna.create_study(
-            study_name=sweeper.study_name, storage=sweeper.storage, direction=_direction(config)
+            study_name=sweeper.study_name,
+            storage=sweeper.storage,
+            direction=_direction(config),
+            load_if_exists=True,  # another sweep may have begun it meanwhile
         )
     now, told = _question(config), _asked(study)
     asked = now if not study.trials else told or _guess(study, now)
-    if different := [key for key in sorted({*asked, *now}) if asked.get(key) != now.get(key)]:
+    # A key that came later, with nothing in it, asks nothing else.
+    if different := [key for key in sorted({*asked, *now}) if asked.get(key, NOTHING) != now.get(key, NOTHING)]:
         listed = "; ".join(f"{key} {asked.get(key)} -> {now.get(key)}" for key in different[:5])
         more = f"; and {len(different) - 5} more" if len(different) > 5 else ""
         raise UserError(
@@ -103,6 +110,31 @@ def require_same_question(config: "DictConfig") -> None:
         _write(study, now)
     if study.trials:
         logger.info("The study %r goes on: it has %d trials.", sweeper.study_name, len(study.trials))
+
+
+def draws_at_random(config: "DictConfig") -> bool:
+    """Whether a search draws its values whatever came out of those before, so that it can go on in its folder."""
+    return bool(OmegaConf.select(config, "hydra.sweeper.sampler._target_") == AT_RANDOM)
+
+
+def draw_again(config: "DictConfig") -> None:
+    """Have a search at random that goes on draw for the runs in its folder what it drew before."""
+    sampler = config.hydra.sweeper.sampler
+    with open_dict(sampler):
+        sampler._target_ = "aaa.run.drawn_again.DrawnAgain"
+        sampler.sweep = config.hydra.sweep.dir
+
+
+def say_how_a_study_goes_on(config: "DictConfig") -> None:
+    """Say what `sweep.resume=true` is to a search whose next values depend on what came out of those before."""
+    sweeper = config.hydra.sweeper
+    if "optuna" in sweeper._target_:
+        print(
+            f"sweep.resume=true: a search goes on with its study in any case ({sweeper.storage}): "
+            f"hydra.sweeper.n_trials={sweeper.n_trials} more runs, in a new folder. A run of it that was stopped goes "
+            "on by itself: resume=RUN_FOLDER.",
+            file=sys.stderr,
+        )
 
 
 def _question(config: "DictConfig") -> dict[str, str]:

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from io import StringIO
 from typing import Any
 
@@ -130,6 +131,26 @@ def test_a_run_of_so_many_seconds_has_the_steps_that_fit() -> None:
     assert told.steps > 1
     assert told.seconds <= 2 < (told.steps + 1) * told.seconds / told.steps
     assert "not enough for a single step" in planned(planner, "budget.seconds=1e-9").problem
+
+
+def test_what_evaluation_adds_is_told_where_it_is_more_than_a_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "seconds_of", lambda _step: 1.0)
+    planner = Planner()
+    long = ("trainer.max_steps=1000", "trainer.batch_size=32", "sampling.steps=10")
+    often = (*long, "evaluation=latent_distance", "trainer.evaluate_every_steps=300")  # and after the last step
+    plans = [
+        planned(planner, *long, "evaluation=none", "trainer.evaluate_every_steps=1"),
+        planned(planner, *long, "evaluation.num_images=8"),
+        *(planned(planner, *often, f"seed={seed}") for seed in (0, 1)),
+        planned(planner, *long),
+    ]
+    passes = 19  # two for each level but the last, which is below the guidance's interval
+    once = 256 * passes / (3 * 1000 * 32)
+    for_each = "for each 256 pictures drawn (evaluation.num_images)"
+    assert list(notes([replace(told, number=number) for number, told in enumerate(plans)])) == [
+        f"#2, #3 judged 4 times, which adds about {4 * once:.0%} {for_each}",
+        f"#4 judged once, which adds about {once:.0%} {for_each}",
+    ]
 
 
 @pytest.mark.parametrize("optimizer", ["muon", "adamw", "soap"])

@@ -106,6 +106,17 @@ def test_a_sweep_has_a_folder_of_its_own(here: Path) -> None:
     assert "hydra.sweep.subdir=all: gives seed=1 and seed=2 the same folder" in one_place
 
 
+def test_a_job_whose_folder_is_anothers_is_refused_and_the_others_have_their_turn(here: Path) -> None:
+    (here / "swept").mkdir()
+    (here / "ten").rename(here / "swept" / "job-0")
+    before = contents(here / "swept" / "job-0")
+    sweep = ["aaa.train", "-m", *QUICK, "trainer.max_steps=1", "hydra.sweep.dir=swept", "seed=1,2"]
+    done = fork_in(here, *sweep, "hydra.sweep.subdir=job-${hydra.job.num}", "resume=auto")
+    assert done.error.startswith("error: swept/job-0: this folder holds a run already")
+    assert contents(here / "swept" / "job-0") == before
+    assert metrics(here / "swept" / "job-1")[-1]["step"] == 1
+
+
 def test_what_a_signal_left_at_the_last_step_is_looked_at_once(here: Path) -> None:
     """Also by a run that is killed before it can save that, and where its checkpoint was being replaced."""
     run = here / "ten"
@@ -185,6 +196,28 @@ def test_with_another_batch_size_everything_goes_on_from_what_was_trained(here: 
     assert len(losses(here / "twenty")) == 25
     heads = fork_in(here, "aaa.train", "resume=twenty", "model.heads=4", "trainer.max_steps=30").error
     assert "model.heads=4: the 25 steps so far were trained with model.heads=2" in heads
+
+
+def test_judged_and_drawn_otherwise_a_run_that_goes_on_learns_the_same(here: Path) -> None:
+    run, before = here / "twenty", here / "ten" / "before"
+    (run / "checkpoints" / "step-00000020").rename(before)
+    shutil.rmtree(run / "model")
+    swapped = ["evaluation=shapes", "evaluation.num_images=4", "sampler=heun", "guidance=prompt", "guidance.scale=3"]
+    looks = ["trainer.evaluate_every_steps=4", "trainer.sample_every_steps=3", "sampling.steps=2"]
+    done = fork_in(here, "aaa.train", "resume=twenty", *swapped, *looks)
+    assert done.code == 0, done.err
+    assert "evaluation=shapes: takes the place of what the run had" in done.err
+    assert "other settings" not in done.err
+    assert [row["step"] for row in rows(run) if "quality/held_out" in row] == [12, 16, 20]
+    for recorded in ("config.yaml", ".hydra/config.yaml"):
+        config = yaml.safe_load((run / recorded).read_text())
+        assert config["evaluation"]["num_images"] == 4
+        assert (config["sampler"], config["guidance"]["scale"]) == ({"_target_": "aaa.diffusion.heun.Heun"}, 3)
+    for name in ("model", "ema"):
+        ours, theirs = (
+            load_file(folder / f"{name}.safetensors") for folder in (run / "checkpoints/step-00000020", before)
+        )
+        assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
 
 
 def test_a_finished_run_that_keeps_no_checkpoint_is_left_as_it_is(here: Path) -> None:

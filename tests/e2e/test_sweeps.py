@@ -1,11 +1,13 @@
 """Sweeps as a user types them, with each sweeper and launcher."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import yaml
 
+from aaa.config.recorded_overrides import overrides_of_run
 from tests.e2e.conftest import SMALL, Finished, fork_in, metrics, run_in
 
 TINY = [
@@ -162,6 +164,28 @@ def test_optuna_searches_and_goes_on_with_its_study(tmp_path: Path) -> None:
     losses = [metrics(run)[-1]["val/loss"] for run in runs(tmp_path)]
     assert sorted(trial.value for trial in study.trials) == pytest.approx(sorted(losses))
     assert all(1e-4 <= trial.params["optimizer.learning_rate"] <= 1e-2 for trial in study.trials)
+
+
+def drawn(run: Path) -> list[str]:
+    """What a run has of the space that is searched."""
+    return [told for told in overrides_of_run(run) or () if told.startswith(("optimizer.learning_rate", "model.mlp"))]
+
+
+@pytest.mark.slow
+def test_a_search_at_random_goes_on_in_its_folder(tmp_path: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    space = ["sweep=random", "optimizer.learning_rate=tag(log,interval(1e-4,1e-2))", "model.mlp_ratio=choice(1,3)"]
+    first = sweep_by_plug_in(tmp_path, *space, "hydra.sweeper.n_trials=2")
+    assert first.code == 0, first.err
+    before = [drawn(run) for run in runs(tmp_path)]
+    shutil.rmtree(runs(tmp_path)[1] / "model")  # as if it had been killed before its end
+    again = sweep_by_plug_in(tmp_path, *space, "hydra.sweeper.n_trials=3", "sweep.resume=true")
+    assert again.code == 0, again.err
+    assert again.err.count("is finished: skipped") == 1
+    assert "Going on from step 6" in again.err
+    assert "Sweep: 3 of 3 runs are finished in outputs/swept/" in again.out
+    assert len(runs(tmp_path)) == 3
+    assert [drawn(run) for run in runs(tmp_path)[:2]] == before
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from aaa.errors import UserError
-from aaa.run.claim import claim, forget_start, have_begun, holds_run, release, wait_for_beginners
+from aaa.run.claim import claim, claim_for_job, forget_start, have_begun, holds_run, release, wait_for_beginners
 
 OVERRIDES = ["model.depth=2", "hydra.run.dir=x", "resume=auto"]
 
@@ -53,6 +53,18 @@ def test_a_folder_is_taken_by_its_own_run_alone(
         release(folder)
         claim(folder, "path/of/it", overrides)  # nothing holds it
         release(folder)
+
+
+def test_a_job_of_a_sweep_is_refused_once_it_begins(tmp_path: Path) -> None:
+    folder = begun(tmp_path / "run", "metrics.jsonl")
+    assert not claim_for_job(folder, "auto", ["model.depth=4"])
+    for resume in (None, str(folder)):  # by then it is taken for the job's own
+        with pytest.raises(UserError, match="holds a run already"):
+            claim(folder, resume, [])
+    release(folder)
+    assert claim_for_job(folder, "auto", ["model.depth=2"])
+    claim(folder, str(folder), [])
+    release(folder)
 
 
 def test_files_of_others_are_no_run(tmp_path: Path) -> None:

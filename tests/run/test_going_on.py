@@ -18,7 +18,7 @@ from aaa.data.batch import Batch
 from aaa.errors import UserError
 from aaa.run.going_on import Before, branch_checkpoint, read_before, refuse_senseless, taken_for_granted
 from aaa.run.latent_loader import LatentLoader
-from aaa.run.longer import unaffected_steps, warn_of_schedule
+from aaa.run.longer import longer_from, unaffected_steps, warn_of_schedule
 from aaa.run.shaping import changed_settings, shaping_settings
 from aaa.saved.checkpoint import State
 from aaa.training.lr_schedules import Schedule, constant, warmup_cosine, warmup_stable_decay
@@ -109,6 +109,18 @@ def test_a_longer_run_after_the_decay_is_told(
         assert f"repeat={tmp_path}/checkpoints/step-00000005 trainer.max_steps=20" in caplog.text
     elif make is COSINE and warns:
         assert f"To train anew: python -m aaa.train repeat={tmp_path} trainer.max_steps=20" in caplog.text
+
+
+@pytest.mark.parametrize("make", [WSD, COSINE])
+def test_what_makes_a_run_of_ones_own_code_longer_trusts_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, make: Callable[[int], Schedule]
+) -> None:
+    (tmp_path / ".hydra").mkdir()
+    (tmp_path / ".hydra" / "config.yaml").write_text("optimizer: {_target_: my_parts.adam}")
+    (tmp_path / "checkpoints" / "step-00000005").mkdir(parents=True)
+    warn_of_schedule(before(tmp_path, 10), make, 20, 1e-3, ["trainer.max_steps=20"])
+    assert caplog.text.rstrip().endswith("trainer.max_steps=20 trust_config=true")
+    assert str(longer_from(tmp_path, 5, ["trainer.max_steps=20"])).endswith("trainer.max_steps=20 trust_config=true")
 
 
 @pytest.mark.parametrize(

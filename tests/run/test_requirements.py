@@ -18,8 +18,9 @@ from aaa.evaluation.none import NoEvaluation
 from aaa.evaluation.protocol import Evaluation
 from aaa.evaluation.several import Several
 from aaa.evaluation.shapes import ShapesAgreement
+from aaa.run.earlier_sweep import asks_to_go_on
 from aaa.run.requirements import require_applicable, require_metric
-from aaa.run.search import BASIC, require_same_question, require_value
+from aaa.run.search import BASIC, require_same_question, require_value, say_how_a_study_goes_on
 
 OPTUNA = "hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper"
 
@@ -169,6 +170,7 @@ def test_a_study_is_gone_on_with_for_the_same_question_only(tmp_path: Path, capl
     with caplog.at_level(logging.INFO):
         ask(space, logger__project="other", sweep__show_plan=False)
     assert "The study 'n' goes on: it has 1 trials" in caplog.text
+    ask(space, trainer__later=None)  # a key that there was not when the study began
     different: list[str]
     changed: dict[str, Any]
     for different, changed, told in (
@@ -183,6 +185,17 @@ def test_a_study_is_gone_on_with_for_the_same_question_only(tmp_path: Path, capl
         assert told in str(refused.value)
     with pytest.raises(UserError, match="direction minimize -> maximize"):
         ask(space, direction="maximize")
+
+
+def test_a_search_says_what_resuming_it_means(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = config()
+    made.hydra = {"sweeper": {"_target_": OPTUNA, "storage": f"sqlite:///{tmp_path}/study.db", "n_trials": 7}}
+    say_how_a_study_goes_on(made)
+    told = capsys.readouterr().err
+    assert told.startswith(f"sweep.resume=true: a search goes on with its study in any case (sqlite:///{tmp_path}")
+    assert "hydra.sweeper.n_trials=7 more runs, in a new folder." in told
+    assert asks_to_go_on(["-m", "sweep.resume=true", "sweep=random"])
+    assert not asks_to_go_on(["-m", "sweep.resume=true", "sweep=optuna"]), "of which nothing else is said"
 
 
 def test_a_study_of_an_earlier_version_is_known_by_its_trials(tmp_path: Path) -> None:
