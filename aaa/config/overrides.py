@@ -6,6 +6,7 @@ something else into it, or could not read it at all.
 """
 
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import fields, is_dataclass
@@ -34,7 +35,7 @@ NAMED = {
 }
 ARGUMENT = re.compile(r"(\+{0,2}|~)([^=+~]*)=(.*)", re.DOTALL)
 INTERPOLATED = re.compile(r"\$\{\s*(\.*[\w.-]+)\s*([:}])")
-HOME = re.compile(r"~[\w.-]*(/|$)")
+HOME = re.compile(r"~[\w.-]*([/\\]|$)" if sys.platform == "win32" else r"~[\w.-]*(/|$)")
 SWEEPS = ("choice(", "range(", "interval(", "glob(", "tag(", "sort(", "shuffle(")
 
 

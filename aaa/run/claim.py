@@ -38,7 +38,8 @@ BEGINNING = Path("outputs/.beginning.lock")
 MOST_SECONDS_TO_BEGIN = 60  # composing a config takes 2
 LEFT_BY_STEPS = ("metrics.jsonl", "checkpoints/step-*", "model/config.json", "samples/step-*", "validation/step-*")
 
-LEFT_BY_START = {".hydra", LOCK, "train.log"}
+LOG = "train.log"
+LEFT_BY_START = {".hydra", LOCK, LOG}
 # As conf/train.yaml calls a folder that nobody has named.
 BY_TIME = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d(-\d+)?")
 
@@ -150,12 +151,24 @@ def forget_start(folder: Path) -> None:
         with FileLock(folder / LOCK).acquire(timeout=0):
             if {path.name for path in folder.iterdir()} - LEFT_BY_START:
                 return
-            shutil.rmtree(folder)
+            _close_log(folder)
+            shutil.rmtree(folder / ".hydra", ignore_errors=True)
+            (folder / LOG).unlink(missing_ok=True)
     except Timeout:
         return
+    shutil.rmtree(folder, ignore_errors=True)  # Windows removes no lock that is held
     with suppress(OSError):  # other runs are in it
         folder.parent.rmdir()
         folder.parent.parent.rmdir()
+
+
+def _close_log(folder: Path) -> None:
+    """Write nothing more into the log of a folder, which Windows removes only then."""
+    root = logging.getLogger()
+    for handler in [*root.handlers]:
+        if isinstance(handler, logging.FileHandler) and Path(handler.baseFilename).is_relative_to(folder):
+            root.removeHandler(handler)
+            handler.close()
 
 
 def shown(folder: Path) -> Path:

@@ -21,6 +21,12 @@ def test_a_run_trains_goes_on_and_is_drawn_from_and_judged(command: Command, tmp
     assert judged.code == 0, judged.err
 
 
+def test_nothing_is_left_of_a_start_that_is_refused(command: Command, tmp_path: Path) -> None:
+    refused = command(LIKE_WINDOWS, "aaa.train", *SMALL, "trainer.batch_size=0")
+    assert "trainer.batch_size=0: must be at least 1" in refused.error
+    assert not (tmp_path / "outputs").exists()
+
+
 def test_parts_of_a_cache_become_one(command: Command) -> None:
     encoded = command(LIKE_WINDOWS, "aaa.encode", "-m", *SMALL[:3], "encode.parts=2", "encode.part=0,1")
     assert encoded.code == 0, encoded.err
