@@ -90,14 +90,26 @@ def _shown(taken: Signature) -> str:
 
 
 def nearest(word: str, words: list[str]) -> str:
-    """` (did you mean 'x'?)` for the word that is most alike, comparing last parts when whole keys are not."""
-    matches = difflib.get_close_matches(word, words, n=1, cutoff=0.7)
-    if not matches:
-        last: dict[str, str] = {}
-        for name in sorted(words, key=lambda name: name.count(".")):
-            last.setdefault(name.rpartition(".")[2], name)
-        matches = [last[m] for m in difflib.get_close_matches(word.rpartition(".")[2], list(last), n=1, cutoff=0.7)]
-    return f" (did you mean '{matches[0]}'?)" if matches else ""
+    """` (did you mean 'x'?)` for the word that is most alike; of keys first those beside it, by their last parts.
+
+    Whole keys below the same one are alike in what they share, whatever they end in.
+    """
+    parent, _, last = word.rpartition(".")
+    beside = [name for name in words if name.rpartition(".")[0] == parent]
+    having = [name for name in beside if f"_{last}_" in f"_{name.rpartition('.')[2]}_"]
+    found = _alike(last, beside, 0.7) or (having[0] if len(having) == 1 else "")
+    if not beside:
+        found = next(iter(difflib.get_close_matches(word, words, 1, 0.7)), "")
+    found = found or _alike(last, words, 0.8)
+    return f" (did you mean '{found}'?)" if found else ""
+
+
+def _alike(last: str, keys: list[str], cutoff: float) -> str:
+    """The key whose last part is most alike, of several the one with the fewest; nothing if none is."""
+    ends: dict[str, str] = {}
+    for key in sorted(keys, key=lambda key: key.count(".")):
+        ends.setdefault(key.rpartition(".")[2], key)
+    return next((ends[end] for end in difflib.get_close_matches(last, list(ends), n=1, cutoff=cutoff)), "")
 
 
 def in_plain_words(text: str, key: str) -> str:
@@ -113,4 +125,12 @@ def in_plain_words(text: str, key: str) -> str:
         return "must be true or false."
     if re.search(r"is not Optional|Incompatible value 'None'", reason):
         return "must have a value."
+    if "is not a ListConfig, list or tuple" in reason:
+        return "must be a list, such as [0.2,0.8]."
+    if one_of := re.search(r"is incompatible with type hint '(?:Optional\[)?Union\[(.+?)\]", reason):
+        number = re.match(r"Value '([-+.\de]+)' of type 'float'", reason)
+        if "int" in one_of[1] and number is not None and float(number[1]).is_integer():
+            return f"must be a whole number: {int(float(number[1]))}."
+        kinds = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "one of its words"}
+        return f"must be {', or '.join(kinds.get(kind, kind) for kind in one_of[1].split(', '))}."
     return reason

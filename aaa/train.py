@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING
 from hydra.core.hydra_config import HydraConfig
 
 from aaa.cli import run as run_command
-from aaa.config.recorded_overrides import own_overrides
 from aaa.run.claim import have_begun, release, require_own_folder
-from aaa.run.earlier_sweep import finished_job, is_of_sweep
+from aaa.run.earlier_sweep import finished_job, say_which_job
 from aaa.run.wandb_agent import require_agents_parameters
-from aaa.tracking.redaction import hide_argument
 from aaa.training.signals import exit_code, obey
 
 if TYPE_CHECKING:
@@ -31,10 +29,7 @@ def train(config: "DictConfig") -> float | None:
         if (done := finished_job(folder, config)) is not None:
             logger.info("%s", done.said_of(folder))
             return done.validation_loss
-        if is_of_sweep():
-            job = HydraConfig.get()
-            told = [hide_argument(override) for override in own_overrides(list(job.overrides.task))]
-            logger.info("#%d: %s", job.job.num, " ".join(told))
+        say_which_job({})
         signum, loss = recipe(config)
     finally:
         release(folder)
@@ -56,6 +51,7 @@ def recipe(config: "DictConfig") -> tuple[int | None, float | None]:
     check_config(config)  # before torch is loaded, which takes seconds
     from aaa.assembly.parts import build, build_objective, build_sampling
     from aaa.evaluation.each_part import for_parts
+    from aaa.run.before_data import try_parts
     from aaa.run.callbacks import RunCallbacks, callbacks_of, make_drawer, open_guide
     from aaa.run.extras import open_extras
     from aaa.run.latent_loader import LatentLoader, hold_near
@@ -81,6 +77,8 @@ def recipe(config: "DictConfig") -> tuple[int | None, float | None]:
             return None, origin.finished.validation_loss
         model = start_model(config, origin)  # with the weights that a new run starts from, on the CPU
         sampling = build_sampling(config)  # how pictures are drawn: along which noise levels, how guided
+        run_logger = build(config, "logger") if session.is_main else None  # the others write nothing down
+        try_parts(config, model, sampling.guidance)  # what needs no data, and may be wrong
         data = open_run_data(config, session, origin)  # latents, prompt_embeds, who is held out
         objective = build_objective(config, data.cache.empty_prompt_embeds.to(session.device, session.dtype))
         open_extras(data, objective, session.device)  # the cache gets what terms of the loss compare with, if any
@@ -107,7 +105,7 @@ def recipe(config: "DictConfig") -> tuple[int | None, float | None]:
         evaluation = for_parts(build(config, "evaluation"), data.records_of_parts, data.spans_of_parts)
         if session.is_main:
             require_outcome(run, evaluation, drawer)
-        with Recorder(run) as recorder:
+        with Recorder(run, run_logger) as recorder:
             # All processes validate, draw and evaluate together; the first, which has the tracker, writes it down.
             judging = RunCallbacks(run, recorder.tracker, drawer, evaluation)
             looks = callbacks_of(run, judging)

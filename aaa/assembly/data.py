@@ -260,8 +260,8 @@ def _plan(config: DictConfig, device: str, trained_on: str | None) -> _Plan:
 def _identities(source: Source, arguments: Mapping[str, Any], digests: FileDigests) -> Callable[[Record], str]:
     """What tells the pictures of one source from those of another, whatever their captions are.
 
-    A picture is its content, whatever it is called, wherever it lies and whichever table or column names it. One that only its
-    source can tell is a key of that source, with all of its settings and files.
+    A picture is its content, whatever it is called, wherever it lies and whichever table or column names it. One that
+    only its source can tell is a key of that source, with all of its settings and files.
     """
     settings = {key: value for key, value in arguments.items() if key != "prompt_column"}
     how_it_is_read = fingerprint(

@@ -21,7 +21,7 @@ from aaa.cli.arguments import for_hydra, may_begin_or_go_on, read_arguments
 from aaa.cli.ending import end_at_once
 from aaa.cli.errors import explain, is_refusal
 from aaa.cli.requeue import requeue_on_signal
-from aaa.cli.words import refuse_words_for_numbers
+from aaa.cli.words import refuse_wrong_numbers
 from aaa.config.checks import CONF, group_options
 from aaa.config.leaves import leaves
 from aaa.config.overrides import MISSING_MARK, Keys, key_of, value_of, wants_sweep
@@ -176,7 +176,7 @@ def _reported(task: Task, report: Callable[[Exception], None], keys: Keys) -> Ta
             told = OmegaConf.to_container(config, resolve=False)
             _hide_secrets(told)
             _refuse_missing(told)
-            refuse_words_for_numbers(HydraConfig.get(), keys)
+            refuse_wrong_numbers(HydraConfig.get(), config, keys)
             return task(config)
         except KeyboardInterrupt:  # a run that has come to nothing yet is not to be found later
             if HydraConfig.get().mode is not RunMode.MULTIRUN and config.get("resume") in (None, "auto"):

@@ -63,6 +63,10 @@ def read_arguments(arguments: list[str], keys: Keys, called: Mapping[str, str]) 
                 file=sys.stderr,
             )
         _refuse_interpolated_folder(argument, read[-1])
+        _refuse_left_out(argument, keys)
+        if not any(flag.startswith(CONFIG_DIR) for flag in flags):  # which may have groups of their own
+            _refuse_unknown_group(argument, keys)
+    _refuse_two_options(read, keys)
     return [*flags, *_last_of_each(read)]
 
 
@@ -210,6 +214,34 @@ def _refuse_interpolated_folder(typed: str, read: str) -> None:
     """Hydra looks for interpolations in the folder of a run, whatever is done to tell it that there are none."""
     if key_of(read) in RUN_FOLDERS and "\\${" in read:
         raise UserError(f"{typed}: the folder of a run cannot have '${{' in its name.")
+
+
+def _refuse_left_out(argument: str, keys: Keys) -> None:
+    """Refuse `~seed`: what a schema describes is always there."""
+    key = key_of(argument)
+    if argument.startswith("~") and key not in keys.groups and key in keys.named(key.rpartition(".")[2]):
+        raise UserError(f"{argument}: a run needs {key}. {key}=VALUE sets it, to null where it may have none.")
+
+
+def _refuse_unknown_group(argument: str, keys: Keys) -> None:
+    """Refuse `+experiments=ledger`, which would else be a key that nothing reads."""
+    key = key_of(argument)
+    hint = nearest(key, sorted(keys.groups - keys.top)) if argument.startswith("+") and "." not in key else ""
+    if hint and key.partition("@")[0] not in keys.groups | keys.top:
+        raise UserError(f"{argument}: there is no config group '{key}'{hint}.")
+
+
+def _refuse_two_options(overrides: list[str], keys: Keys) -> None:
+    """Refuse `+experiment=a +experiment=b`, of which Hydra takes one."""
+    added: dict[str, str] = {}
+    for override in overrides:
+        group, option = key_of(override), override.partition("=")[2]
+        if override.startswith("+") and group in keys.groups and added.setdefault(group, option) != option:
+            first = f"+{group}={added[group]}"
+            raise UserError(
+                f"{first} {override}: a group is added once. To have both, say where the second one goes: {first} "
+                f"+{group}@_global_={option}"
+            )
 
 
 def _renamed(argument: str, called: Mapping[str, str]) -> str:

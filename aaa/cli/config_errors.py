@@ -36,6 +36,10 @@ SPELT_OUT = {
     "num_heads": "heads",
     "image_size": "resolution",
     "epochs": "max_steps",
+    "num_layers": "depth",
+    "patch_size": "downscale_factor",
+    "scale": "guidance",
+    "cfg": "guidance",
 }
 
 
@@ -52,7 +56,8 @@ def explain_config(error: Exception, config_name: str, config_dir: Path, argumen
         return f"{Path.cwd()}: a run cannot be below a folder with '${{' in its name. Run it elsewhere."
     folders = (CONF, *user_folders(arguments))
     if match := re.search(r"Could not (?:find|load) '([^']+)/([^'/]*)'", text):
-        return _unknown_option(match[1], match[2], group_options(*folders))
+        of_hydra = re.findall(r"^\t(\S+)$", text, re.MULTILINE) if match[1].startswith("hydra/") else []
+        return _unknown_option(match[1], match[2], group_options(*folders) | ({match[1]: of_hydra} if of_hydra else {}))
     if (match := re.search(r"Could not override '([^']+)'", text)) and not text.startswith("In '"):
         key, groups = match[1], group_options(*folders)
         if key.partition("@")[0] in groups and config_name not in OF_SAVED_MODELS:

@@ -36,6 +36,9 @@ def check_objective(config: DictConfig) -> None:
         return
     _check_internal_head(config)
     objective: Any = OmegaConf.to_container(config.objective, resolve=True)
+    if not isinstance(objective.get("prediction"), dict):
+        key = "objective.prediction"
+        raise UserError(f"{key}={objective.get('prediction')}: must name a class with _target_, and its arguments.")
     _require_typed(ObjectiveConfig, objective, "objective")
     _refuse_clean_with_bell(config, objective)
     for name, term in (objective.get("terms") or {}).items():

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping
 
+from aaa.errors import require_methods
 from aaa.evaluation.evaluated_model import EvaluatedModel
 from aaa.evaluation.protocol import Evaluation, NotApplicable, check, judged
 
@@ -15,11 +16,17 @@ class Several:
     Args:
         parts: by a name for messages; null takes one out.
         num_images: what the parts' own defaults in conf/ refer to.
+
+    Raises:
+        UserError: if one is no evaluation.
     """
 
     def __init__(self, parts: Mapping[str, Evaluation | None], num_images: int | None = None) -> None:
         del num_images
         self.parts = {name: part for name, part in parts.items() if part is not None}
+        for name, part in self.parts.items():
+            key = f"evaluation.parts.{name}"
+            require_methods(part, ("evaluate",), key, f"judging asks of it; {key}=null leaves it out")
 
     def check(self, evaluated: EvaluatedModel) -> None:
         """Look at each part, and warn of those that will be left out.

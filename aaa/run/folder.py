@@ -14,7 +14,7 @@ from aaa.run.earlier_run import COMPOSED
 from aaa.run.processes import of_first_process
 from aaa.tracking.environment import ENVIRONMENT, write_environment
 from aaa.tracking.files import replace_text
-from aaa.tracking.redaction import redact, without_secrets
+from aaa.tracking.redaction import without_secrets
 from aaa.training.precision import PRECISIONS
 
 CONFIG = "config.yaml"
@@ -61,7 +61,7 @@ class RunFolder:
         replace_text(self.path / CONFIG, OmegaConf.to_yaml(OmegaConf.create(without_interpolations(resolved))))
         if composed is not None:
             plain = without_secrets(OmegaConf.to_container(composed, resolve=False))
-            replace_text(self.path / COMPOSED, redact(OmegaConf.to_yaml(OmegaConf.create(plain))))
+            replace_text(self.path / COMPOSED, OmegaConf.to_yaml(OmegaConf.create(plain)))
         return write_environment(self.path / ENVIRONMENT, device, records)
 
 

@@ -58,7 +58,7 @@ def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
         old, new = before.get(key), now.get(key)
         if key == "git":
             old, new = ((state or {}).get("commit") for state in (old, new))
-            if old is not None and old == new and before["git"].get("diff") != now["git"].get("diff"):
+            if old is not None and old == new and _changed(before["git"], now["git"]):
                 found.append("uncommitted changes differ")
         if key == "variables" and old is not None and new is not None:
             old, new = numerical(old), numerical(new)
@@ -68,3 +68,8 @@ def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
         elif old is not None and old != new:
             found.append(f"{key} {old} -> {new}")
     return found
+
+
+def _changed(before: dict[str, Any], now: dict[str, Any]) -> bool:
+    """Whether uncommitted changes are others; of new files earlier versions tell nothing."""
+    return any(before[key] != now.get(key) for key in ("diff", "new") if key in before)

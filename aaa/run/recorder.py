@@ -34,7 +34,7 @@ from aaa.saved.models import exported_step
 from aaa.saved.weights_file import ROUTING
 from aaa.saved.whole_folders import REMOVED
 from aaa.tracking.files import remove_aside
-from aaa.tracking.tracker import METRICS, RunInfo, Tracker, read_metrics
+from aaa.tracking.tracker import METRICS, Logger, RunInfo, Tracker, read_metrics
 from aaa.training.optimizers import state_to_come
 from aaa.training.timing import matmul_rate
 
@@ -46,13 +46,14 @@ class Recorder:
 
     Args:
         run: whose parts are there. What shaped it is written down at once, what would not fit on the disk refused.
+        logger: W&B or another, of the first process.
 
     Attributes:
         tracker: of the first process; None in the others.
         exit_code: of the command; 1 until the run has come to an end.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, logger: Logger | None) -> None:
         self.run, self.session, self.folder = run, run.session, run.origin.folder
         self.exit_code = 1
         self.began_at = run.progress.step
@@ -75,7 +76,7 @@ class Recorder:
         self.divided = None
         if self.session.mesh is not None:
             self.divided = DividedCheckpoints(self.keeper, is_main=self.session.is_main)
-        self.tracker = self._open_tracker() if self.session.is_main else None
+        self.tracker = None if logger is None else self._open_tracker(logger)
         self.session.processes.wait()  # a tracker may take its time to start
 
     def __enter__(self) -> "Recorder":
@@ -149,7 +150,7 @@ class Recorder:
             parting_step=self.run.length.parting_step,
         )
 
-    def _open_tracker(self) -> Tracker:
+    def _open_tracker(self, logger: Logger) -> Tracker:
         run, folder = self.run, self.folder.path
         remove_unfinished(folder / CHECKPOINTS)
         for place in (folder, folder / "validation"):
@@ -160,7 +161,7 @@ class Recorder:
         require_space(folder, nbytes if self.divided is None else 2 * nbytes)  # weights are there as shards and whole
         past = copy_history(run.origin.before, folder) if run.origin.before and run.origin.branches_off else []
         environment = self._write_records()
-        tracker = Tracker(self._run_info(environment), build(run.config, "logger"), past)
+        tracker = Tracker(self._run_info(environment), logger, past)
         announce(run)
         return tracker
 

@@ -3,7 +3,7 @@
 import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from aaa.config.overrides import quoted
@@ -17,6 +17,7 @@ SECRET_NAME = re.compile(
     re.I,
 )
 LEAST_LENGTH = 6  # shorter values stand in ordinary text by chance
+LEAST_UNLIKELY = 12  # of letters and others: shorter ones may be a part of a path or a name
 
 # What the services that a run talks to give out, and a password within an address.
 _KNOWN = re.compile(
@@ -33,29 +34,62 @@ _QUOTED = re.compile(
 
 
 def without_secrets(config: Any) -> Any:
-    """The config with the values of keys such as `api_key` or `password` hidden, and known secrets within others.
+    """A config with the values of keys such as `api_key` or `password` hidden, and known secrets within others.
 
-    Interpolations such as `${oc.env:MY_TOKEN}` stay: they name a secret and do not hold it.
+    It may be read back. So of a variable that is a mere word, `POSTGRES_PASSWORD=postgres`, only whole values are
+    hidden: a folder /data/postgres stays one. Interpolations such as `${oc.env:MY_TOKEN}` stay: they name a secret and
+    do not hold it.
     """
-    if isinstance(config, dict):
-        return {key: HIDDEN if _is_secret(str(key), value) else without_secrets(value) for key, value in config.items()}
-    if isinstance(config, list):
-        # Texts of lists may be arguments of a command line.
-        return [hide_argument(value) if isinstance(value, str) else without_secrets(value) for value in config]
-    return redact(config) if isinstance(config, str) else config
+    return _without(config, _redact_value)
+
+
+def redacted(record: Any) -> Any:
+    """The same of what is written down for people: known secrets are hidden wherever they stand."""
+    return _without(record, redact)
 
 
 def hide_argument(argument: str) -> str:
-    """A command-line argument, its value hidden if its key says that it is a secret."""
-    key, equals, value = argument.partition("=")
-    return f"{key}={HIDDEN}" if equals and _is_secret(key.rpartition(".")[2], value) else redact(argument)
+    """A command-line argument, its value hidden as that of a config."""
+    return _argument_without(argument, _redact_value)
 
 
 def redact(text: str) -> str:
     """A text without the values of secret environment variables, or anything else that looks like a key."""
-    for value in _known_secrets():
+    return _redact(text, _known_secrets())
+
+
+def _redact_value(value: str) -> str:
+    """A value of a config without them."""
+    secrets = _known_secrets()
+    unlikely = [secret for secret in secrets if secret in _of_configs or not _is_word(secret)]
+    return HIDDEN if value in secrets else _redact(value, unlikely)
+
+
+def _is_word(secret: str) -> bool:
+    """Whether a path or a name may have it in it by chance."""
+    return secret.isalpha() or len(secret) < LEAST_UNLIKELY
+
+
+def _redact(text: str, secrets: Iterable[str]) -> str:
+    for value in secrets:
         text = text.replace(value, HIDDEN)
     return _QUOTED.sub(rf"\1\2{HIDDEN}\2", _KNOWN.sub(HIDDEN, text))
+
+
+def _without(config: Any, hide: Callable[[str], str]) -> Any:
+    if isinstance(config, dict):
+        return {key: HIDDEN if _is_secret(str(key), value) else _without(value, hide) for key, value in config.items()}
+    if isinstance(config, list):
+        # Texts of lists may be arguments of a command line.
+        return [_argument_without(value, hide) if isinstance(value, str) else _without(value, hide) for value in config]
+    return hide(config) if isinstance(config, str) else config
+
+
+def _argument_without(argument: str, hide: Callable[[str], str]) -> str:
+    key, equals, value = argument.partition("=")
+    if equals and (_is_secret(key.rpartition(".")[2], value) or hide(value.strip("'\"")) == HIDDEN):
+        return f"{key}={HIDDEN}"
+    return hide(argument)
 
 
 class RedactingFormatter(logging.Formatter):

@@ -14,18 +14,23 @@ from aaa.tracking.tracker import RunInfo
 
 
 class TensorBoardLogger:
-    """Writes TensorBoard's event files into `tensorboard/` of the run folder. A resumed run goes on with them."""
+    """Writes TensorBoard's event files into `tensorboard/` of the run folder. A resumed run goes on with them.
+
+    Raises:
+        UserError: if TensorBoard is not installed.
+    """
 
     def __init__(self) -> None:
-        self._writer: Any = None
-
-    def start(self, run: RunInfo) -> None:
-        """Open the event file; what an earlier process wrote after the step that the run goes on from is dropped."""
         try:
             from torch.utils.tensorboard.writer import SummaryWriter
         except ImportError:
             raise UserError('logger: tensorboard is not installed: pip install -e ".[trackers]"') from None
-        self._writer = SummaryWriter(str(run.folder / "tensorboard"), purge_step=run.step + 1)
+        self._open = SummaryWriter
+        self._writer: Any = None
+
+    def start(self, run: RunInfo) -> None:
+        """Open the event file; what an earlier process wrote after the step that the run goes on from is dropped."""
+        self._writer = self._open(str(run.folder / "tensorboard"), purge_step=run.step + 1)
         self._writer.add_text("overrides", "  \n".join(map(markdown, run.overrides)) or "none", run.step)
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:

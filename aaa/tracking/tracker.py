@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from PIL import Image
 
+from aaa.errors import UserError
 from aaa.tracking.files import append_line, replace_text
 from aaa.tracking.finite_json import from_json, to_json
 
@@ -90,6 +91,17 @@ class NoLogger:
 
     def finish(self, exit_code: int) -> None:
         """Do nothing."""
+
+
+def require_project(project: str | None) -> str:
+    """The project that a logger puts runs into.
+
+    Raises:
+        UserError: if it has no name.
+    """
+    if not project:
+        raise UserError("logger.project: must have a name, such as logger.project=aaa; logger=none logs nowhere.")
+    return project
 
 
 class Tracker:

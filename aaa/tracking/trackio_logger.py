@@ -2,17 +2,18 @@
 
 import logging
 import secrets
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from aaa.errors import UserError
+from aaa.errors import UserError, reason
 from aaa.tracking.files import kept_text, replace_text
 from aaa.tracking.printed import harmless
 from aaa.tracking.run_copies import copied_from
-from aaa.tracking.tracker import RunInfo
+from aaa.tracking.tracker import RunInfo, require_project
 
 logger = logging.getLogger(__name__)
 
@@ -28,10 +29,18 @@ class TrackioLogger:
 
     Args:
         project: Trackio project.
+
+    Raises:
+        UserError: if it has no name, Trackio is not installed, or cannot write where its database is.
     """
 
     def __init__(self, project: str) -> None:
-        self.project = project
+        self.project = require_project(project)
+        try:
+            from trackio import sqlite_storage
+        except ImportError:
+            raise UserError('logger: trackio is not installed: pip install -e ".[trackers]"') from None
+        _require_writable(Path(sqlite_storage.TRACKIO_DIR))
         self._run: Any = None
         self._had: dict[int, set[str]] = {}  # what Trackio has of the steps that the run takes again
 
@@ -39,12 +48,10 @@ class TrackioLogger:
         """Go on with the run that this folder has been, or begin one: a run that starts at its first step is another.
 
         Raises:
-            UserError: if Trackio is not installed, or the id cannot be kept.
+            UserError: if the id cannot be kept.
         """
-        try:
-            import trackio
-        except ImportError:
-            raise UserError('logger: trackio is not installed: pip install -e ".[trackers]"') from None
+        import trackio
+
         kept = _kept_name(run)
         name = kept or _name_of(run.folder, secrets.token_hex(4))
         self._run = trackio.init(
@@ -95,6 +102,19 @@ class TrackioLogger:
         """Write down what is still waiting."""
         del exit_code
         self._run.finish()
+
+
+def _require_writable(folder: Path) -> None:
+    """Refuse a folder in which Trackio would lose everything, with no more than warnings."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"TRACKIO_DIR={folder}: Trackio cannot write there ({reason(error)}). Set it to another folder; "
+            "logger=none logs nowhere."
+        ) from None
 
 
 def _kept_name(run: RunInfo) -> str | None:

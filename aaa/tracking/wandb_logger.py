@@ -20,7 +20,7 @@ from aaa.errors import UserError
 from aaa.tracking.environment import ENVIRONMENT
 from aaa.tracking.files import replace_text
 from aaa.tracking.printed import command, harmless
-from aaa.tracking.tracker import AXES, METRICS, RunInfo, read_metrics
+from aaa.tracking.tracker import AXES, METRICS, RunInfo, read_metrics, require_project
 from aaa.tracking.variables import agents_run
 from aaa.tracking.wandb_identity import WANDB_ID, Identity, identify, kept_id
 
@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 FLUSH_SECONDS = 2.0  # after which what was logged is in the run folder, whatever happens to W&B's process
 BEST = "val/loss"  # the metric whose lowest value goes into the summary, with its step
 MAX_TAG_LENGTH, MAX_ARTIFACT_LENGTH = 64, 128  # W&B refuses longer ones
+NOT_IN_PROJECTS = "/\\#?%:"  # and these in their names
+TAGS = "WANDB_TAGS"
 
 
 class WandbLogger:
@@ -47,6 +49,9 @@ class WandbLogger:
         notes: on the run, in Markdown; `WANDB_NOTES` wins.
         tags: further ones; each override is one by itself.
         log_model: whether the finished model goes to W&B too, as an artifact with its data and code named.
+
+    Raises:
+        UserError: if the project is one that W&B will not have.
     """
 
     def __init__(
@@ -60,10 +65,13 @@ class WandbLogger:
         log_model: bool = False,
     ) -> None:
         # Set to nothing, as compose files do, is not set.
-        self.project = os.environ.get("WANDB_PROJECT") or project
+        self.project = require_project(os.environ.get("WANDB_PROJECT") or project)
+        if odd := sorted(set(NOT_IN_PROJECTS).intersection(self.project)):
+            raise UserError(f"logger.project={self.project}: W&B takes no project with {' '.join(odd)} in its name.")
         self.entity = os.environ.get("WANDB_ENTITY") or entity
         self.init_timeout_seconds, self.finish_timeout_seconds = init_timeout_seconds, finish_timeout_seconds
-        self.notes, self.tags, self.log_models = os.environ.get("WANDB_NOTES") or notes, tuple(tags), log_model
+        self.notes, self.log_models = os.environ.get("WANDB_NOTES") or notes, log_model
+        self.tags = (tags,) if isinstance(tags, str) else tuple(tags or ())  # a text is a sequence too
         self._run: Any = None
         self._about: RunInfo | None = None
         self._best = math.inf
@@ -84,6 +92,7 @@ class WandbLogger:
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         mode = os.environ.get("WANDB_MODE") or ("online" if has_credentials() else "offline")
         identity = identify(run)
+        _tag_by(identity.tags)
         try:
             self._run = self._started(run, identity, mode)
         except (wandb.errors.UsageError, ValueError) as error:  # its settings are checked by pydantic
@@ -264,6 +273,13 @@ class WandbLogger:
             _abandon_service()
 
 
+def _tag_by(tags: Sequence[str]) -> None:
+    """Let W&B, which reads the variable too, find in it what it takes: no empty tag, and none that is too long."""
+    os.environ.pop(TAGS, None)
+    if tags:
+        os.environ[TAGS] = ",".join(tag[:MAX_TAG_LENGTH] for tag in tags)
+
+
 def _artifact_name(of: object, what: str) -> str:
     """`shapes-latents` of `shapes`: with nothing in it that W&B refuses in names of artifacts, on any server."""
     return f"{re.sub(r'[^a-zA-Z0-9_.-]+', '_', str(of))[: MAX_ARTIFACT_LENGTH - len(what) - 1]}-{what}"
@@ -299,6 +315,14 @@ def has_credentials() -> bool:
         return True
     host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
     try:
-        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
+        return netrc.netrc(_netrc_file()).authenticators(host) is not None
     except (OSError, netrc.NetrcParseError):
         return False
+
+
+def _netrc_file() -> str | None:
+    """Where `wandb login` writes down the key; None for Python's default, `~/.netrc`."""
+    of_windows = Path("~/_netrc").expanduser()
+    return os.environ.get("NETRC") or (
+        os.fspath(of_windows) if of_windows.is_file() and not of_windows.with_name(".netrc").exists() else None
+    )

@@ -59,3 +59,16 @@ def test_a_command_does_what_is_to_be_done_at_its_end_but_takes_nothing_apart(
     assert "1 run planned" in done.stdout
     found = {path.name for path in tmp_path.iterdir() if path.is_file()}
     assert found == ({"thread", "registered", "put away", "profile"} if left is None else left)
+
+
+@pytest.mark.parametrize(
+    ("start", "ending"),
+    [(["-m", "aaa.train"], (130, "Interrupted.\n")), (["-c", "import aaa.cli"], (-2, "KeyboardInterrupt\n"))],
+)
+def test_a_command_that_is_interrupted_while_python_imports_it_says_so(
+    tmp_path: Path, start: list[str], ending: tuple[int, str]
+) -> None:
+    (tmp_path / "hydra.py").write_text("raise KeyboardInterrupt\n")
+    environment = {"PYTHONPATH": f"{tmp_path}:{Path(__file__).parents[2]}"}
+    done = subprocess.run([sys.executable, *start], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr if start[0] == "-m" else done.stderr.splitlines(keepends=True)[-1]) == ending

@@ -1,14 +1,18 @@
 """What is said of errors, by the one function that says it."""
 
 import errno
+from dataclasses import field, make_dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra.core.hydra_config import HydraConfig
+from omegaconf import MISSING, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from aaa.cli.errors import explain
 from aaa.config.checks import CONF
-from aaa.errors import UserError
+from aaa.errors import UserError, in_plain_words, nearest
 from aaa.traces import raised_at
 
 
@@ -53,3 +57,40 @@ def test_a_folder_that_cannot_be_made_is_said_with_its_key(tmp_path: Path, key: 
     folder = tmp_path / "file" / "x"
     said = explained(NotADirectoryError(errno.ENOTDIR, "Not a directory", str(folder)), f"{key}={folder}")
     assert said == f"{key}={folder}: {tmp_path / 'file'} is a file. Give a folder: {key}=FOLDER"
+
+
+KEYS = ["sampler", "sampling.seed", "sampling.guidance", "trainer.device", "trainer.evaluate_every_steps"]
+KEYS += ["encoder.downscale_factor", "encoder.batch_size", "trainer.batch_size", "optimizer.betas", "data.root"]
+KEYS += ["trainer.max_steps", "data.source"]
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("sampling.sampler", "sampler"),
+        ("sampling.sed", "sampling.seed"),
+        ("trainer.evaluate", "trainer.evaluate_every_steps"),
+        ("trainer.downscale_factor", "encoder.downscale_factor"),
+        ("optimzer.betas", "optimizer.betas"),
+        ("root", "data.root"),
+        ("data.size", None),
+        ("optimizer.eps", None),
+    ],
+)
+def test_a_key_is_told_by_its_own_part_and_not_by_what_it_stands_under(word: str, meant: str | None) -> None:
+    assert nearest(word, KEYS) == (f" (did you mean '{meant}'?)" if meant else "")
+
+
+@pytest.mark.parametrize(
+    ("hint", "value", "said"),
+    [
+        (int | str, 1000.0, "must be a whole number: 1000."),
+        (int | str, True, "must be a whole number, or one of its words."),
+        (bool | str, 1, "must be true or false, or one of its words."),
+        (list[float], "0.2,0.8", "must be a list, such as [0.2,0.8]."),
+    ],
+)
+def test_what_omegaconf_says_of_a_type_is_said_in_plain_words(hint: Any, value: object, said: str) -> None:
+    with pytest.raises(OmegaConfBaseException) as caught:
+        OmegaConf.structured(make_dataclass("Schema", [("key", hint, field(default=MISSING))])).key = value
+    assert in_plain_words(str(caught.value), "key") == said

@@ -62,6 +62,13 @@ SmallRun = tuple[Path, Finished]
         (["trainer.max_steps=10k"], "trainer.max_steps=10k: must be a whole number, such as 1000."),
         (["optimizer.learning_rate=true"], "optimizer.learning_rate=true: must be a number, such as 0.005."),
         (["optimizer.learning_rate=nan"], "optimizer.learning_rate=nan: must be a number, such as 0.005."),
+        (["evaluation.num_images=1e2"], "evaluation.num_images=1e2: must be a whole number: 100."),
+        (
+            ["evaluation=full", "evaluation.parts.diversity.num_seeds=1.5"],
+            ".num_seeds=1.5: must be a whole number, such",
+        ),
+        (["guidance.scale=null"], "guidance.scale=null: must be a number, such as 2.0."),
+        (["logger=wandb", "logger.init_timeout_seconds=2.5", "model.heads=5"], "model.heads=5 does not divide"),
         (["encoder=false"], "encoder=false: no such option. There is: flux2_qwen3, flux2_tiny, patches, pixel."),
         (
             ["trainer.device=gpu"],
@@ -92,11 +99,53 @@ SmallRun = tuple[Path, Finished]
         (["+scheduler.powr=2"], "scheduler.powr: LogitNormalScheduler takes no such argument."),
         (["+scheduler.stdd=2"], "scheduler.stdd: LogitNormalScheduler takes no such argument (did you mean 'std'?)."),
         (["+foo=1", "+foo=2"], "+foo: nothing reads this key"),
+        (["sampling.cfg=3"], "sampling.cfg: no such config key (did you mean 'sampling.guidance'?)."),
+        (["model.num_layers=3"], "model.num_layers: no such config key (did you mean 'model.depth'?)."),
+        (["hydra/launcher=joblob"], "hydra/launcher=joblob: no such option (did you mean 'joblib'?). There is: basic,"),
+        (["~seed"], "~seed: a run needs seed. seed=VALUE sets it"),
+        (["+experiments=ledger"], "there is no config group 'experiments' (did you mean 'experiment'?)."),
+        (
+            ["+experiment=ledger", "+experiment=recipe_prx"],
+            "To have both, say where the second one goes: +experiment=ledger +experiment@_global_=recipe_prx",
+        ),
+        (
+            ["objective.prediction=null"],
+            "objective.prediction=None: must name a class with _target_, and its arguments.",
+        ),
         (["data.source=null"], "data.source=None: must name a class or function with _target_"),
     ],
 )
 def test_a_run_that_cannot_be_is_refused(tmp_path: Path, arguments: list[str], expected: str) -> None:
-    assert expected in fork_in(tmp_path, "aaa.train", *arguments, "logger=none").error
+    assert expected in fork_in(tmp_path, "aaa.train", "logger=none", *arguments).error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["+optimizer.foo=1"], "optimizer.foo: MuonWithAdamW takes no such argument."),
+        (["optimizer.weight_decay=inf"], "optimizer.weight_decay=inf: must be a number from 0 on, such as"),
+        (["lr_scheduler.warmup_steps=-5"], "lr_scheduler.warmup_steps=-5: must be at least 0."),
+        (["evaluation=pretrained"], "no CLIP model there"),
+        (
+            ["evaluation=full", "evaluation.parts.diversity=false"],
+            "evaluation.parts.diversity: bool has no evaluate, which judging asks of it; evaluation.parts.diversity=n",
+        ),
+        (["evaluation._target_=builtins.dict"], "evaluation: dict has no evaluate, which training asks of an"),
+        (["~logger"], "logger=None: must name a class"),
+        (["logger=wandb", "logger.project=a/b"], "logger.project=a/b: W&B takes no project with / in its name."),
+        (["checkpoint.metric=val/los"], "nothing logs this metric (did you mean 'val/loss'?)"),
+        (["sampling.preview=nowhere"], "sampling.preview=nowhere: there is no such folder."),
+        (["guidance=checkpoint", "guidance.model=nowhere"], "guidance.model=nowhere: there is no such folder."),
+        (["model.in_channels=5"], "model.in_channels=5: the encoder gives 192 (encoder.latent_channels)."),
+    ],
+)
+def test_what_needs_no_data_is_refused_before_pictures_are_encoded(
+    tmp_path: Path, arguments: list[str], expected: str
+) -> None:
+    done = fork_in(tmp_path, "aaa.train", "data.source.num_records=48", "logger=none", *arguments)
+    assert expected in done.error
+    assert "Encoding" not in done.err
+    assert not (tmp_path / ".cache").exists()
 
 
 OWN = """import torch

@@ -96,6 +96,7 @@ def test_weights_taken_up_keep_the_statistics_they_were_trained_with(command: Co
 def test_what_is_missing_or_does_not_fit_is_named(
     command: Command, tmp_path: Path, overrides: list[str], message: str
 ) -> None:
+    (tmp_path / "taef2").mkdir()  # what is no folder is told before anything else
     done = command("aaa.train", "trainer.max_steps=1", "data.source.num_records=8", "logger=none", *overrides)
     assert message in done.error
 

@@ -64,3 +64,21 @@ def test_a_sweep_of_which_no_run_begins_keeps_no_secret(tmp_path: Path) -> None:
     assert "planted-key" not in multirun.read_text() + done.out + done.err
     assert "api_key=<hidden>" in multirun.read_text()
     assert "Sweep: 0 of 2 runs are finished" in done.out
+
+
+def test_a_word_that_is_a_password_too_changes_nothing_of_a_run(tmp_path: Path) -> None:
+    small = [part for part in SMALL if not part.startswith(("trainer.max", "trainer.sa", "trainer.val", "evaluation."))]
+    few = ["trainer.max_steps=2", "trainer.sample_every_steps=0", "trainer.validate_every_steps=0"]
+    run = tmp_path / "run"
+    environment = {"POSTGRES_PASSWORD": "postgres"}
+    told = [*small, *few, "logger=none", "evaluation=none", "data.cache_dir=at/postgres/cache", "hydra.run.dir=run"]
+    done = fork_in(tmp_path, "aaa.train", *told, **environment)
+    assert done.code == 0, done.err
+    for name in ("config.yaml", ".hydra/config.yaml", ".hydra/overrides.yaml"):
+        assert "at/postgres/cache" in (run / name).read_text()
+    assert "at/<hidden>/cache" in done.err
+    assert "at/<hidden>/cache" in (run / "environment.json").read_text()
+    again = fork_in(tmp_path, "aaa.train", "resume=run", "trainer.max_steps=3", **environment)
+    assert again.code == 0, again.err
+    assert "Encoding" not in again.err
+    assert "at/postgres/cache" in (run / "config.yaml").read_text()

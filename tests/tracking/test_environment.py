@@ -1,10 +1,12 @@
 """What of git is written down: of the checkout that the package runs from, and of nobody else's repository."""
 
+import hashlib
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from aaa.tracking import environment
 from aaa.tracking.environment import git_state
 
 
@@ -37,7 +39,7 @@ def changes(file: Path) -> str:
 def test_commit_and_changes_of_a_checkout(checkout: Path) -> None:
     module = checkout / "package" / "module.py"
     commit = git(checkout, "rev-parse", "HEAD")
-    assert git_state(module) == {"commit": commit, "diff": ""}
+    assert git_state(module) == {"commit": commit, "diff": "", "new": {}}
     (checkout / "README.md").write_text("One\nTwo\n")
     assert changes(module).endswith("@@ -1 +1,2 @@\n One\n+Two")
 
@@ -74,4 +76,35 @@ def test_changes_that_git_cannot_tell_are_not_taken_for_none(checkout: Path) -> 
     committed = git(checkout, "rev-parse", "HEAD:README.md")
     (checkout / "README.md").write_text("Two\n")
     (checkout / ".git" / "objects" / committed[:2] / committed[2:]).unlink()
-    assert git_state(checkout / "package" / "module.py") == {"commit": git(checkout, "rev-parse", "HEAD"), "diff": None}
+    state = git_state(checkout / "package" / "module.py")
+    assert state == {"commit": git(checkout, "rev-parse", "HEAD"), "diff": None, "new": {}}
+
+
+def test_new_files_of_the_package_and_its_configs_are_told_apart_by_their_content(checkout: Path) -> None:
+    (checkout / "conf" / "model").mkdir(parents=True)
+    (checkout / "package" / "objectives").mkdir()
+    (checkout / ".gitignore").write_text(".venv\n*.pyc\n")
+    names = ("package/objectives/mine.py", "conf/model/mine \N{GREEK SMALL LETTER ALPHA}.yaml")
+    for name in (*names, "package/mine.pyc", "elsewhere.py"):
+        (checkout / name).write_text("x = 2\n")
+    state = git_state(checkout / "package" / "module.py")
+    assert state is not None
+    assert state["new"] == dict.fromkeys(sorted(names), hashlib.sha256(b"x = 2\n").hexdigest())
+
+
+def test_of_large_changes_the_beginning_is_kept_and_what_tells_them_apart(checkout: Path) -> None:
+    module, table = checkout / "package" / "module.py", checkout / "table.jsonl"
+    table.write_text("")
+    git(checkout, "add", "-A")
+    git(checkout, "commit", "-qm", "a table")
+    rows = [f"{number:07}\n" for number in range(300_000)]
+    kept = []
+    for last in ("one\n", "another\n"):
+        table.write_text("".join([*rows, last]))
+        kept.append(changes(module))
+    assert all(len(text) < environment.LONGEST + 200 for text in kept)
+    assert "+0000001\n+0000002\n" in kept[0]
+    assert [text.count(" bytes in all, with SHA-256 ") for text in kept] == [1, 1]
+    assert kept[0].rpartition("SHA-256 ")[2] != kept[1].rpartition("SHA-256 ")[2]
+    table.write_text(2 * "".join(rows))  # 4.8 MB
+    assert changes(module).endswith("Binary files a/table.jsonl and b/table.jsonl differ")

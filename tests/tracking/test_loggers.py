@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import psutil
 import pytest
 from PIL import Image
 
+from aaa.errors import UserError
 from aaa.run.naming import overrides_of, run_name
 from aaa.tracking.tensorboard_logger import TensorBoardLogger
 from aaa.tracking.tracker import METRICS, Logger, RunInfo, Tracker, read_metrics
@@ -158,6 +160,31 @@ def test_trackio_has_each_step_of_a_run_once_and_a_copy_is_another_run(
         assert [len([row for row in rows[0] if row["step"] == step]) for step in (10, 60, 80)] == [3, 3, 3]
         assert "is a copy of" not in caplog.text
     assert folder.joinpath(TRACKIO_ID).read_text() in storage.get_runs("aaa-test")
+
+
+def test_a_tracker_that_cannot_be_used_is_refused_before_any_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for project in ("a/b", "", None):
+        with pytest.raises(UserError, match=r"logger\.project"):
+            WandbLogger(project)  # type: ignore[arg-type]
+    (tmp_path / "file").touch()
+    sqlite_storage = pytest.importorskip("trackio.sqlite_storage")
+    monkeypatch.setattr(sqlite_storage, "TRACKIO_DIR", tmp_path / "file" / "trackio")
+    with pytest.raises(UserError, match=r"TRACKIO_DIR=.*file/trackio: Trackio cannot write there \(Not a directory\)"):
+        TrackioLogger("aaa-test")
+    for missing, made in (
+        ("trackio", lambda: TrackioLogger("p")),
+        ("torch.utils.tensorboard.writer", TensorBoardLogger),
+    ):
+        monkeypatch.setitem(sys.modules, missing, None)
+        with pytest.raises(UserError, match=r"is not installed: pip install -e \"\.\[trackers\]\""):
+            made()
+
+
+@pytest.mark.parametrize(("given", "tags"), [("foo", ("foo",)), (["a", "b"], ("a", "b")), (None, ())])
+def test_one_tag_is_a_tag_and_not_its_letters(given: Any, tags: tuple[str, ...]) -> None:
+    assert WandbLogger("aaa", tags=given).tags == tags
 
 
 def test_wandb_has_the_best_value_its_step_axes_bars_and_the_model(tmp_path: Path) -> None:

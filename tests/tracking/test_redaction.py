@@ -1,9 +1,11 @@
 """Secrets are hidden however the config has them."""
 
+from typing import Any
+
 import pytest
 
 from aaa.tracking import redaction
-from aaa.tracking.redaction import HIDDEN, hide_argument, hide_from_now_on, redact, without_secrets
+from aaa.tracking.redaction import HIDDEN, hide_argument, hide_from_now_on, redact, redacted, without_secrets
 
 
 @pytest.fixture(autouse=True)
@@ -57,3 +59,29 @@ def test_keys_and_tokens_of_other_services_are_hidden() -> None:
     for secret in ("github_pat_11ABCDEFG0abcdefghij_klm", "glpat-abcdefghij0123456789", "abc.def-ghi~0123456789"):
         assert redact(f"Bearer {secret}!") == f"Bearer {HIDDEN}!"
     assert without_secrets({"authors": "x", "key": "y", "keys": "z"}) == {"authors": "x", "key": "y", "keys": "z"}
+
+
+@pytest.mark.parametrize("word", ["postgres", "minioadmin", "admin123", "velocity"])
+def test_a_config_is_not_changed_within_its_values_for_a_secret_that_is_a_word(
+    monkeypatch: pytest.MonkeyPatch, word: str
+) -> None:
+    monkeypatch.setenv("MY_PASSWORD", word)
+    config: dict[str, Any] = {
+        "root": f"/data/{word}/cache",
+        "sampler": {"_target_": f"aaa.{word}.Mine"},
+        "names": [f"a={word}s"],
+    }
+    assert without_secrets(config) == config
+    assert redact(config["root"]) == f"/data/{HIDDEN}/cache"  # of a log, which nobody reads back
+    assert redacted(config)["root"] == f"/data/{HIDDEN}/cache"
+    assert without_secrets({"login": word, "list": [word]}) == {"login": HIDDEN, "list": [HIDDEN]}
+    for argument in (f"+logger.login={word}", f"+logger.login='{word}'"):
+        assert hide_argument(argument) == f"+logger.login={HIDDEN}"
+    assert hide_argument(f"data.root=/data/{word}") == f"data.root=/data/{word}"
+
+
+def test_a_config_is_changed_within_its_values_for_any_other_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_PASSWORD", "x7Kq-9ZpL-0aBc")
+    assert without_secrets({"at": "db x7Kq-9ZpL-0aBc"}) == {"at": f"db {HIDDEN}"}
+    monkeypatch.setenv("MY_PASSWORD", "postgres")
+    assert without_secrets({"at": "https://me:postgres@example.org"}) == {"at": f"https://{HIDDEN}@example.org"}

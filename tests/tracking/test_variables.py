@@ -4,6 +4,7 @@ import json
 import logging
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -94,6 +95,20 @@ def test_what_is_set_is_written_down_and_compared(
     warn_of_differences(write_environment(tmp_path / "environment.json", "cpu", parent))
     assert "ONEDNN_DEFAULT_FPMATH_MODE BF16 -> None" in caplog.text
     assert "WANDB_NAME" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [({}, False), ({"diff": "+1"}, True), ({"new": {"conf/mine.yaml": "b"}}, True), ({"new": None}, False)],
+)
+def test_other_changes_are_told_and_files_of_which_nothing_was_recorded_are_not(
+    caplog: pytest.LogCaptureFixture, changed: dict[str, Any], told: bool
+) -> None:
+    now = {"commit": "c0ffee", "diff": "", "new": {"conf/mine.yaml": "a"}}
+    before = {key: value for key, value in (now | changed).items() if value is not None}
+    parent = {"parent": {"how": "resume", "run": "r"}, "earlier": [{"git": before}], "git": now}
+    warn_of_differences(parent)
+    assert ("uncommitted changes differ" in caplog.text) == told
 
 
 LAUNCHERS = (*RANKS, *SIZES, *LOCAL_SIZES, "LOCAL_RANK", "MASTER_ADDR")

@@ -12,7 +12,7 @@ from aaa.errors import UserError
 from aaa.run.wandb_agent import require_agents_parameters
 from aaa.tracking.tracker import RunInfo, Tracker
 from aaa.tracking.wandb_identity import WANDB_ID, identify
-from aaa.tracking.wandb_logger import WandbLogger
+from aaa.tracking.wandb_logger import WandbLogger, has_credentials
 from tests.helpers.wandb_file import written_offline_run
 
 ENVIRONMENT = (
@@ -89,9 +89,12 @@ def test_names_and_tags_of_the_environment_are_joined_with_ours(
     assert "WANDB_RESUME=never has no effect" in caplog.text
 
 
+LONG = 70 * "x"  # more than W&B has a tag be
+
+
 def test_wandb_itself_has_what_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (
-        *(("NAME", "mine"), ("TAGS", "a,b"), ("RUN_GROUP", "g"), ("RUN_ID", "abc"), ("NOTES", "why")),
+        *(("NAME", "mine"), ("TAGS", f"a,b,,{LONG}"), ("RUN_GROUP", "g"), ("RUN_ID", "abc"), ("NOTES", "why")),
         *(("PROJECT", "theirs"), ("ENTITY", "team"), ("JOB_TYPE", "probe")),
     ):
         monkeypatch.setenv(f"WANDB_{name}", value)
@@ -104,7 +107,7 @@ def test_wandb_itself_has_what_the_environment_says(tmp_path: Path, monkeypatch:
     assert (found.project, found.entity, found.job_type) == ("theirs", "team", "probe")
     assert (tmp_path / "run" / WANDB_ID).read_text() == "abc"
     assert found.notes == "why\n\nFrom step 1: seed 0 -> 1"
-    assert set(found.tags) == {"a", "b", "c", "model.depth=2"}
+    assert set(found.tags) == {"a", "b", "c", "model.depth=2", LONG[:64]}
 
 
 def test_variables_that_are_set_to_nothing_are_not_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,3 +179,16 @@ def test_the_sweep_in_docs_is_what_wandbs_agent_can_run(tmp_path: Path, monkeypa
     ]
     assert environment["WANDB_RUN_ID"] == "r1"
     assert set(sweep["parameters"]) == set(arguments)
+
+
+@pytest.mark.parametrize("name", [".netrc", "_netrc"])
+def test_who_has_logged_in_on_whatever_system_is_online(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in ("WANDB_API_KEY", "NETRC", "WANDB_BASE_URL"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert not has_credentials()
+    (tmp_path / name).write_text("machine api.wandb.ai login user password 0123", encoding="utf-8")
+    (tmp_path / name).chmod(0o600)
+    assert has_credentials()
