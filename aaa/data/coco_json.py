@@ -13,8 +13,11 @@ def is_coco_caption(annotation: Any) -> bool:
 
 
 def is_karpathy_picture(picture: Any) -> bool:
-    """Whether this is one of the "images" of Karpathy's splits."""
-    return isinstance(picture, dict) and {"filename", "sentences"} <= picture.keys()
+    """Whether this is one of the "images" of Karpathy's splits, whose sentences are objects."""
+    if not isinstance(picture, dict) or "filename" not in picture:
+        return False
+    sentences = picture.get("sentences")
+    return isinstance(sentences, list) and bool(sentences) and isinstance(sentences[0], dict) and "raw" in sentences[0]
 
 
 def rows_of_coco(content: Mapping[str, Any], where: str) -> list[dict[str, Any]] | None:
@@ -46,7 +49,7 @@ def rows_of_coco(content: Mapping[str, Any], where: str) -> list[dict[str, Any]]
 
 def _karpathy_row(picture: Mapping[str, Any]) -> dict[str, Any]:
     """A row without the folder, `filepath`: names tell pictures apart, and people lay all into one folder."""
-    captions = [sentence.get("raw") for sentence in _objects(picture.get("sentences"))]
+    captions = [one.get("raw") if isinstance(one, dict) else one for one in picture.get("sentences") or ()]
     return {"file_name": picture.get("filename"), "captions": captions, "split": picture.get("split")}
 
 

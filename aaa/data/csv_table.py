@@ -13,7 +13,6 @@ from aaa.errors import UserError
 
 SEPARATORS = (",", ";", "\t", "|")
 USUAL = (*IMAGE_COLUMNS, *PROMPT_COLUMNS)
-FLICKR30K = ["image_name", "comment_number", "comment"]  # of results.csv, whose captions have quotes as they come
 
 
 class CsvRow(NamedTuple):
@@ -46,14 +45,7 @@ def read_csv(table: Path) -> Iterator[CsvRow]:
             skipped, header, said = _header(lines)
             separator = said or _separator(header, table)
             blanks = f"{separator} " in header  # `image, prompt`: then fields begin after the blank as well
-            unquoted = [name.strip() for name in header.split(separator)] == FLICKR30K
-            rows = csv.reader(
-                _and(header, lines),
-                delimiter=separator,
-                skipinitialspace=blanks,
-                strict=True,
-                quoting=csv.QUOTE_NONE if unquoted else csv.QUOTE_MINIMAL,
-            )
+            rows = csv.reader(_and(header, lines), delimiter=separator, skipinitialspace=blanks, strict=True)
             columns: list[str] | None = None
             while True:
                 line = skipped + rows.line_num + 1

@@ -11,10 +11,10 @@ from PIL import Image
 
 from aaa.data.captions import Captions, Columns
 from aaa.data.divisions import Division, by_beginning, by_column, by_folder, settle
-from aaa.data.endings import is_caption, is_picture
+from aaa.data.endings import is_picture
 from aaa.data.folder_picture import FolderPicture
 from aaa.data.folders import data_folder, files_below, require_place, why_unreadable
-from aaa.data.found_tables import Read, find_tables, held_out_by_names, read_tables, split_lists
+from aaa.data.found_tables import Read, find_tables, joined, read_tables
 from aaa.data.left_out import LeftOut
 from aaa.data.other_files import count_others
 from aaa.data.other_kinds import other_kind
@@ -22,9 +22,10 @@ from aaa.data.picture_names import PictureNames
 from aaa.data.pictures import read_picture, require_color
 from aaa.data.records import Record
 from aaa.data.table_pictures import table_above, table_of_folders, tabled_pictures, unnamed_files
+from aaa.data.table_splits import split_lists, with_splits
 from aaa.data.tables import SUFFIXES
 from aaa.data.text_pictures import captioned_pictures, has_captions_beside
-from aaa.data.text_trees import pictures_with_texts_elsewhere, texts_elsewhere
+from aaa.data.text_trees import pictures_with_texts_elsewhere
 from aaa.encoders.downloads import fetch_dataset
 from aaa.errors import UserError
 
@@ -37,7 +38,7 @@ ANOTHER_NAME, OTHERS = "tables of another name than metadata", "other tables"
 
 class ImageFolderSource:
     """Records from tables named `metadata` (CSV, JSON lines, JSON or Parquet), else from text files beside pictures,
-    else from tables of any name, as known data sets have them, else from text files in a folder of their own.
+    else from tables of other names, as known data sets have them, else from text files in a folder of their own.
 
     A table speaks for its folder and all below. Its names are relative to it, or to a folder `images` beside it. A
     row may name a list of pictures, which all have its prompts. What no table speaks for has its prompts in text
@@ -105,7 +106,7 @@ class ImageFolderSource:
         names = PictureNames(self.root, files)
         if named:
             tables = [named] if isinstance(named, str) else list(named)
-            read = read_tables(tables, names, image_column, prompt_column, left_out)
+            read = read_tables(tables, names, image_column, prompt_column)
             yield from self._of_found(read, names, files, left_out)
             return
         if tables := [file for file in files if _base(file) in TABLES]:
@@ -120,17 +121,17 @@ class ImageFolderSource:
                 return
             if asked is not None:
                 raise _no_table(asked, self.root)
-            if texts := texts_elsewhere(self.root, files):
-                taken = {*texts, *texts.values()}
+            if pictures := pictures_with_texts_elsewhere(self.root, files):
+                taken = {name for picture in pictures for name in (picture.file, picture.place)}
                 left = [file for file in files if file not in taken]
-                yield from pictures_with_texts_elsewhere(self.root, texts)
-                yield from self._of_texts(left, files, left_out)
+                lists = split_lists(names, left, left_out)
+                yield from with_splits({".": pictures}, lists, self.root)
+                yield from self._of_texts([file for file in left if file not in lists], files, left_out)
                 return
         yield from self._of_texts(files, files, left_out)
 
     def _of_texts(self, read: Sequence[str], files: Sequence[str], left_out: LeftOut) -> Iterator[FolderPicture]:
-        others = [file for file in read if not is_picture(file) and not is_caption(file)]
-        count_others(self.root, others, files, ANOTHER_NAME, left_out)
+        count_others(self.root, read, files, ANOTHER_NAME, left_out)
         yield from captioned_pictures(self.root, read, left_out)
 
     def _of_tables(
@@ -150,7 +151,7 @@ class ImageFolderSource:
         for file in files:
             table = tables_of[file.rpartition("/")[0]]
             (alone if table is None else spoken_for[table]).append(file)
-        others = [f for f in files if not is_picture(f) and not is_caption(f) and _base(f) not in TABLES]
+        others = [file for file in files if _base(file) not in TABLES]
         count_others(self.root, others, files, ANOTHER_NAME, left_out)
         named: set[str] = set()
         for table in spoken_for:
@@ -164,18 +165,16 @@ class ImageFolderSource:
     def _of_found(
         self, read: Read, names: PictureNames, files: Sequence[str], left_out: LeftOut
     ) -> Iterator[FolderPicture]:
-        """Pictures of tables of any name."""
+        """Pictures of tables of other names."""
         left = [file for file in files if file not in read]
-        lists = split_lists(names, left)
-        named: set[str] = set()
-        for pictures in held_out_by_names(read, lists).values():
-            named.update(picture.file for picture in pictures if picture.file is not None)
-            yield from pictures
+        lists = split_lists(names, left, left_out)
+        pictures = joined(with_splits(read, lists, self.root), left_out)
+        yield from pictures
+        named = {picture.file for picture in pictures if picture.file is not None}
         left = [file for file in left if file not in lists]
         first, *more = read
         unnamed_files(f"{first} and {len(more)} more" if more else first, left, named, left_out)
-        others = [file for file in left if not is_picture(file) and not is_caption(file)]
-        count_others(self.root, others, files, OTHERS, left_out)
+        count_others(self.root, left, files, OTHERS, left_out)
 
     def _load(self, picture: FolderPicture) -> Image.Image:
         if picture.problem is not None or picture.file is None:
@@ -250,8 +249,8 @@ def _what_to_do(root: Path, files: Sequence[str]) -> str:
     if not pictures and (other := other_kind(root, files)):
         return other
     needed = (
-        f" A data set needs at least one picture: a row in {', '.join(TABLES[: len(SUFFIXES)])} or a table of another "
-        "name, or a picture with a .txt file of the same name."
+        f" A data set needs at least one picture: a row in {', '.join(TABLES[: len(SUFFIXES)])} or in a table that "
+        "data.table=FILE names, or a picture with a .txt file of the same name."
     )
     return f"{needed} docs/data.md shows how to make a table of the names of folders." if pictures else needed
 

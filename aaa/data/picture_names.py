@@ -19,7 +19,7 @@ class Found(NamedTuple):
     Attributes:
         file: its name relative to the root, or None.
         problem: what is wrong with the name, or None.
-        absent: whether nothing is wrong but that there is no such picture, nor one that may be meant.
+        absent: whether nothing is wrong but that there is no such picture, nor one of other capitals or ending.
     """
 
     file: str | None
@@ -74,40 +74,32 @@ class PictureNames:
             if len(set(stems)) == 1:
                 return Found(stems[0])
             if stems:
-                return Found(None, f"{name!r} may be any of {', '.join(map(shown, sorted(set(stems))[:3]))}")
+                return Found(None, _ambiguous(name, stems))
         looked = " and ".join(str(self.root / place) for place in self._folders(folder))
-        nearest = self._nearest(within)
-        return Found(None, f"{name!r} does not exist (looked in {looked}){nearest}", not nearest)
+        absent = not any(without_suffix(file).lower() in self._by_small_stem for file in within)
+        return Found(None, f"{name!r} does not exist (looked in {looked}){self._nearest(within)}", absent)
 
     def find_anywhere(self, name: str, folder: str, table: str) -> Found:
-        """A picture by its name in a table of others, which says nothing of where they were unpacked.
-
-        Where it does not lie as `find` has it, it is the one in any folder whose name ends so. Of several it is the one
-        in a folder that the table is called after: `val2017` of `captions_val2017.json`.
+        """A picture by its name in a table of others, which says nothing of where they were unpacked: the one in any
+        folder whose name ends so, with or without the ending. Of several it is the one that `find` has, else the one in
+        a folder that a word of the table's name is: `val2017` of `captions_val2017.json`.
 
         Args:
             name, folder: as `find` takes them.
             table: what it is called.
         """
-        for place in self._folders(folder):
-            if (file := f"{place}/{name}" if place else name) in self.files:
-                return Found(file)
         end = posixpath.normpath(name.strip().replace("\\", "/"))
-        if not is_picture(end) or end.startswith(("/", "../")):
-            return self.find(name, folder)
-        same = self._by_base.get(posixpath.basename(end).lower(), [])
-        alike = [file for file in same if file == end or file.endswith(f"/{end}")]
-        if len(alike) > 1:
-            called = [file for file in alike if _folder_of(file) and _folder_of(file) in posixpath.basename(table)]
-            alike = called if len(called) == 1 else alike
+        whole = is_picture(end)
+        same = (self._by_end if whole else self._by_end_of_stem).get(_last_two(end), [])
+        alike = [file for file in same if f"/{file if whole else without_suffix(file)}".endswith(f"/{end}")]
         if len(alike) == 1:
             return Found(alike[0])
-        if alike:
-            return Found(None, f"{name!r} may be any of {', '.join(map(shown, sorted(alike)[:3]))}")
-        if not end.isascii() or "%" in end:
-            return self.find(name, folder)
-        nearest = self._nearest([end])
-        return Found(None, f"{name!r} is in no folder of {self.root}{nearest}", not nearest)
+        found = self.find(name, folder)
+        if found.file or not alike:
+            return found
+        words = re.split(r"[^A-Za-z0-9]+", posixpath.basename(table))
+        called = [file for file in alike if posixpath.basename(posixpath.dirname(file)) in words]
+        return Found(called[0]) if len(called) == 1 else Found(None, _ambiguous(name, alike))
 
     def _folders(self, folder: str) -> list[str]:
         """Where the names of a table in this folder are looked for, in this order."""
@@ -167,14 +159,18 @@ class PictureNames:
         return _grouped((without_suffix(file).lower(), file) for file in self.files if is_picture(file))
 
     @cached_property
-    def _by_base(self) -> dict[str, list[str]]:
-        return _grouped((posixpath.basename(file).lower(), file) for file in self.files if is_picture(file))
+    def _by_end(self) -> dict[str, list[str]]:
+        return _grouped((end, file) for file in self.files if is_picture(file) for end in _ends(file))
+
+    @cached_property
+    def _by_end_of_stem(self) -> dict[str, list[str]]:
+        return _grouped((end, file) for file in self.files if is_picture(file) for end in _ends(without_suffix(file)))
 
     def _nearest(self, within: Sequence[str]) -> str:
         """A hint at the picture that may be meant: the same but for capitals, for its ending, or in another folder."""
         for file in within:
             alike = self._by_small_stem.get(without_suffix(file).lower())
-            alike = alike or self._by_base.get(posixpath.basename(file).lower())
+            alike = alike or self._by_end.get(posixpath.basename(file).lower())
             if alike:
                 return f"; there is {min(alike)!r}"
         return ""
@@ -186,8 +182,17 @@ def _spellings(name: str) -> list[str]:
     return list(dict.fromkeys(spelling for spelling in spellings if spelling))
 
 
-def _folder_of(file: str) -> str:
-    return posixpath.basename(posixpath.dirname(file))
+def _ambiguous(name: str, files: Sequence[str]) -> str:
+    return f"{name!r} may be any of {', '.join(map(shown, sorted(set(files))[:3]))}"
+
+
+def _last_two(name: str) -> str:
+    """A file's own name in small letters, after that of its folder if it is said."""
+    return "/".join(name.lower().split("/")[-2:])
+
+
+def _ends(name: str) -> set[str]:
+    return {_last_two(name), _last_two(name.rpartition("/")[2])}
 
 
 def _grouped(pairs: Iterator[tuple[str, str]]) -> dict[str, list[str]]:

@@ -1,6 +1,5 @@
 """Pictures with their prompts in the rows of tables."""
 
-import logging
 import posixpath
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,12 +17,10 @@ from aaa.data.tables import Row, read_table
 from aaa.data.written_lists import read_written_lists
 from aaa.errors import UserError
 
-logger = logging.getLogger(__name__)
-
 
 def tabled_pictures(
     table: str, names: PictureNames, image_column: str | None, prompt_column: Columns | None
-) -> Sequence[FolderPicture]:
+) -> Iterator[FolderPicture]:
     """Pictures of a table's rows.
 
     Args:
@@ -36,19 +33,7 @@ def tabled_pictures(
         UserError: if it cannot be read, or has no such columns.
     """
     rows = list(read_table(names.root / table, table))
-    pictures = list(pictures_of_rows(rows, table, names.root, image_column, Captions(prompt_column), names.find))
-    if pictures and not any(picture.file for picture in pictures):
-        there = sum(names.find_anywhere(p.image, posixpath.dirname(table), table).file is not None for p in pictures)
-        if there:
-            logger.warning(
-                "%s: no row names a picture that lies where a table's pictures do; of %d rows %d name one in another "
-                "folder. data.table=%s looks for them in all folders.",
-                table,
-                len(pictures),
-                there,
-                table,
-            )
-    return pictures
+    return pictures_of_rows(rows, table, names.root, image_column, Captions(prompt_column), names.find)
 
 
 def pictures_of_rows(
@@ -108,7 +93,7 @@ def _of_row(
     for image in named or [None]:
         if not isinstance(image, str) or not image.strip():
             wrong = f"column {image_column!r} is empty or not text; it must name a picture"
-            yield FolderPicture(row.place, None, "", row.place, prompts, problem=wrong)
+            yield FolderPicture(row.place, None, "", row.place, prompts, problem=row.problem or wrong)
             continue
         found = find(image, folder)
         yield FolderPicture(

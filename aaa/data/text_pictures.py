@@ -30,7 +30,7 @@ def captioned_pictures(root: Path, files: Sequence[str], left_out: LeftOut) -> I
             continue
         read.add(beside[0])
         others |= dict.fromkeys(beside[1:], beside[0])
-        yield _captioned(root, file, beside[0])
+        yield captioned(root, file, beside[0])
     for text in (text for group in texts.values() for text in group if text not in read):
         if text in others:
             left_out.add("captions of a picture that has another one, which is read", text)
@@ -51,7 +51,8 @@ def _precedence(text: str) -> tuple[int, bool, str]:
     return CAPTION_SUFFIXES.index(suffix(text)), text != without_suffix(text) + suffix(text), text
 
 
-def _captioned(root: Path, file: str, text: str) -> FolderPicture:
+def captioned(root: Path, file: str, text: str) -> FolderPicture:
+    """A picture with the caption in a text file, or what is wrong with that."""
     key = file.removeprefix("images/")
     try:
         return FolderPicture(key, file, file, text, {read_caption(root / text): 1.0})

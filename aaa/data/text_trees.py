@@ -3,12 +3,12 @@
 import logging
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from aaa.data.endings import is_caption, is_picture, same_letters, without_suffix
+from aaa.data.endings import is_caption, is_picture, same_letters, shown, without_suffix
 from aaa.data.folder_picture import FolderPicture
-from aaa.data.texts import read_caption
+from aaa.data.text_pictures import captioned
 from aaa.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -17,59 +17,60 @@ MOST = 0.9
 LOOKED_AT = 100  # texts that must read like sentences: boxes of objects lie in such folders too
 
 
-def texts_elsewhere(root: Path, files: Sequence[str]) -> dict[str, str]:
-    """The text of each picture that has one of the same name in another folder: in one that is called as the picture's
-    own where there are several, else the first. Nothing if they do not read like captions.
+def pictures_with_texts_elsewhere(root: Path, files: Sequence[str]) -> list[FolderPicture]:
+    """Pictures with a text of the same name in another folder; none if the texts do not read like captions. If nearly
+    all have as many lines, and several, each line is a caption.
 
     Args:
         root: the data folder.
         files: names of the files in it.
+
+    Raises:
+        UserError: if a picture has several texts.
     """
-    texts: dict[str, list[str]] = defaultdict(list)
-    for text in filter(is_caption, files):
-        texts[_stem(text)].append(text)
-    pictures: dict[str, list[str]] = defaultdict(list)
+    by_stem: dict[str, list[str]] = defaultdict(list)
     for picture in filter(is_picture, files):
-        pictures[_stem(picture)].append(picture)
-    found = {picture: text for stem in texts for picture, text in _pairs(pictures.get(stem, []), texts[stem])}
-    read = [_readable(root / text) for text in list(found.values())[:LOOKED_AT]]
-    return found if all(text is None or _is_sentence(text) for text in read) else {}
-
-
-def pictures_with_texts_elsewhere(root: Path, texts: Mapping[str, str]) -> Iterator[FolderPicture]:
-    """Pictures with the captions in those texts: if nearly all have as many lines, and several, each line is a caption.
-
-    Args:
-        root: the data folder.
-        texts: by picture.
-    """
+        by_stem[_stem(picture)].append(picture)
+    texts: dict[str, str] = {}
+    for text in filter(is_caption, files):
+        if (of := _picture_of(text, by_stem.get(_stem(text), []))) is None:
+            continue
+        if (other := texts.setdefault(of, text)) != text:
+            both = f"{shown(other)} and {shown(text)}"
+            raise UserError(
+                f"{root}: {shown(of)} has several texts, {both}. Lay those elsewhere that are not to be read."
+            )
     pictures: list[FolderPicture] = []
     for picture, text in texts.items():
-        key = picture.removeprefix("images/")
-        try:
-            pictures.append(FolderPicture(key, picture, picture, text, {read_caption(root / text): 1.0}))
-        except UserError as error:
-            pictures.append(FolderPicture(key, picture, picture, text, problem=str(error)))
+        one = captioned(root, picture, text)
+        if len(pictures) < LOOKED_AT and not all(map(_is_sentence, one.prompts)):
+            return []
+        pictures.append(one)
     counts = Counter(len(_lines(prompt)) for picture in pictures for prompt in picture.prompts)
     ((lines, alike),) = counts.most_common(1) or [(0, 0)]
     several = lines > 1 and alike >= MOST * counts.total()
-    first, text = next(iter(texts.items()))
-    what = "each of its lines is a caption" if several else "it is the caption"
-    logger.info("%s: captions lie in another folder than pictures: %s is of %s, and %s.", root, text, first, what)
     for one in pictures:
         for prompt in list(one.prompts) if several else ():
             del one.prompts[prompt]
             one.prompts.update(dict.fromkeys(_lines(prompt), 1.0))
-        yield one
+    if pictures:
+        logger.info(
+            "%s: captions lie in another folder than pictures: %s is of %s, and %s.",
+            root,
+            pictures[0].place,
+            pictures[0].file,
+            "each of its lines is a caption" if several else "it is the caption",
+        )
+    return pictures
 
 
-def _pairs(pictures: Sequence[str], texts: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Pictures of one name with their texts; a picture that may have several texts, or a text several pictures, where
-    no folder tells them apart, is none of them."""
-    for picture in pictures:
-        near = [text for text in texts if _folder(text) == _folder(picture)]
-        if near or len(pictures) == 1:
-            yield picture, (near or texts)[0]
+def _picture_of(text: str, pictures: Sequence[str]) -> str | None:
+    """The picture of a text: of several of its name the one whose folder is called as the text's own, and of several of
+    these the one below `images`, since masks and outlines have the names of what they are of; else none."""
+    near = [picture for picture in pictures if _folder(picture) == _folder(text)] or pictures
+    if len(near) > 1:
+        near = [picture for picture in near if "images" in picture.lower().split("/")[:-1]]
+    return near[0] if len(near) == 1 else None
 
 
 def _stem(file: str) -> str:
@@ -82,13 +83,6 @@ def _folder(file: str) -> str:
 
 def _lines(text: str) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()]
-
-
-def _readable(text: Path) -> str | None:
-    try:
-        return read_caption(text)
-    except UserError:
-        return None
 
 
 def _is_sentence(text: str) -> bool:
