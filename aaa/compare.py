@@ -12,7 +12,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from aaa.errors import UserError
-from aaa.tracking.printed import harmless, print_anything
+from aaa.tracking.printed import harmless, one_line, print_anything
 
 if TYPE_CHECKING:
     from aaa.reports.runs import Run
@@ -55,7 +55,7 @@ def main() -> None:
 def compare(arguments: argparse.Namespace) -> None:
     """Print the table, draw the curves, write the page and what else is asked for."""
     from aaa.reports.curves import draw_curves
-    from aaa.reports.effects import effects
+    from aaa.reports.effects import effects, unanswered
     from aaa.reports.heat_map import draw_heat_maps
     from aaa.reports.page import write_page
     from aaa.reports.picture_file import picture_file
@@ -76,6 +76,8 @@ def compare(arguments: argparse.Namespace) -> None:
         console.print(judged)
     if (alone := effects_table(effects(runs, arguments.baseline), console.width)) is not None:
         console.print(alone)
+    for line in unanswered(runs, arguments.baseline):
+        console.print(one_line(line), markup=False)
     draw_curves(runs, curves)
     mapped = draw_heat_maps(runs, by_two)
     laws = draw_scaling(runs, by_size)

@@ -4,16 +4,19 @@ Seeds are drawn, and stand for all that could be; the values of the other keys w
 differences are averaged over these within each seed, and the interval is over the seeds.
 """
 
+import math
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import mean
 from typing import Any
 
-from aaa.reports.folding import share_done, unfinished
+from aaa.reports.folding import by_setting, share_done, unfinished
 from aaa.reports.key_names import short_names, shown_key
-from aaa.reports.labels import description
+from aaa.reports.labels import MOST_NAMED, description, few
 from aaa.reports.paired import (
+    OF_THESE_MODELS,
     Difference,
     Setting,
     best_setting,
@@ -26,8 +29,10 @@ from aaa.reports.runs import Run
 from aaa.reports.telling import differing_keys, setting_keys, setting_of
 
 LEAST_CELLS = 2  # of the other keys: what one alone says is a difference of two settings already
-MOST_NAMED = 3  # of what is left out, and of values that say the same
 DEPENDS = "no one answer"
+DIFFER = "these models differ"
+WHERE_BOTH_FINISH = "where both finish"
+AVERAGED = "Averaged over the other keys within each seed or picture. [ ]: 95% interval, of each row by itself."
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,7 @@ class Effect:
         depends: on which other key it depends whether the value helps, and where it does.
         contradicts: whether it is clearly better for one value of another key, and clearly worse for another.
         left_out: combinations of the other keys, and seeds, that it does not come from, and why.
+        has_failures: whether some of these are left out since runs of them diverged or are not finished.
     """
 
     key: str
@@ -52,11 +58,17 @@ class Effect:
     depends: Sequence[str]
     contradicts: bool
     left_out: Sequence[str]
+    has_failures: bool
 
     @property
     def verdict(self) -> str:
-        """Which of the two is better, in words."""
-        return DEPENDS if self.contradicts else self.difference.verdict
+        """Which of the two is better, in words; of a single seed only that its models differ."""
+        if self.contradicts:
+            return DEPENDS
+        if not self.difference.is_clear:
+            return self.difference.verdict
+        told = self.difference.verdict if self.difference.over == "seeds" else DIFFER
+        return f"{told}, {WHERE_BOTH_FINISH}" if self.has_failures else told
 
     @property
     def over(self) -> str:
@@ -66,8 +78,52 @@ class Effect:
     @property
     def notes(self) -> list[str]:
         """What else has to be said of it."""
-        left_out = [f"left out: {_few(self.left_out)}"] if self.left_out else []
+        left_out = [f"left out: {few(self.left_out)}"] if self.left_out else []
         return [f"{self.value}: {note}" for note in (*self.depends, *left_out)]
+
+
+@dataclass(frozen=True)
+class _Trials:
+    """All runs of one setting.
+
+    Attributes:
+        members: the runs, at least one.
+        setting: those that speak for it; None if none has validated.
+        is_comparable: whether it was judged, if at all, by the table that the others were.
+    """
+
+    members: Sequence[Run]
+    setting: Setting | None
+    is_comparable: bool
+
+    @cached_property
+    def failure(self) -> str:
+        """Why it is not whole, "" if it is.
+
+        Seeds that stop are not drawn at random: those that are left would be too good.
+        """
+        if self.setting is None:
+            return "not validated"
+        if self.setting.has_diverged:
+            return "diverged"
+        stopped = [run for run in self.members if share_done(run) < self.done]
+        lacks_seeds = any(run.config.get("seed") not in self.by_seed for run in stopped)
+        return "not finished" if lacks_seeds or unfinished(self.setting.runs[0]) else ""
+
+    @property
+    def done(self) -> float:
+        """Of their steps the part after which those that speak for it have last validated."""
+        return 0.0 if self.setting is None else share_done(self.setting.runs[0])
+
+    @cached_property
+    def by_seed(self) -> Mapping[Any, float]:
+        """Validation loss of each seed."""
+        return {} if self.setting is None else self.setting.by_seed
+
+    def by_picture(self, seed: Hashable) -> Mapping[Any, float]:
+        """Loss of each picture of the validation table, of the run of this seed."""
+        rows = () if self.setting is None else self.setting.rows
+        return dict(zip(self.by_seed, rows, strict=True))[seed].by_record()
 
 
 @dataclass(frozen=True)
@@ -75,18 +131,25 @@ class _Pairs:
     """Two values of a key, by the settings of all other keys (a cell) and by seed.
 
     Attributes:
-        cells: of each that counts a setting, which says the values of the other keys.
+        key, value, reference: as an `Effect` has them.
+        tried: how many cells have runs of both.
+        cells: of each that counts, the value of each other key, as it is shown.
         distances: of each such cell, by seed or by picture, one loss less the other.
         over: `seeds` or `pictures`.
         seeds: that every cell has.
-        left_out: as an `Effect` has it.
+        left_out, has_failures: as an `Effect` has them.
     """
 
-    cells: Mapping[str, Run]
+    key: str
+    value: str
+    reference: str
+    tried: int
+    cells: Mapping[str, Sequence[str]]
     distances: Mapping[str, Mapping[Hashable, float]]
     over: str
     seeds: frozenset[Hashable]
     left_out: Sequence[str]
+    has_failures: bool
 
     def averaged(self, cells: Iterable[str]) -> list[float]:
         """Of each seed or picture, always in the same order, the mean difference over these cells."""
@@ -104,28 +167,55 @@ def effects(runs: Sequence[Run], baseline: str | None = None) -> list[Effect]:
         runs: to compare.
         baseline: whose values are the references, as `verdicts` takes it; None for those of the first run.
     """
+    return [_effect(pairs) for pairs in _all_pairs(runs, baseline) if len(pairs.cells) >= LEAST_CELLS]
+
+
+def unanswered(runs: Sequence[Run], baseline: str | None = None) -> list[str]:
+    """Of values that were swept beside others and of which `effects` has none, why; of many the first few."""
+    said = [
+        f"{pairs.value}: no answer by itself, which takes {LEAST_CELLS} settings of the other keys "
+        f"(left out: {few(pairs.left_out)})"
+        for pairs in _all_pairs(runs, baseline)
+        if len(pairs.cells) < LEAST_CELLS <= pairs.tried
+    ]
+    more = len(said) - MOST_NAMED
+    return said[:MOST_NAMED] + ([f"{more} more values likewise"] if more > 0 else [])
+
+
+def explained(found: Sequence[Effect]) -> list[str]:
+    """What has to be known to read these effects."""
+    return [AVERAGED, *([OF_THESE_MODELS] if any(effect.difference.over == "pictures" for effect in found) else [])]
+
+
+def _all_pairs(runs: Sequence[Run], baseline: str | None) -> Iterator[_Pairs]:
+    """Of each key that was swept, and each of its values but the reference, its pairs with that."""
     settings, keys = fold_seeds(runs), setting_keys(list(runs))
     if len(keys) < 2 or not settings:
-        return []
+        return
     names = short_names([*differing_keys(list(runs)), *keys])
     against = None if baseline is None else find_setting(settings, run_named(runs, baseline))
-    place = {run.name: number for number, run in enumerate(runs)}
-    in_order = sorted(
-        _judged_alike(settings, against or best_setting(settings)),
-        key=lambda setting: min(place[run.name] for run in setting.runs),
-    )
-    found = []
+    in_order = _trials(runs, settings, against or best_setting(settings))
+    first = next(trials.setting for trials in in_order if trials.setting is not None and trials.is_comparable)
     for key in keys:
         others = [other for other in keys if other != key]
-        by_value: dict[str, dict[str, Setting]] = {}
-        for setting in in_order:
-            cells = by_value.setdefault(setting_of(setting.runs[0], [key]), {})
-            cells[setting_of(setting.runs[0], others)] = setting
-        reference = setting_of((against or in_order[0]).runs[0], [key]) if in_order else ""
+        by_value: dict[str, dict[str, _Trials]] = {}
+        for trials in in_order:
+            cells = by_value.setdefault(setting_of(trials.members[0], [key]), {})
+            cells[setting_of(trials.members[0], others)] = trials
+        reference = setting_of((against or first).runs[0], [key])
         for value, cells in by_value.items():
-            if value != reference and reference in by_value:
-                effect = _effect(key, cells, by_value[reference], others, names)
-                found += [] if effect is None else [effect]
+            if value != reference:
+                yield _paired(key, cells, by_value[reference], others, names)
+
+
+def _trials(runs: Sequence[Run], settings: Sequence[Setting], against: Setting) -> list[_Trials]:
+    """All settings of these runs, the first runs first; comparable are those that were judged as `against` was."""
+    of_run = {run.name: setting for setting in settings for run in setting.runs}
+    alike = {run.name for setting in _judged_alike(settings, against) for run in setting.runs}
+    found = []
+    for members in by_setting(runs):
+        speaking = next((of_run[run.name] for run in members if run.name in of_run), None)
+        found.append(_Trials(members, speaking, speaking is None or speaking.runs[0].name in alike))
     return found
 
 
@@ -137,38 +227,44 @@ def _judged_alike(settings: Sequence[Setting], against: Setting) -> list[Setting
     return [setting for setting in judged if all(frozenset(rows.records) == whole for rows in setting.rows)]
 
 
-def _effect(
-    key: str, ours: Mapping[str, Setting], theirs: Mapping[str, Setting], others: list[str], names: Mapping[str, str]
-) -> Effect | None:
-    value, reference = (description(next(iter(side.values())).runs[0], [key], names) for side in (ours, theirs))
-    pairs = _paired(ours, theirs, (value, reference), others, names)
-    if len(pairs.cells) < LEAST_CELLS:
-        return None
+def _effect(pairs: _Pairs) -> Effect:
     difference = of_distances(pairs.averaged(pairs.cells), pairs.over)
     depends, contradicts = [], False
-    for other in others:
+    # One seed does not say how much of what its models differ in is chance.
+    for levels in zip(*pairs.cells.values(), strict=True) if pairs.over == "seeds" else ():
         by_level: dict[str, list[str]] = {}
-        for cell, run in pairs.cells.items():
-            by_level.setdefault(description(run, [other], names), []).append(cell)
+        for cell, level in zip(pairs.cells, levels, strict=True):
+            by_level.setdefault(level, []).append(cell)
         if told := _by_level(pairs, by_level):
             is_contrary = {"helps", "hurts"} <= told.keys()
             if is_contrary or not difference.is_clear:
-                where = ", ".join(f"at {_few(levels)} it {does}" for does, levels in told.items())
+                where = ", ".join(f"at {few(at)} it {does}" for does, at in told.items())
                 depends.append(f"{where}: {DEPENDS if is_contrary else 'not the same everywhere'}")
             contradicts = contradicts or is_contrary
-    count = len(pairs.cells) * len(pairs.seeds)
-    return Effect(shown_key(key), value, reference, difference, count, depends, contradicts, pairs.left_out)
+    return Effect(
+        pairs.key,
+        pairs.value,
+        pairs.reference,
+        difference,
+        len(pairs.cells) * len(pairs.seeds),
+        depends,
+        contradicts,
+        pairs.left_out,
+        pairs.has_failures,
+    )
 
 
 def _by_level(pairs: _Pairs, by_level: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
     """What the value does for each value of another key, if it is not of one sign; nothing if that may be chance.
 
-    The lowest and the highest effect have to differ clearly, and one of them has to be clear itself.
+    The lowest and the highest effect have to differ clearly for two that were chosen among all, and one of them has to
+    be clear itself.
     """
     averaged = {level: pairs.averaged(cells) for level, cells in by_level.items()}
     found = {level: of_distances(values, pairs.over) for level, values in averaged.items()}
     low, high = (end(found, key=lambda level: found[level].mean) for end in (min, max))
-    apart = of_distances([a - b for a, b in zip(averaged[high], averaged[low], strict=True)], pairs.over)
+    distances = [a - b for a, b in zip(averaged[high], averaged[low], strict=True)]
+    apart = of_distances(distances, pairs.over, among=max(1, math.comb(len(found), 2)))
     if not found[low].mean < 0 < found[high].mean or not apart.is_clear:
         return {}
     if not (found[low].is_clear or found[high].is_clear):
@@ -182,39 +278,29 @@ def _by_level(pairs: _Pairs, by_level: Mapping[str, Sequence[str]]) -> dict[str,
 
 
 def _paired(
-    ours: Mapping[str, Setting],
-    theirs: Mapping[str, Setting],
-    values: tuple[str, str],
-    others: list[str],
-    names: Mapping[str, str],
+    key: str, ours: Mapping[str, _Trials], theirs: Mapping[str, _Trials], others: list[str], names: Mapping[str, str]
 ) -> _Pairs:
     """The differences of two values of a key in cells that both have whole: of all seeds, finished, not diverged.
 
     Args:
-        ours, theirs: settings of the two, by cell.
-        values: what they are called.
+        key: of the two.
+        ours, theirs: runs of the two, by cell.
         others: the keys that make a cell.
         names: by the shown key, what is written for it.
     """
-    run_of = {cell: setting.runs[0] for side in (ours, theirs) for cell, setting in side.items()}
+    value, reference = (description(next(iter(side.values())).members[0], [key], names) for side in (ours, theirs))
+    run_of = {cell: trials.members[0] for side in (ours, theirs) for cell, trials in side.items()}
     reasons: dict[str, str] = {}
     shared: dict[str, frozenset[Hashable]] = {}
+    tried: list[_Trials] = []
     for cell in run_of:
-        there = {value: side[cell] for value, side in zip(values, (ours, theirs), strict=True) if cell in side}
-        diverged = [value for value, setting in there.items() if setting.has_diverged]
-        seeds = frozenset.intersection(*(frozenset(setting.by_seed) for setting in there.values()))
-        if len(there) < 2:
-            reasons[cell] = f"only with {next(iter(there))}"
-        elif diverged:
-            reasons[cell] = f"{' and '.join(diverged)} diverged"
-        elif any(unfinished(setting.runs[0]) for setting in there.values()):
-            reasons[cell] = "not finished"
-        elif len({share_done(setting.runs[0]) for setting in there.values()}) > 1:
-            reasons[cell] = "not equally far"
-        elif seeds:
-            shared[cell] = seeds
-        else:
-            reasons[cell] = "no seed of both"
+        there = {name: side[cell] for name, side in ((value, ours), (reference, theirs)) if cell in side}
+        comparable = [trials for trials in there.values() if trials.is_comparable]
+        tried += comparable if len(comparable) == len((value, reference)) else []
+        if comparable and (why := _why_left_out(there)):
+            reasons[cell] = why
+        elif comparable:
+            shared[cell] = frozenset.intersection(*(frozenset(trials.by_seed) for trials in comparable))
     cells, seeds = _complete(shared)
     reasons |= dict.fromkeys((cell for cell in shared if cell not in cells), "not of all seeds")
     left_out = [f"{description(run_of[cell], others, names)} ({why})" for cell, why in reasons.items()]
@@ -222,11 +308,37 @@ def _paired(
     left_out += [f"seed={seed} (not everywhere)" for seed in sorted(further, key=str)]
     if len(seeds) == 1:
         (only,) = seeds
-        distances = {cell: _less(_by_picture(ours[cell], only), _by_picture(theirs[cell], only)) for cell in cells}
+        distances = {cell: _less(ours[cell].by_picture(only), theirs[cell].by_picture(only)) for cell in cells}
     else:
         distances = {cell: _less(ours[cell].by_seed, theirs[cell].by_seed, seeds) for cell in cells}
+    of_cells = {cell: [description(run_of[cell], [other], names) for other in others] for cell in cells}
     over = "pictures" if len(seeds) == 1 else "seeds"
-    return _Pairs({cell: run_of[cell] for cell in cells}, distances, over, seeds, left_out)
+    has_failures = any(trials.failure for trials in tried)
+    return _Pairs(
+        shown_key(key), value, reference, len(tried) // 2, of_cells, distances, over, seeds, left_out, has_failures
+    )
+
+
+def _why_left_out(there: Mapping[str, _Trials]) -> str:
+    """Why a cell is no pair, "" if it is one.
+
+    Args:
+        there: by the value that was compared, the runs of it; some of them are comparable.
+    """
+    of_table = [name for name, trials in there.items() if trials.is_comparable]
+    failures = {name: trials.failure for name, trials in there.items() if trials.failure}
+    if len(there) < 2:
+        return f"only with {next(iter(there))}"
+    if len(of_table) < 2:
+        return f"of this validation table only with {of_table[0]}"
+    if failures:
+        by_reason = {why: [name for name in failures if failures[name] == why] for why in failures.values()}
+        return ", ".join(f"{' and '.join(names)} {why}" for why, names in by_reason.items())
+    if len({trials.done for trials in there.values()}) > 1:
+        return "not equally far"
+    if not frozenset.intersection(*(frozenset(trials.by_seed) for trials in there.values())):
+        return "no seed of both"
+    return ""
 
 
 def _complete(shared: Mapping[str, frozenset[Hashable]]) -> tuple[list[str], frozenset[Hashable]]:
@@ -251,15 +363,3 @@ def _less(
     ours: Mapping[Any, float], theirs: Mapping[Any, float], units: Iterable[Hashable] | None = None
 ) -> dict[Hashable, float]:
     return {unit: ours[unit] - theirs[unit] for unit in (ours if units is None else units)}
-
-
-def _by_picture(setting: Setting, seed: Hashable) -> Mapping[Any, float]:
-    """Loss of each picture of the validation table, of the run of this seed."""
-    of_seed = dict(zip(setting.by_seed, setting.rows, strict=True))
-    return of_seed[seed].by_record()
-
-
-def _few(texts: Sequence[str]) -> str:
-    """These texts, or the first of them and how many more there are."""
-    more = len(texts) - MOST_NAMED
-    return ", ".join([*texts[:MOST_NAMED], *([f"{more} more"] if more > 0 else [])])

@@ -9,6 +9,9 @@ from pathlib import Path
 from statistics import mean, median
 from typing import TYPE_CHECKING
 
+import numpy as np
+from scipy.stats import rankdata
+
 from aaa.reports.folding import counted
 from aaa.reports.key_names import short_names, shown_key
 from aaa.reports.paired import of_one_table
@@ -28,6 +31,7 @@ REPEATED = 1.5  # cells that a value of an axis has in the mean, at least, in a 
 WIDE = 10.0  # times as large the largest of positive values is as the smallest where an axis is logarithmic
 DIVERGED = "diverged"
 SCATTERED = (5.5, 4.5)  # inches of a map without rows and columns
+MOST_MAPS, IN_A_ROW = 12, 4  # of a picture, to be read
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class Map:
 
     Attributes:
         x, y: keys of the settings.
-        others: short names of what else tells settings apart: losses are averaged over it, and over seeds.
+        others: short names of what else tells settings apart, if losses are averaged over it, and over seeds.
         losses: mean loss by the values of x and y.
         left_out: runs that were judged by another validation table.
     """
@@ -71,6 +75,13 @@ class Map:
         return _is_logarithmic(xs), _is_logarithmic(ys)
 
     @property
+    def correlation(self) -> float:
+        """How far the ranks of losses go by those of x, and by those of y: from 0 to 2."""
+        losses, *of_axes = (rankdata(values) for values in ([*self.finite.values()], *zip(*self.finite, strict=True)))
+        varied = [ranks for ranks in of_axes if len(set(ranks)) > 1 and len(set(losses)) > 1]
+        return float(sum(abs(np.corrcoef(ranks, losses)[0, 1]) for ranks in varied))
+
+    @property
     def title(self) -> str:
         """What it shows."""
         title = "validation loss" + (f", mean over {', '.join(self.others)}" if self.others else "")
@@ -100,14 +111,16 @@ def maps_of(runs: list[Run]) -> Iterator[Map]:
             found.setdefault((config[x], config[y]), []).append(loss)
         losses = {place: mean(values) for place, values in found.items()}
         if any(map(math.isfinite, losses.values())):
-            yield Map(x, y, [names[shown_key(key)] for key in keys if key not in (x, y)], losses, given - len(runs))
+            averaged = any(len(values) > 1 for values in found.values())
+            others = [names[shown_key(key)] for key in keys if averaged and key not in (x, y)]
+            yield Map(x, y, others, losses, given - len(runs))
 
 
 def draw_heat_maps(runs: list[Run], path: Path) -> bool:
     """Draw validation loss by each two settings, side by side; False if there are not two.
 
     As a point each where values hardly repeat, else in rows and columns. Of these, settings of more than `MOST_VALUES`
-    values are left out, which is said.
+    values are left out, and of more than `MOST_MAPS` all but those that the loss goes by most, which is said.
 
     Args:
         runs: to compare.
@@ -126,6 +139,9 @@ def draw_heat_maps(runs: list[Run], path: Path) -> bool:
         logger.warning(
             harmless(f"Not on the map, which has at most {MOST_VALUES} values a setting: {', '.join(keys)}.")
         )
+    if (more := len(maps) - MOST_MAPS) > 0:
+        maps = sorted(maps, key=lambda one: -one.correlation)[:MOST_MAPS]
+        logger.warning(f"On the map are the {MOST_MAPS} pairs of settings that the loss goes by most, {more} are not.")
     if not maps:
         return False
     import matplotlib as mpl
@@ -134,10 +150,10 @@ def draw_heat_maps(runs: list[Run], path: Path) -> bool:
     from matplotlib import pyplot as plt
 
     size = [max(of_axis) for of_axis in zip(*map(_inches, maps), strict=True)]
-    figure, axes = plt.subplots(
-        1, len(maps), figsize=(size[0] * len(maps), size[1]), squeeze=False, constrained_layout=True
-    )
-    for axis, one in zip(axes[0], maps, strict=True):
+    columns, rows = min(IN_A_ROW, len(maps)), math.ceil(len(maps) / IN_A_ROW)
+    figure = plt.figure(figsize=(size[0] * columns, size[1] * rows), constrained_layout=True)
+    for number, one in enumerate(maps, start=1):
+        axis = figure.add_subplot(rows, columns, number)
         draw = _draw_points if one.is_scattered else _draw_cells
         draw(axis, one)
         axis.set(xlabel=plot_label(one.x), ylabel=plot_label(one.y))

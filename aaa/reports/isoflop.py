@@ -6,20 +6,24 @@ parameters, whose lowest point is the best size.
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from statistics import mean, stdev
-from typing import Any
 
 import numpy as np
-from scipy import stats
+from numpy.typing import NDArray
 
 from aaa.reports.folding import by_setting, counted, unfinished
-from aaa.reports.paired import CONFIDENCE
+from aaa.reports.labels import few
+from aaa.reports.paired import student
 from aaa.reports.plain import plain_number
-from aaa.reports.power_law import LEAST, PowerLaw, bear_a_law, fit_power_law, sizes
+from aaa.reports.power_law import LEAST, OF_ONE_SIZE, PowerLaw, bear_a_law, fit_power_law, sizes
 from aaa.reports.runs import Run
 
-OF_ONE_BUDGET = 0.95  # times the FLOPs of the most costly run of a budget all others of it have at least
+Floats = NDArray[np.floating]
+
+OF_ONE_BUDGET = 0.95  # times the FLOPs of a budget all runs of it have at least, or it is said
+UNKNOWN = "no best size: cannot be told from noise"
+FAR = 50.0  # logarithms from the sizes tried, beyond which an interval has no end
 
 
 @dataclass(frozen=True)
@@ -29,10 +33,12 @@ class Budget:
     Attributes:
         flops: mean of theirs.
         losses: by size, in parameters and rising, the loss of each seed.
+        lacking: by size, the share of the FLOPs that it was told and that it was not trained with, if that is much.
     """
 
     flops: float
     losses: Mapping[float, Mapping[Hashable, float]]
+    lacking: Mapping[float, float] = field(default_factory=dict)
 
     @property
     def sizes(self) -> list[float]:
@@ -61,17 +67,17 @@ class BestSize:
     """Where the parabola of a budget has its lowest point.
 
     Attributes:
-        parameters: there; None if it is beyond the sizes tried, or there is none.
-        beyond: `larger` or `smaller` than those, or "" if the parabola has no lowest point.
-        low, high: of its interval, over seeds; None of a single seed, and where the interval has no ends.
+        parameters: there; None if it is beyond the sizes tried, or may be chance.
         coefficients: of the square, the logarithm of the parameters and 1.
+        low, high: of its interval; None if it has none.
+        otherwise: what is known in place of it.
     """
 
     parameters: float | None
-    beyond: str
-    low: float | None
-    high: float | None
     coefficients: tuple[float, float, float]
+    low: float | None = None
+    high: float | None = None
+    otherwise: str = ""
 
     def loss(self, parameters: float) -> float:
         """Of the parabola, at this size."""
@@ -80,25 +86,37 @@ class BestSize:
 
 def budgets(runs: Sequence[Run]) -> list[Budget]:
     """Budgets of which there are sizes enough, and far enough apart, fewest FLOPs first."""
-    return [budget for budget in _of_equal_work(runs) if bear_a_law(budget.sizes)]
+    return [budget for budget in _of_equal_work(runs)[0] if bear_a_law(budget.sizes)]
 
 
 def best_size(budget: Budget) -> BestSize:
-    """The lowest point of the least-squares parabola of a budget, with its interval by Student's t over seeds."""
+    """The lowest point of the least-squares parabola of a budget, with its interval by Student's t.
+
+    Only where it is no chance that the loss rises to both sides: over seeds, or of a single one for the distances
+    between its losses and the parabola.
+    """
     logs = np.log(budget.sizes)
     middle = float(logs.mean())  # from which logarithms are counted, so that squares differ
-    solve = np.linalg.pinv(np.vander(logs - middle, 3))
+    powers = np.vander(logs - middle, 3)
+    solve = np.linalg.pinv(powers)
     square, slope, level = map(float, solve @ budget.means)
     coefficients = (square, slope - 2 * square * middle, level - slope * middle + square * middle**2)
-    if square <= 0:
-        return BestSize(None, "", None, None, coefficients)
-    place = middle - slope / (2 * square)
-    if not logs[0] <= place <= logs[-1]:
-        return BestSize(None, "larger" if place > logs[-1] else "smaller", None, None, coefficients)
-    of_seeds = [solve @ [of_size[seed] for of_size in budget.losses.values()] for seed in budget.seeds]
-    ends = _where_level([float(one[0]) for one in of_seeds], [float(one[1]) for one in of_seeds])
-    low, high = (None, None) if ends is None else (math.exp(middle + end) for end in ends)
-    return BestSize(math.exp(place), "", low, high, coefficients)
+    if len(budget.seeds) > 1:
+        of_seeds = np.array([solve @ [of_size[seed] for of_size in budget.losses.values()] for seed in budget.seeds])
+        freedom, covariance = len(of_seeds) - 1, np.cov(of_seeds[:, :2].T) / len(of_seeds)
+    else:
+        left = budget.means - powers @ (square, slope, level)
+        freedom = len(logs) - len(coefficients)
+        covariance = (solve @ solve.T)[:2, :2] * float(left @ left) / max(freedom, 1)
+    if not freedom:
+        return BestSize(None, coefficients, otherwise=UNKNOWN)
+    reach = student(freedom)
+    place = middle - slope / (2 * square) if square > 0 else math.inf
+    ends = _where_level(square, slope, covariance, reach)
+    if logs[0] <= place <= logs[-1] and ends is not None:
+        low, high = (math.exp(middle + end) for end in ends)
+        return BestSize(math.exp(place), coefficients, low, high)
+    return BestSize(None, coefficients, otherwise=_beyond(budget.sizes, square, slope, covariance, reach))
 
 
 def growth(found: Sequence[Budget]) -> PowerLaw | None:
@@ -108,14 +126,29 @@ def growth(found: Sequence[Budget]) -> PowerLaw | None:
 
 
 def best_sizes(runs: Sequence[Run]) -> list[str]:
-    """What each budget says, in a line, and how the best size grows."""
-    found = budgets(runs)
+    """What each budget says, in a line, and how the best size grows; of what is in none of them, why."""
+    every, failed = _of_equal_work(runs)
+    found = [budget for budget in every if bear_a_law(budget.sizes)]
+    if not found:
+        return []
     said = [f"{budget.flops:.3g} training FLOPs: {_said(budget)}" for budget in found]
-    if found and (few := [f"{budget.flops:.3g}" for budget in _of_equal_work(runs) if 1 < len(budget.sizes) < LEAST]):
-        said.append(f"{', '.join(few)} training FLOPs: no best size, which takes {LEAST} sizes")
+    if alone := [
+        f"{budget.flops:.3g} ({', '.join(map(size_name, budget.sizes))})"
+        for budget in every
+        if len(budget.sizes) < LEAST
+    ]:
+        said.append(f"{few(alone)} training FLOPs: no best size, which takes {LEAST} sizes")
+    if failed:
+        said.append(f"left out: {few(failed)}")
     if (law := growth(found)) is not None:
-        said.append(f"best size ~ FLOPs{law}")
+        said.append(f"best size ~ FLOPs{law}{of_how_many(found)}")
     return said
+
+
+def of_how_many(found: Sequence[Budget]) -> str:
+    """Of how many of these budgets `growth` says something, "" if of all."""
+    count = sum(best_size(budget).parameters is not None for budget in found)
+    return f", of {count} of {len(found)} budgets" if count < len(found) else ""
 
 
 def size_name(parameters: float) -> str:
@@ -128,83 +161,152 @@ def size_name(parameters: float) -> str:
 
 def _said(budget: Budget) -> str:
     found, (least, *_, most) = best_size(budget), budget.sizes
-    of = f"a parabola through {len(budget.sizes)} sizes" + (
-        f", {count} seeds" if (count := len(budget.seeds)) > 1 else ""
-    )
+    count = len(budget.seeds)
+    alone = "one seed" if all(len(of_size) == 1 for of_size in budget.losses.values()) else "no two seeds of all sizes"
+    seeds = f"{count} seeds" if count > 1 else alone
+    lacking = [f"{size_name(size)} had {share:.0%} fewer FLOPs" for size, share in budget.lacking.items()]
+    of = ", ".join([f"a parabola through {len(budget.sizes)} sizes", seeds, *lacking])
     if found.parameters is None:
-        where = {
-            "larger": f"larger than {size_name(most)}",
-            "smaller": f"smaller than {size_name(least)}",
-            "": "where the loss has no lowest point",
-        }
-        return f"best size beyond the sizes tried, {where[found.beyond]} ({of})"
-    if found.low is None or found.high is None:
-        interval = " [cannot be told over these seeds]" if count > 1 else ""
-    else:
+        return f"{found.otherwise} ({of})"
+    interval = ""
+    if found.low is not None and found.high is not None:
         low = f"below {size_name(least)}" if found.low < least else size_name(found.low)
         high = f"above {size_name(most)}" if found.high > most else size_name(found.high)
         interval = f" [{low}, {high}]"
     return f"best size {size_name(found.parameters)}{interval} ({of})"
 
 
-def _where_level(squares: Sequence[float], slopes: Sequence[float]) -> tuple[float, float] | None:
-    """Between which places the mean slope of parabolas `square x² + slope x` may be 0: Fieller's interval, 1954.
+def _where_level(square: float, slope: float, covariance: Floats, reach: float) -> tuple[float, float] | None:
+    """Between which places the slope of a parabola `square x² + slope x` may be 0: Fieller's interval, 1954.
 
-    Of all other places Student's t over seeds says that it is not. None of a single seed, and where there are no ends,
-    since the parabolas may as well be straight.
+    Of all other places Student's t says that it is not. None where there are no ends, or only very far away, since the
+    parabola may as well be straight.
+
+    Args:
+        square, slope: of it, as estimated.
+        covariance: of the two. # 2 2
+        reach: how many standard errors an interval reaches.
     """
-    count = len(squares)
-    if count < 2:
-        return None
-    share = float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)) ** 2 / count
-    (of_squares, of_both), (_, of_slopes) = np.cov(squares, slopes)
-    square, slope = mean(squares), mean(slopes)
-    # (slope + 2 x square)² <= share (of_slopes + 4 x of_both + 4 x² of_squares), a quadratic inequality in x
-    a = 4 * (square**2 - share * of_squares)
-    b = 4 * (square * slope - share * of_both)
-    c = slope**2 - share * of_slopes
+    (of_square, of_both), (_, of_slope) = reach**2 * covariance
+    # (slope + 2 x square)² <= of_slope + 4 x of_both + 4 x² of_square, a quadratic inequality in x
+    a = 4 * (square**2 - float(of_square))
+    b = 4 * (square * slope - float(of_both))
+    c = slope**2 - float(of_slope)
     if a <= 0:
         return None
-    reach = math.sqrt(max(b**2 - 4 * a * c, 0.0))
-    return (-b - reach) / (2 * a), (-b + reach) / (2 * a)
-
-
-def _of_equal_work(runs: Sequence[Run]) -> list[Budget]:
-    """The runs that count, finished and not diverged, by their FLOPs, fewest first; of each size the best setting."""
-    counting = {run.name for run in counted(runs)}
-    measured: list[tuple[float, float, dict[Hashable, float]]] = []
-    for members in by_setting(runs):
-        speaking = [run for run in members if run.name in counting]
-        found = [_measured(run) for run in speaking if unfinished(run) is None]
-        whole = [one for one in found if one is not None]
-        if whole and len(whole) == len(speaking):
-            flops, parameters, losses = zip(*whole, strict=True)
-            seeds = [run.config.get("seed") for run in speaking]
-            measured.append((mean(flops), mean(parameters), dict(zip(seeds, losses, strict=True))))
-    grouped: list[list[Any]] = []
-    for one in sorted(measured, key=lambda one: -one[0]):
-        if not grouped or one[0] < OF_ONE_BUDGET * grouped[-1][0][0]:
-            grouped.append([])
-        grouped[-1].append(one)
-    return [_budget(of_budget) for of_budget in reversed(grouped)]
-
-
-def _measured(run: Run) -> tuple[float, float, float] | None:
-    """FLOPs, parameters and loss of a run, None if one of them is no positive number."""
-    found = (plain_number(run.last("flops")), run.parameters, plain_number(run.last("val/loss")))
-    flops, parameters, loss = found
-    if not flops or not parameters or not loss or min(flops, parameters, loss) <= 0:
+    apart = math.sqrt(max(b**2 - 4 * a * c, 0.0))
+    if abs(b) + apart > 2 * a * FAR:
         return None
-    return flops, parameters, loss
+    return (-b - apart) / (2 * a), (-b + apart) / (2 * a)
 
 
-def _budget(of_budget: Sequence[tuple[float, float, dict[Hashable, float]]]) -> Budget:
-    smallest = sizes(parameters for _, parameters, _ in of_budget)
-    best: dict[float, tuple[float, float, float, dict[Hashable, float]]] = {}
-    for flops, parameters, losses in of_budget:
-        size = max(least for least in smallest if least <= parameters)
-        one = (mean(losses.values()), parameters, flops, losses)
+def _beyond(found: Sequence[float], square: float, slope: float, covariance: Floats, reach: float) -> str:
+    """Where the best size is that is not among those of a budget, if that is no chance.
+
+    Args:
+        found: the sizes.
+        square, slope, covariance, reach: as `_where_level` has them, in logarithms from the middle of the sizes.
+    """
+    logs = np.log(found) - np.log(found).mean()
+    at_least, at_most = (2 * square * end + slope for end in (logs[0], logs[-1]))
+    variances = [float(np.array([2 * end, 1]) @ covariance @ [2 * end, 1]) for end in (logs[0], logs[-1])]
+    errors = [reach * math.sqrt(max(variance, 0.0)) for variance in variances]  # 0 may be less than 0, rounded
+    falls, rises = at_most < -errors[1], at_least > errors[0]
+    if falls and at_least < 0:
+        return f"best size larger than {size_name(found[-1])}, the largest here"
+    if rises and at_most > 0:
+        return f"best size smaller than {size_name(found[0])}, the smallest here"
+    return "no best size: the parabola opens downward" if falls and rises else UNKNOWN
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What the runs of a setting were trained with, and what came out.
+
+    Attributes:
+        parameters, flops: mean of the runs'; no FLOPs if it failed.
+        told: the FLOPs that it was told, None if it was told none.
+        losses: by seed; none if it failed.
+        failed: why it says nothing of a size, "" if it does.
+    """
+
+    parameters: float
+    flops: float
+    told: float | None
+    losses: Mapping[Hashable, float]
+    failed: str = ""
+
+    @property
+    def budget(self) -> float:
+        """The FLOPs by which it is known what it is to be compared with."""
+        return self.flops if self.told is None else self.told
+
+    @property
+    def lacking(self) -> float:
+        """The share of the FLOPs that it was told and that it was not trained with."""
+        return 0.0 if self.told is None else 1 - self.flops / self.told
+
+
+def _of_equal_work(runs: Sequence[Run]) -> tuple[list[Budget], list[str]]:
+    """The runs that count by their FLOPs, fewest first, of each size the best setting; and sizes that are missing.
+
+    By the FLOPs that they were told if all were: of few steps, which are whole, large models have less than those.
+    """
+    counting = {run.name for run in counted(runs)}
+    every = [work for members in by_setting(runs) if (work := _work([run for run in members if run.name in counting]))]
+    if any(work.told is None for work in every):
+        every = [replace(work, told=None) for work in every]
+    grouped: list[list[_Work]] = []
+    for work in sorted((work for work in every if not work.failed), key=lambda work: -work.budget):
+        if not grouped or work.budget < OF_ONE_BUDGET * grouped[-1][0].budget:
+            grouped.append([])
+        grouped[-1].append(work)
+    missing = dict.fromkeys(
+        size_name(work.parameters) + (f" of {work.told:.3g} FLOPs" if work.told else "") + f" ({work.failed})"
+        for work in every
+        if work.failed and not any(_is_among(work, of_budget) for of_budget in grouped)
+    )
+    return [_budget(of_budget) for of_budget in reversed(grouped)], list(missing)
+
+
+def _is_among(work: _Work, of_budget: Sequence[_Work]) -> bool:
+    """Whether a budget has another setting of this size, as far as it is known which budget that should be."""
+    least, most = sorted((work.budget, of_budget[0].budget))
+    if work.told is not None and least < OF_ONE_BUDGET * most:
+        return False
+    return any(
+        max(work.parameters, other.parameters) <= OF_ONE_SIZE * min(work.parameters, other.parameters)
+        for other in of_budget
+    )
+
+
+def _work(speaking: Sequence[Run]) -> _Work | None:
+    """Of the runs that speak for a setting; None if it is not known how large their model is."""
+    parameters = [run.parameters for run in speaking if run.parameters]
+    if not parameters:
+        return None
+    told = plain_number(speaking[0].config.get("budget.flops")) or None
+    losses = [plain_number(run.last("val/loss")) for run in speaking]
+    flops = [plain_number(run.last("flops")) for run in speaking]
+    if any(unfinished(run) for run in speaking):
+        return _Work(mean(parameters), 0.0, told, {}, "not finished")
+    if any(loss is None for loss in losses):
+        return _Work(mean(parameters), 0.0, told, {}, "diverged")
+    positive = [value for value in (*losses, *flops) if value is not None and value > 0]
+    if len(positive) < 2 * len(speaking):
+        return None
+    seeds = [run.config.get("seed") for run in speaking]
+    return _Work(mean(parameters), mean(positive[len(losses) :]), told, dict(zip(seeds, positive, strict=False)))
+
+
+def _budget(of_budget: Sequence[_Work]) -> Budget:
+    smallest = sizes(work.parameters for work in of_budget)
+    best: dict[float, tuple[float, float, _Work]] = {}
+    for work in of_budget:
+        size = max(least for least in smallest if least <= work.parameters)
+        one = (mean(work.losses.values()), work.parameters, work)
         if size not in best or one[:2] < best[size][:2]:
             best[size] = one
-    chosen = [best[size] for size in smallest]
-    return Budget(mean(flops for *_, flops, _ in chosen), {parameters: losses for _, parameters, _, losses in chosen})
+    chosen = [best[size][-1] for size in smallest]
+    lacking = {work.parameters: work.lacking for work in chosen if work.lacking > 1 - OF_ONE_BUDGET}
+    return Budget(mean(work.flops for work in chosen), {work.parameters: work.losses for work in chosen}, lacking)

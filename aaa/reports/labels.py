@@ -9,6 +9,8 @@ from aaa.reports.key_names import short_names, shown_key
 from aaa.reports.runs import Run
 from aaa.reports.telling import differing_keys, setting_keys
 
+MOST_NAMED = 3  # of what is left out, and of values that say the same
+
 
 def description(run: Run, keys: Sequence[str], names: Mapping[str, str]) -> str:
     """What the settings of these keys are: `depth=4 learning_rate=0.001`.
@@ -32,6 +34,12 @@ def labels(runs: Sequence[Run]) -> dict[str, str]:
     return {
         name: told if told and count[told] == 1 else f"{told} ({name})" if told else name for name, told in said.items()
     }
+
+
+def few(texts: Sequence[str], most: int = MOST_NAMED) -> str:
+    """These texts, or the first of them and how many more there are."""
+    more = len(texts) - most
+    return ", ".join([*texts[:most], *([f"{more} more"] if more > 0 else [])])
 
 
 def common_beginning(names: Sequence[str]) -> str:

@@ -20,6 +20,7 @@ from aaa.reports.telling import differing_keys, setting_keys
 from aaa.tracking.validation_rows import ValidationRows
 
 CONFIDENCE = 0.95
+OF_THESE_MODELS = "Over pictures: of these very models, not of other seeds."
 
 
 @dataclass(frozen=True)
@@ -159,16 +160,20 @@ def find_setting(settings: Sequence[Setting], wanted: str) -> Setting:
     `depth=4 qk_norm=false`, in any order, by any ends of keys that no other key has.
 
     Raises:
-        UserError: if there is none, or the run does not count.
+        UserError: if there is none, two settings are called so, or the run does not count.
     """
     for setting in settings:
-        if wanted in (setting.name, *(run.name for run in setting.runs)):
+        if any(run.name == wanted for run in setting.runs):
             return setting
         if wanted in setting.left_out:
             raise UserError(f"--baseline {wanted}: that run is left out ({setting.left_out[wanted]}).")
+    named = [setting for setting in settings if setting.name == wanted]
+    if len(named) > 1:
+        of_each = ", ".join(setting.runs[0].name for setting in named)
+        raise UserError(f"--baseline {wanted}: {len(named)} settings are called so. Name a run of one: {of_each}.")
     valued = [setting for setting in settings if re.sub(r"[\w.]+=", "", setting.name) == wanted]
     ending = [setting for setting in settings if wanted and any(run.name.endswith(wanted) for run in setting.runs)]
-    for found in (_with_values(settings, wanted), valued, ending):
+    for found in (named, _with_values(settings, wanted), valued, ending):
         if len(found) == 1:
             return found[0]
     names = ", ".join(setting.name for setting in settings) or "no run that has validated"
@@ -237,18 +242,29 @@ def difference(setting: Setting, baseline: Setting) -> Difference:
     return of_distances([loss - of_baseline[record] for record, loss in of_record.items()], "pictures")
 
 
-def of_distances(distances: Sequence[float], over: str) -> Difference:
+def of_distances(distances: Sequence[float], over: str, among: int = 1) -> Difference:
     """The mean of differences that were found one by one, with its interval by Student's t.
 
     Args:
         distances: of each seed or picture one.
         over: `seeds` or `pictures`.
+        among: how many such differences it was chosen from, for which the interval is widened (Bonferroni).
     """
     middle, count = mean(distances), len(distances)
     if count < 2:
         return Difference(middle, -math.inf, math.inf, over, count)
-    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)) * stdev(distances) / math.sqrt(count)
+    reach = student(count - 1, among) * stdev(distances) / math.sqrt(count)
     return Difference(middle, middle - reach, middle + reach, over, count)
+
+
+def student(freedom: int, among: int = 1) -> float:
+    """How many standard errors an interval of the confidence `CONFIDENCE` reaches: Student's t.
+
+    Args:
+        freedom: degrees of it.
+        among: how many intervals hold what they should together with that confidence (Bonferroni).
+    """
+    return float(stats.t.ppf(1 - (1 - CONFIDENCE) / 2 / among, freedom))
 
 
 def against_best(runs: Sequence[Run]) -> dict[str, str]:

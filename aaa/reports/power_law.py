@@ -4,6 +4,10 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from scipy import stats
+
+from aaa.reports.paired import student
+
 LEAST = 3  # different models, for a line to mean anything
 APART = 1.5  # times as large the largest must be as the smallest
 OF_ONE_SIZE = 1.02  # times as large as the smallest of a size others of it may be: a switch adds a few parameters
@@ -35,11 +39,9 @@ class PowerLaw:
 
 def fit_power_law(xs: Sequence[float], ys: Sequence[float]) -> PowerLaw:
     """Fit the law to at least `LEAST` different, positive numbers."""
-    from scipy import stats
-
     fit = stats.linregress([math.log(x) for x in xs], [math.log(y) for y in ys])
     freedom = len(xs) - 2
-    reach = float(stats.t.ppf(0.975, freedom)) * fit.stderr if freedom > 0 else math.inf
+    reach = student(freedom) * fit.stderr if freedom > 0 else math.inf
     slope = float(fit.slope)
     return PowerLaw(math.exp(fit.intercept), slope, slope - reach, slope + reach, float(fit.rvalue) ** 2)
 

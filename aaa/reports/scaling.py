@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from aaa.reports.colours import colours_of
 from aaa.reports.curves import MOST_NAMED
 from aaa.reports.folding import by_setting, counted
-from aaa.reports.isoflop import Budget, best_size, best_sizes, budgets, growth
+from aaa.reports.isoflop import BestSize, Budget, best_size, best_sizes, budgets, growth, of_how_many
 from aaa.reports.labels import labels
 from aaa.reports.paired import of_one_table
 from aaa.reports.plain import plain_number
@@ -152,11 +152,10 @@ def _draw_budgets(axis: "Axes", found: Sequence[Budget]) -> None:
         if best.parameters is not None:
             lowest = best.loss(best.parameters)
             axis.plot(best.parameters, lowest, "*", markersize=14, color=colour, markeredgecolor="black", zorder=4)
-            if best.low is not None and best.high is not None:
-                ends = max(best.low, budget.sizes[0]), min(best.high, budget.sizes[-1])
+            if ends := _interval(best, budget):
                 axis.plot(ends, (lowest, lowest), color=colour, linewidth=3, alpha=0.4)
     axis.set(xlabel="parameters")
-    axis.set_title("the best size of a budget (*), its 95% interval over seeds", fontsize="medium")
+    axis.set_title("the best size of a budget (*), its 95% interval", fontsize="medium")
     axis.legend(fontsize="small")
 
 
@@ -168,9 +167,16 @@ def _draw_growth(axis: "Axes", found: Sequence[Budget], law: PowerLaw) -> None:
         if best.parameters is not None:
             placed.append(budget.flops)
             axis.plot(budget.flops, best.parameters, "*", markersize=14, color=colour, markeredgecolor="black")
-            if best.low is not None and best.high is not None:
-                axis.plot((budget.flops, budget.flops), (best.low, best.high), color=colour, linewidth=3, alpha=0.4)
+            if within := _interval(best, budget):
+                axis.plot((budget.flops, budget.flops), within, color=colour, linewidth=3, alpha=0.4)
     ends = placed[0], placed[-1]
     axis.plot(ends, [law(x) for x in ends], "--", color="0.5")
     axis.set(xlabel="training FLOPs", ylabel="best size, in parameters")
-    axis.set_title(fill(f"best size ~ FLOPs{law}", TITLE), fontsize="medium")
+    axis.set_title(fill(f"best size ~ FLOPs{law}{of_how_many(found)}", TITLE), fontsize="medium")
+
+
+def _interval(best: BestSize, budget: Budget) -> tuple[float, float] | None:
+    """Of the best size, as far as there are sizes; None if it has none."""
+    if best.low is None or best.high is None:
+        return None
+    return max(best.low, budget.sizes[0]), min(best.high, budget.sizes[-1])

@@ -10,14 +10,14 @@ from rich.text import Text
 from aaa.errors import UserError
 from aaa.reports.cells import cell
 from aaa.reports.columns import Column, caption, fill, needed
-from aaa.reports.effects import Effect
+from aaa.reports.effects import Effect, explained
 from aaa.reports.key_names import short_names, shown_key
-from aaa.reports.labels import common_beginning
+from aaa.reports.labels import common_beginning, few
 from aaa.reports.outcomes import BESIDES, COMPARED, compared, every_outcome, further_quality, outcomes
-from aaa.reports.paired import Setting, best_setting, difference, find_setting, fold_seeds, run_named
+from aaa.reports.paired import OF_THESE_MODELS, Setting, best_setting, difference, find_setting, fold_seeds, run_named
 from aaa.reports.plain import plain_number, plain_setting
 from aaa.reports.runs import Run
-from aaa.reports.telling import differing_keys, setting_keys, telling_keys, without_arguments, without_followers
+from aaa.reports.telling import differing_keys, setting_keys, telling_keys, without_arguments, without_copies
 from aaa.tracking.printed import one_line
 
 BEST = "best"
@@ -34,7 +34,7 @@ def comparison(runs: list[Run], width: int | None = None) -> Table:
         width: letters that there is room for, else names are shortened and columns left out; None for any number.
     """
     differing = differing_keys(runs)
-    keys, telling = without_followers(runs, without_arguments(runs, differing)), telling_keys(runs)
+    keys, telling = without_copies(runs, without_arguments(runs, differing)), telling_keys(runs)
     if len(keys) > MOST_KEYS:
         keys = [key for key in keys if key == "seed"]
     keys = _each_shown_once([*setting_keys(runs), *telling, *(key for key in keys if key == "seed"), *keys])
@@ -55,9 +55,9 @@ def comparison(runs: list[Run], width: int | None = None) -> Table:
         ),
     }
     lines = ["; ".join(line for line, holds in told.items() if holds)]
-    if hidden := len(set(differing) - set(keys)):
-        differ = "1 more key differs, which tells" if hidden == 1 else f"{hidden} more keys differ, which tell"
-        lines.append(f"{differ} no more settings apart: see --json and --csv")
+    if hidden := [shown_key(key) for key in differing if key not in keys]:
+        differ = "1 more key differs, and tells" if len(hidden) == 1 else f"{len(hidden)} more keys differ, and tell"
+        lines.append(f"{differ} no more settings apart (see --json and --csv): {one_line(few(hidden, MOST_KEYS))}")
     if further := len(further_quality(runs).keys() - compared(runs).keys()):
         lines.append(f"{further} more metric{'s' if further > 1 else ''} of pictures: see --json and --csv")
     table.caption = caption(filter(None, lines), absent)
@@ -136,7 +136,7 @@ def verdicts(runs: list[Run], baseline: str | None = None, width: int | None = N
     if len(settings) < 2 and baseline is None:
         return None
     against = best_setting(settings) if baseline is None else find_setting(settings, run_named(runs, baseline))
-    lines = ["[ ]: 95% interval, of each row by itself. Over pictures: of these very models, not of other seeds."]
+    lines = [f"[ ]: 95% interval, of each row by itself. {OF_THESE_MODELS}"]
     if any(setting.tables != against.tables for setting in settings):
         lines.append(
             f"{OTHER_TABLE}: judged by other pictures, noise levels or noise, as far as is known. To compare losses, "
@@ -192,8 +192,8 @@ def effects_table(found: Sequence[Effect], width: int | None = None) -> Table | 
         for key, of_key in by_key.items()
         if (more := len(of_key) - MOST_VALUES) > 0
     ]
-    lines = ["Averaged over the other keys within each seed or picture. [ ]: 95% interval, of each row by itself."]
-    table.caption = caption([*lines, *further, *(one_line(note) for effect in shown for note in effect.notes)], [])
+    notes = [note for effect in shown for note in effect.notes]
+    table.caption = caption([*explained(shown), *further, *map(one_line, notes)], [])
     return table
 
 

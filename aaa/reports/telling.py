@@ -48,21 +48,22 @@ def without_arguments(runs: list[Run], keys: Sequence[str]) -> list[str]:
     return [key for key in keys if not any(came_along(key, of) for of in classes)]
 
 
-def without_followers(runs: list[Run], keys: Sequence[str]) -> list[str]:
-    """These keys without those that nobody was told and whose values follow from others that runs were told.
+def without_copies(runs: list[Run], keys: Sequence[str]) -> list[str]:
+    """These keys without those that nobody was told and that have, in every run, the value of one that runs were told.
 
-    As the width of a term does from the model's. What an option of a group says stays: it is what the option means.
+    As the width of a term has the model's. One that has other values may have been changed in a file meanwhile, even if
+    they go along with what was told. What an option of a group says stays: it is what the option means.
     """
     apart = _told_apart(runs)
     leading = [key for key in telling_keys(runs) if key in apart and any(key in run.config for run in runs)]
-    settings = len(_settings(runs, leading))
 
-    def follows(key: str) -> bool:
+    def is_copy(key: str) -> bool:
         is_told = any(run.typed is None or key in run.typed for run in runs)
         is_of_option = any(key.startswith(f"{name}.") for name in apart)
-        return not is_told and not is_of_option and len(_settings(runs, [*leading, key])) == settings
+        is_same = any(all(setting_of(run, [key]) == setting_of(run, [other]) for run in runs) for other in leading)
+        return not is_told and not is_of_option and is_same
 
-    return [key for key in keys if key in leading or not follows(key)] if leading else list(keys)
+    return [key for key in keys if key in leading or not is_copy(key)]
 
 
 def telling_keys(runs: list[Run]) -> list[str]:

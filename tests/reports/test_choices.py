@@ -17,6 +17,7 @@ from aaa.reports.runs import Run, read_runs
 from aaa.reports.table import MOST_KEYS, as_rows, comparison
 from aaa.reports.telling import setting_keys, telling_keys
 from aaa.tracking.validation_rows import ValidationRows, write_rows
+from tests.helpers.made_up_runs import grid, make_trial
 
 KEYS = 12
 
@@ -225,15 +226,20 @@ def widths(folder: Path, told: dict[str, list[str]]) -> list[Run]:
     return searched(folder, trials)
 
 
+NO_COPIES = ["objective.terms.align.weight", "objective.terms.align.after_block"]
+
+
 def settings_shown(runs: list[Run]) -> list[str]:
     headers = [str(column.header) for column in comparison(runs).columns]
     return headers[2 : headers.index("steps")]
 
 
-def test_what_follows_from_what_runs_were_told_takes_no_column(tmp_path: Path) -> None:
+def test_a_copy_of_what_runs_were_told_takes_no_column_and_is_named(tmp_path: Path) -> None:
     runs = widths(tmp_path / "runs", {})
-    assert settings_shown(runs) == ["model.dim", "model.depth"]
-    assert "4 more keys differ, which tell no more settings apart" in str(comparison(runs).caption)
+    assert settings_shown(runs) == ["model.dim", "model.depth", *NO_COPIES], "who knows what these follow from"
+    caption = str(comparison(runs).caption)
+    assert "2 more keys differ, and tell no more settings apart (see --json and --csv): " in caption
+    assert "objective.terms.align.dim" in caption
     assert {"objective.terms.align.dim", "objective.terms.align.weight"} < as_rows(runs)[0].keys()
     page = tmp_path / "page.html"
     write_page(runs, page)
@@ -242,11 +248,24 @@ def test_what_follows_from_what_runs_were_told_takes_no_column(tmp_path: Path) -
 
 def test_what_a_run_was_told_itself_keeps_its_column(tmp_path: Path) -> None:
     runs = widths(tmp_path / "runs", {"32-3": ["objective.terms.align.dim=32"]})
-    assert settings_shown(runs) == ["model.dim", "model.depth", "objective.terms.align.dim"]
+    assert {*settings_shown(runs)} == {"model.dim", "model.depth", "objective.terms.align.dim", *NO_COPIES}
+    runs = widths(tmp_path / "others", {})
     unknown = [replace(run, typed=None) if run.name == "64-6" else run for run in runs]
-    assert "objective.terms.align.after_block" in settings_shown(unknown)
+    assert "objective.terms.align.dim" in settings_shown(unknown)
     of_seed = [replace(run, config=run.config | {"objective.terms.align.dim": n}) for n, run in enumerate(runs * 2)]
     assert "objective.terms.align.dim" in settings_shown(of_seed), "it follows from nothing"
+
+
+def test_what_was_changed_in_a_file_meanwhile_keeps_its_column(tmp_path: Path) -> None:
+    """It tells the same runs apart as what they were told, or none of their values comes twice."""
+    for number, trial in enumerate(grid(optimizer__learning_rate=[0.001, 0.002], seed=[0, 1, 2])):
+        size = 16 if trial["optimizer.learning_rate"] == 0.001 else 64
+        make_trial(tmp_path / "edited" / f"{number}", trial, 1.0, follows={"trainer.batch_size": size})
+    assert "trainer.batch_size" in settings_shown(read_runs([tmp_path / "edited"]))
+    for number in range(6):
+        trial = {"optimizer.learning_rate": 0.001 + 0.0001 * number, "seed": 0}
+        make_trial(tmp_path / "random" / f"{number}", trial, 1.0, follows={"trainer.batch_size": 16 << number % 2})
+    assert "trainer.batch_size" in settings_shown(read_runs([tmp_path / "random"]))
 
 
 def test_what_an_option_means_keeps_its_columns(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import io
 import math
 import random
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,7 +20,7 @@ from scipy import stats
 
 from aaa.compare import main
 from aaa.errors import UserError
-from aaa.reports.effects import Effect, effects
+from aaa.reports.effects import Effect, effects, unanswered
 from aaa.reports.runs import Run, read_runs
 from aaa.reports.table import effects_table
 from aaa.tracking.validation_rows import ValidationRows
@@ -89,6 +90,27 @@ def test_a_single_seed_is_paired_over_pictures_averaged_over_levels(tmp_path: Pa
     assert (effect.difference.low, effect.difference.high) == pytest.approx(tuple(interval))
 
 
+def test_a_single_seed_says_of_its_very_models_that_they_differ_and_nothing_else(tmp_path: Path) -> None:
+    """What seeds do looks like an effect, and another at each depth."""
+    trials = grid(model__qk_norm=[False, True], model__depth=[2, 4, 8, 16], seed=[0])
+    runs = swept(tmp_path, trials, lambda trial: 1 + noise(trial, 0.1))
+    effect = of_key(effects(runs), QK)
+    assert (effect.verdict, effect.notes) == ("these models differ", [])
+    assert "Over pictures: of these very models, not of other seeds." in text_of(effects(runs), 120)
+    of_two = swept(tmp_path / "more", grid(model__qk_norm=[False, True], model__depth=[2, 4, 8, 16], seed=[1]), noise)
+    assert "Over pictures" not in text_of(effects([*runs, *of_two]), 120)
+
+
+def test_the_levels_of_a_dependence_are_chosen_among_all_of_them(tmp_path: Path) -> None:
+    """Of eight, two differ by chance: 28 pairs could have."""
+    trials = grid(model__qk_norm=[False, True], model__depth=list(range(8)), seed=[0, 1, 2, 3, 4])
+    found = [
+        of_key(effects(swept(tmp_path / f"{n}", trials, lambda trial, n=n: noise(trial | {"n": n}))), QK).notes
+        for n in range(6)
+    ]
+    assert found == [[]] * len(found)
+
+
 def test_an_effect_of_both_signs_is_no_one_answer(tmp_path: Path) -> None:
     def loss(trial: Trial) -> float:
         return 1 + (0.05 if trial[DEPTH] == 4 else -0.05) * trial[QK] + noise(trial, 0.001)
@@ -137,7 +159,7 @@ def test_an_effect_that_is_clear_at_one_value_alone_is_not_called_contrary(tmp_p
 )
 def test_nothing_is_said_where_no_key_was_swept_over_others(tmp_path: Path, trials: list[Trial]) -> None:
     runs = swept(tmp_path, trials, lambda trial: 1 + noise(trial))
-    assert effects(runs) == []
+    assert (effects(runs), unanswered(runs)) == ([], [])
     assert effects_table([]) is None
 
 
@@ -167,23 +189,57 @@ def test_a_cell_in_which_a_run_diverged_is_left_out_whole(tmp_path: Path, value:
     trials = grid(model__qk_norm=[False, True], model__depth=[2, 4, 8], seed=[0, 1])
 
     def loss(trial: Trial) -> float:
-        return math.nan if trial == {QK: value, DEPTH: 8, "seed": 1} else 1 - 0.1 * trial[QK] + noise(trial)
+        return math.nan if trial == {QK: value, DEPTH: 8, "seed": 1} else 1 - 0.1 * trial[QK] + noise(trial, 1e-4)
 
     effect = of_key(effects(swept(tmp_path, trials, loss)), QK)
     assert effect.over == "2 seeds (4 pairs)"
     assert effect.notes == [f"qk_norm=True: left out: depth=8 ({why})"]
+    assert effect.verdict == "better, where both finish"
+
+
+def test_a_cell_in_which_a_run_stopped_is_left_out_whole(tmp_path: Path) -> None:
+    """One that becomes nan ends before it validates; one that was tried again to the end is whole."""
+    trials = grid(model__qk_norm=[False, True], model__depth=[1, 2, 4, 8], seed=[0, 1])
+    swept(tmp_path, trials, lambda trial: 1 - 0.1 * trial[QK] + noise(trial, 1e-3))
+    for number, trial in enumerate(trials):
+        if trial in ({QK: True, DEPTH: 4, "seed": 1}, {QK: True, DEPTH: 8, "seed": 0}, {QK: True, DEPTH: 8, "seed": 1}):
+            shutil.rmtree(tmp_path / f"{number:02d}" / "validation")
+            (tmp_path / f"{number:02d}" / "metrics.jsonl").write_text('{"step": 1, "train/loss": 9.0}\n')
+    make_trial(tmp_path / "again", trials[0], 1.0, step=5)
+    effect = of_key(effects(read_runs([tmp_path])), QK)
+    assert effect.over == "2 seeds (4 pairs)"
+    assert effect.left_out == ["depth=4 (qk_norm=True not finished)", "depth=8 (qk_norm=True not validated)"]
+    assert effect.verdict == "better, where both finish"
+
+
+def test_where_nothing_is_left_it_is_said_why(tmp_path: Path) -> None:
+    runs = swept(tmp_path, TWO_BY_TWO, lambda trial: math.nan if trial[QK] and trial[DEPTH] == 4 else noise(trial))
+    assert effects(runs) == []
+    assert unanswered(runs) == [
+        "depth=4: no answer by itself, which takes 2 settings of the other keys "
+        "(left out: qk_norm=True (depth=4 diverged))",
+        "qk_norm=True: no answer by itself, which takes 2 settings of the other keys "
+        "(left out: depth=4 (qk_norm=True diverged))",
+    ]
+    of_many = grid(model__qk_norm=list(range(7)), model__depth=[2, 4], seed=[0])
+    runs = swept(tmp_path / "many", of_many, lambda trial: math.nan if trial[DEPTH] == 4 else 1.0)
+    assert len(unanswered(runs)) == 4
+    assert unanswered(runs)[-1] == "4 more values likewise"
 
 
 def test_what_is_not_finished_or_of_another_table_does_not_count(tmp_path: Path) -> None:
-    trials = grid(model__qk_norm=[False, True], model__depth=[2, 4, 8, 16], seed=[0, 1])
+    trials = grid(model__qk_norm=[False, True], model__depth=[2, 4, 8, 16, 32], seed=[0, 1])
     for number, trial in enumerate(trials):
         step = 5 if trial[QK] and trial[DEPTH] == 8 else 10
-        table = "b" if trial[DEPTH] == 16 else "a"
+        table = "b" if trial[DEPTH] == 16 or trial == {QK: True, DEPTH: 32, "seed": 0} else "a"
         loss = (0.1 if trial[DEPTH] == 16 else 1.0) - 0.1 * trial[QK] + noise(trial)
         make_trial(tmp_path / f"{number:02d}", trial, loss, step=step, table=table)
     effect = of_key(effects(read_runs([tmp_path])), QK)
     assert effect.over == "2 seeds (4 pairs)"
-    assert effect.left_out == ["depth=8 (not finished)"]
+    assert effect.left_out == [
+        "depth=8 (qk_norm=True not finished)",
+        "depth=32 (of this validation table only with qk_norm=False)",
+    ]
 
 
 def test_references_are_those_of_the_baseline(tmp_path: Path) -> None:
@@ -225,6 +281,10 @@ def test_the_command_says_it_below_its_table(
     said = capsys.readouterr().out
     assert said.index("is it better?") < said.index("Validation loss by one key, all else equal")
     assert "3 seeds (6 pairs)" in said
+    swept(tmp_path / "failed", TWO_BY_TWO, lambda trial: math.nan if trial[QK] and trial[DEPTH] == 2 else 1.0)
+    monkeypatch.setattr(sys, "argv", ["compare", "failed"])
+    main()
+    assert "qk_norm=True: no answer by itself" in capsys.readouterr().out
 
 
 def test_many_cells_of_one_seed_say_more_than_few_of_two(tmp_path: Path) -> None:

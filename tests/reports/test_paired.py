@@ -342,6 +342,17 @@ def test_a_baseline_is_found_by_what_it_has_of_keys(tmp_path: Path, typed: str, 
         assert find_setting(settings, typed).name == name.replace("null", "None")
 
 
+def test_a_name_that_two_settings_have_is_no_baseline(tmp_path: Path) -> None:
+    """Their rates agree in the digits that a name has."""
+    for number, rate in enumerate([0.00012345671, 0.00012345674, 0.001]):
+        make_trial(tmp_path / f"run{number}", {"optimizer.learning_rate": rate}, 1.0 + number)
+    settings = fold_seeds(read_runs([tmp_path]))
+    with pytest.raises(UserError, match=r"2 settings are called so\. Name a run of one: run0, run1\.$"):
+        find_setting(settings, "learning_rate=0.000123457")
+    assert find_setting(settings, "learning_rate=0.00012345674").runs[0].name == "run1"
+    assert find_setting(settings, "run1").runs[0].name == "run1"
+
+
 def test_an_end_that_two_keys_have_is_no_baseline(tmp_path: Path) -> None:
     for number, (first, second) in enumerate([(0.5, 0.0), (0.0, 0.5), (0.5, 0.5)]):
         told = {"objective.terms.a.weight": first, "objective.terms.b.weight": second}

@@ -3,6 +3,7 @@ import itertools
 import json
 import math
 import os
+import random
 import re
 import signal
 import subprocess
@@ -299,6 +300,25 @@ def test_values_that_hardly_repeat_are_points(
     assert [label.get_text() for label in of_norm.get_yticklabels()] == ["false", "true"]
     places = np.asarray(of_decay.collections[0].get_offsets()).tolist()
     assert sorted(places) == [[run.config["rate"], run.config["decay"]] for run in runs if run.name != "7"]
+
+
+def test_many_maps_are_in_rows_and_those_that_the_loss_goes_by(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    draws = random.Random(0)
+    runs = []
+    for number in range(40):
+        config = {f"key{n}": draws.random() for n in range(7)}
+        told = {key: str(value) for key, value in config.items()}
+        rows = [{"step": 1, "val/loss": 2 + config["key3"] - config["key5"]}]
+        runs.append(Run(Path(f"{number}"), f"{number}", config, rows, typed=told))
+    figure = drawn_by(monkeypatch, runs, tmp_path / "map.png")
+    axes = [axis for axis in figure.axes if axis.get_label() != "<colorbar>"]
+    assert (len(axes), figure.get_size_inches().tolist()) == (12, [4 * 5.5, 3 * 4.5])
+    assert {axes[0].get_xlabel(), axes[0].get_ylabel()} == {"key3", "key5"}
+    assert all({axis.get_xlabel(), axis.get_ylabel()} & {"key3", "key5"} for axis in axes[:11])
+    assert not any("mean over" in axis.get_title() for axis in axes), "each point is one run"
+    assert caplog.messages == ["On the map are the 12 pairs of settings that the loss goes by most, 9 are not."]
 
 
 def test_switches_are_called_false_and_true(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
