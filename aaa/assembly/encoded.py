@@ -51,6 +51,8 @@ def open_encoded(config: DictConfig, device: str) -> tuple[LatentCache, VAE]:
     else:
         cache = _in_place(Path(data.address))
     logger.info("%d records in the latent cache %s", len(cache), data.address)
+    if (most := data.get("max_records")) is not None:
+        logger.warning("data.max_records=%d: a cache is taken whole.", most)
     say_of_earlier(cache.folder.build, cache.prompt_shape[0])
     index = json.loads((cache.path / INDEX).read_text(encoding="utf-8"))
     _require_made_by(index.get("origin") or {}, config, vae, text_encoder)

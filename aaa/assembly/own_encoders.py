@@ -1,5 +1,6 @@
 """What an encoder of one's own has to have and to give, seen before pictures are encoded with it for hours."""
 
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -29,7 +30,7 @@ def require_encoder(encoder: object, key: str) -> None:
     Raises:
         UserError: naming it.
     """
-    if missing := [name for name in ATTRIBUTES[key] if not isinstance(getattr(encoder, name, None), int)]:
+    if missing := [name for name in ATTRIBUTES[key] if not isinstance(getattr(encoder, name, None), Integral)]:
         raise UserError(
             f"{key}: {type(encoder).__name__} has no {' and no '.join(missing)}, a whole number (docs/extending.md)."
         )

@@ -29,7 +29,7 @@ from aaa.config.recorded_overrides import MULTIRUN
 from aaa.config.schema import SCHEMAS, TrainConfig
 from aaa.errors import UserError
 from aaa.run.after_sweep import say_how_it_ended
-from aaa.run.claim import claimed_sweep, forget_start, wait_for_beginners
+from aaa.run.claim import claimed_sweep, close_log, forget_start, is_of_others, wait_for_beginners
 from aaa.run.earlier_sweep import SAME_SWEEP
 from aaa.tracking.files import replace_text
 from aaa.tracking.printed import harmless, print_anything
@@ -174,7 +174,10 @@ def _reported(task: Task, report: Callable[[Exception], None], keys: Keys) -> Ta
     def wrapped(config: DictConfig) -> object:
         try:
             told = OmegaConf.to_container(config, resolve=False)
-            _hide_secrets(told)
+            if is_of_others(folder := Path(HydraConfig.get().runtime.output_dir)):
+                close_log(folder)  # what is said of this job is no message of that run
+            else:
+                _hide_secrets(told)
             _refuse_missing(told)
             refuse_wrong_numbers(HydraConfig.get(), config, keys)
             return task(config)

@@ -31,6 +31,7 @@ FLAGS |= dict.fromkeys(["--cfg", "-c", "--package", "-p", "--config-path", "-cp"
 FLAGS |= dict.fromkeys(["--config-dir", "-cd", "--experimental-rerun"], True)
 RUN_FOLDERS = ("name", "resume", "output_dir", "hydra.run.dir", "hydra.sweep.dir")
 CONFIG_DIR = ("--config-dir", "-cd")
+SEARCH_PATH = "hydra.searchpath="
 INFO = ("--info", "-i")
 LONG = {"-cd": "--config-dir", "-cp": "--config-path", "-cn": "--config-name", "-c": "--cfg", "-p": "--package"}
 MINUS_SIGN = "\u2212"
@@ -50,6 +51,7 @@ def read_arguments(arguments: list[str], keys: Keys, called: Mapping[str, str]) 
         UserError: naming the argument that is neither a flag nor `key=value`.
     """
     flags, overrides = _apart(arguments)
+    has_own_groups = any(told.startswith((*CONFIG_DIR, SEARCH_PATH)) for told in (*flags, *overrides))
     _refuse_wrong_flags(flags, keys)
     sweep = wants_sweep(flags)
     read = []
@@ -64,7 +66,7 @@ def read_arguments(arguments: list[str], keys: Keys, called: Mapping[str, str]) 
             )
         _refuse_interpolated_folder(argument, read[-1])
         _refuse_left_out(argument, keys)
-        if not any(flag.startswith(CONFIG_DIR) for flag in flags):  # which may have groups of their own
+        if not has_own_groups:
             _refuse_unknown_group(argument, keys)
     _refuse_two_options(read, keys)
     return [*flags, *_last_of_each(read)]

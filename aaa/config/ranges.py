@@ -74,7 +74,7 @@ def share(default: Any = MISSING) -> Any:
     return number(default, least=0, below=1)
 
 
-def one_of(*words: str, default: str = MISSING) -> Any:
+def one_of(*words: str, default: str | None = MISSING) -> Any:
     """A field that holds one of these words."""
     return field(default=default, metadata={RANGE: Range(words=words)})
 

@@ -380,7 +380,7 @@ class TrainConfig:
         resume: a run folder to go on with; `auto`: the run that this very command began before.
         repeat: a run folder to do again, in a new folder.
         init_from: weights to start from: a .safetensors file, a run, checkpoint or model/ folder.
-        init_from_parts: `all`: they must be this model's; `fitting`: what is here too, the rest starts as ever.
+        init_from_parts: `fitting`: of these what is here too, the rest starts as ever; null: they must be this model's.
         trust_config: let the config of a run that is resumed or repeated name classes that conf/ does not.
         output_dir: of the run; set by `hydra.run.dir`.
         model: see below, as all groups.
@@ -399,7 +399,7 @@ class TrainConfig:
     resume: str | None = path_key(None)
     repeat: str | None = path_key(None)
     init_from: str | None = path_key(None)
-    init_from_parts: str = one_of("all", "fitting", default="all")
+    init_from_parts: str | None = one_of("fitting", default=None)
     trust_config: bool = False
     output_dir: str = path_key()
     model: ModelConfig = field(default_factory=ModelConfig)

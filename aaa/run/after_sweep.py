@@ -5,7 +5,7 @@ from pathlib import Path
 from aaa.config.recorded_overrides import MULTIRUN, OVERRIDES
 from aaa.config.trust import read_yaml_config
 from aaa.errors import UserError
-from aaa.run.claim import shown
+from aaa.run.claim import is_of_others, shown
 from aaa.run.earlier_sweep import SAME_SWEEP, finished_run
 from aaa.run.naming import overrides_of
 from aaa.run.search import BASIC, jobs_of
@@ -21,7 +21,8 @@ def say_how_it_ended(folder: Path) -> None:
     Args:
         folder: of the sweep, absolute.
     """
-    begun = {path.parent.parent: overrides_of(path.parent.parent, []) for path in folder.glob(f"**/{OVERRIDES}")}
+    runs = [path.parent.parent for path in folder.glob(f"**/{OVERRIDES}")]
+    begun = {run: overrides_of(run, []) for run in runs if not is_of_others(run)}
     left = sorted((run for run in begun if not _is_finished(run)), key=lambda run: (len(run.name), run.name))
     finished, planned = len(begun) - len(left), max(len(begun), _planned(folder))
     if not planned:

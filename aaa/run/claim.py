@@ -38,13 +38,13 @@ BEGINNING = Path("outputs/.beginning.lock")
 MOST_SECONDS_TO_BEGIN = 60  # composing a config takes 2
 LEFT_BY_STEPS = ("metrics.jsonl", "checkpoints/step-*", "model/config.json", "samples/step-*", "validation/step-*")
 
-LOG = "train.log"
-LEFT_BY_START = {".hydra", LOCK, LOG}
+LEFT_BY_START = {".hydra", LOCK, "train.log"}
 # As conf/train.yaml calls a folder that nobody has named.
 BY_TIME = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d(-\d+)?")
 
 _claimed: dict[Path, FileLock] = {}
-_refused: dict[Path, str] = {}  # of jobs, with the reason
+_refused: dict[Path, str] = {}  # of jobs, with the reason, until they have been told
+_of_others: set[Path] = set()  # folders that jobs of this process were refused
 _beginning: list[FileLock] = []
 
 
@@ -91,8 +91,14 @@ def claim_for_job(folder: Path, resume: str | None, overrides: Sequence[str]) ->
         claim(folder, resume, overrides)
     except UserError as error:
         _refused[folder.absolute()] = str(error)
+        _of_others.add(folder.absolute())
         return False
     return True
+
+
+def is_of_others(folder: Path) -> bool:
+    """Whether a job of this process was refused the folder, in which it is to write nothing, then."""
+    return folder.absolute() in _of_others
 
 
 def wait_for_beginners() -> None:
@@ -151,19 +157,20 @@ def forget_start(folder: Path) -> None:
         with FileLock(folder / LOCK).acquire(timeout=0):
             if {path.name for path in folder.iterdir()} - LEFT_BY_START:
                 return
-            _close_log(folder)
-            shutil.rmtree(folder / ".hydra", ignore_errors=True)
-            (folder / LOG).unlink(missing_ok=True)
+            close_log(folder)
+            if sys.platform != "win32":
+                shutil.rmtree(folder)
     except Timeout:
         return
-    shutil.rmtree(folder, ignore_errors=True)  # Windows removes no lock that is held
+    if sys.platform == "win32":  # which removes no lock that is held
+        shutil.rmtree(folder, ignore_errors=True)
     with suppress(OSError):  # other runs are in it
         folder.parent.rmdir()
         folder.parent.parent.rmdir()
 
 
-def _close_log(folder: Path) -> None:
-    """Write nothing more into the log of a folder, which Windows removes only then."""
+def close_log(folder: Path) -> None:
+    """Write nothing more into the log of a folder."""
     root = logging.getLogger()
     for handler in [*root.handlers]:
         if isinstance(handler, logging.FileHandler) and Path(handler.baseFilename).is_relative_to(folder):

@@ -11,9 +11,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from aaa.config.checks import CONF, group_options
 from aaa.config.leaves import leaves
+from aaa.config.mixture import data_schema
 from aaa.config.overrides import in_place_of, key_of, value_of, wants_sweep
 from aaa.config.recorded_overrides import MULTIRUN, OVERRIDES, overrides_of_run, own_overrides
-from aaa.config.schema import TrainConfig
+from aaa.config.schema import DataConfig, TrainConfig
 from aaa.config.trust import foreign_targets, read_yaml_config
 from aaa.errors import UserError, nearest
 from aaa.saved.checkpoint_folders import CHECKPOINTS, FOLDER, those_of_its_run
@@ -70,6 +71,7 @@ def earlier_run(arguments: list[str]) -> EarlierRun | None:
         _refuse_other_folder(arguments, folder, value)
     saved = _saved_config(folder, f"{how}={value}")
     arguments = _with_groups(arguments, how, saved, overrides_of_run(folder) or [])
+    arguments = [_as_new(argument, saved) for argument in arguments]
     _refuse_unread(saved, arguments)
     _refuse_foreign_code(saved, arguments, f"{how}={value}")
     given = {key_of(argument) for argument in arguments}
@@ -188,9 +190,23 @@ def _refuse_other_folder(arguments: list[str], folder: Path, value: str) -> None
             )
 
 
+def _as_new(argument: str, saved: DictConfig) -> str:
+    """An argument with a `+` before a key that there was not yet when the run began."""
+    key = key_of(argument)
+    parent, _, name = key.rpartition(".")
+    known = {"": _names(TrainConfig) - {"resume", "repeat"}, "data": _names(data_schema(saved.get("data") or {}))}
+    node = OmegaConf.select(saved, parent) if parent else saved
+    is_new = name in known.get(parent, ()) and node is not None and name not in node
+    return f"+{argument}" if is_new and argument[0] not in "+~" else argument
+
+
+def _names(schema: type[DataConfig] | type[TrainConfig]) -> set[str]:
+    return {field.name for field in fields(schema)}
+
+
 def _refuse_unread(saved: DictConfig, arguments: list[str]) -> None:
     """`+key=value` adds any key to a config that was read from a file; nothing reads one that is not in a group."""
-    known = {*map(str, saved), *(field.name for field in fields(TrainConfig)), "hydra"}
+    known = {*map(str, saved), *_names(TrainConfig), "hydra"}
     for argument in arguments:
         key = key_of(argument)
         if argument.startswith("+") and key.partition(".")[0] not in known:

@@ -17,7 +17,7 @@ SECRET_NAME = re.compile(
     re.I,
 )
 LEAST_LENGTH = 6  # shorter values stand in ordinary text by chance
-LEAST_UNLIKELY = 12  # of letters and others: shorter ones may be a part of a path or a name
+LEAST_UNLIKELY, LEAST_UNLIKELY_LETTERS = 12, 16  # shorter ones may be a part of a path or a name
 
 # What the services that a run talks to give out, and a password within an address.
 _KNOWN = re.compile(
@@ -67,7 +67,7 @@ def _redact_value(value: str) -> str:
 
 def _is_word(secret: str) -> bool:
     """Whether a path or a name may have it in it by chance."""
-    return secret.isalpha() or len(secret) < LEAST_UNLIKELY
+    return len(secret) < (LEAST_UNLIKELY_LETTERS if secret.isalpha() else LEAST_UNLIKELY)
 
 
 def _redact(text: str, secrets: Iterable[str]) -> str:

@@ -169,7 +169,7 @@ def test_a_plan_of_a_run_done_again_is_no_run(tmp_path: Path, monkeypatch: pytes
 def begun(run: Path, steps: int = 0) -> Path:
     """What there is of a run before its config is composed."""
     (run / ".hydra").mkdir(parents=True)
-    (run / ".hydra" / "config.yaml").write_text("trainer: {max_steps: 1}")
+    (run / ".hydra" / "config.yaml").write_text("trainer: {max_steps: 1}\nseed: 0")
     (run / ".hydra" / "overrides.yaml").write_text("[]")
     if steps:
         (run / "checkpoints" / f"step-{steps:08d}").mkdir(parents=True)

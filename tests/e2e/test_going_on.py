@@ -109,11 +109,13 @@ def test_a_sweep_has_a_folder_of_its_own(here: Path) -> None:
 def test_a_job_whose_folder_is_anothers_is_refused_and_the_others_have_their_turn(here: Path) -> None:
     (here / "swept").mkdir()
     (here / "ten").rename(here / "swept" / "job-0")
-    before = contents(here / "swept" / "job-0")
+    before, log = contents(here / "swept" / "job-0"), (here / "swept" / "job-0" / "train.log").read_text()
     sweep = ["aaa.train", "-m", *QUICK, "trainer.max_steps=1", "hydra.sweep.dir=swept", "seed=1,2"]
     done = fork_in(here, *sweep, "hydra.sweep.subdir=job-${hydra.job.num}", "resume=auto")
     assert done.error.startswith("error: swept/job-0: this folder holds a run already")
     assert contents(here / "swept" / "job-0") == before
+    assert (here / "swept" / "job-0" / "train.log").read_text() == log
+    assert "Sweep: 1 of 2 runs are finished in swept" in done.out
     assert metrics(here / "swept" / "job-1")[-1]["step"] == 1
 
 

@@ -104,10 +104,11 @@ def test_a_single_seed_says_of_its_very_models_that_they_differ_and_nothing_else
 def test_the_levels_of_a_dependence_are_chosen_among_all_of_them(tmp_path: Path) -> None:
     """Of eight, two differ by chance: 28 pairs could have."""
     trials = grid(model__qk_norm=[False, True], model__depth=list(range(8)), seed=[0, 1, 2, 3, 4])
-    found = [
-        of_key(effects(swept(tmp_path / f"{n}", trials, lambda trial, n=n: noise(trial | {"n": n}))), QK).notes
-        for n in range(6)
-    ]
+
+    def anew(n: int) -> Callable[[Trial], float]:
+        return lambda trial: noise(trial | {"n": n})
+
+    found = [of_key(effects(swept(tmp_path / f"{n}", trials, anew(n))), QK).notes for n in range(6)]
     assert found == [[]] * len(found)
 
 

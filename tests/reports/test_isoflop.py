@@ -3,7 +3,7 @@
 import itertools
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,7 @@ def test_the_best_size_is_the_lowest_point_of_a_parabola_in_logarithms() -> None
         (square, slope, _), covariance = np.polyfit(np.log(SIZES), losses, 2, cov=True)
         best = best_size(budget)
         assert best.parameters == pytest.approx(math.exp(-slope / (2 * square)))
+        assert best.parameters is not None
         assert best.low is not None
         assert best.high is not None
         assert best.low < best.parameters < best.high
@@ -69,6 +70,7 @@ def test_the_best_size_is_the_lowest_point_of_a_parabola_in_logarithms() -> None
 def test_its_interval_is_of_sizes_whose_slope_over_seeds_may_be_0() -> None:
     for budget in budgets(swept(valley)):
         best = best_size(budget)
+        assert best.parameters is not None
         assert best.parameters is not None
         assert best.low is not None
         assert best.high is not None
@@ -101,6 +103,7 @@ def test_of_any_losses_a_best_size_is_among_those_tried_and_in_its_interval(loss
         assert is_among
         assert curvature < 0.05, "that there is a lowest point is no chance"
         assert best.parameters == pytest.approx(math.exp(lowest), rel=1e-4)
+        assert best.parameters is not None
         assert best.low is not None
         assert best.high is not None
         assert best.low <= best.parameters * (1 + 1e-6)
@@ -159,14 +162,14 @@ def test_three_sizes_of_one_seed_say_nothing_of_noise() -> None:
 
 def test_an_interval_that_ends_nowhere_near_ends_nowhere() -> None:
     """Its end is no number: the curvature is just clear enough over these seeds."""
-    losses = [{0: 1.0223, 1: 1.036}, {0: 0.9975, 1: 0.9982}, {0: 1.0276, 1: 1.0073}]
+    losses: list[Mapping[Hashable, float]] = [{0: 1.0223, 1: 1.036}, {0: 0.9975, 1: 0.9982}, {0: 1.0276, 1: 1.0073}]
     best = best_size(Budget(1e12, dict(zip(SIZES, losses, strict=False))))
     assert (best.parameters, best.otherwise) == (None, "no best size: cannot be told from noise")
 
 
 def test_seeds_that_agree_in_the_slope_at_an_end_are_no_error() -> None:
     """Whose variance there is 0, and may be less than that by rounding."""
-    losses = [{0: 0.1, 1: 0.4}, {0: 0.4, 1: 0.6}, {0: 0.5, 1: 0.4}]
+    losses: list[Mapping[Hashable, float]] = [{0: 0.1, 1: 0.4}, {0: 0.4, 1: 0.6}, {0: 0.5, 1: 0.4}]
     assert best_size(Budget(1e12, dict(zip(SIZES, losses, strict=False)))).parameters is None
 
 

@@ -12,7 +12,7 @@ from aaa.run.earlier_run import COMPOSED, earlier_run
 def a_run(folder: Path, config: str) -> Path:
     (folder / ".hydra").mkdir(parents=True)
     (folder / OVERRIDES).write_text("- seed=1\n")
-    (folder / COMPOSED).write_text(f"trainer: {{max_steps: 1}}\n{config}")
+    (folder / COMPOSED).write_text(f"trainer: {{max_steps: 1}}\nseed: 0\n{config}")
     return folder
 
 
@@ -41,6 +41,17 @@ def test_what_a_saved_config_tells_hydra_is_refused_where_the_run_is_found(
     a_run(tmp_path / "outputs" / "one", "hydra: {job: {env_set: {PATH: /elsewhere}}}")
     with pytest.raises(UserError, match=r"resume=auto: .* has the key 'hydra'"):
         earlier_run(["resume=auto", "seed=1"])
+
+
+@pytest.mark.parametrize("how", ["resume", "repeat"])
+def test_keys_that_came_after_the_run_are_taken(tmp_path: Path, how: str) -> None:
+    run = a_run(tmp_path / "run", "data: {name: shapes, resolution: 16}")
+    found = earlier_run(
+        ["data.max_records=8", "init_from_parts=fitting", "seed=1", "data.resolution=8", f"{how}={run}"]
+    )
+    assert found is not None
+    assert found.arguments[:2] == ["+data.max_records=8", "+init_from_parts=fitting"]
+    assert found.arguments[2:4] == ["seed=1", "data.resolution=8"]
 
 
 JUDGED = "evaluation: {_target_: aaa.evaluation.shapes.ShapesAgreement, num_images: 8}"
