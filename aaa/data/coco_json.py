@@ -4,6 +4,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from aaa.data.columns import PROMPT_COLUMNS
+
 logger = logging.getLogger(__name__)
 
 
@@ -15,6 +17,8 @@ def is_coco_caption(annotation: Any) -> bool:
 def is_karpathy_picture(picture: Any) -> bool:
     """Whether this is one of the "images" of Karpathy's splits, whose sentences are objects."""
     if not isinstance(picture, dict) or "filename" not in picture:
+        return False
+    if picture.keys() & {*PROMPT_COLUMNS} != {"sentences"}:
         return False
     sentences = picture.get("sentences")
     return isinstance(sentences, list) and bool(sentences) and isinstance(sentences[0], dict) and "raw" in sentences[0]
@@ -49,7 +53,9 @@ def rows_of_coco(content: Mapping[str, Any], where: str) -> list[dict[str, Any]]
 
 def _karpathy_row(picture: Mapping[str, Any]) -> dict[str, Any]:
     """A row without the folder, `filepath`: names tell pictures apart, and people lay all into one folder."""
-    captions = [one.get("raw") if isinstance(one, dict) else one for one in picture.get("sentences") or ()]
+    sentences = picture.get("sentences")
+    told = sentences if isinstance(sentences, list) else []
+    captions = [one.get("raw") if isinstance(one, dict) else one for one in told]
     return {"file_name": picture.get("filename"), "captions": captions, "split": picture.get("split")}
 
 

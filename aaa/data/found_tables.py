@@ -6,14 +6,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from aaa.data.captions import Captions, Columns
+from aaa.data.columns import IMAGE_COLUMNS, usual_columns
 from aaa.data.endings import shown, suffix, without_suffix
 from aaa.data.folder_picture import FolderPicture
 from aaa.data.left_out import LeftOut
 from aaa.data.other_files import names_of_pictures
 from aaa.data.picture_names import Found, PictureNames
+from aaa.data.split_names import split_of_table
 from aaa.data.table_content import CAPTIONS, NUMBERED, Form, form_of_table
 from aaa.data.table_pictures import pictures_of_rows
-from aaa.data.table_splits import split_of_table
 from aaa.data.tables import KINDS, Row, read_table
 from aaa.errors import UserError, nearest
 
@@ -21,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 KEY = "data.table"
 LISTED = 5
+MOST = 0.9  # of the objects of a JSON that are captioned, if they are captions: in kohya's some have tags alone
 LEMMAS = "flickr8k.lemma.token.txt"  # the captions of the file beside it, without the endings of their words
 Read = dict[str, Sequence[FolderPicture]]  # by table
 
@@ -61,12 +63,21 @@ def find_tables(
             rows = list(read_table(names.root / file, file, form.kind))
         except UserError as error:
             raise UserError(f"{error} {KEY}=FILE reads another table alone.") from None
-        if form.throughout and not all(row.values.keys() & {*(prompts or form.captions)} for row in rows):
-            continue
+        there = list(dict.fromkeys(column for row in rows for column in row.values))
+        if form.throughout:
+            named = {*prompts} if prompts else {*usual_columns(there, form.captions)}
+            spoken = [row for row in rows if row.values.keys() & named]
+            if len(spoken) < MOST * len(rows):
+                continue
+            for row in rows if len(spoken) < len(rows) else ():
+                if not row.values.keys() & named:
+                    left_out.add("entries without a caption", row.place)
+            rows = spoken
         its = _pictures_of(rows, file, names, image_column, Captions(prompt_column, usual=form.captions))
         if any(picture.file for picture in its):
             found[file] = its
-            forms[file] = form.data_set or frozenset(column for row in rows for column in row.values)
+            taken = [*usual_columns(there, IMAGE_COLUMNS)[:1], *usual_columns(there, form.captions)[:1]]
+            forms[file] = form.data_set or frozenset([image_column] if image_column else taken) | {*prompts}
         else:
             absent.add(file)
             problem = next((f" ({picture.problem})" for picture in its if picture.problem), "")
@@ -158,7 +169,7 @@ def _require_one_meaning(found: Read, forms: Mapping[str, str | frozenset[str]],
         UserError: naming the tables.
     """
     of_splits = all(isinstance(forms[table], str) or split_of_table(table) != "unknown" for table in found)
-    if len(found) < 2 or (len(set(forms.values())) == 1 and of_splits):
+    if len(found) < 2 or (len(set(forms.values())) == 1 and of_splits and not _say_otherwise(found)):
         return
     counts = {table: len({picture.file for picture in pictures if picture.file}) for table, pictures in found.items()}
     raise UserError(
@@ -166,6 +177,22 @@ def _require_one_meaning(found: Read, forms: Mapping[str, str | frozenset[str]],
         f"{_listed([f'{table} (pictures: {count})' for table, count in counts.items()])}. "
         f"{KEY}=FILE or {KEY}=[FILE,FILE] says so."
     )
+
+
+def _say_otherwise(found: Read) -> bool:
+    """Whether a table says something else of a picture than another of its split, or than others of most of its own."""
+    said: dict[str, tuple[str, frozenset[str]]] = {}
+    for table, pictures in found.items():
+        own: dict[str, set[str]] = {}
+        for picture in pictures:
+            if picture.file:
+                own.setdefault(picture.file, set()).update(picture.prompts)
+        others = [said[file][0] for file, prompts in own.items() if file in said and said[file][1] != prompts]
+        if 2 * len(others) > len(own) or any(split_of_table(other) == split_of_table(table) for other in {*others}):
+            return True
+        for file, prompts in own.items():
+            said.setdefault(file, (table, frozenset(prompts)))
+    return False
 
 
 def _listed(tables: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from aaa.data.endings import is_picture, same_letters, shown, without_suffix
+from aaa.data.split_names import may_be_of, split_of_folders, split_of_table
 
 
 class Found(NamedTuple):
@@ -82,24 +83,40 @@ class PictureNames:
     def find_anywhere(self, name: str, folder: str, table: str) -> Found:
         """A picture by its name in a table of others, which says nothing of where they were unpacked: the one in any
         folder whose name ends so, with or without the ending. Of several it is the one that `find` has, else the one in
-        a folder that a word of the table's name is: `val2017` of `captions_val2017.json`.
+        a folder that a word of the table's name is: `val2017` of `captions_val2017.json`. One in a folder of another
+        split is another picture of the same name, and so is one elsewhere where the table lies among pictures.
 
         Args:
             name, folder: as `find` takes them.
             table: what it is called.
         """
-        end = posixpath.normpath(name.strip().replace("\\", "/"))
-        whole = is_picture(end)
-        same = (self._by_end if whole else self._by_end_of_stem).get(_last_two(end), [])
-        alike = [file for file in same if f"/{file if whole else without_suffix(file)}".endswith(f"/{end}")]
-        if len(alike) == 1:
-            return Found(alike[0])
+        for place in self._folders(folder):
+            if (file := f"{place}/{name}" if place else name) in self.files:
+                return Found(file)
         found = self.find(name, folder)
+        alike = self.all_alike(name)
         if found.file or not alike:
             return found
+        split = split_of_table(table)
+        alike = [file for file in alike if may_be_of(split_of_folders(file.removesuffix(name)), split)]
+        if not alike or ("/" not in name and folder and folder in self._folders_of_pictures):
+            return Found(None, found.problem, absent=True)
+        if len(alike) == 1:
+            return Found(alike[0])
         words = re.split(r"[^A-Za-z0-9]+", posixpath.basename(table))
         called = [file for file in alike if posixpath.basename(posixpath.dirname(file)) in words]
         return Found(called[0]) if len(called) == 1 else Found(None, _ambiguous(name, alike))
+
+    def all_alike(self, name: str) -> list[str]:
+        """The pictures in any folder whose names end so, with or without the ending."""
+        end = posixpath.normpath(name.strip().replace("\\", "/"))
+        whole = is_picture(end)
+        same = (self._by_end if whole else self._by_end_of_stem).get(_last_two(end), [])
+        return [file for file in same if f"/{file if whole else without_suffix(file)}".endswith(f"/{end}")]
+
+    @cached_property
+    def _folders_of_pictures(self) -> set[str]:
+        return {posixpath.dirname(file) for file in self.files if is_picture(file)}
 
     def _folders(self, folder: str) -> list[str]:
         """Where the names of a table in this folder are looked for, in this order."""

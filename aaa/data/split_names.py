@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
-from aaa.data.endings import shown
+from aaa.data.endings import shown, without_suffix
 from aaa.data.records import Split
 
 logger = logging.getLogger(__name__)
@@ -37,6 +37,28 @@ def split_of_name(name: str) -> Named:
     """
     found = {split_of_word(word) for word in split_words(name)}
     return found.pop() if len(found) == 1 else "unknown"
+
+
+def split_of_table(table: str) -> Named:
+    """What a table is called: `captions_val2017.json`, or `val/captions.csv`."""
+    folder, _, own = table.rpartition("/")
+    return split_of_name(words_of(own)) if split_words(words_of(own)) else split_of_word(folder.rpartition("/")[2])
+
+
+def split_of_folders(path: str) -> Named:
+    """What the folders of a path are called: `train2017/` or `images/val/`; unknown if they say nothing, or both."""
+    found = {split_of_word(folder) for folder in path.split("/") if folder} - {"unknown"}
+    return found.pop() if len(found) == 1 else "unknown"
+
+
+def may_be_of(one: Named, other: Named) -> bool:
+    """Whether what is of one split may be of another too, as of one that is not known."""
+    return "unknown" in (one, other) or one == other
+
+
+def words_of(name: str) -> str:
+    """A file's own name with its words apart: `Flickr_8k.dev_Images`."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", without_suffix(name))
 
 
 def split_words(name: str) -> list[str]:

@@ -1,6 +1,5 @@
 """What tables' names, lists of pictures and a column together say of what is held out."""
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +8,15 @@ from aaa.data.endings import is_picture, suffix, without_suffix
 from aaa.data.folder_picture import FolderPicture
 from aaa.data.left_out import LeftOut
 from aaa.data.picture_names import PictureNames
-from aaa.data.split_names import Named, settle_splits, split_of_name, split_of_word, split_words
+from aaa.data.split_names import (
+    Named,
+    settle_splits,
+    split_of_name,
+    split_of_table,
+    split_of_word,
+    split_words,
+    words_of,
+)
 
 Lists = dict[str, dict[str, Named]]  # by list, the split of each picture in it
 
@@ -30,20 +37,14 @@ def split_lists(names: PictureNames, files: Iterable[str], left_out: LeftOut) ->
     found: Lists = {}
     for file in files:
         own = file.rpartition("/")[2]
-        if suffix(own) != ".txt" or without_suffix(own) in pictures or not split_words(_words(own)):
+        if suffix(own) != ".txt" or without_suffix(own) in pictures or not split_words(words_of(own)):
             continue
-        split = split_of_name(_words(own))
+        split = split_of_name(words_of(own))
         listed = _pictures_in(file, names) if split != "unknown" else []
         found[file] = dict.fromkeys(listed, split)
         if not listed:
             left_out.add("texts called after a split that list no pictures that are there", file)
     return found
-
-
-def split_of_table(table: str) -> Named:
-    """What a table is called: `captions_val2017.json`, or `val/captions.csv`."""
-    folder, _, own = table.rpartition("/")
-    return split_of_name(_words(own)) if split_words(_words(own)) else split_of_word(folder.rpartition("/")[2])
 
 
 def with_splits(read: Mapping[str, Sequence[FolderPicture]], lists: Lists, root: Path) -> Iterator[FolderPicture]:
@@ -76,12 +77,7 @@ def _pictures_in(file: str, names: PictureNames) -> list[str]:
         lines = [line.strip() for line in (names.root / file).read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError):
         return []
-    found = {line: names.find_anywhere(line, file.rpartition("/")[0], file).file for line in lines if line}
-    if not all(picture is not None or is_picture(line) for line, picture in found.items()):
+    found = {line: names.all_alike(line) for line in lines if line}  # a list can only hold out too much
+    if not all(pictures or is_picture(line) for line, pictures in found.items()):
         return []
-    return [picture for picture in found.values() if picture is not None]
-
-
-def _words(name: str) -> str:
-    """A file's own name with its words apart: `Flickr_8k.dev_Images`."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", without_suffix(name))
+    return [picture for pictures in found.values() for picture in pictures]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from aaa.data.endings import is_caption, is_picture, same_letters, shown, without_suffix
 from aaa.data.folder_picture import FolderPicture
+from aaa.data.split_names import may_be_of, split_of_folders
 from aaa.data.text_pictures import captioned
 from aaa.errors import UserError
 
@@ -32,8 +33,10 @@ def pictures_with_texts_elsewhere(root: Path, files: Sequence[str]) -> list[Fold
     for picture in filter(is_picture, files):
         by_stem[_stem(picture)].append(picture)
     texts: dict[str, str] = {}
-    for text in filter(is_caption, files):
-        if (of := _picture_of(text, by_stem.get(_stem(text), []))) is None:
+    spoken = [*filter(is_caption, files)]
+    in_folders = any(_folder(text) == _folder(picture) for text in spoken for picture in by_stem.get(_stem(text), ()))
+    for text in spoken:
+        if (of := _picture_of(text, by_stem.get(_stem(text), []), in_folders)) is None:
             continue
         if (other := texts.setdefault(of, text)) != text:
             both = f"{shown(other)} and {shown(text)}"
@@ -64,10 +67,15 @@ def pictures_with_texts_elsewhere(root: Path, files: Sequence[str]) -> list[Fold
     return pictures
 
 
-def _picture_of(text: str, pictures: Sequence[str]) -> str | None:
-    """The picture of a text: of several of its name the one whose folder is called as the text's own, and of several of
-    these the one below `images`, since masks and outlines have the names of what they are of; else none."""
-    near = [picture for picture in pictures if _folder(picture) == _folder(text)] or pictures
+def _picture_of(text: str, pictures: Sequence[str], in_folders: bool) -> str | None:
+    """The picture of a text: where any are, the one whose folder is called as the text's own, never one of another
+    split, and of several of these the one below `images`, since masks and outlines have the names of what they are of;
+    else none."""
+    if in_folders:
+        near = [picture for picture in pictures if _folder(picture) == _folder(text)]
+    else:
+        split = split_of_folders(text.rpartition("/")[0])
+        near = [one for one in pictures if may_be_of(split_of_folders(one.rpartition("/")[0]), split)]
     if len(near) > 1:
         near = [picture for picture in near if "images" in picture.lower().split("/")[:-1]]
     return near[0] if len(near) == 1 else None

@@ -241,7 +241,7 @@ def test_a_table_of_what_is_held_out_holds_out_all_that_it_names(
         ["train.csv=image,caption|a.jpg,x", "outputs/results.csv=image,prompt,score|b.jpg,a picture,0.3"],
         ["captions_de.csv=image,caption|a.jpg,x", "captions_en.csv=image,caption|a.jpg,y"],
         ["captions.csv=image,caption|a.jpg,x", "captions_val.csv=image,caption|b.jpg,y"],
-        ["train.csv=image,caption,split|a.jpg,x,train", "val.csv=image,caption|b.jpg,y"],
+        ["train.csv=image,caption|a.jpg,x", "train_blip.csv=image,caption|a.jpg,y"],
         ["captions.txt=image,caption|a.jpg,x", "train.csv=image,caption|a.jpg,y"],
     ],
 )
@@ -431,3 +431,45 @@ def test_repeats_in_names_of_folders_are_told(
         folders
     )
     assert ("folders such as 10_dogs and 3_cats are no repeats" in caplog.text) is told
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        (  # val/ is not unpacked
+            ["train/0.jpg", "train.csv=image,caption|0.jpg,mine", "val.csv=image,caption|0.jpg,another"],
+            {"train/0.jpg": (None, ["mine"])},
+        ),
+        (  # dogs/0.jpg is not there
+            ["cats/0.jpg", "dogs/1.jpg", "dogs/captions.csv=image,caption|0.jpg,a dog|1.jpg,two dogs"],
+            {"dogs/1.jpg": (None, ["two dogs"])},
+        ),
+        (  # one class of the texts has no picture of that name
+            ["images/cat/1.jpg", "images/dog/2.jpg", "text/dog/1.txt=a dog", "text/dog/2.txt=two dogs"],
+            {"dog/2.jpg": (None, ["two dogs"])},
+        ),
+        (
+            ["images/train/1.jpg", "images/train/2.jpg", "text/train/1.txt=one", "text/val/2.txt=another"],
+            {"train/1.jpg": (None, ["one"])},
+        ),
+        (  # a line of a list that may be either is both
+            [
+                "images/4.jpg",
+                "preview/4.jpg",
+                "images/5.jpg",
+                "captions.csv=image,caption|4.jpg,x|5.jpg,y",
+                "test.txt=4",
+            ],
+            {"4.jpg": ("validation", ["x"]), "5.jpg": ("train", ["y"])},
+        ),
+        (  # columns that are not read may differ
+            ["a.jpg", "b.jpg", "train.csv=image,caption,score|a.jpg,x,3", "val.csv=image,caption|b.jpg,y"],
+            {"a.jpg": ("train", ["x"]), "b.jpg": ("validation", ["y"])},
+        ),
+    ],
+)
+def test_captions_go_to_no_other_picture_of_the_same_name(
+    tmp_path: Path, files: list[str], expected: dict[str, tuple[str | None, list[str]]]
+) -> None:
+    lay(tmp_path, *files)
+    assert kept(tmp_path) == expected
