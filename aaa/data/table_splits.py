@@ -22,8 +22,8 @@ Lists = dict[str, dict[str, Named]]  # by list, the split of each picture in it
 
 
 def split_lists(names: PictureNames, files: Iterable[str], left_out: LeftOut) -> Lists:
-    """Text files that are called after a split and hold nothing but names of pictures, with or without their endings:
-    `Flickr_8k.devImages.txt`, `test.txt`.
+    """Text files that are called after a split and hold names of pictures, with or without their endings, and little
+    else: `Flickr_8k.devImages.txt`, `test.txt`.
 
     Args:
         names: the files of the data folder.
@@ -78,6 +78,6 @@ def _pictures_in(file: str, names: PictureNames) -> list[str]:
     except (OSError, UnicodeDecodeError):
         return []
     found = {line: names.all_alike(line) for line in lines if line}  # a list can only hold out too much
-    if not all(pictures or is_picture(line) for line, pictures in found.items()):
+    if 2 * sum(bool(pictures) or is_picture(line) for line, pictures in found.items()) <= len(found):
         return []
     return [picture for pictures in found.values() for picture in pictures]

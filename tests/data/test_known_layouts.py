@@ -458,7 +458,7 @@ def test_repeats_in_names_of_folders_are_told(
                 "preview/4.jpg",
                 "images/5.jpg",
                 "captions.csv=image,caption|4.jpg,x|5.jpg,y",
-                "test.txt=4",
+                "test.txt=4|4.jpg|# done",
             ],
             {"4.jpg": ("validation", ["x"]), "5.jpg": ("train", ["y"])},
         ),
