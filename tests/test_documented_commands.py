@@ -17,9 +17,9 @@ from hydra.core.override_parser.types import IntervalSweep, Override
 from omegaconf import DictConfig, OmegaConf
 
 from aaa.cli import SAVED_MODEL, keys_of
-from aaa.cli.arguments import for_hydra, read_arguments, user_folders
+from aaa.cli.arguments import for_hydra, read_arguments
 from aaa.config.checks import CONF, check_config
-from aaa.config.overrides import wants_sweep
+from aaa.config.overrides import user_folders, wants_sweep
 from aaa.config.ranges import require_ranges
 from aaa.config.schema import SCHEMAS
 from tests.helpers.composed import compose

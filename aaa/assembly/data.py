@@ -34,7 +34,6 @@ from aaa.saved.models import saved_statistics
 logger = logging.getLogger(__name__)
 
 STORAGE_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
-OURS = "aaa."  # classes whose name begins so
 PLACES = ("root", "path", "dataset_id")  # arguments of our sources that say where data lies, which does not matter
 FEW = 10  # held-out pictures, of which a mean says little
 
@@ -204,7 +203,7 @@ def _plan(config: DictConfig, device: str, trained_on: str | None) -> _Plan:
     source = _build_source(config, _missing(vae, text_encoder))
     digests = FileDigests(Path(data.cache_dir) / "digests.jsonl")
     source_arguments = _plain(data.source)
-    if str(source_arguments["_target_"]).startswith(OURS):  # of one's own an argument of that name may mean anything
+    if _is_ours(data.source):  # of one's own an argument of that name may mean anything
         source_arguments = {key: value for key, value in source_arguments.items() if key not in PLACES}
     encoder_arguments = {"vae": _plain(encoder.vae), "text_encoder": _plain(encoder.text_encoder)}
     targets = [source_arguments["_target_"], *(part["_target_"] for part in encoder_arguments.values())]
@@ -239,9 +238,9 @@ def _plan(config: DictConfig, device: str, trained_on: str | None) -> _Plan:
         logger.info("Encoding %d records into the latent cache %s", len(source), path)
         for part in weighty:
             part.to(device)
-        if not str(encoder.vae._target_).startswith(OURS):
+        if not _is_ours(encoder.vae):
             require_latents(vae, *fit(data.resolution, data.resolution))
-        if not str(encoder.text_encoder._target_).startswith(OURS):
+        if not _is_ours(encoder.text_encoder):
             require_prompt_embeds(text_encoder)
         return vae, text_encoder
 
@@ -302,13 +301,18 @@ def _build_source(config: DictConfig, missing: Mapping[str, list[str]]) -> Sourc
         )
     if source is None or problems:
         raise UserError("\n".join(problems))
-    if not str(config.data.source._target_).startswith(OURS):
+    if not _is_ours(config.data.source):
         _require_records(source)
     most = config.data.get("max_records")  # earlier versions' runs do not say
     if most is None or most >= len(source):
         return source
     logger.info("Of %d records %d are taken, spread evenly: data.max_records=%d", len(source), most, most)
     return FewRecords(source, most)
+
+
+def _is_ours(part: DictConfig) -> bool:
+    """Whether it names a class of ours, of which it is known what its arguments mean and what it gives."""
+    return str(part._target_).startswith("aaa.")
 
 
 def _require_records(source: Source) -> None:

@@ -254,7 +254,7 @@ def _take_steps(config: DictConfig, device: torch.device) -> _Measured:
         footprint = subject.footprint()
         batch_size, parts = _batch_size(config, footprint, device), config.trainer.gradient_accumulation_steps
         numbers = count()
-        seconds = seconds_of(lambda: subject.bare_step(batch_size, next(numbers), micro_batches=parts))
+        seconds = seconds_of(lambda: subject.bare_step(batch_size, next(numbers), micro_batches=parts), device)
         bare = subject.accelerator.unwrap_model(subject.model).to("meta")
         return _Measured(batch_size, subject.flops, footprint.of(batch_size // parts), seconds, bare, "")
     finally:

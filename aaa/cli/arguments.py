@@ -6,7 +6,6 @@ import sys
 import unicodedata
 from argparse import ArgumentParser
 from collections.abc import Mapping
-from pathlib import Path
 from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
@@ -111,12 +110,6 @@ def _last_of_each(overrides: list[str]) -> list[str]:
     """Without those that add a key which a later one adds again: of what is said twice the last counts."""
     last = {key_of(override): place for place, override in enumerate(overrides) if override.startswith("+")}
     return [o for place, o in enumerate(overrides) if not o.startswith("+") or last[key_of(o)] == place]
-
-
-def user_folders(arguments: list[str]) -> list[Path]:
-    """The config folders of one's own that the flags name."""
-    given = [flag.partition("=")[2] for flag in arguments if flag.startswith("--config-dir=")]
-    return [Path(folder).absolute() for folder in given if Path(folder).is_dir()]
 
 
 def _apart(arguments: list[str]) -> tuple[list[str], list[str]]:

@@ -167,6 +167,12 @@ def set_to(key: str, text: str, keys: Keys) -> str:
     return plain if is_it else f"{key}={quoted(text)}"
 
 
+def user_folders(arguments: list[str]) -> list[Path]:
+    """The config folders of one's own that the flags name."""
+    given = [flag.partition("=")[2] for flag in arguments if flag.startswith("--config-dir=")]
+    return [Path(folder).absolute() for folder in given if Path(folder).is_dir()]
+
+
 def in_place_of(key: str, before: Iterable[Any], node: Mapping[Any, Any]) -> list[str]:
     """The arguments that put a node in the place of another, key by key; interpolations stay such.
 

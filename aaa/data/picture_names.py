@@ -90,12 +90,8 @@ class PictureNames:
             name, folder: as `find` takes them.
             table: what it is called.
         """
-        for place in self._folders(folder):
-            if (file := f"{place}/{name}" if place else name) in self.files:
-                return Found(file)
         found = self.find(name, folder)
-        alike = self.all_alike(name)
-        if found.file or not alike:
+        if found.file or not (alike := self.all_alike(name)):
             return found
         split = split_of_table(table)
         alike = [file for file in alike if may_be_of(split_of_folders(file.removesuffix(name)), split)]

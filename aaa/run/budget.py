@@ -2,7 +2,6 @@
 
 import logging
 import math
-import time
 from bisect import bisect_left
 from collections.abc import Callable, Collection
 from functools import partial
@@ -19,6 +18,7 @@ from aaa.models.costs import count_parameters
 from aaa.models.dit import AAADiT
 from aaa.run.folder import batch_size_of, max_steps_of, number_of
 from aaa.run.going_on import Before
+from aaa.training import timing
 
 logger = logging.getLogger(__name__)
 
@@ -136,18 +136,9 @@ def _steps_in(
     return before.state.step + int(max(seconds - before.state.seconds, 0) / time_step())
 
 
-def seconds_of(trial_step: Callable[[], object]) -> float:
-    """How long a step takes, the fastest of a few."""
-    times = []
-    for _ in range(1 + TIMED_STEPS):
-        began = time.perf_counter()
-        trial_step()
-        if torch.cuda.is_initialized():  # a run on the CPU leaves a GPU alone
-            torch.cuda.synchronize()
-        elif torch.backends.mps.is_available():
-            torch.mps.synchronize()
-        times.append(time.perf_counter() - began)
-    return min(times[1:])
+def seconds_of(trial_step: Callable[[], object], device: torch.device) -> float:
+    """How long a step takes on the device, the fastest of a few."""
+    return min([timing.seconds(trial_step, device) for _ in range(1 + TIMED_STEPS)][1:])
 
 
 def _parameters(make: Callable[..., nn.Module], numbers: dict[str, Any], dim: int) -> int:

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from aaa.config.checks import CONF, group_options
 from aaa.config.leaves import leaves
 from aaa.config.mixture import data_schema
-from aaa.config.overrides import in_place_of, key_of, value_of, wants_sweep
+from aaa.config.overrides import in_place_of, key_of, user_folders, value_of, wants_sweep
 from aaa.config.recorded_overrides import MULTIRUN, OVERRIDES, overrides_of_run, own_overrides
 from aaa.config.schema import DataConfig, TrainConfig
 from aaa.config.trust import foreign_targets, read_yaml_config
@@ -25,7 +25,6 @@ from aaa.tracking.wandb_identity import kept_id
 
 COMPOSED = ".hydra/config.yaml"
 RUN_DIR = "hydra.run.dir"
-CONFIG_DIR = "--config-dir="
 SWAPPABLE = ("evaluation", "guidance", "logger", "sampler")  # groups that change nothing of what is learned
 HYDRAS_OWN = ("hydra", "defaults")  # keys of a config that Hydra obeys and leaves out of what it saves
 NAMED_BELOW = 3  # runs that a message offers
@@ -124,8 +123,7 @@ def _option(argument: str, arguments: list[str]) -> dict[str, Any]:
     group, name = key_of(argument), value_of([argument], key_of(argument))
     if isinstance(name, Sweep):
         raise UserError(f"{argument}: a run that goes on or is repeated takes one option of a group, not several.")
-    own = (Path(flag.partition("=")[2]) for flag in arguments if flag.startswith(CONFIG_DIR))
-    roots = [CONF, *(folder for folder in own if folder.is_dir())]
+    roots = [CONF, *user_folders(arguments)]
     path = next((file for root in roots if (file := root / group / f"{name}.yaml").is_file()), None)
     if path is None:
         options = group_options(*roots)[group]

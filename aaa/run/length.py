@@ -72,7 +72,7 @@ class RunLength:
 
 def _seconds_of_step(config: DictConfig, trial: Trial, batch_size: int, micro_batches: int) -> float:
     with trial.steps(partial(build_optimizer, config), batch_size, micro_batches) as step:
-        return seconds_of(step)
+        return seconds_of(step, trial.session.device)
 
 
 def unreached_rate(config: DictConfig, length: RunLength) -> str | None:

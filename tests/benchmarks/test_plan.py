@@ -62,7 +62,7 @@ def test_runs_that_differ_in_what_costs_nothing_share_a_measurement(measured: li
 def test_a_step_of_micro_batches_updates_the_weights_once(measured: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
 
-    def once(step: Callable[[], object]) -> float:
+    def once(step: Callable[[], object], _device: torch.device) -> float:
         seen.clear()  # what measuring the memory took
         step()
         return 1.0
@@ -134,7 +134,7 @@ def test_a_run_of_so_many_seconds_has_the_steps_that_fit() -> None:
 
 
 def test_what_evaluation_adds_is_told_where_it_is_more_than_a_little(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "seconds_of", lambda _step: 1.0)
+    monkeypatch.setattr(plan, "seconds_of", lambda _step, _device: 1.0)
     planner = Planner()
     long = ("trainer.max_steps=1000", "trainer.batch_size=32", "sampling.steps=10")
     often = (*long, "evaluation=latent_distance", "trainer.evaluate_every_steps=300")  # and after the last step
