@@ -21,7 +21,7 @@ from aaa.cli.arguments import for_hydra, may_begin_or_go_on, read_arguments
 from aaa.cli.ending import end_at_once
 from aaa.cli.errors import explain, is_refusal
 from aaa.cli.requeue import requeue_on_signal
-from aaa.cli.words import refuse_wrong_numbers
+from aaa.cli.wrong_numbers import refuse_wrong_numbers
 from aaa.config.checks import CONF, group_options
 from aaa.config.leaves import leaves
 from aaa.config.overrides import MISSING_MARK, Keys, key_of, value_of, wants_sweep

@@ -57,7 +57,7 @@ class Measuring:
         if progress.skipped_steps > self.settings.max_skipped_steps:
             raise NotFiniteError(
                 f"{described}\nNo more than trainer.max_skipped_steps={self.settings.max_skipped_steps} steps may be "
-                "left out. The last checkpoint is good."
+                "left out. A checkpoint that was written before is good."
             )
 
     def means(self, window: Window) -> dict[str, float]:
@@ -99,7 +99,7 @@ class Measuring:
             if not (math.isfinite(step.loss) and math.isfinite(step.grad_norm)):
                 described = self._describe(replace(step, kind="not finite"), window.sample_losses[number])
                 raise NotFiniteError(
-                    f"{described}\nNothing was saved since; the last checkpoint is good. A lower "
+                    f"{described}\nNothing was saved since: a checkpoint that is there is good. A lower "
                     "optimizer.learning_rate, a longer warm-up or trainer.precision=float32 may help; "
                     "trainer.on_nonfinite=skip leaves such steps out."
                 )
