@@ -11,6 +11,7 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, GrammarParseError, InterpolationKeyError
 
+from aaa.cli.other_names import OPTIONS, key_meant, option_meant, respelt
 from aaa.config.checks import CONF, group_options, options_of
 from aaa.config.option_keys import options_with
 from aaa.config.overrides import key_of, quoted, user_folders
@@ -24,22 +25,6 @@ PLUGINS = {"joblib": "sweeps", "optuna": "sweeps"} | dict.fromkeys(
 
 INTERPOLATED = "MissingMandatoryValue while resolving interpolation: "
 OF_SAVED_MODELS = ("sample", "evaluate", "web")  # commands without most groups of a run
-# What keys are called elsewhere, for a hint.
-SPELT_OUT = {
-    "lr": "learning_rate",
-    "wd": "weight_decay",
-    "bs": "batch_size",
-    "steps": "max_steps",
-    "width": "dim",
-    "layers": "depth",
-    "num_heads": "heads",
-    "image_size": "resolution",
-    "epochs": "max_steps",
-    "num_layers": "depth",
-    "patch_size": "downscale_factor",
-    "scale": "guidance",
-    "cfg": "guidance",
-}
 
 
 def explain_config(error: Exception, config_name: str, config_dir: Path, arguments: list[str]) -> str:
@@ -103,7 +88,9 @@ def _unknown_option(group: str, option: str, known: dict[str, list[str]]) -> str
     if not options:
         return f"{group}={option}: there is no config group '{group}'{nearest(group, list(known))}."
     there = f"There is: {', '.join(options)}.{_of_a_path(group, option)}"
-    return f"{group}={option}: no such option{nearest(option, options)}. {there}"
+    meant = None if option in OPTIONS else nearest(option, options)
+    meant = meant or _did_you_mean(option_meant(group, option, known)) or nearest(option, options)
+    return f"{group}={option}: no such option{meant}. {there}"
 
 
 def _of_a_path(group: str, option: str) -> str:
@@ -114,23 +101,28 @@ def _of_a_path(group: str, option: str) -> str:
 
 
 def _unknown_key(key: str, keys: list[str], groups: dict[str, list[str]], folders: Sequence[Path]) -> str:
-    parent, _, last = key.rpartition(".")
+    parent = key.rpartition(".")[0]
     group, _, inner = key.partition(".")
     if inner and (having := options_with(group, inner, groups.get(group, []), folders)):
         chosen = " and ".join(f"{group}={option}" for option in having)
         return f"{key}: no such config key of what is chosen. {chosen} {'has' if len(having) == 1 else 'have'} it."
     if not parent:
         there = sorted({name for name in keys if "." not in name})
-        hints = (nearest(SPELT_OUT.get(key, key), keys), *(nearest(word, there) for word in key.split("_")))
-        hint = next(filter(None, hints), "")
+        hints = (nearest(respelt(key), keys), *(nearest(word, there) for word in key.split("_")))
+        hint = _did_you_mean(key_meant(key, keys)) or next(filter(None, hints), "")
         return f"{key}: no such config key{hint}. There is: {', '.join(there)}."
-    meant = key.removesuffix(last) + SPELT_OUT.get(last, last)
+    meant = respelt(key)
     siblings = sorted({name.removeprefix(f"{parent}.").split(".")[0] for name in keys if name.startswith(f"{parent}.")})
     allowed = f" Under '{parent}' there is: {', '.join(siblings)}." if parent and siblings else ""
     others = [name for name in keys if not meant.startswith(f"{name}.")]
     made = f"{parent}._target_" in keys
     added = f" What its class takes and its config does not name is added with a plus: +{key}=VALUE." if made else ""
-    return f"{key}: no such config key{nearest(meant, others)}.{allowed}{added}"
+    hint = _did_you_mean(key_meant(key, others)) or nearest(meant, others)
+    return f"{key}: no such config key{hint}.{allowed}{added}"
+
+
+def _did_you_mean(name: str | None) -> str:
+    return f" (did you mean '{name}'?)" if name else ""
 
 
 def _unknown_in_a_file(error: ConfigKeyError | ConfigAttributeError, text: str, folders: Sequence[Path]) -> str:

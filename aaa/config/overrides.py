@@ -52,6 +52,9 @@ class Keys:
         self._holds = dict(_described(schema))
         self.top = frozenset(key for key in self._holds if "." not in key) | {"hydra"}
 
+    def __contains__(self, key: object) -> bool:
+        return key in self._holds
+
     def named(self, name: str) -> list[str]:
         """Keys of this name, wherever they stand."""
         return [key for key in self._holds if key.rpartition(".")[2] == name]

@@ -101,6 +101,15 @@ SmallRun = tuple[Path, Finished]
         (["+foo=1", "+foo=2"], "+foo: nothing reads this key"),
         (["sampling.cfg=3"], "sampling.cfg: no such config key (did you mean 'sampling.guidance'?)."),
         (["model.num_layers=3"], "model.num_layers: no such config key (did you mean 'model.depth'?)."),
+        (
+            ["trainer.gradient_clipping=1"],
+            "no such config key (did you mean 'trainer.max_grad_norm'?). Under 'trainer'",
+        ),
+        (
+            ["scheduler=cosine"],
+            "scheduler=cosine: no such option (did you mean 'lr_scheduler=warmup_cosine'?).",
+        ),
+        (["--steps", "60"], "--steps: there is no such flag. A key is set without dashes: trainer.max_steps=VALUE."),
         (["hydra/launcher=joblob"], "hydra/launcher=joblob: no such option (did you mean 'joblib'?). There is: basic,"),
         (["~seed"], "~seed: a run needs seed. seed=VALUE sets it"),
         (["+experiments=ledger"], "there is no config group 'experiments' (did you mean 'experiment'?)."),
