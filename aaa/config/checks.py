@@ -20,6 +20,7 @@ from aaa.config.guidance import check_guidance
 from aaa.config.mixture import check_mixture
 from aaa.config.objective import check_objective
 from aaa.config.parallel import check_parallel
+from aaa.config.places import check_places
 from aaa.config.ranges import require_ranges
 from aaa.config.rates import check_rates
 from aaa.config.recording import check_recording
@@ -83,6 +84,7 @@ def check_config(config: DictConfig) -> None:
     else:  # a resumed run's, which was read from a file and carries no types
         _check_types(config)
     check_mixture(config)
+    check_places(config.data)
     batch_size = config.trainer.batch_size
     if isinstance(batch_size, str) and batch_size != "auto":
         raise UserError(f"trainer.batch_size={batch_size}: must be a whole number, or auto: as many as fit.")
