@@ -26,7 +26,7 @@ from tests.helpers.composed import compose
 from tests.helpers.documented import ROOT, Documented, commands
 
 COMMANDS = list(chain.from_iterable(map(commands, [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))])))
-OF_SAVED_MODELS = ("sample", "evaluate", "web")
+OF_SAVED_MODELS = ("sample", "evaluate", "web", "average")
 PLUGINS = {  # of extras
     "sweep=random": "hydra_optuna_sweeper",
     "sweep=optuna": "hydra_optuna_sweeper",

@@ -35,7 +35,7 @@ from aaa.models.sprint import Sprint
 from aaa.objectives.flow_matching import Objective
 from aaa.traces import raised_at
 from aaa.training.batch_size import rates_by_batch_size
-from aaa.training.ema import EMA, decaying, share_of_run
+from aaa.training.ema import EMA, keep_of
 from aaa.training.lr_schedules import Schedule
 from aaa.training.optimizers import KnowsFusedMatrices
 from aaa.training.parameter_groups import DECAYED, decay_only, regroup
@@ -236,13 +236,8 @@ def build_objective(config: DictConfig, empty_prompt_embeds: Tensor) -> Objectiv
 def build_average(config: DictConfig, model: nn.Module) -> EMA | None:
     """The average of a model's weights with the memory that `trainer.ema_decay` or `ema_memory` gives it, if any."""
     trainer = config.trainer
-    if trainer.get("ema_memory") is not None:
-        samples = trainer.ema_memory >= 1
-        return EMA(
-            model,
-            decaying(1 - trainer.batch_size / trainer.ema_memory) if samples else share_of_run(trainer.ema_memory),
-        )
-    return EMA(model, decaying(trainer.ema_decay)) if trainer.ema_decay else None
+    keep = keep_of(trainer.ema_decay, trainer.get("ema_memory"), trainer.batch_size)
+    return None if keep is None else EMA(model, keep)
 
 
 def build_schedule(config: DictConfig, max_steps: int) -> Schedule:

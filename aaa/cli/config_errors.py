@@ -24,7 +24,7 @@ PLUGINS = {"joblib": "sweeps", "optuna": "sweeps"} | dict.fromkeys(
 )
 
 INTERPOLATED = "MissingMandatoryValue while resolving interpolation: "
-OF_SAVED_MODELS = ("sample", "evaluate", "web")  # commands without most groups of a run
+OF_SAVED_MODELS = ("sample", "evaluate", "web", "average")  # commands without most groups of a run
 
 
 def explain_config(error: Exception, config_name: str, config_dir: Path, arguments: list[str]) -> str:

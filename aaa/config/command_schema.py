@@ -122,3 +122,16 @@ class EvaluateConfig:
     device: str = "auto"
     trust_config: bool = False
     out: str | None = path_key(None)
+
+
+@dataclass
+class AverageConfig:
+    """`python -m aaa.average`: averages of a run's weights of other memories than it kept.
+
+    Attributes:
+        saved_model: run folder, or one of its checkpoints; called `model` on the command line.
+        memory: one or several as [0.05,0.2]: up to 0.5 a share of the run, as `trainer.ema_memory`, else samples.
+    """
+
+    saved_model: str = path_key()
+    memory: Any = MISSING

@@ -24,10 +24,10 @@ def check_places(data: DictConfig) -> None:
     for group, part in described.items():
         for name in KEYS:
             if isinstance(value := part.get(name), str):
-                _require_folder(f"{group}.{name}", value, part.get("dataset_id"))
+                _require_folder(f"{group}.{name}", value)
 
 
-def _require_folder(key: str, value: str, dataset_id: str | None) -> None:
+def _require_folder(key: str, value: str) -> None:
     on_the_hub = OF_THE_HUB.match(value)
     if on_the_hub is None and (address := ADDRESS.match(value)) is not None:
         if address[1] == "file":
@@ -36,8 +36,9 @@ def _require_folder(key: str, value: str, dataset_id: str | None) -> None:
             f"{key}={value}: pictures are read from a folder. Copy them into one first, then {key}=FOLDER. "
             "What python -m aaa.encode has encoded is read from an address: data=cache data.address=ADDRESS."
         )
-    is_name = dataset_id is None and NAME_ON_THE_HUB.fullmatch(value) and not Path(value).parent.exists()
-    if on_the_hub is None and not is_name:
+    # Of pictures in a folder, `data.root`, the source says itself what there is to do.
+    may_be_name = key.endswith(".path") and NAME_ON_THE_HUB.fullmatch(value) and not Path(value).parent.exists()
+    if on_the_hub is None and not may_be_name:
         return
     name = on_the_hub[1] if on_the_hub else value
     folder = name.partition("/")[2]

@@ -8,7 +8,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from aaa.config.checks import CONF, group_options, options_of
-from aaa.config.command_schema import EvaluateConfig, SampleConfig, WebConfig
+from aaa.config.command_schema import AverageConfig, EvaluateConfig, SampleConfig, WebConfig
 from aaa.config.compose import compose
 from aaa.config.descriptions import descriptions, has_default, shown_value
 from aaa.config.objective_schema import (
@@ -48,7 +48,12 @@ SECTIONS: dict[str, type] = {
     "encode (aaa.encode)": PartConfig,
 }
 # Commands that take a saved model, whose keys stand in no group.
-COMMANDS: dict[str, type] = {"aaa.sample": SampleConfig, "aaa.evaluate": EvaluateConfig, "aaa.web": WebConfig}
+COMMANDS: dict[str, type] = {
+    "aaa.sample": SampleConfig,
+    "aaa.evaluate": EvaluateConfig,
+    "aaa.web": WebConfig,
+    "aaa.average": AverageConfig,
+}
 HEAD = """# Every key of a run
 
 Made by `python -m aaa.config.reference` from `aaa/config/schema.py` and `conf/`; a test keeps it true. A group is

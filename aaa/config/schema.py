@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from aaa.config.command_schema import EvaluateConfig, SampleConfig, WebConfig
+from aaa.config.command_schema import AverageConfig, EvaluateConfig, SampleConfig, WebConfig
 from aaa.config.compiling import ONE_SHAPE
 from aaa.config.keys import MAX_GUIDANCE, MAX_IMAGES, MAX_STEPS, path_key, prose_key
 from aaa.config.ranges import MAX_SEED, count, number, one_of, share, switch_or
@@ -460,6 +460,7 @@ SCHEMAS: dict[str, type] = {
     "sample": SampleConfig,
     "evaluate": EvaluateConfig,
     "web": WebConfig,
+    "average": AverageConfig,
     "data": DataConfig,
     "imagefolder": ImageFolderConfig,
     "located": LocatedConfig,

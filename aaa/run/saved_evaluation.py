@@ -4,7 +4,6 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from omegaconf import DictConfig
@@ -29,7 +28,7 @@ from aaa.saved.checkpoint import load_weights
 from aaa.saved.models import find_saved
 from aaa.saved.named_model import RUN_CONFIG
 from aaa.saved.weights_file import require_numbers
-from aaa.tracking.console import display
+from aaa.tracking.console import LateDisplay
 from aaa.tracking.environment import read_environment
 from aaa.training.precision import model_precision
 
@@ -132,7 +131,7 @@ def judge(
         logger.info("Validation loss %.4f%s", metrics["val/loss"], "" if error is None else f" +- {error:.4f}")
     seed = config.sampling.seed if seed is None else seed
     drawer = PictureDrawer(data.cache, data.vae, sampling, seed=seed, precision=run_in, processes=processes)
-    shown = _Shown() if processes.index == 0 else _unseen
+    shown = LateDisplay("Drawing") if processes.index == 0 else _unseen
     evaluated = EvaluatedModel(dit, drawer, data.records, shown)
     try:
         found = judged(for_parts(evaluation, data.records_of_parts, data.spans_of_parts), evaluated)
@@ -151,23 +150,6 @@ def _latents_of(run: Path) -> str | None:
 
 def _unseen(_done: int, _total: int) -> None:
     """Of several processes the first shows how far it is."""
-
-
-class _Shown:
-    """Shows how many pictures of a batch of them are drawn."""
-
-    def __init__(self) -> None:
-        self._stack: Any = None
-        self._bar: Any = None
-
-    def __call__(self, done: int, total: int) -> None:
-        if self._bar is None:
-            self._stack = display("Drawing", total)
-            self._bar = self._stack.__enter__()
-        self._bar.update(done)
-        if done == total:
-            self._stack.__exit__(None, None, None)
-            self._bar = None
 
 
 def _refuse_foreign_code(config: DictConfig, run: Path) -> None:

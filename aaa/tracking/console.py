@@ -4,7 +4,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TextIO
 
 from rich.console import Console
@@ -99,6 +99,28 @@ def display(title: str, total: int, start: int = 0) -> Iterator[Display]:
     shown = Display(title, total, start)
     with shown._progress:
         yield shown
+
+
+class LateDisplay:
+    """Progress towards totals that are known with the first step towards each: pictures of a batch, files.
+
+    Args:
+        title: what is counted.
+    """
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self._stack = ExitStack()
+        self._bar: Display | None = None
+
+    def __call__(self, done: int, total: int) -> None:
+        """Show how many are done; the display ends with the last."""
+        if self._bar is None:
+            self._bar = self._stack.enter_context(display(self.title, total))
+        self._bar.update(done)
+        if done == total:
+            self._stack.close()
+            self._bar = None
 
 
 def _short(value: float | str) -> str:

@@ -88,3 +88,16 @@ def share_of_run(share: float) -> Keep:
     """
     exponent = 1 / share - 1
     return lambda n: (n / (n + 1)) ** exponent
+
+
+def keep_of(decay: float | None, memory: float | None, batch_size: int) -> Keep | None:
+    """What an average keeps by `trainer.ema_decay` or `trainer.ema_memory`; None if there is no average.
+
+    Args:
+        decay: per update.
+        memory: a share of the run below 1, else samples.
+        batch_size: samples of an update.
+    """
+    if memory is not None:
+        return decaying(1 - batch_size / memory) if memory >= 1 else share_of_run(memory)
+    return decaying(decay) if decay else None

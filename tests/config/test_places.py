@@ -37,4 +37,4 @@ def test_folders_are_left_to_who_reads_them(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "a").mkdir()
     for value in ("a/b", "/no/where", "pictures", "a/b/c", "../a/b", "C:/pictures", None):
         check_places(OmegaConf.create({"root": value, "path": value}))
-    check_places(OmegaConf.create({"root": "data/pokemon", "dataset_id": "owner/name"}))  # fetched if need be
+    check_places(OmegaConf.create({"root": "data/pokemon"}))  # which its source may fetch, and says more of
