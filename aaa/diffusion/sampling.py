@@ -10,7 +10,7 @@ from torch import Tensor
 from aaa.diffusion.guidance import Guidance, VelocityModel
 from aaa.diffusion.prediction import Model, Prediction
 from aaa.diffusion.samplers import Sampler, SeededNoise, ShowProgress, Step
-from aaa.diffusion.schedulers import NoiseScheduler, level_above, timestep_dtype, visited_levels
+from aaa.diffusion.schedulers import ROUNDING, NoiseScheduler, level_above, timestep_dtype, visited_levels
 
 BATCH_SIZE = 64  # pictures that are drawn at once
 # Of 32,000 samples, a hundred: with fewer a model knows nothing of a noise level (experiments/recipes).
@@ -49,7 +49,7 @@ class Sampling:
         """
         levels: list[float] = visited_levels(self.scheduler, self.steps, tokens, denoising_strength).tolist()
         last = self._last_sigma
-        if not levels[-2] < last < levels[0]:
+        if not levels[-2] < last < levels[0] - ROUNDING:
             return levels
         fewer = visited_levels(self.scheduler, self.steps - 1, tokens, denoising_strength)
         return [*(last + (levels[0] - last) * fewer / fewer[0]).tolist(), 0.0]

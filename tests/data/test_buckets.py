@@ -38,6 +38,16 @@ def test_256_pixels_have_the_buckets_one_expects() -> None:
     assert all(height * width > 0.85 * 256**2 for height, width in sizes)
 
 
+def test_the_widest_bucket_has_the_largest_ratio_itself() -> None:
+    assert (16, 64) in bucket_sizes(32, 8, 4.0)
+
+
+@pytest.mark.parametrize(("width", "size"), [(139, (10, 10)), (145, (10, 20)), (72, (10, 10)), (69, (20, 10))])
+def test_the_nearest_ratio_is_that_by_which_least_is_cut_off(width: int, size: tuple[int, int]) -> None:
+    """Of 1 to 1 and 2 to 1 the border is the root of 2, whichever side is the longer."""
+    assert nearest_bucket([(10, 10), (10, 20), (20, 10)])(width, 100) == size
+
+
 @given(
     counts=st.lists(st.integers(1, 9), min_size=2, max_size=4),
     batch_size=st.integers(1, 6),

@@ -324,6 +324,34 @@ def test_captions_are_drawn_by_weight(tmp_path: Path) -> None:
     assert build(tmp_path / "single", ShapesSource(16, 3, 1)).draw_captions(torch.tensor([0]), generator("x")) is None
 
 
+def test_each_record_comes_with_its_own_caption_whichever_shards_they_are_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache_module, "SHARD_BYTES", 1)  # a shard each
+    cache = build(tmp_path / "cache", Captioned())
+    _, found = cache.gather(torch.tensor([1, 0, 2, 1]), torch.tensor([1, 0, 0, 0]))
+    expected, _ = WordEmbedding(32, 6).encode(["long and wordy", "short", "short", "short"])
+    torch.testing.assert_close(found, expected, atol=1e-2, rtol=1e-3)
+
+
+class SpeltTwice:
+    """A picture with a caption in two forms of Unicode, which are one, and with another."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> Record:
+        prompts = {"caf\u00e9": 1.0, "cafe\u0301": 2.0, "tea": 1.0}
+        return Record("0", "caf\u00e9", lambda: Image.new("RGB", (16, 16), "red"), prompts=prompts)
+
+
+def test_a_caption_in_two_forms_has_the_weight_of_both(tmp_path: Path) -> None:
+    (record,) = build(tmp_path / "cache", SpeltTwice()).records
+    assert record.prompts == ["caf\u00e9", "tea"]
+    spelt, other = record.prompt_weights
+    assert spelt == 3 * other
+
+
 def test_buckets_keep_tall_and_wide_pictures_whole(tmp_path: Path) -> None:
     sizes = bucket_sizes(32, 4, 2.0)
     cache = build(tmp_path / "cache", Captioned(), fit=nearest_bucket(sizes))

@@ -86,6 +86,13 @@ def test_every_record_comes_once_an_epoch(count: int, batch_size: int, seed: int
     assert torch.equal(FormulaOrder(kept, seed)[range(end // 2, end)], visited[end // 2 :])
 
 
+def test_epochs_and_seeds_have_orders_of_their_own() -> None:
+    kept = KeptRecords([range(50)], torch.empty(0, dtype=torch.long))
+    order = FormulaOrder(kept, seed=0)
+    assert not torch.equal(order[range(50)], order[range(50, 100)])
+    assert not torch.equal(order[range(50)], FormulaOrder(kept, seed=1)[range(50)])
+
+
 class Shapes:
     """Records of two shapes, some of each by turns."""
 

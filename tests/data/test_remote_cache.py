@@ -257,6 +257,18 @@ def test_an_epoch_is_shuffled_a_few_shards_at_a_time(counts: list[int], room: in
     assert torch.equal(again[range(start, 2 * total + 20)], visited[start:])
 
 
+def test_shards_and_what_is_in_a_group_of_them_have_orders_of_each_epoch_and_seed() -> None:
+    eight = torch.arange(8)
+    alone = torch.stack([5 * eight, 5 * eight + 5], dim=1)  # each shard a group
+    together = torch.tensor([[0, 40]])
+    for places, nbytes in ((alone, [5] * 8), (together, [40])):
+        first, second = GroupedOrder(torch.arange(40), places, nbytes, 5, 0)[range(80)].split(40)
+        other = GroupedOrder(torch.arange(40), places, nbytes, 5, 1)[range(40)]
+        visited = [first, second, other]
+        shards = [own[::5] // 5 for own in visited] if len(places) > 1 else visited
+        assert len({tuple(own.tolist()) for own in shards}) == 3
+
+
 def test_threads_may_ask_for_different_epochs_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     places = torch.tensor([[0, 5], [5, 8], [8, 12], [12, 19]])
     order = GroupedOrder(torch.arange(19), places, [5, 3, 4, 7], 8, 0)

@@ -17,14 +17,18 @@ WEIGHTS = st.lists(st.fractions(0, 20, max_denominator=6), min_size=1, max_size=
 @given(weights=WEIGHTS)
 @example(weights=[Fraction(3), Fraction(1)])
 @example(weights=[Fraction(1, 3)] * 3 + [Fraction(0)])
+@example(weights=[Fraction(1), Fraction(9), Fraction(1), Fraction(2)])
 def test_after_any_number_of_turns_nobody_is_a_whole_turn_off(weights: list[Fraction]) -> None:
+    """By Tijdeman's bound, which no rule does better than."""
+    members = sum(weight > 0 for weight in weights)
+    margin = max(2 * members - 2, 1)
     turns = Turns(weights)
     total = min(2 * sum(turns.counts), 1000)
     who, _ = turns[torch.arange(total)]
     for member, weight in enumerate(weights):
-        had = (who == member).cumsum(0)
-        for turn, number in enumerate(had.tolist(), 1):
-            assert abs(number - weight / sum(weights) * turn) < 1, f"member {member} after {turn} turns"
+        had, share = (who == member).cumsum(0), weight / sum(weights)
+        off = (had * share.denominator - share.numerator * torch.arange(1, total + 1)).abs()
+        assert (margin * off <= (margin - 1) * share.denominator).all(), f"member {member}"
 
 
 @settings(max_examples=40)
@@ -47,6 +51,12 @@ def test_three_to_one_is_three_of_four() -> None:
     who, nth = Turns([Fraction(3), Fraction(1)])[torch.arange(8)]
     assert sorted(who[:4].tolist()) == sorted(who[4:].tolist()) == [0, 0, 0, 1]
     assert nth[who == 0].tolist() == list(range(6))
+
+
+def test_a_cycle_may_begin_at_any_of_its_turns() -> None:
+    weights = [Fraction(3), Fraction(1), Fraction(2)]
+    plain, later = (Turns(weights, first)[torch.arange(first, 12) - first][0] for first in (0, 2))
+    assert later.tolist() == plain[2:].tolist() != plain[:-2].tolist()
 
 
 def test_shares_that_no_cycle_has_are_nearly_met_and_the_smallest_has_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:

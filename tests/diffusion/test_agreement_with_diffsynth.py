@@ -33,6 +33,17 @@ def test_drawn_noise_levels_and_weights_are_diffsynths(diffsynth_scheduler: Any)
     assert sigma.unique().numel() > 300  # of 1000 levels
 
 
+def test_timesteps_that_are_rounded_have_the_levels_and_weights_that_diffsynth_looks_up(
+    diffsynth_scheduler: Any,
+) -> None:
+    sigma, timesteps, weight = Flux2Scheduler("bfloat16").draw(256, generator("rounded"))
+    assert torch.equal(timesteps.bfloat16().float(), timesteps)
+    for level, timestep, found in zip(sigma, timesteps, weight, strict=True):
+        noised = diffsynth_scheduler.add_noise(torch.zeros(1), torch.ones(1), timestep)  # the level itself
+        torch.testing.assert_close(level, noised.squeeze())
+        torch.testing.assert_close(found, diffsynth_scheduler.training_weight(timestep))
+
+
 def test_the_bell_of_weights_as_a_function_of_the_noise_level_is_diffsynths(diffsynth_scheduler: Any) -> None:
     levels = Flux2Scheduler().draw(512, generator("bell"))
     torch.testing.assert_close(make_weighting("flux2", 5.0)(levels), levels.weight, atol=1e-5, rtol=1e-4)

@@ -60,6 +60,15 @@ def test_outside_the_interval_the_prompt_is_followed_alone(sigma: float) -> None
     assert guidance.passes(sigma) == (2 if inside else 1)
 
 
+@pytest.mark.parametrize("scale", [-1.0, 0.0, 0.5])
+def test_a_scale_below_1_steers_too(scale: float) -> None:
+    guidance = PromptGuidance(scale)
+    positive, negative = at(model, POSITIVE, 0.5), at(model, NEGATIVE, 0.5)
+    found = guidance(MODEL, POSITIVE, NEGATIVE)(latents(), 0.5)
+    torch.testing.assert_close(found, negative + scale * (positive - negative))
+    assert guidance.passes(0.5) == 2
+
+
 @pytest.mark.parametrize(("steps", "within"), [(10, 7), (20, 13), (30, 19), (50, 31)])
 def test_the_ends_of_the_interval_are_in_it_however_they_are_rounded(steps: int, within: int) -> None:
     levels = LinearScheduler().sampling_sigmas(steps, 16)[:-1].tolist()

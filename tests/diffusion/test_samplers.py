@@ -109,6 +109,33 @@ def test_dpm_solver_is_the_papers_formula() -> None:
     torch.testing.assert_close(end(DPMSolverPP2M(), start(), sigmas), x)
 
 
+def test_a_step_of_the_sde_is_the_papers_formula() -> None:
+    """With score, w and dt written down, from a level below pure noise to one above the picture."""
+    seeds, again = SeededNoise([3, 4]), SeededNoise([3, 4])
+    x = seeds((2, 4, 4)).double()
+    assert torch.equal(again((2, 4, 4)).double(), x)
+    sigma, following = 0.6, 0.35
+    v, w, dt = velocity(x, sigma), 1.5 * sigma, following - sigma
+    score = -(x + (1 - sigma) * v) / sigma
+    expected = x + v * dt - w / 2 * score * dt + math.sqrt(w * -dt) * again((2, 4, 4))
+    torch.testing.assert_close(end(Sde(1.5), x, [sigma, following], seeds), expected)
+
+
+@pytest.mark.parametrize("name", sorted(SAMPLERS))
+def test_each_step_tells_the_picture_that_the_model_holds_where_it_began(name: str) -> None:
+    of, sigmas, x = sampling(SAMPLERS[name], 4), [1.0, 0.8, 0.45, 0.2, 0.0], start()
+    for sigma, step in zip(sigmas, of.drawing(model, x, EMPTY, EMPTY, sigmas), strict=False):
+        torch.testing.assert_close(step.predicted, x - sigma * velocity(x, sigma))
+        x = step.latents
+
+
+@pytest.mark.parametrize("name", ["euler", "heun"])
+def test_a_velocity_in_bf16_is_followed_in_float32(name: str) -> None:
+    latents, third = start().float(), torch.full((1, 2, 4, 4), 1 / 3).bfloat16()
+    step = next(iter(SAMPLERS[name](lambda _latents, _sigma: third, latents, [0.9, 0.2], SeededNoise([0]))))
+    assert torch.equal(step.latents, latents + third.float() * (0.2 - 0.9))
+
+
 @pytest.mark.parametrize("noise", [0.5, 1.0, 3.0])
 def test_the_sde_has_the_distribution_of_the_data(noise: float) -> None:
     seeds = SeededNoise(range(20))

@@ -52,6 +52,18 @@ def test_steps_that_stay_above_are_left_as_they_are(scheduler: LogitNormalSchedu
     assert levels(scheduler, steps) == scheduler.sampling_sigmas(steps, 256).tolist()
 
 
+def test_a_last_step_that_begins_just_there_is_left_as_it_is() -> None:
+    own = LinearScheduler(3.0).sampling_sigmas(5, 256).tolist()
+    assert levels(LinearScheduler(3.0), 5, own[-2]) == own
+
+
+@pytest.mark.parametrize("strength", [1.0, 0.7])
+def test_others_are_moved_up_in_proportion_to_those_of_a_step_less(strength: float) -> None:
+    own = LinearScheduler(3.0).sampling_sigmas(4, 256, strength)
+    moved = 0.5 + (own[0] - 0.5) * own / own[0]
+    assert levels(LinearScheduler(3.0), 5, 0.5, strength) == pytest.approx([*moved.tolist(), 0.0])
+
+
 def test_what_a_config_says_goes_first() -> None:
     assert levels(PIXELS, 20, 0.0) == PIXELS.sampling_sigmas(20, 256).tolist()
     assert levels(PIXELS, 20, 0.4)[-2:] == pytest.approx([0.4, 0.0])
@@ -129,3 +141,9 @@ def test_many_small_steps_in_bf16_are_not_rounded_away(steps: int) -> None:
     prompt_embeds = torch.zeros(1, 1, 1)
     drawn = sampling.draw(running, noise((1, 64, 64)), prompt_embeds, prompt_embeds, sampling.sigmas(256), noise)
     assert drawn.std().item() == pytest.approx(0.5, abs=0.03)
+
+
+@pytest.mark.parametrize("strength", [0.3, 0.6, 0.7, 0.99])
+def test_a_picture_that_is_redrawn_from_just_there_goes_down_all_the_same(strength: float) -> None:
+    own = LinearScheduler().sampling_sigmas(4, 256, strength).tolist()
+    assert levels(LinearScheduler(), 4, strength, strength) == own

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aaa.encoders.statistics import EPSILON, Moments
+from aaa.encoders.statistics import EPSILON, Moments, pooled
 
 
 @given(
@@ -34,3 +34,17 @@ def test_a_channel_that_never_varies_is_not_blown_up() -> None:
     statistics = moments.statistics()
     assert statistics.std[0] == pytest.approx(EPSILON**0.5)
     assert statistics.normalise(torch.full((1, 1, 1, 1), 5.0)).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_statistics_of_parts_are_pooled_to_those_of_all() -> None:
+    draws = torch.Generator().manual_seed(0)
+    parts = [5 + torch.randn(6, 2, 3, 3, generator=draws), -1 + 0.3 * torch.randn(2, 2, 3, 3, generator=draws)]
+    told, together = [], Moments()
+    for part in parts:
+        alone = Moments()
+        for moments in (alone, together):
+            moments.add(part)
+        told.append((alone.statistics(), 9 * len(part)))
+    found, expected = pooled(told), together.statistics()
+    assert found.mean == pytest.approx(expected.mean)
+    assert found.std == pytest.approx(expected.std)

@@ -16,7 +16,7 @@ from aaa.data.shapes import BACKGROUNDS, Scene, ShapesSource, draw
 from aaa.data.split import split_records
 from aaa.diffusion.guidance import PromptGuidance
 from aaa.diffusion.prediction import VelocityPrediction
-from aaa.diffusion.samplers import Euler
+from aaa.diffusion.samplers import Euler, SeededNoise
 from aaa.diffusion.sampling import Sampling
 from aaa.diffusion.schedulers import LinearScheduler
 from aaa.encoders.pixel import PixelVAE
@@ -108,6 +108,36 @@ def test_pictures_are_shared_and_drawn_once(cache: LatentCache) -> None:
     many = one.real("train", 100)  # more than are held at once
     expected = cache.gather(many.records)[0]
     assert torch.equal(torch.stack(list(many.latents())), expected)
+
+
+class Listening(nn.Module):
+    """Notes what it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[tuple[Tensor, Tensor]] = []
+
+    def forward(self, latents: Tensor, embeds: Tensor, _timestep: Tensor) -> Tensor:
+        self.asked.append((latents, embeds))
+        return latents
+
+
+def test_pictures_are_drawn_for_their_own_prompts_from_the_seeds_that_begin_with_the_drawers(
+    cache: LatentCache,
+) -> None:
+    model, precision = Listening(), ModelPrecision("float32", torch.device("cpu"))
+    sampling = Sampling(LinearScheduler(), Euler(), PromptGuidance(3), VelocityPrediction(), steps=1)
+    drawer, wanted = PictureDrawer(cache, PixelVAE(4), sampling, seed=7, precision=precision), torch.tensor([5, 2, 402])
+    drawer.draw(model, wanted)
+    records: dict[Split, Tensor] = {"train": torch.arange(400), "validation": torch.arange(400, 400 + DRAWN)}
+    repeats = EvaluatedModel(model, drawer, records).draw_repeats("train", prompts=2, seeds=3)
+    (once, of_once), (again, of_again) = model.asked
+    assert torch.equal(once, SeededNoise([7, 8, 9])(cache.shapes[0]).repeat(2, 1, 1, 1))
+    assert torch.equal(again, SeededNoise([7, 8, 9] * 2)(cache.shapes[0]).repeat(2, 1, 1, 1))
+    for embeds, of_records in ((of_once, wanted), (of_again, torch.cat([one.records for one in repeats]))):
+        positive, negative = embeds.chunk(2)
+        assert torch.equal(positive, cache.gather(of_records)[1])
+        assert torch.equal(negative, cache.empty_prompt_embeds.expand_as(positive))
 
 
 class Sorted:

@@ -64,6 +64,8 @@ def test_losses_are_told_of_all_and_of_each(cache: MixedCache) -> None:
     assert told["val/loss/b"] == 20
     assert told["val/loss/a_standard_error"] == pytest.approx(1 / 3**0.5)
     assert told["val/loss/b_standard_error"] == pytest.approx(300**0.5 / 3**0.5)
+    of_all = structureless_loss(table.sigmas, table.latent_variance).mean()
+    assert told["val/loss_relative"] == pytest.approx(losses.mean().item() / of_all.item())
     known = structureless_loss(table.sigmas[6:], table.parts[1].latent_variance).mean()
     assert told["val/loss_relative/b"] == pytest.approx(20 / known.item())
 

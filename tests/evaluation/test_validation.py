@@ -15,6 +15,7 @@ from aaa.diffusion.prediction import VelocityPrediction
 from aaa.diffusion.samplers import Euler
 from aaa.diffusion.sampling import Sampling
 from aaa.diffusion.schedulers import Flux2Scheduler, LinearScheduler
+from aaa.encoders.statistics import LatentStatistics
 from aaa.evaluation import validation
 from aaa.evaluation.validation import ValidationTable, row_losses, structureless_loss, summarise, validation_table
 from tests.data.test_cache import build
@@ -57,6 +58,17 @@ def test_the_table_and_its_noise_are_the_same_every_time(cache: LatentCache) -> 
     assert fewer.content != first.content
 
 
+def test_each_row_has_noise_of_its_own_and_each_record_its_own_place_in_the_strata(cache: LatentCache) -> None:
+    """By numbers, for losses of one table to be comparable from one version of aaa to the next."""
+    table = validation_table(cache, HELD_OUT, num_records=3, timesteps_per_record=2)
+    assert table is not None
+    for row, noise in enumerate(table.noise(torch.arange(6))):
+        assert torch.equal(noise, torch.randn(cache.shapes[0], generator=generator("validation noise", row)))
+    golden = (5**0.5 - 1) / 2
+    expected = [(stratum + (record * golden + 0.5) % 1) / 2 for record in range(3) for stratum in range(2)]
+    assert table.sigmas.tolist() == pytest.approx(expected)
+
+
 def test_the_content_of_a_table_is_that_of_its_records_whatever_encoded_them(
     cache: LatentCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -86,6 +98,18 @@ def test_the_content_of_a_table_is_that_of_its_records_whatever_encoded_them(
         patched.setattr(validation, "generator", lambda *key: generator(*key, "another"))
         assert made().content != first.content
     assert made().content == first.content
+
+
+def test_latents_that_are_normalised_otherwise_make_another_table(cache: LatentCache) -> None:
+    digests, contents = set(), set()
+    for std in (1.0, 2.0):
+        channels = cache.shapes[0][0]
+        cache.statistics = LatentStatistics((0.1,) * channels, (std,) * channels)
+        table = validation_table(cache, HELD_OUT, num_records=2, timesteps_per_record=2)
+        assert table is not None
+        digests.add(table.digest)
+        contents.add(table.content)
+    assert (len(digests), len(contents)) == (2, 2)
 
 
 def test_a_model_that_knows_the_answer_has_no_loss_and_a_blind_one_the_structureless(cache: LatentCache) -> None:
@@ -149,6 +173,13 @@ def test_rows_of_one_record_count_once_in_the_standard_error(cache: LatentCache)
     metrics = summarise(by_record, table)
     assert metrics["val/loss_standard_error"] == pytest.approx(torch.arange(8.0).std().item() / 8**0.5)
     assert metrics["val/loss_sigma_0.2_0.4_standard_error"] == pytest.approx(metrics["val/loss_standard_error"])
+
+
+def test_a_band_begins_with_its_lowest_level(cache: LatentCache) -> None:
+    table = validation_table(cache, HELD_OUT[:1], num_records=1, timesteps_per_record=5)
+    assert table is not None
+    metrics = summarise(torch.arange(5.0), replace(table, sigmas=torch.arange(5) / 5))
+    assert [metrics[f"val/loss_sigma_{low / 5:.1f}_{(low + 1) / 5:.1f}"] for low in range(5)] == [0, 1, 2, 3, 4]
 
 
 def test_one_record_has_no_standard_error(cache: LatentCache) -> None:

@@ -4,12 +4,14 @@ import random
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from statistics import mean, variance
 
 import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
+from scipy import stats
 
 from aaa.errors import UserError
 from aaa.reports.heat_map import maps_of
@@ -222,6 +224,21 @@ def test_seeds_fold_and_their_spread_is_what_counts(tmp_path: Path) -> None:
     assert (apart.over, apart.count) == ("seeds", 6)
     assert not apart.is_clear
     assert "cannot be told" in shown(read_runs([tmp_path]), tmp_path)
+
+
+def test_of_other_seeds_the_interval_is_welchs(tmp_path: Path) -> None:
+    """One of the two settings varies much more with its seed; the degrees of freedom are Satterthwaite's."""
+    shifts = [[0.0, 0.002, -0.001], [0.05, 0.12, -0.04, 0.01]]
+    for rate, of_setting in zip((1e-3, 2e-3), shifts, strict=True):
+        for seed, shift in enumerate(of_setting):
+            make_run(tmp_path / f"{rate}-{seed}", rate, seed, shift)
+    a, b = fold_seeds(read_runs([tmp_path]))
+    (one, of_one), (other, of_other) = ((variance(s.losses) / len(s.losses), len(s.losses) - 1) for s in (b, a))
+    freedom = (one + other) ** 2 / (one**2 / of_one + other**2 / of_other)
+    reach = stats.t.ppf(0.975, freedom) * math.sqrt(one + other)
+    found = difference(b, a)
+    assert found.mean == pytest.approx(mean(b.losses) - mean(a.losses))
+    assert (found.low, found.high) == pytest.approx((found.mean - reach, found.mean + reach))
 
 
 def test_a_run_that_was_stopped_says_nothing_of_its_setting(tmp_path: Path) -> None:

@@ -230,7 +230,15 @@ def test_no_law_is_of_losses_of_several_tables(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sizes", "bear"), [([1e6, 2e6, 4e6], True), ([1e6, 4e6, 4e6], False), ([1e6, 1.01e6, 4e6], False), ([], False)]
+    ("sizes", "bear"),
+    [
+        ([1e6, 2e6, 4e6], True),
+        ([1e6, 4e6, 4e6], False),
+        ([1e6, 1.01e6, 4e6], False),
+        ([1e6, 1.2e6, 1.5e6], True),
+        ([1e6, 1.2e6, 1.4e6], False),
+        ([], False),
+    ],
 )
 def test_a_law_is_of_sizes_that_are_apart(sizes: list[float], bear: bool) -> None:
     assert bear_a_law(sizes) == bear
@@ -443,6 +451,8 @@ def test_a_law_of_parameters_is_of_runs_of_one_length(tmp_path: Path) -> None:
     assert of_work.startswith("training FLOPs: loss ~ x^-0.200 ")
     of_size, _ = said_of(longest | {4: 600})
     assert of_size == "parameters: no law, which takes 3 sizes among runs of equally many samples"
+    of_size, _ = said_of({1: 20, 2: 20, 4: 20, 8: 1200, 16: 1200})
+    assert of_size.endswith(", of the 3 runs of equally many samples"), "most of them, also where others are longer"
     of_size, _ = said_of(dict.fromkeys(longest, 20))
     assert of_size.endswith("R² 1.00")
 

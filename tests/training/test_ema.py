@@ -68,11 +68,15 @@ def test_an_average_of_bf16_weights_goes_where_they_go() -> None:
     assert torch.allclose(average.double(), exact, rtol=1e-4)
 
 
-def test_buffers_are_those_of_the_model() -> None:
+@pytest.mark.parametrize("recorded", [False, True])
+def test_buffers_are_those_of_the_model(recorded: bool) -> None:
     model = nn.BatchNorm1d(2)
     ema = EMA(model, decaying(0.9))
     for _ in range(3):
         model(torch.randn(8, 2) + 5)
-        ema.update_parameters(model)
+        if recorded:
+            ema.move_towards(model, torch.tensor(ema.next_share()))
+        else:
+            ema.update_parameters(model)
     average = dict(ema.module.named_buffers())
     assert all(torch.equal(average[name], buffer) for name, buffer in model.named_buffers())

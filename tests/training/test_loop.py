@@ -1,9 +1,11 @@
+import math
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,7 +23,7 @@ from aaa.training.lr_schedules import warmup_stable_decay
 from aaa.training.measuring import NotFiniteError
 from aaa.training.progress import Progress, Window
 from aaa.training.signals import StopSignals
-from aaa.training.step import Trainee
+from aaa.training.step import Trainee, step_seed
 from aaa.training.unlogged import UnloggedNumbers
 from tests.helpers.loop_settings import loop_settings
 
@@ -130,17 +132,70 @@ def test_a_step_is_an_optimizer_update_whatever_the_micro_batches() -> None:
 
 
 def test_gradients_are_exchanged_once_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those of the model, and of what its loss trains besides."""
-    kept: list[nn.Module] = []
+    """With the last micro-batch: those of the model, and of what its loss trains besides."""
+    kept: list[nn.Module | str] = []
 
     def no_sync(_accelerator: Accelerator, model: nn.Module) -> AbstractContextManager[None]:
         kept.append(model)
         return nullcontext()
 
     monkeypatch.setattr(Accelerator, "no_sync", no_sync)
+
+    def loss(model: nn.Module, batch: Batch, generator: torch.Generator, step: int) -> Terms:
+        kept.append("computed")
+        return plain_loss(model, batch, generator, step)
+
     projector = nn.Linear(4, 4)
-    run = Run(of_loss=[projector], gradient_accumulation_steps=4, max_steps=2)
-    assert kept == [run.model, projector] * 3 * 2
+    run = Run(loss, of_loss=[projector], gradient_accumulation_steps=4, max_steps=2)
+    assert kept == ([run.model, projector, "computed"] * 3 + ["computed"]) * 2
+
+
+def test_each_step_has_the_learning_rate_of_its_number() -> None:
+    schedule = warmup_stable_decay(20, 5, 0.3, 0.0)
+    assert [row["train/lr"] for row in Run().logged] == [1e-2 * schedule(step) for step in range(20)]
+
+
+def test_what_is_random_is_other_in_each_micro_batch_of_each_process() -> None:
+    seeds: list[int] = []
+
+    def loss(model: nn.Module, batch: Batch, generator: torch.Generator, step: int) -> Terms:
+        seeds.append(generator.initial_seed())
+        return plain_loss(model, batch, generator, step)
+
+    Run(loss, gradient_accumulation_steps=4, max_steps=3)
+    assert len(set(seeds)) == 12
+    ranks: list[Any] = [SimpleNamespace(accelerator=SimpleNamespace(process_index=rank)) for rank in range(2)]
+    of_ranks = [step_seed(rank, loop_settings(), Progress(step=2), micro) for rank in ranks for micro in range(4)]
+    assert of_ranks[:4] == seeds[8:]
+    assert len(set(of_ranks)) == 8
+
+
+def test_what_the_loss_trains_counts_in_the_norm_that_is_clipped() -> None:
+    projector = nn.Linear(4, 1)
+
+    def loss(model: nn.Module, batch: Batch, generator: torch.Generator, step: int) -> Terms:
+        return {"error": projector(model(batch.latents)).square().mean(-1)}
+
+    (row,) = Run(loss, of_loss=[projector], max_steps=1, max_grad_norm=0).logged
+    besides = nn.utils.get_total_norm([p.grad for p in projector.parameters() if p.grad is not None]).item()
+    assert besides > 0
+    of_all = math.hypot(row["grad_norm/weight"], row["grad_norm/bias"], besides)
+    assert row["train/grad_norm"] == pytest.approx(of_all)
+
+
+def test_a_greatest_norm_of_0_leaves_gradients_as_they_are() -> None:
+    assert Run(max_grad_norm=0, max_steps=4).losses == Run(max_grad_norm=1e9, max_steps=4).losses
+
+
+def test_norms_by_part_are_those_before_clipping() -> None:
+    for row in Run(max_grad_norm=0.01, max_steps=4).logged:
+        assert row["train/grad_norm"] > 0.01
+        assert math.hypot(row["grad_norm/weight"], row["grad_norm/bias"]) == pytest.approx(row["train/grad_norm"])
+
+
+def test_it_saves_every_so_often_at_further_steps_and_at_the_end() -> None:
+    assert Run(save_every_steps=8, save_at_steps=[3, 8, 11]).saved == [3, 8, 11, 16, 20]
+    assert Run(save_at_steps=[3]).saved == [3]
 
 
 def test_logging_rarely_gives_the_mean_of_the_steps_between() -> None:
@@ -165,7 +220,10 @@ def test_terms_that_are_not_logged_yet_go_with_a_checkpoint() -> None:
     numbers = UnloggedNumbers([1, 2], [3.0, 5.0], [1.0, 1.0], count=2, terms={"error": [2.0, 3.0], "size": [1.0, 2.0]})
     progress = Progress(step=2, samples=16)
     progress.window = Window.of(numbers, torch.device("cpu"))
-    assert progress.window.numbers() == numbers
+    told = progress.window.numbers()
+    progress.window.steps.append(3)  # while the checkpoint is written
+    assert told == numbers
+    progress.window.steps.pop()
     row = Run(two_terms, progress=progress, max_steps=3, log_every_steps=10).logged[0]
     alone = Run(two_terms, progress=Progress(step=2, samples=16), max_steps=3, log_every_steps=10).logged[0]
     assert row["train/loss_size"] == pytest.approx((1.0 + 2.0 + alone["train/loss_size"]) / 3)

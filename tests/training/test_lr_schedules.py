@@ -40,6 +40,11 @@ def test_constant_is_constant() -> None:
     assert {constant(7)(step) for step in range(7)} == {1.0}
 
 
+def test_a_reduced_start_has_as_many_steps_as_it_says() -> None:
+    schedule = reduced_start(10, factor=0.3, steps=5)
+    assert [schedule(step) for step in range(7)] == [0.3] * 5 + [1.0] * 2
+
+
 def test_steps_below_0_are_refused_by_their_own_name() -> None:
     with pytest.raises(UserError, match=r"^lr_scheduler\.steps=-1: "):
         reduced_start(10, factor=0.3, steps=-1)

@@ -41,6 +41,7 @@ def test_terms_sum_to_the_loss_over_all_processes_before_and_after_a_signal() ->
         uninterrupted.take_in(step(loss), progress)
     expected = {"train/loss": 4.0, "train/grad_norm": 1.0, "train/loss_velocity": 3.0, "train/loss_align": 1.0}
     assert uninterrupted.means(progress.window) == expected
+    assert progress.samples == 2 * 4, "those of all processes"
 
     stopped, progress = measuring([]), Progress()
     for loss in (1.0, 3.0):
@@ -55,3 +56,14 @@ def test_a_step_that_is_left_out_is_told_with_the_loss_of_all_processes() -> Non
     told: list[Anomaly] = []
     measuring(told).take_in(step(0.5, taken=False), Progress())
     assert [(odd.kind, odd.loss) for odd in told] == [("skipped", 1.0)]
+
+
+def test_steps_that_are_left_out_take_time_and_samples_too() -> None:
+    of, progress = measuring([]), Progress()
+    for loss in (1.0, 2.0, 3.0):
+        of.take_in(step(loss, taken=loss != 2.0), progress)
+    progress.window.count, progress.window.seconds, progress.window.busy_seconds = 3, 6.0, 4.5
+    standing = of.standing(progress, {"train/lr": 0.1})
+    assert standing["samples"] == 12
+    assert (standing["perf/images_per_second"], standing["perf/step_seconds"]) == (2.0, 2.0)
+    assert (standing["train/skipped_steps"], standing["perf/outside_model_share"]) == (1, 0.25)

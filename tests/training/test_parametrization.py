@@ -84,6 +84,21 @@ def test_each_group_says_its_own_rate_and_takes_the_same_share_of_its_weights() 
     assert sorted(shares) == pytest.approx([0.0, *[5e-3 * 0.01] * (len(shares) - 1)])
 
 
+def test_a_shallower_model_tells_the_ends_of_branches_from_the_rest_too() -> None:
+    model, found = grown(32, 2, base_depth=4)
+    optimizer = optimizer_of("muon", model)
+    regroup(optimizer, model.named_parameters(), rates_by_growth(found))
+    assert learning_rates(optimizer) == pytest.approx(
+        {
+            "train/lr": 1e-2,
+            "train/lr_muon_base": 1e-2,
+            "train/lr_muon_fixed_to_stream": 2e-2,
+            "train/lr_adamw_base": 1e-2,
+            "train/lr_adamw_vector_to_stream": 2e-2,
+        }
+    )
+
+
 DESIGNS = [
     ("block=modern", "model.joint=mmdit", "model.text_refiner=1", "optimizer=muon", "optimizer.fused=parts"),
     ("model.modulation=adaln_shared", "model.value_residual=true", "model.registers=2", "optimizer=adamw"),

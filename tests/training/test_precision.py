@@ -6,6 +6,7 @@ import torch
 from omegaconf import OmegaConf
 
 from aaa.errors import UserError
+from aaa.models.forward import ModelOutput
 from aaa.run.folder import recorded_precision
 from aaa.training.precision import ModelPrecision, choose_precision, model_precision, multiplies_bf16
 
@@ -85,6 +86,9 @@ def test_a_model_is_run_in_its_precision(name: str, weights: torch.dtype, comput
     # What wraps a model, as accelerate does in training, makes no difference to what is drawn.
     wrapped = run_in.running(lambda x: layer(x).float())  # in the dtype that it is given
     assert torch.equal(wrapped(inputs), run_in.running(layer)(inputs))
+    assert wrapped(inputs).dtype == computed
+    more = run_in.running(lambda x: ModelOutput(layer(x).float(), {1: x}, layer(x).float()))(inputs)
+    assert (more.prediction.dtype, more.internal.dtype, more.hidden[1].dtype) == (computed, computed, weights)
     assert not torch.is_autocast_enabled("cpu")
 
 

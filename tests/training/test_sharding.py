@@ -52,7 +52,8 @@ def test_divided_weights_learn_what_whole_ones_learn(
     for optimizer in ("adamw", "muon"):
         alone = results[f"ddp {optimizer}"]
         assert alone["losses"][-1] < alone["losses"][0]
-        assert max(alone["grad_norms"]) > 0.5  # so that gradients were clipped
+        assert max(alone["grad_norms"][::2]) > 0.5  # so that gradients were clipped, and others not
+        assert max(alone["grad_norms"]) < 100
         for way in ways:
             divided = results[f"{way} {optimizer}"]
             for measured, closeness in (("losses", 1e-5), ("grad_norms", 1e-5), ("parts", 1e-4)):

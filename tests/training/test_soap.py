@@ -36,6 +36,12 @@ def test_its_first_step_is_a_sign_in_the_eigenbasis_of_the_gradient_before() -> 
     torch.testing.assert_close(taken, -1e-2 * rotated.sign(), atol=1e-5, rtol=1e-3)
 
 
+def test_its_moments_have_the_memories_that_it_is_told() -> None:
+    (group,) = soap([("weight", nn.Parameter(torch.zeros(2, 2)))], 1e-2, 0.1, [0.8, 0.97], 7, 50).param_groups
+    told = {"betas": (0.8, 0.97), "lr": 1e-2, "weight_decay": 0.1, "precondition_frequency": 7}
+    assert {key: group[key] for key in told} == told
+
+
 def test_it_goes_on_from_its_checkpoint_to_the_bit(tmp_path: Path) -> None:
     model, optimizer = compose_model(*SOAP)
     for seed in range(5):
