@@ -22,7 +22,7 @@ from aaa.cli.ending import end_at_once
 from aaa.cli.errors import explain, is_refusal
 from aaa.cli.requeue import requeue_on_signal
 from aaa.cli.wrong_numbers import refuse_wrong_numbers
-from aaa.config.checks import CONF, group_options
+from aaa.config.groups import CONF, group_options
 from aaa.config.leaves import leaves
 from aaa.config.overrides import MISSING_MARK, Keys, key_of, value_of, wants_sweep
 from aaa.config.recorded_overrides import MULTIRUN

@@ -11,7 +11,7 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, GrammarParseError, InterpolationKeyError
 
-from aaa.config.checks import CONF, group_options, options_of
+from aaa.config.groups import CONF, group_options, options_of
 from aaa.config.option_keys import options_with
 from aaa.config.overrides import key_of, quoted, user_folders
 from aaa.errors import in_plain_words, nearest

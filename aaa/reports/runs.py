@@ -12,7 +12,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from aaa.config.checks import group_options
+from aaa.config.groups import group_options
 from aaa.config.leaves import leaves
 from aaa.config.overrides import as_read, key_of
 from aaa.config.recorded_overrides import overrides_of_run

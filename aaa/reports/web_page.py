@@ -11,7 +11,7 @@ import gradio as gr
 from PIL import Image
 
 from aaa.assembly.parts import pick_device
-from aaa.config.checks import options_of
+from aaa.config.groups import options_of
 from aaa.config.sampling_choice import SamplingChoice
 from aaa.encoders.prompts import normalised
 from aaa.errors import UserError

@@ -9,7 +9,7 @@ from typing import Any
 from hydra.core.override_parser.types import Sweep
 from omegaconf import DictConfig, OmegaConf
 
-from aaa.config.checks import CONF, group_options
+from aaa.config.groups import CONF, group_options
 from aaa.config.leaves import leaves
 from aaa.config.mixture import data_schema
 from aaa.config.overrides import in_place_of, key_of, user_folders, value_of, wants_sweep

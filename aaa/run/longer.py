@@ -5,7 +5,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from aaa.config.checks import CONF
+from aaa.config.groups import CONF
 from aaa.config.trust import foreign_targets, read_yaml_config
 from aaa.run.claim import shown
 from aaa.run.earlier_run import COMPOSED

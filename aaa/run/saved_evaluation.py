@@ -12,7 +12,7 @@ from PIL import Image
 
 from aaa.assembly.data import open_data
 from aaa.assembly.parts import build_model, build_sampling, pick_device
-from aaa.config.checks import CONF
+from aaa.config.groups import CONF
 from aaa.config.sampling_choice import SamplingChoice
 from aaa.config.trust import foreign_targets, read_yaml_config
 from aaa.config.upgrade import upgrade

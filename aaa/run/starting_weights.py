@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from aaa.config.checks import CONF, options_of
+from aaa.config.groups import CONF, options_of
 from aaa.errors import UserError
 from aaa.models.dit import AAADiT
 from aaa.saved.checkpoint import misfits

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from safetensors import SafetensorError, safe_open
 
-from aaa.config.checks import CONF
+from aaa.config.groups import CONF
 from aaa.config.schema import SamplingConfig
 from aaa.config.trust import is_own_class, read_json_config, read_yaml_config, targets
 from aaa.encoders.statistics import LatentStatistics

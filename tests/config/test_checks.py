@@ -10,8 +10,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from aaa.cli.errors import explain
-from aaa.config.checks import CONF, PACKAGE, check_config, group_options
+from aaa.config.checks import check_config
 from aaa.config.command_schema import EvaluateConfig
+from aaa.config.groups import CONF, PACKAGE, group_options
 from aaa.config.overrides import quoted, without_interpolations
 from aaa.config.schema import SCHEMAS, DataConfig, EncoderConfig, ModelConfig, TrainConfig
 from aaa.errors import UserError
