@@ -24,9 +24,9 @@ def bench(config: "DictConfig") -> None:
     import torch
     from omegaconf import OmegaConf
 
-    from aaa.assembly.parts import build, pick_device
+    from aaa.assembly.build import build
     from aaa.benchmarks.counts import require_counts
-    from aaa.run.messages import describe_device
+    from aaa.devices import describe_device, pick_device
     from aaa.tracking.console import for_tables
     from aaa.tracking.environment import describe_environment
 

@@ -59,7 +59,7 @@ def _device_of(config: "DictConfig") -> str:
     """Where this process encodes: of several on a machine each takes a GPU, by turns."""
     import torch
 
-    from aaa.assembly.parts import pick_device
+    from aaa.devices import pick_device
     from aaa.tracking.variables import place_in_launch
 
     device = pick_device(config.trainer.device)

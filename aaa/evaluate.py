@@ -43,7 +43,7 @@ def evaluate(config: "DictConfig") -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from aaa.assembly.parts import build  # with torch, which no error so far needs
+    from aaa.assembly.build import build  # with torch, which no error so far needs
     from aaa.config.sampling_choice import sampling_choice
     from aaa.run.launch import launched
     from aaa.run.saved_evaluation import judge, run_of

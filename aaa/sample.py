@@ -65,7 +65,7 @@ def sample(config: "DictConfig") -> None:
 
     require_writable(out())  # before minutes of drawing are lost on it
     require_there(Path(config.saved_model))
-    from aaa.assembly.parts import pick_device  # with torch, which no error so far needs
+    from aaa.devices import pick_device  # with torch, which no error so far needs
     from aaa.evaluation.grid import make_grid
     from aaa.pipelines.text_to_image import TextToImage
     from aaa.saved.models import find_saved

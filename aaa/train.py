@@ -49,7 +49,8 @@ def recipe(config: "DictConfig") -> tuple[int | None, float | None]:
     from aaa.config.checks import check_config
 
     check_config(config)  # before torch is loaded, which takes seconds
-    from aaa.assembly.parts import build, build_objective, build_sampling
+    from aaa.assembly.build import build
+    from aaa.assembly.parts import build_objective, build_sampling
     from aaa.evaluation.each_part import for_parts
     from aaa.run.before_data import try_parts
     from aaa.run.callbacks import RunCallbacks, callbacks_of, make_drawer, open_guide

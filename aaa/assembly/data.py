@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from aaa.assembly.build import build
 from aaa.assembly.encoded import is_encoded, make_ready, open_encoded
 from aaa.assembly.few_records import FewRecords
 from aaa.assembly.own_encoders import require_latents, require_prompt_embeds
-from aaa.assembly.parts import build, build_encoders, missing_weights
+from aaa.assembly.parts import build_encoders, missing_weights
 from aaa.assembly.training_data import TrainingData
 from aaa.config.mixture import config_of_part, parts_of, weights_of
 from aaa.data.buckets import bucket_sizes, nearest_bucket, square

@@ -10,9 +10,9 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from aaa.assembly.parts import pick_device
 from aaa.config.groups import options_of
 from aaa.config.sampling_choice import SamplingChoice
+from aaa.devices import pick_device
 from aaa.encoders.prompts import normalised
 from aaa.errors import UserError
 from aaa.pipelines.draw_request import DrawRequest

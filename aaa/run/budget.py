@@ -12,7 +12,8 @@ import torch
 from omegaconf import DictConfig
 from torch import nn
 
-from aaa.assembly.parts import build, model_numbers
+from aaa.assembly.build import build
+from aaa.assembly.parts import model_numbers
 from aaa.errors import UserError
 from aaa.models.costs import count_parameters
 from aaa.models.dit import AAADiT

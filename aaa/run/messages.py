@@ -4,7 +4,6 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
@@ -14,6 +13,7 @@ from aaa.config.objective import unread_settings
 from aaa.config.overrides import key_of
 from aaa.config.trust import read_yaml_config
 from aaa.data.mixed_order import MixedRecords
+from aaa.devices import describe_device
 from aaa.models.costs import TRAINING_FLOPS
 from aaa.run.budget import unread_steps
 from aaa.run.earlier_sweep import SAME_SWEEP, is_of_sweep
@@ -109,10 +109,3 @@ def _trust_to_sample(folder: Path) -> list[str]:
     if not config.is_file():
         return []
     return TRUST if foreign_to_sampling(OmegaConf.to_container(read_yaml_config(config))) else []  # type: ignore[arg-type]
-
-
-def describe_device(device: torch.device) -> str:
-    """The name of a GPU, or how many threads a CPU computes with."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{device.type} ({torch.get_num_threads()} threads)"

@@ -10,14 +10,15 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 
-from aaa.assembly.parts import build
+from aaa.assembly.build import build
 from aaa.config.recorded_overrides import MULTIRUN
 from aaa.config.routing import SPRINT
+from aaa.devices import describe_device
 from aaa.run.budget import of_steps
 from aaa.run.earlier_sweep import is_of_sweep
 from aaa.run.history import copy_history
 from aaa.run.longer import longer_from
-from aaa.run.messages import announce, describe_device, say_what_next
+from aaa.run.messages import announce, say_what_next
 from aaa.run.naming import overrides_of, run_name
 from aaa.run.record import parent_run, warn_of_differences
 from aaa.run.resolved import without_statistics

@@ -11,11 +11,12 @@ from omegaconf import DictConfig
 from PIL import Image
 
 from aaa.assembly.data import open_data
-from aaa.assembly.parts import build_model, build_sampling, pick_device
+from aaa.assembly.parts import build_model, build_sampling
 from aaa.config.groups import CONF
 from aaa.config.sampling_choice import SamplingChoice
 from aaa.config.trust import foreign_targets, read_yaml_config
 from aaa.config.upgrade import upgrade
+from aaa.devices import pick_device
 from aaa.errors import UserError
 from aaa.evaluation.drawing import EVALUATIONS, PictureDrawer
 from aaa.evaluation.each_part import for_parts

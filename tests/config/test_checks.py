@@ -185,7 +185,7 @@ def test_conf_lies_beside_or_inside_the_package() -> None:
 
 @pytest.mark.parametrize("text", ["pics ${x}", "${", "\\${x}", "a\\\\${data.name}", "plain"])
 def test_what_is_built_gets_texts_as_they_are(text: str) -> None:
-    from aaa.assembly.parts import build
+    from aaa.assembly.build import build
 
     literal = without_interpolations(text)
     inner = {"_target_": "builtins.dict", "root": "${data.root}", "all": [literal, [literal], {"deep": {"a": literal}}]}

@@ -8,7 +8,7 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
-from aaa.assembly.parts import build
+from aaa.assembly.build import build
 from aaa.config.checks import check_config
 from aaa.config.groups import CONF
 from aaa.config.mixture import config_of_part, shares_of
