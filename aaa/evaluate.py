@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 
 from aaa.cli import SAVED_MODEL, run
 from aaa.config.overrides import key_of
-from aaa.run.earlier_sweep import folder_of_job, say_which_job
+from aaa.run.sweep_job import folder_of_job, say_which_job
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

@@ -12,8 +12,9 @@ from hydra.experimental.callback import Callback
 from aaa.cli import run
 from aaa.config.choices import brought_along, describe
 from aaa.run.before_sweep import folder_of_numbered, refuse
-from aaa.run.earlier_sweep import finished_run, is_of_sweep
+from aaa.run.finished import finished_run
 from aaa.run.search import BASIC, jobs_of
+from aaa.run.sweep_job import is_of_sweep
 from aaa.tracking.redaction import hide_argument
 from aaa.tracking.variables import is_helper
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from aaa.cli import SAVED_MODEL, run
 from aaa.config.recorded_overrides import MULTIRUN
-from aaa.run.earlier_sweep import output_dir_of_job, say_which_job
+from aaa.run.sweep_job import output_dir_of_job, say_which_job
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

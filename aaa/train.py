@@ -9,7 +9,8 @@ from hydra.core.hydra_config import HydraConfig
 
 from aaa.cli import run as run_command
 from aaa.run.claim import have_begun, release, require_own_folder
-from aaa.run.earlier_sweep import finished_job, say_which_job
+from aaa.run.finished import finished_job
+from aaa.run.sweep_job import say_which_job
 from aaa.run.wandb_agent import require_agents_parameters
 from aaa.training.signals import exit_code, obey
 

@@ -5,11 +5,12 @@ from pathlib import Path
 from aaa.config.recorded_overrides import MULTIRUN, OVERRIDES
 from aaa.config.trust import read_yaml_config
 from aaa.errors import UserError
-from aaa.run.claim import is_of_others, shown
-from aaa.run.earlier_sweep import SAME_SWEEP, finished_run
+from aaa.run.claim import is_of_others
+from aaa.run.earlier_sweep import SAME_SWEEP
+from aaa.run.finished import finished_run
 from aaa.run.naming import overrides_of
 from aaa.run.search import BASIC, jobs_of
-from aaa.tracking.printed import compare_command, one_line
+from aaa.tracking.printed import compare_command, one_line, shown
 from aaa.tracking.redaction import HIDDEN
 
 LISTED = 10  # runs that are named

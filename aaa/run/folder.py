@@ -9,11 +9,12 @@ from omegaconf import DictConfig, OmegaConf
 from aaa.config.overrides import without_interpolations
 from aaa.config.trust import read_yaml_config
 from aaa.errors import UserError
-from aaa.run.claim import claim, shown
+from aaa.run.claim import claim
 from aaa.run.earlier_run import COMPOSED
 from aaa.run.processes import of_first_process
 from aaa.tracking.environment import ENVIRONMENT, write_environment
 from aaa.tracking.files import replace_text
+from aaa.tracking.printed import shown
 from aaa.tracking.redaction import without_secrets
 from aaa.training.precision import PRECISIONS
 

@@ -13,12 +13,11 @@ from aaa.config.schema import ModelConfig, RoutingConfig
 from aaa.config.trust import read_yaml_config
 from aaa.config.upgrade import IMPLIED
 from aaa.errors import UserError
-from aaa.run.claim import shown
 from aaa.run.folder import CONFIG
 from aaa.run.shaping import alone, changed_settings, shaping_settings
 from aaa.saved.checkpoint import State, load_settings, load_state
 from aaa.saved.checkpoint_folders import CHECKPOINTS, FOLDER, damage
-from aaa.tracking.printed import setting, train_command
+from aaa.tracking.printed import setting, shown, train_command
 from aaa.tracking.tracker import METRICS, read_metrics
 
 # What the latents that a run is trained on are made with: with another, they are not encoded only to be refused.

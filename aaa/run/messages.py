@@ -16,10 +16,11 @@ from aaa.data.mixed_order import MixedRecords
 from aaa.devices import describe_device
 from aaa.models.costs import TRAINING_FLOPS
 from aaa.run.budget import unread_steps
-from aaa.run.earlier_sweep import SAME_SWEEP, is_of_sweep
+from aaa.run.earlier_sweep import SAME_SWEEP
 from aaa.run.length import unreached_rate
 from aaa.run.longer import TRUST, trust_to_go_on
 from aaa.run.run import Run
+from aaa.run.sweep_job import is_of_sweep
 from aaa.saved.models import foreign_to_sampling
 from aaa.saved.named_model import RUN_CONFIG
 from aaa.tracking.printed import compare_command, sample_command, train_command

@@ -8,7 +8,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from aaa.errors import UserError
-from aaa.run.earlier_sweep import FinishedRun, finished_run
+from aaa.run.finished import FinishedRun, finished_run
 from aaa.run.folder import RunFolder
 from aaa.run.going_on import Before, branch_checkpoint, read_before
 from aaa.run.machines import Reader, require_newest, require_shared, told

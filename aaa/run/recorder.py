@@ -15,7 +15,6 @@ from aaa.config.recorded_overrides import MULTIRUN
 from aaa.config.routing import SPRINT
 from aaa.devices import describe_device
 from aaa.run.budget import of_steps
-from aaa.run.earlier_sweep import is_of_sweep
 from aaa.run.history import copy_history
 from aaa.run.longer import longer_from
 from aaa.run.messages import announce, say_what_next
@@ -24,6 +23,7 @@ from aaa.run.record import parent_run, warn_of_differences
 from aaa.run.resolved import without_statistics
 from aaa.run.run import Run
 from aaa.run.shaping import changed_settings, describe_changes
+from aaa.run.sweep_job import is_of_sweep
 from aaa.run.trained_words import trained_words
 from aaa.saved.checkpoint import Snapshot, State, remove_unfinished, take_snapshot
 from aaa.saved.checkpoint_folders import CHECKPOINTS

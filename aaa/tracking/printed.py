@@ -62,6 +62,11 @@ def plot_label(text: str) -> str:
     return re.sub(r"^_", "\u200b_", one_line(text)).replace("$", r"\$")
 
 
+def shown(folder: Path) -> Path:
+    """The path as messages show it: relative where that is shorter."""
+    return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+
+
 def command(*words: str) -> str:
     """A command that bash and zsh read as these words; on Windows its shells."""
     quoted = _word_of_windows if sys.platform == "win32" else _word
