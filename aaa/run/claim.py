@@ -37,8 +37,7 @@ LEFT_BY_START = {".hydra", LOCK, "train.log"}
 BY_TIME = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d(-\d+)?")
 
 _claimed: dict[Path, FileLock] = {}
-_refused: dict[Path, str] = {}  # of jobs, with the reason, until they have been told
-_of_others: set[Path] = set()  # folders that jobs of this process were refused
+_refused: dict[Path, str] = {}  # folders that jobs of this process were refused, with the reason
 _beginning: list[FileLock] = []
 
 
@@ -81,18 +80,18 @@ def claim_for_job(folder: Path, resume: str | None, overrides: Sequence[str]) ->
     Where it may not, it is the job that is refused, once it begins and asks for the folder, so that those after it have
     their turn: what goes wrong before a job begins ends the sweep.
     """
+    _refused.pop(folder.absolute(), None)
     try:
         claim(folder, resume, overrides)
     except UserError as error:
         _refused[folder.absolute()] = str(error)
-        _of_others.add(folder.absolute())
         return False
     return True
 
 
 def is_of_others(folder: Path) -> bool:
     """Whether a job of this process was refused the folder, in which it is to write nothing, then."""
-    return folder.absolute() in _of_others
+    return folder.absolute() in _refused
 
 
 def wait_for_beginners() -> None:
@@ -132,8 +131,7 @@ def require_own_folder(config: "DictConfig") -> None:
 
 
 def release(folder: Path) -> None:
-    """Let others have the folder, or let it be asked for again."""
-    _refused.pop(folder.absolute(), None)
+    """Let others have the folder."""
     lock = _claimed.pop(folder.absolute(), None)
     if lock is not None:
         lock.release()
