@@ -25,8 +25,8 @@ def description(run: Run, keys: Sequence[str], names: Mapping[str, str]) -> str:
 
 def labels(runs: Sequence[Run]) -> dict[str, str]:
     """By the name of each run what it is that the others are not: settings, seed, and its name if these are not all."""
-    differing = differing_keys(list(runs))
-    keys = setting_keys(list(runs))
+    differing = differing_keys(runs)
+    keys = setting_keys(runs)
     keys += [key for key in differing if key == "seed"]
     names = short_names([*differing, *keys])
     said = {run.name: description(run, keys, names) for run in runs}
