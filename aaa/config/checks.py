@@ -13,13 +13,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from aaa.config.compiling import check_compiling
+from aaa.config.cuda_graph import check_recording
 from aaa.config.guidance import check_guidance
 from aaa.config.mixture import check_mixture
 from aaa.config.objective import check_objective
 from aaa.config.parallel import check_parallel
 from aaa.config.ranges import require_ranges
 from aaa.config.rates import check_rates
-from aaa.config.recording import check_recording
 from aaa.config.routing import routed_blocks
 from aaa.config.schema import TrainConfig
 from aaa.config.upgrade import fill_in, schemas_of, upgrade

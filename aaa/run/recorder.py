@@ -19,7 +19,7 @@ from aaa.run.history import copy_history
 from aaa.run.longer import longer_from
 from aaa.run.messages import announce, say_what_next
 from aaa.run.naming import overrides_of, run_name
-from aaa.run.record import parent_run, warn_of_differences
+from aaa.run.parent import parent_run, warn_of_differences
 from aaa.run.resolved import without_statistics
 from aaa.run.run import Run
 from aaa.run.shaping import changed_settings, describe_changes
