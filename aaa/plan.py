@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -62,11 +63,10 @@ class ShowPlan(Callback):
             if earlier is not None and finished_run(earlier / str(number), job) is not None:
                 done.append(f"#{number}")
                 continue
-            brought = brought_along(job.hydra.runtime.choices, overrides)
+            told = _told(overrides, job.hydra.runtime.choices, common)
             with open_dict(job):
                 del job["hydra"]
-            told = [hide_argument(part) for part in overrides if part not in common]
-            shown.append((number, job, [*told, f"(with {describe(brought)})"] if brought else told))
+            shown.append((number, job, told))
         _show(shown)
         if done:
             print(f"{len(done)} of {len(jobs)} runs are finished already: {', '.join(done)}.")
@@ -80,9 +80,14 @@ def plan(config: "DictConfig") -> None:
 
     if not is_of_sweep():
         composed = HydraConfig.get()
-        brought = brought_along(composed.runtime.choices, composed.overrides.task)
-        told = [hide_argument(part) for part in composed.overrides.task]
-        _show([(0, config, [*told, f"(with {describe(brought)})"] if brought else told)])
+        _show([(0, config, _told(composed.overrides.task, composed.runtime.choices))])
+
+
+def _told(overrides: Sequence[str], choices: Mapping[str, str], common: Collection[str] = ()) -> list[str]:
+    """The words of a run: its overrides without those that all runs have, and what they bring along."""
+    told = [hide_argument(part) for part in overrides if part not in common]
+    brought = brought_along(choices, overrides)
+    return [*told, f"(with {describe(brought)})"] if brought else told
 
 
 def _show(jobs: "list[tuple[int, DictConfig, list[str]]]") -> None:

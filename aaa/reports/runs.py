@@ -22,7 +22,7 @@ from aaa.errors import UserError
 from aaa.reports.key_names import short_names, shown_key
 from aaa.reports.plain import plain_number
 from aaa.tracking.environment import read_environment
-from aaa.tracking.tracker import METRICS, read_metrics
+from aaa.tracking.tracker import METRICS, last_of, read_metrics
 from aaa.tracking.validation_rows import ValidationRows, newest_rows
 
 CONFIG = "config.yaml"
@@ -92,7 +92,7 @@ class Run:
 
     def last(self, metric: str) -> float | None:
         """The newest value of a metric."""
-        return next((row[metric] for row in reversed(self.metrics) if metric in row), None)
+        return last_of(self.metrics, metric)
 
     def outcome(self, metric: str) -> float | None:
         """What a metric has come to: its newest value, of images a second those over all of the training."""

@@ -15,7 +15,7 @@ from aaa.config.mixture import data_schema
 from aaa.config.overrides import in_place_of, key_of, user_folders, value_of, wants_sweep
 from aaa.config.recorded_overrides import MULTIRUN, OVERRIDES, overrides_of_run, own_overrides
 from aaa.config.schema import DataConfig, TrainConfig
-from aaa.config.trust import foreign_targets, read_yaml_config
+from aaa.config.trust import read_yaml_config, refuse_foreign_code
 from aaa.errors import UserError, nearest
 from aaa.saved.checkpoint_folders import CHECKPOINTS, FOLDER, those_of_its_run
 from aaa.tracking.printed import command, train_command
@@ -72,7 +72,8 @@ def earlier_run(arguments: list[str]) -> EarlierRun | None:
     arguments = _with_groups(arguments, how, saved, overrides_of_run(folder) or [])
     arguments = [_as_new(argument, saved) for argument in arguments]
     _refuse_unread(saved, arguments)
-    _refuse_foreign_code(saved, arguments, f"{how}={value}")
+    if value_of(arguments, "trust_config") is not True:
+        refuse_foreign_code(saved, f"{how}={value}")
     given = {key_of(argument) for argument in arguments}
     if missing := [key for key in _hidden_keys(saved) if key not in given]:
         raise UserError(
@@ -230,17 +231,6 @@ def _saved_config(folder: Path, asked: str) -> DictConfig:
             "file if you trust the rest."
         )
     return saved
-
-
-def _refuse_foreign_code(saved: DictConfig, arguments: list[str], asked: str) -> None:
-    """A config runs what its `_target_`s name; one that came from elsewhere may name anything."""
-    if value_of(arguments, "trust_config") is True:
-        return
-    if foreign := foreign_targets(saved, CONF):
-        raise UserError(
-            f"{asked}: its config wants to run {foreign[0]!r}, which conf/ does not name. If the run is yours, or you "
-            "know where it comes from: trust_config=true"
-        )
 
 
 def _same_command(arguments: list[str]) -> EarlierRun | None:

@@ -5,7 +5,6 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from aaa.config.groups import CONF
 from aaa.config.trust import foreign_targets, read_yaml_config
 from aaa.run.earlier_run import COMPOSED
 from aaa.run.going_on import Before
@@ -80,7 +79,7 @@ def longer_from(run: Path, step: int | None, so_long: Sequence[str]) -> str | No
 def trust_to_go_on(run: Path) -> list[str]:
     """What a command needs that goes on with a run of code which is not ours, or does it again."""
     config = run / COMPOSED
-    return TRUST if config.is_file() and foreign_targets(read_yaml_config(config), CONF) else []
+    return TRUST if config.is_file() and foreign_targets(read_yaml_config(config)) else []
 
 
 def _agreeing_steps(before: Before, make: Callable[[int], Schedule], max_steps: int) -> int | None:
