@@ -18,8 +18,8 @@ from aaa.errors import UserError
 from aaa.pipelines.draw_request import DrawRequest
 from aaa.pipelines.text_to_image import TextToImage
 from aaa.saved.checkpoint_folders import AVERAGE, checkpoints, damage, step_of
-from aaa.saved.models import CONFIG, DRAWN_WITH, find_saved, later_checkpoint
-from aaa.saved.named_model import RUN_CONFIG
+from aaa.saved.models import DRAWN_WITH, find_saved, later_checkpoint
+from aaa.saved.named_model import EXPORTED, RUN_CONFIG, is_exported
 from aaa.tracking.printed import markdown
 
 logger = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ class Drawers:
         self._heads, self._trust_config = heads, trust_config
         self._places: dict[str, tuple[Path, str]] = {}
         if (path / RUN_CONFIG).is_file():
-            finished = {FINISHED: (path / "model", "ema")} if (path / "model" / CONFIG).is_file() else {}
+            finished = {FINISHED: (path / EXPORTED, "ema")} if is_exported(path) else {}
             if later_checkpoint(path) is None:
                 self._places |= finished
             for checkpoint in checkpoints(path):

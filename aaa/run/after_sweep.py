@@ -10,6 +10,7 @@ from aaa.run.earlier_sweep import SAME_SWEEP
 from aaa.run.finished import finished_run
 from aaa.run.naming import overrides_of
 from aaa.run.search import BASIC, jobs_of
+from aaa.saved.named_model import RUN_CONFIG
 from aaa.tracking.printed import compare_command, one_line, shown
 from aaa.tracking.redaction import HIDDEN
 
@@ -56,7 +57,7 @@ def _planned(folder: Path) -> int:
 
 
 def _is_finished(run: Path) -> bool:
-    config = run / "config.yaml"
+    config = run / RUN_CONFIG
     try:
         return config.is_file() and finished_run(run, read_yaml_config(config)) is not None
     except UserError:  # it is damaged

@@ -13,7 +13,7 @@ from aaa.config.groups import CONF, group_options
 from aaa.config.leaves import leaves
 from aaa.config.mixture import data_schema
 from aaa.config.overrides import in_place_of, key_of, user_folders, value_of, wants_sweep
-from aaa.config.recorded_overrides import MULTIRUN, OVERRIDES, overrides_of_run, own_overrides
+from aaa.config.recorded_overrides import OVERRIDES, lies_in_sweep, overrides_of_run, own_overrides
 from aaa.config.schema import DataConfig, TrainConfig
 from aaa.config.trust import read_yaml_config, refuse_foreign_code
 from aaa.errors import UserError, nearest
@@ -260,7 +260,7 @@ def _same_command(arguments: list[str]) -> EarlierRun | None:
 def _runs() -> list[Path]:
     """Folders of runs under outputs/ that belong to no sweep, newest first."""
     found = [path.parent.parent for path in Path("outputs").glob(f"**/{OVERRIDES}")]
-    alone = [folder for folder in found if not (folder.parent / MULTIRUN).exists()]
+    alone = [folder for folder in found if not lies_in_sweep(folder)]
     return sorted(alone, key=lambda folder: (folder / OVERRIDES).stat().st_mtime, reverse=True)
 
 

@@ -7,6 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from aaa.config.trust import read_yaml_config
 from aaa.run.sweep_job import is_of_sweep
+from aaa.saved.named_model import RUN_CONFIG, is_exported
 
 PRUNED = "sweep/pruned"  # the metric of a run that was given up
 
@@ -49,10 +50,8 @@ def finished_run(folder: Path, config: DictConfig) -> FinishedRun | None:
     was_pruned = any(PRUNED in row for row in rows)
     # How many steps a budget allows was found out by the run itself.
     told = config.budget.flops is None and config.budget.seconds is None
-    recorded = config if told else read_yaml_config(folder / "config.yaml")
-    whole = (
-        max(row["step"] for row in rows) >= recorded.trainer.max_steps and (folder / "model" / "config.json").is_file()
-    )
+    recorded = config if told else read_yaml_config(folder / RUN_CONFIG)
+    whole = max(row["step"] for row in rows) >= recorded.trainer.max_steps and is_exported(folder)
     if not whole and not was_pruned:
         return None
     return FinishedRun(last_of(rows, "val/loss"), was_pruned)

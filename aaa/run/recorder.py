@@ -11,7 +11,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 
 from aaa.assembly.build import build
-from aaa.config.recorded_overrides import MULTIRUN
+from aaa.config.recorded_overrides import lies_in_sweep
 from aaa.config.routing import SPRINT
 from aaa.devices import describe_device
 from aaa.run.budget import of_steps
@@ -32,6 +32,7 @@ from aaa.saved.divided_checkpoints import DividedCheckpoints
 from aaa.saved.export import export_model, newest_samples
 from aaa.saved.model_card import model_card
 from aaa.saved.models import exported_step
+from aaa.saved.named_model import EXPORTED
 from aaa.saved.weights_file import ROUTING
 from aaa.saved.whole_folders import REMOVED
 from aaa.tracking.files import remove_aside
@@ -126,7 +127,7 @@ class Recorder:
                 # A model of as many steps may be there, by other settings: of a run whose end was lost.
                 if self.tracker is not None and (step > self.began_at or exported_step(folder.path) != step):
                     self._export()
-                    self.tracker.log_model(folder.path / "model")
+                    self.tracker.log_model(folder.path / EXPORTED)
         self.session.processes.wait()
         if self.session.is_main:
             so_long = of_steps(self.run.config, 2 * step)
@@ -156,8 +157,8 @@ class Recorder:
         remove_unfinished(folder / CHECKPOINTS)
         for place in (folder, folder / "validation"):
             remove_aside(place)
-        if (folder / "model").is_dir():
-            shutil.rmtree(folder / f"{REMOVED}model", ignore_errors=True)
+        if (folder / EXPORTED).is_dir():
+            shutil.rmtree(folder / f"{REMOVED}{EXPORTED}", ignore_errors=True)
         nbytes = self._snapshot(State(0, 0.0, "", 0)).nbytes + state_to_come(run.learner.optimizer)
         require_space(folder, nbytes if self.divided is None else 2 * nbytes)  # weights are there as shards and whole
         past = copy_history(run.origin.before, folder) if run.origin.before and run.origin.branches_off else []
@@ -249,4 +250,4 @@ class Recorder:
 
 def sweep_of(run: Path) -> Path | None:
     """The folder of the sweep that a run belongs to; a job that is resumed by itself is still one of the sweep."""
-    return run.parent if is_of_sweep() or (run.parent / MULTIRUN).is_file() else None
+    return run.parent if is_of_sweep() or lies_in_sweep(run) else None

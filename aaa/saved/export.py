@@ -11,6 +11,7 @@ from torch import nn
 from aaa.saved.checkpoint import save_weights
 from aaa.saved.model_card import SAMPLES
 from aaa.saved.models import WEIGHTS, sampling_config, write_card, write_config
+from aaa.saved.named_model import EXPORTED
 from aaa.saved.trained_words import write_words
 from aaa.saved.whole_folders import take_place
 from aaa.tracking.files import OF_A_STEP, cannot_write, step_in_name
@@ -36,7 +37,7 @@ def export_model(
         samples: the grid that it shows, if any.
         words: that it was trained on, if it knows no others.
     """
-    final, aside = run / "model", run / ".model"
+    final, aside = run / EXPORTED, run / f".{EXPORTED}"
     shutil.rmtree(aside, ignore_errors=True)
     try:
         aside.mkdir()

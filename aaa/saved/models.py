@@ -17,12 +17,12 @@ from aaa.config.trust import is_own_class, read_json_config, read_yaml_config, t
 from aaa.encoders.statistics import LatentStatistics
 from aaa.errors import UserError
 from aaa.saved.checkpoint_folders import AVERAGE, MODEL, STATE, checkpoints, damage, first_whole, newest_whole, step_of
-from aaa.saved.named_model import RUN_CONFIG, offered_below, require_there
+from aaa.saved.named_model import CONFIG, EXPORTED, RUN_CONFIG, is_exported, offered_below, require_there
 from aaa.saved.weights_file import DiTNumbers, read_dit_numbers, read_routing
 
 logger = logging.getLogger(__name__)
 
-CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+WEIGHTS, CARD = "model.safetensors", "README.md"
 DRAWN_WITH = (MODEL, AVERAGE)  # of a checkpoint
 NEEDED = ("model", "encoder", "scheduler", "sampling", "data")  # of a run's config, by all who sample
 KEPT = (*NEEDED, "objective", "sampler", "guidance", "routing", "trainer")  # the rest is implied where it is not said
@@ -82,11 +82,11 @@ def find_saved(path: Path, weights: str, trust_config: bool, heads: int | None =
             raise UserError(f"model={path}: the checkpoint is damaged: {problem}.")
         saved = _from_checkpoint(path, weights)
     elif (path / RUN_CONFIG).is_file():
-        finished = path / "model"
+        finished = path / EXPORTED
         if weights == "ema" and (later := later_checkpoint(path)) is not None:
             logger.info("%s was trained further since its model was exported. Taken is that of %s.", path, later.name)
             saved = _from_checkpoint(later, weights)
-        elif (finished / CONFIG).is_file() and weights == "ema":
+        elif is_exported(path) and weights == "ema":
             saved = SavedModel(finished / WEIGHTS, read_json_config(finished / CONFIG))
         elif (checkpoint := newest_whole(path, DRAWN_WITH)) is not None:
             saved = _from_checkpoint(checkpoint, weights)
@@ -109,8 +109,8 @@ def find_saved(path: Path, weights: str, trust_config: bool, heads: int | None =
 
 def exported_step(run: Path) -> int | None:
     """How many steps the exported model was trained for, or None if none was exported."""
-    weights = run / "model" / WEIGHTS
-    if not weights.is_file() or not (run / "model" / CONFIG).is_file():
+    weights = run / EXPORTED / WEIGHTS
+    if not weights.is_file() or not is_exported(run):
         return None
     try:
         with safe_open(weights, "pt") as file:
