@@ -13,8 +13,13 @@ from typing import TYPE_CHECKING
 from hydra.core.hydra_config import HydraConfig
 
 from aaa.cli import SAVED_MODEL, run
+from aaa.config.command_schema import EvaluateConfig
 from aaa.config.overrides import key_of
+from aaa.config.ranges import require_ranges
 from aaa.run.sweep_job import folder_of_job, say_which_job
+from aaa.saved.named_model import require_there
+from aaa.tracking.files import cannot_write, replace_text, require_writable
+from aaa.tracking.printed import one_line
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -32,10 +37,6 @@ ADVICE = "Make room there, or see to the permissions of the folder, or give anot
 
 def evaluate(config: "DictConfig") -> None:
     """Print the metrics, write them as JSON, and the pictures beside them."""
-    from aaa.config.command_schema import EvaluateConfig
-    from aaa.config.ranges import require_ranges
-    from aaa.saved.named_model import require_there
-
     say_which_job(SAVED_MODEL)
     require_ranges(EvaluateConfig, config)
     model = Path(config.saved_model)
@@ -48,9 +49,7 @@ def evaluate(config: "DictConfig") -> None:
     from aaa.run.launch import launched
     from aaa.run.saved_evaluation import judge, run_of
     from aaa.tracking.console import for_tables
-    from aaa.tracking.files import cannot_write, replace_text, require_writable
     from aaa.tracking.finite_json import to_json
-    from aaa.tracking.printed import one_line
 
     # Each job of a sweep may judge another model.
     out = run_of(model) / "evaluation" if config.out is None else folder_of_job(Path(config.out))

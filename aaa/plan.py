@@ -7,8 +7,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import ConfigCompositionException
 from hydra.experimental.callback import Callback
+from omegaconf import open_dict
 
 from aaa.cli import run
 from aaa.config.choices import brought_along, describe
@@ -37,8 +39,6 @@ class ShowPlan(Callback):
 
     def on_multirun_start(self, config: "DictConfig", **_kwargs: Any) -> None:
         """Plan all runs, where it is known beforehand which they are."""
-        from omegaconf import open_dict
-
         hydra = config.hydra
         if hydra.sweeper._target_ != BASIC:
             if self.stop:
@@ -76,8 +76,6 @@ class ShowPlan(Callback):
 
 def plan(config: "DictConfig") -> None:
     """Plan one run; the runs of a sweep are planned before the first would start."""
-    from hydra.core.hydra_config import HydraConfig
-
     if not is_of_sweep():
         composed = HydraConfig.get()
         _show([(0, config, _told(composed.overrides.task, composed.runtime.choices))])

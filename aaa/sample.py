@@ -8,8 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aaa.cli import SAVED_MODEL, run
-from aaa.config.recorded_overrides import MULTIRUN
+from aaa.config.command_schema import SampleConfig
+from aaa.config.ranges import require_ranges
+from aaa.errors import UserError, reason
 from aaa.run.sweep_job import output_dir_of_job, say_which_job
+from aaa.saved.named_model import require_there
+from aaa.tracking.files import require_writable
+from aaa.tracking.recorded_overrides import MULTIRUN
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -28,11 +33,7 @@ LONGEST = 40  # letters of a prompt in the name of a picture
 
 def sample(config: "DictConfig") -> None:
     """Write the pictures and a grid of them."""
-    from aaa.config.command_schema import SampleConfig
-    from aaa.config.ranges import require_ranges
     from aaa.pipelines.draw_request import DrawRequest
-    from aaa.saved.named_model import require_there
-    from aaa.tracking.files import require_writable
 
     say_which_job(SAVED_MODEL)
     require_ranges(SampleConfig, config)
@@ -122,8 +123,6 @@ def prompts_of(config: "DictConfig") -> list[str]:
     Raises:
         UserError: if there is none, or both are given.
     """
-    from aaa.errors import UserError, reason
-
     if config.prompts is None:
         if config.prompt is None:
             raise UserError('prompt: has no value yet, and must have one: prompt="...", or of several prompts=FILE')

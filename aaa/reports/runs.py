@@ -15,13 +15,13 @@ from omegaconf.errors import OmegaConfBaseException
 from aaa.config.groups import group_options
 from aaa.config.leaves import leaves
 from aaa.config.overrides import as_read, key_of
-from aaa.config.recorded_overrides import overrides_of_run
 from aaa.config.trust import read_yaml_config
 from aaa.config.upgrade import fill_in, upgrade
 from aaa.errors import UserError
 from aaa.reports.key_names import short_names, shown_key
 from aaa.reports.plain import plain_number
 from aaa.tracking.environment import read_environment
+from aaa.tracking.recorded_overrides import overrides_of_run
 from aaa.tracking.tracker import METRICS, last_of, read_metrics
 from aaa.tracking.validation_rows import ValidationRows, newest_rows
 

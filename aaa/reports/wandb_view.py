@@ -4,10 +4,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-from aaa.config.recorded_overrides import lies_in_sweep
 from aaa.errors import UserError, reason
 from aaa.reports.runs import Run
 from aaa.reports.telling import differing_keys
+from aaa.tracking.recorded_overrides import lies_in_sweep
 from aaa.tracking.wandb_logger import has_credentials
 
 LINES = ("train/loss", "val/loss", "train/grad_norm", "perf/images_per_second")

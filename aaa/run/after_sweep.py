@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from aaa.config.recorded_overrides import MULTIRUN, OVERRIDES
+from aaa.config.commands import compare_command
 from aaa.config.trust import read_yaml_config
 from aaa.errors import UserError
 from aaa.run.claim import is_of_others
@@ -11,7 +11,8 @@ from aaa.run.finished import finished_run
 from aaa.run.naming import overrides_of
 from aaa.run.search import BASIC, jobs_of
 from aaa.saved.named_model import RUN_CONFIG
-from aaa.tracking.printed import compare_command, one_line, shown
+from aaa.tracking.printed import one_line, shown
+from aaa.tracking.recorded_overrides import MULTIRUN, OVERRIDES
 from aaa.tracking.redaction import HIDDEN
 
 LISTED = 10  # runs that are named

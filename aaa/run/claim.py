@@ -11,14 +11,17 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import OmegaConf
 
-from aaa.config.recorded_overrides import MULTIRUN, OVERRIDES, overrides_of_run, own_overrides
+from aaa.config.commands import train_command
 from aaa.errors import UserError
-from aaa.tracking.printed import shown, train_command
+from aaa.tracking.printed import shown
+from aaa.tracking.recorded_overrides import MULTIRUN, OVERRIDES, overrides_of_run, own_overrides
 from aaa.tracking.variables import is_helper
 from aaa.tracking.wandb_identity import WANDB_ID
 
@@ -222,3 +225,18 @@ def _resume(folder: Path) -> str:
 def elsewhere(key: str) -> str:
     """The end of a refusal: how this key gives a new folder."""
     return f"\n  For a new folder: leave out {key}, or name one that is not there yet."
+
+
+def _once_claimed(subfolder: str, folder: str, *, _root_: Any) -> str | None:
+    """`subfolder`, once `folder` is known to be this run's: Hydra asks for it right before it writes there.
+
+    None, so that it does not, for a job of a sweep whose folder is another's.
+    """
+    asked = Path(folder), _root_.resume, list(_root_.hydra.overrides.task)
+    if _root_.hydra.mode is RunMode.MULTIRUN:
+        return subfolder if claim_for_job(*asked) else None
+    claim(*asked)
+    return subfolder
+
+
+OmegaConf.register_new_resolver("claimed", _once_claimed, replace=True)

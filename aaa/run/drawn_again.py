@@ -8,7 +8,7 @@ from optuna.samplers import RandomSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from aaa.config.recorded_overrides import overrides_of_run
+from aaa.tracking.recorded_overrides import overrides_of_run
 
 
 class DrawnAgain(RandomSampler):

@@ -9,16 +9,17 @@ from typing import Any
 from hydra.core.override_parser.types import Sweep
 from omegaconf import DictConfig, OmegaConf
 
+from aaa.config.commands import train_command
 from aaa.config.groups import CONF, group_options
 from aaa.config.leaves import leaves
 from aaa.config.mixture import data_schema
 from aaa.config.overrides import in_place_of, key_of, user_folders, value_of, wants_sweep
-from aaa.config.recorded_overrides import OVERRIDES, lies_in_sweep, overrides_of_run, own_overrides
 from aaa.config.schema import DataConfig, TrainConfig
 from aaa.config.trust import read_yaml_config, refuse_foreign_code
 from aaa.errors import UserError, nearest
 from aaa.saved.checkpoint_folders import CHECKPOINTS, FOLDER, those_of_its_run
-from aaa.tracking.printed import command, train_command
+from aaa.tracking.printed import command
+from aaa.tracking.recorded_overrides import OVERRIDES, lies_in_sweep, overrides_of_run, own_overrides
 from aaa.tracking.redaction import HIDDEN
 from aaa.tracking.variables import agents_run, is_helper
 from aaa.tracking.wandb_identity import kept_id

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from aaa.config.overrides import value_of, wants_sweep
-from aaa.config.recorded_overrides import MULTIRUN, overrides_of_sweep, own_overrides
+from aaa.tracking.recorded_overrides import MULTIRUN, overrides_of_sweep, own_overrides
 
 SAME_SWEEP = "the same command with sweep.resume=true"  # how a sweep is gone on with
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from aaa.config.commands import setting, train_command
 from aaa.config.routing import OF_FUSION as FUSING
 from aaa.config.routing import SPRINT
 from aaa.config.schema import ModelConfig, RoutingConfig
@@ -17,7 +18,7 @@ from aaa.run.shaping import alone, changed_settings, shaping_settings
 from aaa.saved.checkpoint import State, load_settings, load_state
 from aaa.saved.checkpoint_folders import CHECKPOINTS, FOLDER, damage
 from aaa.saved.named_model import RUN_CONFIG
-from aaa.tracking.printed import setting, shown, train_command
+from aaa.tracking.printed import shown
 from aaa.tracking.tracker import METRICS, read_metrics
 
 # What the latents that a run is trained on are made with: with another, they are not encoded only to be refused.

@@ -5,11 +5,12 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from aaa.config.commands import train_command
 from aaa.config.trust import foreign_targets, read_yaml_config
 from aaa.run.earlier_run import COMPOSED
 from aaa.run.going_on import Before
 from aaa.saved.checkpoint_folders import checkpoints, step_of
-from aaa.tracking.printed import shown, train_command
+from aaa.tracking.printed import shown
 from aaa.training.lr_schedules import Schedule
 
 logger = logging.getLogger(__name__)

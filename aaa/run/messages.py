@@ -8,6 +8,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from aaa.config.choices import brought_along, describe
+from aaa.config.commands import compare_command, sample_command, train_command
 from aaa.config.mixture import shares_of
 from aaa.config.objective import unread_settings
 from aaa.config.overrides import key_of
@@ -23,7 +24,6 @@ from aaa.run.run import Run
 from aaa.run.sweep_job import is_of_sweep
 from aaa.saved.models import foreign_to_sampling
 from aaa.saved.named_model import RUN_CONFIG
-from aaa.tracking.printed import compare_command, sample_command, train_command
 from aaa.training.parameter_groups import group_rates
 from aaa.training.signals import ENOUGH
 

@@ -11,7 +11,6 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 
 from aaa.assembly.build import build
-from aaa.config.recorded_overrides import lies_in_sweep
 from aaa.config.routing import SPRINT
 from aaa.devices import describe_device
 from aaa.run.budget import of_steps
@@ -36,6 +35,7 @@ from aaa.saved.named_model import EXPORTED
 from aaa.saved.weights_file import ROUTING
 from aaa.saved.whole_folders import REMOVED
 from aaa.tracking.files import remove_aside
+from aaa.tracking.recorded_overrides import lies_in_sweep
 from aaa.tracking.tracker import METRICS, Logger, RunInfo, Tracker, read_metrics
 from aaa.training.optimizers import state_to_come
 from aaa.training.timing import matmul_rate

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
-from aaa.config.recorded_overrides import MULTIRUN, overrides_of_sweep, own_overrides
+from aaa.config.commands import train_command
 from aaa.errors import UserError
 from aaa.run.claim import elsewhere, holds_run, lock_folder
 from aaa.run.earlier_sweep import SAME_SWEEP
 from aaa.run.search import BASIC, jobs_of
 from aaa.tracking.files import replace_text
-from aaa.tracking.printed import shown, train_command
+from aaa.tracking.printed import shown
+from aaa.tracking.recorded_overrides import MULTIRUN, overrides_of_sweep, own_overrides
 from aaa.tracking.redaction import without_secrets
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
-from aaa.config.recorded_overrides import own_overrides
 from aaa.tracking.printed import shown
+from aaa.tracking.recorded_overrides import own_overrides
 from aaa.tracking.redaction import hide_argument
 
 logger = logging.getLogger(__name__)
