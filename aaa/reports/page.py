@@ -129,7 +129,7 @@ def _run(run: Run, keys: list[str], metrics: dict[str, None], *, with_pictures: 
         "name": run.name,
         "settings": settings,
         "last": last | {axis: plain_number(run.last(axis)) for axis in AXES},
-        "best": plain_number(run.best("val/loss")),
+        "best": plain_number(run.best()),
         "parameters": run.parameters,
         "curves": _curves(run, metrics),
         "pictures": _pictures(run) if with_pictures else [],

@@ -99,15 +99,15 @@ class Run:
         samples, seconds = (plain_number(self.last(name)) for name in ("samples", "seconds"))
         return samples / seconds if metric == RATE and samples and seconds else self.last(metric)
 
-    def best(self, metric: str) -> float | None:
-        """The lowest value of a metric."""
-        return self.best_with_step(metric)[1]
+    def best(self) -> float | None:
+        """The lowest validation loss."""
+        return self.best_with_step()[1]
 
-    def best_with_step(self, metric: str) -> tuple[int | None, float | None]:
-        """The lowest finite value of a metric, after the step that it was measured at."""
-        measured = [row for row in self.metrics if plain_number(row.get(metric)) is not None]
-        best = min(measured, key=lambda row: row[metric], default=None)
-        return (None, None) if best is None else (best["step"], best[metric])
+    def best_with_step(self) -> tuple[int | None, float | None]:
+        """The lowest finite validation loss, after the step that it was measured at."""
+        validated = [row for row in self.metrics if plain_number(row.get("val/loss")) is not None]
+        best = min(validated, key=lambda row: row["val/loss"], default=None)
+        return (None, None) if best is None else (best["step"], best["val/loss"])
 
     def curve(self, x: str, y: str) -> tuple[list[float], list[float]]:
         """Values of `y` against `x`: `step`, `samples`, `seconds` or `flops`. Rows without x take the last one's."""

@@ -90,7 +90,7 @@ def _columns(runs: Sequence[Run], titles: Mapping[str, str], beginning: str = ""
         *(measured[metric] for metric in first),
         *(Column(one_line(title), [cell(run.setting(key)) for run in runs]) for key, title in titles.items()),
         *(column for metric, column in measured.items() if metric not in first),
-        Column(BEST, [cell(run.best("val/loss")) for run in runs], has_numbers=True),
+        Column(BEST, [cell(run.best()) for run in runs], has_numbers=True),
     ]
 
 
@@ -106,7 +106,7 @@ def as_rows(runs: list[Run]) -> list[dict[str, Any]]:
     keys, metrics = list(dict.fromkeys([*telling_keys(runs), *differing_keys(runs)])), every_outcome(runs)
     rows = []
     for run in sorted(runs, key=_by_loss):
-        best_step, best = run.best_with_step("val/loss")
+        best_step, best = run.best_with_step()
         outcome = {metric: plain_number(run.outcome(metric)) for metric in metrics}
         settings = {key: plain_setting(run.value(key)) for key in keys}
         rows.append({"run": run.name, **settings, **outcome, "best val/loss": best, "best step": best_step})

@@ -1,6 +1,5 @@
-"""Trained models on disk: what a run folder, a checkpoint or a model/ folder holds, found and written."""
+"""Trained models on disk: what a run folder, a checkpoint or a model/ folder holds."""
 
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -22,7 +21,7 @@ from aaa.saved.weights_file import DiTNumbers, read_dit_numbers, read_routing
 
 logger = logging.getLogger(__name__)
 
-WEIGHTS, CARD = "model.safetensors", "README.md"
+WEIGHTS = "model.safetensors"
 DRAWN_WITH = (MODEL, AVERAGE)  # of a checkpoint
 NEEDED = ("model", "encoder", "scheduler", "sampling", "data")  # of a run's config, by all who sample
 KEPT = (*NEEDED, "objective", "sampler", "guidance", "routing", "trainer")  # the rest is implied where it is not said
@@ -173,16 +172,6 @@ def tutorial_config(numbers: DiTNumbers) -> dict[str, Any]:
     assert isinstance(resolved, dict)
     kept = {str(key): value for key, value in resolved.items()}
     return kept | {"model": asdict(numbers), "data": {"name": "pokemon", "resolution": 256}}
-
-
-def write_card(folder: Path, card: str) -> None:
-    """Write the model card, README.md."""
-    (folder / CARD).write_text(card, encoding="utf-8")
-
-
-def write_config(folder: Path, config: Mapping[str, Any]) -> None:
-    """Write config.json."""
-    (folder / CONFIG).write_text(json.dumps(config, indent=2), encoding="utf-8")
 
 
 def _from_file(file: Path, heads: int | None) -> SavedModel:
