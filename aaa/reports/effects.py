@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from aaa.reports.folding import by_setting, share_done, unfinished
 from aaa.reports.key_names import short_names, shown_key
-from aaa.reports.labels import MOST_NAMED, description, few
+from aaa.reports.labels import FEW, description, few
 from aaa.reports.paired import (
     OF_THESE_MODELS,
     Difference,
@@ -28,7 +28,7 @@ from aaa.reports.paired import (
 from aaa.reports.runs import Run
 from aaa.reports.telling import differing_keys, setting_keys, setting_of
 
-LEAST_CELLS = 2  # of the other keys: what one alone says is a difference of two settings already
+LEAST_CELLS = 2  # settings of the other keys to average over; with one alone it is a difference of two settings
 DEPENDS = "no one answer"
 DIFFER = "these models differ"
 WHERE_BOTH_FINISH = "where both finish"
@@ -186,8 +186,8 @@ def effects(runs: Sequence[Run], baseline: str | None = None) -> Effects:
                 f"{pairs.value}: no answer by itself, which takes {LEAST_CELLS} settings of the other keys "
                 f"(left out: {few(pairs.left_out)})"
             )
-    more = len(unanswered) - MOST_NAMED
-    return Effects(found, unanswered[:MOST_NAMED] + ([f"{more} more values likewise"] if more > 0 else []))
+    more = len(unanswered) - FEW
+    return Effects(found, unanswered[:FEW] + ([f"{more} more values likewise"] if more > 0 else []))
 
 
 def explained(found: Sequence[Effect]) -> list[str]:

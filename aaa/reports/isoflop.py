@@ -146,7 +146,7 @@ def best_sizes(runs: Sequence[Run]) -> list[str]:
 
 
 def of_how_many(found: Sequence[Budget]) -> str:
-    """Of how many of these budgets `growth` says something, "" if of all."""
+    """`, of 2 of 3 budgets` if some of them have no best size, which `growth` leaves out; "" if all have one."""
     count = sum(best_size(budget).parameters is not None for budget in found)
     return f", of {count} of {len(found)} budgets" if count < len(found) else ""
 

@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 LEAST = 3  # different models, for a line to mean anything
 APART = 1.5  # times as large the largest must be as the smallest
-OF_ONE_SIZE = 1.02  # times as large as the smallest of a size others of it may be: a switch adds a few parameters
+OF_ONE_SIZE = 1.02  # sizes within 2% count as one: a switch adds a few parameters
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING
 
 from aaa.reports.colours import colours_of
-from aaa.reports.curves import MOST_NAMED
+from aaa.reports.curves import LEGEND_RUNS
 from aaa.reports.folding import by_setting, counted
 from aaa.reports.isoflop import BestSize, Budget, best_size, best_sizes, budgets, growth, of_how_many
 from aaa.reports.labels import labels
@@ -109,7 +109,7 @@ def draw_scaling(runs: Sequence[Run], path: Path) -> list[str]:
         axis.tick_params(labelleft=False)
     for axis in axes:
         plain_ticks(axis, "x", "y")
-    if len(runs) <= MOST_NAMED:
+    if len(runs) <= LEGEND_RUNS:
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper", fontsize="small")
     if given > len(runs):
         figure.suptitle(f"without runs of another validation table ({given - len(runs)})", fontsize="medium")

@@ -1,4 +1,4 @@
-"""The folder of a run: who may write in it, and the record of what shaped the run."""
+"""The folder of a run: the record in it of what shaped the run, and what an earlier one left there."""
 
 from pathlib import Path
 from typing import Any
