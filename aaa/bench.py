@@ -5,7 +5,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from omegaconf import OmegaConf
+
 from aaa.cli import run
+from aaa.errors import UserError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -16,17 +19,15 @@ logger = logging.getLogger(__name__)
 def bench(config: "DictConfig") -> None:
     """Run one benchmark; print its table, write results.json and plot.png."""
     from aaa.config.checks import check_config
-    from aaa.errors import UserError
 
     check_config(config)  # before torch is loaded, which takes seconds
     if config.trainer.batch_size == "auto":
         raise UserError("trainer.batch_size=auto: a benchmark measures a number.")
     import torch
-    from omegaconf import OmegaConf
 
-    from aaa.assembly.parts import build, pick_device
+    from aaa.assembly.build import build
     from aaa.benchmarks.counts import require_counts
-    from aaa.run.messages import describe_device
+    from aaa.devices import describe_device, pick_device
     from aaa.tracking.console import for_tables
     from aaa.tracking.environment import describe_environment
 

@@ -55,7 +55,7 @@ def main() -> None:
 def compare(arguments: argparse.Namespace) -> None:
     """Print the table, draw the curves, write the page and what else is asked for."""
     from aaa.reports.curves import draw_curves
-    from aaa.reports.effects import effects, unanswered
+    from aaa.reports.effects import effects
     from aaa.reports.heat_map import draw_heat_maps
     from aaa.reports.page import write_page
     from aaa.reports.picture_file import picture_file
@@ -74,9 +74,10 @@ def compare(arguments: argparse.Namespace) -> None:
     console.print(comparison(runs, console.width))
     if (judged := verdicts(runs, arguments.baseline, console.width)) is not None:
         console.print(judged)
-    if (alone := effects_table(effects(runs, arguments.baseline), console.width)) is not None:
+    found, unanswered = effects(runs, arguments.baseline)
+    if (alone := effects_table(found, console.width)) is not None:
         console.print(alone)
-    for line in unanswered(runs, arguments.baseline):
+    for line in unanswered:
         console.print(one_line(line), markup=False)
     draw_curves(runs, curves)
     mapped = draw_heat_maps(runs, by_two)

@@ -4,6 +4,10 @@ import logging
 from typing import TYPE_CHECKING
 
 from aaa.cli import run
+from aaa.config.mixture import config_of_part, data_schema, parts_of
+from aaa.config.schema import CacheConfig
+from aaa.errors import UserError
+from aaa.tracking.variables import is_helper, place_in_launch
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -20,10 +24,7 @@ DECODED_PIXELS, LEAST_DECODED, MOST_DECODED = 16 * 256 * 256, 4, 16
 def encode(config: "DictConfig") -> None:
     """Build the cache, or that of each data set of a mixture, and show what it keeps of the pictures."""
     from aaa.config.checks import check_config
-    from aaa.config.mixture import config_of_part, data_schema, parts_of
     from aaa.config.parts import check_part
-    from aaa.config.schema import CacheConfig
-    from aaa.errors import UserError
 
     check_config(config)
     check_part(config.encode)
@@ -38,7 +39,6 @@ def encode(config: "DictConfig") -> None:
 def _encode(config: "DictConfig") -> None:
     """Build a cache, a part of it, or find that it is there."""
     from aaa.assembly.data import Share, encode_part, open_latents
-    from aaa.tracking.variables import is_helper, place_in_launch
 
     rank, processes, _ = place_in_launch()
     part, parts = config.encode.part, config.encode.parts or processes
@@ -59,8 +59,7 @@ def _device_of(config: "DictConfig") -> str:
     """Where this process encodes: of several on a machine each takes a GPU, by turns."""
     import torch
 
-    from aaa.assembly.parts import pick_device
-    from aaa.tracking.variables import place_in_launch
+    from aaa.devices import pick_device
 
     device = pick_device(config.trainer.device)
     *_, on_machine = place_in_launch()

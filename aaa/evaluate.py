@@ -1,56 +1,42 @@
 """Judge a saved model: `python -m aaa.evaluate model=RUN [evaluation=NAME]`."""
 
-import hashlib
-import json
 import logging
-import os
-import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hydra.core.hydra_config import HydraConfig
 
 from aaa.cli import SAVED_MODEL, run
-from aaa.config.overrides import key_of
-from aaa.run.earlier_sweep import folder_of_job, say_which_job
+from aaa.config.command_schema import EvaluateConfig
+from aaa.config.ranges import require_ranges
+from aaa.run.sweep_job import folder_of_job, say_which_job
+from aaa.saved.named_model import require_there
+from aaa.tracking.files import require_writable
+from aaa.tracking.printed import one_line
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+    from rich.table import Table
 
 logger = logging.getLogger(__name__)
-
-# Keys that say what is judged, where, and where that is written, but not how.
-NO_SETTINGS = ("saved_model", "weights", "device", "trust_config", "out")
-OF_SETTINGS = 120  # bytes of a name that settings may take
-OF_RUN, OF_WEIGHTS = 40, 60  # that the run and the file of weights may take
-# Of a file's name file systems take 255 bytes, endings and what is written aside included.
-OF_RECORD, OF_PICTURE = 200, 250
-ADVICE = "Make room there, or see to the permissions of the folder, or give another one: out=FOLDER"
 
 
 def evaluate(config: "DictConfig") -> None:
     """Print the metrics, write them as JSON, and the pictures beside them."""
-    from aaa.config.command_schema import EvaluateConfig
-    from aaa.config.ranges import require_ranges
-    from aaa.saved.named_model import require_there
-
     say_which_job(SAVED_MODEL)
     require_ranges(EvaluateConfig, config)
     model = Path(config.saved_model)
     require_there(model)
-    from rich.table import Table
     from rich.text import Text
 
-    from aaa.assembly.parts import build  # with torch, which no error so far needs
+    from aaa.assembly.build import build  # with torch, which no error so far needs
     from aaa.config.sampling_choice import sampling_choice
+    from aaa.run.evaluation_record import name_of_its_own, record_name, settings_of, write_record
     from aaa.run.launch import launched
     from aaa.run.saved_evaluation import judge, run_of
     from aaa.tracking.console import for_tables
-    from aaa.tracking.files import cannot_write, replace_text, require_writable
-    from aaa.tracking.finite_json import to_json
-    from aaa.tracking.printed import one_line
 
     # Each job of a sweep may judge another model.
     out = run_of(model) / "evaluation" if config.out is None else folder_of_job(Path(config.out))
@@ -73,96 +59,27 @@ def evaluate(config: "DictConfig") -> None:
     name = record_name(judged.weights, settings)
     if config.out is not None:
         name = name_of_its_own(out, name, judged.weights, run_of(model))
-    pictures = {out / f"{_fitting(f'{name}-{kept}', OF_PICTURE)}.png": image for kept, image in judged.pictures.items()}
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for path, image in pictures.items():
-            image.save(path)
-    except OSError as error:
-        raise cannot_write(out, error, ADVICE) from None
-    content = {
-        "weights": str(judged.weights.absolute()),
-        "settings": settings,
-        "table": None if judged.table is None else judged.table.digest,
-        "content": None if judged.table is None else judged.table.content,
-        "metrics": dict(judged.metrics),
-    }
-    replace_text(out / f"{name}.json", to_json(content, indent=2), ADVICE)
-    table = Table()
-    table.add_column("metric")
-    table.add_column("value", justify="right")
-    table.add_column("standard error", justify="right")
-    for metric, value in judged.metrics.items():
-        if not metric.endswith("_standard_error"):
-            error_of_it = judged.metrics.get(f"{metric}_standard_error")
-            table.add_row(metric, f"{value:.4g}", "" if error_of_it is None else f"{error_of_it:.2g}")
+    pictures = write_record(out, name, judged, settings)
     shown = for_tables(sys.stdout)
     shown.print(Text(one_line(str(judged.weights))), soft_wrap=True)  # a title would be broken to the table's width
-    shown.print(table)
+    shown.print(_table(judged.metrics))
     logger.info("Wrote %s", out / f"{name}.json")
     for path in pictures:
         logger.info("Look at %s", path)
 
 
-def settings_of(overrides: Sequence[str]) -> list[str]:
-    """Those of the overrides that say how a model is judged, in an order of their own."""
-    return sorted(text for text in overrides if key_of(text) not in NO_SETTINGS and not text.startswith("hydra."))
+def _table(metrics: Mapping[str, float]) -> "Table":
+    from rich.table import Table
 
-
-def record_name(weights: Path, settings: Sequence[str]) -> str:
-    """What a record is called, without its ending: settings have a record each, `model-model,guidance.scale=3`.
-
-    Args:
-        weights: the file that was judged. A checkpoint is told by its step, the exported model by its folder.
-        settings: as `settings_of` gives them.
-    """
-    name = _fitting(f"{weights.parent.name}-{weights.stem}", OF_WEIGHTS)
-    told = ",".join(settings)
-    plain = _beginning(re.sub(r"[^\w.,=+\[\]-]+", "_", told), OF_SETTINGS)
-    digest = "" if plain == told else f"-{_digest(told)}"
-    return ",".join(filter(None, [name, plain + digest]))
-
-
-def name_of_its_own(out: Path, name: str, weights: Path, run: Path) -> str:
-    """The name, or where another model's record has it already, one that says of which run this is.
-
-    Args:
-        out: folder of records, which may be of any models.
-        name: as `record_name` gives it, which is the same for every run.
-        weights: the file that was judged.
-        run: folder of its run.
-    """
-    of_run = _fitting(f"{_beginning(run.resolve().name, OF_RUN)}-{name}", OF_RECORD)
-    if not _is_of_another(out / f"{name}.json", weights):
-        return name
-    if not _is_of_another(out / f"{of_run}.json", weights):
-        return of_run
-    return _fitting(f"{hashlib.sha256(bytes(weights.resolve())).hexdigest()[:8]}-{of_run}", OF_RECORD)
-
-
-def _fitting(text: str, most: int) -> str:
-    """A text of so many bytes at most: a longer one ends in a hash of the whole."""
-    return text if len(os.fsencode(text)) <= most else f"{_beginning(text, most - 9)}-{_digest(text)}"
-
-
-def _beginning(text: str, most: int) -> str:
-    """The whole letters among so many bytes of a text."""
-    return os.fsencode(text)[:most].decode("utf-8", "ignore")
-
-
-def _digest(text: str) -> str:
-    """8 digits that tell a text from others."""
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-
-
-def _is_of_another(record: Path, weights: Path) -> bool:
-    """Whether this is a record of other weights, or nobody knows of which."""
-    try:
-        return Path(json.loads(record.read_text(encoding="utf-8"))["weights"]).resolve() != weights.resolve()
-    except FileNotFoundError:
-        return False
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return True
+    table = Table()
+    table.add_column("metric")
+    table.add_column("value", justify="right")
+    table.add_column("standard error", justify="right")
+    for metric, value in metrics.items():
+        if not metric.endswith("_standard_error"):
+            error_of_it = metrics.get(f"{metric}_standard_error")
+            table.add_row(metric, f"{value:.4g}", "" if error_of_it is None else f"{error_of_it:.2g}")
+    return table
 
 
 def main() -> None:

@@ -2,18 +2,22 @@
 
 import logging
 import sys
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import ConfigCompositionException
 from hydra.experimental.callback import Callback
+from omegaconf import open_dict
 
 from aaa.cli import run
 from aaa.config.choices import brought_along, describe
 from aaa.run.before_sweep import folder_of_numbered, refuse
-from aaa.run.earlier_sweep import finished_run, is_of_sweep
+from aaa.run.finished import finished_run
 from aaa.run.search import BASIC, jobs_of
+from aaa.run.sweep_job import is_of_sweep
 from aaa.tracking.redaction import hide_argument
 from aaa.tracking.variables import is_helper
 
@@ -35,8 +39,6 @@ class ShowPlan(Callback):
 
     def on_multirun_start(self, config: "DictConfig", **_kwargs: Any) -> None:
         """Plan all runs, where it is known beforehand which they are."""
-        from omegaconf import open_dict
-
         hydra = config.hydra
         if hydra.sweeper._target_ != BASIC:
             if self.stop:
@@ -61,11 +63,10 @@ class ShowPlan(Callback):
             if earlier is not None and finished_run(earlier / str(number), job) is not None:
                 done.append(f"#{number}")
                 continue
-            brought = brought_along(job.hydra.runtime.choices, overrides)
+            told = _told(overrides, job.hydra.runtime.choices, common)
             with open_dict(job):
                 del job["hydra"]
-            told = [hide_argument(part) for part in overrides if part not in common]
-            shown.append((number, job, [*told, f"(with {describe(brought)})"] if brought else told))
+            shown.append((number, job, told))
         _show(shown)
         if done:
             print(f"{len(done)} of {len(jobs)} runs are finished already: {', '.join(done)}.")
@@ -75,13 +76,16 @@ class ShowPlan(Callback):
 
 def plan(config: "DictConfig") -> None:
     """Plan one run; the runs of a sweep are planned before the first would start."""
-    from hydra.core.hydra_config import HydraConfig
-
     if not is_of_sweep():
         composed = HydraConfig.get()
-        brought = brought_along(composed.runtime.choices, composed.overrides.task)
-        told = [hide_argument(part) for part in composed.overrides.task]
-        _show([(0, config, [*told, f"(with {describe(brought)})"] if brought else told)])
+        _show([(0, config, _told(composed.overrides.task, composed.runtime.choices))])
+
+
+def _told(overrides: Sequence[str], choices: Mapping[str, str], common: Collection[str] = ()) -> list[str]:
+    """The words of a run: its overrides without those that all runs have, and what they bring along."""
+    told = [hide_argument(part) for part in overrides if part not in common]
+    brought = brought_along(choices, overrides)
+    return [*told, f"(with {describe(brought)})"] if brought else told
 
 
 def _show(jobs: "list[tuple[int, DictConfig, list[str]]]") -> None:

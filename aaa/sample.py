@@ -1,15 +1,18 @@
 """Draw pictures with a trained model: `python -m aaa.sample model=PATH prompt="..."`."""
 
 import logging
-import re
 from collections.abc import Collection, Iterator, Sequence
 from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aaa.cli import SAVED_MODEL, run
-from aaa.config.recorded_overrides import MULTIRUN
-from aaa.run.earlier_sweep import output_dir_of_job, say_which_job
+from aaa.config.command_schema import SampleConfig
+from aaa.config.ranges import require_ranges
+from aaa.run.sweep_job import output_dir_of_job, say_which_job
+from aaa.saved.named_model import require_there
+from aaa.tracking.files import require_writable
+from aaa.tracking.recorded_overrides import MULTIRUN
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -23,16 +26,12 @@ logger = logging.getLogger(__name__)
 OUT = Path("samples")  # where no other folder is asked for
 GRID = "grid.png"
 MOST_SHOWN = 64  # pictures in the grid, the first that are drawn
-LONGEST = 40  # letters of a prompt in the name of a picture
 
 
 def sample(config: "DictConfig") -> None:
     """Write the pictures and a grid of them."""
-    from aaa.config.command_schema import SampleConfig
-    from aaa.config.ranges import require_ranges
     from aaa.pipelines.draw_request import DrawRequest
-    from aaa.saved.named_model import require_there
-    from aaa.tracking.files import require_writable
+    from aaa.pipelines.prompts_file import beginnings_of_names, prompts_of
 
     say_which_job(SAVED_MODEL)
     require_ranges(SampleConfig, config)
@@ -65,7 +64,7 @@ def sample(config: "DictConfig") -> None:
 
     require_writable(out())  # before minutes of drawing are lost on it
     require_there(Path(config.saved_model))
-    from aaa.assembly.parts import pick_device  # with torch, which no error so far needs
+    from aaa.devices import pick_device  # with torch, which no error so far needs
     from aaa.evaluation.grid import make_grid
     from aaa.pipelines.text_to_image import TextToImage
     from aaa.saved.models import find_saved
@@ -114,42 +113,6 @@ def drawn_of(model: "TextToImage", requests: "Sequence[DrawRequest]") -> "Iterat
 
         for request in requests:
             yield model(request, shown)
-
-
-def prompts_of(config: "DictConfig") -> list[str]:
-    """The prompt, or those of the file that is named.
-
-    Raises:
-        UserError: if there is none, or both are given.
-    """
-    from aaa.errors import UserError, reason
-
-    if config.prompts is None:
-        if config.prompt is None:
-            raise UserError('prompt: has no value yet, and must have one: prompt="...", or of several prompts=FILE')
-        return [config.prompt]
-    said = f"prompts={config.prompts}"
-    if config.prompt is not None:
-        raise UserError(f"{said} prompt={config.prompt}: only one of them can say what to draw.")
-    try:
-        text = Path(config.prompts).read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise UserError(f"{said}: is not in UTF-8. It must be a text file with a prompt on each line.") from None
-    except OSError as error:
-        raise UserError(f"{said}: cannot be read ({reason(error)}).") from None
-    if "\0" in text:
-        raise UserError(f"{said}: is no text. It must be a text file with a prompt on each line.")
-    prompts = [line.strip() for line in text.split("\n") if line.strip()]
-    if not prompts:
-        raise UserError(f"{said}: there is no prompt in it, of which each line is to be one.")
-    return prompts
-
-
-def beginnings_of_names(prompts: Sequence[str]) -> list[str]:
-    """How the names of each prompt's pictures begin: with its number, so that they stay in order, and its words."""
-    digits = len(str(len(prompts) - 1))
-    words = [re.sub(r"\W+", "_", prompt)[:LONGEST].strip("_") for prompt in prompts]
-    return [f"{number:0{digits}}-{said}-" for number, said in enumerate(words)]
 
 
 def unused(folder: Path, files: Collection[str]) -> Path:

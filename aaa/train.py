@@ -9,7 +9,8 @@ from hydra.core.hydra_config import HydraConfig
 
 from aaa.cli import run as run_command
 from aaa.run.claim import have_begun, release, require_own_folder
-from aaa.run.earlier_sweep import finished_job, say_which_job
+from aaa.run.finished import finished_job
+from aaa.run.sweep_job import say_which_job
 from aaa.run.wandb_agent import require_agents_parameters
 from aaa.training.signals import exit_code, obey
 
@@ -49,7 +50,8 @@ def recipe(config: "DictConfig") -> tuple[int | None, float | None]:
     from aaa.config.checks import check_config
 
     check_config(config)  # before torch is loaded, which takes seconds
-    from aaa.assembly.parts import build, build_objective, build_sampling
+    from aaa.assembly.build import build
+    from aaa.assembly.parts import build_objective, build_sampling
     from aaa.evaluation.each_part import for_parts
     from aaa.run.before_data import try_parts
     from aaa.run.callbacks import RunCallbacks, callbacks_of, make_drawer, open_guide

@@ -27,7 +27,8 @@ def web(config: "DictConfig") -> None:
     except ImportError:
         raise UserError('gradio is not installed: pip install -e ".[web]"') from None
     from aaa.config.sampling_choice import sampling_choice
-    from aaa.reports.web_page import Drawers, make_page
+    from aaa.pipelines.offered_models import Drawers
+    from aaa.pipelines.web_page import make_page
 
     drawers = Drawers(
         Path(config.saved_model),

@@ -18,7 +18,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from aaa.cli import SAVED_MODEL, keys_of
 from aaa.cli.arguments import for_hydra, read_arguments
-from aaa.config.checks import CONF, check_config
+from aaa.config.checks import check_config
+from aaa.config.groups import CONF
 from aaa.config.overrides import user_folders, wants_sweep
 from aaa.config.ranges import require_ranges
 from aaa.config.schema import SCHEMAS

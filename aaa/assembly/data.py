@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from aaa.assembly.encoded import is_encoded, make_ready, open_encoded
+from aaa.assembly.build import build
+from aaa.assembly.encoded import digests_in, is_encoded, make_ready, open_encoded
 from aaa.assembly.few_records import FewRecords
 from aaa.assembly.own_encoders import require_latents, require_prompt_embeds
-from aaa.assembly.parts import build, build_encoders, missing_weights
+from aaa.assembly.parts import build_encoders, missing_weights
 from aaa.assembly.training_data import TrainingData
 from aaa.config.mixture import config_of_part, parts_of, weights_of
 from aaa.data.buckets import bucket_sizes, nearest_bucket, square
@@ -201,7 +202,7 @@ def _plan(config: DictConfig, device: str, trained_on: str | None) -> _Plan:
     vae, text_encoder = build_encoders(config)
     weighty = [part for part in (vae, text_encoder) if isinstance(part, HasWeights)]
     source = _build_source(config, _missing(vae, text_encoder))
-    digests = FileDigests(Path(data.cache_dir) / "digests.jsonl")
+    digests = digests_in(Path(data.cache_dir))
     source_arguments = _plain(data.source)
     if _is_ours(data.source):  # of one's own an argument of that name may mean anything
         source_arguments = {key: value for key, value in source_arguments.items() if key not in PLACES}

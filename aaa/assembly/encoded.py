@@ -92,7 +92,7 @@ def _require_made_by(origin: Mapping[str, Any], config: DictConfig, vae: VAE, te
     if "weights" not in origin:
         return
     uses = ((vae, "latents these cannot decode"), (text_encoder, "prompts these embed otherwise"))
-    digests = FileDigests(Path(config.data.cache_dir) / "digests.jsonl")
+    digests = digests_in(Path(config.data.cache_dir))
     for encoder, what in uses:
         if not isinstance(encoder, HasWeights) or encoder.missing_files():  # training needs no text encoder
             continue
@@ -102,6 +102,11 @@ def _require_made_by(origin: Mapping[str, Any], config: DictConfig, vae: VAE, te
                     f"{file}: the cache at data.address={config.data.address} was made with other weights, whose "
                     f"{what}."
                 )
+
+
+def digests_in(cache_dir: Path) -> FileDigests:
+    """The hashes of files that are kept beside the caches of this folder."""
+    return FileDigests(cache_dir / "digests.jsonl")
 
 
 def _that_make(encoder: Any) -> dict[str, Any]:

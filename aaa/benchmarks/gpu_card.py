@@ -19,7 +19,7 @@ from accelerate.state import AcceleratorState
 from rich.table import Table
 
 from aaa.benchmarks.report import Report
-from aaa.run.messages import describe_device
+from aaa.devices import describe_device
 from aaa.tracking.environment import describe_environment
 
 logger = logging.getLogger(__name__)

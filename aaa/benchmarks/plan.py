@@ -15,10 +15,11 @@ from rich.text import Text
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from aaa.assembly.parts import build_optimizer, build_sampling, model_without_weights, pick_device
+from aaa.assembly.parts import build_optimizer, build_sampling, model_without_weights
 from aaa.benchmarks.subject import foreseen_subject, make_subject
 from aaa.config.checks import check_config
 from aaa.config.mixture import shares_of
+from aaa.devices import pick_device
 from aaa.errors import UserError
 from aaa.models.costs import TRAINING_FLOPS, count_parameters
 from aaa.reports.columns import Column, caption, fill

@@ -16,18 +16,18 @@ from aaa.assembly.parts import build_model, build_objective, build_optimizer, mo
 from aaa.data.batch import Batch
 from aaa.data.randomness import generator
 from aaa.objectives.costs import training_flops
-from aaa.objectives.recording import why_unrecordable
+from aaa.objectives.cuda_graph import why_unrecordable
 from aaa.run.learner import place_model, save_memory
 from aaa.run.session import Session
 from aaa.run.trial import loss_in
 from aaa.training.callbacks import Callback
 from aaa.training.compiling import compile_model
+from aaa.training.cuda_graph import RecordedSteps
 from aaa.training.ema import EMA
 from aaa.training.fitting import Footprint, measure_footprint
 from aaa.training.loop import Hooks, fit
 from aaa.training.precision import choose_precision
 from aaa.training.progress import Progress
-from aaa.training.recorded import RecordedSteps
 from aaa.training.settings import LoopSettings
 from aaa.training.signals import StopSignals, obey
 from aaa.training.step import Batches, Loss, Trainee, sum_of

@@ -22,10 +22,9 @@ from aaa.cli.ending import end_at_once
 from aaa.cli.errors import explain, is_refusal
 from aaa.cli.requeue import requeue_on_signal
 from aaa.cli.wrong_numbers import refuse_wrong_numbers
-from aaa.config.checks import CONF, group_options
+from aaa.config.groups import CONF, group_options
 from aaa.config.leaves import leaves
 from aaa.config.overrides import MISSING_MARK, Keys, key_of, value_of, wants_sweep
-from aaa.config.recorded_overrides import MULTIRUN
 from aaa.config.schema import SCHEMAS, TrainConfig
 from aaa.errors import UserError
 from aaa.run.after_sweep import say_how_it_ended
@@ -33,6 +32,7 @@ from aaa.run.claim import claimed_sweep, close_log, forget_start, is_of_others, 
 from aaa.run.earlier_sweep import SAME_SWEEP
 from aaa.tracking.files import replace_text
 from aaa.tracking.printed import harmless, print_anything
+from aaa.tracking.recorded_overrides import MULTIRUN
 from aaa.tracking.redaction import hide_argument, hide_from_now_on, redact, without_secrets
 
 logger = logging.getLogger(__name__)

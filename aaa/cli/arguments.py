@@ -11,7 +11,7 @@ from typing import NoReturn
 from hydra._internal.utils import get_args_parser
 
 from aaa.cli.other_names import key_meant
-from aaa.config.checks import group_options
+from aaa.config.groups import group_options
 from aaa.config.overrides import Keys, as_typed, is_key, key_of, one_text_of_several, quoted, value_of, wants_sweep
 from aaa.config.resolvers import geomspace
 from aaa.errors import UserError, nearest

@@ -12,11 +12,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, GrammarParseError, InterpolationKeyError
 
 from aaa.cli.other_names import OPTIONS, key_meant, option_meant, respelt
-from aaa.config.checks import CONF, group_options, options_of
+from aaa.config.groups import CONF, group_options, options_of
 from aaa.config.option_keys import options_with
 from aaa.config.overrides import key_of, quoted, user_folders
 from aaa.errors import in_plain_words, nearest
-from aaa.run.claim import shown
+from aaa.tracking.printed import shown
 
 # The extra that has a launcher or sweeper.
 PLUGINS = {"joblib": "sweeps", "optuna": "sweeps"} | dict.fromkeys(

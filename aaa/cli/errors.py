@@ -13,8 +13,8 @@ from omegaconf.errors import OmegaConfBaseException
 from aaa.cli.config_errors import explain_config, no_option
 from aaa.config.overrides import value_of
 from aaa.errors import UserError
-from aaa.run.claim import shown
 from aaa.traces import raised_at
+from aaa.tracking.printed import shown
 from aaa.tracking.variables import is_launch
 
 # How gloo, NCCL and torch's store say that they have lost somebody.

@@ -1,7 +1,6 @@
-"""Config groups, and what no run can have.
+"""What no run can have.
 
-Only hydra and omegaconf are imported here, so that `--help`, `--cfg job` and a mistyped override answer at
-once, before torch is loaded.
+Nothing here loads torch, so that `--help`, `--cfg job` and a mistyped override answer at once.
 """
 
 import os
@@ -10,12 +9,11 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from aaa.config.compiling import check_compiling
-from aaa.config.descriptions import described_keys
+from aaa.config.cuda_graph import check_recording
 from aaa.config.guidance import check_guidance
 from aaa.config.mixture import check_mixture
 from aaa.config.objective import check_objective
@@ -23,54 +21,14 @@ from aaa.config.parallel import check_parallel
 from aaa.config.places import check_places
 from aaa.config.ranges import require_ranges
 from aaa.config.rates import check_rates
-from aaa.config.recording import check_recording
-from aaa.config.resolvers import register_resolvers
 from aaa.config.routing import routed_blocks
-from aaa.config.schema import SCHEMAS, PartConfig, TrainConfig
+from aaa.config.schema import TrainConfig
 from aaa.config.upgrade import fill_in, schemas_of, upgrade
 from aaa.errors import UserError, in_plain_words, nearest
 from aaa.models.design import Design, require_possible, require_unused
 from aaa.tracking.printed import harmless
 
 WANDB_MODES = ("online", "offline", "shared", "disabled", "dryrun", "run")
-PACKAGE = Path(__file__).resolve().parents[1]
-# A wheel carries conf/ inside the package; a checkout has it beside the package.
-CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
-
-
-def register() -> None:
-    """Make the schemas and the resolvers of conf/ known to Hydra."""
-    for name, schema in SCHEMAS.items():
-        ConfigStore.instance().store(name=f"schema_{name}", node=schema)
-    register_resolvers()
-    OmegaConf.register_new_resolver("config_groups", _list_groups, replace=True)
-    OmegaConf.register_new_resolver("bench_options", lambda: ", ".join(options_of("bench")), replace=True)
-    OmegaConf.register_new_resolver("keys_of_command", lambda name: described_keys(SCHEMAS[name]), replace=True)
-    OmegaConf.register_new_resolver("keys_of_encode", lambda: described_keys(PartConfig, "encode."), replace=True)
-
-
-def group_options(*roots: Path) -> dict[str, list[str]]:
-    """The config groups of a training run with their options.
-
-    Args:
-        roots: config folders; ours if none are given.
-    """
-    options: dict[str, set[str]] = {}
-    for root in roots or (CONF,):
-        for folder in root.iterdir():
-            if folder.is_dir() and folder.name not in ("hydra", "bench"):
-                options.setdefault(folder.name, set()).update(path.stem for path in folder.glob("*.yaml"))
-    return {group: sorted(options[group]) for group in sorted(options)}
-
-
-def options_of(group: str) -> list[str]:
-    """Our options of a group."""
-    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
-
-
-def _list_groups() -> str:
-    groups = {"+experiment" if name == "experiment" else name: options for name, options in group_options().items()}
-    return "\n".join(f"  {group + '=':15}{', '.join(options)}" for group, options in groups.items())
 
 
 def check_config(config: DictConfig) -> None:
@@ -232,6 +190,3 @@ def _check_plain_types(config: DictConfig) -> None:
         except OmegaConfBaseException as error:
             raise UserError(f"{key}={config[key]}: {in_plain_words(str(error), key)}") from None
         config[key] = typed[key]  # a number that was written as a text is one
-
-
-register()

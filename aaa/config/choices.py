@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from aaa.config.checks import CONF
+from aaa.config.groups import CONF
 
 
 def brought_along(choices: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, str]:

@@ -8,7 +8,8 @@ from hydra import initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
 
-from aaa.config.checks import CONF, check_config
+from aaa.config.checks import check_config
+from aaa.config.groups import CONF
 
 
 def compose(overrides: Sequence[str] = (), folder: str | Path = "outputs/notebook") -> DictConfig:

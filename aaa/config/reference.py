@@ -7,10 +7,10 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from aaa.config.checks import CONF, group_options, options_of
 from aaa.config.command_schema import AverageConfig, EvaluateConfig, SampleConfig, WebConfig
 from aaa.config.compose import compose
 from aaa.config.descriptions import descriptions, has_default, shown_value
+from aaa.config.groups import CONF, group_options, options_of
 from aaa.config.objective_schema import (
     AlignConfig,
     ContrastiveConfig,

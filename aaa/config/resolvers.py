@@ -10,7 +10,6 @@ from typing import Any
 
 import yaml
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from aaa.config.mixture import of_all_parts
@@ -28,7 +27,6 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("unused_folder", _unused_folder, replace=True, use_cache=True)
     OmegaConf.register_new_resolver("named_or_unused_folder", _named_or_unused_folder, replace=True, use_cache=True)
     OmegaConf.register_new_resolver("run_folder", _run_folder, replace=True)
-    OmegaConf.register_new_resolver("claimed", _claimed, replace=True)
     OmegaConf.register_new_resolver("study_in", _study_in, replace=True)
     OmegaConf.register_new_resolver("internal_head", _internal_head, replace=True)
     OmegaConf.register_new_resolver("third_of", _third_of, replace=True)
@@ -124,20 +122,6 @@ def _unused_folder(path: str) -> str:
             Path(name).mkdir()
             return name
     raise AssertionError("numbers do not end")
-
-
-def _claimed(subfolder: str, folder: str, *, _root_: Any) -> str | None:
-    """`subfolder`, once `folder` is known to be this run's: Hydra asks for it right before it writes there.
-
-    None, so that it does not, for a job of a sweep whose folder is another's.
-    """
-    from aaa.run.claim import claim, claim_for_job  # it needs what needs this module
-
-    asked = Path(folder), _root_.resume, list(_root_.hydra.overrides.task)
-    if _root_.hydra.mode is RunMode.MULTIRUN:
-        return subfolder if claim_for_job(*asked) else None
-    claim(*asked)
-    return subfolder
 
 
 def _hidden_size(path: str) -> int:

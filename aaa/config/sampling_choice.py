@@ -6,8 +6,8 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
-from aaa.config.checks import CONF, options_of
 from aaa.config.command_schema import SampleConfig
+from aaa.config.groups import CONF, options_of
 from aaa.config.guidance import check_guidance
 from aaa.config.keys import MAX_GUIDANCE
 from aaa.config.ranges import Range, require_ranges

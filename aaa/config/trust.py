@@ -11,6 +11,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from aaa.config.groups import CONF
 from aaa.errors import UserError, reason
 
 MAX_BYTES, MAX_DEPTH = 64 * 2**20, 100
@@ -80,11 +81,28 @@ def targets_in(folder: Path) -> Collection[str]:
     return {target for path in folder.rglob("*.yaml") for target in pattern.findall(path.read_text(encoding="utf-8"))}
 
 
-def foreign_targets(config: Any, conf: Path) -> list[str]:
+def foreign_targets(config: Any) -> list[str]:
     """What a config wants to run that neither our own conf/ names nor our own modules define."""
-    known = targets_in(conf)
+    known = targets_in(CONF)
     wanted = targets(OmegaConf.to_container(config, resolve=False) if isinstance(config, DictConfig) else config)
     return [target for target in wanted if target not in known and not is_own_class(target)]
+
+
+def refuse_foreign_code(config: DictConfig, asked: str) -> None:
+    """A run's config runs what its `_target_`s name; one that came from elsewhere may name anything.
+
+    Args:
+        config: of the run.
+        asked: the argument that names the run.
+
+    Raises:
+        UserError: naming what it wants to run.
+    """
+    if foreign := foreign_targets(config):
+        raise UserError(
+            f"{asked}: its config wants to run {foreign[0]!r}, which conf/ does not name. If the run is yours, or you "
+            "know where it comes from: trust_config=true"
+        )
 
 
 def _refuse_blown_up(text: str, path: Path) -> None:

@@ -12,7 +12,7 @@ from aaa.diffusion.schedulers import NoiseScheduler, add_noise, drawn_levels
 from aaa.errors import UserError
 from aaa.models.forward import in_training, require_hidden, require_internal_head, without_wrapper
 from aaa.objectives.coupling import immiscible, make_coupling
-from aaa.objectives.recording import may_be_recorded
+from aaa.objectives.cuda_graph import may_be_recorded
 from aaa.objectives.terms import Draws, Extra, ForwardPass, Term, Watched, mean_over, require_term
 from aaa.objectives.weighting import make_weighting
 

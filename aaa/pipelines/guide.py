@@ -7,7 +7,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from aaa.assembly.parts import build, build_model
+from aaa.assembly.build import build
+from aaa.assembly.parts import build_model
 from aaa.config.overrides import NAMED, PATH, without_interpolations
 from aaa.config.upgrade import upgrade
 from aaa.diffusion.autoguidance import GuidedByModel

@@ -11,14 +11,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from aaa.assembly.data import STORAGE_DTYPES
-from aaa.assembly.parts import (
-    build_encoders,
-    build_model,
-    build_preview,
-    build_sampling,
-    missing_weights,
-    pick_device,
-)
+from aaa.assembly.parts import build_encoders, build_model, build_preview, build_sampling, missing_weights
 from aaa.config.overrides import without_interpolations
 from aaa.config.sampling_choice import SamplingChoice
 from aaa.config.upgrade import upgrade
@@ -30,6 +23,7 @@ from aaa.data.pictures import (
     scale_transparent_color,
     to_tensor,
 )
+from aaa.devices import pick_device
 from aaa.diffusion.autoguidance import GuidedByModel
 from aaa.diffusion.guidance import VelocityModel
 from aaa.diffusion.samplers import SeededNoise, ShowProgress, Step

@@ -11,7 +11,7 @@ from aaa.tracking.printed import plot_label
 
 LABELS = {"step": "optimizer steps", "samples": "samples", "seconds": "seconds of training"}
 METRICS = ("train/loss", "val/loss")
-MOST_NAMED = 12  # runs, for a legend
+LEGEND_RUNS = 12  # with more there is no legend
 
 
 def draw_curves(runs: list[Run], path: Path) -> None:
@@ -43,7 +43,7 @@ def draw_curves(runs: list[Run], path: Path) -> None:
     for panel in axes.flat:
         if panel.get_yscale() == "log":
             plain_ticks(panel, "y")
-    if len(runs) <= MOST_NAMED:
+    if len(runs) <= LEGEND_RUNS:
         axes[0, 0].legend(fontsize="small")
     figure.savefig(path, dpi=110)
     plt.close(figure)

@@ -10,11 +10,11 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import mean
-from typing import Any
+from typing import Any, NamedTuple
 
 from aaa.reports.folding import by_setting, share_done, unfinished
 from aaa.reports.key_names import short_names, shown_key
-from aaa.reports.labels import MOST_NAMED, description, few
+from aaa.reports.labels import FEW, description, few
 from aaa.reports.paired import (
     OF_THESE_MODELS,
     Difference,
@@ -28,7 +28,7 @@ from aaa.reports.paired import (
 from aaa.reports.runs import Run
 from aaa.reports.telling import differing_keys, setting_keys, setting_of
 
-LEAST_CELLS = 2  # of the other keys: what one alone says is a difference of two settings already
+LEAST_CELLS = 2  # settings of the other keys to average over; with one alone it is a difference of two settings
 DEPENDS = "no one answer"
 DIFFER = "these models differ"
 WHERE_BOTH_FINISH = "where both finish"
@@ -158,28 +158,36 @@ class _Pairs:
         return [mean(of_cell[unit] for of_cell in of_cells) for unit in units]
 
 
-def effects(runs: Sequence[Run], baseline: str | None = None) -> list[Effect]:
-    """Of each key that was swept beside others, what each of its values does in place of the reference value.
+class Effects(NamedTuple):
+    """What is known of each value that was swept beside others.
 
-    Without values that share fewer than `LEAST_CELLS` settings of the other keys with the reference.
+    Attributes:
+        found: of those that share `LEAST_CELLS` settings of the other keys or more with the reference, what each does.
+        unanswered: why there is none of the others; of many the first few.
+    """
+
+    found: list[Effect]
+    unanswered: list[str]
+
+
+def effects(runs: Sequence[Run], baseline: str | None = None) -> Effects:
+    """Of each key that was swept beside others, what each of its values does in place of the reference value.
 
     Args:
         runs: to compare.
         baseline: whose values are the references, as `verdicts` takes it; None for those of the first run.
     """
-    return [_effect(pairs) for pairs in _all_pairs(runs, baseline) if len(pairs.cells) >= LEAST_CELLS]
-
-
-def unanswered(runs: Sequence[Run], baseline: str | None = None) -> list[str]:
-    """Of values that were swept beside others and of which `effects` has none, why; of many the first few."""
-    said = [
-        f"{pairs.value}: no answer by itself, which takes {LEAST_CELLS} settings of the other keys "
-        f"(left out: {few(pairs.left_out)})"
-        for pairs in _all_pairs(runs, baseline)
-        if len(pairs.cells) < LEAST_CELLS <= pairs.tried
-    ]
-    more = len(said) - MOST_NAMED
-    return said[:MOST_NAMED] + ([f"{more} more values likewise"] if more > 0 else [])
+    found, unanswered = [], []
+    for pairs in _all_pairs(runs, baseline):
+        if len(pairs.cells) >= LEAST_CELLS:
+            found.append(_effect(pairs))
+        elif pairs.tried >= LEAST_CELLS:
+            unanswered.append(
+                f"{pairs.value}: no answer by itself, which takes {LEAST_CELLS} settings of the other keys "
+                f"(left out: {few(pairs.left_out)})"
+            )
+    more = len(unanswered) - FEW
+    return Effects(found, unanswered[:FEW] + ([f"{more} more values likewise"] if more > 0 else []))
 
 
 def explained(found: Sequence[Effect]) -> list[str]:
@@ -189,10 +197,10 @@ def explained(found: Sequence[Effect]) -> list[str]:
 
 def _all_pairs(runs: Sequence[Run], baseline: str | None) -> Iterator[_Pairs]:
     """Of each key that was swept, and each of its values but the reference, its pairs with that."""
-    settings, keys = fold_seeds(runs), setting_keys(list(runs))
+    settings, keys = fold_seeds(runs), setting_keys(runs)
     if len(keys) < 2 or not settings:
         return
-    names = short_names([*differing_keys(list(runs)), *keys])
+    names = short_names([*differing_keys(runs), *keys])
     against = None if baseline is None else find_setting(settings, run_named(runs, baseline))
     in_order = _trials(runs, settings, against or best_setting(settings))
     first = next(trials.setting for trials in in_order if trials.setting is not None and trials.is_comparable)

@@ -8,7 +8,7 @@ from aaa.reports.telling import setting_keys, setting_of
 
 def by_setting(runs: Sequence[Run]) -> list[list[Run]]:
     """These runs, those together that differ in nothing but their seed."""
-    keys = setting_keys(list(runs))
+    keys = setting_keys(runs)
     folded: dict[str, list[Run]] = {}
     for run in runs:
         folded.setdefault(setting_of(run, keys), []).append(run)

@@ -16,7 +16,7 @@ from aaa.reports.folding import by_setting, counted, unfinished
 from aaa.reports.labels import few
 from aaa.reports.paired import student
 from aaa.reports.plain import plain_number
-from aaa.reports.power_law import LEAST, OF_ONE_SIZE, PowerLaw, bear_a_law, fit_power_law, sizes
+from aaa.reports.power_law import LEAST, OF_ONE_SIZE, PowerLaw, bear_a_law, best_of_each_size, fit_power_law
 from aaa.reports.runs import Run
 
 Floats = NDArray[np.floating]
@@ -146,7 +146,7 @@ def best_sizes(runs: Sequence[Run]) -> list[str]:
 
 
 def of_how_many(found: Sequence[Budget]) -> str:
-    """Of how many of these budgets `growth` says something, "" if of all."""
+    """`, of 2 of 3 budgets` if some of them have no best size, which `growth` leaves out; "" if all have one."""
     count = sum(best_size(budget).parameters is not None for budget in found)
     return f", of {count} of {len(found)} budgets" if count < len(found) else ""
 
@@ -300,13 +300,6 @@ def _work(speaking: Sequence[Run]) -> _Work | None:
 
 
 def _budget(of_budget: Sequence[_Work]) -> Budget:
-    smallest = sizes(work.parameters for work in of_budget)
-    best: dict[float, tuple[float, float, _Work]] = {}
-    for work in of_budget:
-        size = max(least for least in smallest if least <= work.parameters)
-        one = (mean(work.losses.values()), work.parameters, work)
-        if size not in best or one[:2] < best[size][:2]:
-            best[size] = one
-    chosen = [best[size][-1] for size in smallest]
+    chosen = best_of_each_size((work.parameters, mean(work.losses.values()), work) for work in of_budget)
     lacking = {work.parameters: work.lacking for work in chosen if work.lacking > 1 - OF_ONE_BUDGET}
     return Budget(mean(work.flops for work in chosen), {work.parameters: work.losses for work in chosen}, lacking)

@@ -9,7 +9,7 @@ from aaa.reports.key_names import short_names, shown_key
 from aaa.reports.runs import Run
 from aaa.reports.telling import differing_keys, setting_keys
 
-MOST_NAMED = 3  # of what is left out, and of values that say the same
+FEW = 3  # of what is left out, and of values that say the same
 
 
 def description(run: Run, keys: Sequence[str], names: Mapping[str, str]) -> str:
@@ -25,8 +25,8 @@ def description(run: Run, keys: Sequence[str], names: Mapping[str, str]) -> str:
 
 def labels(runs: Sequence[Run]) -> dict[str, str]:
     """By the name of each run what it is that the others are not: settings, seed, and its name if these are not all."""
-    differing = differing_keys(list(runs))
-    keys = setting_keys(list(runs))
+    differing = differing_keys(runs)
+    keys = setting_keys(runs)
     keys += [key for key in differing if key == "seed"]
     names = short_names([*differing, *keys])
     said = {run.name: description(run, keys, names) for run in runs}
@@ -36,7 +36,7 @@ def labels(runs: Sequence[Run]) -> dict[str, str]:
     }
 
 
-def few(texts: Sequence[str], most: int = MOST_NAMED) -> str:
+def few(texts: Sequence[str], most: int = FEW) -> str:
     """These texts, or the first of them and how many more there are."""
     more = len(texts) - most
     return ", ".join([*texts[:most], *([f"{more} more"] if more > 0 else [])])
@@ -49,7 +49,7 @@ def common_beginning(names: Sequence[str]) -> str:
 
 
 def named_setting(run: Run, key: str) -> Any:
-    """What a setting is called by: no steps that a run found to fit into its time, which are its own."""
+    """The value that a setting is named by; None of a number of steps that a run chose to fill its time."""
     return None if run.chosen(key) is None else run.setting(key)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from PIL import Image
 
 from aaa.errors import UserError
-from aaa.reports.effects import Effect, effects, explained, unanswered
+from aaa.reports.effects import Effect, effects, explained
 from aaa.reports.folding import by_setting, counted
 from aaa.reports.heat_map import MOST_VALUES, maps_of, numbers_among
 from aaa.reports.isoflop import best_sizes
@@ -63,7 +63,7 @@ def _content(runs: list[Run], baseline: str | None = None) -> dict[str, Any]:
     counting = {run.name for run in counted(runs)} & comparable
     of_settings, mapped, settings = setting_keys(runs), setting_keys(runs, by_choice=False), by_setting(runs)
     number = {run.name: number for number, members in enumerate(settings) for run in members}
-    alone = effects(runs, baseline)
+    alone, unanswered = effects(runs, baseline)
     return {
         "left_out": len(runs) - len(comparable),
         "keys": [shown_key(key) for key in keys],
@@ -85,7 +85,7 @@ def _content(runs: list[Run], baseline: str | None = None) -> dict[str, Any]:
         "metrics": list(metrics),
         "compared": compared(runs),
         "effects": [_effect(effect) for effect in alone],
-        "of_effects": [*(explained(alone) if alone else []), *unanswered(runs, baseline)],
+        "of_effects": [*(explained(alone) if alone else []), *unanswered],
         "best_sizes": best_sizes(of_table),
         "law": {
             "least": LEAST,
@@ -129,7 +129,7 @@ def _run(run: Run, keys: list[str], metrics: dict[str, None], *, with_pictures: 
         "name": run.name,
         "settings": settings,
         "last": last | {axis: plain_number(run.last(axis)) for axis in AXES},
-        "best": plain_number(run.best("val/loss")),
+        "best": plain_number(run.best()),
         "parameters": run.parameters,
         "curves": _curves(run, metrics),
         "pictures": _pictures(run) if with_pictures else [],

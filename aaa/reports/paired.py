@@ -110,9 +110,9 @@ def fold_seeds(runs: Sequence[Run]) -> list[Setting]:
 
     Without settings of which no run has validated.
     """
-    keys = setting_keys(list(runs))
-    names = short_names([*differing_keys(list(runs)), *keys])
-    without, last = left_out(runs), last_validations(list(runs))
+    keys = setting_keys(runs)
+    names = short_names([*differing_keys(runs), *keys])
+    without, last = left_out(runs), last_validations(runs)
     settings = []
     for members in by_setting(runs):
         judged = [(run, last[run.name]) for run in members if run.name not in without and run.name in last]
@@ -141,7 +141,7 @@ def of_one_table(runs: Sequence[Run]) -> list[Run]:
     settings = fold_seeds(runs)
     if not settings:
         return list(runs)
-    shared, last = best_setting(settings).tables, last_validations(list(runs))
+    shared, last = best_setting(settings).tables, last_validations(runs)
     return [run for run in runs if run.name not in last or last[run.name].table in shared]
 
 

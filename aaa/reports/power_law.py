@@ -3,14 +3,17 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from scipy import stats
 
 from aaa.reports.paired import student
 
+T = TypeVar("T")
+
 LEAST = 3  # different models, for a line to mean anything
 APART = 1.5  # times as large the largest must be as the smallest
-OF_ONE_SIZE = 1.02  # times as large as the smallest of a size others of it may be: a switch adds a few parameters
+OF_ONE_SIZE = 1.02  # sizes within 2% count as one: a switch adds a few parameters
 
 
 @dataclass(frozen=True)
@@ -58,3 +61,17 @@ def sizes(xs: Iterable[float]) -> list[float]:
 def bear_a_law(xs: Sequence[float]) -> bool:
     """Whether there are sizes enough, and far enough apart, to fit a law to."""
     return len(sizes(xs)) >= LEAST and max(xs) >= APART * min(xs)
+
+
+def best_of_each_size(found: Iterable[tuple[float, float, T]]) -> list[T]:
+    """Of each size what has the lowest loss, smallest first; of equal ones the smaller, and what came first.
+
+    Args:
+        found: size, loss and what has them.
+    """
+    in_order = sorted(found, key=lambda one: (one[1], one[0]))
+    best: dict[float, T] = {}
+    smallest = sizes(size for size, *_ in in_order)
+    for size, _, one in in_order:
+        best.setdefault(max(least for least in smallest if least <= size), one)
+    return [best[size] for size in smallest]

@@ -12,17 +12,17 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from aaa.config.checks import group_options
+from aaa.config.groups import group_options
 from aaa.config.leaves import leaves
 from aaa.config.overrides import as_read, key_of
-from aaa.config.recorded_overrides import overrides_of_run
 from aaa.config.trust import read_yaml_config
 from aaa.config.upgrade import fill_in, upgrade
 from aaa.errors import UserError
 from aaa.reports.key_names import short_names, shown_key
 from aaa.reports.plain import plain_number
 from aaa.tracking.environment import read_environment
-from aaa.tracking.tracker import METRICS, read_metrics
+from aaa.tracking.recorded_overrides import overrides_of_run
+from aaa.tracking.tracker import METRICS, last_of, read_metrics
 from aaa.tracking.validation_rows import ValidationRows, newest_rows
 
 CONFIG = "config.yaml"
@@ -92,22 +92,22 @@ class Run:
 
     def last(self, metric: str) -> float | None:
         """The newest value of a metric."""
-        return next((row[metric] for row in reversed(self.metrics) if metric in row), None)
+        return last_of(self.metrics, metric)
 
     def outcome(self, metric: str) -> float | None:
         """What a metric has come to: its newest value, of images a second those over all of the training."""
         samples, seconds = (plain_number(self.last(name)) for name in ("samples", "seconds"))
         return samples / seconds if metric == RATE and samples and seconds else self.last(metric)
 
-    def best(self, metric: str) -> float | None:
-        """The lowest value of a metric."""
-        return self.best_with_step(metric)[1]
+    def best(self) -> float | None:
+        """The lowest validation loss."""
+        return self.best_with_step()[1]
 
-    def best_with_step(self, metric: str) -> tuple[int | None, float | None]:
-        """The lowest finite value of a metric, after the step that it was measured at."""
-        measured = [row for row in self.metrics if plain_number(row.get(metric)) is not None]
-        best = min(measured, key=lambda row: row[metric], default=None)
-        return (None, None) if best is None else (best["step"], best[metric])
+    def best_with_step(self) -> tuple[int | None, float | None]:
+        """The lowest finite validation loss, after the step that it was measured at."""
+        validated = [row for row in self.metrics if plain_number(row.get("val/loss")) is not None]
+        best = min(validated, key=lambda row: row["val/loss"], default=None)
+        return (None, None) if best is None else (best["step"], best["val/loss"])
 
     def curve(self, x: str, y: str) -> tuple[list[float], list[float]]:
         """Values of `y` against `x`: `step`, `samples`, `seconds` or `flops`. Rows without x take the last one's."""

@@ -1,13 +1,13 @@
 """Validation tables of different names that have the same rows."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from aaa.reports.runs import Run
 from aaa.tracking.validation_rows import ValidationRows
 
 
-def last_validations(runs: list[Run]) -> dict[str, ValidationRows]:
+def last_validations(runs: Sequence[Run]) -> dict[str, ValidationRows]:
     """The last validation of each run that has one, by the run's name; tables with the same rows have one digest.
 
     An update of aaa that may encode otherwise gives a table another digest, and another device may encode a bit

@@ -8,13 +8,13 @@ from textwrap import fill
 from typing import TYPE_CHECKING
 
 from aaa.reports.colours import colours_of
-from aaa.reports.curves import MOST_NAMED
+from aaa.reports.curves import LEGEND_RUNS
 from aaa.reports.folding import by_setting, counted
 from aaa.reports.isoflop import BestSize, Budget, best_size, best_sizes, budgets, growth, of_how_many
 from aaa.reports.labels import labels
 from aaa.reports.paired import of_one_table
 from aaa.reports.plain import plain_number
-from aaa.reports.power_law import LEAST, PowerLaw, bear_a_law, fit_power_law, sizes
+from aaa.reports.power_law import LEAST, PowerLaw, bear_a_law, best_of_each_size, fit_power_law
 from aaa.reports.runs import Run
 from aaa.reports.ticks import plain_ticks
 from aaa.tracking.printed import plot_label
@@ -50,12 +50,7 @@ def lowest(found: Sequence[tuple[float, float, str]], settings: Sequence[Sequenc
     by_name = {name: (x, loss) for x, loss, name in found}
     places = [[by_name[run.name] for run in members if run.name in by_name] for members in settings]
     means = [tuple(mean(values) for values in zip(*of_setting, strict=True)) for of_setting in places if of_setting]
-    smallest = sizes([x for x, _ in means])
-    best: dict[float, tuple[float, float]] = {}
-    for x, loss in means:
-        size = max(least for least in smallest if least <= x)
-        best[size] = min((loss, x), best.get(size, (math.inf, x)))
-    return {x: loss for loss, x in best.values()}
+    return dict(best_of_each_size((x, loss, (x, loss)) for x, loss in means))
 
 
 def as_long(runs: Sequence[Run]) -> list[Run]:
@@ -114,7 +109,7 @@ def draw_scaling(runs: Sequence[Run], path: Path) -> list[str]:
         axis.tick_params(labelleft=False)
     for axis in axes:
         plain_ticks(axis, "x", "y")
-    if len(runs) <= MOST_NAMED:
+    if len(runs) <= LEGEND_RUNS:
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper", fontsize="small")
     if given > len(runs):
         figure.suptitle(f"without runs of another validation table ({given - len(runs)})", fontsize="medium")

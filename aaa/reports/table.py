@@ -22,7 +22,7 @@ from aaa.tracking.printed import one_line
 
 BEST = "best"
 MOST_KEYS = 8  # that are worth a column each; of more those alone that tell settings apart
-MOST_VALUES = 4  # of a key, whose effects are shown: those of the lowest loss
+VALUES_SHOWN = 4  # of a key, whose effects are shown: those of the lowest loss
 ALWAYS = 2  # columns that stay however little room there is: which run, and its loss
 
 
@@ -90,7 +90,7 @@ def _columns(runs: Sequence[Run], titles: Mapping[str, str], beginning: str = ""
         *(measured[metric] for metric in first),
         *(Column(one_line(title), [cell(run.setting(key)) for run in runs]) for key, title in titles.items()),
         *(column for metric, column in measured.items() if metric not in first),
-        Column(BEST, [cell(run.best("val/loss")) for run in runs], has_numbers=True),
+        Column(BEST, [cell(run.best()) for run in runs], has_numbers=True),
     ]
 
 
@@ -106,7 +106,7 @@ def as_rows(runs: list[Run]) -> list[dict[str, Any]]:
     keys, metrics = list(dict.fromkeys([*telling_keys(runs), *differing_keys(runs)])), every_outcome(runs)
     rows = []
     for run in sorted(runs, key=_by_loss):
-        best_step, best = run.best_with_step("val/loss")
+        best_step, best = run.best_with_step()
         outcome = {metric: plain_number(run.outcome(metric)) for metric in metrics}
         settings = {key: plain_setting(run.value(key)) for key in keys}
         rows.append({"run": run.name, **settings, **outcome, "best val/loss": best, "best step": best_step})
@@ -160,7 +160,7 @@ def verdicts(runs: list[Run], baseline: str | None = None, width: int | None = N
 def effects_table(found: Sequence[Effect], width: int | None = None) -> Table | None:
     """A row a value of a swept key: whether it is better than another value of it, averaged over all else.
 
-    Of more than `MOST_VALUES` values of a key those of the lowest loss.
+    Of more than `VALUES_SHOWN` values of a key those of the lowest loss.
 
     Args:
         found: effects of each key.
@@ -174,7 +174,7 @@ def effects_table(found: Sequence[Effect], width: int | None = None) -> Table | 
     by_key: dict[str, list[Effect]] = {}
     for effect in sorted(found, key=lambda effect: effect.difference.mean):
         by_key.setdefault(effect.key, []).append(effect)
-    best = {id(effect) for of_key in by_key.values() for effect in of_key[:MOST_VALUES]}
+    best = {id(effect) for of_key in by_key.values() for effect in of_key[:VALUES_SHOWN]}
     shown = [effect for effect in found if id(effect) in best]
     rows = [
         (effect.value, effect.reference.partition("=")[2], str(effect.difference), effect.over, effect.verdict)
@@ -190,7 +190,7 @@ def effects_table(found: Sequence[Effect], width: int | None = None) -> Table | 
     further = [
         f"{key}: {more} more value{'s' if more > 1 else ''} of a higher loss than these, on the page"
         for key, of_key in by_key.items()
-        if (more := len(of_key) - MOST_VALUES) > 0
+        if (more := len(of_key) - VALUES_SHOWN) > 0
     ]
     notes = [note for effect in shown for note in effect.notes]
     table.caption = caption([*explained(shown), *further, *map(one_line, notes)], [])

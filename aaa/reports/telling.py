@@ -24,7 +24,7 @@ OTHER_GROUPS = ("logger", "sweep")
 GROUPS_BESIDE_THE_LOSS = ("sampler", "sampling", "guidance", "evaluation")
 
 
-def differing_keys(runs: list[Run]) -> list[str]:
+def differing_keys(runs: Sequence[Run]) -> list[str]:
     """Config keys whose values are not the same in all runs.
 
     Without those that only say where a run is and how it is kept, and without statistics of its latents, which are
@@ -36,7 +36,7 @@ def differing_keys(runs: list[Run]) -> list[str]:
     ]
 
 
-def without_arguments(runs: list[Run], keys: Sequence[str]) -> list[str]:
+def without_arguments(runs: Sequence[Run], keys: Sequence[str]) -> list[str]:
     """These keys without arguments that came along with a class among them: it says which, and no run was told them."""
 
     def came_along(key: str, of: str) -> bool:
@@ -48,7 +48,7 @@ def without_arguments(runs: list[Run], keys: Sequence[str]) -> list[str]:
     return [key for key in keys if not any(came_along(key, of) for of in classes)]
 
 
-def without_copies(runs: list[Run], keys: Sequence[str]) -> list[str]:
+def without_copies(runs: Sequence[Run], keys: Sequence[str]) -> list[str]:
     """These keys without those that nobody was told and that have, in every run, the value of one that runs were told.
 
     As the width of a term has the model's. One that has other values may have been changed in a file meanwhile, even if
@@ -66,7 +66,7 @@ def without_copies(runs: list[Run], keys: Sequence[str]) -> list[str]:
     return [key for key in keys if key in leading or not is_copy(key)]
 
 
-def telling_keys(runs: list[Run]) -> list[str]:
+def telling_keys(runs: Sequence[Run]) -> list[str]:
     """Those of the differing keys that tell settings apart, classes first; without what follows from them.
 
     A noise scheduler's own arguments, say, where runs differ in the scheduler alone. What a search has tried is there
@@ -80,7 +80,7 @@ def telling_keys(runs: list[Run]) -> list[str]:
     return [*(key for key in telling if key in further), *(key for key in of_loss if key not in telling)]
 
 
-def setting_keys(runs: list[Run], *, by_choice: bool = True) -> list[str]:
+def setting_keys(runs: Sequence[Run], *, by_choice: bool = True) -> list[str]:
     """The keys that tell apart settings whose validation losses are to be compared.
 
     Runs that differ in others alone, such as the sampling of their pictures, are trained alike; as are those of which
@@ -101,12 +101,12 @@ def setting_keys(runs: list[Run], *, by_choice: bool = True) -> list[str]:
     return _telling(runs, keys, (*OTHER_GROUPS, *GROUPS_BESIDE_THE_LOSS))
 
 
-def _chosen_keys(runs: list[Run]) -> list[str]:
+def _chosen_keys(runs: Sequence[Run]) -> list[str]:
     """Differing keys, without `MAX_STEPS` where runs differ only in what they found to fit into their time."""
     return [key for key in differing_keys(runs) if len(_settings(runs, [key])) > 1]
 
 
-def _telling(runs: list[Run], keys: list[str], but: Collection[str]) -> list[str]:
+def _telling(runs: Sequence[Run], keys: list[str], but: Collection[str]) -> list[str]:
     """Those of the keys that tell settings apart; or groups, but these, of which options say as much in fewer words.
 
     Of a recipe that sets many keys, one tells it from another: by that alone it would seem to differ in nothing else.
@@ -118,7 +118,7 @@ def _telling(runs: list[Run], keys: list[str], but: Collection[str]) -> list[str
     return by_choice if len(by_choice) < len(telling) + stand_for_more else telling
 
 
-def _telling_keys(runs: list[Run], keys: list[str]) -> list[str]:
+def _telling_keys(runs: Sequence[Run], keys: list[str]) -> list[str]:
     told = _told_apart(runs)
     has_options = any(not _is_key(runs, name) for name in told)
 
@@ -131,7 +131,7 @@ def _telling_keys(runs: list[Run], keys: list[str]) -> list[str]:
     return [key for key in keys if key in telling]
 
 
-def _needed(runs: list[Run], keys: list[str], told: Collection[str], first: Sequence[str] = ()) -> list[str]:
+def _needed(runs: Sequence[Run], keys: list[str], told: Collection[str], first: Sequence[str] = ()) -> list[str]:
     """Those of the keys, one after the other, that tell apart what those before do not, or that are among the told.
 
     Args:
@@ -150,22 +150,22 @@ def _needed(runs: list[Run], keys: list[str], told: Collection[str], first: Sequ
     return needed
 
 
-def _told_apart(runs: list[Run]) -> set[str]:
+def _told_apart(runs: Sequence[Run]) -> set[str]:
     """Groups and shown keys that runs were not all told the same of, as far as it is known what they were told."""
     told = [run.typed for run in runs if run.typed is not None]
     names = {name for typed in told for name in typed if not IGNORED.fullmatch(name)}
     return {shown_key(name) for name in names if len({typed.get(name) for typed in told}) > 1}
 
 
-def _is_key(runs: list[Run], name: str) -> bool:
+def _is_key(runs: Sequence[Run], name: str) -> bool:
     return any(name in run.config or f"{name}._target_" in run.config for run in runs)
 
 
-def _settings(runs: list[Run], keys: list[str]) -> set[str]:
+def _settings(runs: Sequence[Run], keys: list[str]) -> set[str]:
     return {setting_of(run, keys) for run in runs}
 
 
-def _choices_alike(runs: list[Run], telling: list[str]) -> list[str]:
+def _choices_alike(runs: Sequence[Run], telling: list[str]) -> list[str]:
     """Groups of which every run was told an option, all runs of a setting the same, and those of one the same class."""
     groups = [group for group in runs[0].choices if all(group in run.choices for run in runs)] if runs else []
 

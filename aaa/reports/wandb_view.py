@@ -7,6 +7,7 @@ from typing import Any
 from aaa.errors import UserError, reason
 from aaa.reports.runs import Run
 from aaa.reports.telling import differing_keys
+from aaa.tracking.recorded_overrides import lies_in_sweep
 from aaa.tracking.wandb_logger import has_credentials
 
 LINES = ("train/loss", "val/loss", "train/grad_norm", "perf/images_per_second")
@@ -39,7 +40,8 @@ def make_view(runs: list[Run], entity: str, project: str) -> Any:
         panels.LinePlot(title=f"val/loss over {label}", x=axis, y=["val/loss"], log_x=True, log_y=True)
         for axis, label in AXES.items()
     ]
-    groups = sorted({"/".join(run.folder.resolve().parent.parts[-2:]) for run in runs if _is_of_sweep(run)})
+    folders = [run.folder.resolve() for run in runs]
+    groups = sorted({"/".join(folder.parent.parts[-2:]) for folder in folders if lies_in_sweep(folder)})
     filters = workspaces.And(*([workspaces.Metric("Group").isin(groups)] if groups else []))
     return workspaces.Workspace(
         entity=entity,
@@ -83,10 +85,6 @@ def save_view(runs: list[Run], path: Path) -> str:
     except Exception as error:  # of many kinds: the network, the account, the project
         raise UserError(f"--wandb: W&B has not saved the view of {entity}/{project} ({reason(error)}).") from error
     return f"W&B: {view.url}"
-
-
-def _is_of_sweep(run: Run) -> bool:
-    return (run.folder.resolve().parent / "multirun.yaml").is_file()
 
 
 def _setting(runs: list[Run], key: str) -> str | None:

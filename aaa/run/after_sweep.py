@@ -2,14 +2,17 @@
 
 from pathlib import Path
 
-from aaa.config.recorded_overrides import MULTIRUN, OVERRIDES
+from aaa.config.commands import compare_command
 from aaa.config.trust import read_yaml_config
 from aaa.errors import UserError
-from aaa.run.claim import is_of_others, shown
-from aaa.run.earlier_sweep import SAME_SWEEP, finished_run
+from aaa.run.claim import is_of_others
+from aaa.run.earlier_sweep import SAME_SWEEP
+from aaa.run.finished import finished_run
 from aaa.run.naming import overrides_of
 from aaa.run.search import BASIC, jobs_of
-from aaa.tracking.printed import compare_command, one_line
+from aaa.saved.named_model import RUN_CONFIG
+from aaa.tracking.printed import one_line, shown
+from aaa.tracking.recorded_overrides import MULTIRUN, OVERRIDES
 from aaa.tracking.redaction import HIDDEN
 
 LISTED = 10  # runs that are named
@@ -55,7 +58,7 @@ def _planned(folder: Path) -> int:
 
 
 def _is_finished(run: Path) -> bool:
-    config = run / "config.yaml"
+    config = run / RUN_CONFIG
     try:
         return config.is_file() and finished_run(run, read_yaml_config(config)) is not None
     except UserError:  # it is damaged

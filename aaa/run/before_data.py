@@ -8,7 +8,8 @@ from omegaconf import DictConfig
 from torch import nn
 from torch.optim import Optimizer
 
-from aaa.assembly.parts import build, build_optimizer, build_schedule
+from aaa.assembly.build import build
+from aaa.assembly.parts import build_optimizer, build_schedule
 from aaa.diffusion.autoguidance import GuidedByModel
 from aaa.diffusion.guidance import Guidance
 from aaa.errors import UserError, require_methods

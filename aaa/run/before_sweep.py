@@ -9,8 +9,7 @@ from hydra.experimental.callback import Callback
 
 from aaa.errors import UserError
 from aaa.run.after_sweep import say_how_it_ended
-from aaa.run.claim import claim_for_sweep, shown, subdir_of_jobs, write_down_sweep
-from aaa.run.earlier_sweep import finished_run
+from aaa.run.finished import finished_run
 from aaa.run.search import (
     BASIC,
     draw_again,
@@ -20,7 +19,8 @@ from aaa.run.search import (
     require_value,
     say_how_a_study_goes_on,
 )
-from aaa.tracking.printed import harmless
+from aaa.run.sweep_folder import claim_for_sweep, subdir_of_jobs, write_down_sweep
+from aaa.tracking.printed import harmless, shown
 from aaa.tracking.redaction import redact
 from aaa.tracking.variables import agents_run, is_launch
 

@@ -12,7 +12,8 @@ import torch
 from omegaconf import DictConfig
 from torch import nn
 
-from aaa.assembly.parts import build, model_numbers
+from aaa.assembly.build import build
+from aaa.assembly.parts import model_numbers
 from aaa.errors import UserError
 from aaa.models.costs import count_parameters
 from aaa.models.dit import AAADiT
@@ -95,12 +96,12 @@ def steps_within(
 
 
 def of_steps(config: DictConfig, max_steps: int) -> list[str]:
-    """The arguments that make a run of so many steps of one of this config, which a budget may have decided for."""
+    """Overrides that make a run exactly `max_steps` long, with the budget switched off."""
     return [*(f"budget.{name}=null" for name in _set(config)), f"trainer.max_steps={max_steps}"]
 
 
 def unread_steps(config: DictConfig, typed: Collection[str]) -> list[str]:
-    """That `trainer.max_steps` was typed for nothing, where a budget says how long a run is."""
+    """A warning where `trainer.max_steps` was typed but a budget decides how long a run is."""
     if "trainer.max_steps" not in typed:
         return []
     return [

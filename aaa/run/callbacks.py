@@ -23,11 +23,12 @@ from aaa.evaluation.none import NoEvaluation
 from aaa.evaluation.protocol import Evaluation, NotApplicable, judged
 from aaa.evaluation.validation import loss_by_sigma, row_losses, summarise
 from aaa.pipelines.guide import load_guide
-from aaa.run.earlier_sweep import PRUNED, is_of_sweep
+from aaa.run.finished import PRUNED
 from aaa.run.pruning import why_hopeless
 from aaa.run.resolved import resolve_encoder
 from aaa.run.run import Run
 from aaa.run.session import Session
+from aaa.run.sweep_job import is_of_sweep
 from aaa.tracking.files import cannot_write
 from aaa.tracking.tracker import METRICS, Tracker, last_of, read_metrics
 from aaa.tracking.validation_rows import ValidationRows, write_rows

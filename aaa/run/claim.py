@@ -1,4 +1,4 @@
-"""Whose a folder is: a second run or sweep in it is refused before anything of the first is overwritten.
+"""Whose a folder is: a second run in it is refused before anything of the first is overwritten.
 
 Nothing here loads torch: Hydra writes its copy of the config into the folder before the run itself begins, so the
 folder has to be looked at before that.
@@ -11,20 +11,17 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from aaa.config.recorded_overrides import MULTIRUN, OVERRIDES, overrides_of_run, overrides_of_sweep, own_overrides
+from aaa.config.commands import train_command
 from aaa.errors import UserError
-from aaa.run.earlier_sweep import SAME_SWEEP
-from aaa.run.search import BASIC, jobs_of
-from aaa.tracking.files import replace_text
-from aaa.tracking.printed import train_command
-from aaa.tracking.redaction import without_secrets
+from aaa.tracking.printed import shown
+from aaa.tracking.recorded_overrides import MULTIRUN, OVERRIDES, overrides_of_run, own_overrides
 from aaa.tracking.variables import is_helper
 from aaa.tracking.wandb_identity import WANDB_ID
 
@@ -43,8 +40,7 @@ LEFT_BY_START = {".hydra", LOCK, "train.log"}
 BY_TIME = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d(-\d+)?")
 
 _claimed: dict[Path, FileLock] = {}
-_refused: dict[Path, str] = {}  # of jobs, with the reason, until they have been told
-_of_others: set[Path] = set()  # folders that jobs of this process were refused
+_refused: dict[Path, str] = {}  # folders that jobs of this process were refused, with the reason
 _beginning: list[FileLock] = []
 
 
@@ -70,7 +66,7 @@ def claim(folder: Path, resume: str | None, overrides: Sequence[str]) -> None:
     if folder in _refused:
         raise UserError(_refused[folder])
     folder.mkdir(parents=True, exist_ok=True)
-    _lock(
+    lock_folder(
         folder,
         "another run is training in this folder right now. Wait until it ends, or stop it, which saves where it is.",
     )
@@ -87,18 +83,18 @@ def claim_for_job(folder: Path, resume: str | None, overrides: Sequence[str]) ->
     Where it may not, it is the job that is refused, once it begins and asks for the folder, so that those after it have
     their turn: what goes wrong before a job begins ends the sweep.
     """
+    _refused.pop(folder.absolute(), None)
     try:
         claim(folder, resume, overrides)
     except UserError as error:
         _refused[folder.absolute()] = str(error)
-        _of_others.add(folder.absolute())
         return False
     return True
 
 
 def is_of_others(folder: Path) -> bool:
     """Whether a job of this process was refused the folder, in which it is to write nothing, then."""
-    return folder.absolute() in _of_others
+    return folder.absolute() in _refused
 
 
 def wait_for_beginners() -> None:
@@ -138,8 +134,7 @@ def require_own_folder(config: "DictConfig") -> None:
 
 
 def release(folder: Path) -> None:
-    """Let others have the folder, or let it be asked for again."""
-    _refused.pop(folder.absolute(), None)
+    """Let others have the folder."""
     lock = _claimed.pop(folder.absolute(), None)
     if lock is not None:
         lock.release()
@@ -178,36 +173,21 @@ def close_log(folder: Path) -> None:
             handler.close()
 
 
-def shown(folder: Path) -> Path:
-    """The path as messages show it: relative where that is shorter."""
-    return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
-
-
-def claim_for_sweep(config: "DictConfig") -> None:
-    """Take the folder of a sweep for as long as this process lives.
-
-    Raises:
-        UserError: if it holds another one, or the sweep's runs would meet in it.
-    """
-    folder = Path(config.hydra.sweep.dir).absolute()
-    _refuse_other_sweep(folder, config)
-    _refuse_shared_subfolders(config)
-    folder.mkdir(parents=True, exist_ok=True)
-    _lock(folder, "another sweep is running in this folder right now.")
-
-
-def write_down_sweep(config: "DictConfig") -> None:
-    """Leave what a sweep was told in its folder, as Hydra's own sweeper does; Optuna's does not."""
-    plain = without_secrets(OmegaConf.to_container(config, resolve=False))
-    replace_text(Path(config.hydra.sweep.dir) / MULTIRUN, OmegaConf.to_yaml(OmegaConf.create(plain)))
-
-
 def claimed_sweep() -> Path | None:
     """The folder of the sweep that this process has begun, if it has."""
     return next((folder for folder in _claimed if (folder / MULTIRUN).is_file()), None)
 
 
-def _lock(folder: Path, taken: str) -> None:
+def lock_folder(folder: Path, taken: str) -> None:
+    """Take a folder for this process, until `release`.
+
+    Args:
+        folder: that is there.
+        taken: what is said where another process has it.
+
+    Raises:
+        UserError: if another process has it.
+    """
     lock = FileLock(folder / LOCK)
     try:
         lock.acquire(timeout=0)
@@ -222,7 +202,7 @@ def _refuse_other_run(folder: Path, resume: str | None, overrides: Sequence[str]
     if (folder / MULTIRUN).is_file():
         raise UserError(
             f"{shown(folder)}: this folder holds a sweep.\n  To go on with one of its runs: "
-            f"{_resume(folder / 'NUMBER')}{_elsewhere('hydra.run.dir')}"
+            f"{_resume(folder / 'NUMBER')}{elsewhere('hydra.run.dir')}"
         )
     same = own_overrides(overrides_of_run(folder)) == own_overrides(overrides)
     if holds_run(folder):
@@ -230,7 +210,7 @@ def _refuse_other_run(folder: Path, resume: str | None, overrides: Sequence[str]
             return
         raise UserError(
             f"{shown(folder)}: this folder holds a run already, which another one would overwrite.\n"
-            f"  To go on with it: {_resume(folder)}{_elsewhere('hydra.run.dir (of a sweep hydra.sweep.*)')}"
+            f"  To go on with it: {_resume(folder)}{elsewhere('hydra.run.dir (of a sweep hydra.sweep.*)')}"
         )
     if (folder / OVERRIDES).is_file():
         logger.info("%s: the run that was begun in this folder has taken no step; it is begun anew.", shown(folder))
@@ -238,51 +218,25 @@ def _refuse_other_run(folder: Path, resume: str | None, overrides: Sequence[str]
             (folder / WANDB_ID).unlink(missing_ok=True)
 
 
-def _refuse_other_sweep(folder: Path, config: "DictConfig") -> None:
-    multirun = folder / MULTIRUN
-    if holds_run(folder):
-        raise UserError(
-            f"{shown(folder)}: this folder holds a run.\n  To go on with it: {_resume(folder)}"
-            f"{_elsewhere('hydra.sweep.dir')}"
-        )
-    if multirun.is_file():
-        recorded = own_overrides(overrides_of_sweep(folder))
-        same = recorded == own_overrides(config.hydra.overrides.task)
-        if same and (config.sweep.resume or config.resume == "auto"):
-            return
-        way = f"\n  To go on with it: {SAME_SWEEP}." if same else ""
-        what = "this sweep" if same else f"another sweep ({' '.join(recorded) or 'no overrides'})"
-        raise UserError(f"{shown(folder)}: this folder holds {what}.{way}{_elsewhere('hydra.sweep.dir')}")
-    numbered = folder.is_dir() and any(holds_run(path) for path in folder.iterdir() if path.name.isdigit())
-    if numbered and subdir_of_jobs(config) == "${hydra.job.num}":
-        raise UserError(f"{shown(folder)}: this folder holds the runs of a sweep.{_elsewhere('hydra.sweep.dir')}")
-
-
-def _refuse_shared_subfolders(config: "DictConfig") -> None:
-    """Runs of one sweep that would be given the same folder, where it is known beforehand which they are."""
-    if config.hydra.sweeper._target_ != BASIC or "hydra.job.num" in (subdir := subdir_of_jobs(config)):
-        return
-    loader = GlobalHydra.instance().config_loader()
-    given: dict[str, list[str]] = {}
-    for overrides in jobs_of(config):
-        folder = str(loader.load_sweep_config(config, overrides).hydra.sweep.subdir)
-        if folder in given:
-            one, other = set(given[folder]), set(overrides)
-            raise UserError(
-                f"hydra.sweep.subdir={subdir}: gives {' '.join(one - other)} and {' '.join(other - one)} the "
-                f"same folder, {folder!r}. Leave it out: runs are numbered."
-            )
-        given[folder] = overrides
-
-
-def subdir_of_jobs(config: "DictConfig") -> str:
-    """What `hydra.sweep.subdir` says as it is written, for all runs of a sweep."""
-    return str(OmegaConf.to_container(config.hydra.sweep, resolve=False)["subdir"])  # type: ignore[index, call-overload]
-
-
 def _resume(folder: Path) -> str:
     return train_command(resume=shown(folder))
 
 
-def _elsewhere(key: str) -> str:
+def elsewhere(key: str) -> str:
+    """The end of a refusal: how this key gives a new folder."""
     return f"\n  For a new folder: leave out {key}, or name one that is not there yet."
+
+
+def _once_claimed(subfolder: str, folder: str, *, _root_: Any) -> str | None:
+    """`subfolder`, once `folder` is known to be this run's: Hydra asks for it right before it writes there.
+
+    None, so that it does not, for a job of a sweep whose folder is another's.
+    """
+    asked = Path(folder), _root_.resume, list(_root_.hydra.overrides.task)
+    if _root_.hydra.mode is RunMode.MULTIRUN:
+        return subfolder if claim_for_job(*asked) else None
+    claim(*asked)
+    return subfolder
+
+
+OmegaConf.register_new_resolver("claimed", _once_claimed, replace=True)

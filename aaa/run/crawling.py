@@ -15,7 +15,7 @@ def why_it_crawls(flops: float, device: torch.device, dtype: torch.dtype) -> str
     Args:
         flops: of a step, of one process.
         device: that takes it.
-        dtype: of its matrix products, as quickly as which all of it would be at best.
+        dtype: of its matrix products, whose speed is taken as the limit for all of it.
     """
     if flops < PATIENCE_SECONDS * LEAST_RATES.get(device.type, 0.0):
         return None

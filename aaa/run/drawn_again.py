@@ -8,7 +8,7 @@ from optuna.samplers import RandomSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from aaa.config.recorded_overrides import overrides_of_run
+from aaa.tracking.recorded_overrides import overrides_of_run
 
 
 class DrawnAgain(RandomSampler):
@@ -24,7 +24,7 @@ class DrawnAgain(RandomSampler):
     def __init__(self, sweep: str, seed: int | None = None) -> None:
         super().__init__(seed)
         self._sweep = Path(sweep)
-        self._numbers: dict[int, int] = {}  # of runs, by those of trials, of which the study may have had others
+        self._numbers: dict[int, int] = {}  # of a run by that of its trial: the study may contain earlier trials
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution

@@ -9,16 +9,17 @@ from typing import Any
 from hydra.core.override_parser.types import Sweep
 from omegaconf import DictConfig, OmegaConf
 
-from aaa.config.checks import CONF, group_options
+from aaa.config.commands import train_command
+from aaa.config.groups import CONF, group_options
 from aaa.config.leaves import leaves
 from aaa.config.mixture import data_schema
 from aaa.config.overrides import in_place_of, key_of, user_folders, value_of, wants_sweep
-from aaa.config.recorded_overrides import MULTIRUN, OVERRIDES, overrides_of_run, own_overrides
 from aaa.config.schema import DataConfig, TrainConfig
-from aaa.config.trust import foreign_targets, read_yaml_config
+from aaa.config.trust import read_yaml_config, refuse_foreign_code
 from aaa.errors import UserError, nearest
 from aaa.saved.checkpoint_folders import CHECKPOINTS, FOLDER, those_of_its_run
-from aaa.tracking.printed import command, train_command
+from aaa.tracking.printed import command
+from aaa.tracking.recorded_overrides import OVERRIDES, lies_in_sweep, overrides_of_run, own_overrides
 from aaa.tracking.redaction import HIDDEN
 from aaa.tracking.variables import agents_run, is_helper
 from aaa.tracking.wandb_identity import kept_id
@@ -72,7 +73,8 @@ def earlier_run(arguments: list[str]) -> EarlierRun | None:
     arguments = _with_groups(arguments, how, saved, overrides_of_run(folder) or [])
     arguments = [_as_new(argument, saved) for argument in arguments]
     _refuse_unread(saved, arguments)
-    _refuse_foreign_code(saved, arguments, f"{how}={value}")
+    if value_of(arguments, "trust_config") is not True:
+        refuse_foreign_code(saved, f"{how}={value}")
     given = {key_of(argument) for argument in arguments}
     if missing := [key for key in _hidden_keys(saved) if key not in given]:
         raise UserError(
@@ -232,17 +234,6 @@ def _saved_config(folder: Path, asked: str) -> DictConfig:
     return saved
 
 
-def _refuse_foreign_code(saved: DictConfig, arguments: list[str], asked: str) -> None:
-    """A config runs what its `_target_`s name; one that came from elsewhere may name anything."""
-    if value_of(arguments, "trust_config") is True:
-        return
-    if foreign := foreign_targets(saved, CONF):
-        raise UserError(
-            f"{asked}: its config wants to run {foreign[0]!r}, which conf/ does not name. If the run is yours, or you "
-            "know where it comes from: trust_config=true"
-        )
-
-
 def _same_command(arguments: list[str]) -> EarlierRun | None:
     """The newest run that a command with the very same overrides began, or None if there is none yet."""
     wanted = own_overrides(arguments)
@@ -270,7 +261,7 @@ def _same_command(arguments: list[str]) -> EarlierRun | None:
 def _runs() -> list[Path]:
     """Folders of runs under outputs/ that belong to no sweep, newest first."""
     found = [path.parent.parent for path in Path("outputs").glob(f"**/{OVERRIDES}")]
-    alone = [folder for folder in found if not (folder.parent / MULTIRUN).exists()]
+    alone = [folder for folder in found if not lies_in_sweep(folder)]
     return sorted(alone, key=lambda folder: (folder / OVERRIDES).stat().st_mtime, reverse=True)
 
 

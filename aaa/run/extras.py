@@ -6,10 +6,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from aaa.assembly.encoded import digests_in
 from aaa.assembly.training_data import TrainingData
 from aaa.data.cache_extras import open_extra
 from aaa.data.code_fingerprint import code_fingerprint
-from aaa.data.file_digests import FileDigests
 from aaa.data.fingerprint import fingerprint
 from aaa.encoders.protocols import VAE
 from aaa.objectives.flow_matching import Objective
@@ -40,7 +40,7 @@ def _version(extra: Extra, cache_dir: Path) -> str:
     """What tells an extra from one of the same name that is computed in another way."""
     code = code_fingerprint([f"{extra.compute.__module__}.{extra.compute.__name__}"])
     if extra.files:
-        digests = FileDigests(cache_dir / "digests.jsonl")
+        digests = digests_in(cache_dir)
         code = fingerprint({"code": code, "files": {path.name: digests.digest(path) for path in extra.files}})
     return code[:8]
 

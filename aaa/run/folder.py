@@ -1,4 +1,4 @@
-"""The folder of a run: who may write in it, and the record of what shaped the run."""
+"""The folder of a run: the record in it of what shaped the run, and what an earlier one left there."""
 
 from pathlib import Path
 from typing import Any
@@ -9,15 +9,15 @@ from omegaconf import DictConfig, OmegaConf
 from aaa.config.overrides import without_interpolations
 from aaa.config.trust import read_yaml_config
 from aaa.errors import UserError
-from aaa.run.claim import claim, shown
+from aaa.run.claim import claim
 from aaa.run.earlier_run import COMPOSED
 from aaa.run.processes import of_first_process
+from aaa.saved.named_model import RUN_CONFIG
 from aaa.tracking.environment import ENVIRONMENT, write_environment
 from aaa.tracking.files import replace_text
+from aaa.tracking.printed import shown
 from aaa.tracking.redaction import without_secrets
 from aaa.training.precision import PRECISIONS
-
-CONFIG = "config.yaml"
 
 
 class RunFolder:
@@ -58,7 +58,7 @@ class RunFolder:
         Returns:
             What environment.json says.
         """
-        replace_text(self.path / CONFIG, OmegaConf.to_yaml(OmegaConf.create(without_interpolations(resolved))))
+        replace_text(self.path / RUN_CONFIG, OmegaConf.to_yaml(OmegaConf.create(without_interpolations(resolved))))
         if composed is not None:
             plain = without_secrets(OmegaConf.to_container(composed, resolve=False))
             replace_text(self.path / COMPOSED, OmegaConf.to_yaml(OmegaConf.create(plain)))
@@ -67,7 +67,9 @@ class RunFolder:
 
 def run_around(place: Path, levels: int) -> Path | None:
     """The run folder that a place is, or lies in so many levels deep: a checkpoint two, its weights three."""
-    return next((folder for folder in (place, *place.absolute().parents[:levels]) if (folder / CONFIG).is_file()), None)
+    return next(
+        (folder for folder in (place, *place.absolute().parents[:levels]) if (folder / RUN_CONFIG).is_file()), None
+    )
 
 
 def batch_size_of(run: Path) -> int | None:
@@ -95,18 +97,18 @@ def recorded_precision(config: DictConfig) -> str | None:
     run = next((place for place in places if place is not None), None)
     if run is None:
         return None
-    recorded = OmegaConf.select(read_yaml_config(run / CONFIG), "trainer.precision")
+    recorded = OmegaConf.select(read_yaml_config(run / RUN_CONFIG), "trainer.precision")
     return recorded if recorded in PRECISIONS else None
 
 
 def number_of(run: Path, key: str) -> float | None:
     """A number in the config of the run of this folder, None if there is none."""
-    value = OmegaConf.select(read_yaml_config(run / CONFIG), key) if (run / CONFIG).is_file() else None
+    value = OmegaConf.select(read_yaml_config(run / RUN_CONFIG), key) if (run / RUN_CONFIG).is_file() else None
     return value if isinstance(value, int | float) else None
 
 
 def _whole_number(run: Path, key: str) -> int | None:
-    file = run / CONFIG
+    file = run / RUN_CONFIG
     if not file.is_file():
         return None
     value = OmegaConf.select(read_yaml_config(file), key)

@@ -7,18 +7,18 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from aaa.config.commands import setting, train_command
 from aaa.config.routing import OF_FUSION as FUSING
 from aaa.config.routing import SPRINT
 from aaa.config.schema import ModelConfig, RoutingConfig
 from aaa.config.trust import read_yaml_config
 from aaa.config.upgrade import IMPLIED
 from aaa.errors import UserError
-from aaa.run.claim import shown
-from aaa.run.folder import CONFIG
 from aaa.run.shaping import alone, changed_settings, shaping_settings
 from aaa.saved.checkpoint import State, load_settings, load_state
 from aaa.saved.checkpoint_folders import CHECKPOINTS, FOLDER, damage
-from aaa.tracking.printed import setting, train_command
+from aaa.saved.named_model import RUN_CONFIG
+from aaa.tracking.printed import shown
 from aaa.tracking.tracker import METRICS, read_metrics
 
 # What the latents that a run is trained on are made with: with another, they are not encoded only to be refused.
@@ -63,7 +63,7 @@ def read_before(checkpoint: Path) -> Before:
     state, run = load_state(checkpoint), checkpoint.parent.parent
     settings = load_settings(checkpoint)
     if settings is None:  # of an earlier version: the run's last config is the best that there is
-        recorded = read_yaml_config(run / CONFIG) if (run / CONFIG).is_file() else OmegaConf.create({})
+        recorded = read_yaml_config(run / RUN_CONFIG) if (run / RUN_CONFIG).is_file() else OmegaConf.create({})
         settings = shaping_settings(OmegaConf.to_container(recorded, resolve=False))
     settings = taken_for_granted() | settings
     samples = state.samples

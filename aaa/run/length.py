@@ -14,10 +14,10 @@ from aaa.objectives.costs import training_flops
 from aaa.run.batch_size import fitting_batch_size
 from aaa.run.budget import seconds_of, steps_within
 from aaa.run.crawling import why_it_crawls
+from aaa.run.cuda_graph import records_steps
 from aaa.run.longer import parting_checkpoint, unaffected_steps
 from aaa.run.origin import Origin
 from aaa.run.processes import of_first_process
-from aaa.run.recording import records_steps
 from aaa.run.trial import Trial
 from aaa.saved.checkpoint_folders import step_of
 from aaa.training.fitting import measure_footprint

@@ -5,13 +5,12 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from aaa.config.checks import CONF
+from aaa.config.commands import train_command
 from aaa.config.trust import foreign_targets, read_yaml_config
-from aaa.run.claim import shown
 from aaa.run.earlier_run import COMPOSED
 from aaa.run.going_on import Before
 from aaa.saved.checkpoint_folders import checkpoints, step_of
-from aaa.tracking.printed import train_command
+from aaa.tracking.printed import shown
 from aaa.training.lr_schedules import Schedule
 
 logger = logging.getLogger(__name__)
@@ -81,7 +80,7 @@ def longer_from(run: Path, step: int | None, so_long: Sequence[str]) -> str | No
 def trust_to_go_on(run: Path) -> list[str]:
     """What a command needs that goes on with a run of code which is not ours, or does it again."""
     config = run / COMPOSED
-    return TRUST if config.is_file() and foreign_targets(read_yaml_config(config), CONF) else []
+    return TRUST if config.is_file() and foreign_targets(read_yaml_config(config)) else []
 
 
 def _agreeing_steps(before: Before, make: Callable[[int], Schedule], max_steps: int) -> int | None:

@@ -4,25 +4,26 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from aaa.config.choices import brought_along, describe
+from aaa.config.commands import compare_command, sample_command, train_command
 from aaa.config.mixture import shares_of
 from aaa.config.objective import unread_settings
 from aaa.config.overrides import key_of
 from aaa.config.trust import read_yaml_config
 from aaa.data.mixed_order import MixedRecords
+from aaa.devices import describe_device
 from aaa.models.costs import TRAINING_FLOPS
 from aaa.run.budget import unread_steps
-from aaa.run.earlier_sweep import SAME_SWEEP, is_of_sweep
+from aaa.run.earlier_sweep import SAME_SWEEP
 from aaa.run.length import unreached_rate
 from aaa.run.longer import TRUST, trust_to_go_on
 from aaa.run.run import Run
+from aaa.run.sweep_job import is_of_sweep
 from aaa.saved.models import foreign_to_sampling
 from aaa.saved.named_model import RUN_CONFIG
-from aaa.tracking.printed import compare_command, sample_command, train_command
 from aaa.training.parameter_groups import group_rates
 from aaa.training.signals import ENOUGH
 
@@ -109,10 +110,3 @@ def _trust_to_sample(folder: Path) -> list[str]:
     if not config.is_file():
         return []
     return TRUST if foreign_to_sampling(OmegaConf.to_container(read_yaml_config(config))) else []  # type: ignore[arg-type]
-
-
-def describe_device(device: torch.device) -> str:
-    """The name of a GPU, or how many threads a CPU computes with."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{device.type} ({torch.get_num_threads()} threads)"

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from aaa.config.overrides import key_of
-from aaa.config.recorded_overrides import overrides_of_run, overrides_of_sweep
 from aaa.tracking.printed import one_line
+from aaa.tracking.recorded_overrides import overrides_of_run, overrides_of_sweep
 from aaa.tracking.redaction import hide_argument
 
 MAX_LENGTH = 120

@@ -7,15 +7,15 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from aaa.config.commands import train_command
 from aaa.errors import UserError
-from aaa.run.earlier_sweep import FinishedRun, finished_run
+from aaa.run.finished import FinishedRun, finished_run
 from aaa.run.folder import RunFolder
 from aaa.run.going_on import Before, branch_checkpoint, read_before
 from aaa.run.machines import Reader, require_newest, require_shared, told
 from aaa.run.session import Session
 from aaa.saved.checkpoint_folders import bring_back_replaced, newest_whole
 from aaa.saved.models import exported_step
-from aaa.tracking.printed import train_command
 
 logger = logging.getLogger(__name__)
 

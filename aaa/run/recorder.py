@@ -10,19 +10,19 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 
-from aaa.assembly.parts import build
-from aaa.config.recorded_overrides import MULTIRUN
+from aaa.assembly.build import build
 from aaa.config.routing import SPRINT
+from aaa.devices import describe_device
 from aaa.run.budget import of_steps
-from aaa.run.earlier_sweep import is_of_sweep
 from aaa.run.history import copy_history
 from aaa.run.longer import longer_from
-from aaa.run.messages import announce, describe_device, say_what_next
+from aaa.run.messages import announce, say_what_next
 from aaa.run.naming import overrides_of, run_name
-from aaa.run.record import parent_run, warn_of_differences
+from aaa.run.parent import parent_run, warn_of_differences
 from aaa.run.resolved import without_statistics
 from aaa.run.run import Run
 from aaa.run.shaping import changed_settings, describe_changes
+from aaa.run.sweep_job import is_of_sweep
 from aaa.run.trained_words import trained_words
 from aaa.saved.checkpoint import Snapshot, State, remove_unfinished, take_snapshot
 from aaa.saved.checkpoint_folders import CHECKPOINTS
@@ -31,9 +31,11 @@ from aaa.saved.divided_checkpoints import DividedCheckpoints
 from aaa.saved.export import export_model, newest_samples
 from aaa.saved.model_card import model_card
 from aaa.saved.models import exported_step
+from aaa.saved.named_model import EXPORTED
 from aaa.saved.weights_file import ROUTING
 from aaa.saved.whole_folders import REMOVED
 from aaa.tracking.files import remove_aside
+from aaa.tracking.recorded_overrides import lies_in_sweep
 from aaa.tracking.tracker import METRICS, Logger, RunInfo, Tracker, read_metrics
 from aaa.training.optimizers import state_to_come
 from aaa.training.timing import matmul_rate
@@ -125,7 +127,7 @@ class Recorder:
                 # A model of as many steps may be there, by other settings: of a run whose end was lost.
                 if self.tracker is not None and (step > self.began_at or exported_step(folder.path) != step):
                     self._export()
-                    self.tracker.log_model(folder.path / "model")
+                    self.tracker.log_model(folder.path / EXPORTED)
         self.session.processes.wait()
         if self.session.is_main:
             so_long = of_steps(self.run.config, 2 * step)
@@ -155,8 +157,8 @@ class Recorder:
         remove_unfinished(folder / CHECKPOINTS)
         for place in (folder, folder / "validation"):
             remove_aside(place)
-        if (folder / "model").is_dir():
-            shutil.rmtree(folder / f"{REMOVED}model", ignore_errors=True)
+        if (folder / EXPORTED).is_dir():
+            shutil.rmtree(folder / f"{REMOVED}{EXPORTED}", ignore_errors=True)
         nbytes = self._snapshot(State(0, 0.0, "", 0)).nbytes + state_to_come(run.learner.optimizer)
         require_space(folder, nbytes if self.divided is None else 2 * nbytes)  # weights are there as shards and whole
         past = copy_history(run.origin.before, folder) if run.origin.before and run.origin.branches_off else []
@@ -248,4 +250,4 @@ class Recorder:
 
 def sweep_of(run: Path) -> Path | None:
     """The folder of the sweep that a run belongs to; a job that is resumed by itself is still one of the sweep."""
-    return run.parent if is_of_sweep() or (run.parent / MULTIRUN).is_file() else None
+    return run.parent if is_of_sweep() or lies_in_sweep(run) else None

@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from aaa.assembly.parts import build_schedule
 from aaa.assembly.training_data import TrainingData
+from aaa.config.commands import train_command
 from aaa.errors import UserError
 from aaa.run.budget import of_steps
 from aaa.run.going_on import Before
@@ -28,7 +29,6 @@ from aaa.saved.checkpoint_folders import AVERAGE, MODEL, SHARDS
 from aaa.saved.models import exported_step
 from aaa.saved.shards import fetching, load_weights_from_shards
 from aaa.saved.weights_file import read_dit_tensors
-from aaa.tracking.printed import train_command
 from aaa.training.progress import Progress, Window
 from aaa.training.sharding import is_sharded
 

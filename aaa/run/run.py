@@ -10,8 +10,8 @@ from torch.optim import Optimizer
 
 from aaa.assembly.training_data import TrainingData
 from aaa.models.costs import count_parameters
+from aaa.objectives.cuda_graph import why_unrecordable
 from aaa.objectives.flow_matching import Objective
-from aaa.objectives.recording import why_unrecordable
 from aaa.run.anomaly_log import AnomalyLog
 from aaa.run.latent_loader import LatentLoader
 from aaa.run.learner import Learner

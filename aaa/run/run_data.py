@@ -8,7 +8,6 @@ from omegaconf import DictConfig
 
 from aaa.assembly.data import Share, open_data
 from aaa.assembly.training_data import TrainingData
-from aaa.run.earlier_sweep import is_of_sweep
 from aaa.run.going_on import refuse_senseless
 from aaa.run.machines import require_same_data, require_same_rooms, told
 from aaa.run.origin import Origin
@@ -16,6 +15,7 @@ from aaa.run.resolved import resolve
 from aaa.run.search import require_value
 from aaa.run.session import Session
 from aaa.run.shaping import shaping_settings
+from aaa.run.sweep_job import is_of_sweep
 from aaa.saved.models import saved_statistics
 
 

@@ -6,15 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from omegaconf import DictConfig
 from PIL import Image
 
 from aaa.assembly.data import open_data
-from aaa.assembly.parts import build_model, build_sampling, pick_device
-from aaa.config.checks import CONF
+from aaa.assembly.parts import build_model, build_sampling
 from aaa.config.sampling_choice import SamplingChoice
-from aaa.config.trust import foreign_targets, read_yaml_config
+from aaa.config.trust import read_yaml_config, refuse_foreign_code
 from aaa.config.upgrade import upgrade
+from aaa.devices import pick_device
 from aaa.errors import UserError
 from aaa.evaluation.drawing import EVALUATIONS, PictureDrawer
 from aaa.evaluation.each_part import for_parts
@@ -97,7 +96,7 @@ def judge(
     run, processes = run_of(model), processes or Alone()
     config = upgrade(read_yaml_config(run / RUN_CONFIG))
     if not trust_config:
-        _refuse_foreign_code(config, run)
+        refuse_foreign_code(config, f"model={run}")
     config = config if choice is None else choice.applied_to(config)
     saved = find_saved(model, weights, trust_config)
     run_in = model_precision(config.trainer.precision, torch.device(pick_device(device)), precision)
@@ -150,11 +149,3 @@ def _latents_of(run: Path) -> str | None:
 
 def _unseen(_done: int, _total: int) -> None:
     """Of several processes the first shows how far it is."""
-
-
-def _refuse_foreign_code(config: DictConfig, run: Path) -> None:
-    if foreign := foreign_targets(config, CONF):
-        raise UserError(
-            f"model={run}: its config wants to run {foreign[0]!r}, which conf/ does not name. If the run is yours, or "
-            "you know where it comes from: trust_config=true"
-        )

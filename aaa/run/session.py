@@ -8,9 +8,9 @@ import torch
 from accelerate.state import AcceleratorState
 from omegaconf import DictConfig
 
-from aaa.assembly.parts import pick_device
 from aaa.config.compiling import require_graphs
-from aaa.config.recording import require_recording_device
+from aaa.config.cuda_graph import require_recording_device
+from aaa.devices import pick_device
 from aaa.errors import UserError
 from aaa.run.folder import recorded_precision
 from aaa.run.processes import make_accelerator

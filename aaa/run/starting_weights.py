@@ -9,13 +9,13 @@ from typing import Any
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from aaa.config.checks import CONF, options_of
+from aaa.config.commands import setting
+from aaa.config.groups import CONF, options_of
 from aaa.errors import UserError
 from aaa.models.dit import AAADiT
 from aaa.saved.checkpoint import misfits
 from aaa.saved.models import find_saved
 from aaa.saved.weights_file import other_heads, other_numbers, read_dit_tensors, read_routing
-from aaa.tracking.printed import setting
 
 logger = logging.getLogger(__name__)
 

@@ -13,8 +13,9 @@ from aaa.data.tensor_files import save_tensors
 from aaa.errors import UserError
 from aaa.saved.checkpoint import State, load_settings, load_state
 from aaa.saved.checkpoint_folders import AVERAGE, MODEL, STATE, checkpoints, damage, step_of
-from aaa.saved.models import DRAWN_WITH, WEIGHTS, find_saved, write_config
-from aaa.saved.named_model import RUN_CONFIG, offered_below
+from aaa.saved.export import write_config
+from aaa.saved.models import DRAWN_WITH, WEIGHTS, find_saved
+from aaa.saved.named_model import EXPORTED, RUN_CONFIG, offered_below
 from aaa.saved.trained_words import read_words, write_words
 from aaa.saved.weights_file import read_dit_tensors
 from aaa.saved.whole_folders import take_place
@@ -85,7 +86,7 @@ def make_averages(model: Path, memories: Sequence[float], report: Callable[[int,
     ]
     total, done, made = sum(map(len, needed)), 0, []
     config = find_saved(up_to[0], "ema", trust_config=True).config
-    words = read_words(run / "model")
+    words = read_words(run / EXPORTED)
     metadata = _metadata(kept[-1].file)
     for memory, fit, files in zip(memories, found, needed, strict=True):
         weights: dict[str, Tensor] = {}

@@ -15,13 +15,13 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from aaa.config.commands import train_command
 from aaa.data.tensor_files import save_tensors
 from aaa.errors import UserError, reason
 from aaa.saved.checkpoint_folders import AVERAGE, MODEL, OF_OBJECTIVE, OPTIMIZER, SETTINGS, STATE, write_manifest
 from aaa.saved.weights_file import read_dit_tensors
 from aaa.saved.whole_folders import REMOVED, take_place
 from aaa.tracking.finite_json import from_json, to_json
-from aaa.tracking.printed import train_command
 from aaa.training.sharding import shard_like
 from aaa.training.unlogged import UnloggedNumbers
 

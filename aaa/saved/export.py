@@ -1,7 +1,8 @@
 """The folder model/ of a finished run: what is needed to use the model, and nothing of how it was trained."""
 
+import json
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,13 @@ from torch import nn
 
 from aaa.saved.checkpoint import save_weights
 from aaa.saved.model_card import SAMPLES
-from aaa.saved.models import WEIGHTS, sampling_config, write_card, write_config
+from aaa.saved.models import WEIGHTS, sampling_config
+from aaa.saved.named_model import CONFIG, EXPORTED
 from aaa.saved.trained_words import write_words
 from aaa.saved.whole_folders import take_place
 from aaa.tracking.files import OF_A_STEP, cannot_write, step_in_name
+
+CARD = "README.md"
 
 
 def export_model(
@@ -36,7 +40,7 @@ def export_model(
         samples: the grid that it shows, if any.
         words: that it was trained on, if it knows no others.
     """
-    final, aside = run / "model", run / ".model"
+    final, aside = run / EXPORTED, run / f".{EXPORTED}"
     shutil.rmtree(aside, ignore_errors=True)
     try:
         aside.mkdir()
@@ -51,6 +55,16 @@ def export_model(
     except (OSError, SafetensorError) as error:
         shutil.rmtree(aside, ignore_errors=True)
         raise cannot_write(final, error) from error
+
+
+def write_card(folder: Path, card: str) -> None:
+    """Write the model card, README.md."""
+    (folder / CARD).write_text(card, encoding="utf-8")
+
+
+def write_config(folder: Path, config: Mapping[str, Any]) -> None:
+    """Write config.json."""
+    (folder / CONFIG).write_text(json.dumps(config, indent=2), encoding="utf-8")
 
 
 def newest_samples(run: Path, up_to_step: int) -> Path | None:

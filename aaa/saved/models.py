@@ -1,6 +1,5 @@
-"""Trained models on disk: what a run folder, a checkpoint or a model/ folder holds, found and written."""
+"""Trained models on disk: what a run folder, a checkpoint or a model/ folder holds."""
 
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -11,18 +10,18 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from safetensors import SafetensorError, safe_open
 
-from aaa.config.checks import CONF
+from aaa.config.groups import CONF
 from aaa.config.schema import SamplingConfig
 from aaa.config.trust import is_own_class, read_json_config, read_yaml_config, targets
 from aaa.encoders.statistics import LatentStatistics
 from aaa.errors import UserError
 from aaa.saved.checkpoint_folders import AVERAGE, MODEL, STATE, checkpoints, damage, first_whole, newest_whole, step_of
-from aaa.saved.named_model import RUN_CONFIG, offered_below, require_there
+from aaa.saved.named_model import CONFIG, EXPORTED, RUN_CONFIG, is_exported, offered_below, require_there
 from aaa.saved.weights_file import DiTNumbers, read_dit_numbers, read_routing
 
 logger = logging.getLogger(__name__)
 
-CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+WEIGHTS = "model.safetensors"
 DRAWN_WITH = (MODEL, AVERAGE)  # of a checkpoint
 NEEDED = ("model", "encoder", "scheduler", "sampling", "data")  # of a run's config, by all who sample
 KEPT = (*NEEDED, "objective", "sampler", "guidance", "routing", "trainer")  # the rest is implied where it is not said
@@ -82,11 +81,11 @@ def find_saved(path: Path, weights: str, trust_config: bool, heads: int | None =
             raise UserError(f"model={path}: the checkpoint is damaged: {problem}.")
         saved = _from_checkpoint(path, weights)
     elif (path / RUN_CONFIG).is_file():
-        finished = path / "model"
+        finished = path / EXPORTED
         if weights == "ema" and (later := later_checkpoint(path)) is not None:
             logger.info("%s was trained further since its model was exported. Taken is that of %s.", path, later.name)
             saved = _from_checkpoint(later, weights)
-        elif (finished / CONFIG).is_file() and weights == "ema":
+        elif is_exported(path) and weights == "ema":
             saved = SavedModel(finished / WEIGHTS, read_json_config(finished / CONFIG))
         elif (checkpoint := newest_whole(path, DRAWN_WITH)) is not None:
             saved = _from_checkpoint(checkpoint, weights)
@@ -109,8 +108,8 @@ def find_saved(path: Path, weights: str, trust_config: bool, heads: int | None =
 
 def exported_step(run: Path) -> int | None:
     """How many steps the exported model was trained for, or None if none was exported."""
-    weights = run / "model" / WEIGHTS
-    if not weights.is_file() or not (run / "model" / CONFIG).is_file():
+    weights = run / EXPORTED / WEIGHTS
+    if not weights.is_file() or not is_exported(run):
         return None
     try:
         with safe_open(weights, "pt") as file:
@@ -173,16 +172,6 @@ def tutorial_config(numbers: DiTNumbers) -> dict[str, Any]:
     assert isinstance(resolved, dict)
     kept = {str(key): value for key, value in resolved.items()}
     return kept | {"model": asdict(numbers), "data": {"name": "pokemon", "resolution": 256}}
-
-
-def write_card(folder: Path, card: str) -> None:
-    """Write the model card, README.md."""
-    (folder / CARD).write_text(card, encoding="utf-8")
-
-
-def write_config(folder: Path, config: Mapping[str, Any]) -> None:
-    """Write config.json."""
-    (folder / CONFIG).write_text(json.dumps(config, indent=2), encoding="utf-8")
 
 
 def _from_file(file: Path, heads: int | None) -> SavedModel:

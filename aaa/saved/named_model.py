@@ -6,6 +6,7 @@ from aaa.errors import UserError
 from aaa.saved.checkpoint_folders import CHECKPOINTS, checkpoints, those_of_its_run
 
 RUN_CONFIG = "config.yaml"
+EXPORTED, CONFIG = "model", "config.json"  # of a run's finished model: its folder, and what describes it there
 NAMED = 3  # checkpoints or runs, at most
 
 
@@ -20,6 +21,11 @@ def require_there(path: Path) -> None:
     if path.parent.name == CHECKPOINTS and path.parent.is_dir():
         raise UserError(f"model={path}: there is no such checkpoint. Its run has: {those_of_its_run(path)}.")
     raise UserError(f"model={path}: there is no such folder.{_newest_run()}")
+
+
+def is_exported(run: Path) -> bool:
+    """Whether the run of this folder has left its finished model."""
+    return (run / EXPORTED / CONFIG).is_file()
 
 
 def offered_below(path: Path) -> str:

@@ -6,13 +6,8 @@ import re
 import shlex
 import sys
 import unicodedata
-from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-
-from aaa.config.command_schema import SampleConfig
-from aaa.config.overrides import Keys, set_to
-from aaa.config.schema import TrainConfig
 
 # Joiners that are part of letters in many scripts, and of emoji.
 JOINERS = "\u200c\u200d"
@@ -62,37 +57,15 @@ def plot_label(text: str) -> str:
     return re.sub(r"^_", "\u200b_", one_line(text)).replace("$", r"\$")
 
 
+def shown(folder: Path) -> Path:
+    """The path as messages show it: relative where that is shorter."""
+    return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+
+
 def command(*words: str) -> str:
     """A command that bash and zsh read as these words; on Windows its shells."""
     quoted = _word_of_windows if sys.platform == "win32" else _word
     return " ".join(map(quoted, words))
-
-
-def setting(key: str, value: object) -> str:
-    """The argument that sets a key to a number or an option, or to null where it has none."""
-    return f"{key}={'null' if value is None else value}"
-
-
-def train_command(*arguments: str, **paths: Path) -> str:
-    """`python -m aaa.train KEY=PATH ... ARGUMENT ...`"""
-    keys = Keys(TrainConfig)
-    given = [set_to(key, os.fspath(path), keys) for key, path in paths.items()]
-    return command("python", "-m", "aaa.train", *given, *arguments)
-
-
-def sample_command(model: Path, prompt: str, *arguments: str) -> str:
-    """`python -m aaa.sample model=MODEL prompt=PROMPT ...`"""
-    keys = Keys(SampleConfig)
-    # `model` is what the command's `saved_model` is called.
-    place = set_to("saved_model", os.fspath(model), keys).removeprefix("saved_")
-    given = [place, set_to("prompt", one_line(prompt), keys)]
-    return command("python", "-m", "aaa.sample", *given, *arguments)
-
-
-def compare_command(folders: Iterable[Path]) -> str:
-    """`python -m aaa.compare FOLDER ...`"""
-    shown = [os.fspath(folder) for folder in folders]
-    return command("python", "-m", "aaa.compare", *(f"./{name}" if name.startswith("-") else name for name in shown))
 
 
 def _word(word: str) -> str:

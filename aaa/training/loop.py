@@ -16,11 +16,11 @@ from torch import nn
 from aaa.tracking.console import display
 from aaa.training.anomalies import Anomaly
 from aaa.training.callbacks import Callback, is_due, run_pending
+from aaa.training.cuda_graph import RecordedSteps
 from aaa.training.measuring import Measuring
 from aaa.training.norms import as_numbers
 from aaa.training.parameter_groups import learning_rates
 from aaa.training.progress import Progress, Window
-from aaa.training.recorded import RecordedSteps
 from aaa.training.settings import LoopSettings
 from aaa.training.signals import StopSignals
 from aaa.training.step import Trainee, require_shares, take_step

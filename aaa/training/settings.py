@@ -24,7 +24,7 @@ class LoopSettings:
         on_nonfinite: what a NaN or infinite gradient does: stop the run, or have its step left out. The latter looks
             at every step's gradient norm, for which a GPU is waited for.
         max_skipped_steps: how many steps may be left out before the run stops after all.
-        cuda_graph: whether steps are recorded, and launched as one; `auto`: unless that fails; see recorded.py.
+        cuda_graph: whether steps are recorded, and launched as one; `auto`: unless that fails; see cuda_graph.py.
     """
 
     seed: int

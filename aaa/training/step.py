@@ -42,7 +42,7 @@ class Trainee:
         batches: the samples.
         schedule: factor on the optimizer's learning rates at each step.
         of_loss: what the loss trains besides the model, if anything; prepared as well.
-        unrecordable: why its loss must be computed anew at each step, a sentence; None: see recorded.py.
+        unrecordable: why its loss must be computed anew at each step, a sentence; None: see cuda_graph.py.
     """
 
     accelerator: Accelerator

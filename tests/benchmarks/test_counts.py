@@ -8,7 +8,7 @@ from hydra.utils import get_class
 from omegaconf import OmegaConf
 
 from aaa.benchmarks.counts import require_counts
-from aaa.config.checks import CONF, options_of
+from aaa.config.groups import CONF, options_of
 from aaa.errors import UserError
 
 

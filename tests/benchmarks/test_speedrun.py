@@ -7,8 +7,8 @@ from omegaconf import OmegaConf
 
 from aaa.assembly.parts import build_model
 from aaa.benchmarks.speedrun import Look, Speedrun, looks, notes, reached
-from aaa.config.checks import CONF
 from aaa.config.compose import compose
+from aaa.config.groups import CONF
 from aaa.errors import UserError
 from aaa.models.costs import count_parameters
 from aaa.reports.runs import Run

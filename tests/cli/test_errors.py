@@ -11,7 +11,7 @@ from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from aaa.cli.errors import explain
-from aaa.config.checks import CONF
+from aaa.config.groups import CONF
 from aaa.errors import UserError, in_plain_words, nearest
 from aaa.traces import raised_at
 

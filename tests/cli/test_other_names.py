@@ -4,7 +4,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from aaa.cli.other_names import KEYS, OPTIONS, key_meant, option_meant, respelt
-from aaa.config.checks import group_options
+from aaa.config.groups import group_options
 from tests.helpers.composed import compose
 
 

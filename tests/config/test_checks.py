@@ -10,8 +10,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from aaa.cli.errors import explain
-from aaa.config.checks import CONF, PACKAGE, check_config, group_options
+from aaa.config.checks import check_config
 from aaa.config.command_schema import EvaluateConfig
+from aaa.config.groups import CONF, PACKAGE, group_options
 from aaa.config.overrides import quoted, without_interpolations
 from aaa.config.schema import SCHEMAS, DataConfig, EncoderConfig, ModelConfig, TrainConfig
 from aaa.errors import UserError
@@ -184,7 +185,7 @@ def test_conf_lies_beside_or_inside_the_package() -> None:
 
 @pytest.mark.parametrize("text", ["pics ${x}", "${", "\\${x}", "a\\\\${data.name}", "plain"])
 def test_what_is_built_gets_texts_as_they_are(text: str) -> None:
-    from aaa.assembly.parts import build
+    from aaa.assembly.build import build
 
     literal = without_interpolations(text)
     inner = {"_target_": "builtins.dict", "root": "${data.root}", "all": [literal, [literal], {"deep": {"a": literal}}]}

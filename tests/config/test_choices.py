@@ -2,8 +2,9 @@ import hydra
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
-from aaa.config.checks import CONF, check_config
+from aaa.config.checks import check_config
 from aaa.config.choices import brought_along, describe
+from aaa.config.groups import CONF
 from tests.helpers.composed import compose
 
 

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from aaa.cli import SAVED_MODEL, keys_of
 from aaa.cli.arguments import read_arguments
-from aaa.config.checks import CONF
+from aaa.config.groups import CONF
 from aaa.config.sampling_choice import SamplingChoice
 from tests.helpers.composed import checked, compose
 

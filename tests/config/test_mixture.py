@@ -8,8 +8,9 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
-from aaa.assembly.parts import build
-from aaa.config.checks import CONF, check_config
+from aaa.assembly.build import build
+from aaa.config.checks import check_config
+from aaa.config.groups import CONF
 from aaa.config.mixture import config_of_part, shares_of
 from aaa.errors import UserError
 from aaa.run.shaping import shaping_settings

@@ -10,8 +10,8 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from aaa.config.checks import group_options
 from aaa.config.command_schema import SampleConfig
+from aaa.config.groups import group_options
 from aaa.config.overrides import Keys, as_read, as_typed, parsed, set_to, value_of, without_interpolations
 from aaa.config.schema import TrainConfig
 from aaa.errors import UserError

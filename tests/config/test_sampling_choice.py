@@ -6,7 +6,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from aaa.assembly.parts import build_sampling
-from aaa.config.checks import options_of
+from aaa.config.groups import options_of
 from aaa.config.sampling_choice import SamplingChoice
 from aaa.diffusion.autoguidance import CheckpointGuidance
 from aaa.diffusion.guidance import PromptGuidance

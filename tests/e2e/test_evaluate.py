@@ -10,7 +10,7 @@ import pytest
 from omegaconf import OmegaConf
 from PIL import Image
 
-from aaa.evaluate import name_of_its_own, record_name
+from aaa.run.evaluation_record import name_of_its_own, record_name
 from aaa.tracking.files import replace_text
 from tests.e2e.conftest import SMALL, Finished, fork_in, metrics, only_run
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from aaa.tracking.printed import train_command
+from aaa.config.commands import train_command
 from tests.e2e.conftest import SMALL, fork_in, metrics
 
 FORKED = True

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from aaa.config.recorded_overrides import overrides_of_run
+from aaa.tracking.recorded_overrides import overrides_of_run
 from tests.e2e.conftest import SMALL, Finished, fork_in, metrics, run_in
 
 TINY = [

@@ -4,7 +4,8 @@ import hydra
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
-from aaa.config.checks import CONF, check_config
+from aaa.config.checks import check_config
+from aaa.config.groups import CONF
 
 
 def compose(*overrides: str, config_name: str = "train") -> DictConfig:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from aaa.config.checks import CONF
+from aaa.config.groups import CONF
 from aaa.errors import UserError
 from aaa.models.costs import count_parameters, forward_flops
 from aaa.models.factory import build_dit

@@ -68,7 +68,7 @@ def test_maps_and_fits_are_of_the_others(tmp_path: Path, loss: float) -> None:
     ]
     assert not draw_heat_maps(diverged, tmp_path / "none.png")
     assert draw_scaling(diverged, tmp_path / "none.png") == []
-    assert run_of("e", 1, 1.0, loss).best_with_step("val/loss") == (1, 0.5)
+    assert run_of("e", 1, 1.0, loss).best_with_step() == (1, 0.5)
 
 
 def test_the_command_writes_json_that_any_program_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,7 +67,7 @@ def test_runs_are_found_and_read(sweep: Path) -> None:
     first, second = read_runs([sweep, sweep / "0"])
     assert (first.name, second.name) == ("0", "1")
     assert first.last("val/loss") == pytest.approx(0.8)
-    assert first.best("val/loss") == pytest.approx(0.6)
+    assert first.best() == pytest.approx(0.6)
     assert first.last("nothing") is None
     # Validation rows carry no samples of their own: they take those of the training row before.
     assert first.curve("samples", "val/loss") == ([8, 16, 24], pytest.approx([1.0, 0.6, 0.8]))

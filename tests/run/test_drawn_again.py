@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from aaa.config.recorded_overrides import OVERRIDES
+from aaa.tracking.recorded_overrides import OVERRIDES
 
 
 def draws(sampler: Any, trials: int) -> list[dict[str, Any]]:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from aaa.config.recorded_overrides import OVERRIDES
 from aaa.errors import UserError
 from aaa.run.earlier_run import COMPOSED, earlier_run
+from aaa.tracking.recorded_overrides import OVERRIDES
 
 
 def a_run(folder: Path, config: str) -> Path:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import yaml
 
-from aaa.config.recorded_overrides import OVERRIDES
 from aaa.run.naming import overrides_of, run_name
+from aaa.tracking.recorded_overrides import OVERRIDES
 
 
 def test_what_is_said_twice_is_the_last(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from aaa.errors import UserError
 from aaa.models.factory import build_dit
 from aaa.run.starting_weights import start_from, start_from_what_fits
 from aaa.saved.checkpoint import save_weights
-from aaa.saved.models import sampling_config, write_config
+from aaa.saved.export import write_config
+from aaa.saved.models import sampling_config
 from aaa.saved.weights_file import DiTNumbers
 from tests.helpers.composed import checked, compose
 from tests.helpers.designs import inputs, small

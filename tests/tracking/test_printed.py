@@ -10,18 +10,9 @@ import pytest
 
 from aaa.cli import SAVED_MODEL, keys_of
 from aaa.cli.arguments import read_arguments
+from aaa.config.commands import compare_command, sample_command, train_command
 from aaa.config.overrides import value_of
-from aaa.tracking.printed import (
-    command,
-    compare_command,
-    harmless,
-    markdown,
-    one_line,
-    plot_label,
-    print_anything,
-    sample_command,
-    train_command,
-)
+from aaa.tracking.printed import command, harmless, markdown, one_line, plot_label, print_anything
 
 ODD = [
     "a $5 bill, `touch PWNED`",

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from aaa.config.checks import check_config
-from aaa.config.recording import may_record
+from aaa.config.cuda_graph import may_record
 from aaa.data.batch import Batch
 from aaa.data.randomness import generator
 from aaa.diffusion.prediction import VelocityPrediction
@@ -21,15 +21,15 @@ from aaa.errors import UserError
 from aaa.models.factory import build_dit
 from aaa.objectives.align import Align
 from aaa.objectives.contrastive import Contrastive
+from aaa.objectives.cuda_graph import why_unrecordable
 from aaa.objectives.flow_matching import FlowMatching
-from aaa.objectives.recording import why_unrecordable
 from aaa.objectives.terms import Term
 from aaa.run import session
+from aaa.training.cuda_graph import RecordedSteps
 from aaa.training.ema import EMA, decaying
 from aaa.training.lr_schedules import warmup_stable_decay
 from aaa.training.optimizers import MuonWithAdamW, adamw
 from aaa.training.progress import Progress
-from aaa.training.recorded import RecordedSteps
 from aaa.training.settings import LoopSettings
 from aaa.training.step import Loss, StepResult, Trainee, take_step
 from tests.helpers.composed import compose

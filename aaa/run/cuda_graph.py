@@ -6,8 +6,8 @@ import torch
 from omegaconf import DictConfig
 
 from aaa.config.compiling import STATIC
-from aaa.config.recording import may_record
-from aaa.objectives.recording import why_unrecordable
+from aaa.config.cuda_graph import may_record
+from aaa.objectives.cuda_graph import why_unrecordable
 from aaa.run.trial import Trial
 from aaa.training.fitting import USED_SHARE, Footprint
 from aaa.training.memory import total_memory

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from aaa.assembly.parts import build_model, build_objective
-from aaa.run import recording
-from aaa.run.recording import MOST_FLOPS, records_steps
+from aaa.run import cuda_graph
+from aaa.run.cuda_graph import MOST_FLOPS, records_steps
 from aaa.run.trial import Trial
 from aaa.training.fitting import Footprint
 from tests.helpers.composed import compose
@@ -39,7 +39,7 @@ def decided(
 
 @pytest.fixture(autouse=True)
 def eight_gib(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recording, "total_memory", lambda _: 8 * GIB)
+    monkeypatch.setattr(cuda_graph, "total_memory", lambda _: 8 * GIB)
 
 
 def test_a_small_model_on_a_gpu_is_recorded_and_it_is_told(caplog: pytest.LogCaptureFixture) -> None:

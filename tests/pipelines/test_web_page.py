@@ -17,7 +17,8 @@ from tests.e2e.test_kept_run import KEPT
 
 pytest.importorskip("gradio")
 
-from aaa.reports.web_page import Drawers, make_page
+from aaa.pipelines.offered_models import Drawers
+from aaa.pipelines.web_page import make_page
 
 
 def drawers(run: Path, **chosen: Any) -> Drawers:

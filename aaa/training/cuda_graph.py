@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from aaa.config.recording import INSTEAD, ON
+from aaa.config.cuda_graph import INSTEAD, ON
 from aaa.data.batch import Batch
 from aaa.errors import UserError
 from aaa.training.optimizers import MixedAdamW, MuonWithAdamW

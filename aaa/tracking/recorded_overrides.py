@@ -28,6 +28,11 @@ def overrides_of_sweep(folder: Path) -> list[str] | None:
         return None
 
 
+def lies_in_sweep(run: Path) -> bool:
+    """Whether a run's folder is one of a sweep's."""
+    return (run.parent / MULTIRUN).is_file()
+
+
 def own_overrides(arguments: Iterable[str] | None) -> list[str]:
     """What a command is told to run, without flags, secrets, and words on where and with which earlier run.
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from aaa.config.recorded_overrides import (
+from aaa.tracking.recorded_overrides import (
     MULTIRUN,
     OVERRIDES,
     UNREADABLE,
