@@ -6,6 +6,8 @@ from statistics import median
 
 from aaa.tracking.tracker import METRICS, read_metrics
 
+LOSS = "val/loss"
+
 
 def why_hopeless(run: Path, step: int, *, after_steps: int, min_runs: int) -> str | None:
     """Why a run need not go on: its best validation loss is worse than the median of the others' at this step.
@@ -42,8 +44,8 @@ def _best_up_to(run: Path, step: int) -> float | None:
 
     (A NaN is neither above nor below another number, so that a median of it would be one by the order of the runs.)
     """
-    validated = [row for row in read_metrics(run / METRICS) if "val/loss" in row]
+    validated = [row for row in read_metrics(run / METRICS, having=LOSS) if LOSS in row]
     if not any(row["step"] >= step for row in validated):
         return None
-    losses = [row["val/loss"] for row in validated if row["step"] <= step]
+    losses = [row[LOSS] for row in validated if row["step"] <= step]
     return min(filter(math.isfinite, losses), default=math.inf) if losses else None

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from aaa.errors import UserError, reason
-from aaa.saved.checkpoint import Snapshot, State, load_state, write_checkpoint, write_tensors
+from aaa.saved.checkpoint import Snapshot, load_state, write_checkpoint, write_tensors
 from aaa.saved.checkpoint_folders import STATE, checkpoints, damage, step_of
 from aaa.saved.whole_folders import remove_whole
 from aaa.tracking.tracker import METRICS, read_metrics
@@ -71,6 +71,7 @@ class CheckpointKeeper:
         self.folder, self.keep, self.in_background = folder, keep, in_background
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._being_written: Future[None] | None = None
+        self._measured: dict[int, dict[str, float]] = {}  # by step
 
     def save(self, snapshot: Snapshot, *, wait: bool) -> None:
         """Save a checkpoint; the one before it is waited for.
@@ -137,19 +138,24 @@ class CheckpointKeeper:
 
     def _write(self, snapshot: Snapshot, write: Callable[[Path, Snapshot], None] = write_tensors) -> None:
         written = write_checkpoint(self.folder, snapshot, write)
+        self._measured.pop(snapshot.state.step, None)
+        if self.keep.last is None:
+            return
         # One of a later step is damaged, as the run was taken up before it: it takes no place of those that are kept.
         found = [path for path in checkpoints(self.folder.parent) if step_of(path) <= step_of(written)]
         whole = [path for path in found if path == written or damage(path, hashed=(STATE,)) is None]
-        states = [load_state(path) for path in whole]
-        doomed = self.keep.to_delete({state.step: self._metrics_of(state) for state in states})
+        doomed = self.keep.to_delete({step_of(path): self._metrics_of(path) for path in whole})
         for path in whole:
             if step_of(path) in doomed:
                 _delete(path)
 
-    def _metrics_of(self, state: State) -> dict[str, float]:
-        """What was measured at a checkpoint's step, by the run that went on from it too."""
+    def _metrics_of(self, checkpoint: Path) -> dict[str, float]:
+        """What was measured at a checkpoint's step, by the run that went on from it too; read once, if that is all."""
+        if (known := self._measured.get(step_of(checkpoint))) is not None:
+            return known
+        state = load_state(checkpoint)
         if not state.unlooked:
-            return state.metrics
+            return self._measured.setdefault(state.step, state.metrics)
         rows = [row for row in read_metrics(self.folder.parent / METRICS) if row["step"] == state.step]
         return state.metrics | {name: value for row in rows for name, value in row.items()}
 

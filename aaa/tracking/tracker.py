@@ -10,7 +10,7 @@ from PIL import Image
 
 from aaa.errors import UserError
 from aaa.tracking.files import append_line, replace_text
-from aaa.tracking.finite_json import from_json, to_json
+from aaa.tracking.finite_json import Names, from_json, to_json
 
 METRICS, ODD_STEPS = "metrics.jsonl", "odd_steps.jsonl"
 AXES = ("samples", "seconds", "flops")  # what a run can be drawn over, besides its steps
@@ -168,21 +168,29 @@ def last_of(rows: Sequence[Mapping[str, Any]], name: str) -> Any:
     return next((row[name] for row in reversed(rows) if name in row), None)
 
 
-def read_metrics(path: Path) -> list[dict[str, Any]]:
+def read_metrics(path: Path, having: str | None = None) -> list[dict[str, Any]]:
     """The whole lines of a `metrics.jsonl`; one that was cut short by a crash is left out.
 
     Numbers that are not finite are read as they are written now, and as earlier versions wrote them (`NaN`).
+
+    Args:
+        path: of the file; it need not be there.
+        having: name of what the rows that are wanted have measured, where not all are: most need not be read then.
     """
     if not path.is_file():
         return []
+    quoted, names = None if having is None else f'"{having}"', Names()
     rows = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            row = from_json(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(row, dict) and isinstance(row.get("step"), int):
-            rows.append(row)
+    with path.open(encoding="utf-8", errors="replace", newline="\n") as lines:
+        for line in lines:
+            if quoted is not None and quoted not in line:
+                continue
+            try:
+                row = from_json(line, names)
+            except (ValueError, RecursionError):
+                continue
+            if isinstance(row, dict) and isinstance(row.get("step"), int):
+                rows.append(row)
     return rows
 
 

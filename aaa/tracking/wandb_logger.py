@@ -113,7 +113,7 @@ class WandbLogger:
         if mode == "offline":
             logger.info("W&B: no account, logging offline." if not os.environ.get("WANDB_MODE") else "W&B: offline.")
         if self._run.settings.mode == "offline":
-            logger.info("To upload the run later: %s", command("wandb", "sync", self._folder()))
+            logger.info("To upload the run later: %s", command("wandb", "sync", *_all_sessions(self._folder())))
         elif self._run.url is not None:
             logger.info("W&B: %s", self._run.url)
         self._run.save(str(run.folder / ENVIRONMENT), base_path=str(run.folder), policy="now")
@@ -292,8 +292,19 @@ def _lowest(run: RunInfo) -> tuple[float, int] | None:
     return min((found for found in losses if math.isfinite(found[0])), default=None)
 
 
+def _all_sessions(folder: str) -> list[str]:
+    """The folders of all sessions that a run had, of which each holds its own rows alone, oldest first.
+
+    Args:
+        folder: of one of them, whose name is the time and the run's id.
+    """
+    session = Path(folder)
+    found = session.parent.glob(f"*run-*-{session.name.rpartition('-')[2]}")
+    return sorted({folder, *map(str, found)}, key=lambda path: Path(path).name.partition("run-")[2])
+
+
 def _sync_whole(folder: str) -> str:
-    return command("wandb", "sync", "--include-online", folder)
+    return command("wandb", "sync", "--include-online", *_all_sessions(folder))
 
 
 def _abandon_service() -> None:

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from aaa.saved.checkpoint import State, take_snapshot
+from aaa.saved import checkpoint_keeper
+from aaa.saved.checkpoint import State, load_state, take_snapshot
 from aaa.saved.checkpoint_folders import checkpoints, step_of
 from aaa.saved.checkpoint_keeper import CheckpointKeeper, Keep
 
@@ -41,3 +42,21 @@ def test_what_was_measured_after_a_signal_counts_for_the_best(
     for step, loss in ((2, 0.4), (3, 0.3), (4, 0.5)):
         save(step, unlooked=[], val_loss=loss)
     assert {step_of(path) for path in checkpoints(tmp_path)} == kept
+
+
+@pytest.mark.parametrize(("last", "reads"), [(2, 5), (None, 0)])
+def test_a_checkpoint_that_is_kept_is_not_read_at_each_save(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: int | None, reads: int
+) -> None:
+    read: list[int] = []
+    monkeypatch.setattr(checkpoint_keeper, "load_state", lambda path: read.append(step_of(path)) or load_state(path))
+    keeper = CheckpointKeeper(tmp_path / "checkpoints", Keep(last=last, every_steps=1), in_background=False)
+    model = nn.Linear(2, 2)
+    optimizer = torch.optim.SGD(model.parameters())
+    for step in range(1, 6):
+        keeper.save(take_snapshot(State(step, 0.0, "cache", 0), model, None, optimizer, {}), wait=True)
+    assert len(read) == reads
+    assert len(checkpoints(tmp_path)) == 5
+    before = take_snapshot(State(5, 0.0, "cache", 0, metrics={"val/loss": 1.0}), model, None, optimizer, {})
+    keeper.save(before, wait=True)  # in the place of the one that was there
+    assert len(read) == reads + (last is not None)

@@ -22,7 +22,8 @@ def test_names_with_colons_are_no_emoji(capsys: pytest.CaptureFixture[str]) -> N
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"), [(0, "0 s"), (59.6, "1 min 00 s"), (185, "3 min 05 s"), (7954186639, "2209496 h 17 min")]
+    ("seconds", "said"),
+    [(0, "0 s"), (59.6, "1 min 00 s"), (185, "3 min 05 s"), (172799, "47 h 59 min"), (3459600, "40 d 01 h")],
 )
 def test_durations_are_said_in_units_of_their_size(seconds: float, said: str) -> None:
     assert duration(seconds) == said

@@ -18,7 +18,7 @@ from aaa.run.naming import overrides_of, run_name
 from aaa.tracking.tensorboard_logger import TensorBoardLogger
 from aaa.tracking.tracker import METRICS, Logger, RunInfo, Tracker, read_metrics
 from aaa.tracking.trackio_logger import TRACKIO_ID, TrackioLogger
-from aaa.tracking.wandb_logger import WandbLogger
+from aaa.tracking.wandb_logger import WandbLogger, _all_sessions
 from tests.helpers.wandb_file import written_offline_run
 
 
@@ -293,3 +293,12 @@ def test_a_resumed_run_keeps_the_name_it_began_with(tmp_path: Path) -> None:
     assert overrides_of(tmp_path, ["resume=x", "trainer.max_steps=9"]) == ["model.depth=4", "optimizer=adamw"]
     (tmp_path / ".hydra" / "overrides.yaml").write_text("{")
     assert overrides_of(tmp_path, ["seed=1"]) == ["seed=1"]
+
+
+def test_all_that_a_run_was_logged_in_is_uploaded_not_its_last_session_alone(tmp_path: Path) -> None:
+    names = ["offline-run-20261101_000000-a1", "run-20261102_000000-a1", "offline-run-20261103_000000-a1"]
+    for name in (*names, "offline-run-20261102_000000-b2"):
+        (tmp_path / name).mkdir()
+    assert _all_sessions(str(tmp_path / names[-1])) == [str(tmp_path / name) for name in names]
+    other = str(tmp_path / "offline-run-20261102_000000-b2")
+    assert _all_sessions(other) == [other]

@@ -24,6 +24,19 @@ def test_metrics_are_a_json_object_a_line(tmp_path: Path) -> None:
     ]
 
 
+def test_rows_that_measured_something_are_found_without_reading_the_rest(tmp_path: Path) -> None:
+    run = tracker(tmp_path)
+    for step in range(1, 9):
+        run.log(step, {"train/loss": 0.5})
+        if step % 4 == 0:
+            run.log(step, {"val/loss": float(step), "note": float("nan")})
+    rows = read_metrics(tmp_path / METRICS, having="val/loss")
+    assert [(row["step"], row["val/loss"]) for row in rows] == [(4, 4.0), (8, 8.0)]
+    assert len(read_metrics(tmp_path / METRICS)) == 10
+    first, second = (list(row) for row in rows)
+    assert all(one is other for one, other in zip(first, second, strict=True))  # in memory once
+
+
 def test_a_resumed_run_forgets_what_it_will_do_again_and_half_lines(tmp_path: Path) -> None:
     run = tracker(tmp_path)
     for step in range(1, 6):
