@@ -86,6 +86,7 @@ def evaluate(config: "DictConfig") -> None:
         "table": None if judged.table is None else judged.table.digest,
         "content": None if judged.table is None else judged.table.content,
         "metrics": dict(judged.metrics),
+        "compared": dict(judged.compared),
     }
     replace_text(out / f"{name}.json", to_json(content, indent=2), ADVICE)
     table = Table()
