@@ -2,6 +2,8 @@
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +31,7 @@ from aaa.encoders.protocols import VAE, HasWeights, NormalisesLatents, TextEncod
 from aaa.encoders.statistics import LatentStatistics
 from aaa.errors import UserError, require_methods
 from aaa.evaluation.mixed_validation import mixed_table
+from aaa.evaluation.source_pictures import EncodedSource, SourcePictures
 from aaa.evaluation.validation import validation_table
 from aaa.saved.models import saved_statistics
 
@@ -77,7 +80,8 @@ def open_data(
     Raises:
         UserError: naming at once everything that is missing.
     """
-    cache, vae = _open_cache(config, device, trained_on, share)
+    cache, vae, sources = _open_cache(config, device, trained_on, share)
+    source_pictures = SourcePictures(sources)
     if weights is not None and isinstance(vae, NormalisesLatents):
         statistics = statistics_of(weights)
         # Weights of which only a part fits may be of latents of another number of channels.
@@ -91,12 +95,13 @@ def open_data(
     if not isinstance(cache, MixedCache):
         train_records, held_out = split_cache(cache, config.data.validation_fraction)
         _warn_of_few(len(train_records), len(held_out), config.trainer.batch_size)
-        return TrainingData(cache, vae, train_records, held_out, validation_table(cache, held_out, *rows))
+        table = validation_table(cache, held_out, *rows)
+        return TrainingData(cache, vae, train_records, held_out, table, source_pictures)
     fractions = {name: part.validation_fraction for name, part in parts_of(config.data).items()}
     mixed = split_mixture(cache, weights_of(config.data), fractions)
     held_out = in_turn([part.held_out for part in mixed.parts])
     _warn_of_few(len(mixed), len(held_out), config.trainer.batch_size)
-    return TrainingData(cache, vae, mixed, held_out, mixed_table(cache, mixed.parts, *rows))
+    return TrainingData(cache, vae, mixed, held_out, mixed_table(cache, mixed.parts, *rows), source_pictures)
 
 
 def _warn_of_few(trained_on: int, held_out: int, batch_size: int | str) -> None:
@@ -119,21 +124,28 @@ def _warn_of_few(trained_on: int, held_out: int, batch_size: int | str) -> None:
         )
 
 
-def _open_cache(config: DictConfig, device: str, trained_on: str | None, share: Share) -> tuple[LatentCache, VAE]:
+def _open_cache(
+    config: DictConfig, device: str, trained_on: str | None, share: Share
+) -> tuple[LatentCache, VAE, list[EncodedSource]]:
+    """The cache, what decodes its latents, and what it was made from, as far as that is here."""
     names = [*parts_of(config.data)]
     if is_encoded(config.data):
-        return open_encoded(config, device)
+        return *open_encoded(config, device), []
     if not names:
-        return open_latents(config, device, trained_on, share)[:2]
+        cache, vae, _, fit = open_latents(config, device, trained_on, share)
+        # Opened anew where it is asked for: tables of many records are not held for a run that never does.
+        open_again = partial(_build_source, config, {})
+        return cache, vae, [EncodedSource(open_again, cache.records, range(len(cache)), fit)]
     opened = []
     for name in names:
         with naming_part(name):
             part = config_of_part(config, name)
             opened.append(_open_cache(part, device, fingerprint_within(trained_on, name), share))
-    cache = MixedCache({name: part for name, (part, _) in zip(names, opened, strict=True)})
+    mixed = MixedCache({name: part for name, (part, *_) in zip(names, opened, strict=True)})
     vae = opened[0][1]
-    make_ready(vae, cache, device)
-    return cache, vae
+    make_ready(vae, mixed, device)
+    of_parts = zip(mixed.spans.values(), opened, strict=True)
+    return mixed, vae, [replace(source, span=span) for span, (_, _, sources) in of_parts for source in sources]
 
 
 class Latents(NamedTuple):

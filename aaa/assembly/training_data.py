@@ -1,6 +1,6 @@
 """What a run is trained and validated on, and which records of it are looked at."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from aaa.data.mixed_split import in_turn
 from aaa.data.permutation import permuted
 from aaa.data.records import Split
 from aaa.encoders.protocols import VAE
+from aaa.evaluation.source_pictures import SourcePictures
 from aaa.evaluation.validation import ValidationTable
 
 SEEN = 10_000  # records to train on that evaluations look at, of a large cache
@@ -28,6 +29,7 @@ class TrainingData:
         train_records, held_out: indices into the cache; of a large one the former are not listed, of a mixture they
             are those of its parts.
         table: to validate on, None if nothing is held out.
+        source_pictures: reads pictures as they were encoded, of those data sets that are here.
     """
 
     cache: LatentCache
@@ -35,6 +37,7 @@ class TrainingData:
     train_records: Tensor | KeptRecords | MixedRecords
     held_out: Tensor
     table: ValidationTable | None
+    source_pictures: SourcePictures = field(default_factory=SourcePictures)
 
     @property
     def rooms(self) -> tuple[int | None, ...]:

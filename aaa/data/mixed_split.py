@@ -55,7 +55,12 @@ def split_mixture(
     Raises:
         UserError: as `split_cache` does, for each part.
     """
-    split = {name: _split_part(name, part, validation_fractions[name]) for name, part in cache.parts.items()}
+    split = {
+        name: _all_held_out(part)
+        if not weights[name] and _holds_out_all(part)
+        else _split_part(name, part, validation_fractions[name])
+        for name, part in cache.parts.items()
+    }
     held_out = {name: of_part for name, (_, of_part) in split.items()}
     records = {name: part.records for name, part in cache.parts.items()}
     drawn = {name: of_part for name, (of_part, _) in split.items() if weights[name]}
@@ -74,6 +79,15 @@ def split_mixture(
 def _split_part(name: str, cache: LatentCache, validation_fraction: float) -> tuple[Tensor | KeptRecords, Tensor]:
     with naming_part(name):
         return split_cache(cache, validation_fraction)
+
+
+def _holds_out_all(cache: LatentCache) -> bool:
+    """Whether the data set itself says of every record that it is for validation, as the validation split of COCO."""
+    return all(record.split == "validation" for record in cache.records)
+
+
+def _all_held_out(cache: LatentCache) -> tuple[Tensor | KeptRecords, Tensor]:
+    return torch.empty(0, dtype=torch.long), torch.arange(len(cache))
 
 
 def in_turn(parts: Sequence[Tensor]) -> Tensor:

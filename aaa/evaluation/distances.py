@@ -19,13 +19,22 @@ def frechet_distance(one: Tensor, other: Tensor) -> float:
     Args:
         one, other: vectors, `N D` and `M D`; at least two of each, and more than D for covariances of full rank.
     """
-    one, other = one.double(), other.double()
-    difference = (one.mean(0) - other.mean(0)).square().sum()
-    covariances = [torch.atleast_2d(torch.cov(vectors.T)) for vectors in (one, other)]
-    values, vectors = torch.linalg.eigh(covariances[0])
+    return frechet_of_moments(*moments(one), *moments(other))
+
+
+def moments(vectors: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean, `D`, and covariance, `D D`, of vectors, `N D`, in float64."""
+    vectors = vectors.double()
+    return vectors.mean(0), torch.atleast_2d(torch.cov(vectors.T))
+
+
+def frechet_of_moments(mean: Tensor, covariance: Tensor, other_mean: Tensor, other_covariance: Tensor) -> float:
+    """The same distance of two normal distributions, by their means, `D`, and covariances, `D D`, in float64."""
+    difference = (mean - other_mean).square().sum()
+    values, vectors = torch.linalg.eigh(covariance)
     root = vectors * values.clamp(min=0).sqrt() @ vectors.T
-    cross = torch.linalg.eigvalsh(root @ covariances[1] @ root).clamp(min=0).sqrt().sum()
-    return (difference + sum(covariance.trace() for covariance in covariances) - 2 * cross).item()
+    cross = torch.linalg.eigvalsh(root @ other_covariance @ root).clamp(min=0).sqrt().sum()
+    return (difference + (covariance.trace() + other_covariance.trace()) - 2 * cross).item()
 
 
 def kernel_distance(one: Tensor, other: Tensor) -> float:

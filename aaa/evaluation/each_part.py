@@ -8,7 +8,7 @@ from torch import Tensor
 from aaa.data.records import Split
 from aaa.evaluation.evaluated_model import EvaluatedModel
 from aaa.evaluation.none import NoEvaluation
-from aaa.evaluation.protocol import Evaluation, NotApplicable, check, judged
+from aaa.evaluation.protocol import Evaluation, NotApplicable, TooFewHeldOut, check, judged
 
 logger = logging.getLogger(__name__)
 
@@ -46,8 +46,8 @@ class EachPart:
         def judge(name: str, part: EvaluatedModel) -> None:
             logger.info("Judging pictures for data.parts.%s.", name)
             for metric, value in judged(self.evaluation, part).items():
-                plain = metric.removesuffix(ERROR)
-                metrics[f"{plain}/{name}{metric[len(plain) :]}"] = value
+                metrics[_of_part(metric, name)] = value
+            evaluated.compared |= {_of_part(metric, name): told for metric, told in part.compared.items()}
             for picture, image in part.kept.items():
                 evaluated.keep(f"{picture}-{name}", image)
 
@@ -58,14 +58,26 @@ class EachPart:
         """Look at each part; why it does not apply to those that it does not apply to, if that is not all."""
         reasons = []
         for name, records in self.parts.items():
-            part = EvaluatedModel(evaluated.model, evaluated.drawer, records, evaluated.on_drawn, self.spans[name])
+            part = EvaluatedModel(
+                evaluated.model,
+                evaluated.drawer,
+                records,
+                evaluated.on_drawn,
+                self.spans[name],
+                evaluated.source_pictures,
+            )
             try:
                 look(name, part)
-            except NotApplicable as why:
+            except (NotApplicable, TooFewHeldOut) as why:
                 reasons.append(f"data.parts.{name}: {why}")
         if len(reasons) == len(self.parts):
             raise NotApplicable(" ".join(reasons))
         return reasons
+
+
+def _of_part(metric: str, name: str) -> str:
+    plain = metric.removesuffix(ERROR)
+    return f"{plain}/{name}{metric[len(plain) :]}"
 
 
 def for_parts(

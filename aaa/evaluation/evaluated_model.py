@@ -1,8 +1,8 @@
 """A model as an evaluation sees it: it draws on demand, and the data set is at hand."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
 
 import torch
 from PIL import Image
@@ -13,7 +13,9 @@ from aaa.data.cached_records import key_hash
 from aaa.data.decoding import decode_pictures
 from aaa.data.records import Split
 from aaa.evaluation.drawing import BATCH_SIZE, Drawn, PictureDrawer
+from aaa.evaluation.reference import Comparison
 from aaa.evaluation.sharing import share_out
+from aaa.evaluation.source_pictures import SourcePictures
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -63,9 +65,11 @@ class EvaluatedModel:
         on_drawn: told how many pictures this process has drawn, of how many.
         span: which records of the cache are of the data that is judged, those that are in no split included; None for
             all of them.
+        source_pictures: reads the data's pictures as they were encoded; None for those of latents alone.
 
     Attributes:
         kept: pictures that evaluations leave for people to look at, by name.
+        compared: what metrics were measured on, by their names, as `Comparison` has it.
     """
 
     def __init__(
@@ -75,10 +79,12 @@ class EvaluatedModel:
         records: dict[Split, Tensor],
         on_drawn: Callable[[int, int], None] = lambda _done, _total: None,
         span: range | None = None,
+        source_pictures: SourcePictures | None = None,
     ) -> None:
         self.model, self.drawer, self.records, self.on_drawn = model, drawer, records, on_drawn
-        self._span = span
+        self._span, self.source_pictures = span, source_pictures or SourcePictures()
         self.kept: dict[str, Image.Image] = {}
+        self.compared: dict[str, dict[str, Any]] = {}
         self._drawn: dict[tuple[str, Split], Drawn] = {}
         self._ordered: dict[Split, list[int]] = {}
 
@@ -86,6 +92,13 @@ class EvaluatedModel:
     def span(self) -> range:
         """Which records of the cache are of the data that is judged."""
         return range(len(self.drawer.cache)) if self._span is None else self._span
+
+    def split_to_judge(self, wanted: Split | None = None) -> Split:
+        """Of which split drawn pictures and real ones are compared where nothing is wanted: of what is trained on.
+
+        What is never trained on, a part of a mixture of weight 0, is judged by what it holds out.
+        """
+        return wanted or ("train" if len(self.records["train"]) else "validation")
 
     def draw(self, split: Split, count: int) -> Drawn:
         """A picture for each of the first `count` records of a split, or of all if there are fewer.
@@ -157,6 +170,11 @@ class EvaluatedModel:
         """
         return Real(self.drawer.cache, torch.tensor(self._by_key(split)[:count], dtype=torch.long))
 
+    def real_originals(self, split: Split, count: int) -> Real:
+        """The same of records that are no mirrored copies, whose pictures there are in the data set itself."""
+        wanted = self.originals(self._by_key(split))[:count]
+        return Real(self.drawer.cache, torch.tensor(wanted, dtype=torch.long))
+
     def each(
         self, items: Sequence[T], look: Callable[[Sequence[T]], Sequence[R]], batch_size: int = BATCH_SIZE
     ) -> list[R]:
@@ -189,6 +207,10 @@ class EvaluatedModel:
     def prompt(self, record: int) -> str:
         """That a record of the cache comes with."""
         return self.drawer.cache.records[record].prompt
+
+    def tell(self, metrics: Iterable[str], comparison: Comparison) -> None:
+        """Say what these metrics were measured on, for the record of the evaluation."""
+        self.compared |= {metric: asdict(comparison) for metric in metrics}
 
     def keep(self, name: str, picture: Image.Image) -> None:
         """Leave a picture to be looked at."""

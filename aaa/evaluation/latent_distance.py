@@ -10,7 +10,8 @@ from torch.nn import functional as F
 from aaa.errors import UserError
 from aaa.evaluation.distances import frechet_distance, jackknife_error, kernel_distance
 from aaa.evaluation.evaluated_model import EvaluatedModel
-from aaa.evaluation.protocol import NotApplicable
+from aaa.evaluation.protocol import NotApplicable, require_held_out
+from aaa.evaluation.reference import Comparison, kind_of, require_split
 
 logger = logging.getLogger(__name__)
 
@@ -25,16 +26,20 @@ class LatentDistance:
     (their principal components, each scaled to unit variance). They need no pretrained network, and suit data that such
     networks know nothing of; they say nothing of detail finer than the grid.
 
-    `..._floor` is the distance of as many training pictures from the others (or of half of them, if they are fewer
+    `..._floor` is the distance of as many pictures of the data from the others (or of half of them, if they are fewer
     than twice as many): what a perfect model would have.
 
     Args:
-        num_images: to draw, for prompts of training records from all over the data.
-        num_real: training pictures to compare with.
+        num_images: to draw, for prompts of records from all over the data.
+        num_real: pictures of the data to compare with.
         components: principal components, at most; at most a quarter of `num_images`.
+        split: whose prompts and pictures these are, `train` or `validation`; None: the training ones, of data that is
+            never trained on those that are held out.
     """
 
-    def __init__(self, num_images: int = 256, num_real: int = 4096, components: int = 32) -> None:
+    def __init__(
+        self, num_images: int = 256, num_real: int = 4096, components: int = 32, split: str | None = None
+    ) -> None:
         for name, value, least in (
             ("num_images", num_images, LEAST),
             ("num_real", num_real, LEAST),
@@ -43,39 +48,49 @@ class LatentDistance:
             if value < least:
                 raise UserError(f"evaluation: {name}={value} of LatentDistance: must be at least {least}.")
         self.num_images, self.num_real, self.components = num_images, num_real, components
+        self.split = require_split(split)
 
     def check(self, evaluated: EvaluatedModel) -> None:
-        """Count the training pictures.
+        """Count the pictures.
 
         Raises:
             NotApplicable: if there are too few.
+            TooFewHeldOut: the same, if it was to be held-out ones.
         """
-        if (count := len(evaluated.records["train"])) < LEAST:
+        require_held_out(evaluated, self.split, LEAST, "a distance of latents")
+        if (count := len(evaluated.records[evaluated.split_to_judge(self.split)])) < LEAST:
             raise NotApplicable(f"Of {count} pictures no distribution can be told; it takes {LEAST}.")
 
     def evaluate(self, evaluated: EvaluatedModel) -> dict[str, float]:
-        """`quality/latent_frechet`, `quality/latent_kernel`; each with `_standard_error` and `_floor`."""
+        """`quality/latent_frechet`, `quality/latent_kernel`; each with `_standard_error` and `_floor`.
+
+        Of held-out pictures they are `quality/latent_frechet-validation` and so on.
+        """
         self.check(evaluated)
-        drawn = _pooled(evaluated.draw_spread("train", self.num_images).latents)
-        real = evaluated.each_real(evaluated.real("train", self.num_real), lambda some: _pooled(some.latents()))
+        split = evaluated.split_to_judge(self.split)
+        kind = kind_of(split, usual="train")
+        drawn = _pooled(evaluated.draw_spread(split, self.num_images).latents)
+        real = evaluated.each_real(evaluated.real(split, self.num_real), lambda some: _pooled(some.latents()))
         apart = min(len(drawn), len(real) // 2)
         floor, reference = real[:apart], real[apart:]
         features = _Principal(reference, min(self.components, len(floor) // 4, len(drawn) // 4))
         drawn, floor, reference = (features(vectors) for vectors in (drawn, floor, reference))
         metrics: dict[str, float] = {}
         for name, distance in (("frechet", frechet_distance), ("kernel", kernel_distance)):
-            metric = f"quality/latent_{name}"
+            metric = f"quality/latent_{name}{kind}"
             metrics[metric] = distance(drawn, reference)
             metrics[f"{metric}_standard_error"] = jackknife_error(distance, drawn, reference)
             metrics[f"{metric}_floor"] = distance(floor, reference)
+        comparison = Comparison(split, "latents", len(drawn), len(reference))
+        evaluated.tell(metrics, comparison)
         logger.info(
-            "Latents of %d drawn pictures: Frechet distance %.3f +- %.3f (%d real ones: %.3f), kernel distance "
+            "Latents of pictures (%s): Frechet distance %.3f +- %.3f (%d real ones: %.3f), kernel distance "
             "%.3f +- %.3f (%.3f)",
-            len(drawn),
-            *(metrics[f"quality/latent_frechet{end}"] for end in ("", "_standard_error")),
+            comparison,
+            *(metrics[f"quality/latent_frechet{kind}{end}"] for end in ("", "_standard_error")),
             len(floor),
-            metrics["quality/latent_frechet_floor"],
-            *(metrics[f"quality/latent_kernel{end}"] for end in ("", "_standard_error", "_floor")),
+            metrics[f"quality/latent_frechet{kind}_floor"],
+            *(metrics[f"quality/latent_kernel{kind}{end}"] for end in ("", "_standard_error", "_floor")),
         )
         return metrics
 

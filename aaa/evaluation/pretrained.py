@@ -6,6 +6,7 @@ downloaded behind one's back.
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,9 +19,20 @@ from torch.nn import functional as F
 
 from aaa.data.records import Split
 from aaa.errors import UserError, reason
-from aaa.evaluation.distances import frechet_distance, jackknife_error, kernel_distance
+from aaa.evaluation.distances import frechet_distance, frechet_of_moments, jackknife_error, kernel_distance, moments
 from aaa.evaluation.evaluated_model import EvaluatedModel
-from aaa.evaluation.protocol import NotApplicable
+from aaa.evaluation.protocol import NotApplicable, require_held_out
+from aaa.evaluation.reference import (
+    DECODED,
+    ORIGINAL,
+    Comparison,
+    Statistics,
+    kind_of,
+    read_statistics,
+    require_reference,
+    require_split,
+)
+from aaa.evaluation.source_pictures import OriginalsGone
 from aaa.tracking.printed import command
 
 logger = logging.getLogger(__name__)
@@ -37,34 +49,47 @@ class ClipScore:
 
     Args:
         path: folder of a CLIP model in Hugging Face's layout, such as openai/clip-vit-base-patch16.
-        num_images: to draw, for prompts that are held out (or trained on, if none are).
+        num_images: to draw.
+        split: of the prompts, `train` or `validation`; None: those that are held out, or trained on if none are.
+        reference: what the score of the data is of: its pictures as the VAE decodes them (`decoded`, and so with
+            None and with a file of statistics, which says nothing of CLIP) or as they are (`original`).
 
     Raises:
         UserError: if there is no such folder.
     """
 
-    def __init__(self, path: str, num_images: int = 256) -> None:
+    def __init__(
+        self, path: str, num_images: int = 256, split: str | None = None, reference: str | None = None
+    ) -> None:
         if not (Path(path) / "config.json").is_file():
             raise UserError(
                 f"evaluation: ClipScore path={path}: no CLIP model there (looked for config.json in "
                 f"{Path(path).absolute()}). To fetch one: "
                 + command("hf", "download", "openai/clip-vit-base-patch16", "--local-dir", str(path))
             )
-        self.path, self.num_images = path, num_images
+        self.path, self.num_images, self.split = path, num_images, require_split(split)
+        self.reference = ORIGINAL if require_reference(reference) == ORIGINAL else DECODED
 
     def check(self, evaluated: EvaluatedModel) -> None:
-        """Load the model.
+        """Load the model, and look for records of the split and their pictures.
 
         Raises:
             UserError: if that cannot be.
         """
-        del evaluated
+        require_held_out(evaluated, self.split, 1, "CLIP score")
+        if self.reference == ORIGINAL:
+            _require_originals(evaluated, self._split(evaluated))
         _ = self._loaded
 
     def evaluate(self, evaluated: EvaluatedModel) -> dict[str, float]:
-        """`quality/clip_score`, and `quality/clip_score_real` of the data's own pictures of the same prompts."""
+        """`quality/clip_score`, and `quality/clip_score_real` of the data's own pictures of the same prompts.
+
+        Of training prompts that were asked for they are `quality/clip_score-train` and so on, and the second ends in
+        `-original` where it is of pictures as they are in the data set.
+        """
+        self.check(evaluated)
         model, processor = self._loaded
-        split: Split = "validation" if len(evaluated.records["validation"]) else "train"
+        split = self._split(evaluated)
         drawn = evaluated.draw_spread(split, self.num_images)
         real = drawn.records.tolist()
         device = evaluated.drawer.device
@@ -82,15 +107,23 @@ class ClipScore:
             return score([drawn.images[place] for place in places], [drawn.prompts[place] for place in places])
 
         def score_real(records: Sequence[int]) -> Tensor:
-            return score([evaluated.picture(one) for one in records], [evaluated.prompt(one) for one in records])
+            return score(_pictures(evaluated, records, self.reference), [evaluated.prompt(one) for one in records])
 
+        kind = kind_of(self.split or "validation", usual="validation")
         metrics = {
-            "quality/clip_score": _each(evaluated, range(len(drawn.images)), score_drawn).mean().item(),
-            "quality/clip_score_real": _each(evaluated, real, score_real).mean().item(),
+            f"quality/clip_score{kind}": _each(evaluated, range(len(drawn.images)), score_drawn).mean().item(),
+            f"quality/clip_score{kind}_real{kind_of(split, split, self.reference)}": (
+                _each(evaluated, real, score_real).mean().item()
+            ),
         }
         model.to("cpu")  # the memory is training's
-        logger.info("CLIP score %.2f, of the data %.2f", *metrics.values())
+        comparison = Comparison(split, self.reference, len(drawn.images), len(real))
+        evaluated.tell(metrics, comparison)
+        logger.info("CLIP score %.2f, of the data %.2f (%s)", *metrics.values(), comparison)
         return metrics
+
+    def _split(self, evaluated: EvaluatedModel) -> Split:
+        return self.split or ("validation" if len(evaluated.records["validation"]) else "train")
 
     @cached_property
     def _loaded(self) -> tuple[Any, Any]:
@@ -119,14 +152,29 @@ class InceptionDistance:
 
     Args:
         weights: file of the inception network that torch-fidelity uses; None for its place in torch's hub cache.
-        num_images: to draw, for prompts of training records from all over the data.
-        num_real: training pictures to compare with.
+        num_images: to draw, for prompts of records from all over the data.
+        num_real: pictures of the data to compare with.
+        split: whose prompts and pictures these are, `train` or `validation`; None: the training ones, of data that is
+            never trained on those that are held out.
+        reference: the data's pictures as the VAE decodes them (`decoded`, and so with None) or as they are
+            (`original`); or a file of statistics, `mu` and `sigma` of published features, of which there is FID alone.
 
     Raises:
-        UserError: if the weights are missing.
+        UserError: if the weights are missing, or the statistics are not those of the network's features.
     """
 
-    def __init__(self, weights: str | None = None, num_images: int = 2048, num_real: int = 10_000) -> None:
+    def __init__(
+        self,
+        weights: str | None = None,
+        num_images: int = 2048,
+        num_real: int = 10_000,
+        split: str | None = None,
+        reference: str | None = None,
+    ) -> None:
+        self.split, self.reference = require_split(split), require_reference(reference)
+        self.statistics: Statistics | None = None
+        if self.reference not in (DECODED, ORIGINAL):
+            self.statistics = read_statistics(self.reference)
         self.weights = Path(torch.hub.get_dir()) / "checkpoints" / INCEPTION if weights is None else Path(weights)
         if not self.weights.is_file():
             raise UserError(
@@ -137,37 +185,53 @@ class InceptionDistance:
         self.num_images, self.num_real = num_images, num_real
 
     def check(self, evaluated: EvaluatedModel) -> None:
-        """Count the training pictures, and load what computes with them.
+        """Count the pictures, and load what computes with them.
 
         Raises:
             NotApplicable: if there are too few.
-            UserError: if torchmetrics is not installed, or the weights are not those of the network.
+            TooFewHeldOut: the same, if it was to be held-out ones.
+            UserError: if torchmetrics is not installed, the weights are not those of the network, or there are no
+                original pictures.
         """
         _ = self._network
-        if (count := min(self.num_images, self.num_real, len(evaluated.records["train"]))) < LEAST:
+        require_held_out(evaluated, self.split, LEAST, "FID")
+        split = evaluated.split_to_judge(self.split)
+        if (count := min(self.num_images, self.num_real, len(evaluated.records[split]))) < LEAST:
             raise NotApplicable(f"Of {count} pictures no distribution can be told; it takes {LEAST}.")
+        if self.reference == ORIGINAL:
+            _require_originals(evaluated, split)
 
     def evaluate(self, evaluated: EvaluatedModel) -> dict[str, float]:
-        """`quality/fid`, and `quality/kid` with its standard error for the choice of drawn pictures."""
+        """`quality/fid`, and `quality/kid` with its standard error for the choice of drawn pictures.
+
+        What is compared otherwise has names of its own, so that no table has both in a column:
+        `quality/fid-validation`, `quality/fid-original`, `quality/fid-validation-original`, and by a file of
+        statistics its name with digits of its content, `quality/fid-coco_val-1a2b3c4d`.
+        """
         self.check(evaluated)
-        pictures = evaluated.draw_spread("train", self.num_images).images
-        records = evaluated.real("train", self.num_real).records.tolist()
-        device = evaluated.drawer.device
-        network = self._network.to(device)
+        split = evaluated.split_to_judge(self.split)
+        pictures = evaluated.draw_spread(split, self.num_images).images
+        network = self._network.to(evaluated.drawer.device)
 
         @torch.no_grad()
         def look(some: Sequence[Image.Image]) -> Tensor:
-            return _by_size(some, lambda alike: network(_bytes(alike).to(device)))
+            return _by_size(some, lambda alike: network(_bytes(alike).to(evaluated.drawer.device)))
 
-        real = _each(evaluated, records, lambda some: look([evaluated.picture(one) for one in some]))
-        drawn = _each(evaluated, pictures, look)
+        comparison = Comparison(split, self.reference, len(pictures), None)
+        if self.statistics is not None:
+            drawn = _each(evaluated, pictures, look)
+            metrics = _distance_from(self.statistics, drawn, kind_of(split, "train", self.statistics.name))
+        else:
+            choose = evaluated.real_originals if self.reference == ORIGINAL else evaluated.real
+            records = choose(split, self.num_real).records.tolist()
+            comparison = replace(comparison, real=len(records))
+            real = _each(evaluated, records, lambda some: look(_pictures(evaluated, some, self.reference)))
+            drawn = _each(evaluated, pictures, look)
+            metrics = _distances(drawn, real, kind_of(split, "train", self.reference))
         network.to("cpu")  # the memory is training's
-        metrics = {
-            "quality/fid": frechet_distance(drawn, real),
-            "quality/kid": kernel_distance(drawn, real),
-            "quality/kid_standard_error": jackknife_error(kernel_distance, drawn, real),
-        }
-        logger.info("FID %.2f, KID %.4f +- %.4f", *metrics.values())
+        fid, *kid = metrics.values()
+        logger.info("FID %.2f (%s)%s", fid, comparison, ", KID {:.4f} +- {:.4f}".format(*kid) if kid else "")
+        evaluated.tell(metrics, comparison)
         return metrics
 
     @cached_property
@@ -185,6 +249,19 @@ class InceptionDistance:
         return network
 
 
+def _distances(drawn: Tensor, real: Tensor, kind: str) -> dict[str, float]:
+    return {
+        f"quality/fid{kind}": frechet_distance(drawn, real),
+        f"quality/kid{kind}": kernel_distance(drawn, real),
+        f"quality/kid{kind}_standard_error": jackknife_error(kernel_distance, drawn, real),
+    }
+
+
+def _distance_from(statistics: Statistics, drawn: Tensor, kind: str) -> dict[str, float]:
+    published = (statistics.mean.to(drawn.device), statistics.covariance.to(drawn.device))
+    return {f"quality/fid{kind}": frechet_of_moments(*moments(drawn), *published)}
+
+
 def _by_size(pictures: Sequence[Image.Image], look: Callable[[Sequence[Image.Image]], Tensor]) -> Tensor:
     """What a network says of each, `N ...`: those of one size together, as it brings whole batches to its own size."""
     found: dict[int, Tensor] = {}
@@ -197,8 +274,34 @@ def _by_size(pictures: Sequence[Image.Image], look: Callable[[Sequence[Image.Ima
 def _each(evaluated: EvaluatedModel, items: Sequence[T], look: Callable[[Sequence[T]], Tensor]) -> Tensor:
     """What a network says of each, `N ...`; which are in a batch together is the same for any number of processes."""
     batches = [items[start : start + BATCH_SIZE] for start in range(0, len(items), BATCH_SIZE)]
-    found = evaluated.each(batches, lambda some: [look(batch).cpu() for batch in some], 1)
-    return torch.cat(found).to(evaluated.drawer.device)
+
+    def tried(batch: Sequence[T]) -> Tensor | OriginalsGone:
+        try:
+            return look(batch).cpu()
+        except OriginalsGone as gone:  # told to all processes, as none waits for one that has given up
+            return gone
+
+    found = evaluated.each(batches, lambda some: [tried(batch) for batch in some], 1)
+    for gone in found:
+        if isinstance(gone, OriginalsGone):
+            raise gone
+    return torch.cat([one for one in found if isinstance(one, Tensor)]).to(evaluated.drawer.device)
+
+
+def _pictures(evaluated: EvaluatedModel, records: Sequence[int], reference: str) -> list[Image.Image]:
+    """Of records of the cache, as the VAE decodes them or as they are in the data set."""
+    if reference == ORIGINAL:
+        return evaluated.source_pictures.read(records)
+    return [evaluated.picture(one) for one in records]
+
+
+def _require_originals(evaluated: EvaluatedModel, split: Split) -> None:
+    """Read a picture as it is in the data set, before any is drawn.
+
+    Raises:
+        OriginalsGone: if that cannot be.
+    """
+    evaluated.source_pictures.read(evaluated.real_originals(split, 1).records.tolist())
 
 
 def _torchmetrics_image() -> Any:

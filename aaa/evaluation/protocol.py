@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 from torch import Tensor
 
+from aaa.data.records import Split
 from aaa.errors import UserError
 from aaa.evaluation.evaluated_model import EvaluatedModel
 
@@ -29,6 +30,29 @@ class Evaluation(Protocol):
             NotApplicable: if there is nothing here that it could judge.
         """
         ...
+
+
+class TooFewHeldOut(UserError):  # noqa: N818 - says what, as NotApplicable
+    """What was asked to be judged by held-out records has too few of them; of a mixture other parts may have enough."""
+
+
+def require_held_out(evaluated: EvaluatedModel, wanted: Split | None, least: int, what: str) -> None:
+    """Refuse to judge by held-out records where that is asked for and there are too few.
+
+    Args:
+        evaluated: has the records.
+        wanted: what `evaluation.split` says.
+        least: how many are enough.
+        what: takes so many.
+
+    Raises:
+        TooFewHeldOut: if there are fewer.
+    """
+    if wanted == "validation" and (count := len(evaluated.records["validation"])) < least:
+        raise TooFewHeldOut(
+            f"evaluation.split=validation: of the records {count} are held out, and {what} takes {least} at least. A "
+            "run holds out more by data.validation_fraction=N; evaluation.split=train judges by what is trained on."
+        )
 
 
 class NotApplicable(Exception):  # noqa: N818 - no error: the data is just of another kind

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 
 from aaa.errors import require_methods
 from aaa.evaluation.evaluated_model import EvaluatedModel
@@ -15,14 +16,20 @@ class Several:
 
     Args:
         parts: by a name for messages; null takes one out.
-        num_images: what the parts' own defaults in conf/ refer to.
+        num_images, split, reference: what the parts' own in conf/ refer to.
 
     Raises:
         UserError: if one is no evaluation.
     """
 
-    def __init__(self, parts: Mapping[str, Evaluation | None], num_images: int | None = None) -> None:
-        del num_images
+    def __init__(
+        self,
+        parts: Mapping[str, Evaluation | None],
+        num_images: int | None = None,
+        split: str | None = None,
+        reference: str | None = None,
+    ) -> None:
+        del num_images, split, reference
         self.parts = {name: part for name, part in parts.items() if part is not None}
         for name, part in self.parts.items():
             key = f"evaluation.parts.{name}"
@@ -46,8 +53,15 @@ class Several:
             logger.warning("Of the evaluation is left out: %s", " ".join(reasons.values()))
 
     def evaluate(self, evaluated: EvaluatedModel) -> dict[str, float]:
-        """The metrics of all of them."""
+        """The metrics of all of them.
+
+        Raises:
+            UserError: if one cannot judge as it was asked to, before any picture is drawn for another.
+        """
         metrics: dict[str, float] = {}
+        for part in self.parts.values():
+            with suppress(NotApplicable):  # it says so when its turn comes
+                check(part, evaluated)
         for name, part in self.parts.items():
             try:
                 metrics |= judged(part, evaluated)

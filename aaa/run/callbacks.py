@@ -21,6 +21,7 @@ from aaa.evaluation.evaluated_model import EvaluatedModel
 from aaa.evaluation.grid import make_grid
 from aaa.evaluation.none import NoEvaluation
 from aaa.evaluation.protocol import Evaluation, NotApplicable, judged
+from aaa.evaluation.source_pictures import OriginalsGone
 from aaa.evaluation.validation import loss_by_sigma, row_losses, summarise
 from aaa.pipelines.guide import load_guide
 from aaa.run.finished import PRUNED
@@ -137,7 +138,8 @@ class RunCallbacks:
         """Log how good pictures are, and keep what there is to look at."""
         if isinstance(self.evaluation, NoEvaluation):
             return
-        evaluated = EvaluatedModel(next(iter(self.models.values())).eval(), self.drawer, self.records)
+        model, sources = next(iter(self.models.values())).eval(), self.run.data.source_pictures
+        evaluated = EvaluatedModel(model, self.drawer, self.records, source_pictures=sources)
         if self.tracker is not None:
             logger.info("Step %d: drawing pictures to judge them", step)
         try:
@@ -146,7 +148,7 @@ class RunCallbacks:
         except NotApplicable as why:
             self._warn("The evaluation has nothing to say: %s", why)
             return
-        except NotFinite as why:  # the run has a model all the same, to be looked into
+        except (NotFinite, OriginalsGone) as why:  # the run has a model all the same, to be looked into
             self._warn("Step %d: the evaluation is left out. %s", step, why)
             return
         if self.tracker is None:

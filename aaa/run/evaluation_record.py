@@ -49,6 +49,7 @@ def write_record(out: Path, name: str, judged: Judged, settings: Sequence[str]) 
         "table": None if judged.table is None else judged.table.digest,
         "content": None if judged.table is None else judged.table.content,
         "metrics": dict(judged.metrics),
+        "compared": dict(judged.compared),
     }
     replace_text(out / f"{name}.json", to_json(content, indent=2), ADVICE)
     return list(pictures)

@@ -28,7 +28,7 @@ def require_outcome(run: Run, evaluation: Evaluation, drawer: PictureDrawer) -> 
         UserError: with the reason.
     """
     config, table = run.config, run.data.table
-    evaluated = EvaluatedModel(run.learner.model, drawer, run.data.records)
+    evaluated = EvaluatedModel(run.learner.model, drawer, run.data.records, source_pictures=run.data.source_pictures)
     require_applicable(evaluation, evaluated, resumed=run.origin.before is not None)
     measured: dict[str, float] = {}
     if table is not None and config.trainer.validate_every_steps:

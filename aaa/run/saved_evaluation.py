@@ -43,12 +43,14 @@ class Judged:
         pictures: to look at, by name.
         weights: the file that was judged.
         table: the validation table, None if nothing is held out.
+        compared: what metrics of drawn pictures were measured on, by their names.
     """
 
     metrics: Mapping[str, float]
     weights: Path
     table: ValidationTable | None
     pictures: Mapping[str, Image.Image] = field(default_factory=dict)
+    compared: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def run_of(model: Path) -> Path:
@@ -131,13 +133,13 @@ def judge(
     seed = config.sampling.seed if seed is None else seed
     drawer = PictureDrawer(data.cache, data.vae, sampling, seed=seed, precision=run_in, processes=processes)
     shown = LateDisplay("Drawing") if processes.index == 0 else _unseen
-    evaluated = EvaluatedModel(dit, drawer, data.records, shown)
+    evaluated = EvaluatedModel(dit, drawer, data.records, shown, source_pictures=data.source_pictures)
     try:
         found = judged(for_parts(evaluation, data.records_of_parts, data.spans_of_parts), evaluated)
     except NotApplicable as why:
         raise UserError(f"evaluation: it has nothing to say of this model: {why}") from None
     metrics |= found | ({EVALUATIONS: drawer.evaluations} if found else {})
-    return Judged(metrics, saved.weights, data.table, evaluated.kept)
+    return Judged(metrics, saved.weights, data.table, evaluated.kept, evaluated.compared)
 
 
 def _latents_of(run: Path) -> str | None:

@@ -62,6 +62,18 @@ def test_a_part_without_weight_is_held_out_and_not_trained_on(tmp_path: Path) ->
     assert set(order[range(100)].tolist()) == set(trained.train.tolist())
 
 
+def test_a_part_without_weight_may_hold_out_all_of_itself(tmp_path: Path) -> None:
+    """As the validation split of COCO, in a mixture that is to be judged by it."""
+    records = {"a": numbered(9, name="a"), "b": numbered(5, into="validation", name="b")}
+    parts = {name: write(tmp_path / name, of_it) for name, of_it in records.items()}
+    cache = MixedCache({name: LatentCache(path) for name, path in parts.items()})
+    split = split_mixture(cache, {"a": 1.0, "b": 0.0}, {"a": 0.1, "b": 0.1})
+    assert split.parts[1].held_out.tolist() == [*cache.spans["b"]]
+    assert not len(split.parts[1].train)
+    with pytest.raises(UserError, match="The data holds out all of its 5 records by itself"):
+        split_mixture(cache, {"a": 1.0, "b": 1.0}, {"a": 0.1, "b": 0.1})
+
+
 def test_what_is_wrong_with_a_part_is_told_by_its_own_keys() -> None:
     with pytest.raises(UserError) as told, naming_part("mine"):
         raise UserError("data.root=/x: aaa.data.records says: data.resolution=3, data.parts.mine.path; data.root=PATH")

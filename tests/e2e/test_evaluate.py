@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from omegaconf import OmegaConf
 from PIL import Image
@@ -13,6 +14,7 @@ from PIL import Image
 from aaa.run.evaluation_record import name_of_its_own, record_name
 from aaa.tracking.files import replace_text
 from tests.e2e.conftest import SMALL, Finished, fork_in, metrics, only_run
+from tests.helpers.inception import save_inception
 
 SmallRun = tuple[Path, Finished]
 
@@ -20,17 +22,20 @@ SmallRun = tuple[Path, Finished]
 def test_a_run_is_judged_and_agrees_with_its_own_validation(session_folder: Path, small_run: SmallRun) -> None:
     run, _ = small_run
     shown = run.relative_to(session_folder)
-    arguments = ["evaluation.num_images=8", "evaluation.parts.diversity.num_prompts=2"]
+    arguments = ["evaluation.num_images=8", "evaluation.parts.diversity.num_prompts=2", "evaluation.split=validation"]
     done = fork_in(session_folder, "aaa.evaluate", f"model={shown}", *arguments)
     assert done.code == 0, done.err
-    name = "model-model,evaluation.num_images=8,evaluation.parts.diversity.num_prompts=2"
+    name = f"model-model,{','.join(arguments)}"
     written = json.loads((run / "evaluation" / f"{name}.json").read_text())
     assert written["settings"] == sorted(arguments)
     logged = {key: value for row in metrics(run) for key, value in row.items()}
     assert written["metrics"]["val/loss"] == pytest.approx(logged["val/loss"], rel=1e-4)
     assert written["metrics"]["quality/seen"] == logged["quality/seen"]
     assert "memorisation/copies" in written["metrics"]
-    assert "quality/latent_frechet" in done.out
+    assert "quality/latent_frechet-validation" in done.out
+    told = {"split": "validation", "reference": "latents", "drawn": 8, "real": 8}
+    assert written["compared"]["quality/latent_frechet-validation"] == told
+    assert "(8 drawn for held-out prompts, against 8 held-out pictures)" in done.err
     assert str(shown / "model" / "model.safetensors") in done.out.splitlines()[0], "whole, wherever it is"
     assert Image.open(run / "evaluation" / f"{name}-nearest.png").width > 100
     validated = json.loads((run / "validation" / "step-00000012.json").read_text())
@@ -48,6 +53,43 @@ def test_a_run_is_judged_and_agrees_with_its_own_validation(session_folder: Path
     assert other["val/loss"] != written["metrics"]["val/loss"]
     assert "memorisation/copies" not in other
     assert (written["metrics"]["sampling/evaluations"], other["sampling/evaluations"]) == (8, 10)
+
+
+@pytest.mark.slow
+def test_fid_is_of_original_pictures_and_of_published_statistics(session_folder: Path, small_run: SmallRun) -> None:
+    pytest.importorskip("torch_fidelity")
+    run, _ = small_run
+    save_inception(session_folder / "inception.pth")
+    np.savez(session_folder / "coco.npz", mu=np.zeros(2048), sigma=np.eye(2048))
+    judge = ["aaa.evaluate", "evaluation=pretrained", "evaluation.parts.clip_score=null", "evaluation.num_images=8"]
+    judge += ["evaluation.parts.inception_distance.weights=inception.pth", "evaluation.split=validation", "out=fid"]
+    for reference in ("original", "coco.npz"):
+        done = fork_in(session_folder, *judge, f"model={run}", f"evaluation.reference={reference}")
+        assert done.code == 0, done.err
+    found = [json.loads(path.read_text())["compared"] for path in (session_folder / "fid").glob("*.json")]
+    by_file, original = sorted(found, key=len)
+    told = {"split": "validation", "reference": "original", "drawn": 8, "real": 16}
+    names = ("fid-validation-original", "kid-validation-original", "kid-validation-original_standard_error")
+    assert original == {f"quality/{name}": told for name in names}
+    ((name, of_file),) = by_file.items()
+    assert name.startswith("quality/fid-validation-coco-")
+    assert of_file == told | {"reference": "coco.npz", "real": None}
+    assert "FID " in done.err
+    assert "(8 drawn for held-out prompts, against the statistics in coco.npz)" in done.err
+    # Of a cache alone there are no pictures to compare with.
+    config = OmegaConf.load(run / "config.yaml")
+    shutil.copytree(run, session_folder / "of_cache")
+    (cache,) = session_folder.glob(".cache/aaa/*/index.json")
+    config.data = {
+        **{key: config.data[key] for key in ("resolution", "buckets", "max_aspect_ratio", "cache_dir")},
+        "name": "cache",
+        "address": str(cache.parent),
+        "local_cache_gib": 1.0,
+        "validation_fraction": 0.1,
+    }
+    OmegaConf.save(config, session_folder / "of_cache" / "config.yaml")
+    done = fork_in(session_folder, *judge, "model=of_cache", "evaluation.reference=original")
+    assert "evaluation.reference=original: of data=cache there are the latents alone" in done.error
 
 
 def test_where_data_that_are_gone_are_looked_for_is_said(tmp_path: Path, small_run: SmallRun) -> None:

@@ -50,6 +50,17 @@ def test_a_mixture_is_trained_resumed_to_the_bit_and_judged(command: Command, tm
 
 
 @pytest.mark.slow
+def test_a_part_that_is_not_trained_on_is_judged_by_what_it_holds_out(command: Command, tmp_path: Path) -> None:
+    zero_shot = ["data.parts.moving.weight=0", "data.parts.moving.source.num_validation=9"]
+    judged = ["evaluation=latent_distance", "evaluation.num_images=8", "trainer.max_steps=2"]
+    done = command("aaa.train", *MIXED, *zero_shot, *judged, "hydra.run.dir=run")
+    assert done.code == 0, done.err
+    told = {key for row in metrics(tmp_path / "run") for key in row if key.startswith("quality/latent_frechet")}
+    assert {"quality/latent_frechet/still", "quality/latent_frechet-validation/moving"} <= told
+    assert "Latents of pictures (8 drawn for held-out prompts, against 5 held-out pictures)" in done.err
+
+
+@pytest.mark.slow
 def test_parts_are_encoded_once_whatever_their_weights_and_two_processes_share_them(
     command: Command, tmp_path: Path
 ) -> None:

@@ -13,11 +13,13 @@ from aaa.data.mixed_cache import MixedCache
 from aaa.data.mixed_order import MixedPart
 from aaa.data.shapes import ShapesSource
 from aaa.evaluation.each_part import EachPart, for_parts
+from aaa.evaluation.latent_distance import LatentDistance
 from aaa.evaluation.mixed_validation import mixed_table
 from aaa.evaluation.none import NoEvaluation
 from aaa.evaluation.protocol import NotApplicable
 from aaa.evaluation.validation import structureless_loss, summarise, validation_table
 from tests.data.test_cache import build
+from tests.evaluation.test_evaluations import evaluated
 
 NOTHING = torch.empty(0, dtype=torch.long)
 
@@ -86,10 +88,11 @@ class Counting:
 class Evaluated:
     """Of which nothing is asked but to keep pictures."""
 
-    model = drawer = on_drawn = None
+    model = drawer = on_drawn = source_pictures = None
 
     def __init__(self) -> None:
         self.kept: dict[str, Image.Image] = {}
+        self.compared: dict[str, Any] = {}
 
     def keep(self, name: str, picture: Image.Image) -> None:
         self.kept[name] = picture
@@ -114,6 +117,33 @@ def test_each_part_is_judged_by_itself_where_that_can_be(caplog: pytest.LogCaptu
     assert {name: picture.width for name, picture in evaluated.kept.items()} == {"picture-a": 5, "picture-c": 4}
     with pytest.raises(NotApplicable, match=r"data\.parts\.b: Too few"):
         EachPart(Counting(), {"b": records(2)}, spans).check(evaluated)  # type: ignore[arg-type]
+
+
+def test_a_part_that_is_never_trained_on_is_judged_by_what_it_holds_out(
+    cache: MixedCache, caplog: pytest.LogCaptureFixture
+) -> None:
+    of_mixture = evaluated(cache, lambda indices: cache.gather(indices)[0])
+    of_parts: Any = {
+        "a": {"train": torch.arange(10), "validation": torch.arange(10, 22)},
+        "b": {"train": NOTHING, "validation": torch.arange(22, 29)},
+        "c": {"train": NOTHING, "validation": torch.arange(29, 34)},
+    }
+    of_parts["b"]["validation"] = torch.cat([torch.arange(22, 29), torch.arange(29, 31)])  # nine
+    of_parts["c"]["validation"] = torch.arange(31, 34)
+    each = EachPart(LatentDistance(8), of_parts, cache.spans)
+    found = each.evaluate(of_mixture)
+    assert {name for name in found if "kernel" not in name} == {
+        *(f"quality/latent_frechet{of_part}" for of_part in ("/a", "-validation/b")),
+        *(f"quality/latent_frechet{of_part}_standard_error" for of_part in ("/a", "-validation/b")),
+        *("quality/latent_frechet_floor/a", "quality/latent_frechet-validation_floor/b"),
+    }
+    told = of_mixture.compared["quality/latent_frechet-validation/b"]
+    assert told == {"split": "validation", "reference": "latents", "drawn": 8, "real": 5}
+    assert of_mixture.compared.keys() == found.keys()
+    # Asked for held-out pictures, parts with too few of them are left out, as long as there are others.
+    with caplog.at_level(logging.WARNING):
+        EachPart(LatentDistance(8, split="validation"), of_parts, cache.spans).check(of_mixture)
+    assert "nothing to say of data.parts.c: evaluation.split=validation: of the records 3 are held out" in caplog.text
 
 
 def test_data_without_parts_is_judged_as_ever() -> None:

@@ -1,23 +1,42 @@
 """Scores by pretrained networks, on randomly initialised ones in the true file layout."""
 
 import json
+import logging
+import pickle
+import re
 import string
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
+from aaa.data.buckets import square
 from aaa.data.cache import LatentCache
+from aaa.data.shapes import ShapesSource
+from aaa.encoders.pixel import PixelVAE
 from aaa.errors import UserError
+from aaa.evaluation import reference
+from aaa.evaluation.diversity import Diversity
+from aaa.evaluation.evaluated_model import EvaluatedModel
+from aaa.evaluation.latent_distance import LatentDistance
 from aaa.evaluation.pretrained import ClipScore, InceptionDistance, _by_size, _bytes
 from aaa.evaluation.protocol import NotApplicable
-from tests.evaluation.test_evaluations import cache, evaluated
+from aaa.evaluation.several import Several
+from aaa.evaluation.sharing import Alone
+from aaa.evaluation.source_pictures import EncodedSource, OriginalsGone, SourcePictures
+from tests.evaluation.test_evaluations import DRAWN, cache, evaluated
+from tests.helpers.inception import save_inception
 
 __all__ = ["cache"]
+
+T = TypeVar("T")
 
 pytest.importorskip("torchmetrics")
 
@@ -94,9 +113,11 @@ class MeanColour(torch.nn.Module):
         return torch.nn.functional.adaptive_avg_pool2d(pictures.float(), (2, 1)).flatten(1)
 
 
-def inception_of(network: torch.nn.Module, folder: Path, num_images: int, num_real: int) -> InceptionDistance:
+def inception_of(
+    network: torch.nn.Module, folder: Path, num_images: int, num_real: int, **told: str
+) -> InceptionDistance:
     (folder / "inception.pth").touch()
-    evaluation = InceptionDistance(str(folder / "inception.pth"), num_images, num_real)
+    evaluation = InceptionDistance(str(folder / "inception.pth"), num_images, num_real, **told)
     vars(evaluation)["_network"] = network
     return evaluation
 
@@ -138,21 +159,128 @@ def test_two_pictures_have_no_distance_of_which_an_error_is_known(
         )
 
 
+class Blurred(PixelVAE):
+    """A VAE that keeps of each square of pixels its mean colour alone."""
+
+    def decode(self, latents: Tensor) -> Tensor:
+        mean = super().decode(latents).unfold(2, 4, 4).unfold(3, 4, 4).mean((-1, -2))
+        return mean.repeat_interleave(4, 2).repeat_interleave(4, 3)
+
+
+class Edges(torch.nn.Module):
+    """In place of the inception network: how much neighbouring pixels differ, across and down."""
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        return torch.stack([pictures.float().diff(dim=dim).abs().mean((1, 2, 3)) for dim in (2, 3)], 1)
+
+
+def with_source(cache: LatentCache, vae: PixelVAE) -> EvaluatedModel:
+    """A model that draws the data, of which the pictures are there."""
+    source = ShapesSource(16, num_records=400, num_validation=DRAWN)
+    one = evaluated(cache, lambda records: cache.gather(records)[0])
+    one.drawer.vae = vae
+    one.source_pictures = SourcePictures([EncodedSource(lambda: source, cache.records, range(len(cache)), square(16))])
+    return one
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_of_a_lossy_vae_original_pictures_say_what_decoded_ones_hide(
+    cache: LatentCache, tmp_path: Path, split: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fid(vae: PixelVAE, reference: str) -> float:
+        one = with_source(cache, vae)
+        with caplog.at_level(logging.INFO):
+            metrics = inception_of(Edges(), tmp_path, 400, 400, split=split, reference=reference).evaluate(one)
+        kind = ("-validation" if split == "validation" else "") + ("-original" if reference == "original" else "")
+        assert set(metrics) == {f"quality/{name}" for name in (f"fid{kind}", f"kid{kind}", f"kid{kind}_standard_error")}
+        count = {"train": 400, "validation": DRAWN}[split]
+        told = {"split": split, "reference": reference, "drawn": count, "real": count}
+        assert one.compared == dict.fromkeys(metrics, told)
+        return metrics[f"quality/fid{kind}"]
+
+    lossless, lossy = ({of: fid(vae, of) for of in ("decoded", "original")} for vae in (PixelVAE(4), Blurred(4)))
+    assert lossy["decoded"] == pytest.approx(0, abs=1e-6), "the loss is in both"
+    assert lossy["original"] > 1
+    assert lossless["original"] == pytest.approx(lossless["decoded"], abs=1e-3)
+    what = {"train": "training", "validation": "held-out"}[split]
+    said = rf"\d+ drawn for {what} prompts, against \d+ {what} pictures as they are in the data set"
+    assert re.match(rf"FID \d+\.\d\d \({said}\), KID", caplog.messages[-1])
+
+
+def test_published_statistics_are_compared_with_by_fid_alone(
+    cache: LatentCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reference, "FEATURES", 2)
+    noise = evaluated(cache, lambda records: torch.randn(len(records), *cache.shapes[0]))
+    found = inception_of(Edges(), tmp_path, 400, 400).evaluate(noise)
+    real = torch.cat([Edges()(_bytes([noise.picture(record)])) for record in noise.records["train"].tolist()]).double()
+    np.savez(tmp_path / "coco.npz", mu=real.mean(0).numpy(), sigma=real.T.cov().numpy())
+    by_file = inception_of(Edges(), tmp_path, 400, 400, reference=str(tmp_path / "coco.npz"))
+    ((name, value),) = by_file.evaluate(noise).items()
+    assert re.fullmatch(r"quality/fid-coco-[0-9a-f]{8}", name)
+    assert value == pytest.approx(found["quality/fid"], rel=1e-6)
+    told = {"split": "train", "reference": str(tmp_path / "coco.npz"), "drawn": 400, "real": None}
+    assert noise.compared[name] == told
+
+
+def test_too_few_that_are_held_out_are_an_error_before_anything_is_drawn(cache: LatentCache, tmp_path: Path) -> None:
+    one = evaluated(cache, lambda _: pytest.fail("it was drawn"))
+    one.records["validation"] = one.records["validation"][:2]
+    fid = inception_of(MeanColour(), tmp_path, 48, 48, split="validation")
+    latents = LatentDistance(split="validation")
+    for evaluation, what, least in ((fid, "FID", 3), (latents, "a distance of latents", 8)):
+        said = rf"evaluation\.split=validation: of the records 2 are held out, and {what} takes {least} at least"
+        for look in (evaluation.check, evaluation.evaluate, Several({"a": Diversity(), "b": evaluation}).evaluate):
+            with pytest.raises(UserError, match=said):
+                look(one)
+
+
+def test_a_picture_that_is_gone_ends_the_evaluation_in_every_process(cache: LatentCache, tmp_path: Path) -> None:
+    class Asking(Alone):
+        """Sees that there is something to tell the others, whoever has found it."""
+
+        told = 0
+
+        def exchange(self, part: T) -> list[T]:
+            self.told += 1
+            return [pickle.loads(pickle.dumps(part))]
+
+    one = with_source(cache, PixelVAE(4))
+    asking = one.drawer.processes = Asking()
+    fid = inception_of(MeanColour(), tmp_path, 48, 400, reference="original")
+    fid.check(one)
+    (part,) = one.source_pictures.parts
+    shorter = ShapesSource(16, num_records=399, num_validation=DRAWN)
+    one.source_pictures = SourcePictures([replace(part, open=lambda: shorter)])
+    with pytest.raises(OriginalsGone, match=r"evaluation\.reference=original: the picture of record .* cannot be read"):
+        fid.evaluate(one)
+    assert asking.told == 2, "once for what is drawn"
+    one.source_pictures = SourcePictures()
+    with pytest.raises(OriginalsGone, match="of data=cache there are the latents alone"):
+        fid.check(one)
+
+
+@pytest.mark.slow
+def test_the_clip_score_says_whose_prompts_and_which_pictures(cache: LatentCache, tmp_path: Path) -> None:
+    save_clip(tmp_path / "clip")
+    one, path = with_source(cache, Blurred(4)), str(tmp_path / "clip")
+    usual, asked = (ClipScore(path, 8, split=split).evaluate(one) for split in (None, "validation"))
+    assert asked == usual
+    original = ClipScore(path, 8, reference="original").evaluate(one)
+    assert original["quality/clip_score"] == usual["quality/clip_score"]
+    assert original["quality/clip_score_real-original"] != usual["quality/clip_score_real"]
+    trained = ClipScore(path, 8, split="train", reference="original").evaluate(one)
+    assert [*trained] == ["quality/clip_score-train", "quality/clip_score-train_real-original"]
+    assert one.compared["quality/clip_score-train"] == {
+        **{"split": "train", "reference": "original"},
+        **{"drawn": 8, "real": 8},
+    }
+
+
 @pytest.mark.slow
 def test_fid_and_kid_are_those_of_a_network_on_disk(cache: LatentCache, tmp_path: Path) -> None:
-    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
-
-    class Untrained(FeatureExtractorInceptionV3):
-        def load_state_dict(self, *_: object, **__: object) -> None: ...
-
-    torch.manual_seed(0)
     weights = tmp_path / "inception.pth"
-    torch.save({}, weights)  # something to load, and to leave
-    network = Untrained("untrained", ["2048"], feature_extractor_weights_path=str(weights))
-    for module in network.modules():
-        if isinstance(module, torch.nn.Conv2d):
-            torch.nn.init.kaiming_normal_(module.weight)  # else nothing reaches the end
-    torch.save(network.state_dict(), weights)
+    save_inception(weights)
     perfect = evaluated(cache, lambda records: cache.gather(records)[0])
     noise = evaluated(cache, lambda records: torch.randn(len(records), *cache.shapes[0]))
     of_perfect, of_noise = (InceptionDistance(str(weights), 24, 24).evaluate(of) for of in (perfect, noise))

@@ -8,7 +8,9 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
+from aaa.evaluation.reference import kind_of
 from aaa.reports.labels import common_beginning
+from aaa.reports.outcomes import compared
 from aaa.reports.page import _content
 from aaa.reports.paired import fold_seeds
 from aaa.reports.runs import Run, read_runs
@@ -99,6 +101,15 @@ def test_metrics_of_ones_own_are_shown_while_they_are_few(runs: list[Run], count
     assert [rows[1]["quality/own0"], rows[2]["quality/own0"]] == [1.0, 10.0], "of each run the last"
     assert rows[0]["quality/own0"] is None
     assert {metric: rows[2][metric] for metric in own | details} == own | details
+
+
+def test_a_fid_of_other_pictures_has_a_column_of_its_own() -> None:
+    """Also beside one with a name that it begins with, whose detail it is not."""
+    runs = [run_of(0), run_of(1)]
+    runs[0].metrics.append({"step": 2, "quality/fid": 12.0})
+    runs[1].metrics.append({"step": 2, f"quality/fid{kind_of('validation', 'train', 'original')}": 15.0})
+    assert [title for title in compared(runs).values() if "fid" in title] == ["fid", "fid-validation-original"]
+    assert [row["quality/fid"] for row in as_rows(runs)] == [12.0, None]
 
 
 def test_names_are_cut_where_all_are_alike_if_there_is_no_room(runs: list[Run]) -> None:

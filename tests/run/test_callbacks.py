@@ -13,6 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from aaa.data.shapes import ShapesSource
+from aaa.evaluation.evaluated_model import EvaluatedModel
 from aaa.evaluation.latent_distance import LatentDistance
 from aaa.evaluation.none import NoEvaluation
 from aaa.run import callbacks
@@ -108,7 +109,7 @@ def test_a_model_that_draws_no_numbers_ends_no_run(tmp_path: Path, caplog: pytes
     run: Any = SimpleNamespace(
         config=SimpleNamespace(sampling=SimpleNamespace(num_images=4)),
         learner=SimpleNamespace(judged={"": broken.model}),
-        data=SimpleNamespace(table=None, records=broken.records),
+        data=SimpleNamespace(table=None, records=broken.records, source_pictures=None),
         session=SimpleNamespace(signals=SimpleNamespace(interruptible=nullcontext)),
         origin=SimpleNamespace(folder=SimpleNamespace(path=tmp_path)),
     )
@@ -121,5 +122,13 @@ def test_a_model_that_draws_no_numbers_ends_no_run(tmp_path: Path, caplog: pytes
     grid, evaluation = (record.message for record in caplog.records if record.levelno == logging.WARNING)
     assert grid.startswith(f"Step 7: a grid of pictures {left_out}")
     assert evaluation.startswith(f"Step 7: the evaluation {left_out}")
+
+    class Looking:
+        def evaluate(self, one: EvaluatedModel) -> dict[str, float]:
+            one.source_pictures.read([0])
+            return {}
+
+    RunCallbacks(run, tracker, broken.drawer, Looking()).evaluate(8)  # nor do pictures that are gone meanwhile
+    assert caplog.messages[-1].startswith("Step 8: the evaluation is left out. evaluation.reference=original: of data")
     assert not (tmp_path / METRICS).exists()
     assert not (tmp_path / "samples").exists()
