@@ -36,9 +36,13 @@ SPELT_OUT = {
     "image_size": "resolution",
     "epochs": "max_steps",
     "num_layers": "depth",
-    "patch_size": "downscale_factor",
     "scale": "guidance",
     "cfg": "guidance",
+}
+# Where that which has a key elsewhere is set here.
+SET_ELSEWHERE = {
+    "patch_size": "Patches are made where pictures are encoded: encoder.downscale_factor=8 has 8 x 8 pixels in a token "
+    "(encoder=patches, pixel), encoder.vae.patch_size=2 has 2 x 2 latents in one (encoder=diffusers).",
 }
 
 
@@ -115,6 +119,8 @@ def _of_a_path(group: str, option: str) -> str:
 
 def _unknown_key(key: str, keys: list[str], groups: dict[str, list[str]], folders: Sequence[Path]) -> str:
     parent, _, last = key.rpartition(".")
+    if (where := SET_ELSEWHERE.get(last)) is not None:
+        return f"{key}: no such config key. {where}"
     group, _, inner = key.partition(".")
     if inner and (having := options_with(group, inner, groups.get(group, []), folders)):
         chosen = " and ".join(f"{group}={option}" for option in having)
