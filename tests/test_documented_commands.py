@@ -25,6 +25,7 @@ from aaa.config.ranges import require_ranges
 from aaa.config.schema import SCHEMAS
 from tests.helpers.composed import compose
 from tests.helpers.documented import ROOT, Documented, commands
+from tests.helpers.pretrained import describe_diffusers_vae
 
 COMMANDS = list(chain.from_iterable(map(commands, [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))])))
 OF_SAVED_MODELS = ("sample", "evaluate", "web", "average")
@@ -38,7 +39,7 @@ PLUGINS = {  # of extras
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where there is what the commands name: a run, a config folder of one's own, one of a vision model."""
+    """Where there is what the commands name: a run, a config folder of one's own, a vision model, a VAE."""
     folder = tmp_path_factory.mktemp("documented")
     run = folder / "outputs" / "shapes-dit_tiny" / "TIMESTAMP"
     for step in (600, 1200):
@@ -50,6 +51,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "FOLDER").mkdir()
     for name in ("config.json", "preprocessor_config.json", "model.safetensors"):
         (folder / "FOLDER" / name).write_text('{"model_type": "vit", "patch_size": 8}')
+    describe_diffusers_vae(folder / "models" / "sd-vae")
     return folder
 
 

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 ELSEWHERE = "://"
 COPIES = "copies"  # in data.cache_dir
-WHERE = ("path", "model_id", "root")  # of an encoder's files, which may lie elsewhere here
+WHERE = ("path", "model_id", "subfolder", "root")  # of an encoder's files, which may lie elsewhere here
 
 
 def is_encoded(data: DictConfig) -> bool:

@@ -11,7 +11,7 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, GrammarParseError, InterpolationKeyError
 
-from aaa.cli.other_names import OPTIONS, key_meant, option_meant, respelt
+from aaa.cli.other_names import OPTIONS, SET_ELSEWHERE, key_meant, option_meant, respelt
 from aaa.config.groups import CONF, group_options, options_of
 from aaa.config.option_keys import options_with
 from aaa.config.overrides import key_of, quoted, user_folders
@@ -101,7 +101,9 @@ def _of_a_path(group: str, option: str) -> str:
 
 
 def _unknown_key(key: str, keys: list[str], groups: dict[str, list[str]], folders: Sequence[Path]) -> str:
-    parent = key.rpartition(".")[0]
+    parent, _, last = key.rpartition(".")
+    if (where := SET_ELSEWHERE.get(last)) is not None:
+        return f"{key}: no such config key. {where}"
     group, _, inner = key.partition(".")
     if inner and (having := options_with(group, inner, groups.get(group, []), folders)):
         chosen = " and ".join(f"{group}={option}" for option in having)

@@ -10,7 +10,6 @@ OF_KEYS = {
     "model.dim": "width hidden_size hidden_dim embed_dim d_model n_embd",
     "model.depth": "layers num_layers n_layers num_blocks",
     "model.heads": "num_heads n_heads num_attention_heads",
-    "encoder.downscale_factor": "patch_size",
     "data.root": "train_data_dir data_dir dataset_dir image_dir instance_data_dir",
     "data.resolution": "image_size img_size",
     "data.prompt_column": "caption_column text_column caption_key",
@@ -47,6 +46,11 @@ OF_OPTIONS = {
     "objective=velocity": "v_prediction flow_matching rectified_flow flow",
     "sampler=dpmpp_2m": "dpm dpm++ dpm_solver dpmsolver",
     "optimizer=adamw": "adam",
+}
+# By names that are set in several places here, a sentence on where.
+SET_ELSEWHERE = {
+    "patch_size": "Patches are made where pictures are encoded: encoder.downscale_factor=8 has 8 x 8 pixels in a token "
+    "(encoder=patches, pixel), encoder.vae.patch_size=2 has 2 x 2 latents in one (encoder=diffusers).",
 }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from aaa.config.mixture import of_all_parts
 from aaa.config.routing import routed_blocks
@@ -24,6 +24,7 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("heads", _heads, replace=True)
     OmegaConf.register_new_resolver("weights_dtype", _weights_dtype, replace=True)
     OmegaConf.register_new_resolver("hidden_size", _hidden_size, replace=True)
+    OmegaConf.register_new_resolver("diffusers_vae", _diffusers_vae, replace=True)
     OmegaConf.register_new_resolver("unused_folder", _unused_folder, replace=True, use_cache=True)
     OmegaConf.register_new_resolver("named_or_unused_folder", _named_or_unused_folder, replace=True, use_cache=True)
     OmegaConf.register_new_resolver("run_folder", _run_folder, replace=True)
@@ -140,3 +141,11 @@ def _hidden_size(path: str) -> int:
         raise UserError(
             f"{config}: does not say the width of a text model. Say it with encoder.prompt_dim=N."
         ) from None
+
+
+def _diffusers_vae(number: str, vae: DictConfig) -> int:
+    """`latent_channels` or `downscale_factor` of the VAE that `encoder.vae` of encoder=diffusers names."""
+    from aaa.encoders.diffusers_config import describe  # it needs what needs this module
+
+    asked = {name: vae.get(name) for name in ("path", "model_id", "subfolder", "patch_size")}
+    return int(getattr(describe(**asked), number))

@@ -22,7 +22,13 @@ from aaa.tracking.printed import shown
 from aaa.tracking.tracker import METRICS, read_metrics
 
 # What the latents that a run is trained on are made with: with another, they are not encoded only to be refused.
-OF_LATENTS = ("data.resolution", "data.buckets", "data.max_aspect_ratio", "encoder.downscale_factor")
+OF_LATENTS = (
+    "data.resolution",
+    "data.buckets",
+    "data.max_aspect_ratio",
+    "encoder.vae.patch_size",
+    "encoder.downscale_factor",
+)
 # What of routing=sprint shapes the model itself.
 KIND = "routing.kind"
 OF_FUSION = tuple(f"routing.{key}" for key in FUSING)
@@ -105,7 +111,10 @@ def refuse_senseless(before: Before, now: Mapping[str, Any]) -> None:
     Raises:
         UserError: naming the key, and what to do.
     """
-    for key, (old, new) in changed_settings(before.settings, now).items():
+    changed = changed_settings(before.settings, now)
+    # First what has been typed, then what follows from it, such as model.in_channels.
+    for key in [*(key for key in OF_LATENTS if key in changed), *(key for key in changed if key not in OF_LATENTS)]:
+        old, new = changed[key]
         if key == "model.internal_head":
             raise UserError(
                 f"objective.terms.internal: the {before.state.step} steps so far were trained with "

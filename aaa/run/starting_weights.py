@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 SIZES = {"dim", "depth", "heads", "mlp_ratio", "position_grid"}
 OF_ENCODER = ("in_channels", "text_dim")  # numbers of a model that follow from it
+OF_LOADED_VAE = ("path", "model_id", "subfolder", "patch_size")  # what latents follow from with encoder=diffusers
 WHAT_FITS = "To start this one from what fits of it: init_from_parts=fitting"
 
 
@@ -112,11 +113,15 @@ def _encoder_asked_for(path: Path, other: Mapping[str, Any], here: Mapping[str, 
     there, asked = _encoder_of(path), []
     if "in_channels" in other:
         name, factor = there.get("name", here["name"]), there.get("downscale_factor", here["downscale_factor"])
-        if name != here["name"]:
+        vae, is_other = there.get("vae", {}), name != here["name"]
+        if is_other:
             asked.append(f"encoder={name}")
-        elif factor != here["downscale_factor"]:
+        if "patch_size" in vae:
+            now = {} if is_other else here["vae"]
+            asked += [setting(f"encoder.vae.{k}", vae.get(k)) for k in OF_LOADED_VAE if vae.get(k) != now.get(k)]
+        elif not is_other and factor != here["downscale_factor"]:
             asked.append(setting("encoder.downscale_factor", factor))
-        else:
+        elif not is_other:
             asked.append(setting("encoder.latent_channels", other["in_channels"]))
     if "text_dim" in other:
         option = _option_of(there.get("text_encoder"))

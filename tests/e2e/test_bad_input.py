@@ -26,6 +26,7 @@ SmallRun = tuple[Path, Finished]
         (["data=imagefolder", "data.root=nowhere"], "data.root=nowhere: there is no such folder"),
         (["data=imagefolder"], "data.root: has no value yet, and must have one: data.root=VALUE"),
         (["optimizer.lr=1e-3"], "optimizer.lr: no such config key (did you mean 'optimizer.learning_rate'?)"),
+        (["model.patch_size=2"], "model.patch_size: no such config key. Patches are made where pictures are encoded"),
         (["trainer.precision=fp8"], "trainer.precision=fp8: must be one of auto, float32, bf16, bf16_weights"),
         (["trainer.batch_size=0"], "trainer.batch_size=0: must be at least 1"),
         (["trainer.batch_size=1.5"], "trainer.batch_size=1.5"),
@@ -69,7 +70,10 @@ SmallRun = tuple[Path, Finished]
         ),
         (["guidance.scale=null"], "guidance.scale=null: must be a number, such as 2.0."),
         (["logger=wandb", "logger.init_timeout_seconds=2.5", "model.heads=5"], "model.heads=5 does not divide"),
-        (["encoder=false"], "encoder=false: no such option. There is: flux2_qwen3, flux2_tiny, patches, pixel."),
+        (
+            ["encoder=false"],
+            "encoder=false: no such option. There is: diffusers, flux2_qwen3, flux2_tiny, patches, pixel.",
+        ),
         (
             ["trainer.device=gpu"],
             "trainer.device=gpu: torch cannot use it (it knows no such device). There is: auto, cpu",

@@ -9,7 +9,7 @@ import torch
 from aaa.data.cache import LatentCache
 from tests.e2e.conftest import SMALL, Command, losses, metrics, only_run
 from tests.encoders.test_huggingface import make_model
-from tests.helpers.pretrained import make_taef2
+from tests.helpers.pretrained import make_diffusers_vae, make_taef2
 
 FORKED = True
 
@@ -83,6 +83,45 @@ def test_weights_taken_up_keep_the_statistics_they_were_trained_with(command: Co
     assert not torch.equal(*own)
 
 
+@pytest.mark.slow
+def test_a_vae_of_diffusers_is_encoded_with_trained_on_and_drawn_with(command: Command, tmp_path: Path) -> None:
+    pytest.importorskip("diffusers")
+    make_diffusers_vae(tmp_path / "sd" / "vae")
+    asked = ["data.resolution=32", "encoder=diffusers", "encoder.vae.path=sd", "encoder.vae.patch_size=2"]
+    few = [*asked, "data.source.num_records=48", "data.source.num_validation=16"]
+    encoded = command("aaa.encode", *few)
+    assert encoded.code == 0, encoded.err
+    assert "PSNR" in encoded.out + encoded.err, encoded
+    (cache,) = (tmp_path / ".cache" / "aaa").glob("shapes-diffusers-32-*/")
+    small = [*(o for o in SMALL if not o.startswith("data.")), "lr_scheduler=warmup_constant", "logger=none"]
+    small += ["trainer.max_steps=5"]
+    done = command("aaa.train", *few, *small)
+    assert done.code == 0, done.err
+    assert "Encoding" not in done.out + done.err, "what was encoded is found again"
+    run = only_run(tmp_path)
+    saved = json.loads((run / "model" / "config.json").read_text())
+    assert (saved["model"]["in_channels"], saved["encoder"]["downscale_factor"]) == (16, 16)
+    assert len(saved["encoder"]["vae"]["latent_mean"]) == 16
+    pictures = []
+    for model in (run, run / "model"):
+        drawn = command("aaa.sample", f"model={model}", "prompt=a red square", "num_images=1", f"out={model.name}")
+        assert drawn.code == 0, drawn.err
+        pictures.append((tmp_path / model.name / "seed-0.png").read_bytes())
+    assert pictures[0] == pictures[1]
+
+    longer = command("aaa.train", f"resume={run}", "trainer.max_steps=7")
+    assert longer.code == 0, longer.err
+    again = command("aaa.train", *few, *small, "name=again", "trainer.max_steps=7")
+    assert again.code == 0, again.err
+    (whole,) = (tmp_path / "outputs" / "again").iterdir()
+    assert losses(run) == losses(whole)
+    error = command("aaa.train", f"resume={run}", "encoder.vae.patch_size=1").error
+    assert "error: encoder.vae.patch_size=1: the 7 steps so far were trained with encoder.vae.patch_size=2" in error
+    small = [override for override in small if not override.startswith("evaluation.")]
+    elsewhere = command("aaa.train", *asked, *small, "name=elsewhere", "data=cache", f"data.address={cache}")
+    assert elsewhere.code == 0, elsewhere.err
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -90,6 +129,8 @@ def test_weights_taken_up_keep_the_statistics_they_were_trained_with(command: Co
         (["text_encoder=huggingface"], "encoder.text_encoder.path"),
         (["text_encoder=huggingface", "encoder.text_encoder.path=nowhere"], "no config.json there (looked in"),
         (["encoder=flux2_tiny", "encoder.vae.path=taef2", "data.resolution=40"], "data.resolution=40 is not divisible"),
+        (["encoder=diffusers"], "encoder=diffusers: which VAE? Give one of encoder.vae.path=FOLDER and encoder.vae."),
+        (["encoder=diffusers", "encoder.vae.path=taef2"], "encoder.vae.path=taef2: has no config.json of a VAE"),
         (["sampling.preview=taef2"], "only latents of FLUX.2's VAE"),
     ],
 )

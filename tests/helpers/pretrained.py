@@ -1,5 +1,6 @@
 """Small stand-ins for pretrained files, in the layout of the real ones."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,43 @@ def make_taef2(folder: Path) -> Path:
     torch.manual_seed(0)
     save_file(make_encoder().half().state_dict(), folder / "encoder.safetensors")
     save_file(make_decoder().half().state_dict(), folder / "decoder.safetensors")
+    return folder
+
+
+def describe_diffusers_vae(folder: Path, **config: Any) -> Path:
+    """The config.json of an AutoencoderKL of 4 channels at an eighth of the resolution, without weights."""
+    folder.mkdir(parents=True)
+    stages = {"_class_name": "AutoencoderKL", "in_channels": 3, "latent_channels": 4, "block_out_channels": [4] * 4}
+    (folder / "config.json").write_text(json.dumps(stages | config))
+    return folder
+
+
+def make_diffusers_vae(folder: Path, kind: str = "AutoencoderKL") -> Path:
+    """A randomly initialised VAE, as diffusers saves it: 4 channels at an eighth of the size, of DC 8 at a fourth."""
+    import diffusers
+
+    torch.manual_seed(0)
+    widths, dc_widths = (4, 4, 4, 4), (4, 8, 8)
+    vae = {
+        "AutoencoderKL": lambda: diffusers.AutoencoderKL(
+            block_out_channels=widths,
+            down_block_types=("DownEncoderBlock2D",) * 4,
+            up_block_types=("UpDecoderBlock2D",) * 4,
+            norm_num_groups=2,
+        ),
+        "AutoencoderDC": lambda: diffusers.AutoencoderDC(
+            latent_channels=8,
+            encoder_block_out_channels=dc_widths,
+            decoder_block_out_channels=dc_widths,
+            encoder_layers_per_block=(1,) * 3,
+            decoder_layers_per_block=(1,) * 3,
+            encoder_block_types="ResBlock",
+            decoder_block_types="ResBlock",
+            encoder_qkv_multiscales=((),) * 3,
+            decoder_qkv_multiscales=((),) * 3,
+        ),
+    }[kind]()
+    vae.save_pretrained(folder)
     return folder
 
 

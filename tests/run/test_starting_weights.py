@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from aaa.errors import UserError
@@ -20,6 +20,7 @@ from aaa.saved.models import sampling_config
 from aaa.saved.weights_file import DiTNumbers
 from tests.helpers.composed import checked, compose
 from tests.helpers.designs import inputs, small
+from tests.helpers.pretrained import describe_diffusers_vae
 from tests.helpers.weights_metadata import model_header
 
 NUMBERS = DiTNumbers(16, 3, 2, 4, 8, 3.0, 4)
@@ -167,21 +168,33 @@ def encoder_of(*overrides: str) -> Mapping[str, Any]:
 def test_another_encoder_is_named_and_not_what_follows_from_it(
     tmp_path: Path, trained: list[str], now: list[str], asked: str
 ) -> None:
-    config = compose(*trained, "output_dir=x")
+    assert asked_for(tmp_path / "model", compose(*trained, "output_dir=x"), now) == asked
+
+
+def asked_for(folder: Path, config: DictConfig, now: list[str]) -> str:
+    """What is to be typed, beside what there is now, to start from a model that was trained with this config."""
     encoders = config.encoder, encoder_of(*now)
     there, here = ({"in_channels": e["latent_channels"], "text_dim": e["prompt_dim"]} for e in encoders)
-    (tmp_path / "model").mkdir()
-    save_weights(
-        tmp_path / "model" / "model.safetensors",
-        made(0, **there),
-        {"model": model_header(DiTNumbers(**asdict(NUMBERS) | there))},
-    )
+    folder.mkdir()
+    header = {"model": model_header(DiTNumbers(**asdict(NUMBERS) | there))}
+    save_weights(folder / "model.safetensors", made(0, **there), header)
     written: Any = OmegaConf.to_container(config, resolve=False)
     written["encoder"] = OmegaConf.to_container(config.encoder, resolve=True)
-    write_config(tmp_path / "model", sampling_config(written))
+    write_config(folder, sampling_config(written))
     with pytest.raises(UserError) as error:
-        start_from(tmp_path / "model", made(1, **here), asdict(NUMBERS) | here, encoder_of(*now))
-    assert f"holds another model. To train that one: {asked}. To start this one" in str(error.value)
+        start_from(folder, made(1, **here), asdict(NUMBERS) | here, encoder_of(*now))
+    told = re.search(r"holds another model\. To train that one: (.*)\. To start this one", str(error.value))
+    assert told is not None, error.value
+    return told[1]
+
+
+def test_a_vae_that_is_loaded_is_named_by_where_it_lies_and_its_patches(tmp_path: Path) -> None:
+    other = describe_diffusers_vae(tmp_path / "sd3", latent_channels=16)
+    trained = ["encoder=diffusers", f"encoder.vae.path={other}"]
+    config = compose(*trained, "encoder.vae.patch_size=2", "output_dir=x")
+    asked = f"{' '.join(trained)} encoder.vae.patch_size=2"
+    assert asked_for(tmp_path / "a", config, ["encoder=pixel"]) == asked
+    assert asked_for(tmp_path / "b", config, trained) == "encoder.vae.patch_size=2"
 
 
 def test_what_fits_is_asked_of_some_weights() -> None:
