@@ -49,7 +49,12 @@ def test_a_checkpoint_that_is_kept_is_not_read_at_each_save(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: int | None, reads: int
 ) -> None:
     read: list[int] = []
-    monkeypatch.setattr(checkpoint_keeper, "load_state", lambda path: read.append(step_of(path)) or load_state(path))
+
+    def noting(path: Path) -> State:
+        read.append(step_of(path))
+        return load_state(path)
+
+    monkeypatch.setattr(checkpoint_keeper, "load_state", noting)
     keeper = CheckpointKeeper(tmp_path / "checkpoints", Keep(last=last, every_steps=1), in_background=False)
     model = nn.Linear(2, 2)
     optimizer = torch.optim.SGD(model.parameters())
