@@ -76,7 +76,10 @@ def test_grids_of_ones_own_prompts_are_shown_too(tmp_path: Path, browser: Any) -
     samples = tmp_path / "runs" / "0.001-2-1" / "samples"
     Image.new("RGB", (40, 20), "red").save(samples / "step-00000020-prompts.png")
     shutil.copy(samples / "step-00000020-prompts.png", samples / "step-00000020-prompts-raw.png")
+    with (samples.parent / "config.yaml").open("a") as config:
+        config.write("sampling: {prompts: [a red circle]}")
     write_page(read_runs([tmp_path / "runs"]), tmp_path / "compare.html")
+    assert "sampling.prompts" not in (tmp_path / "compare.html").read_text(), "no setting of what is learned"
     page = browser.new_page()
     page.goto((tmp_path / "compare.html").as_uri())
     for part, grids in (("#side", 2), ("#strips", 4)):
