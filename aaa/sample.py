@@ -103,7 +103,7 @@ def drawn_of(model: "TextToImage", requests: "Sequence[DrawRequest]") -> "Iterat
     from aaa.tracking.console import display
 
     taken = 0
-    with display("Drawing", sum(map(model.steps, requests))) as bar:
+    with display("Drawing", model.steps(requests)) as bar:
 
         def shown(levels: list[tuple[float, float]]) -> Iterator[tuple[float, float]]:
             nonlocal taken
@@ -111,8 +111,7 @@ def drawn_of(model: "TextToImage", requests: "Sequence[DrawRequest]") -> "Iterat
                 yield level
                 bar.update(taken := taken + 1)
 
-        for request in requests:
-            yield model(request, shown)
+        yield from model.of_prompts(requests, shown)
 
 
 def unused(folder: Path, files: Collection[str]) -> Path:

@@ -61,6 +61,7 @@ def recipe(config: "DictConfig") -> tuple[int | None, float | None]:
     from aaa.run.length import plan_length
     from aaa.run.machines import require_same_config
     from aaa.run.origin import open_origin
+    from aaa.run.own_prompts import open_own_prompts
     from aaa.run.recorder import Recorder
     from aaa.run.requirements import require_outcome
     from aaa.run.resolved import resolve
@@ -82,6 +83,7 @@ def recipe(config: "DictConfig") -> tuple[int | None, float | None]:
         run_logger = build(config, "logger") if session.is_main else None  # the others write nothing down
         try_parts(config, model, sampling.guidance)  # what needs no data, and may be wrong
         data = open_run_data(config, session, origin)  # latents, prompt_embeds, who is held out
+        own_prompts = open_own_prompts(config, session, data)  # to draw beside the data's, embedded; mostly None
         objective = build_objective(config, data.cache.empty_prompt_embeds.to(session.device, session.dtype))
         open_extras(data, objective, session.device)  # the cache gets what terms of the loss compare with, if any
         open_guide(config, session, data, sampling)  # another model that steers, if any: memory has to hold it too
@@ -101,7 +103,7 @@ def recipe(config: "DictConfig") -> tuple[int | None, float | None]:
         closed_at_the_end.enter_context(closing(loader))  # it may read ahead beside us
         learner = make_learner(config, placed, objective, session)  # with its optimizer
         progress = resume(config, origin, learner, data, length)  # loads the checkpoint, if there is one
-        run = Run(config, session, origin, data, loader, objective, learner, length, progress)
+        run = Run(config, session, origin, data, loader, objective, learner, length, progress, own_prompts)
 
         drawer = make_drawer(run, sampling)
         evaluation = for_parts(build(config, "evaluation"), data.records_of_parts, data.spans_of_parts)

@@ -39,7 +39,7 @@ PLUGINS = {  # of extras
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where there is what the commands name: a run, a config folder of one's own, a vision model, a VAE."""
+    """Where there is what the commands name: a run, prompts, a config folder of one's own, a vision model, a VAE."""
     folder = tmp_path_factory.mktemp("documented")
     run = folder / "outputs" / "shapes-dit_tiny" / "TIMESTAMP"
     for step in (600, 1200):
@@ -48,6 +48,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     OmegaConf.save(compose(), run / ".hydra" / "config.yaml")
     (run / ".hydra" / "overrides.yaml").write_text("[]")
     (folder / "conf").symlink_to(ROOT / "docs" / "my_project" / "conf")
+    (folder / "prompts.txt").write_text("a red circle\n")
     (folder / "FOLDER").mkdir()
     for name in ("config.json", "preprocessor_config.json", "model.safetensors"):
         (folder / "FOLDER" / name).write_text('{"model_type": "vit", "patch_size": 8}')

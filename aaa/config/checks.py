@@ -19,6 +19,7 @@ from aaa.config.mixture import check_mixture
 from aaa.config.objective import check_objective
 from aaa.config.parallel import check_parallel
 from aaa.config.places import check_places
+from aaa.config.prompts import require_prompts
 from aaa.config.ranges import require_ranges
 from aaa.config.rates import check_rates
 from aaa.config.routing import routed_blocks
@@ -63,6 +64,7 @@ def check_config(config: DictConfig) -> None:
     check_objective(config)
     check_recording(config)
     check_guidance(config)
+    require_prompts(config)
     _check_name(config.name)
     _check_wandb_mode(config.logger)
     if not config.data.cache_dir:

@@ -314,6 +314,7 @@ class SamplingConfig:
         num_images: of a sample grid, half of them for prompts that are held out.
         seed: of the first picture.
         preview: folder of TAEF2, to decode the latents of FLUX.2's VAE cheaply.
+        prompts: of one's own, drawn beside the sample grid: a list of texts, or a file with one on each line.
     """
 
     steps: int = number(30, least=1, most=MAX_STEPS)
@@ -323,6 +324,7 @@ class SamplingConfig:
     num_images: int = number(16, least=1, most=MAX_IMAGES)
     seed: int = number(0, least=0, most=MAX_SEED)
     preview: str | None = path_key(None)
+    prompts: Any = None
 
 
 @dataclass

@@ -97,25 +97,37 @@ class PictureDrawer:
         each_seed = range(self.seed, self.seed + len(records)) if seeds is None else seeds
         shapes = self.cache.shape_ids[records]
 
-        def draw(places: Tensor) -> list[tuple[Tensor, Image.Image]]:
+        def latents_of(places: Tensor) -> Tensor:
             own = [each_seed[place] for place in places.tolist()]
-            drawn = self._draw(model, records[places], own, int(shapes[places[0]]))
-            # Cloned, as a view of the batch would be told to other processes with the whole batch.
-            latents = [latent.clone() for latent in drawn.cpu()]
-            return list(zip(latents, decode_pictures(self.vae, drawn), strict=True))
+            return self._draw(model, records[places], own, int(shapes[places[0]]))
 
-        drawn = share_out(self.processes, groups_of(shapes), BATCH_SIZE, draw, on_drawn)
-        if not all(latent.isfinite().all() for latent, _ in drawn):
-            raise NotFinite(
-                "What the model drew are no finite numbers: a smaller guidance may help, unless the model itself is "
-                "broken."
-            )
+        drawn = self._shared(groups_of(shapes), latents_of, on_drawn)
         return Drawn(
             records,
             [self.cache.records[index].prompt for index in records.tolist()],
             [picture for _, picture in drawn],
             [latent for latent, _ in drawn],
         )
+
+    def draw_prompts(self, model: nn.Module, prompt_embeds: Tensor, shape: tuple[int, int, int]) -> list[Image.Image]:
+        """Draw a picture for each of some prompts that are no record's, with `seed`, `seed + 1`, ...
+
+        Args:
+            model: in evaluation mode.
+            prompt_embeds: of the prompts, `N L D`.
+            shape: of the pictures' latents, `C H W`.
+
+        Raises:
+            NotFinite: as `draw` does.
+        """
+        sigmas = self.sampling.sigmas(shape[1] * shape[2])
+
+        def latents_of(places: Tensor) -> Tensor:
+            seeds = [self.seed + place for place in places.tolist()]
+            return self._drawn(model, prompt_embeds[places], seeds, shape, sigmas)
+
+        all_places = torch.arange(len(prompt_embeds))
+        return [picture for _, picture in self._shared([all_places], latents_of)]
 
     @property
     def device(self) -> torch.device:
@@ -127,12 +139,45 @@ class PictureDrawer:
         """How many passes through a network a picture takes, the largest if there are several sizes."""
         return max(self.sampling.evaluations(sigmas) for sigmas in self.sigmas)
 
+    def _shared(
+        self,
+        groups: Sequence[Tensor],
+        latents_of: Callable[[Tensor], Tensor],
+        on_drawn: Callable[[int, int], None] = lambda _done, _total: None,
+    ) -> list[tuple[Tensor, Image.Image]]:
+        """Latents and pictures of all places in some groups, of which each process draws its share."""
+
+        def draw(places: Tensor) -> list[tuple[Tensor, Image.Image]]:
+            drawn = latents_of(places)
+            # Cloned, as a view of the batch would be told to other processes with the whole batch.
+            latents = [latent.clone() for latent in drawn.cpu()]
+            return list(zip(latents, decode_pictures(self.vae, drawn), strict=True))
+
+        drawn = share_out(self.processes, groups, BATCH_SIZE, draw, on_drawn)
+        if not all(latent.isfinite().all() for latent, _ in drawn):
+            raise NotFinite(
+                "What the model drew are no finite numbers: a smaller guidance may help, unless the model itself is "
+                "broken."
+            )
+        return drawn
+
     def _draw(self, model: nn.Module, records: Tensor, seeds: list[int], shape: int) -> Tensor:
+        _, prompt_embeds = self.cache.gather(records)
+        return self._drawn(model, prompt_embeds, seeds, self.cache.shapes[shape], self.sigmas[shape])
+
+    def _drawn(
+        self,
+        model: nn.Module,
+        prompt_embeds: Tensor,
+        seeds: list[int],
+        shape: tuple[int, int, int],
+        sigmas: Sequence[float],
+    ) -> Tensor:
+        """Clean latents, `B C H W`, of prompts, `B L D`."""
         device, dtype = self.device, self.precision.dtype
         noise = SeededNoise(seeds)
-        latents = noise(self.cache.shapes[shape]).to(device)
-        _, prompt_embeds = self.cache.gather(records)
+        latents = noise(shape).to(device)
         prompt_embeds = prompt_embeds.to(device, dtype)
         empty = self.cache.empty_prompt_embeds.to(device, dtype).expand_as(prompt_embeds)
         network = self.precision.running(model)
-        return self.sampling.draw(network, latents, prompt_embeds, empty, self.sigmas[shape], noise).float()
+        return self.sampling.draw(network, latents, prompt_embeds, empty, sigmas, noise).float()

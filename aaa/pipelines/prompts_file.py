@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
 from omegaconf import DictConfig
 
-from aaa.errors import UserError, reason
+from aaa.config.prompts import read_prompts
+from aaa.errors import UserError
 
 LONGEST = 40  # letters of a prompt in the name of a picture
 
@@ -24,18 +24,7 @@ def prompts_of(config: DictConfig) -> list[str]:
     said = f"prompts={config.prompts}"
     if config.prompt is not None:
         raise UserError(f"{said} prompt={config.prompt}: only one of them can say what to draw.")
-    try:
-        text = Path(config.prompts).read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise UserError(f"{said}: is not in UTF-8. It must be a text file with a prompt on each line.") from None
-    except OSError as error:
-        raise UserError(f"{said}: cannot be read ({reason(error)}).") from None
-    if "\0" in text:
-        raise UserError(f"{said}: is no text. It must be a text file with a prompt on each line.")
-    prompts = [line.strip() for line in text.split("\n") if line.strip()]
-    if not prompts:
-        raise UserError(f"{said}: there is no prompt in it, of which each line is to be one.")
-    return prompts
+    return read_prompts(config.prompts, said)
 
 
 def beginnings_of_names(prompts: Sequence[str]) -> list[str]:

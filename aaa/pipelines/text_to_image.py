@@ -2,7 +2,7 @@
 
 import logging
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,8 @@ logger = logging.getLogger(__name__)
 
 CHEAP = (PixelVAE, Flux2TinyVAE)  # decoders that can be asked at every step
 SELDOM = 5
+# Latents of pictures of several prompts in a batch: larger pictures gain little by company, and take much memory.
+TOKENS_AT_ONCE = BATCH_SIZE * 256
 
 
 class TextToImage:
@@ -153,13 +155,27 @@ class TextToImage:
             request: which.
             progress: shows how far the steps of each such batch are; `steps` says how many there are in all.
         """
-        self._look_at(request)
-        embeds = self._embeds(request)
-        pictures: list[Image.Image] = []
-        for part in request.parts(BATCH_SIZE):
-            last = deque(self._steps(part, embeds, progress), maxlen=1).pop()
-            pictures += self._finished(last.latents)
-        return pictures
+        return next(self.of_prompts([request], progress))
+
+    def of_prompts(self, requests: Sequence[DrawRequest], progress: ShowProgress = iter) -> Iterator[list[Image.Image]]:
+        """The pictures of each of some requests that differ in their prompts alone, those of some prompts at once.
+
+        Args:
+            requests: which.
+            progress: as above; `steps` says how many there are in all.
+        """
+        for group in self._at_once(requests):
+            embeds = []
+            for request in group:
+                self._look_at(request)
+                embeds.append(self._embeds(request))
+            pictures: list[Image.Image] = []
+            for part in group[0].parts(BATCH_SIZE):
+                last = deque(self._steps(part, embeds, progress), maxlen=1).pop()
+                pictures += self._finished(last.latents)
+            own = len(pictures) // len(group)
+            for number in range(len(group)):
+                yield pictures[number * own : (number + 1) * own]
 
     def live(self, request: DrawRequest) -> Iterator[tuple[int, list[Image.Image]]]:
         """The same, showing after each step what the model then holds for the pictures; the last are the finished ones.
@@ -170,7 +186,7 @@ class TextToImage:
         self._look_at(request)
         every = 1 if isinstance(self.decoder, CHEAP) else SELDOM
         latents = None
-        for taken, step in enumerate(self._steps(request, self._embeds(request)), start=1):
+        for taken, step in enumerate(self._steps(request, [self._embeds(request)]), start=1):
             latents = step.latents
             if taken % every == 0:
                 yield taken, decode_pictures(self.decoder, step.predicted.float())
@@ -195,10 +211,11 @@ class TextToImage:
             self._guides = {place: sampling.guidance.guide}
         return sampling
 
-    def steps(self, request: DrawRequest) -> int:
-        """How many steps of the sampler a request takes, those of all its batches together."""
-        sigmas = self.sigmas(self.sampling(request), request)
-        return (len(sigmas) - 1) * len(list(request.parts(BATCH_SIZE)))
+    def steps(self, requests: Sequence[DrawRequest]) -> int:
+        """How many steps of the sampler such requests take as `of_prompts` has, those of all their batches together."""
+        first = requests[0]
+        sigmas = self.sigmas(self.sampling(first), first)
+        return (len(sigmas) - 1) * len(list(first.parts(BATCH_SIZE))) * len(self._at_once(requests))
 
     def described(self, request: DrawRequest) -> str:
         """What drawing takes: `15 steps of Heun, 58 evaluations of the model, in bf16`."""
@@ -228,16 +245,26 @@ class TextToImage:
         for remark in self.remarks(request):
             logger.warning("%s", remark)
 
-    def _steps(self, request: DrawRequest, embeds: torch.Tensor, progress: ShowProgress = iter) -> Iterator[Step]:
+    def _at_once(self, requests: Sequence[DrawRequest]) -> list[Sequence[DrawRequest]]:
+        """Those whose pictures fit into a batch together, one after the other; of large pictures each is alone."""
+        _, height, width = self.shape(requests[0])
+        together = min(BATCH_SIZE, TOKENS_AT_ONCE // (height * width)) // requests[0].num_images
+        size = max(together, 1)
+        return [requests[first : first + size] for first in range(0, len(requests), size)]
+
+    def _steps(
+        self, request: DrawRequest, embeds: Sequence[torch.Tensor], progress: ShowProgress = iter
+    ) -> Iterator[Step]:
+        """The steps to the pictures of a request, and of others of which only the embeddings differ, `2 L D` each."""
         sampling = self.sampling(request)
         sigmas = self.sigmas(sampling, request)
-        noise = SeededNoise(request.seeds)
+        noise = SeededNoise([*request.seeds] * len(embeds))
         latents = noise(self.shape(request)).to(self.device)
         if request.input_image is not None:
             height, width = (self.vae.downscale_factor * side for side in self.shape(request)[1:])
             clean = self.vae.encode(self._read(request.input_image, height, width)[None]).to(latents)
             latents = add_noise(clean, latents, torch.tensor(sigmas[:1], device=self.device))
-        positive, negative = (embed.expand(request.num_images, -1, -1) for embed in embeds)
+        positive, negative = torch.stack([*embeds], dim=1).repeat_interleave(request.num_images, dim=1)
         network = self.precision.running(self.model)
         return sampling.drawing(network, latents, positive, negative, sigmas, noise, progress)
 

@@ -23,7 +23,7 @@ from aaa.reports.power_law import APART, LEAST, OF_ONE_SIZE
 from aaa.reports.runs import Run
 from aaa.reports.scaling import OF_ONE_LENGTH, OF_THE_BEST
 from aaa.reports.telling import differing_keys, setting_keys, telling_keys
-from aaa.tracking.files import OF_A_STEP
+from aaa.tracking.files import OF_A_STEP, step_in_name
 
 TEMPLATE = Path(__file__).with_name("page.html")
 POINTS = 400  # of a curve; more than a screen can show
@@ -133,6 +133,7 @@ def _run(run: Run, keys: list[str], metrics: dict[str, None], *, with_pictures: 
         "parameters": run.parameters,
         "curves": _curves(run, metrics),
         "pictures": _pictures(run) if with_pictures else [],
+        "prompts": _pictures(run, "-prompts") if with_pictures else [],
     }
 
 
@@ -159,9 +160,9 @@ def _thinned(curve: dict[str, list[float]]) -> dict[str, list[float | None]]:
     return thinned | {"y": [_rounded(sum(ys[piece]) / len(ys[piece])) for piece in pieces]}
 
 
-def _pictures(run: Run) -> list[dict[str, Any]]:
-    """Sample grids over training time, small."""
-    files = sorted((run.folder / "samples").glob(f"{OF_A_STEP}.png"))
+def _pictures(run: Run, ending: str = "") -> list[dict[str, Any]]:
+    """Sample grids over training time, small: those of the data's records, or of another ending."""
+    files = sorted((run.folder / "samples").glob(f"{OF_A_STEP}{ending}.png"))
     if len(files) > STRIP_PICTURES:
         files = [files[round(i * (len(files) - 1) / (STRIP_PICTURES - 1))] for i in range(STRIP_PICTURES)]
     strip = []
@@ -174,7 +175,7 @@ def _pictures(run: Run) -> list[dict[str, Any]]:
         except UNREADABLE:
             continue  # a picture more or less: the numbers are what is compared
         source = base64.b64encode(buffer.getvalue()).decode()
-        strip.append({"step": int(file.stem.removeprefix("step-")), "src": f"data:image/webp;base64,{source}"})
+        strip.append({"step": step_in_name(file), "src": f"data:image/webp;base64,{source}"})
     return strip
 
 

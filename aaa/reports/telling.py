@@ -11,7 +11,7 @@ from aaa.reports.runs import MAX_STEPS, Run
 IGNORED = re.compile(
     r"(name|output_dir|resume|repeat|trust_config|encoder\.(batch_size|vae\.latent_(mean|std)))"
     r"|data\.(parts\.[^.]+\.)?(cache_dir|local_cache_gib|license|attribution)|(logger|sweep|checkpoint)(\..*)?"
-    r"|trainer\.(device|cuda_graph|collective_timeout_seconds|(log|sample|save)_every_steps)"
+    r"|trainer\.(device|cuda_graph|collective_timeout_seconds|(log|sample|save)_every_steps)|sampling\.prompts"
 )
 # Keys that the validation loss does not go by: how pictures are drawn and judged, and how often it is looked.
 BESIDE_THE_LOSS = re.compile(

@@ -40,6 +40,7 @@ def make_view(runs: list[Run], entity: str, project: str) -> Any:
         panels.LinePlot(title=f"val/loss over {label}", x=axis, y=["val/loss"], log_x=True, log_y=True)
         for axis, label in AXES.items()
     ]
+    pictures = ["pictures", *(["prompts"] if _setting(runs, "sampling.prompts") else [])]
     folders = [run.folder.resolve() for run in runs]
     groups = sorted({"/".join(folder.parent.parts[-2:]) for folder in folders if lies_in_sweep(folder)})
     filters = workspaces.And(*([workspaces.Metric("Group").isin(groups)] if groups else []))
@@ -52,7 +53,7 @@ def make_view(runs: list[Run], entity: str, project: str) -> Any:
                 "Settings and loss", panels=[panels.ParallelCoordinatesPlot(columns=columns)], is_open=True
             ),
             workspaces.Section("Curves", panels=[*curves, *over_axes], is_open=True),
-            workspaces.Section("Pictures", panels=[panels.MediaBrowser(media_keys=["pictures"])], is_open=True),
+            workspaces.Section("Pictures", panels=[panels.MediaBrowser(media_keys=pictures)], is_open=True),
         ],
         runset_settings=workspaces.RunsetSettings(filters=filters),
     )

@@ -1,7 +1,7 @@
 """What a run looks at on its way: validation loss, sample grids, and how good the pictures are."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -9,8 +9,9 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
+from aaa.assembly.own_prompts import OwnPrompts
 from aaa.assembly.parts import build_preview
 from aaa.assembly.training_data import TrainingData
 from aaa.config.compiling import has_one_shape
@@ -117,22 +118,37 @@ class RunCallbacks:
                 self.signals.stop()
 
     def sample(self, step: int) -> None:
-        """Draw and save a grid of pictures with each model."""
-        count = self.run.config.sampling.num_images
-        held_out = self.records["validation"][: count // 2]
-        records = torch.cat([self.records["train"][: count - len(held_out)], held_out])
+        """Draw and save a grid of pictures with each model, and one of prompts of one's own, if there are any."""
+        sampling, own = self.run.config.sampling, self.run.own_prompts
+        held_out = self.records["validation"][: sampling.num_images // 2]
+        records = torch.cat([self.records["train"][: sampling.num_images - len(held_out)], held_out])
         for suffix, model in self.models.items():
             try:
                 with self.signals.interruptible():
                     drawn = self.drawer.draw(model.eval(), records)
+                    pictures = self._draw_own(model, own)
             except NotFinite as why:
                 self._warn("Step %d: a grid of pictures is left out. %s", step, why)
                 continue
-            if self.tracker is None:
-                continue
-            grid = make_grid(drawn.images, drawn.prompts)
-            self._save(self.folder / "samples" / f"step-{step:08d}{suffix.replace('_', '-')}.png", grid)
-            self.tracker.log_images(step, f"pictures{suffix}", drawn.images, drawn.prompts)
+            self._show(step, f"pictures{suffix}", suffix, drawn.images, drawn.prompts)
+            if own is not None:
+                self._show(step, f"prompts{suffix}", f"-prompts{suffix}", pictures, own.prompts)
+
+    def _draw_own(self, model: nn.Module, own: OwnPrompts | None) -> list[Image.Image]:
+        """Pictures of prompts of one's own, of the size that training pictures are cut to."""
+        if own is None:
+            return []
+        data, encoder = self.run.config.data, self.run.config.encoder
+        side = data.resolution // encoder.downscale_factor
+        return self.drawer.draw_prompts(model, own.prompt_embeds, (encoder.latent_channels, side, side))
+
+    def _show(self, step: int, name: str, ending: str, images: Sequence[Image.Image], prompts: Sequence[str]) -> None:
+        """Save a grid of pictures, its file named by the step and this ending, and log them under this name."""
+        if self.tracker is None:
+            return
+        file = f"step-{step:08d}{ending.replace('_', '-')}.png"
+        self._save(self.folder / "samples" / file, make_grid(images, prompts))
+        self.tracker.log_images(step, name, images, prompts)
 
     def evaluate(self, step: int) -> None:
         """Log how good pictures are, and keep what there is to look at."""

@@ -14,7 +14,7 @@ from aaa.config.groups import CONF, group_options
 from aaa.config.leaves import leaves
 from aaa.config.mixture import data_schema
 from aaa.config.overrides import in_place_of, key_of, user_folders, value_of, wants_sweep
-from aaa.config.schema import DataConfig, TrainConfig
+from aaa.config.schema import GROUPS, TrainConfig
 from aaa.config.trust import read_yaml_config, refuse_foreign_code
 from aaa.errors import UserError, nearest
 from aaa.saved.checkpoint_folders import CHECKPOINTS, FOLDER, those_of_its_run
@@ -194,13 +194,14 @@ def _as_new(argument: str, saved: DictConfig) -> str:
     """An argument with a `+` before a key that there was not yet when the run began."""
     key = key_of(argument)
     parent, _, name = key.rpartition(".")
-    known = {"": _names(TrainConfig) - {"resume", "repeat"}, "data": _names(data_schema(saved.get("data") or {}))}
+    known = {group: _names(schema) for group, schema in GROUPS.items()}
+    known |= {"": _names(TrainConfig) - {"resume", "repeat"}, "data": _names(data_schema(saved.get("data") or {}))}
     node = OmegaConf.select(saved, parent) if parent else saved
     is_new = name in known.get(parent, ()) and node is not None and name not in node
     return f"+{argument}" if is_new and argument[0] not in "+~" else argument
 
 
-def _names(schema: type[DataConfig] | type[TrainConfig]) -> set[str]:
+def _names(schema: type) -> set[str]:
     return {field.name for field in fields(schema)}
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from aaa.assembly.own_prompts import OwnPrompts
 from aaa.assembly.training_data import TrainingData
 from aaa.encoders.protocols import NormalisesLatents
 from aaa.run.length import RunLength
@@ -16,10 +17,14 @@ def resolve(config: DictConfig) -> dict[str, Any]:
     return resolved
 
 
-def resolve_run(config: DictConfig, data: TrainingData, length: RunLength) -> dict[str, Any]:
-    """As it came to be: with the lengths and statistics of its data, its batch size and its steps."""
+def resolve_run(
+    config: DictConfig, data: TrainingData, length: RunLength, own: OwnPrompts | None = None
+) -> dict[str, Any]:
+    """As it came to be: with the lengths and statistics of its data, its batch size, its steps, prompts of a file."""
     resolved = resolve(config) | {"encoder": resolve_encoder(config, data)}
     resolved["trainer"] |= {"batch_size": length.batch_size, "max_steps": length.max_steps}
+    if own is not None:
+        resolved["sampling"] |= {"prompts": [*own.prompts]}
     return resolved
 
 

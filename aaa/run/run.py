@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 from torch import nn
 from torch.optim import Optimizer
 
+from aaa.assembly.own_prompts import OwnPrompts
 from aaa.assembly.training_data import TrainingData
 from aaa.models.costs import count_parameters
 from aaa.objectives.cuda_graph import why_unrecordable
@@ -40,6 +41,7 @@ class Run:
         learner: what learns.
         length: how much it does.
         progress: how far it is.
+        own_prompts: drawn beside the records, if any are.
     """
 
     config: DictConfig
@@ -51,11 +53,12 @@ class Run:
     learner: Learner
     length: RunLength
     progress: Progress
+    own_prompts: OwnPrompts | None = None
 
     @cached_property
     def resolved(self) -> dict[str, Any]:
         """The config with all values, without secrets."""
-        return resolve_run(self.config, self.data, self.length)
+        return resolve_run(self.config, self.data, self.length, self.own_prompts)
 
     @cached_property
     def parameters(self) -> int:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,9 @@ WEIGHTS = "model.safetensors"
 DRAWN_WITH = (MODEL, AVERAGE)  # of a checkpoint
 NEEDED = ("model", "encoder", "scheduler", "sampling", "data")  # of a run's config, by all who sample
 KEPT = (*NEEDED, "objective", "sampler", "guidance", "routing", "trainer")  # the rest is implied where it is not said
-PARTS = {"data": ("name", "resolution", "buckets"), "trainer": ("precision",)}  # of these no more is kept
+OF_SAMPLING = tuple(f.name for f in fields(SamplingConfig) if f.name != "prompts")  # those are of the run's grids
+# Of these no more is kept.
+PARTS = {"data": ("name", "resolution", "buckets"), "trainer": ("precision",), "sampling": OF_SAMPLING}
 
 
 @dataclass(frozen=True)

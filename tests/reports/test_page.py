@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from PIL import Image
 
 from aaa.reports.heat_map import MOST_VALUES
 from aaa.reports.page import write_page
@@ -68,6 +69,23 @@ def test_however_many_pictures_a_run_has(tmp_path: Path, pictures: int) -> None:
     make_runs(tmp_path / "runs", [1e-3], [2, 4], [1], rows=40, pictures=pictures)
     write_page(read_runs([tmp_path / "runs"]), tmp_path / "compare.html")
     assert (tmp_path / "compare.html").read_text().count("data:image/webp") == 2 * min(pictures, 6)
+
+
+def test_grids_of_ones_own_prompts_are_shown_too(tmp_path: Path, browser: Any) -> None:
+    make_runs(tmp_path / "runs", [1e-3], [2, 4], [1], rows=20)
+    samples = tmp_path / "runs" / "0.001-2-1" / "samples"
+    Image.new("RGB", (40, 20), "red").save(samples / "step-00000020-prompts.png")
+    shutil.copy(samples / "step-00000020-prompts.png", samples / "step-00000020-prompts-raw.png")
+    with (samples.parent / "config.yaml").open("a") as config:
+        config.write("sampling: {prompts: [a red circle]}")
+    write_page(read_runs([tmp_path / "runs"]), tmp_path / "compare.html")
+    assert "sampling.prompts" not in (tmp_path / "compare.html").read_text(), "no setting of what is learned"
+    page = browser.new_page()
+    page.goto((tmp_path / "compare.html").as_uri())
+    for part, grids in (("#side", 2), ("#strips", 4)):
+        assert page.locator(f"{part} img").count() == grids + 1
+        assert page.locator(f"{part} img[alt='0.001-2-1, own prompts, step 20']").count() == 1
+    page.close()
 
 
 def test_names_that_look_like_html_stay_text(tmp_path: Path) -> None:

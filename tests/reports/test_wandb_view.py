@@ -30,3 +30,17 @@ def test_the_view_that_would_be_saved_has_what_differs_curves_and_pictures(
         f"{tmp_path.name}/sweep",
     ):
         assert wanted in text, wanted
+
+
+def test_pictures_of_ones_own_prompts_are_in_the_view_of_runs_that_have_some(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("wandb_workspaces")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    make_runs(tmp_path / "runs", [1e-3], [2], [1], rows=5)
+    for own in (False, True):
+        if own:
+            config = tmp_path / "runs" / "0.001-2-1" / "config.yaml"
+            config.write_text(f"{config.read_text()}sampling: {{prompts: [a red circle]}}")
+        save_view(read_runs([tmp_path / "runs"]), tmp_path / "view.json")
+        assert ('"prompts"' in (tmp_path / "view.json").read_text()) is own

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +12,9 @@ import pytest
 import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
+from PIL import Image
 
+from aaa.assembly.own_prompts import OwnPrompts
 from aaa.data.shapes import ShapesSource
 from aaa.evaluation.evaluated_model import EvaluatedModel
 from aaa.evaluation.latent_distance import LatentDistance
@@ -21,6 +24,7 @@ from aaa.run.callbacks import RunCallbacks, open_guide
 from aaa.tracking.tracker import METRICS, NoLogger, RunInfo, Tracker
 from tests.data.test_cache import build
 from tests.e2e.conftest import SMALL, fork_in, metrics
+from tests.evaluation.test_drawing import OfThePrompt, drawer_in
 from tests.evaluation.test_evaluations import evaluated
 
 
@@ -111,6 +115,7 @@ def test_a_model_that_draws_no_numbers_ends_no_run(tmp_path: Path, caplog: pytes
         learner=SimpleNamespace(judged={"": broken.model}),
         data=SimpleNamespace(table=None, records=broken.records, source_pictures=None),
         session=SimpleNamespace(signals=SimpleNamespace(interruptible=nullcontext)),
+        own_prompts=None,
         origin=SimpleNamespace(folder=SimpleNamespace(path=tmp_path)),
     )
     tracker = Tracker(RunInfo(tmp_path, "name", {}, [], None, 0), NoLogger())
@@ -132,3 +137,41 @@ def test_a_model_that_draws_no_numbers_ends_no_run(tmp_path: Path, caplog: pytes
     assert caplog.messages[-1].startswith("Step 8: the evaluation is left out. evaluation.reference=original: of data")
     assert not (tmp_path / METRICS).exists()
     assert not (tmp_path / "samples").exists()
+
+
+class Noting(NoLogger):
+    """Notes which pictures it gets."""
+
+    def __init__(self) -> None:
+        self.pictures: dict[str, list[str]] = {}
+
+    def log_images(self, step: int, name: str, images: Sequence[Image.Image], captions: Sequence[str]) -> None:
+        assert (step, len(images)) == (7, len(captions))
+        self.pictures[name] = [*captions]
+
+
+def test_prompts_of_ones_own_are_logged_and_saved_under_a_name_of_their_own(tmp_path: Path) -> None:
+    drawer = drawer_in(tmp_path)
+    embeds = drawer.cache.gather(torch.arange(3))[1]
+    run: Any = SimpleNamespace(
+        config=OmegaConf.create(
+            {
+                "sampling": {"num_images": 2},
+                "data": {"resolution": 16},
+                "encoder": {"downscale_factor": 4, "latent_channels": 48},
+            }
+        ),
+        learner=SimpleNamespace(judged={"": OfThePrompt(), "_raw": OfThePrompt()}),
+        data=SimpleNamespace(table=None, records={"train": torch.arange(4), "validation": torch.arange(8, 10)}),
+        session=SimpleNamespace(signals=SimpleNamespace(interruptible=nullcontext)),
+        own_prompts=OwnPrompts(["a", "b", "c"], embeds, [1, 1, 1]),
+        origin=SimpleNamespace(folder=SimpleNamespace(path=tmp_path)),
+    )
+    noting = Noting()
+    looks = RunCallbacks(run, Tracker(RunInfo(tmp_path, "name", {}, [], None, 0), noting), drawer, NoEvaluation())
+    looks.sample(7)
+    own = ["a", "b", "c"]
+    of_data = [drawer.cache.records[index].prompt for index in (0, 8)]
+    assert noting.pictures == {"pictures": of_data, "prompts": own, "pictures_raw": of_data, "prompts_raw": own}
+    endings = ("", "-prompts", "-raw", "-prompts-raw")
+    assert {path.name for path in tmp_path.glob("samples/*")} == {f"step-00000007{ending}.png" for ending in endings}
