@@ -13,10 +13,11 @@ from aaa.assembly.training_data import TrainingData
 from aaa.config.prompts import KEY, file_of_prompts, own_prompts
 from aaa.config.trust import read_yaml_config
 from aaa.encoders.protocols import LearnsWords
+from aaa.run.folder import run_around
 from aaa.run.machines import told
 from aaa.run.session import Session
 from aaa.run.trained_words import trained_words
-from aaa.saved.named_model import RUN_CONFIG, run_around
+from aaa.saved.named_model import RUN_CONFIG
 from aaa.saved.trained_words import told_unknown
 
 logger = logging.getLogger(__name__)
