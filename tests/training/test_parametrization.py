@@ -87,6 +87,7 @@ def test_each_group_says_its_own_rate_and_takes_the_same_share_of_its_weights() 
 DESIGNS = [
     ("block=modern", "model.joint=mmdit", "model.text_refiner=1", "optimizer=muon", "optimizer.fused=parts"),
     ("model.modulation=adaln_shared", "model.value_residual=true", "model.registers=2", "optimizer=adamw"),
+    ("block=modern", "model.joint=cross", "model.pooled_prompt=true", "model.registers=1", "optimizer=muon"),
     ("model.modulation=none", "model.patch_bottleneck=4", "model.mlp=swiglu", "model.qk_norm=true", "optimizer=muon"),
 ]
 
