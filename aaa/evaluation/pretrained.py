@@ -239,7 +239,11 @@ class InceptionDistance:
         """The inception network, on the CPU."""
         image = _torchmetrics_image()
         try:
-            whole = image.FrechetInceptionDistance(feature_extractor_weights_path=str(self.weights))
+            whole = image.FrechetInceptionDistance(
+                feature_extractor_weights_path=str(self.weights),
+                # Published figures are of pictures that were scaled as TensorFlow 1 did it.
+                antialias=self.reference == DECODED,
+            )
         except Exception as error:  # of many kinds: it is a pickle
             raise UserError(
                 f"evaluation: InceptionDistance weights={self.weights}: not the weights of {INCEPTION} "

@@ -286,3 +286,18 @@ def test_fid_and_kid_are_those_of_a_network_on_disk(cache: LatentCache, tmp_path
     of_perfect, of_noise = (InceptionDistance(str(weights), 24, 24).evaluate(of) for of in (perfect, noise))
     assert of_perfect["quality/fid"] < of_noise["quality/fid"]
     assert of_perfect["quality/kid"] < of_noise["quality/kid"]
+
+
+@pytest.mark.slow
+def test_what_is_put_beside_published_figures_is_scaled_as_they_were(tmp_path: Path) -> None:
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+    weights = tmp_path / "inception.pth"
+    save_inception(weights)
+    published = FeatureExtractorInceptionV3("published", ["2048"], feature_extractor_weights_path=str(weights))
+    pictures = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    (right,) = published(pictures)
+    original = InceptionDistance(str(weights), reference="original")._network(pictures)
+    torch.testing.assert_close(original, right)
+    decoded = InceptionDistance(str(weights))._network(pictures)
+    assert not torch.allclose(decoded, right, rtol=0.01)
