@@ -15,6 +15,7 @@ from aaa.assembly.encoded import digests_in, is_encoded, make_ready, open_encode
 from aaa.assembly.few_records import FewRecords
 from aaa.assembly.own_encoders import require_latents, require_prompt_embeds
 from aaa.assembly.parts import build_encoders, missing_weights
+from aaa.assembly.taken_statistics import taken_statistics
 from aaa.assembly.training_data import TrainingData
 from aaa.config.mixture import config_of_part, parts_of, weights_of
 from aaa.data.buckets import bucket_sizes, nearest_bucket, square
@@ -83,12 +84,9 @@ def open_data(
     cache, vae, sources = _open_cache(config, device, trained_on, share)
     source_pictures = SourcePictures(sources)
     if weights is not None and isinstance(vae, NormalisesLatents):
-        statistics = statistics_of(weights)
-        # Weights of which only a part fits may be of latents of another number of channels.
-        fits = statistics is not None and len(statistics.mean) == vae.latent_channels
-        if fits and statistics != cache.statistics:
-            logger.info("Latents are normalised by the statistics that the weights in %s were trained with.", weights)
-            cache.statistics = vae.statistics = statistics
+        taken = taken_statistics(statistics_of(weights), cache.statistics, vae.latent_channels, weights)
+        if taken is not None:
+            cache.statistics = vae.statistics = taken
     if config.trainer.trim_prompts:
         cache.trim_prompts()
     rows = config.validation.num_records, config.validation.timesteps_per_record
