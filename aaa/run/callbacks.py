@@ -38,6 +38,7 @@ from aaa.training.precision import ModelPrecision
 logger = logging.getLogger(__name__)
 
 LOSS = "val/loss"
+TRAINED_ON, HELD_OUT = "prompts trained on", "prompts held out"  # above the halves of sample grids
 
 
 class RunCallbacks:
@@ -128,7 +129,8 @@ class RunCallbacks:
                 continue
             if self.tracker is None:
                 continue
-            grid = make_grid(drawn.images, drawn.prompts)
+            of_half = {0: TRAINED_ON, len(records) - len(held_out): HELD_OUT} if len(held_out) else {0: TRAINED_ON}
+            grid = make_grid(drawn.images, drawn.prompts, headings=of_half)
             self._save(self.folder / "samples" / f"step-{step:08d}{suffix.replace('_', '-')}.png", grid)
             self.tracker.log_images(step, f"pictures{suffix}", drawn.images, drawn.prompts)
 
