@@ -18,6 +18,7 @@ from aaa.errors import UserError
 from aaa.pipelines.draw_request import DrawRequest
 from aaa.pipelines.text_to_image import TextToImage
 from aaa.saved.checkpoint_folders import AVERAGE, checkpoints, damage, step_of
+from aaa.saved.model_card import example_prompt
 from aaa.saved.models import CONFIG, DRAWN_WITH, find_saved, later_checkpoint
 from aaa.saved.named_model import RUN_CONFIG
 from aaa.tracking.printed import markdown
@@ -25,6 +26,7 @@ from aaa.tracking.printed import markdown
 logger = logging.getLogger(__name__)
 
 LOADED = 4  # models that are kept at once
+WIDE = 175  # pixels of a control at least: two have room beside each other, but not on a phone
 GALLERY = 60  # pictures of this session that are kept
 FINISHED = "finished model"
 OWN = "the model's own"  # of samplers
@@ -88,6 +90,12 @@ class Drawers:
         """Of the models, the best to begin with first."""
         return list(self._places)
 
+    @property
+    def example(self) -> str | None:
+        """A prompt that the first model knows, as its card has it."""
+        folders = (self.path / "model", self.path)
+        return next((prompt for folder in folders if (prompt := example_prompt(folder)) is not None), None)
+
     def _load(self, name: str) -> TextToImage:
         place, weights = self._places[name]
         saved = find_saved(place, weights, self._trust_config, self._heads)
@@ -135,9 +143,10 @@ def make_page(drawers: Drawers) -> gr.Blocks:
         finished: Captioned = []
         remarks: dict[str, None] = {}  # that hold for several models are made once
         first_seed = int(seed or 0)
+        there = [(picture, caption) for picture, caption in before if Path(picture).is_file()]
         try:
             for name in models or drawers.names[:1]:
-                yield finished, f"Loading {name} ...", gr.skip(), before
+                yield finished, f"Loading {name} ...", there, before
                 model = drawers.get(name)
                 request = DrawRequest(
                     prompt,
@@ -162,36 +171,37 @@ def make_page(drawers: Drawers) -> gr.Blocks:
                 finished += [(_written(picture, gallery), caption) for picture, caption in shown]
         except UserError as error:
             raise gr.Error(html.escape(str(error))) from None
-        told = [(picture, f"{prompt} ({caption})") for picture, caption in finished]
-        there = [(picture, caption) for picture, caption in before if Path(picture).is_file()]
-        kept = (told + there)[:GALLERY]
-        yield finished, "\n".join([f"Drew {len(finished)}, each in {cost}", *remarks]), kept, kept
+        told = [(picture, f"{caption}: {prompt}") for picture, caption in finished]
+        said = "\n".join([f"Drew {len(finished)}, each in {cost}", *remarks])
+        yield finished, said, gr.skip(), (told + there)[:GALLERY]  # what was drawn now is shown already
 
     with gr.Blocks(title=f"aaa: {drawers.path}", delete_cache=(EVERY, OLD)) as page:
         gr.Markdown(f"## {markdown(str(drawers.path))}")
         with gr.Row():
             with gr.Column(scale=1):
-                prompt = gr.Textbox(label="Prompt", lines=2, autofocus=True)
+                prompt = gr.Textbox(label="Prompt", lines=2, autofocus=True, placeholder=drawers.example)
                 negative = gr.Textbox(label="Negative prompt")
                 models = gr.Dropdown(
                     drawers.names, value=drawers.names[:1], multiselect=True, label="Models, side by side"
                 )
                 with gr.Row():
-                    seed = gr.Number(0, label="Seed", precision=0, minimum=0)
-                    num_images = gr.Slider(1, 8, 2, step=1, label="Pictures")
+                    seed = gr.Number(0, label="Seed", precision=0, minimum=0, min_width=WIDE)
+                    num_images = gr.Slider(1, 8, 2, step=1, label="Pictures", min_width=WIDE)
                 with gr.Row():
-                    steps = gr.Slider(1, max(100, own_steps), own_steps, step=1, label="Steps")
-                    guidance = gr.Slider(min(1, own_scale), max(15, own_scale), own_scale, step=0.1, label="Guidance")
+                    most, scales = max(100, own_steps), (min(1, own_scale), max(15, own_scale))
+                    steps = gr.Slider(1, most, own_steps, step=1, label="Steps", min_width=WIDE)
+                    guidance = gr.Slider(*scales, own_scale, step=0.1, label="Guidance", min_width=WIDE)
                 with gr.Accordion("Sampler and guidance", open=False):
                     sampler = gr.Dropdown([OWN, *options_of("sampler")], value=OWN, label="Sampler")
                     with gr.Row():
                         low, high = of_guidance["interval"]
-                        lowest = gr.Slider(0, 1, low, step=0.05, label="Guide from noise level")
-                        highest = gr.Slider(0, 1, high, step=0.05, label="Guide up to noise level")
+                        lowest = gr.Slider(0, 1, low, step=0.05, label="Guide from noise level", min_width=WIDE)
+                        highest = gr.Slider(0, 1, high, step=0.05, label="Guide up to noise level", min_width=WIDE)
                     rescale = gr.Slider(0, 1, of_guidance["rescale"], step=0.05, label="Rescale")
                 with gr.Row():
-                    height = gr.Slider(factor, 4 * resolution, resolution, step=factor, label="Height")
-                    width = gr.Slider(factor, 4 * resolution, resolution, step=factor, label="Width")
+                    sides = factor, 4 * resolution, resolution
+                    height = gr.Slider(*sides, step=factor, label="Height", min_width=WIDE)
+                    width = gr.Slider(*sides, step=factor, label="Width", min_width=WIDE)
                 with gr.Accordion("Start from a picture", open=False):
                     # The file itself: gradio would convert it to RGB, which makes what is transparent black.
                     input_image = gr.Image(type="filepath", image_mode=None, label="Picture")
