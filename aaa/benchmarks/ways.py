@@ -52,6 +52,8 @@ SWITCHES: tuple[dict[str, Any], ...] = (
     {"text_refiner": 2},
     {"registers": 4},
     {"joint": "mmdit"},
+    {"joint": "cross"},
+    {"pooled_prompt": True},
 )
 
 MUON: dict[str, Any] = {"lr": 1e-9, "weight_decay": 0.0, "momentum": 0.95}

@@ -93,14 +93,15 @@ def _check_resolution(resolution: int, factor: int) -> None:
 
 
 def _check_padding(config: DictConfig) -> None:
-    """Refuse to mask padding that cannot be told from words."""
+    """Refuse to leave out padding that cannot be told from words."""
     text_encoder = config.encoder.text_encoder
-    if not config.model.mask_padding or not isinstance(text_encoder, DictConfig):
+    asked = next((key for key in ("mask_padding", "pooled_prompt") if config.model[key]), None)
+    if asked is None or not isinstance(text_encoder, DictConfig):
         return
     padding = "tokens" if str(text_encoder.get("_target_")).endswith(".Qwen3Encoder") else text_encoder.get("padding")
     if padding == "tokens":
         raise UserError(
-            "model.mask_padding=true: encoder.text_encoder keeps hidden states for padding, which look like words. "
+            f"model.{asked}=true: encoder.text_encoder keeps hidden states for padding, which look like words. "
             "text_encoder=huggingface with encoder.text_encoder.padding=zeros blanks them."
         )
 

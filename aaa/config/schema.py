@@ -46,7 +46,8 @@ class ModelConfig:
         registers: learned tokens beside those of the picture.
         patch_bottleneck: channels that a latent is squeezed through before it becomes a token; null: none.
         mask_padding: attend to no padding of prompts; their encoder must have zeros there.
-        joint: latents and prompt share all weights (`single`), or have their own in all but the last block (`mmdit`).
+        joint: prompt and latents share weights (`single`), have their own (`mmdit`); or it is just attended (`cross`).
+        pooled_prompt: tell blocks the mean of the prompt too; its encoder must have zeros for padding; null: no.
         internal_head: block after which a head predicts, for guidance=internal; follows from objective.terms.internal.
     """
 
@@ -76,6 +77,7 @@ class ModelConfig:
     patch_bottleneck: int | None = count(None, least=1)
     mask_padding: bool = False
     joint: str = one_of(*CHOICES["joint"], default="single")
+    pooled_prompt: bool | None = None
     internal_head: int | None = count(None, least=1)
 
 

@@ -58,6 +58,15 @@ class BlockContext(NamedTuple):
         """
         return None if self.seed is None else generator(self.seed, "block", self.number, device=device)
 
+    def divided(self, count: int) -> tuple["BlockContext", "BlockContext"]:
+        """The same of the first `count` tokens, and of the others; `attended` is of all that both attend to."""
+        told = []
+        for part in (slice(count), slice(count, None)):
+            rotation = None if self.rotation is None else self.rotation[..., part, :]
+            values = None if self.first_values is None else self.first_values[:, :, part]
+            told.append(self._replace(positions=self.positions[:, part], rotation=rotation, first_values=values))
+        return told[0], told[1]
+
 
 class Block(Protocol):
     """What a model asks of its blocks; any `nn.Module` with these methods is one.

@@ -3,7 +3,9 @@
 torch is not imported here, so that a config is checked at once.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from aaa.errors import UserError
 
@@ -12,7 +14,7 @@ CHOICES = {
     "text_positions": ("none", "rope"),
     "mlp": ("silu", "relu2", "swiglu"),
     "modulation": ("gate", "adaln", "adaln_shared", "none"),
-    "joint": ("single", "mmdit"),
+    "joint": ("single", "mmdit", "cross"),
 }
 
 
@@ -32,7 +34,9 @@ class Design:
         patch_bottleneck: channels that a latent is squeezed through before it becomes a token (JiT, Li and He 2025,
             arXiv 2511.13720, section 4.3); None: none.
         mask_padding: attend to no token of the prompt whose embedding is 0 throughout.
-        joint: whether latents and prompt share the weights of all blocks (`single`) or only of the last (`mmdit`).
+        joint: whether latents and prompt share the weights of all blocks (`single`) or only of the last (`mmdit`), or
+            latents alone go through blocks, to which the prompt gives keys and values (`cross`, cross.py).
+        pooled_prompt: tell blocks the mean of the prompt's tokens with the timestep (pooled_prompt.py); None: no.
         internal_head: number of the block, from 1, after which a second head predicts too (internal_head.py); None:
             there is none.
     """
@@ -48,6 +52,7 @@ class Design:
     patch_bottleneck: int | None = None
     mask_padding: bool = False
     joint: str = "single"
+    pooled_prompt: bool | None = None
     internal_head: int | None = None
 
 
@@ -112,11 +117,19 @@ def require_unused(design: Design, key: str) -> None:
     Raises:
         UserError: naming both keys.
     """
-    for name in OF_BLOCKS if key == "block" else Design.__dataclass_fields__:
-        value = getattr(design, name)
-        if value != getattr(TUTORIAL, name):
+    for name, value in other_switches(asdict(design)).items():
+        if key != "block" or name in OF_BLOCKS:
             shown = str(value).lower() if isinstance(value, bool) else value
             raise UserError(f"model.{name}={shown}: the class that model.{key} names is not told of it.")
+
+
+def other_switches(numbers: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a model's numbers and switches those switches that are not the tutorial's.
+
+    None, False and 0 all say that there is none of something.
+    """
+    said = {key: (numbers[key], value) for key, value in asdict(TUTORIAL).items() if key in numbers}
+    return {key: value for key, (value, tutorial) in said.items() if (value or None) != (tutorial or None)}
 
 
 def _nearest_divisor(number: int, wanted: int) -> int:

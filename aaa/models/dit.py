@@ -16,12 +16,14 @@ from torch import Tensor, nn
 
 from aaa.models.block import Block, BlockContext, DiTBlock, make_own_block, require_tokens
 from aaa.models.costs import linear_flops, linear_layers, other_flops
+from aaa.models.cross import CrossBlock
 from aaa.models.design import Design
 from aaa.models.embeddings import PositionEmbedding, TimestepEmbedding
 from aaa.models.forward import ModelOutput, WeakerWay, draws_while_training
 from aaa.models.internal_head import InternalHead
 from aaa.models.layer_norm import LayerNorm
 from aaa.models.modulation import SharedModulation
+from aaa.models.pooled_prompt import PooledPrompt
 from aaa.models.rope import of_words, rotation, unturned
 from aaa.models.routing import Detour, Routing
 from aaa.models.sprint import Fusion, Sprint
@@ -95,6 +97,10 @@ class AAADiT(nn.Module):
         self.hidden_depth, self.hidden_dim = depth, dim
         self.routing = routing
         self.fusion = Fusion(dim) if isinstance(routing, Sprint) else None
+        self.pooled_prompt = None
+        if design.pooled_prompt:
+            with torch.random.fork_rng(devices=[]):  # so that all else starts as it does without it
+                self.pooled_prompt = PooledPrompt(text_dim, dim)
         self.has_weaker_way = routing is not None
         self.blocks_draw = any(map(draws_while_training, self.blocks))
         self.draws_while_training = self.blocks_draw or routing is not None
@@ -107,8 +113,9 @@ class AAADiT(nn.Module):
 
         Matrices are Xavier-uniform, biases 0; blocks and positions then do their own.
         """
+        apart = {self.internal_head, *_layers_of(self.pooled_prompt)}  # so that all else starts as it does without
         for layer in linear_layers(self):
-            if layer is self.internal_head:  # which draws nothing, so that all else starts as it does without it
+            if layer in apart:
                 continue
             nn.init.xavier_uniform_(layer.weight)
             if layer.bias is not None:
@@ -116,7 +123,7 @@ class AAADiT(nn.Module):
         for block in self._blocks():
             block.init_weights(len(self.blocks))
         nn.init.zeros_(self.proj_out.weight)
-        for part in (self.pos_embedder, self.text_refiner, self.modulation, self.fusion):
+        for part in (self.pos_embedder, self.text_refiner, self.modulation, self.fusion, self.pooled_prompt):
             if part is not None:
                 part.init_weights()
 
@@ -157,6 +164,8 @@ class AAADiT(nn.Module):
             raise ValueError(f"hidden states after block {strange[0]} are wanted, of {len(self.blocks)} blocks")
         height, width = latents.shape[-2:]
         timestep_emb = self.timestep_embedder(timestep, latents.dtype)
+        if self.pooled_prompt is not None:
+            timestep_emb = timestep_emb + self.pooled_prompt(prompt_embeds)  # B D
         image = self.image_embedder(rearrange(latents, "b c h w -> b (h w) c"))
         words = (prompt_embeds != 0).any(dim=-1) if self.masks_padding else None  # B L
         turns = self._turns_of_words(height, width, prompt_embeds)
@@ -222,6 +231,7 @@ class AAADiT(nn.Module):
         once = linear_layers(self.timestep_embedder) + (
             [] if self.modulation is None else linear_layers(self.modulation)
         )
+        once += _layers_of(self.pooled_prompt)
         each_latent = [*linear_layers(self.image_embedder), self.proj_out]
         if self.internal_head is not None:  # which training asks too
             each_latent.append(self.internal_head)
@@ -233,8 +243,11 @@ class AAADiT(nn.Module):
         blocks = 0
         for number, block in enumerate(self._blocks(), start=1):
             routed = latents + others if self.routing is None else self.routing.tokens(number, latents, others)
-            if isinstance(block, DiTBlock) and self._gives_latents_alone(number):
-                blocks += block.flops(routed, wanted=latents)
+            wanted = latents if self._gives_latents_alone(number) else None
+            if isinstance(block, CrossBlock):
+                blocks += block.flops(routed, wanted, text_tokens)
+            elif isinstance(block, DiTBlock) and wanted is not None:
+                blocks += block.flops(routed, wanted)
             else:
                 blocks += block.flops(routed)
             if isinstance(block, DiTBlock) and not block.counts_itself:
@@ -306,8 +319,9 @@ def _computes_as_ours(block: nn.Module) -> bool:
     What others make of ours may count on as many tokens out as in, or on the prompt's being among them.
     """
     kind = type(block)
+    ours = CrossBlock if issubclass(kind, CrossBlock) else DiTBlock
     computed = {name for name, value in vars(DiTBlock).items() if callable(value)} - STARTS
-    return issubclass(kind, DiTBlock) and all(getattr(kind, name) is getattr(DiTBlock, name) for name in computed)
+    return issubclass(kind, ours) and all(getattr(kind, name) is getattr(ours, name) for name in computed)
 
 
 def _layers_of(part: nn.Module | None) -> list[nn.Linear]:
@@ -341,8 +355,8 @@ def _patch_embedding(in_channels: int, dim: int, design: Design) -> list[nn.Modu
 
 def _make_block(design: Design, depth: int, number: int, dim: int, heads: int, mlp_ratio: float) -> nn.Module:
     """Block `number`, from 1, of `depth`. Nothing reads the prompt after the last, which needs no second stream."""
-    two = design.joint == "mmdit" and number < depth
-    return (TwoStreamBlock if two else DiTBlock)(dim, heads, mlp_ratio, design, first=number == 1)
+    kinds = {"mmdit": TwoStreamBlock if number < depth else DiTBlock, "cross": CrossBlock}
+    return kinds.get(design.joint, DiTBlock)(dim, heads, mlp_ratio, design, first=number == 1)
 
 
 def _make_own(block: Callable[..., nn.Module]) -> Callable[..., nn.Module]:

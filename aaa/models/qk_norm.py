@@ -23,12 +23,28 @@ class QKNorm(nn.Module):
 
     def forward(self, queries_keys: Tensor) -> Tensor:
         """Queries and keys, `2 B heads N head_dim`, in their own dtype."""
-        scale = torch.stack([self.scale_q, self.scale_k])[:, None, None, None].to(queries_keys.dtype)
-        if torch.compiler.is_compiling():
-            return queries_keys * inverse_rms(queries_keys, EPSILON) * scale
-        way = _NormaliseRows if has_narrow_heads(queries_keys) else _Normalise
-        normalised: Tensor = way.apply(queries_keys, scale)
-        return normalised
+        return _normalised(queries_keys, torch.stack([self.scale_q, self.scale_k]))
+
+
+class KeyNorm(nn.Module):
+    """The same of keys that have no queries beside them."""
+
+    def __init__(self, head_dim: int) -> None:
+        super().__init__()
+        self.scale_k = nn.Parameter(torch.ones(head_dim))
+
+    def forward(self, keys: Tensor) -> Tensor:
+        """Keys, `1 B heads N head_dim`, in their own dtype."""
+        return _normalised(keys, self.scale_k[None])
+
+
+def _normalised(x: Tensor, scale: Tensor) -> Tensor:
+    """Of `K B heads N head_dim` each head, of each kind with its scales, `K head_dim`."""
+    scale = scale[:, None, None, None].to(x.dtype)
+    if torch.compiler.is_compiling():
+        return x * inverse_rms(x, EPSILON) * scale
+    normalised: Tensor = (_NormaliseRows if has_narrow_heads(x) else _Normalise).apply(x, scale)
+    return normalised
 
 
 class _Normalise(torch.autograd.Function):

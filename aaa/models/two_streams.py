@@ -36,7 +36,7 @@ class TwoStreamBlock(nn.Module):
 
     def with_values(self, x: Tensor, context: BlockContext) -> WithValues:
         """Tokens `B N D` in; tokens, and the values of their attention, out."""
-        streams, contexts = (self.latents, self.text), _of_streams(context, x.shape[1] - context.text_tokens)
+        streams, contexts = (self.latents, self.text), context.divided(x.shape[1] - context.text_tokens)
         parts = x.tensor_split((x.shape[1] - context.text_tokens,), dim=1)
         branches = [stream.branches(context) for stream in streams]
         projected = [
@@ -55,13 +55,3 @@ class TwoStreamBlock(nn.Module):
     def flops(self, tokens: int) -> int:
         """Of a forward pass for one picture: each token is one stream's, and both make their own of the timestep."""
         return self.latents.flops(tokens) + linear_flops(linear_layers(self.text.to_gate), 1)
-
-
-def _of_streams(context: BlockContext, count: int) -> tuple[BlockContext, BlockContext]:
-    """What each stream is told, of `count` tokens and of the others."""
-    told = []
-    for part in (slice(count), slice(count, None)):
-        rotation = None if context.rotation is None else context.rotation[..., part, :]
-        values = None if context.first_values is None else context.first_values[:, :, part]
-        told.append(context._replace(positions=context.positions[:, part], rotation=rotation, first_values=values))
-    return told[0], told[1]

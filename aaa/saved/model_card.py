@@ -3,7 +3,6 @@
 import ast
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -13,7 +12,7 @@ import yaml
 from aaa.config.mixture import shares_of
 from aaa.config.routing import SPRINT
 from aaa.encoders.flux2_tiny import REPOSITORY
-from aaa.models.design import TUTORIAL
+from aaa.models.design import other_switches
 from aaa.saved.models import foreign_to_sampling
 from aaa.tracking.durations import duration
 from aaa.tracking.printed import harmless, markdown, one_line
@@ -118,9 +117,7 @@ pictures it draws too.{_encoder_notes(encoder)}
 
 def _architecture(model: Mapping[str, Any], routing: Mapping[str, Any]) -> dict[str, str]:
     """What is not the tutorial's: `qk_norm, mlp=swiglu`; with the routing that is part of a model."""
-    tutorial = asdict(TUTORIAL)
-    other = {key: model[key] for key in tutorial if key in model and model[key] != tutorial[key]}
-    told = [key if value is True else f"{key}={value}" for key, value in other.items()]
+    told = [key if value is True else f"{key}={value}" for key, value in other_switches(model).items()]
     told += [f"routing={SPRINT}"] if routing.get("kind") == SPRINT else []
     return {"architecture": ", ".join(told)} if told else {}
 

@@ -45,7 +45,8 @@ def design_of(shapes: Shapes, said: Mapping[str, Any]) -> Design:
         registers=shapes["registers"][0] if "registers" in shapes else 0,
         patch_bottleneck=bottleneck,
         mask_padding=said.get("mask_padding") is True,
-        joint="mmdit" if first.endswith("latents.") else "single",
+        joint=_joint(shapes, first),
+        pooled_prompt=True if "pooled_prompt.0.weight" in shapes else None,
         internal_head=whole(said, "internal_head", 2**16) if "internal_head.weight" in shapes else None,
     )
 
@@ -76,6 +77,12 @@ def whole(said: Mapping[str, Any], key: str, most: int) -> int | None:
 
 def _first_block(shapes: Shapes) -> str:
     return "blocks.0.latents." if "blocks.0.latents.to_q.weight" in shapes else "blocks.0."
+
+
+def _joint(shapes: Shapes, first: str) -> str:
+    if first.endswith("latents."):
+        return "mmdit"
+    return "cross" if f"{first}text.to_k.weight" in shapes else "single"
 
 
 def _modulation(shapes: Shapes, first: str) -> str:

@@ -119,7 +119,8 @@ def other_numbers(path: Path, numbers: Mapping[str, Any]) -> dict[str, Any]:
     if numbers.get("architecture") is not None or numbers.get("block") is not None:
         return {}  # of classes that we know nothing of; torch compares names and shapes
     found = asdict(read_dit_numbers(path, numbers.get("heads")))
-    return {key: value for key, value in found.items() if key in numbers and value != numbers[key]}
+    # None, False and 0 all say that there is none of something.
+    return {key: value for key, value in found.items() if key in numbers and (value or None) != (numbers[key] or None)}
 
 
 def other_heads(path: Path, numbers: Mapping[str, Any]) -> dict[str, int]:

@@ -220,6 +220,8 @@ def test_what_is_built_gets_texts_as_they_are(text: str) -> None:
         (["guidance=internal"], r"guidance=internal: .*model\.internal_head=null.* objective\.terms\.internal\.weight"),
         (["guidance=routing"], r"guidance=routing: the model routes no tokens \(routing\.kind=none\)"),
         (["model.mask_padding=true", "text_encoder=qwen3"], r"model\.mask_padding=true: encoder\.text_encoder"),
+        (["model.pooled_prompt=true", "text_encoder=qwen3"], r"model\.pooled_prompt=true: encoder\.text_encoder"),
+        (["model.joint=crossed"], r"model\.joint=crossed: must be one of single, mmdit, cross"),
     ],
 )
 def test_an_architecture_that_there_is_not_is_refused(overrides: list[str], message: str) -> None:

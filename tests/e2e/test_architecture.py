@@ -3,16 +3,16 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.conftest import SMALL, Command, losses, metrics
 
 FORKED = True
-OTHER = [
+MMDIT = ["model.joint=mmdit", "model.text_refiner=1", "model.registers=2", "routing=tread"]
+CROSS = ["model.joint=cross", "model.pooled_prompt=true", "routing=sprint", "trainer.prompt_dropout=0.3"]
+SAME = [
     "block=modern",
-    "model.joint=mmdit",
-    "model.text_refiner=1",
-    "model.registers=2",
     "model.mask_padding=true",
-    "routing=tread",
     "routing.last_block=2",
     "lr_scheduler=constant",
     "logger=none",
@@ -21,9 +21,10 @@ OTHER = [
 ]
 
 
-def test_it_trains_goes_on_to_the_bit_and_draws(command: Command, tmp_path: Path) -> None:
+@pytest.mark.parametrize("other", [MMDIT, CROSS], ids=["mmdit", "cross"])
+def test_it_trains_goes_on_to_the_bit_and_draws(command: Command, tmp_path: Path, other: list[str]) -> None:
     for name, steps in (("whole", 4), ("halves", 2)):
-        done = command("aaa.train", *SMALL, *OTHER, f"trainer.max_steps={steps}", f"hydra.run.dir={name}")
+        done = command("aaa.train", *SMALL, *SAME, *other, f"trainer.max_steps={steps}", f"hydra.run.dir={name}")
         assert done.code == 0, done.err
     done = command("aaa.train", "resume=halves", "trainer.max_steps=4")
     assert done.code == 0, done.err
@@ -32,6 +33,7 @@ def test_it_trains_goes_on_to_the_bit_and_draws(command: Command, tmp_path: Path
     assert done.code == 0, done.err
     card = (tmp_path / "halves" / "model" / "README.md").read_text()
     assert "| architecture | positions=rope, qk_norm, mlp=swiglu" in card
+    assert other[0].removeprefix("model.") in card
     about = json.loads((tmp_path / "halves" / "environment.json").read_text())["model"]
     flops = [row["flops"] for row in metrics(tmp_path / "halves") if "flops" in row]
     assert flops[-1] == 4 * 8 * about["flops_per_sample"]

@@ -29,8 +29,19 @@ SWITCHES: dict[str, dict[str, Any]] = {
     "patch_bottleneck": {"patch_bottleneck": 5},
     "mask_padding": {"mask_padding": True},
     "mmdit": {"joint": "mmdit"},
+    "cross": {"joint": "cross"},
+    "pooled_prompt": {"pooled_prompt": True},
     "internal_head": {"internal_head": 2},
     "many": {"joint": "mmdit", "positions": "rope", "qk_norm": True, "modulation": "adaln", "value_residual": True},
+    "many with cross": {
+        "joint": "cross",
+        "positions": "rope",
+        "text_positions": "rope",
+        "qk_norm": True,
+        "value_residual": True,
+        "registers": 2,
+        "mask_padding": True,
+    },
 }
 
 
@@ -39,8 +50,9 @@ def designs() -> st.SearchStrategy[dict[str, Any]]:
     choices: dict[str, st.SearchStrategy[Any]] = {key: st.sampled_from(options) for key, options in CHOICES.items()}
     counts = {"text_refiner": st.integers(0, 2), "registers": st.integers(0, 2)}
     truths = {key: st.booleans() for key in ("qk_norm", "value_residual", "mask_padding")}
+    pooled = {"pooled_prompt": st.sampled_from([None, True])}
     numbers = {"patch_bottleneck": st.none() | st.integers(1, 3), "internal_head": st.none() | st.integers(1, 2)}
-    return st.fixed_dictionaries(choices | counts | truths | numbers)
+    return st.fixed_dictionaries(choices | counts | truths | pooled | numbers)
 
 
 def small(init: str = "torch", depth: int = 3, **switches: Any) -> AAADiT:

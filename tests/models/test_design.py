@@ -14,7 +14,7 @@ from torch import Tensor
 from aaa.errors import UserError
 from aaa.models.block import BlockContext, DiTBlock
 from aaa.models.costs import forward_flops
-from aaa.models.design import Design
+from aaa.models.design import Design, require_unused
 from aaa.models.dit import AAADiT
 from aaa.models.factory import build_dit
 from aaa.models.modulation import Branch
@@ -39,7 +39,7 @@ def test_flops_are_those_that_torch_counts(name: str) -> None:
 
 @pytest.mark.parametrize("name", SWITCHES)
 def test_a_switch_changes_what_is_computed_and_a_fresh_model_does_nothing(name: str) -> None:
-    if name not in ("tutorial", "internal_head"):
+    if name not in ("tutorial", "internal_head", "pooled_prompt"):
         assert not torch.allclose(small(**SWITCHES[name])(*inputs()), small()(*inputs()))
     model = small(init="scaled", **SWITCHES[name])
     assert model(*inputs()).abs().max() == 0
@@ -77,8 +77,10 @@ def _counted(model: AAADiT, height: int, width: int) -> int:
     return counter.get_total_flops()
 
 
-def test_shapes_tell_the_design_where_the_header_is_missing(tmp_path: Path) -> None:
-    switches: dict[str, Any] = {"positions": "rope", "qk_norm": True, "mlp": "swiglu", "joint": "mmdit", "registers": 2}
+@pytest.mark.parametrize("joint", ["mmdit", "cross"])
+def test_shapes_tell_the_design_where_the_header_is_missing(tmp_path: Path, joint: str) -> None:
+    switches: dict[str, Any] = {"positions": "rope", "qk_norm": True, "mlp": "swiglu", "joint": joint, "registers": 2}
+    switches["pooled_prompt"] = True
     save_weights(tmp_path / "a.safetensors", small(**switches), {})
     found = read_dit_numbers(tmp_path / "a.safetensors", heads=2)
     assert {key: getattr(found, key) for key in switches} == switches
@@ -97,11 +99,21 @@ def test_shapes_tell_the_design_where_the_header_is_missing(tmp_path: Path) -> N
         ({"joint": "mmdit"}, 1, r"model\.joint=mmdit: model\.depth=1"),
         ({"value_residual": True}, 1, r"model\.value_residual=true: model\.depth=1"),
         ({"qk_norm": True, "block": DiTBlock}, 2, r"model\.qk_norm=true: the class that model\.block names"),
+        ({"joint": "cross", "block": DiTBlock}, 2, r"model\.joint=cross: the class that model\.block names"),
     ],
 )
 def test_what_no_model_has_is_refused(switches: dict[str, Any], depth: int, message: str) -> None:
     with pytest.raises(UserError, match=message):
         small(depth=depth, **switches)
+
+
+def test_what_is_off_is_off_however_it_is_said(tmp_path: Path) -> None:
+    """As a sweep says it: `model.pooled_prompt=false,true`."""
+    require_unused(Design(pooled_prompt=False), "architecture")
+    small(pooled_prompt=False, block=DiTBlock)
+    save_weights(tmp_path / "a.safetensors", small(), {})
+    numbers = asdict(DiTNumbers(16, 3, 2, 4, 8, 3.0, 4, pooled_prompt=False))
+    assert other_numbers(tmp_path / "a.safetensors", numbers) == {}
 
 
 def test_a_head_that_cannot_turn_is_refused() -> None:

@@ -69,7 +69,7 @@ def test_mlps_are_their_equations() -> None:
 
 
 @pytest.mark.parametrize("modulation", ["adaln", "adaln_shared"])
-@pytest.mark.parametrize("joint", ["single", "mmdit"])
+@pytest.mark.parametrize("joint", ["single", "mmdit", "cross"])
 def test_adaln_begins_as_the_identity(modulation: str, joint: str) -> None:
     model = small(init="scaled", modulation=modulation, joint=joint)
     output = model(*inputs(), hidden_after=[1, 3])
@@ -197,7 +197,15 @@ def test_a_latent_passes_through_the_bottleneck() -> None:
 
 
 @pytest.mark.parametrize(
-    "switches", [{}, {"text_refiner": 1}, {"joint": "mmdit", "positions": "rope"}, {"text_positions": "rope"}]
+    "switches",
+    [
+        {},
+        {"text_refiner": 1},
+        {"joint": "mmdit", "positions": "rope"},
+        {"joint": "cross"},
+        {"joint": "cross", "positions": "rope", "text_positions": "rope", "qk_norm": True, "registers": 1},
+        {"text_positions": "rope"},
+    ],
 )
 def test_padding_makes_no_difference_where_it_is_masked(switches: dict[str, Any]) -> None:
     model = small(mask_padding=True, **switches)

@@ -102,7 +102,9 @@ def test_scores_of_words_depend_on_how_far_apart_they_are_alone() -> None:
     assert (scores[0, 0] - scores[0, 1]).abs() > 1e-3
 
 
-@pytest.mark.parametrize("switches", [{}, {"positions": "rope"}, {"joint": "mmdit"}, {"text_refiner": 1}])
+@pytest.mark.parametrize(
+    "switches", [{}, {"positions": "rope"}, {"joint": "mmdit"}, {"joint": "cross"}, {"text_refiner": 1}]
+)
 def test_the_order_of_words_matters_where_they_turn(switches: dict[str, Any]) -> None:
     latents, prompt_embeds, timestep = inputs()
     plain, turning = small(**switches), small(text_positions="rope", **switches)

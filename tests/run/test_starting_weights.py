@@ -91,6 +91,23 @@ def test_of_two_streams_the_last_block_is_another(tmp_path: Path, caplog: pytest
     assert "left, as it has no place: blocks.2 (" in said
 
 
+def test_a_prompt_that_gave_tokens_gives_keys_and_values(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    before = made(0)
+    path = saved(tmp_path, before)
+    with pytest.raises(UserError, match=r"holds another model. To train that one: model\.joint=single"):
+        start_from(path, made(1, joint="cross"), asdict(NUMBERS) | {"joint": "cross"}, {})
+    model = made(1, "scaled", joint="cross", pooled_prompt=True)
+    said = log_of(caplog, path, model, joint="cross", pooled_prompt=True)
+    assert "new, as the model itself starts: blocks.*.text, pooled_prompt (16)" in said
+    assert "left" not in said
+    here = model.state_dict()
+    assert all(torch.equal(here[name], tensor) for name, tensor in before.state_dict().items())
+    again = made(2, joint="cross", pooled_prompt=True)
+    numbers = {"joint": "cross", "pooled_prompt": True}
+    start_from(saved(tmp_path, model, **numbers), again, asdict(NUMBERS) | numbers, {})
+    assert torch.equal(again(*inputs()), model(*inputs()))
+
+
 def test_heads_that_share_the_width_otherwise_are_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = saved(tmp_path, made(0))
     said = log_of(caplog, path, made(1, heads=4), heads=4)

@@ -102,6 +102,7 @@ def test_a_shallower_model_tells_the_ends_of_branches_from_the_rest_too() -> Non
 DESIGNS = [
     ("block=modern", "model.joint=mmdit", "model.text_refiner=1", "optimizer=muon", "optimizer.fused=parts"),
     ("model.modulation=adaln_shared", "model.value_residual=true", "model.registers=2", "optimizer=adamw"),
+    ("block=modern", "model.joint=cross", "model.pooled_prompt=true", "model.registers=1", "optimizer=muon"),
     ("model.modulation=none", "model.patch_bottleneck=4", "model.mlp=swiglu", "model.qk_norm=true", "optimizer=muon"),
 ]
 

@@ -11,6 +11,7 @@ from aaa.training.fitting import measure_footprint
 from aaa.training.recomputing import recompute_activations
 
 MODERN: dict[str, Any] = {"positions": "rope", "qk_norm": True, "mlp": "swiglu", "value_residual": True}
+CROSS: dict[str, Any] = {"joint": "cross", "qk_norm": True, "value_residual": True, "pooled_prompt": True}
 OTHERS: dict[str, Any] = {"joint": "mmdit", "value_residual": True, "text_refiner": 1, "modulation": "adaln_shared"}
 
 
@@ -26,7 +27,9 @@ def loss_of(model: AAADiT, samples: int) -> Tensor:
     return velocity.square().mean()
 
 
-@pytest.mark.parametrize(("offload", "switches"), [(False, {}), (True, {}), (False, MODERN), (False, OTHERS)])
+@pytest.mark.parametrize(
+    ("offload", "switches"), [(False, {}), (True, {}), (False, MODERN), (False, OTHERS), (True, CROSS)]
+)
 def test_gradients_stay_the_same_and_less_is_kept(offload: bool, switches: dict[str, Any]) -> None:
     plain, thrifty = make_model(**switches), make_model(**switches)
     recompute_activations(thrifty, offload=offload)

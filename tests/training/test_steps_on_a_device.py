@@ -86,7 +86,13 @@ def steps(config: DictConfig, monkeypatch: pytest.MonkeyPatch) -> tuple[StepResu
         ("optimizer=soap", "objective=velocity"),
         ("optimizer=adamw", "trainer.precision=bf16_weights"),
         ("objective.terms.dispersive.weight=0.1", "objective.coupling=nearest", "optimizer.fused=parts"),
-        ("model.mask_padding=true", "model.text_positions=rope", "model.positions=rope"),
+        (
+            "block=modern",
+            "model.mask_padding=true",
+            "model.text_positions=rope",
+            "model.joint=cross",
+            "model.pooled_prompt=true",
+        ),
         pytest.param(  # DiffSynth takes 10 s to import
             ("scheduler=flux2", "objective=velocity", "objective.weighting=flux2"), marks=pytest.mark.slow
         ),
