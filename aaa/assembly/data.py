@@ -11,7 +11,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from aaa.assembly.build import build
-from aaa.assembly.encoded import digests_in, is_encoded, make_ready, open_encoded
+from aaa.assembly.encoded import WHERE, digests_in, is_encoded, make_ready, open_encoded
 from aaa.assembly.few_records import FewRecords
 from aaa.assembly.own_encoders import require_latents, require_prompt_embeds
 from aaa.assembly.parts import build_encoders, missing_weights
@@ -40,6 +40,7 @@ logger = logging.getLogger(__name__)
 
 STORAGE_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 PLACES = ("root", "path", "dataset_id")  # arguments of our sources that say where data lies, which does not matter
+OF_DIFFUSERS = "aaa.encoders.diffusers_vae.DiffusersVAE"
 FEW = 10  # held-out pictures, of which a mean says little
 
 
@@ -202,6 +203,16 @@ class _Plan(NamedTuple):
     fit: Fit
 
 
+def _without_place(vae: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of a VAE, without where its files lie if it is `encoder=diffusers`: what they hold is looked at.
+
+    (Caches that are there were made with the places of the others.)
+    """
+    if vae["_target_"] != OF_DIFFUSERS:
+        return vae
+    return {key: value for key, value in vae.items() if key not in WHERE} | {"patch_size": vae.get("patch_size") or 1}
+
+
 def _opened(plan: _Plan, cache: LatentCache, device: str) -> Latents:
     make_ready(plan.vae, cache, device)
     return Latents(cache, plan.vae, plan.source, plan.fit)
@@ -216,7 +227,7 @@ def _plan(config: DictConfig, device: str, trained_on: str | None) -> _Plan:
     source_arguments = _plain(data.source)
     if _is_ours(data.source):  # of one's own an argument of that name may mean anything
         source_arguments = {key: value for key, value in source_arguments.items() if key not in PLACES}
-    encoder_arguments = {"vae": _plain(encoder.vae), "text_encoder": _plain(encoder.text_encoder)}
+    encoder_arguments = {"vae": _without_place(_plain(encoder.vae)), "text_encoder": _plain(encoder.text_encoder)}
     targets = [source_arguments["_target_"], *(part["_target_"] for part in encoder_arguments.values())]
     recipe = {
         "encoder": encoder_arguments,

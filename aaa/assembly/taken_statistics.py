@@ -27,19 +27,17 @@ def taken_statistics(
     # Weights of which only a part fits may be of latents of another number of channels.
     if of_weights is None or len(of_weights.mean) != channels or of_weights == of_data:
         return None
-    if of_data is not None:
-        offset, spread = _by_other(of_data, of_weights)
-        if offset > FAR or not 1 / FAR <= spread <= FAR:
-            logger.warning(
-                "By the statistics that the weights in %s were trained with, channels of these latents would be %.3g "
-                "from 0, with a deviation of %.3g, and not 0 and 1: they are of another VAE. Latents are normalised by "
-                "the data's own statistics.",
-                weights,
-                offset,
-                spread,
-            )
-            return None
-    logger.info("Latents are normalised by the statistics that the weights in %s were trained with.", weights)
+    offset, spread = (0.0, 1.0) if of_data is None else _by_other(of_data, of_weights)
+    said = f"by these, latents of these data are {offset:.2g} from 0, with a deviation of {spread:.2g}"
+    if offset > FAR or not 1 / FAR <= spread <= FAR:
+        logger.warning(
+            "The weights in %s were trained with statistics of another VAE: %s. Latents are normalised by the data's "
+            "own statistics.",
+            weights,
+            said,
+        )
+        return None
+    logger.info("Latents are normalised by the statistics that the weights in %s were trained with; %s.", weights, said)
     return of_weights
 
 

@@ -102,7 +102,7 @@ def _of_a_path(group: str, option: str) -> str:
 
 def _unknown_key(key: str, keys: list[str], groups: dict[str, list[str]], folders: Sequence[Path]) -> str:
     parent, _, last = key.rpartition(".")
-    if (where := SET_ELSEWHERE.get(last)) is not None:
+    if (where := SET_ELSEWHERE.get(last)) is not None and f"{parent}._target_" not in keys:
         return f"{key}: no such config key. {where}"
     group, _, inner = key.partition(".")
     if inner and (having := options_with(group, inner, groups.get(group, []), folders)):

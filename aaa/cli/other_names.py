@@ -53,6 +53,10 @@ SET_ELSEWHERE = {
     "(encoder=patches, pixel), encoder.vae.patch_size=2 has 2 x 2 latents in one (encoder=diffusers).",
 }
 
+# Names that mean something else in most groups, and the groups, besides our own, in which they do not.
+SHORT = ("steps", "scale", "width", "layers", "dtype", "warmup")
+OF_RUNS = ("trainer", "training", "train", "model")
+
 
 def _by_name(names: Mapping[str, str]) -> dict[str, str]:
     return {name: ours for ours, theirs in names.items() for name in theirs.split()}
@@ -68,13 +72,17 @@ def key_meant(key: str, keys: Container[str]) -> str | None:
         key: as it was typed, that there is not.
         keys: those of the command.
     """
-    found = KEYS.get(key) or KEYS.get(key.rpartition(".")[2])
-    return found if found in keys else None
+    group, _, last = key.rpartition(".")
+    found = KEYS.get(key) or KEYS.get(last)
+    elsewhere = last in SHORT and group not in ("", *OF_RUNS, (found or "").rpartition(".")[0])
+    return found if found in keys and not elsewhere else None
 
 
 def respelt(key: str) -> str:
     """The key with its last part as ours would be called that others call so: `x.lr` is `x.learning_rate`."""
-    last = key.rpartition(".")[2]
+    group, _, last = key.rpartition(".")
+    if last in SHORT and group not in OF_RUNS and group != KEYS[last].rpartition(".")[0]:
+        return key
     return key.removesuffix(last) + KEYS.get(last, last).rpartition(".")[2]
 
 

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from aaa.config.mixture import parts_of
 from aaa.errors import UserError
@@ -22,6 +22,8 @@ def check_places(data: DictConfig) -> None:
     """
     described = {"data": data} | {f"data.parts.{name}": part for name, part in parts_of(data).items()}
     for group, part in described.items():
+        if not str(OmegaConf.select(part, "source._target_")).startswith("aaa."):
+            continue  # one's own may read from anywhere
         for name in KEYS:
             if isinstance(value := part.get(name), str):
                 _require_folder(f"{group}.{name}", value)

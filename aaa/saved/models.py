@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,8 @@ WEIGHTS = "model.safetensors"
 DRAWN_WITH = (MODEL, AVERAGE)  # of a checkpoint
 NEEDED = ("model", "encoder", "scheduler", "sampling", "data")  # of a run's config, by all who sample
 KEPT = (*NEEDED, "objective", "sampler", "guidance", "routing", "trainer")  # the rest is implied where it is not said
-OF_SAMPLING = tuple(f.name for f in fields(SamplingConfig) if f.name != "prompts")  # those are of the run's grids
-# Of these no more is kept.
-PARTS = {"data": ("name", "resolution", "buckets"), "trainer": ("precision",), "sampling": OF_SAMPLING}
+PARTS = {"data": ("name", "resolution", "buckets"), "trainer": ("precision",)}  # of these no more is kept
+OF_GRIDS = "prompts"  # of sampling, which the run's own pictures alone are drawn for
 
 
 @dataclass(frozen=True)
@@ -49,6 +48,8 @@ def sampling_config(config: Mapping[str, Any]) -> dict[str, Any]:
     for name, parts in PARTS.items():
         if isinstance(whole := kept.get(name), dict):
             kept[name] = {key: value for key, value in whole.items() if key in parts}
+    if isinstance(sampling := kept.get("sampling"), dict):
+        kept["sampling"] = {key: value for key, value in sampling.items() if key != OF_GRIDS}
     return kept
 
 

@@ -299,8 +299,13 @@ def _all_sessions(folder: str) -> list[str]:
         folder: of one of them, whose name is the time and the run's id.
     """
     session = Path(folder)
-    found = session.parent.glob(f"*run-*-{session.name.rpartition('-')[2]}")
+    found = [path for path in session.parent.glob("*run-*") if _id_of(path) == _id_of(session)]
     return sorted({folder, *map(str, found)}, key=lambda path: Path(path).name.partition("run-")[2])
+
+
+def _id_of(session: Path) -> str:
+    """Of the run that a session is of: what follows the time in `offline-run-20261101_000000-ID`."""
+    return session.name.partition("run-")[2].partition("-")[2]
 
 
 def _sync_whole(folder: str) -> str:

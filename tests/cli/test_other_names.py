@@ -41,6 +41,13 @@ def test_no_name_of_others_is_a_key_of_ours_in_the_same_place() -> None:
         ("data.batch_size", "trainer.batch_size"),
         ("encoder.batch_size", None),
         ("model.foo", None),
+        ("trainer.steps", "trainer.max_steps"),
+        ("steps", "trainer.max_steps"),
+        ("sampler.steps", None),
+        ("optimizer.scale", None),
+        ("lr_scheduler.warmup", "lr_scheduler.warmup_steps"),
+        ("model.width", "model.dim"),
+        ("data.width", None),
     ],
 )
 def test_a_key_is_found_wherever_others_have_it(typed: str, meant: str | None) -> None:
@@ -51,6 +58,7 @@ def test_a_key_that_a_command_has_not_is_not_meant_but_its_name_is_spelt_as_ours
     assert key_meant("model.num_layers", ["sampling.steps"]) is None
     assert respelt("model.num_layers") == "model.depth"
     assert respelt("model.dpeth") == "model.dpeth"
+    assert respelt("sampler.steps") == "sampler.steps"
 
 
 def test_an_option_of_another_group_is_named_with_it() -> None:

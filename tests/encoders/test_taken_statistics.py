@@ -30,7 +30,7 @@ def test_those_of_another_vae_are_left_and_told(mean: float, std: float, caplog:
     other = LatentStatistics((mean, 1.0 + mean), (std, std))
     with caplog.at_level(logging.WARNING):
         assert taken(other) is None
-    assert "they are of another VAE" in caplog.text
+    assert "statistics of another VAE: by these, latents of these data are" in caplog.text
 
 
 def test_one_channel_alone_that_hardly_varies_is_no_other_vae() -> None:

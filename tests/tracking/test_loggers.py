@@ -296,9 +296,9 @@ def test_a_resumed_run_keeps_the_name_it_began_with(tmp_path: Path) -> None:
 
 
 def test_all_that_a_run_was_logged_in_is_uploaded_not_its_last_session_alone(tmp_path: Path) -> None:
-    names = ["offline-run-20261101_000000-a1", "run-20261102_000000-a1", "offline-run-20261103_000000-a1"]
-    for name in (*names, "offline-run-20261102_000000-b2"):
+    names = ["offline-run-20261101_000000-a-1", "run-20261102_000000-a-1", "offline-run-20261103_000000-a-1"]
+    for name in (*names, "offline-run-20261102_000000-b-1"):
         (tmp_path / name).mkdir()
     assert _all_sessions(str(tmp_path / names[-1])) == [str(tmp_path / name) for name in names]
-    other = str(tmp_path / "offline-run-20261102_000000-b2")
+    other = str(tmp_path / "offline-run-20261102_000000-b-1")
     assert _all_sessions(other) == [other]
