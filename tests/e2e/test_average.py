@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
+from aaa.saved.checkpoint_folders import write_manifest
 from aaa.training.ema import share_of_run
 from tests.e2e.conftest import SMALL, Command, Finished, fork_in
 
@@ -85,12 +87,43 @@ def test_what_cannot_be_averaged_is_said(command: Command, tmp_path: Path, all_k
     done = command("aaa.average", "model=run", "memory=0.3")
     assert "step-00000012 is damaged" in done.err
     assert (tmp_path / "run" / "averages" / "memory-0.3-step-00000011").is_dir()
-    settings = checkpoints / "step-00000011" / "settings.json"
-    settings.write_text(settings.read_text().replace('"trainer.ema_memory": 0.3', '"trainer.ema_memory": 0.2'))
-    manifest = json.loads((checkpoints / "step-00000011" / "manifest.json").read_text())
-    manifest["files"]["settings.json"]["bytes"] = settings.stat().st_size
-    (checkpoints / "step-00000011" / "manifest.json").write_text(json.dumps(manifest))
-    assert "trainer.ema_memory is 0.2 here and was 0.3 before" in said("model=run", "memory=0.1")
+    assert "memory=inf: must be a share" in said("model=run", "memory=inf")
+
+
+def test_averages_that_changed_on_the_way_are_not_taken_for_one(
+    command: Command, tmp_path: Path, all_kept: Path
+) -> None:
+    shutil.copytree(all_kept, tmp_path / "run")
+    branch = ["repeat=run/checkpoints/step-00000006", "trainer.ema_memory=0.5", "hydra.run.dir=branch"]
+    assert command("aaa.train", *branch).code == 0
+    raw = [load_file(path / "model.safetensors") for path in sorted((tmp_path / "branch/checkpoints").iterdir())]
+    done = command("aaa.average", "model=branch", "memory=0.1")
+    assert done.code == 0, done.err
+    assert "trainer.ema_memory was changed on the way of branch" in done.err
+    made = load_file(tmp_path / "branch/averages/memory-0.1/model.safetensors")
+    counts = torch.tensor([(update / 12) ** 8 for update in range(1, 13)])  # of each step in such an average
+    lacking = float(counts[:6].sum() / counts.sum())  # those of before the branch, whose weights lie elsewhere
+    for name, tensor in made.items():
+        weighed = sum(count * weights[name] for count, weights in zip(counts[6:] / counts[6:].sum(), raw, strict=True))
+        assert isinstance(weighed, torch.Tensor)
+        spread = max(float((weights[name] - raw[-1][name]).abs().max()) for weights in raw)
+        assert float((tensor - weighed).abs().max()) <= 10 * lacking * spread + 1e-6
+
+
+def test_what_is_no_average_stays_as_it_is_at_the_end(command: Command, tmp_path: Path, all_kept: Path) -> None:
+    shutil.copytree(all_kept, tmp_path / "run")
+    name = next(iter(load_file(all_kept / "model" / "model.safetensors")))
+    for number, checkpoint in enumerate(sorted((tmp_path / "run" / "checkpoints").iterdir())):
+        for file in ("model.safetensors", "ema.safetensors"):  # as the average has the model's buffers
+            with safe_open(checkpoint / file, "pt") as opened:
+                metadata = opened.metadata()
+            tensors = load_file(checkpoint / file)
+            save_file(tensors | {name: torch.full_like(tensors[name], number)}, checkpoint / file, metadata)
+        (checkpoint / "manifest.json").unlink()
+        write_manifest(checkpoint)
+    assert command("aaa.average", "model=run", "memory=0.1").code == 0
+    made = load_file(tmp_path / "run/averages/memory-0.1/model.safetensors")
+    assert torch.equal(made[name], torch.full_like(made[name], 11))
 
 
 def test_too_few_checkpoints_are_said(command: Command, small_run: tuple[Path, Finished]) -> None:
