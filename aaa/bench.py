@@ -37,7 +37,8 @@ def bench(config: "DictConfig") -> None:
     require_counts(type(benchmark), given, "bench")
     report = benchmark.run(config, device)
     report.save(Path(config.output_dir), describe_environment(describe_device(torch.device(device))))
-    for_tables(sys.stderr).print(report.table())
+    console = for_tables(sys.stderr)
+    console.print(report.table(console.width))
     logger.info("Wrote results.json and plot.png to %s", config.output_dir)
 
 

@@ -85,13 +85,17 @@ def _show(latents: "Latents", count: int) -> None:
     logger.info("Decoding %d of them again ...", min(count, len(cache)))
     shown = reconstruct(cache, vae, source, fit, count)
     pairs = [picture for pair in zip(shown.originals, shown.decoded, strict=True) for picture in pair]
-    captions = [text for psnr in shown.psnr.tolist() for text in ("original", f"{psnr:.1f} dB")]
+    captions = [text for psnr in shown.psnr.tolist() for text in ("original", _likeness(psnr))]
     make_grid(pairs, captions).save(path)
     differing = shown.psnr[shown.psnr.isfinite()]
     how = "all the same"
     if len(differing):
         how = f"{len(differing)} differ, by {differing.mean():.1f} dB PSNR on average"
     logger.info("Decoded again: %d of them, %s: %s", len(shown.psnr), how, path)
+
+
+def _likeness(psnr: float) -> str:
+    return f"{psnr:.1f} dB" if psnr < float("inf") else "identical"
 
 
 def main() -> None:

@@ -87,7 +87,8 @@ def sample(config: "DictConfig") -> None:
     if config.prompts is not None:
         captions = [prompt for prompt in prompts for _ in seeds]
     assert folder is not None  # there is a prompt
-    make_grid(shown, captions[: len(shown)]).save(folder / GRID)
+    heading = None if config.prompts is not None else {0: prompts[0]}
+    make_grid(shown, captions[: len(shown)], headings=heading).save(folder / GRID)
     counted = "1 picture" if len(files) == 1 else f"{len(files)} pictures"
     grid = GRID if len(shown) == len(files) else f"{GRID} with the first {len(shown)}"
     logger.info("Wrote %s and %s to %s", counted, grid, folder)

@@ -20,12 +20,12 @@ class SizesReport(Report):
         """The most steps that were taken."""
         return max(int(row["steps"]) for row in self.rows)
 
-    def table(self) -> Table:
+    def table(self, width: int | None = None) -> Table:
         """The rows after the most steps; the others are in results.json."""
         shown = [row for row in self.rows if row["steps"] == self.last]
         return Report(
             f"{self.title}, the largest over the least ({self.last} steps)", shown, self.plot, self.notes, self.columns
-        ).table()
+        ).table(width)
 
     def _draw(self, path: Path) -> None:
         import matplotlib as mpl

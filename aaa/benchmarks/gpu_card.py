@@ -123,14 +123,14 @@ class Card:
 class CardReport(Report):
     """Rows of many kinds: what steps have in common has columns of its own in the terminal, all else a sentence."""
 
-    def table(self) -> Table:
+    def table(self, width: int | None = None) -> Table:
         """The rows for the terminal."""
         shown = [
             {key: row[key] for key in COLUMNS if key in row}
             | {"besides": _said({key: value for key, value in row.items() if key not in COLUMNS})}
             for row in self.rows
         ]
-        return Report(self.title, shown, self.plot, self.notes, (*COLUMNS, "besides")).table()
+        return Report(self.title, shown, self.plot, self.notes, (*COLUMNS, "besides")).table(width)
 
 
 def clean_up() -> None:

@@ -8,9 +8,14 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from aaa.reports.cells import cell
+from aaa.reports.cells import cell, cells
+from aaa.reports.columns import Column, caption, fill
+from aaa.reports.ticks import plain_ticks
 from aaa.tracking.files import replace_text
 from aaa.tracking.finite_json import to_json
+
+FEW = 8  # values along an axis, that each have a tick
+ALWAYS = 2  # columns that stay however little room there is
 
 
 @dataclass(frozen=True)
@@ -31,15 +36,22 @@ class Report:
     notes: Sequence[str] = field(default_factory=list)
     columns: Sequence[str] = ()
 
-    def table(self) -> Table:
-        """The rows for the terminal."""
-        columns = self.columns or list(dict.fromkeys(key for row in self.rows for key in row))
-        table = Table(title=Text(self.title), caption=Text("\n".join(self.notes)), caption_justify="left")
-        for column in columns:
-            numeric = any(isinstance(row.get(column), int | float) for row in self.rows)
-            table.add_column(column, justify="right" if numeric else "left", overflow="fold")
-        for row in self.rows:
-            table.add_row(*(cell(row.get(column)) for column in columns))
+    def table(self, width: int | None = None) -> Table:
+        """The rows for the terminal; without columns that no row has a value of.
+
+        Args:
+            width: letters that there is room for, else the last columns are left out; None for any number.
+        """
+        titles = self.columns or list(dict.fromkeys(key for row in self.rows for key in row))
+        columns = []
+        for title in titles:
+            values = [row.get(title) for row in self.rows]
+            is_numeric = any(isinstance(value, int | float) for value in values)
+            if any(value is not None for value in values):
+                columns.append(Column(title, cells(values) if is_numeric else [*map(cell, values)], is_numeric))
+        table = Table(title=Text(self.title), caption_justify="left")
+        absent = fill(table, columns, width, ALWAYS)
+        table.caption = caption(self.notes, absent, "results.json or a wider terminal")
         return table
 
     def save(self, folder: Path, environment: dict[str, Any]) -> None:
@@ -63,13 +75,20 @@ class Report:
         rows = [row for row in self.rows if row.get(y) is not None]
         figure, axis = plt.subplots(figsize=(8, 4.5), constrained_layout=True)
         if all(isinstance(row[x], int | float) for row in rows):
-            text_columns = [key for key in self.rows[0] if isinstance(self.rows[0][key], str)]
+            texts = [key for key in self.rows[0] if isinstance(self.rows[0][key], str)]
+            telling = [key for key in texts if len({row.get(key) for row in rows}) > 1]
             lines: dict[str, list[dict[str, Any]]] = {}
             for row in rows:
-                lines.setdefault(", ".join(str(row.get(key)) for key in text_columns), []).append(row)
+                lines.setdefault(", ".join(f"{key} {row.get(key)}" for key in telling), []).append(row)
             for name, points in lines.items():
                 axis.plot([row[x] for row in points], [row[y] for row in points], marker="o", label=name or None)
             axis.set(xlabel=x, ylabel=y, xscale="log")
+            measured = sorted({row[x] for row in rows})
+            if len(measured) <= FEW:
+                axis.set_xticks(measured, [f"{value:g}" for value in measured])
+                axis.minorticks_off()
+            else:
+                plain_ticks(axis, "x")
             if any(lines):
                 axis.legend(fontsize="small")
         else:

@@ -26,6 +26,13 @@ logger = logging.getLogger(__name__)
 WARM_UP_STEPS = 2
 PARTS = ("data", "forward", "backward", "optimizer", "EMA", "logging")
 COLUMNS = ("precision", "compiled", "batch", "images/s", "step ms", "MFU", "peak GiB", "note")
+ON_THE_WAY = (
+    "precision",
+    "compiled",
+    "batch",
+    "images/s",
+    "step ms",
+)  # what is said of each row
 
 
 class Speed:
@@ -82,7 +89,7 @@ class Speed:
                     break
                 slowest = 1 / row["images/s"]
                 rows.append(row)
-                logger.info("%s", "  ".join(f"{key} {_short(value)}" for key, value in row.items()))
+                logger.info("%s", "  ".join(f"{key} {_short(row[key])}" for key in ON_THE_WAY))
             subject.close()
         title = f"{config.model.name}: steps of training"
         return Report(title, rows, ("batch", "images/s"), _notes(rows, rates, device), COLUMNS)

@@ -8,9 +8,9 @@ from pathlib import Path
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
-from aaa.config.descriptions import described_keys
+from aaa.config.descriptions import described_groups, described_keys, described_own_keys
 from aaa.config.resolvers import register_resolvers
-from aaa.config.schema import SCHEMAS, PartConfig
+from aaa.config.schema import SCHEMAS, PartConfig, TrainConfig
 
 PACKAGE = Path(__file__).resolve().parents[1]
 # A wheel carries conf/ inside the package; a checkout has it beside the package.
@@ -23,8 +23,11 @@ def register() -> None:
         ConfigStore.instance().store(name=f"schema_{name}", node=schema)
     register_resolvers()
     OmegaConf.register_new_resolver("config_groups", _list_groups, replace=True)
-    OmegaConf.register_new_resolver("bench_options", lambda: ", ".join(options_of("bench")), replace=True)
+    OmegaConf.register_new_resolver(
+        "bench_options", lambda: described_groups([("bench", options_of("bench"))]), replace=True
+    )
     OmegaConf.register_new_resolver("keys_of_command", lambda name: described_keys(SCHEMAS[name]), replace=True)
+    OmegaConf.register_new_resolver("keys_of_train", lambda: described_own_keys(TrainConfig), replace=True)
     OmegaConf.register_new_resolver("keys_of_encode", lambda: described_keys(PartConfig, "encode."), replace=True)
 
 
@@ -48,8 +51,9 @@ def options_of(group: str) -> list[str]:
 
 
 def _list_groups() -> str:
-    groups = {"+experiment" if name == "experiment" else name: options for name, options in group_options().items()}
-    return "\n".join(f"  {group + '=':15}{', '.join(options)}" for group, options in groups.items())
+    return described_groups(
+        ("+experiment" if name == "experiment" else name, options) for name, options in group_options().items()
+    )
 
 
 register()

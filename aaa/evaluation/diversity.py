@@ -56,8 +56,9 @@ class Diversity:
             "Pictures of one prompt differ by %.1f%% of what training pictures do.", 100 * metrics["quality/diversity"]
         )
         pictures = [picture for of_one in drawn for picture in of_one.images]
-        captions = [prompt for of_one in drawn for prompt in of_one.prompts]
-        evaluated.keep("seeds", make_grid(pictures, captions, columns=self.num_seeds))
+        captions = [f"seed {evaluated.drawer.seed + number}" for _ in drawn for number in range(self.num_seeds)]
+        prompts = {row * self.num_seeds: of_one.prompts[0] for row, of_one in enumerate(drawn)}
+        evaluated.keep("seeds", make_grid(pictures, captions, columns=self.num_seeds, headings=prompts))
         return metrics
 
 

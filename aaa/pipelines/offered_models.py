@@ -8,6 +8,7 @@ from aaa.config.sampling_choice import SamplingChoice
 from aaa.devices import pick_device
 from aaa.pipelines.text_to_image import TextToImage
 from aaa.saved.checkpoint_folders import AVERAGE, checkpoints, damage, step_of
+from aaa.saved.model_card import example_prompt
 from aaa.saved.models import DRAWN_WITH, find_saved, later_checkpoint
 from aaa.saved.named_model import EXPORTED, RUN_CONFIG, is_exported
 
@@ -71,6 +72,12 @@ class Drawers:
     def names(self) -> list[str]:
         """Of the models, the best to begin with first."""
         return list(self._places)
+
+    @property
+    def example(self) -> str | None:
+        """A prompt that the first model knows, as its card has it."""
+        folders = (self.path / EXPORTED, self.path)
+        return next((prompt for folder in folders if (prompt := example_prompt(folder)) is not None), None)
 
     def _load(self, name: str) -> TextToImage:
         place, weights = self._places[name]

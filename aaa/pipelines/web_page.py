@@ -16,6 +16,7 @@ from aaa.pipelines.offered_models import Drawers
 from aaa.tracking.printed import markdown
 
 LARGE = 256  # pixels, which smaller pictures are enlarged to as far as whole factors go
+WIDE = 175  # pixels of a control at least: two have room beside each other, but not on a phone
 GALLERY = 60  # pictures of this session that are kept
 OWN = "the model's own"  # of samplers
 EVERY, OLD = 3600, 86400  # seconds: so often pictures that gradio wrote for browsers are deleted, once they are so old
@@ -56,25 +57,27 @@ def _settings(drawers: Drawers, of_guidance: dict[str, Any]) -> list[Any]:
     first = drawers.get(drawers.names[0])
     factor, resolution = first.vae.downscale_factor, first.resolution
     own_steps, own_scale = first.config.sampling.steps, of_guidance["scale"]
-    prompt = gr.Textbox(label="Prompt", lines=2, autofocus=True)
+    prompt = gr.Textbox(label="Prompt", lines=2, autofocus=True, placeholder=drawers.example)
     negative = gr.Textbox(label="Negative prompt")
     models = gr.Dropdown(drawers.names, value=drawers.names[:1], multiselect=True, label="Models, side by side")
     with gr.Row():
-        seed = gr.Number(0, label="Seed", precision=0, minimum=0)
-        num_images = gr.Slider(1, 8, 2, step=1, label="Pictures")
+        seed = gr.Number(0, label="Seed", precision=0, minimum=0, min_width=WIDE)
+        num_images = gr.Slider(1, 8, 2, step=1, label="Pictures", min_width=WIDE)
     with gr.Row():
-        steps = gr.Slider(1, max(100, own_steps), own_steps, step=1, label="Steps")
-        guidance = gr.Slider(min(1, own_scale), max(15, own_scale), own_scale, step=0.1, label="Guidance")
+        most, scales = max(100, own_steps), (min(1, own_scale), max(15, own_scale))
+        steps = gr.Slider(1, most, own_steps, step=1, label="Steps", min_width=WIDE)
+        guidance = gr.Slider(*scales, own_scale, step=0.1, label="Guidance", min_width=WIDE)
     with gr.Accordion("Sampler and guidance", open=False):
         sampler = gr.Dropdown([OWN, *options_of("sampler")], value=OWN, label="Sampler")
         with gr.Row():
             low, high = of_guidance["interval"]
-            lowest = gr.Slider(0, 1, low, step=0.05, label="Guide from noise level")
-            highest = gr.Slider(0, 1, high, step=0.05, label="Guide up to noise level")
+            lowest = gr.Slider(0, 1, low, step=0.05, label="Guide from noise level", min_width=WIDE)
+            highest = gr.Slider(0, 1, high, step=0.05, label="Guide up to noise level", min_width=WIDE)
         rescale = gr.Slider(0, 1, of_guidance["rescale"], step=0.05, label="Rescale")
     with gr.Row():
-        height = gr.Slider(factor, 4 * resolution, resolution, step=factor, label="Height")
-        width = gr.Slider(factor, 4 * resolution, resolution, step=factor, label="Width")
+        sides = factor, 4 * resolution, resolution
+        height = gr.Slider(*sides, step=factor, label="Height", min_width=WIDE)
+        width = gr.Slider(*sides, step=factor, label="Width", min_width=WIDE)
     with gr.Accordion("Start from a picture", open=False):
         # The file itself: gradio would convert it to RGB, which makes what is transparent black.
         input_image = gr.Image(type="filepath", image_mode=None, label="Picture")
@@ -84,7 +87,7 @@ def _settings(drawers: Drawers, of_guidance: dict[str, Any]) -> list[Any]:
 
 
 def _drawing(drawers: Drawers, of_guidance: dict[str, Any], gallery: gr.Gallery) -> Callable[..., Iterator[Any]]:
-    """What a draw does with what the controls hold: pictures and status as they come, and all pictures at its end.
+    """What a draw does with what the controls hold: pictures and status as they come, first what was drawn before.
 
     Args:
         drawers: the models that may be chosen.
@@ -115,9 +118,10 @@ def _drawing(drawers: Drawers, of_guidance: dict[str, Any], gallery: gr.Gallery)
         finished: Captioned = []
         remarks: dict[str, None] = {}  # that hold for several models are made once
         first_seed = int(seed or 0)
+        there = [(picture, caption) for picture, caption in before if Path(picture).is_file()]
         try:
             for name in models or drawers.names[:1]:
-                yield finished, f"Loading {name} ...", gr.skip(), before
+                yield finished, f"Loading {name} ...", there, before
                 model = drawers.get(name)
                 request = DrawRequest(
                     prompt,
@@ -142,10 +146,9 @@ def _drawing(drawers: Drawers, of_guidance: dict[str, Any], gallery: gr.Gallery)
                 finished += [(_written(picture, gallery), caption) for picture, caption in shown]
         except UserError as error:
             raise gr.Error(html.escape(str(error))) from None
-        told = [(picture, f"{prompt} ({caption})") for picture, caption in finished]
-        there = [(picture, caption) for picture, caption in before if Path(picture).is_file()]
-        kept = (told + there)[:GALLERY]
-        yield finished, "\n".join([f"Drew {len(finished)}, each in {cost}", *remarks]), kept, kept
+        told = [(picture, f"{caption}: {prompt}") for picture, caption in finished]
+        said = "\n".join([f"Drew {len(finished)}, each in {cost}", *remarks])
+        yield finished, said, gr.skip(), (told + there)[:GALLERY]  # what was drawn now is shown already
 
     return draw
 

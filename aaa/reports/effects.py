@@ -30,7 +30,6 @@ from aaa.reports.telling import differing_keys, setting_keys, setting_of
 
 LEAST_CELLS = 2  # settings of the other keys to average over; with one alone it is a difference of two settings
 DEPENDS = "no one answer"
-DIFFER = "these models differ"
 WHERE_BOTH_FINISH = "where both finish"
 AVERAGED = "Averaged over the other keys within each seed or picture. [ ]: 95% interval, of each row by itself."
 
@@ -62,12 +61,12 @@ class Effect:
 
     @property
     def verdict(self) -> str:
-        """Which of the two is better, in words; of a single seed only that its models differ."""
+        """Which of the two is better, in words, as `Difference.verdict` says it."""
         if self.contradicts:
             return DEPENDS
         if not self.difference.is_clear:
             return self.difference.verdict
-        told = self.difference.verdict if self.difference.over == "seeds" else DIFFER
+        told = self.difference.verdict
         return f"{told}, {WHERE_BOTH_FINISH}" if self.has_failures else told
 
     @property

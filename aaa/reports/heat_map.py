@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.stats import rankdata
 
+from aaa.reports.cells import decimals_of
 from aaa.reports.folding import counted
 from aaa.reports.key_names import short_names, shown_key
 from aaa.reports.paired import of_one_table
@@ -72,7 +73,7 @@ class Map:
     def logarithmic(self) -> tuple[bool, bool]:
         """Of x and of y, whether the values of points are better drawn along a logarithmic axis."""
         xs, ys = self.values
-        return _is_logarithmic(xs), _is_logarithmic(ys)
+        return is_logarithmic(xs), is_logarithmic(ys)
 
     @property
     def correlation(self) -> float:
@@ -175,8 +176,10 @@ def _draw_cells(axis: "Axes", one: Map) -> None:
     xs, ys = one.values
     table = [[one.losses.get((x, y), math.nan) for x in xs] for y in ys]
     axis.imshow(table, cmap="viridis_r", aspect="auto", norm=LogNorm())
+    decimals = decimals_of(list(one.losses.values()), digits=3)
+    form = ".3g" if decimals is None else f".{decimals}f"
     for (x, y), loss in one.losses.items():
-        said = f"{loss:.3g}" if math.isfinite(loss) else DIVERGED
+        said = f"{loss:{form}}" if math.isfinite(loss) else DIVERGED
         axis.text(xs.index(x), ys.index(y), said, ha="center", va="center", bbox={"color": "white", "alpha": 0.7})
     axis.set_xticks(range(len(xs)), [_said(x) for x in xs])
     axis.set_yticks(range(len(ys)), [_said(y) for y in ys])
@@ -204,7 +207,7 @@ def _draw_points(axis: "Axes", one: Map) -> None:
     axis.grid(alpha=0.3)
 
 
-def _is_logarithmic(values: Sequence[float]) -> bool:
+def is_logarithmic(values: Sequence[float]) -> bool:
     """Whether these rising values are spread more evenly in logarithms than as they are."""
     least, most = values[0], values[-1]
     if least <= 0 or most < WIDE * least:

@@ -4,6 +4,8 @@ import base64
 import io
 import json
 import math
+import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from PIL import Image
 from aaa.errors import UserError
 from aaa.reports.effects import Effect, effects, explained
 from aaa.reports.folding import by_setting, counted
+from aaa.reports.following import chosen_keys
 from aaa.reports.heat_map import MOST_VALUES, maps_of, numbers_among
 from aaa.reports.isoflop import best_sizes
 from aaa.reports.key_names import short_names, shown_key
@@ -22,12 +25,14 @@ from aaa.reports.plain import plain_number, plain_setting
 from aaa.reports.power_law import APART, LEAST, OF_ONE_SIZE
 from aaa.reports.runs import Run
 from aaa.reports.scaling import OF_ONE_LENGTH, OF_THE_BEST
-from aaa.reports.telling import differing_keys, setting_keys, telling_keys
+from aaa.reports.telling import setting_keys, telling_keys
 from aaa.tracking.files import OF_A_STEP, step_in_name
+from aaa.tracking.printed import harmless
 
 TEMPLATE = Path(__file__).with_name("page.html")
 POINTS = 400  # of a curve; more than a screen can show
 STRIP_RUNS, STRIP_PICTURES, STRIP_WIDTH = 24, 6, 360
+LARGE_RUNS, LARGE_WIDTH = 8, 1600  # whose last pictures can be looked at
 UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # what Pillow says of damaged files
 AXES = ("step", "samples", "seconds", "flops")
 MOST_EXACT = 2**53  # in JavaScript, of whole numbers
@@ -53,7 +58,7 @@ def write_page(runs: list[Run], path: Path, baseline: str | None = None) -> None
 
 
 def _content(runs: list[Run], baseline: str | None = None) -> dict[str, Any]:
-    keys = list(dict.fromkeys([*telling_keys(runs), *setting_keys(runs), *differing_keys(runs)]))
+    keys = list(dict.fromkeys([*telling_keys(runs), *setting_keys(runs), *chosen_keys(runs)]))
     groups = {key for key in keys if key in runs[0].choices}  # of which an option says which class it is
     keys = [key for key in keys if key in groups or shown_key(key) not in groups]
     metrics = dict.fromkeys(name for run in runs for name in run.measured if _is_shown(name))
@@ -64,7 +69,18 @@ def _content(runs: list[Run], baseline: str | None = None) -> dict[str, Any]:
     of_settings, mapped, settings = setting_keys(runs), setting_keys(runs, by_choice=False), by_setting(runs)
     number = {run.name: number for number, members in enumerate(settings) for run in members}
     alone, unanswered = effects(runs, baseline)
+    rank = {run.name: place for place, run in enumerate(sorted(runs, key=_by_loss))}
+    settings_shown = list(dict.fromkeys([*keys, *mapped]))
+    shown = [
+        _run(run, settings_shown, metrics)
+        | _samples(run, rank[run.name])
+        | {"difference": differences.get(run.name), "counts": run.name in counting, "setting": number[run.name]}
+        for run in runs
+    ]
     return {
+        "folder": _common_folder(runs),
+        "written": time.strftime("%Y-%m-%d %H:%M"),
+        "pictured": STRIP_RUNS if len(runs) > STRIP_RUNS and any(run["pictures"] for run in shown) else None,
         "left_out": len(runs) - len(comparable),
         "keys": [shown_key(key) for key in keys],
         "telling": [shown_key(key) for key in telling_keys(runs)],
@@ -94,15 +110,7 @@ def _content(runs: list[Run], baseline: str | None = None) -> dict[str, Any]:
             "of_one_length": OF_ONE_LENGTH,
             "of_the_best": OF_THE_BEST,
         },
-        "runs": [
-            _run(run, keys, metrics, with_pictures=place < STRIP_RUNS)
-            | {
-                "difference": differences.get(run.name),
-                "counts": run.name in counting,
-                "setting": number[run.name],
-            }
-            for place, run in enumerate(runs)
-        ],
+        "runs": shown,
     }
 
 
@@ -122,7 +130,7 @@ def _is_shown(metric: str) -> bool:
     return "/" in metric and not metric.startswith(("grad_norm/", "weight_norm/")) and not metric.endswith("_error")
 
 
-def _run(run: Run, keys: list[str], metrics: dict[str, None], *, with_pictures: bool) -> dict[str, Any]:
+def _run(run: Run, keys: list[str], metrics: dict[str, None]) -> dict[str, Any]:
     settings = {shown_key(key): _shown_setting(run.setting(key)) for key in keys}
     last = {name: value for name in metrics if (value := plain_number(run.outcome(name))) is not None}
     return {
@@ -132,8 +140,6 @@ def _run(run: Run, keys: list[str], metrics: dict[str, None], *, with_pictures: 
         "best": plain_number(run.best()),
         "parameters": run.parameters,
         "curves": _curves(run, metrics),
-        "pictures": _pictures(run) if with_pictures else [],
-        "prompts": _pictures(run, "-prompts") if with_pictures else [],
     }
 
 
@@ -160,23 +166,53 @@ def _thinned(curve: dict[str, list[float]]) -> dict[str, list[float | None]]:
     return thinned | {"y": [_rounded(sum(ys[piece]) / len(ys[piece])) for piece in pieces]}
 
 
-def _pictures(run: Run, ending: str = "") -> list[dict[str, Any]]:
-    """Sample grids over training time, small: those of the data's records, or of another ending."""
+def _by_loss(run: Run) -> float:
+    loss = plain_number(run.last("val/loss"))
+    return math.inf if loss is None else loss
+
+
+def _common_folder(runs: list[Run]) -> str:
+    """The folder of these runs, or that of the only one, as it was typed where that is possible."""
+    folders = [str(run.folder) for run in runs]
+    try:
+        common = os.path.commonpath(folders)
+    except ValueError:  # some from the root of the disk, others not
+        common = ""
+    return harmless(common or os.path.commonpath(map(os.path.abspath, folders)))
+
+
+def _samples(run: Run, rank: int) -> dict[str, list[dict[str, Any]]]:
+    """Sample grids of the data's records, and of prompts of one's own; none of runs that many are better than."""
+    endings = {"pictures": "", "prompts": "-prompts"}
+    if rank >= STRIP_RUNS:
+        return {name: [] for name in endings}
+    return {name: _pictures(run, ending, is_large=rank < LARGE_RUNS) for name, ending in endings.items()}
+
+
+def _pictures(run: Run, ending: str, *, is_large: bool) -> list[dict[str, Any]]:
+    """Sample grids over training time, small; the last one also as large as it can be looked at, if it is so large."""
     files = sorted((run.folder / "samples").glob(f"{OF_A_STEP}{ending}.png"))
     if len(files) > STRIP_PICTURES:
         files = [files[round(i * (len(files) - 1) / (STRIP_PICTURES - 1))] for i in range(STRIP_PICTURES)]
-    strip = []
+    strip: list[dict[str, Any]] = []
     for file in files:
         try:
             with Image.open(file) as picture:
-                picture.thumbnail((STRIP_WIDTH, STRIP_WIDTH * 4))
-                buffer = io.BytesIO()
-                picture.convert("RGB").save(buffer, "WEBP", quality=80)
+                told: dict[str, Any] = {"step": step_in_name(file)}
+                if is_large and file == files[-1] and picture.width > STRIP_WIDTH:
+                    told["large"] = _source(picture, LARGE_WIDTH)
+                strip.append(told | {"src": _source(picture, STRIP_WIDTH)})
         except UNREADABLE:
             continue  # a picture more or less: the numbers are what is compared
-        source = base64.b64encode(buffer.getvalue()).decode()
-        strip.append({"step": step_in_name(file), "src": f"data:image/webp;base64,{source}"})
     return strip
+
+
+def _source(picture: Image.Image, width: int) -> str:
+    """What stands in the page for a picture, of at most this width."""
+    shown, buffer = picture.copy(), io.BytesIO()
+    shown.thumbnail((width, width * 4))
+    shown.convert("RGB").save(buffer, "WEBP", quality=80)
+    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def _shown_setting(value: Any) -> Any:

@@ -20,6 +20,7 @@ from aaa.reports.telling import differing_keys, setting_keys
 from aaa.tracking.validation_rows import ValidationRows
 
 CONFIDENCE = 0.95
+THESE_MODELS = "these models"
 OF_THESE_MODELS = "Over pictures: of these very models, not of other seeds."
 
 
@@ -98,8 +99,11 @@ class Difference:
 
     @property
     def verdict(self) -> str:
-        """Which is better, in words."""
-        return ("worse" if self.mean > 0 else "better") if self.is_clear else "cannot be told"
+        """Which is better, in words; over pictures it holds for these very models, whatever it comes from."""
+        if not self.is_clear:
+            return "cannot be told"
+        told = "worse" if self.mean > 0 else "better"
+        return told if self.over == "seeds" else f"{told} ({THESE_MODELS})"
 
     def __str__(self) -> str:
         return f"{self.mean:+.4f} [{self.low:+.4f}, {self.high:+.4f}]"

@@ -8,16 +8,17 @@ from rich.table import Table
 from rich.text import Text
 
 from aaa.errors import UserError
-from aaa.reports.cells import cell
+from aaa.reports.cells import cell, cells
 from aaa.reports.columns import Column, caption, fill, needed
 from aaa.reports.effects import Effect, explained
+from aaa.reports.following import chosen_keys
 from aaa.reports.key_names import short_names, shown_key
 from aaa.reports.labels import common_beginning, few
 from aaa.reports.outcomes import BESIDES, COMPARED, compared, every_outcome, further_quality, outcomes
 from aaa.reports.paired import OF_THESE_MODELS, Setting, best_setting, difference, find_setting, fold_seeds, run_named
 from aaa.reports.plain import plain_number, plain_setting
 from aaa.reports.runs import Run
-from aaa.reports.telling import differing_keys, setting_keys, telling_keys, without_arguments, without_copies
+from aaa.reports.telling import differing_keys, setting_keys, telling_keys
 from aaa.tracking.printed import one_line
 
 BEST = "best"
@@ -34,7 +35,7 @@ def comparison(runs: list[Run], width: int | None = None) -> Table:
         width: letters that there is room for, else names are shortened and columns left out; None for any number.
     """
     differing = differing_keys(runs)
-    keys, telling = without_copies(runs, without_arguments(runs, differing)), telling_keys(runs)
+    keys, telling = chosen_keys(runs), telling_keys(runs)
     if len(keys) > MOST_KEYS:
         keys = [key for key in keys if key == "seed"]
     keys = _each_shown_once([*setting_keys(runs), *telling, *(key for key in keys if key == "seed"), *keys])
@@ -81,7 +82,7 @@ def _columns(runs: Sequence[Run], titles: Mapping[str, str], beginning: str = ""
         beginning: of all names of runs, that is left out.
     """
     measured = {
-        metric: Column(one_line(title), [cell(run.outcome(metric)) for run in runs], has_numbers=True)
+        metric: Column(one_line(title), cells([run.outcome(metric) for run in runs]), has_numbers=True)
         for metric, title in outcomes(runs).items()
     }
     first = compared(runs)
@@ -90,7 +91,7 @@ def _columns(runs: Sequence[Run], titles: Mapping[str, str], beginning: str = ""
         *(measured[metric] for metric in first),
         *(Column(one_line(title), [cell(run.setting(key)) for run in runs]) for key, title in titles.items()),
         *(column for metric, column in measured.items() if metric not in first),
-        Column(BEST, [cell(run.best()) for run in runs], has_numbers=True),
+        Column(BEST, cells([run.best() for run in runs]), has_numbers=True),
     ]
 
 

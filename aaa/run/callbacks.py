@@ -1,7 +1,7 @@
 """What a run looks at on its way: validation loss, sample grids, and how good the pictures are."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -41,6 +41,8 @@ from aaa.training.precision import ModelPrecision
 logger = logging.getLogger(__name__)
 
 LOSS = "val/loss"
+TRAINED_ON, HELD_OUT = "prompts trained on", "prompts held out"  # above the halves of sample grids
+OWN = "prompts of your own"  # above a grid of these
 
 
 class RunCallbacks:
@@ -130,9 +132,10 @@ class RunCallbacks:
             except NotFinite as why:
                 self._warn("Step %d: a grid of pictures is left out. %s", step, why)
                 continue
-            self._show(step, f"pictures{suffix}", suffix, drawn.images, drawn.prompts)
+            of_half = {0: TRAINED_ON, len(records) - len(held_out): HELD_OUT} if len(held_out) else {0: TRAINED_ON}
+            self._show(step, f"pictures{suffix}", suffix, drawn.images, drawn.prompts, of_half)
             if own is not None:
-                self._show(step, f"prompts{suffix}", f"-prompts{suffix}", pictures, own.prompts)
+                self._show(step, f"prompts{suffix}", f"-prompts{suffix}", pictures, own.prompts, {0: OWN})
 
     def _draw_own(self, model: nn.Module, own: OwnPrompts | None) -> list[Image.Image]:
         """Pictures of prompts of one's own, of the size that training pictures are cut to."""
@@ -142,12 +145,20 @@ class RunCallbacks:
         side = data.resolution // encoder.downscale_factor
         return self.drawer.draw_prompts(model, own.prompt_embeds, (encoder.latent_channels, side, side))
 
-    def _show(self, step: int, name: str, ending: str, images: Sequence[Image.Image], prompts: Sequence[str]) -> None:
+    def _show(
+        self,
+        step: int,
+        name: str,
+        ending: str,
+        images: Sequence[Image.Image],
+        prompts: Sequence[str],
+        headings: Mapping[int, str],
+    ) -> None:
         """Save a grid of pictures, its file named by the step and this ending, and log them under this name."""
         if self.tracker is None:
             return
         file = f"step-{step:08d}{ending.replace('_', '-')}.png"
-        self._save(self.folder / "samples" / file, make_grid(images, prompts))
+        self._save(self.folder / "samples" / file, make_grid(images, prompts, headings=headings))
         self.tracker.log_images(step, name, images, prompts)
 
     def evaluate(self, step: int) -> None:

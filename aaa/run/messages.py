@@ -24,6 +24,8 @@ from aaa.run.run import Run
 from aaa.run.sweep_job import is_of_sweep
 from aaa.saved.models import foreign_to_sampling
 from aaa.saved.named_model import RUN_CONFIG
+from aaa.tracking.durations import duration
+from aaa.tracking.tracker import METRICS, last_of, read_metrics
 from aaa.training.parameter_groups import group_rates
 from aaa.training.signals import ENOUGH
 
@@ -80,7 +82,7 @@ def say_what_next(
     so_long: Sequence[str] = (),
     longer: str | None = None,
 ) -> None:
-    """The commands that one wants now.
+    """What has come of it, where its pictures are, and the commands that one wants now.
 
     Args:
         folder: of the run, as it is shown.
@@ -96,13 +98,24 @@ def say_what_next(
         how = SAME_SWEEP if the_sweep else train_command(*trust_to_go_on(folder), resume=folder)
         logger.info("Stopped at step %d. To go on%s: %s", steps, " with the sweep" if the_sweep else "", how)
         return
+    samples = [folder / "samples" / f"step-{steps:08d}{ending}.png" for ending in ("", "-prompts")]
     logger.info(
-        "Done: %s\n  sample:  %s\n  longer:  %s\n  compare: %s",
+        "Done%s: %s%s\n  sample:  %s\n  longer:  %s\n  compare: %s",
+        _outcome(folder),
         folder,
+        "".join(f"\n  look:    {file}" for file in samples if file.is_file()),
         sample_command(folder, prompt, *_trust_to_sample(folder)),
         longer or train_command(*so_long, *trust_to_go_on(folder), resume=folder),
         compare_command([folder.parent]),
     )
+
+
+def _outcome(folder: Path) -> str:
+    """How long a run has trained, and what its validation loss is, as far as it is written down."""
+    metrics = read_metrics(folder / METRICS)
+    seconds, loss = (last_of(metrics, name) for name in ("seconds", "val/loss"))
+    told = [] if seconds is None else [f" in {duration(seconds)} of training"]
+    return ", ".join([*(told or [""]), *([] if loss is None else [f"validation loss {loss:.4f}"])])
 
 
 def _trust_to_sample(folder: Path) -> list[str]:

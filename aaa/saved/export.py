@@ -10,14 +10,12 @@ from safetensors import SafetensorError
 from torch import nn
 
 from aaa.saved.checkpoint import save_weights
-from aaa.saved.model_card import SAMPLES
+from aaa.saved.model_card import CARD, SAMPLES
 from aaa.saved.models import WEIGHTS, sampling_config
 from aaa.saved.named_model import CONFIG, EXPORTED
 from aaa.saved.trained_words import write_words
 from aaa.saved.whole_folders import take_place
 from aaa.tracking.files import OF_A_STEP, cannot_write, step_in_name
-
-CARD = "README.md"
 
 
 def export_model(

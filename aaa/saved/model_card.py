@@ -1,7 +1,9 @@
 """The model card: what a stranger must know of a trained model."""
 
+import ast
 import re
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -15,7 +17,8 @@ from aaa.saved.models import foreign_to_sampling
 from aaa.tracking.durations import duration
 from aaa.tracking.printed import harmless, markdown, one_line
 
-SAMPLES = "samples.png"
+CARD, SAMPLES = "README.md", "samples.png"
+EXAMPLE = re.compile(r"^pictures = model\.draw\((.*), num_images=4, seed=0\)$", re.M)  # as a card has it
 # What of encoders that are given by a path is a certain model.
 ENCODERS = {"aaa.encoders.flux2_tiny.Flux2TinyVAE": REPOSITORY}
 # Identifiers that hubs have for the licences of data and models.
@@ -32,6 +35,16 @@ REPORTED = {
     "quality/right_seen": "nearest to the right one of all real pictures, for prompts trained on",
     "quality/right_held_out": "the same for pairs never seen",
 }
+
+
+def example_prompt(folder: Path) -> str | None:
+    """The example that the card of a model/ folder has of what it was trained on; None where there is none."""
+    try:
+        said = EXAMPLE.search((folder / CARD).read_text(encoding="utf-8"))
+        prompt = None if said is None else ast.literal_eval(said[1])
+    except (OSError, ValueError, SyntaxError):
+        return None
+    return prompt if isinstance(prompt, str) else None
 
 
 def model_card(
@@ -70,7 +83,8 @@ def model_card(
     }
     table = "\n".join(f"| {name} | {markdown(value)} |" for name, value in rows.items())
     trusted = ", trust_config=True" if foreign_to_sampling(config) else ""  # whose code has to be there
-    samples = f"![Pictures drawn at the end of training]({SAMPLES})\n\n" if has_samples else ""
+    shown = "Pictures drawn at the end of training: of prompts trained on, then of those held out, if any"
+    samples = f"![{shown}]({SAMPLES})\n\n" if has_samples else ""
     attribution = harmless(data.get("attribution") or "") or _trained_on(data["name"], data.get("license"))
     return f"""---
 {_hub_metadata(data.get("license") or "other")}---

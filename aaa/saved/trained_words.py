@@ -6,6 +6,7 @@ from pathlib import Path
 from aaa.errors import nearest
 
 WORDS = "words.txt"
+GUESSED = 4  # letters of a word at least: of a shorter one half of the letters make another near it
 
 
 def write_words(folder: Path, words: Collection[str]) -> None:
@@ -24,5 +25,5 @@ def told_unknown(words: Iterable[str], known: Collection[str]) -> str | None:
     unknown = [word for word in dict.fromkeys(words) if word not in known and any(map(str.isalnum, word))]
     if not unknown:
         return None
-    told = ", ".join(f"'{word}'{nearest(word, sorted(known))}" for word in unknown)
+    told = ", ".join(f"'{word}'{nearest(word, sorted(known)) if len(word) >= GUESSED else ''}" for word in unknown)
     return f"The model was never shown {told}: what it makes of such words is chance."

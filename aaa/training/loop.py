@@ -152,9 +152,9 @@ def _progress_bar(accelerator: Accelerator, max_steps: int, start: int) -> Itera
 
 
 def _figures(metrics: Mapping[str, float]) -> dict[str, float]:
-    """What is shown beside the bar: the loss, what it is the sum of, how fast it goes."""
+    """What is shown beside the bar: the loss, how fast it goes, and what it is the sum of."""
     terms = {key: key.removeprefix("train/loss_") for key in metrics if key.startswith("train/loss_")}
-    named = {"train/loss": "loss", **terms, "perf/images_per_second": "images/s"}
+    named = {"train/loss": "loss", "perf/images_per_second": "images/s", **terms}
     return {name: metrics[key] for key, name in named.items() if key in metrics}
 
 

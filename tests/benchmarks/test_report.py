@@ -32,6 +32,42 @@ def test_a_report_is_a_table_a_file_and_a_plot(tmp_path: Path) -> None:
     assert Image.open(tmp_path / "out" / "plot.png").width > 300
 
 
+def test_a_narrow_terminal_has_whole_columns_and_none_without_values() -> None:
+    names = ("precision", "batch", "images/s", "step ms", "peak GiB")
+    rows = [dict(zip(names, ("bf16_weights", 4, 2.5, 100.25, 1.5), strict=True))]
+    report = Report("steps", rows, ("batch", "images/s"), columns=(*names, "note"))
+    assert [column.header for column in report.table().columns] == [*names], "no row has a note"
+    console = Console(record=True, width=44)
+    console.print(report.table(44))
+    text = console.export_text()
+    assert "bf16_weights" in text
+    assert "no room for: peak GiB (results.json" in " ".join(text.split())
+
+
+def test_a_plot_names_what_differs_and_has_ticks_at_what_was_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures: list[Figure] = []
+    save = Figure.savefig
+
+    def looked_at(figure: Figure, path: Path, **how: Any) -> None:
+        figures.append(figure)
+        save(figure, path, **how)
+
+    monkeypatch.setattr(Figure, "savefig", looked_at)
+    rows = [
+        {"precision": precision, "compiled": "no", "batch": batch, "images/s": 1.0 * batch}
+        for precision in ("float32", "bf16")
+        for batch in (4, 16)
+    ]
+    Report("steps", rows, ("batch", "images/s")).save(tmp_path, {})
+    (axis,) = figures[0].axes
+    legend = axis.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["precision float32", "precision bf16"]
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["4", "16"]
+
+
 def test_rows_of_one_name_have_a_bar_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[int] = []
     save = Figure.savefig

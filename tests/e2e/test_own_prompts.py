@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from aaa.config.trust import read_yaml_config
 from aaa.evaluation.grid import make_grid
 from aaa.pipelines.text_to_image import TextToImage
+from aaa.run.callbacks import OWN
 from tests.e2e.conftest import SMALL, Command, launch_in, losses, only_run, run_in
 
 FORKED = True
@@ -48,7 +49,7 @@ def test_they_are_drawn_beside_the_grid_and_change_nothing_else(command: Command
     model = TextToImage.from_pretrained(tmp_path / "own")
     pictures = [model.draw(prompt, seed=seed)[0] for seed, prompt in enumerate(PROMPTS)]
     last = Image.open(tmp_path / "own" / "samples" / "step-00000008-prompts.png")
-    assert last.tobytes() == make_grid(pictures, PROMPTS).tobytes()
+    assert last.tobytes() == make_grid(pictures, PROMPTS, headings={0: OWN}).tobytes()
 
     # It goes on to the bit without the file, and without embedding anything again.
     shutil.copytree(tmp_path / "own", tmp_path / "stopped")

@@ -25,6 +25,7 @@ from aaa.evaluation.grid import make_grid
 from aaa.pipelines import text_to_image
 from aaa.pipelines.draw_request import DrawRequest
 from aaa.pipelines.text_to_image import TextToImage
+from aaa.run.callbacks import HELD_OUT, TRAINED_ON
 from tests.e2e.conftest import SMALL, Command, Finished
 from tests.evaluation.test_drawing import OfThePrompt
 
@@ -160,7 +161,8 @@ def test_grids_of_a_run_are_what_is_drawn_with_its_model(small_run: SmallRun) ->
         alone = [drawer.draw(model.model, records[[seed]], [seed]).images[0] for seed in range(4)]
         assert [picture.tobytes() for picture in drawn] == [picture.tobytes() for picture in alone]
         # Four at once, as the run drew them: in bf16, products round by what else is in the batch.
-        grid = ImageChops.difference(make_grid(drawn, prompts), Image.open(run / "samples" / name))
+        together = make_grid(drawn, prompts, headings={0: TRAINED_ON, 2: HELD_OUT})
+        grid = ImageChops.difference(together, Image.open(run / "samples" / name))
         assert max(high for _, high in grid.getextrema()) <= (model.precision.name != "float32")  # type: ignore[misc]
 
 
@@ -293,7 +295,7 @@ def test_many_pictures_are_written_as_they_are_drawn_and_the_first_shown(
     written = sorted((tmp_path / "many").glob("*-seed-*.png"), key=lambda path: path.stat().st_mtime_ns)
     assert [path.name[0] for path in written] == ["0"] * 40 + ["1"] * 40
     few = Image.open(tmp_path / "many" / "grid.png").height
-    assert few == make_grid([Image.open(path) for path in written[:64]], [""] * 64).height
+    assert few == make_grid([Image.open(path) for path in written[:64]], ["a red circle"] * 64).height
 
 
 @pytest.mark.parametrize(

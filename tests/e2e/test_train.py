@@ -295,7 +295,7 @@ def test_two_processes_share_a_run(tmp_path: Path, small_run: SmallRun, accumula
     # The schedule is that of four steps, whoever takes them: the rise is the single process's.
     assert rates[0] == pytest.approx(alone[0])
     assert (run / "model" / "model.safetensors").is_file()
-    assert done.err.count("Done: ") == 1
+    assert done.err.count("Done in ") == 1
     settings = json.loads((run / "checkpoints/step-00000004/settings.json").read_text())
     assert settings["processes"] == 2
 

@@ -43,7 +43,8 @@ def drawn_and_kept(
     held = {block.label: block.value for block in controls} | written | changed
     *read, _ = [block.preprocess(held[block.label]) for block in controls]
     assert draw.fn is not None
-    *_, (pictures, status, kept, _) = draw.fn(*read, [*before])
+    (_, _, shown, _), *_, (pictures, status, _, kept) = draw.fn(*read, [*before])
+    assert shown == [(file, caption) for file, caption in before if Path(file).is_file()]
     return [(Image.open(file), caption) for file, caption in pictures], status, kept
 
 
@@ -127,7 +128,7 @@ def test_a_prompt_that_is_cut_is_told_on_the_page() -> None:
 def test_captions_can_be_sent_to_a_browser_whatever_was_typed() -> None:
     *_, kept = drawn_and_kept(drawers(KEPT / "run", steps=1), Pictures=1, Prompt="red \ud83d")
     (caption,) = [text for _, text in kept]
-    assert caption.encode() == "red \ufffd (finished model, seed 0)".encode()
+    assert caption.encode() == "finished model, seed 0: red \ufffd".encode()
 
 
 def test_a_picture_is_written_once_and_kept_as_long_as_its_file(tmp_path: Path) -> None:
@@ -136,7 +137,7 @@ def test_a_picture_is_written_once_and_kept_as_long_as_its_file(tmp_path: Path) 
     there.write_bytes(b"nobody reads it")
     ((picture, _),), _, kept = drawn_and_kept(of, [(str(gone), "gone"), (str(there), "there")], Pictures=1)
     (file, caption), *before = kept
-    assert caption == "a red circle (finished model, seed 0)"
+    assert caption == "finished model, seed 0: a red circle"
     assert Image.open(file).tobytes() == picture.tobytes()
     assert before == [(str(there), "there")]
 

@@ -47,7 +47,7 @@ def test_a_terminal_has_the_columns_that_fit_and_names_the_others(runs: list[Run
     assert all(len(line) <= width for line in lines)
     rows = [line for line in lines if line.startswith("│")]
     assert len(rows) == len(runs), "a line a run"
-    assert [row.split("│")[2].strip() for row in rows] == ["0.4123", "1.412", "2.412", "3.412"]
+    assert [row.split("│")[2].strip() for row in rows] == ["0.4123", "1.4123", "2.4123", "3.4123"]
     shown = {column.header for column in comparison(runs, width).columns}
     every = {column.header for column in comparison(runs, 130).columns}  # wide enough for all, by their short names
     told = " ".join(text.split())

@@ -94,12 +94,12 @@ def test_a_single_seed_is_paired_over_pictures_averaged_over_levels(tmp_path: Pa
     assert (effect.difference.low, effect.difference.high) == pytest.approx(tuple(interval))
 
 
-def test_a_single_seed_says_of_its_very_models_that_they_differ_and_nothing_else(tmp_path: Path) -> None:
+def test_a_single_seed_says_of_its_very_models_which_is_better_and_nothing_else(tmp_path: Path) -> None:
     """What seeds do looks like an effect, and another at each depth."""
     trials = grid(model__qk_norm=[False, True], model__depth=[2, 4, 8, 16], seed=[0])
     runs = swept(tmp_path, trials, lambda trial: 1 + noise(trial, 0.1))
     effect = of_key(found_effects(runs), QK)
-    assert (effect.verdict, effect.notes) == ("these models differ", [])
+    assert (effect.verdict, effect.notes) == ("worse (these models)", [])
     assert "Over pictures: of these very models, not of other seeds." in text_of(found_effects(runs), 120)
     of_two = swept(tmp_path / "more", grid(model__qk_norm=[False, True], model__depth=[2, 4, 8, 16], seed=[1]), noise)
     assert "Over pictures" not in text_of(found_effects([*runs, *of_two]), 120)

@@ -74,7 +74,7 @@ def test_however_many_pictures_a_run_has(tmp_path: Path, pictures: int) -> None:
 def test_grids_of_ones_own_prompts_are_shown_too(tmp_path: Path, browser: Any) -> None:
     make_runs(tmp_path / "runs", [1e-3], [2, 4], [1], rows=20)
     samples = tmp_path / "runs" / "0.001-2-1" / "samples"
-    Image.new("RGB", (40, 20), "red").save(samples / "step-00000020-prompts.png")
+    Image.new("RGB", (480, 240), "red").save(samples / "step-00000020-prompts.png")
     shutil.copy(samples / "step-00000020-prompts.png", samples / "step-00000020-prompts-raw.png")
     with (samples.parent / "config.yaml").open("a") as config:
         config.write("sampling: {prompts: [a red circle]}")
@@ -84,7 +84,10 @@ def test_grids_of_ones_own_prompts_are_shown_too(tmp_path: Path, browser: Any) -
     page.goto((tmp_path / "compare.html").as_uri())
     for part, grids in (("#side", 2), ("#strips", 4)):
         assert page.locator(f"{part} img").count() == grids + 1
-        assert page.locator(f"{part} img[alt='0.001-2-1, own prompts, step 20']").count() == 1
+        assert page.locator(f"{part} img[alt='0.001-2-1 (depth=2), own prompts, step 20']").count() == 1
+    page.locator("#side img[alt*='own prompts']").click()
+    assert "own prompts, step 20" in page.locator("#large-caption").inner_text()
+    assert page.evaluate("document.querySelector('#large-picture').naturalWidth") == 480
     page.close()
 
 
@@ -122,6 +125,7 @@ def test_the_page_in_a_browser(browser: Any, page_file: Path, tmp_path: Path) ->
     for scheme in ("light", "dark"):
         page = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme=scheme)
         page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("console", lambda said: problems.append(said.text))
         page.on("request", lambda request: problems.append(request.url) if request.url.startswith("http") else None)
         page.goto(page_file.as_uri())
         page.wait_for_selector("body[data-ready]")
@@ -321,11 +325,119 @@ def test_effects_of_single_keys_are_on_the_page(browser: Any, tmp_path: Path) ->
     for number in (1, 3, 5, 7):  # one seed is left
         shutil.rmtree(tmp_path / "<b>" / f"{number}")
     page = opened(browser, tmp_path)
-    assert "these models differ" in page.locator("#effects").inner_text()
+    assert "worse (these models)" in page.locator("#effects").inner_text()
     assert "Over pictures: of these very models, not of other seeds." in page.locator("#of-effects").inner_text()
     for number in (0, 2):
         shutil.rmtree(tmp_path / "<b>" / f"{number}")
     assert not opened(browser, tmp_path).locator("#effects-section").is_visible()
+
+
+def focused(page: Any) -> str:
+    return str(page.evaluate("document.activeElement.id || document.activeElement.tagName"))
+
+
+def test_the_keyboard_stays_where_it_was(browser: Any, page_file: Path) -> None:
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.goto(page_file.as_uri())
+    page.wait_for_selector("body[data-ready]")
+    for place in ("#head button >> nth=2", "#rows .swatch >> nth=3"):
+        page.locator(place).focus()
+        where = focused(page)
+        assert where.startswith(("sort-", "swatch-"))
+        for _ in range(2):
+            page.keyboard.press("Enter")
+            assert focused(page) == where
+    assert page.locator("#rows tr.hidden").count() == 0, "hidden, and shown again"
+    page.locator(".picture").first.focus()
+    page.keyboard.press("Enter")
+    assert page.locator("#large").is_visible()
+    page.keyboard.press("Escape")
+    assert not page.locator("#large").is_visible()
+    assert page.evaluate("document.activeElement.className") == "picture"
+
+
+@pytest.mark.parametrize("pictures", [0, 2])
+def test_a_phone_is_as_wide_as_the_page(browser: Any, tmp_path: Path, pictures: int) -> None:
+    make_runs(tmp_path / "runs", [1e-3, 5e-3], [2, 4, 8], [1, 2], rows=20, pictures=pictures)
+    for run in (tmp_path / "runs").iterdir():
+        metrics = (run / "metrics.jsonl").read_text()
+        longest = "train/" + "a_name_of_ones_own_" * 5
+        (run / "metrics.jsonl").write_text(metrics + json.dumps({"step": 20, longest: 1.0}) + "\n")
+    write_page(read_runs([tmp_path / "runs"]), tmp_path / "compare.html")
+    page = browser.new_context(viewport={"width": 390, "height": 844}, is_mobile=True).new_page()
+    page.goto((tmp_path / "compare.html").as_uri())
+    page.wait_for_selector("body[data-ready]")
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    around = page.evaluate("[...document.querySelectorAll('section')].map(e => e.getBoundingClientRect().right)")
+    assert max(around) <= 390
+
+
+def test_a_page_of_one_run_says_whose_it_is_and_shows_its_pictures(browser: Any, tmp_path: Path) -> None:
+    make_runs(tmp_path, [1e-3], [2], [1], rows=20, pictures=1)
+    large = tmp_path / "0.001-2-1" / "samples" / "step-00000020.png"
+    Image.new("RGB", (1352, 400)).save(large)
+    page = opened(browser, tmp_path)
+    assert page.title() == f"{tmp_path / '0.001-2-1'}: 1 run"
+    assert page.locator("h1").inner_text() == f"1 run of {tmp_path / '0.001-2-1'}"
+    assert re.fullmatch(
+        r"Written \d{4}-\d\d-\d\d \d\d:\d\d\. 1 shown, sorted by val loss, rising\.", page.inner_text("#summary")
+    )
+    assert page.locator("#maps section").first.bounding_box()["width"] < 700
+    assert page.get_by_role("heading", name="Last samples").is_visible()
+    assert not page.locator("#strips-section").is_visible()
+    page.locator(".side .picture").click()
+    page.wait_for_function("document.getElementById('large-picture').naturalWidth == 1352")
+
+
+def test_what_is_not_shown_is_drawn_nowhere(browser: Any, page_file: Path) -> None:
+    page = browser.new_page()
+    page.goto(page_file.as_uri())
+    page.wait_for_selector("body[data-ready]")
+    page.fill("#filter", "depth=4")
+    assert "6 shown" in page.inner_text("#summary")
+    page.get_by_role("button", name="val loss", exact=False).first.click()
+    assert page.inner_text("#summary").endswith("sorted by val loss, falling.")
+    drawings = page.locator("svg[role=img]")
+    assert drawings.count() > 1
+    for drawing in drawings.all():
+        heading = page.locator(f"#{drawing.get_attribute('aria-labelledby')}")
+        assert heading.evaluate("e => e.tagName") == "H2"
+    page.fill("#filter", "nothing")
+    assert page.locator("#unmatched").is_visible()
+    assert page.locator("#maps section").count() == 0
+
+
+def test_pictures_are_of_the_best_runs(browser: Any, tmp_path: Path) -> None:
+    for number in range(26):
+        make_trial(tmp_path / f"{number:02d}", {"optimizer.learning_rate": 1e-3 * (1 + number)}, 3 - number / 10)
+        (tmp_path / f"{number:02d}" / "samples").mkdir()
+        Image.new("RGB", (400, 50)).save(tmp_path / f"{number:02d}" / "samples" / "step-00000010.png")
+    page = opened(browser, tmp_path)
+    assert "Pictures are kept of 24 of the 26 runs" in page.inner_text("#of-pictures")
+    shown = page.locator(".side figcaption strong").all_inner_texts()
+    assert shown == [f"{number:02d}" for number in range(25, 1, -1)]
+    assert page.locator(".side img").first.get_attribute("alt") == "25 (learning_rate=0.026), step 10"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "logarithmic", "expected"),
+    [
+        (40, 800, False, [200, 400, 600, 800]),
+        (0.572, 4.2, True, [0.7, 1, 1.5, 2, 3]),
+        (0.0211, 4.2, True, [0.05, 0.1, 0.2, 0.5, 1, 2]),
+        (0.9, 1.1, True, [0.9, 0.95, 1, 1.05, 1.1]),
+        (3, 3, True, [3]),
+    ],
+)
+def test_ticks_are_numbers_that_one_says(
+    browser: Any, page_file: Path, low: float, high: float, logarithmic: bool, expected: list[float]
+) -> None:
+    page = browser.new_page()
+    page.goto(page_file.as_uri())
+    page.wait_for_selector("body[data-ready]")
+    assert page.evaluate("([low, high, is]) => ticks(low, high, is)", [low, high, logarithmic]) == expected
+    assert page.evaluate("[97.15, 382.1, 5].map(evenly([97.15, 382.1, 5]))") == ["97.15", "382.10", "5.00"]
+    assert page.evaluate("[0.5, 40000].map(evenly([0.5004, 40000, 1e-9]))") == ["0.5", "40000"]
 
 
 def column_of(page: Any, number: int) -> list[float]:

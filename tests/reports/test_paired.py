@@ -16,6 +16,7 @@ from scipy import stats
 from aaa.errors import UserError
 from aaa.reports.heat_map import maps_of
 from aaa.reports.paired import (
+    Difference,
     Setting,
     against_best,
     best_setting,
@@ -207,6 +208,20 @@ def test_seeds_fold_where_time_is_the_budget(tmp_path: Path) -> None:
     longer.write_text(longer.read_text().replace("max_steps: 10", "max_steps: 20"))
     names = [setting.name for setting in fold_seeds(read_runs([tmp_path]))]
     assert names == ["seconds=60 max_steps=None", "seconds=None max_steps=10", "seconds=None max_steps=20"]
+
+
+@pytest.mark.parametrize(
+    ("mean", "over", "expected"),
+    [
+        (0.1, "seeds", "worse"),
+        (-0.1, "seeds", "better"),
+        (0.1, "pictures", "worse (these models)"),
+        (-0.1, "pictures", "better (these models)"),
+        (0.01, "pictures", "cannot be told"),
+    ],
+)
+def test_what_pictures_say_is_said_of_these_models_alone(mean: float, over: str, expected: str) -> None:
+    assert Difference(mean, mean - 0.05, mean + 0.05, over, 8).verdict == expected
 
 
 def test_seeds_fold_and_their_spread_is_what_counts(tmp_path: Path) -> None:

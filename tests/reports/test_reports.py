@@ -144,6 +144,26 @@ def test_the_curves_are_drawn(sweep: Path) -> None:
     assert once == whole / 2, "a single value is no curve"
 
 
+def test_curves_of_many_runs_are_told_apart_by_their_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seeds share a colour; of more settings than a legend has room for, a bar says one key; a picture comes once."""
+    from matplotlib import pyplot as plt
+
+    drawn: list[Figure] = []
+    monkeypatch.setattr(plt, "close", drawn.append)
+    for rates, depths in ((2, [2, 4]), (15, [2, 4])):
+        make_runs(tmp_path / f"{rates}", [1e-3 * 1.3**n for n in range(rates)], depths, [1, 2, 3, 4], 4, pictures=0)
+        draw_curves(read_runs([tmp_path / f"{rates}"]), tmp_path / "curves.png")
+    few, many = drawn
+    assert [text.get_text() for text in few.legends[0].get_texts()] == [
+        f"depth={depth} learning_rate={rate:g}" for rate in (1e-3, 1.3e-3) for depth in (2, 4)
+    ]
+    assert len({line.get_color() for line in few.axes[0].lines}) == 4
+    assert [axis.get_xlabel() for axis in few.axes[:2]] == ["optimizer steps", "seconds of training"]
+    assert many.legends == []
+    assert many.axes[-1].get_ylabel() == "optimizer.learning_rate"
+    assert len({tuple(line.get_color()) for line in many.axes[0].lines}) == 15
+
+
 @pytest.mark.parametrize(("losses", "scale"), [([0.5, -1.7, math.nan], "linear"), ([0.5, 0.2, -math.inf], "log")])
 def test_curves_of_losses_that_are_not_above_0_are_seen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, losses: list[float], scale: str

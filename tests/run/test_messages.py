@@ -1,3 +1,4 @@
+import json
 import logging
 from pathlib import Path
 
@@ -42,6 +43,23 @@ def test_runs_of_ones_own_code_are_gone_on_with_as_printed(
     assert lines[1].endswith(f"resume={tmp_path} trainer.max_steps=6" + " trust_config=true" * resume)
     assert lines[2] == f"  compare: python -m aaa.compare {tmp_path.parent}"
     assert stopped.endswith(f"python -m aaa.train resume={tmp_path}" + " trust_config=true" * resume)
+
+
+def test_the_end_says_what_came_of_it_and_where_its_pictures_are(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    (tmp_path / "samples").mkdir()
+    pictures = [tmp_path / "samples" / f"step-00000003{ending}.png" for ending in ("", "-prompts")]
+    for picture in pictures:
+        picture.touch()
+    rows = ({"step": 3, "seconds": 61.0, "val/loss": 0.64461}, {"step": 3, "train/loss": 1.0})
+    (tmp_path / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    say_what_next(tmp_path, "", steps=3, signum=None)
+    done, *looks, sample, _, _ = caplog.messages[0].splitlines()
+    assert done == f"Done in 1 min 01 s of training, validation loss 0.6446: {tmp_path}"
+    assert looks == [f"  look:    {picture}" for picture in pictures]
+    assert sample.startswith("  sample: ")
 
 
 def test_a_stopped_run_of_a_sweep_names_the_sweeps_way_to_go_on(

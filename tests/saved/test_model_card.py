@@ -2,12 +2,13 @@
 
 import ast
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from aaa.saved.model_card import model_card
+from aaa.saved.model_card import example_prompt, model_card
 
 METRICS = [{"step": 2, "samples": 16, "seconds": 1.0}]
 
@@ -21,6 +22,14 @@ def named(name: str) -> dict[str, Any]:
         "encoder": {"name": name, "vae": {"model_id": name}, "text_encoder": {}},
         "trainer": {"ema_decay": 0, "precision": "bf16"},
     }
+
+
+@pytest.mark.parametrize("prompt", ["a red circle", "quotes \" and '", "two\nlines \\ and ) num_images=4, seed=0)"])
+def test_the_example_of_a_card_is_read_again(tmp_path: Path, prompt: str) -> None:
+    assert example_prompt(tmp_path) is None
+    card = model_card(named("a"), parameters=9, metrics=METRICS, device="cpu", prompt=prompt, has_samples=True)
+    (tmp_path / "README.md").write_text(card, encoding="utf-8")
+    assert example_prompt(tmp_path) == prompt
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 from rich.progress import Progress
 
-from aaa.tracking.console import ConsoleHandler, Times, display, for_tables
+from aaa.tracking.console import ConsoleHandler, Times, WholeFigures, display, for_tables
 from aaa.tracking.durations import duration
 
 SAID = "resume=outputs/:heart:/1 and [bold]"
@@ -44,3 +44,27 @@ def test_a_bar_says_what_is_left_as_lines_do() -> None:
     with Progress(Times(), get_time=lambda: next(clock, 185.0), console=Console(file=io.StringIO())) as progress:
         task = progress.add_task("", total=20)
         assert Times().render(progress.tasks[task]).plain == "3 min 05 s"
+
+
+@pytest.mark.parametrize("width", [12, 30, 44, 200])
+def test_figures_beside_a_bar_are_whole_or_not_there(width: int) -> None:
+    figures = ["loss 3.345", "images/s 471.2", "velocity 1.234"]
+    console = Console(file=(out := io.StringIO()), width=width)
+    console.print(WholeFigures(figures))
+    shown = out.getvalue().strip().split("  ")
+    assert shown == figures[: len(shown)]
+    assert len("  ".join(shown)) <= width
+    left_out = figures[len(shown) :]
+    assert not left_out or len("  ".join([*shown, left_out[0]])) > width
+
+
+def test_prose_is_broken_between_words_and_what_is_copied_only_by_the_terminal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    terminal = Console(file=(out := io.StringIO()), force_terminal=True, width=20, color_system=None)
+    monkeypatch.setattr("aaa.tracking.console.console", terminal)
+    copied = "Done: outputs/with a blank/1\n  sample:  python -m aaa.sample model=outputs/1"
+    long = "x" * 30
+    for said in (f"300 records to train on {long}", copied):
+        ConsoleHandler().emit(logging.LogRecord("aaa", logging.INFO, "x.py", 1, said, None, None))
+    assert out.getvalue() == f"300 records to train\non\n{long}\n{copied}\n"
