@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from aaa.config.overrides import without_interpolations
-from aaa.config.ranges import require_ranges
+from aaa.config.ranges import ranges_of, require_ranges
 from aaa.config.schema import CacheConfig, DataConfig, ImageFolderConfig, LocatedConfig, MixtureConfig
 from aaa.errors import UserError, in_plain_words, nearest
 
@@ -94,11 +94,24 @@ def check_mixture(config: DictConfig) -> None:
             data[key] = data[key]  # what an interpolation makes of the parts
         for name, part in parts_of(data).items():
             data.parts[name] = _whole(name, part) | {key: data[key] for key in COMMON}
-            require_ranges(data_schema(data.parts[name]), data.parts[name], f"data.parts.{name}.")
+            _require_ranges_of_part(name, data.parts[name])
             _refuse_encoding(data.parts[name], f"data.parts.{name}")
         _take_over_rights(data)
     if not sum(weights_of(data).values()):
         raise UserError(f"data.parts.{next(iter(data.parts))}.weight=0: no part has a weight above 0 to be drawn by.")
+
+
+def _require_ranges_of_part(name: str, part: Any) -> None:
+    """Refuse what is outside its range, where a part that is never trained on may hold out all of itself."""
+    schema = data_schema(part)
+    holds_out_all = part.validation_fraction == 1
+    if holds_out_all and part.weight != 0:
+        raise UserError(
+            f"data.parts.{name}.validation_fraction=1: all of a part is held out only where none of it is trained on, "
+            f"data.parts.{name}.weight=0. Otherwise it must be {ranges_of(schema)['validation_fraction']}."
+        )
+    asked = {key for key in ranges_of(schema) if not (holds_out_all and key == "validation_fraction")}
+    require_ranges(schema, {key: part[key] for key in asked if key in part}, f"data.parts.{name}.")
 
 
 def _take_over_rights(data: Any) -> None:

@@ -1,21 +1,27 @@
 """Which records of several data sets are trained on and which are held out: each is split as if it were alone."""
 
+import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from aaa.config.mixture import COMMON
 from aaa.data.cache import LatentCache
+from aaa.data.cached_records import SPLITS
 from aaa.data.held_out_elsewhere import seen_nowhere_else
 from aaa.data.kept import KeptRecords
 from aaa.data.large_split import LargeSplit
 from aaa.data.mixed_cache import MixedCache
 from aaa.data.mixed_order import MixedPart, MixedRecords
+from aaa.data.picture_places import FLIPPED
 from aaa.data.split import split_records
 from aaa.errors import UserError
+
+logger = logging.getLogger(__name__)
 
 # Keys of the data that a message tells to set; of a mixture these are said for all parts together.
 OF_PART = re.compile(rf"(?<![\w.])data\.(?!(?:parts|{'|'.join(COMMON)})\b)(?=\w)")
@@ -50,15 +56,15 @@ def split_mixture(
     Args:
         cache: of the mixture.
         weights: how often each part is drawn, relative to the others.
-        validation_fractions: of each part.
+        validation_fractions: of each part; 1 only of one without weight.
 
     Raises:
         UserError: as `split_cache` does, for each part.
     """
     split = {
-        name: _all_held_out(part)
-        if not weights[name] and _holds_out_all(part)
-        else _split_part(name, part, validation_fractions[name])
+        name: _split_part(name, part, validation_fractions[name])
+        if weights[name]
+        else _split_unseen(name, part, validation_fractions[name])
         for name, part in cache.parts.items()
     }
     held_out = {name: of_part for name, (_, of_part) in split.items()}
@@ -86,8 +92,29 @@ def _holds_out_all(cache: LatentCache) -> bool:
     return all(record.split == "validation" for record in cache.records)
 
 
-def _all_held_out(cache: LatentCache) -> tuple[Tensor | KeptRecords, Tensor]:
-    return torch.empty(0, dtype=torch.long), torch.arange(len(cache))
+def _split_unseen(name: str, cache: LatentCache, validation_fraction: float) -> tuple[Tensor | KeptRecords, Tensor]:
+    """The records of a part that is never trained on: all are held out where the fraction or the data set says so."""
+    train: Tensor | KeptRecords = torch.empty(0, dtype=torch.long)
+    if validation_fraction == 1 or _holds_out_all(cache):
+        held_out = _all_held_out(cache)
+    else:
+        train, held_out = _split_part(name, cache, validation_fraction)
+    logger.info(
+        "data.parts.%s.weight=0: none of it is trained on. Held out, to judge by: %d%s",
+        name,
+        len(held_out),
+        f"; all with data.parts.{name}.validation_fraction=1" if len(train) else "",
+    )
+    return train, held_out
+
+
+def _all_held_out(cache: LatentCache) -> Tensor:
+    """All records but mirrored copies and those that the data set itself has for training."""
+    if cache.placed is not None:
+        sides = np.asarray(cache.placed.sides)
+        return torch.from_numpy(np.flatnonzero((sides < FLIPPED) & (sides != SPLITS.index("train"))))
+    chosen = [i for i, record in enumerate(cache.records) if not record.flipped and record.split != "train"]
+    return torch.tensor(chosen, dtype=torch.long)
 
 
 def in_turn(parts: Sequence[Tensor]) -> Tensor:

@@ -45,6 +45,7 @@ class Diversity:
 
     def evaluate(self, evaluated: EvaluatedModel) -> dict[str, float]:
         """`quality/diversity` and its standard error over prompts; keeps `seeds`, a row a prompt."""
+        self.check(evaluated)
         split: Split = "validation" if len(evaluated.records["validation"]) else "train"
         usual = _usual_distance(list(evaluated.real("train", REAL).latents()))
         drawn = evaluated.draw_repeats(split, self.num_prompts, self.num_seeds)

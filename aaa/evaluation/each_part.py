@@ -8,7 +8,7 @@ from torch import Tensor
 from aaa.data.records import Split
 from aaa.evaluation.evaluated_model import EvaluatedModel
 from aaa.evaluation.none import NoEvaluation
-from aaa.evaluation.protocol import Evaluation, NotApplicable, TooFewHeldOut, check, judged
+from aaa.evaluation.protocol import Evaluation, NotApplicable, check, judged
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +51,8 @@ class EachPart:
             for picture, image in part.kept.items():
                 evaluated.keep(f"{picture}-{name}", image)
 
-        self._of_each(evaluated, judge)
+        for reason in self._of_each(evaluated, judge):
+            logger.info("Left out is %s", reason)
         return metrics
 
     def _of_each(self, evaluated: EvaluatedModel, look: Callable[[str, EvaluatedModel], None]) -> list[str]:
@@ -65,10 +66,11 @@ class EachPart:
                 evaluated.on_drawn,
                 self.spans[name],
                 evaluated.source_pictures,
+                name,
             )
             try:
                 look(name, part)
-            except (NotApplicable, TooFewHeldOut) as why:
+            except NotApplicable as why:
                 reasons.append(f"data.parts.{name}: {why}")
         if len(reasons) == len(self.parts):
             raise NotApplicable(" ".join(reasons))

@@ -66,6 +66,7 @@ class EvaluatedModel:
         span: which records of the cache are of the data that is judged, those that are in no split included; None for
             all of them.
         source_pictures: reads the data's pictures as they were encoded; None for those of latents alone.
+        part_name: of a mixture, each part of which is judged by itself; None for all of the data.
 
     Attributes:
         kept: pictures that evaluations leave for people to look at, by name.
@@ -80,9 +81,11 @@ class EvaluatedModel:
         on_drawn: Callable[[int, int], None] = lambda _done, _total: None,
         span: range | None = None,
         source_pictures: SourcePictures | None = None,
+        part_name: str | None = None,
     ) -> None:
         self.model, self.drawer, self.records, self.on_drawn = model, drawer, records, on_drawn
         self._span, self.source_pictures = span, source_pictures or SourcePictures()
+        self.part_name = part_name
         self.kept: dict[str, Image.Image] = {}
         self.compared: dict[str, dict[str, Any]] = {}
         self._drawn: dict[tuple[str, Split], Drawn] = {}

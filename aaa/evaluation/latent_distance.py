@@ -55,7 +55,7 @@ class LatentDistance:
 
         Raises:
             NotApplicable: if there are too few.
-            TooFewHeldOut: the same, if it was to be held-out ones.
+            UserError: the same, where held-out ones were asked for.
         """
         require_held_out(evaluated, self.split, LEAST, "a distance of latents")
         if (count := len(evaluated.records[evaluated.split_to_judge(self.split)])) < LEAST:

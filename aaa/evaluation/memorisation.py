@@ -38,11 +38,13 @@ class NearestTraining:
         self.num_images, self.num_train = num_images, num_train
 
     def check(self, evaluated: EvaluatedModel) -> None:
-        """Count the pictures that are held out.
+        """Count the pictures that are held out, and look for some that were trained on.
 
         Raises:
             NotApplicable: if there are too few.
         """
+        if not len(evaluated.records["train"]):
+            raise NotApplicable("Nothing is trained on that could be recalled.")
         if min(self.num_images, len(evaluated.records["validation"])) < 2:
             raise NotApplicable("Fewer than two records are held out, so nothing says how near is too near.")
 

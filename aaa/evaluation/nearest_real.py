@@ -70,8 +70,11 @@ class NearestReal:
         """Look whether prompts tell pictures apart.
 
         Raises:
-            NotApplicable: if most of them are of several pictures, or there are fewer than two pictures.
+            NotApplicable: if most of them are of several pictures, there are fewer than two pictures, or none of them
+                is trained on or held out.
         """
+        if not any(map(len, evaluated.records.values())):
+            raise NotApplicable("No record is trained on or held out, whose prompt could be drawn for.")
         records = [evaluated.drawer.cache.records[index] for index in _originals(evaluated)]
         if len(records) < 2:
             raise NotApplicable("There are no two pictures.")

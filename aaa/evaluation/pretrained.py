@@ -25,6 +25,7 @@ from aaa.evaluation.protocol import NotApplicable, require_held_out
 from aaa.evaluation.reference import (
     DECODED,
     ORIGINAL,
+    PROMPTS,
     Comparison,
     Statistics,
     kind_of,
@@ -74,11 +75,14 @@ class ClipScore:
         """Load the model, and look for records of the split and their pictures.
 
         Raises:
+            NotApplicable: if there are no such records.
             UserError: if that cannot be.
         """
         require_held_out(evaluated, self.split, 1, "CLIP score")
+        if not len(evaluated.records[split := self._split(evaluated)]):
+            raise NotApplicable(f"There are no {PROMPTS[split]} prompts to draw for.")
         if self.reference == ORIGINAL:
-            _require_originals(evaluated, self._split(evaluated))
+            _require_originals(evaluated, split)
         _ = self._loaded
 
     def evaluate(self, evaluated: EvaluatedModel) -> dict[str, float]:
@@ -189,9 +193,8 @@ class InceptionDistance:
 
         Raises:
             NotApplicable: if there are too few.
-            TooFewHeldOut: the same, if it was to be held-out ones.
-            UserError: if torchmetrics is not installed, the weights are not those of the network, or there are no
-                original pictures.
+            UserError: if torchmetrics is not installed, the weights are not those of the network, there are no
+                original pictures, or too few are held out where those were asked for.
         """
         _ = self._network
         require_held_out(evaluated, self.split, LEAST, "FID")

@@ -32,10 +32,6 @@ class Evaluation(Protocol):
         ...
 
 
-class TooFewHeldOut(UserError):  # noqa: N818 - says what, as NotApplicable
-    """What was asked to be judged by held-out records has too few of them; of a mixture other parts may have enough."""
-
-
 def require_held_out(evaluated: EvaluatedModel, wanted: Split | None, least: int, what: str) -> None:
     """Refuse to judge by held-out records where that is asked for and there are too few.
 
@@ -46,13 +42,16 @@ def require_held_out(evaluated: EvaluatedModel, wanted: Split | None, least: int
         what: takes so many.
 
     Raises:
-        TooFewHeldOut: if there are fewer.
+        UserError: if there are fewer.
+        NotApplicable: the same of one part of a mixture, as another may have enough.
     """
     if wanted == "validation" and (count := len(evaluated.records["validation"])) < least:
-        raise TooFewHeldOut(
+        data = "data" if evaluated.part_name is None else f"data.parts.{evaluated.part_name}"
+        told = (
             f"evaluation.split=validation: of the records {count} are held out, and {what} takes {least} at least. A "
-            "run holds out more by data.validation_fraction=N; evaluation.split=train judges by what is trained on."
+            f"run holds out more by {data}.validation_fraction=N; evaluation.split=train judges by what is trained on."
         )
+        raise UserError(told) if evaluated.part_name is None else NotApplicable(told)
 
 
 class NotApplicable(Exception):  # noqa: N818 - no error: the data is just of another kind

@@ -122,7 +122,7 @@ def read_statistics(path: str) -> Statistics:
         if not np.isfinite(values).all():
             raise UserError(f"{key}: {name} has numbers that are not finite.")
     content = hashlib.sha256(mean.tobytes() + covariance.tobytes()).hexdigest()
-    name = f"{re.sub(r'[^A-Za-z0-9_.]+', '_', Path(path).stem)[:OF_NAME]}-{content[:8]}"
+    name = f"{re.sub(r'[^A-Za-z0-9_]+', '_', Path(path).stem)[:OF_NAME]}-{content[:8]}"
     return Statistics(torch.from_numpy(mean), torch.from_numpy(covariance), name)
 
 

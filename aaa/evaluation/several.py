@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Mapping
-from contextlib import suppress
 
 from aaa.errors import require_methods
 from aaa.evaluation.evaluated_model import EvaluatedModel
@@ -41,16 +40,13 @@ class Several:
         Raises:
             NotApplicable: if all of them will.
         """
-        reasons = {}
-        for name, part in self.parts.items():
-            try:
-                check(part, evaluated)
-            except NotApplicable as why:
-                reasons[name] = f"{name}: {why}"
+        reasons = self._reasons(evaluated)
+        told = " ".join(f"{name}: {why}" for name, why in reasons.items())
         if reasons and len(reasons) == len(self.parts):
-            raise NotApplicable(" ".join(reasons.values()))
+            raise NotApplicable(told)
         if reasons:
-            logger.warning("Of the evaluation is left out: %s", " ".join(reasons.values()))
+            of_part = "" if evaluated.part_name is None else f" of data.parts.{evaluated.part_name}"
+            logger.warning("Of the evaluation%s is left out: %s", of_part, told)
 
     def evaluate(self, evaluated: EvaluatedModel) -> dict[str, float]:
         """The metrics of all of them.
@@ -59,12 +55,23 @@ class Several:
             UserError: if one cannot judge as it was asked to, before any picture is drawn for another.
         """
         metrics: dict[str, float] = {}
-        for part in self.parts.values():
-            with suppress(NotApplicable):  # it says so when its turn comes
-                check(part, evaluated)
+        reasons = self._reasons(evaluated)
         for name, part in self.parts.items():
+            if name in reasons:
+                logger.info("%s is left out: %s", name, reasons[name])
+                continue
             try:
                 metrics |= judged(part, evaluated)
             except NotApplicable as why:
                 logger.info("%s is left out: %s", name, why)
         return metrics
+
+    def _reasons(self, evaluated: EvaluatedModel) -> dict[str, NotApplicable]:
+        """Why parts have nothing to say, as far as they know it beforehand."""
+        reasons = {}
+        for name, part in self.parts.items():
+            try:
+                check(part, evaluated)
+            except NotApplicable as why:
+                reasons[name] = why
+        return reasons

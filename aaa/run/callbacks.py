@@ -27,6 +27,7 @@ from aaa.evaluation.validation import loss_by_sigma, row_losses, summarise
 from aaa.pipelines.guide import load_guide
 from aaa.run.finished import PRUNED
 from aaa.run.pruning import why_hopeless
+from aaa.run.requirements import warn_if_unmeasured
 from aaa.run.resolved import resolve_encoder
 from aaa.run.run import Run
 from aaa.run.session import Session
@@ -68,6 +69,7 @@ class RunCallbacks:
         self.models, self.table, self.records = run.learner.judged, run.data.table, run.data.records
         self.session, self.folder = run.session, run.origin.folder.path
         self.signals = run.session.signals
+        self._has_judged = False
         self.last_validation_loss: float | None = last_of(read_metrics(self.folder / METRICS), LOSS)
 
     def validate(self, step: int) -> None:
@@ -185,6 +187,9 @@ class RunCallbacks:
             self.tracker.log_images(step, f"evaluation/{name}", [picture], [f"step {step}"])
         if metrics:
             self.tracker.log(step, metrics | {EVALUATIONS: self.drawer.evaluations})
+            if not self._has_judged:
+                warn_if_unmeasured(self.run.config, metrics)
+            self._has_judged = True
 
     def _warn(self, message: str, *about: object) -> None:
         """Warn once, of several processes that all find the same."""

@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 
 ALWAYS_LOGGED = ("train/loss", "train/lr", "train/grad_norm", "samples", "seconds", "flops")
 ALSO_LOGGED = ("perf/", "grad_norm/", "weight_norm/")
+OF_TRAINING = ("val/", "train/")
+FEW = 5  # metrics that a message names
 
 
 def require_outcome(run: Run, evaluation: Evaluation, drawer: PictureDrawer) -> None:
@@ -78,7 +80,7 @@ def require_metric(config: DictConfig, evaluation: Evaluation, validated: Collec
     logged = [*validated, *ALWAYS_LOGGED]
     if metric in logged or metric.startswith(ALSO_LOGGED):
         return
-    judged = not isinstance(evaluation, NoEvaluation) and not metric.startswith(("val/", "train/"))
+    judged = not isinstance(evaluation, NoEvaluation) and not metric.startswith(OF_TRAINING)
     if judged and config.trainer.evaluate_every_steps:
         return
     if judged:
@@ -89,3 +91,27 @@ def require_metric(config: DictConfig, evaluation: Evaluation, validated: Collec
     near = difflib.get_close_matches(metric, logged, n=1)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
     raise UserError(f"{said}: nothing logs this metric{hint}. There is: {', '.join(logged)}.")
+
+
+def warn_if_unmeasured(config: DictConfig, measured: Collection[str]) -> None:
+    """Say so where `checkpoint.metric` is the evaluation's to measure, and it does not.
+
+    What it measures may depend on the data and on what pictures are compared with, so that only its result tells.
+
+    Args:
+        config: of the run.
+        measured: metrics that the evaluation has given.
+    """
+    metric = config.checkpoint.metric
+    if not config.checkpoint.keep_best or metric in (*measured, *ALWAYS_LOGGED):
+        return
+    if metric.startswith((*OF_TRAINING, *ALSO_LOGGED)):
+        return
+    near = difflib.get_close_matches(metric, [*measured], n=FEW, cutoff=0)
+    logger.warning(
+        "checkpoint.metric=%s: the evaluation has not measured it, so no checkpoint is kept for being the best by it. "
+        "What it has measured is called %s%s.",
+        metric,
+        ", ".join(near),
+        ", ..." if len(measured) > len(near) else "",
+    )

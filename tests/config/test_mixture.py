@@ -75,6 +75,14 @@ def test_a_mixture_may_be_a_file_of_ones_own(tmp_path: Path) -> None:
         ([*ALIKE, "data.horizontal_flip=true"], r"data\.horizontal_flip: belongs to a part"),
         ([*ALIKE, "data.parts.mine.weight=-1"], r"data\.parts\.mine\.weight=-1\.0: must be at least 0"),
         ([*ALIKE, "data.parts.mine.weight=0", "data.parts.shapes.weight=0"], r"no part has a weight above 0"),
+        (
+            [*ALIKE, "data.parts.mine.validation_fraction=1"],
+            r"data\.parts\.mine\.validation_fraction=1: all of a part .*data\.parts\.mine\.weight=0\. .*below 1",
+        ),
+        (
+            [*ALIKE, "data.parts.mine.validation_fraction=1.5", "data.parts.mine.weight=0"],
+            r"data\.parts\.mine\.validation_fraction=1\.5: must be at least 0 and below 1",
+        ),
         ([*ALIKE, "+data.parts.mine.wight=1"], r"data\.parts\.mine\.wight: .*did you mean 'weight'"),
         ([*ALIKE, "+data@data.parts.all=mixture", "data.resolution=32"], r"data\.parts\.all: is a mixture itself"),
         ([*ALIKE, "+data.parts.x=shapes"], r"data\.parts\.x=shapes: must be a data set, such as \+data@data\.parts\.x"),
@@ -91,6 +99,11 @@ def test_rights_of_the_parts_are_those_of_the_mixture() -> None:
     config = checked(*ALIKE, "+data@data.parts.emoji=openmoji", "data.parts.mine.attribution='By me.'")
     assert config.data.attribution.startswith("By me. All emojis designed by OpenMoji")
     assert config.data.license is None  # two licences are none
+
+
+def test_a_part_that_is_never_trained_on_may_hold_out_all_of_itself() -> None:
+    config = checked(*ALIKE, "data.parts.mine.weight=0", "data.parts.mine.validation_fraction=1")
+    assert config.data.parts.mine.validation_fraction == 1
 
 
 def test_where_a_part_lies_does_not_shape_the_weights_but_its_weight_does() -> None:

@@ -1,6 +1,8 @@
 """Several caches as one: what is read, in which order, and that what is held out is seen nowhere."""
 
+import logging
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -72,6 +74,30 @@ def test_a_part_without_weight_may_hold_out_all_of_itself(tmp_path: Path) -> Non
     assert not len(split.parts[1].train)
     with pytest.raises(UserError, match="The data holds out all of its 5 records by itself"):
         split_mixture(cache, {"a": 1.0, "b": 1.0}, {"a": 0.1, "b": 0.1})
+
+
+@pytest.mark.parametrize("is_large", [False, True])
+def test_all_of_a_part_without_weight_is_held_out_where_that_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, is_large: bool
+) -> None:
+    """As a folder `val` alone, which does not say so itself; what a data set has for training is not held out."""
+    if is_large:
+        monkeypatch.setattr(cache_writer, "LARGE", 4)
+    own = [*numbered(6, name="b"), *numbered(2, into="train", name="c"), *numbered(2, into="validation", name="d")]
+    own[1:3] = [replace(record, flipped=True) for record in own[1:3]]
+    paths = {"a": write(tmp_path / "a", numbered(40, name="a")), "b": write(tmp_path / "b", own)}
+    cache = MixedCache({name: LatentCache(path) for name, path in paths.items()})
+    assert (cache.parts["b"].placed is not None) == is_large
+    with caplog.at_level(logging.INFO):
+        split = split_mixture(cache, {"a": 1.0, "b": 0.0}, {"a": 0.1, "b": 1.0})
+    assert split.parts[1].held_out.tolist() == [40, 43, 44, 45, 48, 49]
+    assert not len(split.parts[1].train)
+    told = "data.parts.b.weight=0: none of it is trained on. Held out, to judge by: "
+    assert caplog.messages[-1] == f"{told}6"
+    with caplog.at_level(logging.INFO):
+        split = split_mixture(cache, {"a": 1.0, "b": 0.0}, {"a": 0.1, "b": 0.3})
+    some = len(split.parts[1].held_out)
+    assert f"{told}{some}; all with data.parts.b.validation_fraction=1" in caplog.messages
 
 
 def test_what_is_wrong_with_a_part_is_told_by_its_own_keys() -> None:

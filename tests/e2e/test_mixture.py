@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from tests.e2e.conftest import Command, launch_in, losses, metrics
@@ -58,6 +59,27 @@ def test_a_part_that_is_not_trained_on_is_judged_by_what_it_holds_out(command: C
     told = {key for row in metrics(tmp_path / "run") for key in row if key.startswith("quality/latent_frechet")}
     assert {"quality/latent_frechet/still", "quality/latent_frechet-validation/moving"} <= told
     assert "Latents of pictures (8 drawn for held-out prompts, against 5 held-out pictures)" in done.err
+
+
+def test_a_folder_val_alone_is_what_a_run_is_judged_by(command: Command, tmp_path: Path) -> None:
+    """By all of it, with every evaluation that needs no training pictures."""
+    (tmp_path / "mine" / "val").mkdir(parents=True)
+    for number in range(9):
+        Image.new("RGB", (16, 16), (20 * number, 255 - 20 * number, 90)).save(tmp_path / f"mine/val/{number}.png")
+        (tmp_path / f"mine/val/{number}.txt").write_text(f"colour {number}")
+    zero = ["data.parts.val.root=mine", "data.parts.val.weight=0", "data.parts.val.validation_fraction=1"]
+    judged = ["evaluation=full", "evaluation.num_images=8", "checkpoint.metric=quality/latent_frechet"]
+    few = ["trainer.max_steps=2", "trainer.evaluate_every_steps=1", "trainer.validate_every_steps=2"]
+    mixed = [key for key in MIXED if "moving" not in key]
+    done = command("aaa.train", *mixed, "+data@data.parts.val=imagefolder", *zero, *judged, *few, "hydra.run.dir=run")
+    assert done.code == 0, done.err
+    assert "still 100% (48 records, 8 held out), val 0% (0 records, 9 held out)" in done.err
+    told = {key for row in metrics(tmp_path / "run") for key in row}
+    assert {"val/loss/val", "quality/diversity/still", "quality/latent_frechet-validation/val"} <= told
+    assert not {"quality/diversity/val", "memorisation/copies/val"} & told
+    assert (tmp_path / "run" / "model").is_dir()
+    unmeasured = "checkpoint.metric=quality/latent_frechet: the evaluation has not measured it"
+    assert done.err.count(unmeasured) == 1, "its names end in those of the parts"
 
 
 @pytest.mark.slow

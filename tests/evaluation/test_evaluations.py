@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,6 +27,7 @@ from aaa.evaluation.drawing import PictureDrawer
 from aaa.evaluation.evaluated_model import EvaluatedModel
 from aaa.evaluation.latent_distance import LatentDistance
 from aaa.evaluation.memorisation import NearestTraining
+from aaa.evaluation.nearest_real import NearestReal
 from aaa.evaluation.pretrained import InceptionDistance
 from aaa.evaluation.protocol import NotApplicable
 from aaa.evaluation.several import Several
@@ -313,6 +315,40 @@ def test_evaluations_that_do_not_apply_are_left_out(cache: LatentCache) -> None:
     ).evaluate(one)
     assert metrics["quality/seen"] == 1
     assert not any(name.startswith(("quality/latent", "memorisation", "quality/held_out")) for name in metrics)
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_data_without_training_or_held_out_records_is_judged_by_what_can(cache: LatentCache, split: Split) -> None:
+    """As a part of a mixture that is never trained on, or holds nothing out."""
+    one = evaluated(cache, lambda records: cache.gather(records)[0])
+    one.records[split] = torch.tensor([], dtype=torch.long)
+    parts: dict[str, Any] = {
+        "agreement": ShapesAgreement(4),
+        "latents": LatentDistance(8),
+        "nearest": NearestTraining(8),
+        "diversity": Diversity(2, 2),
+    }
+    metrics = Several(parts).evaluate(one)
+    assert any(name.startswith("quality/latent_frechet") for name in metrics)
+    assert ("quality/seen" in metrics, "quality/held_out" in metrics) == (split != "train", split != "validation")
+    one.records = dict.fromkeys(one.records, one.records[split])
+    for evaluation in (*parts.values(), NearestReal(4)):
+        if not isinstance(evaluation, ShapesAgreement):  # which has nothing to look at, and nothing to say
+            for look in (evaluation.check, evaluation.evaluate):
+                with pytest.raises(NotApplicable):
+                    look(one)
+
+
+def test_what_says_beforehand_that_it_does_not_apply_is_not_asked(cache: LatentCache) -> None:
+    class Refusing:
+        def check(self, _: EvaluatedModel) -> None:
+            raise NotApplicable("Not this.")
+
+        def evaluate(self, _: EvaluatedModel) -> dict[str, float]:
+            raise AssertionError("asked all the same")
+
+    one = evaluated(cache, lambda records: cache.gather(records)[0])
+    assert "quality/seen" in Several({"no": Refusing(), "yes": ShapesAgreement(4)}).evaluate(one)
 
 
 def test_weights_that_are_not_there_are_named(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ from aaa.evaluation.latent_distance import LatentDistance
 from aaa.evaluation.mixed_validation import mixed_table
 from aaa.evaluation.none import NoEvaluation
 from aaa.evaluation.protocol import NotApplicable
+from aaa.evaluation.several import Several
+from aaa.evaluation.shapes import ShapesAgreement
 from aaa.evaluation.validation import structureless_loss, summarise, validation_table
 from tests.data.test_cache import build
 from tests.evaluation.test_evaluations import evaluated
@@ -88,7 +90,7 @@ class Counting:
 class Evaluated:
     """Of which nothing is asked but to keep pictures."""
 
-    model = drawer = on_drawn = source_pictures = None
+    model = drawer = on_drawn = source_pictures = part_name = None
 
     def __init__(self) -> None:
         self.kept: dict[str, Image.Image] = {}
@@ -108,7 +110,11 @@ def test_each_part_is_judged_by_itself_where_that_can_be(caplog: pytest.LogCaptu
     with caplog.at_level(logging.WARNING):
         evaluation.check(evaluated)  # type: ignore[arg-type]
     assert "nothing to say of data.parts.b: Too few." in caplog.text
-    assert evaluation.evaluate(evaluated) == {  # type: ignore[arg-type]
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        found = evaluation.evaluate(evaluated)  # type: ignore[arg-type]
+    assert "Left out is data.parts.b: Too few." in caplog.text
+    assert found == {
         "quality/count/a": 5,
         "quality/count/a_standard_error": 0.5,
         "quality/count/c": 4,
@@ -144,6 +150,28 @@ def test_a_part_that_is_never_trained_on_is_judged_by_what_it_holds_out(
     with caplog.at_level(logging.WARNING):
         EachPart(LatentDistance(8, split="validation"), of_parts, cache.spans).check(of_mixture)
     assert "nothing to say of data.parts.c: evaluation.split=validation: of the records 3 are held out" in caplog.text
+
+
+def test_of_a_part_with_too_few_held_out_the_other_evaluations_are_left(
+    cache: MixedCache, caplog: pytest.LogCaptureFixture
+) -> None:
+    of_mixture = evaluated(cache, lambda indices: cache.gather(indices)[0])
+    of_parts: Any = {
+        "a": {"train": torch.arange(10), "validation": torch.arange(10, 22)},
+        "b": {"train": torch.arange(22, 26), "validation": torch.arange(26, 29)},
+    }
+    several = Several({"distance": LatentDistance(8, split="validation"), "agreement": ShapesAgreement(4)})
+    each = EachPart(several, of_parts, cache.spans)
+    few = "evaluation.split=validation: of the records 3 are held out, and a distance of latents takes 8 at least. "
+    few += "A run holds out more by data.parts.b.validation_fraction=N"
+    with caplog.at_level(logging.INFO):
+        each.check(of_mixture)
+        assert f"Of the evaluation of data.parts.b is left out: distance: {few}" in caplog.text
+        caplog.clear()
+        found = each.evaluate(of_mixture)
+    assert {"quality/latent_frechet-validation/a", "quality/held_out/a", "quality/held_out/b"} <= found.keys()
+    assert "quality/latent_frechet-validation/b" not in found
+    assert f"distance is left out: {few}" in caplog.text
 
 
 def test_data_without_parts_is_judged_as_ever() -> None:

@@ -71,6 +71,16 @@ def test_the_clip_score_of_the_data_is_that_of_a_model_that_draws_it(cache: Late
     assert metrics["quality/clip_score"] == pytest.approx(metrics["quality/clip_score_real"], abs=0.1)
 
 
+def test_there_is_no_clip_score_of_no_records(cache: LatentCache, tmp_path: Path) -> None:
+    save_clip(tmp_path / "clip")
+    none = evaluated(cache, lambda _: pytest.fail("it was drawn"))
+    none.records["train"] = none.records["train"][:0]
+    evaluation = ClipScore(str(tmp_path / "clip"), split="train")
+    for look in (evaluation.check, evaluation.evaluate):
+        with pytest.raises(NotApplicable, match="There are no training prompts to draw for"):
+            look(none)
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [

@@ -27,6 +27,8 @@ def test_statistics_are_read_as_they_are_published(tmp_path: Path) -> None:
     assert (read.mean.dtype, read.mean.tolist()) == (torch.float64, [0, 1, 2])
     assert torch.equal(read.covariance, torch.from_numpy(covariance))
     assert read.name.startswith("coco_val-")
+    np.savez(tmp_path / "coco.v1.npz", mu=np.arange(3), sigma=covariance)
+    assert read_statistics(str(tmp_path / "coco.v1.npz")).name.startswith("coco_v1-"), "dots nest keys in W&B"
     np.savez(tmp_path / "coco_val.npz", mu=np.arange(3), sigma=2 * covariance)
     assert read_statistics(str(tmp_path / "coco_val.npz")).name != read.name, "other statistics of the same name"
     np.savez_compressed(tmp_path / "coco_val.npz", sigma=covariance, mu=np.arange(3))

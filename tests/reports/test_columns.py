@@ -112,6 +112,32 @@ def test_a_fid_of_other_pictures_has_a_column_of_its_own() -> None:
     assert [row["quality/fid"] for row in as_rows(runs)] == [12.0, None]
 
 
+def test_metrics_of_pictures_compared_otherwise_or_of_parts_take_no_room_from_others() -> None:
+    """All of evaluation=pretrained, in two ways, and of a part that is trained on and one that is not."""
+    kind, errors = kind_of("train", "train", "original"), "_standard_error"
+    of_file = kind_of("validation", "train", "coco_val-1a2b3c4d")
+    usual = {"quality/clip_score": 20.0, "quality/fid": 12.0, "quality/kid": 0.5, f"quality/kid{errors}": 0.25}
+    other = {"quality/clip_score_real-original": 21.0, f"quality/fid{kind}": 9.0, f"quality/kid{kind}": 0.5}
+    runs = [Run(Path("a"), "a", {}, [usual]), Run(Path("b"), "b", {}, [other, {f"quality/fid{of_file}": 3.0}])]
+    both = ["clip_score", "fid", "kid", "fid-original", "kid-original", "fid-validation-coco_val-1a2b3c4d"]
+    assert list(compared(runs).values()) == both
+    of_parts = {
+        "quality/clip_score/seen": 1.0,
+        "quality/clip_score_real/seen": 1.0,
+        "quality/fid/seen": 1.0,
+        "quality/kid/seen": 1.0,
+        f"quality/kid/seen{errors}": 1.0,
+        "quality/fid-validation/zero": 1.0,
+        "quality/kid-validation/zero": 1.0,
+        f"quality/kid-validation/zero{errors}": 1.0,
+    }
+    config = {f"data.parts.{part}.weight": 1.0 for part in ("seen", "zero")}
+    shown = ["clip_score/seen", "fid/seen", "kid/seen", "fid-validation/zero", "kid-validation/zero"]
+    assert list(compared([Run(Path("m"), "m", config, [of_parts])]).values()) == shown
+    own = {f"quality/iou-{name}": 1.0 for name in ("cat", "dog", "cow", "hen")}
+    assert not compared([Run(Path("o"), "o", {}, [own])]), "these are four metrics of one's own, not kinds of one"
+
+
 def test_names_are_cut_where_all_are_alike_if_there_is_no_room(runs: list[Run]) -> None:
     assert runs[0].name in text_of(comparison(runs), 200)
     narrow = text_of(comparison(runs, 80), 80)

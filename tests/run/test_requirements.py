@@ -19,7 +19,7 @@ from aaa.evaluation.protocol import Evaluation
 from aaa.evaluation.several import Several
 from aaa.evaluation.shapes import ShapesAgreement
 from aaa.run.earlier_sweep import asks_to_go_on
-from aaa.run.requirements import require_applicable, require_metric
+from aaa.run.requirements import require_applicable, require_metric, warn_if_unmeasured
 from aaa.run.search import BASIC, require_same_question, require_value, say_how_a_study_goes_on
 
 OPTUNA = "hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper"
@@ -102,6 +102,29 @@ def test_the_best_checkpoint_needs_its_metric(
         require_metric(made, evaluation, validated)
     assert message in str(refused.value)
     assert f"checkpoint.metric={metric}" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("metric", "best", "told"),
+    [
+        ("quality/fid", 2, "What it has measured is called quality/fid-original, quality/kid-original"),
+        ("quality/fid-original", 2, None),
+        ("quality/fid", 0, None),
+        ("val/loss", 1, None),
+        ("train/loss", 3, None),
+        ("perf/images_per_second", 3, None),
+    ],
+)
+def test_a_best_metric_that_the_evaluation_has_not_measured_is_told(
+    metric: str, best: int, told: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = config(checkpoint__metric=metric, checkpoint__keep_best=best)
+    warn_if_unmeasured(made, ["quality/kid-original", "quality/fid-original", "quality/clip_score"])
+    assert bool(caplog.messages) == (told is not None)
+    if told is not None:
+        (message,) = caplog.messages
+        assert message.startswith(f"checkpoint.metric={metric}: the evaluation has not measured it, so no checkpoint")
+        assert told in message
 
 
 def evaluated(train: int, held_out: int, prompt: str = "a small red ring") -> EvaluatedModel:
