@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
 
-from aaa.cli.other_names import KEYS, key_meant
+from aaa.cli.other_names import KEYS, key_meant, respelt
 from aaa.config.groups import group_options
 from aaa.config.overrides import Keys, as_typed, is_key, key_of, one_text_of_several, quoted, value_of, wants_sweep
 from aaa.config.resolvers import geomspace
@@ -153,7 +153,9 @@ def _refuse_wrong_flags(flags: list[str], keys: Keys) -> None:
         key = name.lstrip("-").replace("-", "_")
         if key not in keys.groups | keys.top:
             whole = keys.named(key)
-            key = key_meant(key, keys) or (whole[0] if len(whole) == 1 else KEYS.get(key, key))
+            spelt = respelt(key)
+            of_command = spelt if spelt in keys.groups | keys.top else KEYS.get(key, key)
+            key = key_meant(key, keys) or (whole[0] if len(whole) == 1 else of_command)
         as_key = f" A key is set without dashes: {key}={flag.partition('=')[2] or 'VALUE'}." if len(key) > 1 else ""
         raise UserError(f"{flag}: there is no such flag{nearest(name, list(FLAGS)) or '.'}{as_key}")
     parser: ArgumentParser = get_args_parser()

@@ -130,7 +130,8 @@ def _by_default_run(key: str, f: "Field[object]") -> str:
 
 def _type(f: "Field[object]") -> str:
     name = f.type.__name__ if isinstance(f.type, type) else str(f.type)
-    return {"Any": "`_target_` or any"}.get(name.removeprefix("typing."), name).replace("|", "or")
+    listed = {"prompts": "file or list of texts", "memory": "number or list of numbers"}.get(f.name)
+    return {"Any": listed or "`_target_` or any"}.get(name.removeprefix("typing."), name).replace("|", "or")
 
 
 def _default(f: "Field[object]") -> str:

@@ -27,7 +27,8 @@ logger = logging.getLogger(__name__)
 WIDE = 10_000  # letters of a line of a table that goes to a file, where rich would take 80 and break every cell
 BAR = 20  # letters of a bar: what was measured says more
 # A line with a command, or that ends in a path, is broken by the terminal alone, so that it can be copied whole.
-COPIED = re.compile(r"python -m |: \S*[/\\]")
+COPIED = re.compile(r"python -m |wandb sync |: \S*[/\\]")
+NARROW = 20  # letters of a line at least, whatever COLUMNS says
 PLAIN_INTERVAL_SECONDS = 10.0  # between lines of progress where there is no terminal to draw on
 
 
@@ -52,7 +53,7 @@ class ConsoleHandler(logging.Handler):
 
 def _between_words(line: str) -> str:
     """A line over as many as the terminal has room for; a path is a word."""
-    return textwrap.fill(line, console.width, break_long_words=False, break_on_hyphens=False)
+    return textwrap.fill(line, max(console.width, NARROW), break_long_words=False, break_on_hyphens=False)
 
 
 class WholeFigures:

@@ -61,6 +61,7 @@ def test_looking_takes_nothing_from_training() -> None:
     assert losses[0] == losses[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["muon", pytest.param("adamw", marks=pytest.mark.slow)])
 def test_with_mup_the_first_steps_change_as_much_at_every_size(kind: str, tmp_path: Path) -> None:
     config = compose(*BASE, f"optimizer={kind}", "optimizer.learning_rate=2e-3")

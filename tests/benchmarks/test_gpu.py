@@ -89,6 +89,7 @@ def test_time_that_is_up_ends_a_block_and_earlier_alarms_go_on() -> None:
     assert signal.getitimer(signal.ITIMER_REAL)[0] == pytest.approx(left, abs=2)
 
 
+@pytest.mark.slow
 def test_rows_are_on_disk_as_they_come_and_one_that_fails_costs_no_other(tmp_path: Path) -> None:
     card = Card(tmp_path, "a card", CPU)
     card.measure("plain", "one", lambda: {"images/s": 2.0})

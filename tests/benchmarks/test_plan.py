@@ -38,6 +38,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return made
 
 
+@pytest.mark.slow
 def test_what_changes_the_cost_of_a_step_is_measured_again(measured: list[str]) -> None:
     planner = Planner()
     small, large = planned(planner), planned(planner, "data.resolution=64")
@@ -105,6 +106,7 @@ def test_of_auto_the_batch_that_fits_here_is_planned(monkeypatch: pytest.MonkeyP
     assert ("Not even one sample fits" in told.untimed) != room
 
 
+@pytest.mark.slow
 def test_it_says_the_rate_of_each_group_of_parameters() -> None:
     planner = Planner()
     wider = (

@@ -47,7 +47,13 @@ if "aaa.plan" in sys.orig_argv:
 """
 
 
-@pytest.mark.parametrize(("by", "left"), [((), {"thread", "registered"}), (("cProfile", "-o", "profile", "-m"), None)])
+@pytest.mark.parametrize(
+    ("by", "left"),
+    [
+        ((), {"thread", "registered"}),
+        pytest.param(("cProfile", "-o", "profile", "-m"), None, marks=pytest.mark.slow),
+    ],
+)
 def test_a_command_does_what_is_to_be_done_at_its_end_but_takes_nothing_apart(
     by: tuple[str, ...], left: set[str] | None, tmp_path: Path
 ) -> None:

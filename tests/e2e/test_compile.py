@@ -10,6 +10,7 @@ from tests.e2e.conftest import SMALL, Command, losses, only_run
 SHORT = [*SMALL, "logger=none", "trainer.max_steps=4"]
 
 
+@pytest.mark.slow
 def test_a_machine_that_cannot_compile_is_warned_once_and_trains(command: Command, tmp_path: Path) -> None:
     # CXX is where torch looks for a compiler; its caches must not hand out what an earlier run has compiled.
     broken = {"CXX": "no-such-compiler", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}

@@ -151,6 +151,7 @@ def test_a_hub_that_cannot_be_reached_is_said_in_a_few_words(command: Command, h
     assert "The download failed: huggingface cannot be reached. DIFFSYNTH_DOWNLOAD_SOURCE=" in done.err
 
 
+@pytest.mark.slow
 def test_downloads_can_be_forbidden(command: Command, hub: Hub) -> None:
     done = command("aaa.train", "data=pokemon", **hub.environment | {"DIFFSYNTH_SKIP_DOWNLOAD": "True"})
     assert "there is no such folder" in done.error

@@ -3,15 +3,18 @@
 import re
 import shutil
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from _pytest.mark.structures import ParameterSet
 
 from tests.e2e.conftest import Finished
 from tests.helpers.forked import start
 from tests.helpers.hostile_files import CORPUS, Hostile, noise_picture
 
 SECONDS = 60
+FEW = 4
 MOST_GIB = 2.0
 MAY_WRITE = ("run", "outputs", ".cache", "drawn", ".out-", ".err-", "curves.png", "compare.html")
 
@@ -25,7 +28,16 @@ def test_the_corpus_is_large_and_of_many_kinds() -> None:
     assert len({(hostile.kind, hostile.name) for hostile in CORPUS}) == len(CORPUS)
 
 
-@pytest.mark.parametrize("hostile", CORPUS, ids=lambda hostile: f"{hostile.kind}: {hostile.name}")
+def some_and_slow_ones() -> Iterator[ParameterSet]:
+    """The corpus: of each kind the first few, and the rest, which takes minutes, as slow ones."""
+    seen: Counter[str] = Counter()
+    for hostile in CORPUS:
+        seen[hostile.kind] += 1
+        marks = [pytest.mark.slow] if seen[hostile.kind] > FEW else []
+        yield pytest.param(hostile, id=f"{hostile.kind}: {hostile.name}", marks=marks)
+
+
+@pytest.mark.parametrize("hostile", some_and_slow_ones())
 def test_a_hostile_input_does_no_harm(tmp_path: Path, small_run: tuple[Path, Finished], hostile: Hostile) -> None:
     folder = tmp_path / "here"
     folder.mkdir()

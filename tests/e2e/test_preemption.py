@@ -83,6 +83,7 @@ def test_the_same_command_starts_goes_on_and_ends(tmp_path: Path, small_run: Sma
     assert "that folder holds a run of another command" in named.err.read_text()
 
 
+@pytest.mark.slow
 def test_a_run_that_saves_only_when_it_is_stopped_comes_to_its_end_once(tmp_path: Path, small_run: SmallRun) -> None:
     shutil.copytree(small_run[0].parents[2] / ".cache", tmp_path / ".cache")
     command = [*COMMAND, "trainer.max_steps=600"]

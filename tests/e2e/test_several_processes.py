@@ -22,6 +22,7 @@ def looks(run: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
     )
 
 
+@pytest.mark.slow
 def test_a_saved_model_is_judged_by_two_processes_as_by_one(
     session_folder: Path, small_run: SmallRun, tmp_path: Path
 ) -> None:

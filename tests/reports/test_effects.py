@@ -105,6 +105,7 @@ def test_a_single_seed_says_of_its_very_models_which_is_better_and_nothing_else(
     assert "Over pictures" not in text_of(found_effects([*runs, *of_two]), 120)
 
 
+@pytest.mark.slow
 def test_the_levels_of_a_dependence_are_chosen_among_all_of_them(tmp_path: Path) -> None:
     """Of eight, two differ by chance: 28 pairs could have."""
     trials = grid(model__qk_norm=[False, True], model__depth=list(range(8)), seed=[0, 1, 2, 3, 4])

@@ -65,6 +65,14 @@ def test_prose_is_broken_between_words_and_what_is_copied_only_by_the_terminal(
     monkeypatch.setattr("aaa.tracking.console.console", terminal)
     copied = "Done: outputs/with a blank/1\n  sample:  python -m aaa.sample model=outputs/1"
     long = "x" * 30
-    for said in (f"300 records to train on {long}", copied):
+    synced = "To upload the run later: wandb sync wandb/offline-run-1 wandb/offline-run-2"
+    for said in (f"300 records to train on {long}", copied, synced):
         ConsoleHandler().emit(logging.LogRecord("aaa", logging.INFO, "x.py", 1, said, None, None))
-    assert out.getvalue() == f"300 records to train\non\n{long}\n{copied}\n"
+    assert out.getvalue() == f"300 records to train\non\n{long}\n{copied}\n{synced}\n"
+
+
+def test_a_terminal_of_no_width_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Console(file=(out := io.StringIO()), force_terminal=True, width=0, color_system=None)
+    monkeypatch.setattr("aaa.tracking.console.console", terminal)
+    ConsoleHandler().emit(logging.LogRecord("aaa", logging.INFO, "x.py", 1, "300 records", None, None))
+    assert "300 records" in out.getvalue()
