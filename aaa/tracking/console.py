@@ -48,8 +48,7 @@ class ConsoleHandler(logging.Handler):
         style = "red" if record.levelno >= logging.ERROR else "yellow" if record.levelno >= logging.WARNING else ""
         if console.is_terminal:
             message = "\n".join(line if COPIED.search(line) else _between_words(line) for line in message.split("\n"))
-        # In a width of 0 rich would print nothing.
-        console.print(message, style=style, markup=False, soft_wrap=True, width=max(console.width, NARROW))
+        console.print(message, style=style, markup=False, soft_wrap=True)
 
 
 def _between_words(line: str) -> str:
