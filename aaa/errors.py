@@ -101,7 +101,12 @@ def nearest(word: str, words: list[str]) -> str:
     if not beside:
         found = next(iter(difflib.get_close_matches(word, words, 1, 0.7)), "")
     found = found or _alike(last, words, 0.8)
-    return f" (did you mean '{found}'?)" if found else ""
+    return did_you_mean(found)
+
+
+def did_you_mean(name: str | None) -> str:
+    """` (did you mean 'x'?)`; nothing for no name."""
+    return f" (did you mean '{name}'?)" if name else ""
 
 
 def _alike(last: str, keys: list[str], cutoff: float) -> str:

@@ -18,6 +18,7 @@ from aaa.assembly.parts import build_encoders, missing_weights
 from aaa.assembly.taken_statistics import taken_statistics
 from aaa.assembly.training_data import TrainingData
 from aaa.config.mixture import config_of_part, parts_of, weights_of
+from aaa.config.trust import names_ours
 from aaa.data.buckets import bucket_sizes, nearest_bucket, square
 from aaa.data.build_cache import CacheBuilder
 from aaa.data.cache import LatentCache, earlier_cache
@@ -334,7 +335,7 @@ def _build_source(config: DictConfig, missing: Mapping[str, list[str]]) -> Sourc
 
 def _is_ours(part: DictConfig) -> bool:
     """Whether it names a class of ours, of which it is known what its arguments mean and what it gives."""
-    return str(part._target_).startswith("aaa.")
+    return names_ours(part._target_)
 
 
 def _require_records(source: Source) -> None:

@@ -15,7 +15,7 @@ from aaa.cli.other_names import OPTIONS, SET_ELSEWHERE, key_meant, option_meant,
 from aaa.config.groups import CONF, group_options, options_of
 from aaa.config.option_keys import options_with
 from aaa.config.overrides import key_of, quoted, user_folders
-from aaa.errors import in_plain_words, nearest
+from aaa.errors import did_you_mean, in_plain_words, nearest
 from aaa.tracking.printed import shown
 
 # The extra that has a launcher or sweeper.
@@ -88,9 +88,9 @@ def _unknown_option(group: str, option: str, known: dict[str, list[str]]) -> str
     if not options:
         return f"{group}={option}: there is no config group '{group}'{nearest(group, list(known))}."
     there = f"There is: {', '.join(options)}.{_of_a_path(group, option)}"
-    meant = None if option in OPTIONS else nearest(option, options)
-    meant = meant or _did_you_mean(option_meant(group, option, known)) or nearest(option, options)
-    return f"{group}={option}: no such option{meant}. {there}"
+    alike, theirs = nearest(option, options), did_you_mean(option_meant(group, option, known))
+    hint = theirs or alike if option in OPTIONS else alike or theirs
+    return f"{group}={option}: no such option{hint}. {there}"
 
 
 def _of_a_path(group: str, option: str) -> str:
@@ -111,7 +111,7 @@ def _unknown_key(key: str, keys: list[str], groups: dict[str, list[str]], folder
     if not parent:
         there = sorted({name for name in keys if "." not in name})
         hints = (nearest(respelt(key), keys), *(nearest(word, there) for word in key.split("_")))
-        hint = _did_you_mean(key_meant(key, keys)) or next(filter(None, hints), "")
+        hint = did_you_mean(key_meant(key, keys)) or next(filter(None, hints), "")
         return f"{key}: no such config key{hint}. There is: {', '.join(there)}."
     meant = respelt(key)
     siblings = sorted({name.removeprefix(f"{parent}.").split(".")[0] for name in keys if name.startswith(f"{parent}.")})
@@ -119,12 +119,8 @@ def _unknown_key(key: str, keys: list[str], groups: dict[str, list[str]], folder
     others = [name for name in keys if not meant.startswith(f"{name}.")]
     made = f"{parent}._target_" in keys
     added = f" What its class takes and its config does not name is added with a plus: +{key}=VALUE." if made else ""
-    hint = _did_you_mean(key_meant(key, others)) or nearest(meant, others)
+    hint = did_you_mean(key_meant(key, others)) or nearest(meant, others)
     return f"{key}: no such config key{hint}.{allowed}{added}"
-
-
-def _did_you_mean(name: str | None) -> str:
-    return f" (did you mean '{name}'?)" if name else ""
 
 
 def _unknown_in_a_file(error: ConfigKeyError | ConfigAttributeError, text: str, folders: Sequence[Path]) -> str:

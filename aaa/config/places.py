@@ -6,6 +6,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from aaa.config.mixture import parts_of
+from aaa.config.trust import names_ours
 from aaa.errors import UserError
 
 KEYS = ("root", "path")
@@ -22,7 +23,7 @@ def check_places(data: DictConfig) -> None:
     """
     described = {"data": data} | {f"data.parts.{name}": part for name, part in parts_of(data).items()}
     for group, part in described.items():
-        if not str(OmegaConf.select(part, "source._target_")).startswith("aaa."):
+        if not names_ours(OmegaConf.select(part, "source._target_")):
             continue  # one's own may read from anywhere
         for name in KEYS:
             if isinstance(value := part.get(name), str):

@@ -1,14 +1,14 @@
 """Averages of a run's weights of any memory, made afterwards from the checkpoints that it kept."""
 
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor, equal
 
+from aaa.config.rates import EVEN
 from aaa.data.tensor_files import save_tensors
 from aaa.errors import UserError
 from aaa.saved.checkpoint_folders import AVERAGE, MODEL, checkpoints
@@ -18,13 +18,11 @@ from aaa.saved.models import WEIGHTS, find_saved
 from aaa.saved.named_model import EXPORTED
 from aaa.saved.trained_words import read_words, write_words
 from aaa.saved.weights_file import read_dit_tensors
-from aaa.saved.whole_folders import take_place
-from aaa.tracking.files import cannot_write
+from aaa.saved.whole_folders import written_whole
 from aaa.training.ema import keep_of
 from aaa.training.posthoc_ema import Saved, fits
 
 AVERAGES = "averages"  # of a run folder, where those that were made lie
-EVEN = 0.5  # the share of a run over which an average weighs all steps the same
 NEGLIGIBLE = 1e-6  # share of the sum that a file may have and not be read
 FAR = 0.5  # error of a profile from which the average is another one
 ADVICE = "Make room there, or see to the permissions of the folder"
@@ -57,8 +55,9 @@ def make_averages(model: Path, memories: Sequence[float], report: Callable[[int,
     Raises:
         UserError: if that is neither, too few checkpoints are left, or what was averaged changed on the way.
     """
-    run, up_to, state = checkpoints_of(model)
-    kept, batch_size = kept_weights(run, up_to, of_samples=any(memory >= 1 for memory in memories))
+    run, states = checkpoints_of(model)
+    up_to, state = list(states), list(states.values())[-1]
+    kept, batch_size = kept_weights(run, states, of_samples=any(memory >= 1 for memory in memories))
     for memory in memories:
         _require_memory(memory, batch_size)
     wanted = [Saved(updates_of(state), keep_of(None, memory, batch_size)) for memory in memories]
@@ -86,7 +85,11 @@ def make_averages(model: Path, memories: Sequence[float], report: Callable[[int,
             done += 1
             report(done, total)
         folder = run / AVERAGES / f"memory-{_told(memory)}{of_step}"
-        _write(folder, weights | as_they_are, metadata | {"ema_memory": _told(memory)}, config, words)
+        with written_whole(folder, ADVICE, parents=True) as aside:
+            write_config(aside, config)
+            if words is not None:
+                write_words(aside, words)
+            save_tensors(weights | as_they_are, aside / WEIGHTS, metadata | {"ema_memory": _told(memory)})
         made.append(Averaged(memory, fit.error, len(files), folder))
     return made
 
@@ -127,25 +130,3 @@ def _add(weights: dict[str, Tensor], tensors: Mapping[str, Tensor], factor: floa
             weights[name].add_(tensor.float(), alpha=factor)
         else:
             weights[name] = tensor.float() * factor
-
-
-def _write(
-    folder: Path,
-    weights: Mapping[str, Tensor],
-    metadata: Mapping[str, str],
-    config: Mapping[str, Any],
-    words: frozenset[str] | None,
-) -> None:
-    """Write a folder like a run's model/, aside first and renamed when it is whole and on disk."""
-    aside = folder.with_name(f".{folder.name}")
-    try:
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir(parents=True)
-        write_config(aside, config)
-        if words is not None:
-            write_words(aside, words)
-        save_tensors(dict(weights), aside / WEIGHTS, metadata)
-        take_place(aside, folder)
-    except (OSError, SafetensorError) as error:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise cannot_write(folder, error, ADVICE) from error

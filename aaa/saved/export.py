@@ -6,7 +6,6 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
 from torch import nn
 
 from aaa.saved.checkpoint import save_weights
@@ -14,8 +13,8 @@ from aaa.saved.model_card import CARD, SAMPLES
 from aaa.saved.models import WEIGHTS, sampling_config
 from aaa.saved.named_model import CONFIG, EXPORTED
 from aaa.saved.trained_words import write_words
-from aaa.saved.whole_folders import take_place
-from aaa.tracking.files import OF_A_STEP, cannot_write, step_in_name
+from aaa.saved.whole_folders import written_whole
+from aaa.tracking.files import OF_A_STEP, step_in_name
 
 
 def export_model(
@@ -38,10 +37,7 @@ def export_model(
         samples: the grid that it shows, if any.
         words: that it was trained on, if it knows no others.
     """
-    final, aside = run / EXPORTED, run / f".{EXPORTED}"
-    shutil.rmtree(aside, ignore_errors=True)
-    try:
-        aside.mkdir()
+    with written_whole(run / EXPORTED) as aside:
         write_card(aside, card)
         if samples is not None:
             shutil.copyfile(samples, aside / SAMPLES)
@@ -49,10 +45,6 @@ def export_model(
         if words is not None:
             write_words(aside, words)
         save_weights(aside / WEIGHTS, model, metadata)
-        take_place(aside, final)
-    except (OSError, SafetensorError) as error:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise cannot_write(final, error) from error
 
 
 def write_card(folder: Path, card: str) -> None:

@@ -1,7 +1,7 @@
 """Which files of weights a run has kept, and what average each of them is."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,8 +33,15 @@ def updates_of(state: State) -> int:
     return state.ema_updates or state.step - state.skipped_steps
 
 
-def checkpoints_of(model: Path) -> tuple[Path, list[Path], State]:
-    """The run folder, its whole checkpoints up to the one that is meant, oldest first, and the state after that."""
+def checkpoints_of(model: Path) -> tuple[Path, dict[Path, State]]:
+    """The run folder, and the states at its whole checkpoints up to the one that is meant, oldest first.
+
+    Args:
+        model: a run folder, for its newest checkpoint, or one of its checkpoints.
+
+    Raises:
+        UserError: if it is neither, or none is whole.
+    """
     if (model / STATE).is_file():
         checkpoint = model.resolve()
         run = checkpoint.parent.parent
@@ -45,33 +52,31 @@ def checkpoints_of(model: Path) -> tuple[Path, list[Path], State]:
         raise UserError(
             f"model={model}: neither a run folder (with {RUN_CONFIG}) nor a checkpoint of one.{offered_below(model)}"
         )
-    whole = []
-    state: State | None = None
+    states: dict[Path, State] = {}
     for path in reversed(found):
         if (problem := damage(path, DRAWN_WITH)) is not None:
             logger.warning("%s is damaged: %s. It is left out.", path, problem)
-        elif updates_of(its := load_state(path)):
-            whole.append(path)
-            state = its
-    if state is None:
+        elif updates_of(state := load_state(path)):
+            states[path] = state
+    if not states:
         raise UserError(f"model={model}: there is no whole checkpoint of trained weights to average.")
-    return run, whole, state
+    return run, states
 
 
-def kept_weights(run: Path, up_to: Sequence[Path], *, of_samples: bool) -> tuple[list[Kept], int]:
+def kept_weights(run: Path, states: Mapping[Path, State], *, of_samples: bool) -> tuple[list[Kept], int]:
     """The files of weights, oldest first, and the batch size of the steps.
 
     Averages that were saved are among them only if they have been of one kind from the run's first step on.
 
     Args:
         run: its folder.
-        up_to: its checkpoints, oldest first.
+        states: at its checkpoints, oldest first.
         of_samples: whether an average over so many samples is wanted.
 
     Raises:
         UserError: if that is no number of steps, or a checkpoint does not say how its weights were averaged.
     """
-    settings = [_settings(checkpoint) for checkpoint in up_to]
+    settings = [_settings(checkpoint) for checkpoint in states]
     changed = {key for key in SHAPING if len({its[key] for its in settings}) > 1} | _changed_before(run) & {*SHAPING}
     decay, memory, batch_size = (settings[-1][key] for key in SHAPING)
     if BATCH_SIZE in changed and of_samples:
@@ -90,8 +95,8 @@ def kept_weights(run: Path, up_to: Sequence[Path], *, of_samples: bool) -> tuple
         )
     keep = None if changed else keep_of(decay, memory, batch_size)
     kept: list[Kept] = []
-    for checkpoint in up_to:
-        updates = updates_of(load_state(checkpoint))
+    for checkpoint, state in states.items():
+        updates = updates_of(state)
         kept.append(Kept(checkpoint / MODEL, Saved(updates)))
         if keep is not None and (checkpoint / AVERAGE).is_file():
             kept.append(Kept(checkpoint / AVERAGE, Saved(updates, keep)))
@@ -114,9 +119,9 @@ def _changed_before(run: Path) -> set[str]:
     changed: set[str] = set()
     for _ in range(MOST_BRANCHES):
         environment = read_environment(run)
-        for session in (environment, *environment.get("earlier", [])):
-            changed |= (session.get("changed") or {}).keys()
         sessions = [environment, *environment.get("earlier", [])]
+        for session in sessions:
+            changed |= (session.get("changed") or {}).keys()
         parents = [session.get("parent") or {} for session in sessions]
         branched = next(
             (parent["run"] for parent in parents if parent.get("how") == "repeat" and "step" in parent), None

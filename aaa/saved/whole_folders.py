@@ -3,11 +3,38 @@
 import os
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from aaa.tracking.files import rename_folder
+from safetensors import SafetensorError
+
+from aaa.tracking.files import GO_ON, cannot_write, rename_folder
 
 REMOVED = ".removed-"  # how the name of a folder begins until it is deleted
+
+
+@contextmanager
+def written_whole(folder: Path, advice: str = GO_ON, *, parents: bool = False) -> Iterator[Path]:
+    """A folder to write aside in the block, which then takes its place; nothing is left of it where that fails.
+
+    Args:
+        folder: where it is to be.
+        advice: for whoever has to see to it that it can be written.
+        parents: whether the folder that it is to be in is made too.
+
+    Raises:
+        UserError: if it cannot be written. What was there before is untouched.
+    """
+    aside = folder.with_name(f".{folder.name}")
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        aside.mkdir(parents=parents)
+        yield aside
+        take_place(aside, folder)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise cannot_write(folder, error, advice) from error
 
 
 def take_place(aside: Path, final: Path) -> None:
