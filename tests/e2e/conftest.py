@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from aaa.tracking.tracker import read_metrics
 from tests.helpers.forked import start
 
 # A run that takes seconds: few small pictures, few steps.
@@ -104,6 +105,11 @@ def metrics(run: Path) -> list[dict[str, Any]]:
 
 def losses(run: Path) -> dict[int, float]:
     return {row["step"]: row["train/loss"] for row in metrics(run) if "train/loss" in row}
+
+
+def steps_so_far(run: Path) -> list[int]:
+    """The steps that a run has written down; half a row that it is writing, or was when it was killed, is no step."""
+    return [row["step"] for row in read_metrics(run / "metrics.jsonl") if "train/loss" in row]
 
 
 def bench_results(folder: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from aaa.saved.checkpoint_folders import checkpoints, damage
-from tests.e2e.conftest import SMALL, Finished, losses, only_run
+from tests.e2e.conftest import SMALL, Finished, losses, only_run, steps_so_far
 from tests.helpers.forked import Forked, start
 from tests.helpers.waiting import wait_until
 
@@ -25,7 +25,7 @@ def started(folder: Path, *arguments: str, steps: int = 5, environment: dict[str
     """A run that has taken some steps more than before."""
 
     def taken() -> int:
-        return sum(len(losses(path.parent)) for path in folder.glob("outputs/*/*/metrics.jsonl"))
+        return sum(len(steps_so_far(path.parent)) for path in folder.glob("outputs/*/*/metrics.jsonl"))
 
     before = taken()
     run = start(folder, *arguments, environment=environment)
@@ -200,9 +200,7 @@ def test_a_job_of_submitit_is_preempted_and_goes_on(tmp_path: Path, small_run: S
     sweep = ["-m", "hydra/launcher=submitit_local", *COMMAND[1:], "model.depth=1"]
 
     def steps() -> list[int]:
-        return [
-            step for run in tmp_path.glob("outputs/*/*/0") if (run / "metrics.jsonl").exists() for step in losses(run)
-        ]
+        return [step for run in tmp_path.glob("outputs/*/*/0") for step in steps_so_far(run)]
 
     with subprocess.Popen(
         [sys.executable, "-m", "aaa.train", *sweep], cwd=tmp_path, stderr=subprocess.PIPE, text=True
