@@ -169,14 +169,14 @@ def test_a_slurm_job_goes_on_when_it_is_queued_again(
     began = time.monotonic()
     for machine in machines[1:] if number == signal.SIGKILL else machines:
         machine.signal(number, "aaa.train")
-    ended = job.wait(60)
+    ended = job.wait()
     print(f"{time.monotonic() - began:.1f} s from {number.name} to the end of the job")
     assert ended == code or (number == signal.SIGKILL and ended in (1, code)), job.err.read_text()
     saved = checkpoints(run_in(tmp_path))[0].name
-    if number == signal.SIGKILL:
-        assert saved == f"step-{LOST_AT // SAVED_EVERY * SAVED_EVERY:08d}"
-    else:
-        assert saved == f"step-{max(steps_in(tmp_path)):08d}"
+    last = max(steps_in(tmp_path))
+    # A checkpoint of the very last step may have been cut off.
+    may_be = {step // SAVED_EVERY * SAVED_EVERY for step in (last - 1, last)} if number == signal.SIGKILL else {last}
+    assert saved in {f"step-{step:08d}" for step in may_be}
     asked = tmp_path / "asked"
     assert (asked.read_text() == "requeue 4711\n") if number == signal.SIGUSR1 else not asked.exists()
     again = machines[0].start(tmp_path, *batch, environment=environment | {"SLURM_RESTART_COUNT": "1"})
@@ -225,14 +225,15 @@ def test_machines_without_a_shared_disk_go_on_and_another_first_one_is_refused(
     running = launch(folder, disk, machines, "resume=auto")
     wait_until(lambda: len(steps_in(folder)) >= LOST_AT, *running)
     machines[1].kill()
-    assert running[0].wait(60) == 1
+    assert running[0].wait() == 1
+    saved = int(checkpoints(run_in(folder))[0].name.removeprefix("step-"))
     swapped = launch(folder, disk, machines[::-1], "resume=auto")
-    assert [command.wait(100) for command in swapped] == [1, 1]
+    assert [command.wait() for command in swapped] == [1, 1]
     for command in swapped:
-        assert "has a checkpoint of step 20 there, and the first process" in error_of(command)
+        assert f"has a checkpoint of step {saved} there, and the first process" in error_of(command)
     again = launch(folder, disk, machines, "resume=auto")
     assert [command.wait() for command in again] == [0, 0], [command.err.read_text() for command in again]
-    assert f"Going on from step {SAVED_EVERY}" in again[0].err.read_text()
+    assert f"Going on from step {saved}" in again[0].err.read_text()
     assert_same(run_in(folder), uninterrupted)
     assert not list(disk.glob("outputs/**/checkpoints")), "the first alone writes"
 
@@ -268,7 +269,7 @@ def test_what_machines_cannot_do_apart_is_refused_by_all_in_the_same_words(
         table.write('000.png,"the first one again"\n')
     began = time.monotonic()
     running = launch(folder, disk, machines, *more, other=other)
-    assert [command.wait(100) for command in running] == [1, 1]
+    assert [command.wait() for command in running] == [1, 1]
     print(f"{time.monotonic() - began:.1f} s from the start to the refusal")
     assert all(said in error_of(command) for command in running), [command.err.read_text() for command in running]
     assert not steps_in(folder)
