@@ -10,6 +10,7 @@ from aaa.errors import UserError
 ON = "trainer.cuda_graph=true"
 RECORDABLE = ("aaa.training.optimizers.MuonWithAdamW", "aaa.training.optimizers.adamw")
 CONTRASTIVE = "aaa.objectives.contrastive.Contrastive"
+PERCEPTUAL = "aaa.objectives.perceptual.Perceptual"
 INSTEAD = "trainer.compile=reduce-overhead records the passes of the model alone."
 
 
@@ -78,5 +79,7 @@ def _objections_to_objective(objective: DictConfig) -> Iterator[str]:
             continue
         if term.get("_target_") == CONTRASTIVE:
             yield f"{key}: the CPU tells which captions are alike. {INSTEAD}"
+        if term.get("_target_") == PERCEPTUAL and term.get("target") == "vision":
+            yield f"{key}.target=vision: the model of others may look at the CPU midway. {INSTEAD}"
         if term.get("until_step") is not None:
             yield f"{key}.until_step={term.until_step}: a graph has no term end midway. {INSTEAD}"

@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from aaa.config.objective_schema import TERMS, AlignConfig, ObjectiveConfig, VisionConfig
+from aaa.config.objective_schema import TERMS, AlignConfig, ObjectiveConfig, PerceptualConfig, VisionConfig
 from aaa.config.ranges import require_ranges
 from aaa.config.routing import routed_blocks
 from aaa.config.vision import require_vision_folder
@@ -21,7 +21,11 @@ OURS = "aaa.objectives.flow_matching.FlowMatching"
 CLEAN = "aaa.diffusion.prediction.CleanPrediction"
 BELL = "aaa.diffusion.schedulers.Flux2Scheduler"
 INTERNAL = "aaa.objectives.internal.Internal"
+PERCEPTUAL = "aaa.objectives.perceptual.Perceptual"
+# Of target=vision, whether a term says so or not.
+VISIONS = {PERCEPTUAL: "aaa.encoders.vision_features.VisionFeatures"}
 VISION = "aaa.encoders.vision.VisionModel"
+PIXELS = "aaa.encoders.pixel.PixelVAE"
 NOT_SAID = ("vision", "model_head")  # keys that follow from others, or are looked into
 USED_WITH = {"min_snr_gamma": ("weighting", "min_snr"), "coupling_candidates": ("coupling", "nearest")}
 
@@ -74,7 +78,7 @@ def unread_settings(config: DictConfig, typed: Collection[str]) -> list[str]:
 def _unread_of_terms(terms: Any, typed: Collection[str]) -> Iterator[str]:
     for name, term in terms.items():
         schema = None if term is None else TERMS.get(term.get("_target_"))
-        path = OmegaConf.select(term, "vision.path") if schema is AlignConfig else None
+        path = OmegaConf.select(term, "vision.path") if schema in (AlignConfig, PerceptualConfig) else None
         if path is not None and (not term.weight or term.target != "vision"):
             key = f"objective.terms.{name}"
             yield f"{key}.vision.path={path} is only read with {key}.target=vision and a weight above 0"
@@ -144,7 +148,8 @@ def _check_term(config: DictConfig, key: str, term: dict[str, Any]) -> None:
             f"{key}.after_block={block}: there is no such block, as model.depth={depth}. It must be at least 1 and at "
             f"most {depth}."
         )
-    if term.get("target") == "vision" and (vision := term.get("vision") or {}).get("_target_", VISION) == VISION:
+    ours = VISIONS.get(term["_target_"], VISION)
+    if term.get("target") == "vision" and (vision := term.get("vision") or {}).get("_target_", ours) == ours:
         _require_typed(VisionConfig, vision, f"{key}.vision")
         require_vision_folder(f"{key}.vision.path", vision.get("path"))
     if term.get("target") == "hog" and (side := config.encoder.downscale_factor) % (cells := term.get("cells", 1)):
@@ -152,6 +157,8 @@ def _check_term(config: DictConfig, key: str, term: dict[str, Any]) -> None:
             f"{key}.cells={cells}: the {side} pixels of a latent's side (encoder.downscale_factor) cannot be divided "
             f"so. Use {key}.cells=1, or another divisor."
         )
+    if term["_target_"] == PERCEPTUAL:
+        _check_perceptual(config, key, term)
     if term.get("projector") == "conv":
         _refuse_conv_of_routed_tokens(config, key, block)
     trainer = config.trainer
@@ -164,6 +171,21 @@ def _check_term(config: DictConfig, key: str, term: dict[str, Any]) -> None:
                 f"{key}.weight={term['weight']} does not go with trainer.batch_size={trainer.batch_size} and {told}: "
                 "it compares samples that are computed together, and there is one at a time."
             )
+
+
+def _check_perceptual(config: DictConfig, key: str, term: dict[str, Any]) -> None:
+    """Refuse to compare what are no pictures, or in cells that do not divide them."""
+    if (vae := OmegaConf.select(config, "encoder.vae._target_")) != PIXELS:
+        raise UserError(
+            f"{key}.weight={term['weight']} does not go with encoder.vae={vae}: it compares pictures, and to decode "
+            "them at each step is not provided for. Use encoder=pixel or encoder=patches, whose latents are pixels."
+        )
+    side, cell = config.encoder.downscale_factor, term.get("cell_pixels", 4)
+    if term.get("target", "hog") == "hog" and side % cell:
+        raise UserError(
+            f"{key}.cell_pixels={cell}: does not divide the {side} pixels of a latent's side "
+            f"(encoder.downscale_factor). Use {key}.cell_pixels={side}, or another divisor."
+        )
 
 
 def _refuse_conv_of_routed_tokens(config: DictConfig, key: str, block: Any) -> None:

@@ -92,13 +92,34 @@ class AlignConfig:
 
 @dataclass
 class VisionConfig:
-    """The vision transformer of objective.terms.align.target=vision.
+    """The vision transformer of target=vision, of objective.terms.align and of objective.terms.perceptual.
 
     Attributes:
         path: its folder.
     """
 
     path: str | None = None
+
+
+@dataclass
+class PerceptualConfig:
+    """Perceptual loss (PRX; arXiv 1603.08155): the predicted clean picture looks like the true one to a frozen network.
+
+    Attributes:
+        weight: in the loss; 0: off. Latents must be pixels.
+        target: hog (soft histograms of oriented gradients) or vision (a model's patch tokens).
+        below: noise level below which it counts.
+        cell_pixels: of target=hog, side of a cell; it must divide encoder.downscale_factor.
+        vision: `_target_` of the model of target=vision; ours has `path`, the folder of a vision transformer.
+        until_step: at which it ends; null: never.
+    """
+
+    weight: float = number(0.0, least=0)
+    target: str = one_of("hog", "vision", default="hog")
+    below: float = number(0.5, above=0, most=1)
+    cell_pixels: int = count(4, least=1)
+    vision: Any = None
+    until_step: int | None = count(None, least=1)
 
 
 @dataclass
@@ -127,4 +148,5 @@ TERMS: dict[str, type] = {
     "aaa.objectives.dispersive.Dispersive": DispersiveConfig,
     "aaa.objectives.align.Align": AlignConfig,
     "aaa.objectives.internal.Internal": InternalConfig,
+    "aaa.objectives.perceptual.Perceptual": PerceptualConfig,
 }

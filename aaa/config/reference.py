@@ -17,6 +17,7 @@ from aaa.config.objective_schema import (
     DispersiveConfig,
     InternalConfig,
     ObjectiveConfig,
+    PerceptualConfig,
     VisionConfig,
 )
 from aaa.config.option_rows import option_rows
@@ -41,6 +42,7 @@ SECTIONS: dict[str, type] = {
     "objective.terms.align": AlignConfig,
     "objective.terms.align.vision": VisionConfig,
     "objective.terms.internal": InternalConfig,
+    "objective.terms.perceptual": PerceptualConfig,
     "data (imagefolder, pokemon)": ImageFolderConfig,
     "data (huggingface, webdataset)": LocatedConfig,
     "data (cache)": CacheConfig,

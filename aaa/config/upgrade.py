@@ -49,6 +49,15 @@ IMPLIED: dict[str, dict[str, Any]] = {
                 "until_step": None,
                 "model_head": None,  # it was the term's, and stayed in the checkpoints
             },
+            "perceptual": {
+                "_target_": "aaa.objectives.perceptual.Perceptual",
+                "weight": 0.0,
+                "target": "hog",
+                "below": 0.5,
+                "cell_pixels": 4,
+                "vision": {"_target_": "aaa.encoders.vision_features.VisionFeatures", "path": None},
+                "until_step": None,
+            },
         },
     },
     "sampler": {"_target_": "aaa.diffusion.samplers.Euler"},

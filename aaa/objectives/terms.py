@@ -9,7 +9,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from aaa.data.batch import Batch
-from aaa.diffusion.schedulers import NoiseLevels
+from aaa.diffusion.schedulers import NoiseLevels, add_noise
 from aaa.errors import UserError, require_call
 from aaa.models.forward import Asked, with_hidden
 
@@ -51,6 +51,17 @@ class ForwardPass(NamedTuple):
     velocity_of: Callable[[Tensor], Tensor]
     internal: Tensor | None = None
     computed: Mapping[int, Tensor] = MappingProxyType({})
+
+    @property
+    def predicted_latents(self) -> Tensor:
+        """The clean latents that the velocity leads to from the noised ones, `B C H W` float32.
+
+        Whatever the model predicts, these are what is right where the velocity is. Of a model of clean latents they are
+        its output, but below the `least_sigma` of `CleanPrediction`, where that is asked for something else.
+        """
+        sigma = self.draws.levels.sigma
+        noised = add_noise(self.batch.latents, self.draws.noise, sigma)
+        return noised.float() - sigma.view(-1, 1, 1, 1) * self.velocity.float()
 
 
 class Extra(NamedTuple):

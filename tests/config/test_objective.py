@@ -20,6 +20,8 @@ FINE = (
     ("objective.coupling=nearest", "objective.coupling_candidates=2", "objective.weighting=min_snr"),
     ("+objective.terms.mine={_target_: my_objective.Size, weight: 0.1, above_sigma: 0.5}",),
     ("scheduler=logit_normal_pixels", "scheduler.base_tokens=64"),
+    ("objective.terms.perceptual.weight=1", "objective.terms.perceptual.below=1", "encoder=pixel"),
+    ("objective.terms.perceptual.weight=0", "encoder=flux2_tiny"),
 )
 REFUSED = (
     (("objective=clean", "scheduler=flux2"), r"objective=clean does not go with scheduler=flux2: .*weighting=none"),
@@ -62,6 +64,17 @@ REFUSED = (
     (("objective.terms.align.until_step=0.5",), r"objective\.terms\.align\.until_step=0\.5: must be a whole number"),
     (("+objective.terms.contrastive.lambda=1",), r"objective\.terms\.contrastive\.lambda: nothing reads this key"),
     (("+objective.terms.mine=0.1",), r"objective\.terms\.mine=0\.1: must name a class with _target_"),
+    (
+        ("objective.terms.perceptual.weight=1", "encoder=flux2_tiny"),
+        r"objective\.terms\.perceptual\.weight=1 does not go with encoder\.vae=.*Flux2TinyVAE: .* Use encoder=pixel",
+    ),
+    (
+        ("objective.terms.perceptual.weight=1", "objective.terms.perceptual.cell_pixels=3"),
+        r"objective\.terms\.perceptual\.cell_pixels=3: does not divide the 8 pixels of a latent's side",
+    ),
+    (("objective.terms.perceptual.below=1.5",), r"objective\.terms\.perceptual\.below=1\.5: must be .* at most 1"),
+    (("objective.terms.perceptual.target=lpips",), r"perceptual\.target=lpips: must be one of hog, vision"),
+    (("+objective.terms.perceptual.layers=3",), r"objective\.terms\.perceptual\.layers: nothing reads this key"),
     (("objective.weighting=snr",), r"objective\.weighting=snr: must be one of scheduler, none, flux2, min_snr"),
     (("+objective.predicts=clean",), r"objective\.predicts: nothing reads this key \(did you mean 'prediction'\?\)"),
 )  # fmt: skip
@@ -85,15 +98,21 @@ def test_a_batch_is_shared_out_among_processes(monkeypatch: pytest.MonkeyPatch) 
         check_config(config)
 
 
-VISION = ("objective.terms.align.weight=0.5", "objective.terms.align.target=vision")
+def seeing(term: str) -> tuple[str, str]:
+    """Turn on a term that looks through a vision model."""
+    return f"objective.terms.{term}.weight=0.5", f"objective.terms.{term}.target=vision"
 
 
-def test_a_vision_model_is_looked_for_when_the_config_is_composed(tmp_path: Path) -> None:
-    key = "objective.terms.align.vision.path"
+SEEING = pytest.mark.parametrize("term", ["align", "perceptual"])
+
+
+@SEEING
+def test_a_vision_model_is_looked_for_when_the_config_is_composed(tmp_path: Path, term: str) -> None:
+    key = f"objective.terms.{term}.vision.path"
 
     def refused(path: Path | str, *more: str) -> str:
         with pytest.raises(UserError) as error:
-            check_config(compose(*VISION, f"{key}={path}", "output_dir=x", *more))
+            check_config(compose(*seeing(term), f"{key}={path}", "output_dir=x", *more))
         return str(error.value)
 
     assert refused("null").startswith(f"{key}=null: must be the folder of a vision model")
@@ -107,19 +126,25 @@ def test_a_vision_model_is_looked_for_when_the_config_is_composed(tmp_path: Path
     assert f"{key}={tmp_path}: its config.json is not JSON" in refused(tmp_path)
     (tmp_path / "config.json").write_text('{"model_type": "bert", "hidden_size": 8}')
     assert f"{key}={tmp_path}: bert is no vision transformer" in refused(tmp_path)
-    unknown = refused(tmp_path, "+objective.terms.align.vision.layer=3")
-    assert "objective.terms.align.vision.layer: nothing reads this key" in unknown
+    unknown = refused(tmp_path, f"+objective.terms.{term}.vision.layer=3")
+    assert f"objective.terms.{term}.vision.layer: nothing reads this key" in unknown
     for config in ('{"model_type": "vit", "patch_size": 8}', '{"model_type": "clip", "vision_config": {}}'):
         (tmp_path / "config.json").write_text(config)
-        check_config(compose(*VISION, f"{key}={tmp_path}", "output_dir=x"))
+        check_config(compose(*seeing(term), f"{key}={tmp_path}", "output_dir=x"))
+    if term == "perceptual":  # its model runs at each step
+        with pytest.raises(
+            UserError, match=r"trainer\.cuda_graph=true and objective\.terms\.perceptual\.target=vision"
+        ):
+            check_config(compose(*seeing(term), f"{key}={tmp_path}", "trainer.cuda_graph=true", "output_dir=x"))
 
 
-def test_a_vision_model_that_is_not_asked_is_told() -> None:
-    path = "objective.terms.align.vision.path"
-    said = f"{path}=there is only read with objective.terms.align.target=vision and a weight above 0"
+@SEEING
+def test_a_vision_model_that_is_not_asked_is_told(term: str) -> None:
+    path = f"objective.terms.{term}.vision.path"
+    said = f"{path}=there is only read with objective.terms.{term}.target=vision and a weight above 0"
     assert unread_settings(compose(f"{path}=there"), {path}) == [said]
     assert unread_settings(compose(f"{path}=there", "objective=velocity"), {path}) == [said]
-    assert unread_settings(compose(f"{path}=there", *VISION), {path}) == []
+    assert unread_settings(compose(f"{path}=there", *seeing(term)), {path}) == []
 
 
 def test_settings_of_what_is_off_are_told() -> None:

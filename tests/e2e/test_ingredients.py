@@ -34,6 +34,8 @@ AXES: dict[str, list[str]] = {
     "objective.terms.align.target": ["hog", "latents", "vision"],
     "objective.terms.align.projector": ["linear", "conv"],
     "objective.terms.internal.weight": ["0", "0.25"],
+    "objective.terms.perceptual.weight": ["0", "0.5"],
+    "objective.terms.perceptual.target": ["hog", "vision"],
     "scheduler": ["logit_normal", "logit_normal_pixels", "linear", "flux2"],
     "sampler": ["euler", "heun", "dpmpp_2m", "sde"],
     "guidance": ["prompt", "internal", "routing"],
@@ -48,6 +50,8 @@ AXES: dict[str, list[str]] = {
 }
 SHORT = ["evaluation=none", "logger=none", "trainer.validate_every_steps=5", "trainer.sample_every_steps=5"]
 
+SEEN = [f"objective.terms.{term}.vision.path=vision" for term in ("align", "perceptual")]
+
 
 def drawn(seed: int) -> list[str]:
     """Some ingredients, each with one of its options."""
@@ -61,7 +65,7 @@ def drawn(seed: int) -> list[str]:
 def test_they_train_go_on_and_draw_or_are_refused_by_name(command: Command, tmp_path: Path, seed: int) -> None:
     small = [option for option in SMALL if not option.startswith(("evaluation", "model.depth"))]
     make_vision_model(tmp_path / "vision")
-    options = [*small, "model.depth=3", "objective.terms.align.vision.path=vision", *SHORT, *drawn(seed)]
+    options = [*small, "model.depth=3", *SEEN, *SHORT, *drawn(seed)]
     done = command("aaa.train", *options, "trainer.max_steps=5", "trainer.save_every_steps=5", "hydra.run.dir=run")
     if done.code:
         named = [key for key in AXES if f"{key}=" in done.error]

@@ -10,6 +10,7 @@ from tests.e2e.conftest import SMALL, Command, losses, metrics
 from tests.helpers.pretrained import make_vision_model
 
 FORKED = True
+ACCUMULATED = "trainer.gradient_accumulation_steps=2"
 EVERYTHING = [
     "objective=clean",
     "scheduler=logit_normal_pixels",
@@ -21,6 +22,7 @@ EVERYTHING = [
     "objective.terms.align.weight=0.5",
     "objective.terms.align.projector=conv",
     "objective.terms.align.spatial_norm=true",
+    "objective.terms.perceptual.weight=2",
 ]
 
 
@@ -86,6 +88,43 @@ def test_a_vision_model_is_aligned_to_and_asked_once(command: Command, tmp_path:
     assert all(0 < loss < 2 for loss in aligned)
     done = command("aaa.train", *small, f"{term}.vision.path=nowhere")
     assert f"{term}.vision.path=nowhere: there is no such folder" in done.error
+
+
+@pytest.mark.slow
+def test_a_vision_model_is_looked_through_at_each_step_and_left_behind(command: Command, tmp_path: Path) -> None:
+    make_vision_model(tmp_path / "models" / "dino v2")
+    term = "objective.terms.perceptual"
+    vision = [f"{term}.weight=2", f"{term}.target=vision", f"{term}.vision.path=models/dino v2", f"{term}.below=0.9"]
+    small = [*SMALL, *vision, "logger=none", "lr_scheduler=constant", "trainer.save_every_steps=6"]
+    for run, steps, more in (("whole", 12, []), ("halves", 6, []), ("shared", 12, [ACCUMULATED])):
+        done = command("aaa.train", *small, f"trainer.max_steps={steps}", f"hydra.run.dir={run}", *more)
+        assert done.code == 0, done.err
+    done = command("aaa.train", "resume=halves", "trainer.max_steps=12")
+    assert done.code == 0, done.err
+    assert losses(tmp_path / "halves") == losses(tmp_path / "whole")
+    plain = [option for option in small if not option.startswith(term)]
+    done = command("aaa.train", *plain, "trainer.max_steps=12", "hydra.run.dir=plain")
+    assert done.code == 0, done.err
+    last = "checkpoints/step-00000012"
+    assert {path.name for path in (tmp_path / "whole" / last).iterdir()} == {
+        path.name for path in (tmp_path / "plain" / last).iterdir()
+    }
+    one, other = (load_file(tmp_path / run / last / "model.safetensors") for run in ("whole", "plain"))
+    assert one.keys() == other.keys()
+    assert any(not torch.equal(one[name], other[name]) for name in one)
+    flops = [max(row.get("flops", 0) for row in metrics(tmp_path / run)) for run in ("whole", "plain")]
+    assert flops[0] > flops[1] > 0
+
+
+def test_a_perceptual_loss_is_turned_on_by_its_weight(command: Command, tmp_path: Path) -> None:
+    on = "objective.terms.perceptual.weight=2", "objective.terms.perceptual.below=1"
+    done = command("aaa.train", *SMALL, *on, "logger=none", "trainer.max_steps=2")
+    assert done.code == 0, done.err
+    (run,) = (path.parent for path in tmp_path.glob("outputs/*/*/metrics.jsonl"))
+    rows = [row for row in metrics(run) if "train/loss" in row]
+    assert [row["train/loss_perceptual"] > 0 for row in rows] == [True, True]
+    parts = sum(value for key, value in rows[-1].items() if key.startswith("train/loss_"))
+    assert rows[-1]["train/loss"] == pytest.approx(parts, rel=1e-4)
 
 
 def test_what_does_not_go_together_is_refused(command: Command) -> None:

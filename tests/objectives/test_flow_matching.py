@@ -11,6 +11,7 @@ from aaa.objectives.contrastive import Contrastive
 from aaa.objectives.dispersive import Dispersive
 from aaa.objectives.flow_matching import FlowMatching
 from aaa.objectives.internal import Internal
+from aaa.objectives.perceptual import Perceptual
 from aaa.objectives.terms import Term
 
 EMPTY = torch.full((2, 4), -7.0)
@@ -85,6 +86,7 @@ def test_with_everything_off_it_is_the_plain_weighted_error_to_the_bit(dtype: to
         "dispersive": Dispersive(0.0, 9),
         "align": Align(0.0, 9, "hog", "conv", "cosine", False, 32, 3),
         "internal": Internal(0.0, 9, 32, 3),
+        "perceptual": Perceptual(0.0),
         "none": None,
     }
     latents, prompt_embeds = torch.randn(7, 3, 4, 4).to(dtype), torch.randn(7, 2, 4).to(dtype)

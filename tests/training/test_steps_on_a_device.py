@@ -85,6 +85,7 @@ def steps(config: DictConfig, monkeypatch: pytest.MonkeyPatch) -> tuple[StepResu
         ("block=tutorial", "routing=tread"),
         ("optimizer=soap", "objective=velocity"),
         ("optimizer=adamw", "trainer.precision=bf16_weights"),
+        ("objective.terms.perceptual.weight=1",),
         ("objective.terms.dispersive.weight=0.1", "objective.coupling=nearest", "optimizer.fused=parts"),
         (
             "block=modern",
