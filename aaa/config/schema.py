@@ -118,7 +118,7 @@ class DataConfig:
         source: `_target_`: a class that gives records, and its arguments.
         weight: of a part of data=mixture: how often it is drawn, relative to the others; 0: it is only validated on.
         max_records: how many are taken, spread evenly over all; of a mixture, of each part; null: all.
-        keep: which of those to train on are, by columns, `width`, `height`, `prompt`: `"aesthetic > 5"`; null: all.
+        keep: which records to train on are taken, by columns, `width`, `height`, `prompt`: `aesthetic > 5`; null: all.
     """
 
     name: str = MISSING

@@ -19,6 +19,7 @@ from aaa.data.records import Source
 from aaa.data.shards import samples_of
 from aaa.data.tables import KINDS, read_table
 from aaa.data.webdataset import WebDatasetSource
+from aaa.errors import UserError
 
 ROW = re.compile(r"(.+)(?::\d+|\[\d+\])")  # of a table: `metadata.csv:17`, `metadata.parquet[16]`
 PLAIN = ("Value", "ClassLabel", "List", "LargeList", "Sequence", "list")  # types of columns
@@ -59,7 +60,12 @@ def column_values(source: Source, names: Collection[str]) -> ColumnValues:
     if type(source).__module__ == "aaa.data.huggingface":  # which is imported where `datasets` is there
         return _of_data_set(source, names)
     own = getattr(source, "values", None)
-    rows = [] if own is None else [own(number) for number in range(len(source))]
+    rows = [own(number) for number in range(len(source))] if callable(own) else []
+    if (wrong := next((row for row in rows if not isinstance(row, Mapping)), rows)) is not rows:
+        raise UserError(
+            f"data.source: {type(source).__name__}.values gives a {type(wrong).__name__}, and has to give values by "
+            "name (docs/extending.md)."
+        )
     return ColumnValues(
         list(dict.fromkeys(column for row in rows for column in row)),
         lambda number: rows[number] if rows else {},

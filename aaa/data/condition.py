@@ -104,7 +104,7 @@ class Condition:
                 warnings.simplefilter("ignore")  # of backslashes in texts
                 return ast.parse(self.text, mode="eval").body
         except SyntaxError as error:
-            at = f" at {rest!r}" if (rest := (error.text or "")[(error.offset or 1) - 1 :].strip()) else ""
+            at = f" at {_told(rest)}" if (rest := (error.text or "")[(error.offset or 1) - 1 :].strip()) else ""
             raise self._error(f"cannot be read{at}: {error.msg}") from None
         except (ValueError, RecursionError, MemoryError) as error:
             raise self._error(f"cannot be read: {str(error) or 'too deeply nested'}") from None
