@@ -36,7 +36,11 @@ ARITHMETIC: dict[type, Callable[[Any, Any], Any]] = {
     ast.Mult: operator.mul,
     ast.Div: operator.truediv,
 }
-INSTEAD = {ast.BitAnd: "write `and` for `&`", ast.BitOr: "write `or` for `|`", ast.Invert: "write `not` for `~`"}
+INSTEAD: dict[type, str] = {
+    ast.BitAnd: "write `and` for `&`",
+    ast.BitOr: "write `or` for `|`",
+    ast.Invert: "write `not` for `~`",
+}
 
 Values = Callable[[str], Any]  # what there is under a name; None where it is missing
 Truth = Callable[[Values], bool | None]
