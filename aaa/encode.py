@@ -71,7 +71,7 @@ def _show(latents: "Latents", count: int) -> None:
     from aaa.evaluation.grid import make_grid
     from aaa.evaluation.reconstruction import reconstruct
 
-    cache, vae, source, fit = latents
+    cache, vae, source, fit, _ = latents
     path = cache.path / "reconstructions.png"
     size = sum(file.stat().st_size for file in cache.path.rglob("*") if file != path)
     logger.info(

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from aaa.assembly.build import build
 from aaa.assembly.encoded import WHERE, digests_in, is_encoded, make_ready, open_encoded
 from aaa.assembly.few_records import FewRecords
+from aaa.assembly.keep import ALONE, KEEP, choose_of_parts, verdicts_by_prompt, verdicts_on
 from aaa.assembly.own_encoders import require_latents, require_prompt_embeds
 from aaa.assembly.parts import build_encoders, missing_weights
 from aaa.assembly.taken_statistics import taken_statistics
@@ -22,6 +23,7 @@ from aaa.config.trust import names_ours
 from aaa.data.buckets import bucket_sizes, nearest_bucket, square
 from aaa.data.build_cache import CacheBuilder
 from aaa.data.cache import LatentCache, earlier_cache
+from aaa.data.chosen_records import Verdicts, choose, digest_of, in_cache
 from aaa.data.code_fingerprint import code_fingerprint
 from aaa.data.encoding import Fit, Pictures, batch_that_fits
 from aaa.data.file_digests import FileDigests
@@ -83,7 +85,7 @@ def open_data(
     Raises:
         UserError: naming at once everything that is missing.
     """
-    cache, vae, sources = _open_cache(config, device, trained_on, share)
+    cache, vae, sources, verdicts = _open_cache(config, device, trained_on, share)
     source_pictures = SourcePictures(sources)
     if weights is not None and isinstance(vae, NormalisesLatents):
         taken = taken_statistics(statistics_of(weights), cache.statistics, vae.latent_channels, weights)
@@ -94,14 +96,23 @@ def open_data(
     rows = config.validation.num_records, config.validation.timesteps_per_record
     if not isinstance(cache, MixedCache):
         train_records, held_out = split_cache(cache, config.data.validation_fraction)
+        kept = None
+        if verdicts:
+            train_records = choose(train_records, verdicts[ALONE], KEEP)
+            kept = digest_of([train_records])
         _warn_of_few(len(train_records), len(held_out), config.trainer.batch_size)
         table = validation_table(cache, held_out, *rows)
-        return TrainingData(cache, vae, train_records, held_out, table, source_pictures)
+        return TrainingData(cache, vae, train_records, held_out, table, source_pictures, kept)
     fractions = {name: part.validation_fraction for name, part in parts_of(config.data).items()}
     mixed = split_mixture(cache, weights_of(config.data), fractions)
+    kept = None
+    if verdicts:
+        mixed = choose_of_parts(mixed, verdicts, cache.spans)
+        kept = digest_of([part.train for part in mixed.parts])
     held_out = in_turn([part.held_out for part in mixed.parts])
     _warn_of_few(len(mixed), len(held_out), config.trainer.batch_size)
-    return TrainingData(cache, vae, mixed, held_out, mixed_table(cache, mixed.parts, *rows), source_pictures)
+    table = mixed_table(cache, mixed.parts, *rows)
+    return TrainingData(cache, vae, mixed, held_out, table, source_pictures, kept)
 
 
 def _warn_of_few(trained_on: int, held_out: int, batch_size: int | str) -> None:
@@ -126,16 +137,21 @@ def _warn_of_few(trained_on: int, held_out: int, batch_size: int | str) -> None:
 
 def _open_cache(
     config: DictConfig, device: str, trained_on: str | None, share: Share
-) -> tuple[LatentCache, VAE, list[EncodedSource]]:
-    """The cache, what decodes its latents, and what it was made from, as far as that is here."""
+) -> tuple[LatentCache, VAE, list[EncodedSource], dict[str, Verdicts]]:
+    """The cache, what decodes its latents, what it was made from, as far as that is here, and what `data.keep` says of
+    its records: `ALONE`, or by the names of parts; nothing where it is not said.
+    """
     names = [*parts_of(config.data)]
     if is_encoded(config.data):
-        return *open_encoded(config, device), []
+        cache, vae = open_encoded(config, device)
+        verdicts = verdicts_by_prompt(config.data.get("keep"), cache)
+        return cache, vae, [], {} if verdicts is None else {ALONE: verdicts}
     if not names:
-        cache, vae, _, fit = open_latents(config, device, trained_on, share)
+        cache, vae, source, fit, verdicts = open_latents(config, device, trained_on, share)
         # Opened anew where it is asked for: tables of many records are not held for a run that never does.
         open_again = partial(_build_source, config, {})
-        return cache, vae, [EncodedSource(open_again, cache.records, range(len(cache)), fit)]
+        sources = [EncodedSource(open_again, cache.records, range(len(cache)), fit)]
+        return cache, vae, sources, {} if verdicts is None else {ALONE: in_cache(verdicts, source, cache.records)}
     opened = []
     for name in names:
         with naming_part(name):
@@ -145,7 +161,9 @@ def _open_cache(
     vae = opened[0][1]
     make_ready(vae, mixed, device)
     of_parts = zip(mixed.spans.values(), opened, strict=True)
-    return mixed, vae, [replace(source, span=span) for span, (_, _, sources) in of_parts for source in sources]
+    sources = [replace(source, span=span) for span, (_, _, found, _) in of_parts for source in found]
+    judged_parts = {name: found[ALONE] for name, (*_, found) in zip(names, opened, strict=True) if found}
+    return mixed, vae, sources, judged_parts
 
 
 class Latents(NamedTuple):
@@ -156,12 +174,14 @@ class Latents(NamedTuple):
         vae: decodes its latents.
         source: of the pictures and prompts.
         fit: the size a picture is cut to, by its own.
+        verdicts: what `data.keep` says of the records of the source; None where it is not said.
     """
 
     cache: LatentCache
     vae: VAE
     source: Source
     fit: Fit
+    verdicts: Verdicts | None
 
 
 def open_latents(config: DictConfig, device: str, trained_on: str | None = None, share: Share = ALL) -> Latents:
@@ -202,6 +222,7 @@ class _Plan(NamedTuple):
     vae: VAE
     source: Source
     fit: Fit
+    verdicts: Verdicts | None
 
 
 def _without_place(vae: dict[str, Any]) -> dict[str, Any]:
@@ -216,7 +237,7 @@ def _without_place(vae: dict[str, Any]) -> dict[str, Any]:
 
 def _opened(plan: _Plan, cache: LatentCache, device: str) -> Latents:
     make_ready(plan.vae, cache, device)
-    return Latents(cache, plan.vae, plan.source, plan.fit)
+    return Latents(cache, plan.vae, plan.source, plan.fit, plan.verdicts)
 
 
 def _plan(config: DictConfig, device: str, trained_on: str | None) -> _Plan:
@@ -224,6 +245,7 @@ def _plan(config: DictConfig, device: str, trained_on: str | None) -> _Plan:
     vae, text_encoder = build_encoders(config)
     weighty = [part for part in (vae, text_encoder) if isinstance(part, HasWeights)]
     source = _build_source(config, _missing(vae, text_encoder))
+    verdicts = verdicts_on(data.get("keep"), source)  # now: what is wrong with it is told before anything is encoded
     digests = digests_in(Path(data.cache_dir))
     source_arguments = _plain(data.source)
     if _is_ours(data.source):  # of one's own an argument of that name may mean anything
@@ -276,7 +298,7 @@ def _plan(config: DictConfig, device: str, trained_on: str | None) -> _Plan:
         storage_dtype=STORAGE_DTYPES[encoder.storage_dtype],
         origin=origin,
     )
-    return _Plan(builder, vae, source, fit)
+    return _Plan(builder, vae, source, fit, verdicts)
 
 
 def _identities(source: Source, arguments: Mapping[str, Any], digests: FileDigests) -> Callable[[Record], str]:

@@ -27,4 +27,8 @@ class FewRecords:
         return min(self.most, len(self.source))
 
     def __getitem__(self, index: int) -> Record:
-        return self.source[index * len(self.source) // len(self)]
+        return self.source[self.place(index)]
+
+    def place(self, index: int) -> int:
+        """The number that one of them has among all of the source."""
+        return index * len(self.source) // len(self)

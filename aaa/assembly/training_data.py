@@ -30,6 +30,7 @@ class TrainingData:
             are those of its parts.
         table: to validate on, None if nothing is held out.
         source_pictures: reads pictures as they were encoded, of those data sets that are here.
+        kept: what tells the records that `data.keep` chose from others; None where it is not said.
     """
 
     cache: LatentCache
@@ -38,6 +39,7 @@ class TrainingData:
     held_out: Tensor
     table: ValidationTable | None
     source_pictures: SourcePictures = field(default_factory=SourcePictures)
+    kept: str | None = None
 
     @property
     def rooms(self) -> tuple[int | None, ...]:

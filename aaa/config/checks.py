@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from aaa.config.compiling import check_compiling
 from aaa.config.cuda_graph import check_recording
 from aaa.config.guidance import check_guidance
+from aaa.config.keep import check_keep
 from aaa.config.mixture import check_mixture
 from aaa.config.objective import check_objective
 from aaa.config.parallel import check_parallel
@@ -44,6 +45,7 @@ def check_config(config: DictConfig) -> None:
         _check_types(config)
     check_mixture(config)
     check_places(config.data)
+    check_keep(config.data)
     batch_size = config.trainer.batch_size
     if isinstance(batch_size, str) and batch_size != "auto":
         raise UserError(f"trainer.batch_size={batch_size}: must be a whole number, or auto: as many as fit.")

@@ -15,7 +15,7 @@ from aaa.errors import UserError, in_plain_words, nearest
 # Said of the mixture, for all its parts: their latents are alike, and lie in one folder.
 COMMON = ("resolution", "buckets", "max_aspect_ratio", "cache_dir")
 # Said of each part alone.
-OF_PART = ("source", "validation_fraction", "horizontal_flip", "skip_unreadable", "weight")
+OF_PART = ("source", "validation_fraction", "horizontal_flip", "skip_unreadable", "weight", "keep")
 NAME = re.compile(r"[A-Za-z0-9][\w-]*")  # it becomes part of the names of metrics and files
 OF_DATA = re.compile(r"(?<!\\)((?:\\\\)*)\$\{data\.(\w+)")
 EXAMPLE = "+data@data.parts.shapes=shapes +data@data.parts.mine=imagefolder data.parts.mine.root=PATH"

@@ -118,6 +118,7 @@ class DataConfig:
         source: `_target_`: a class that gives records, and its arguments.
         weight: of a part of data=mixture: how often it is drawn, relative to the others; 0: it is only validated on.
         max_records: how many are taken, spread evenly over all; of a mixture, of each part; null: all.
+        keep: which records to train on are taken, by columns, `width`, `height`, `prompt`: `aesthetic > 5`; null: all.
     """
 
     name: str = MISSING
@@ -133,6 +134,7 @@ class DataConfig:
     source: Any = MISSING
     weight: float | None = number(None, least=0, below=float("inf"))
     max_records: int | None = count(None, least=1)
+    keep: str | None = None
 
 
 @dataclass

@@ -32,8 +32,8 @@ OF_LATENTS = (
 # What of routing=sprint shapes the model itself.
 KIND = "routing.kind"
 OF_FUSION = tuple(f"routing.{key}" for key in FUSING)
-# Keys of the trainer that came later, null where they do nothing.
-NEW_OF_TRAINER = ("base_batch_size", "ema_memory")
+# Keys that came later, null where they do nothing.
+NEW = {"trainer": ("base_batch_size", "ema_memory"), "data": ("keep",)}
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def taken_for_granted() -> dict[str, Any]:
         for group, node in schemas.items()
     }
     settings = shaping_settings(
-        defaults | {"objective": IMPLIED["objective"], "trainer": dict.fromkeys(NEW_OF_TRAINER)}
+        defaults | {"objective": IMPLIED["objective"]} | {group: dict.fromkeys(keys) for group, keys in NEW.items()}
     )
     return {key: value for key, value in settings.items() if "${" not in str(value)}
 

@@ -113,6 +113,27 @@ def require_same_data(fingerprint: str, sizes: tuple[int, ...], processes: Proce
             )
 
 
+def require_same_kept(kept: str | None, processes: Processes) -> None:
+    """Refuse machines whose tables say other things, so that `data.keep` has left them other records to train on.
+
+    Args:
+        kept: what tells this process's from others; None where all are trained on, in every process.
+        processes: of the run.
+
+    Raises:
+        UserError: naming the machines.
+    """
+    if kept is None:
+        return
+    first, *others = processes.exchange((socket.gethostname(), kept))
+    for number, (host, other) in enumerate(others, 1):
+        if other != first[1]:
+            raise UserError(
+                f"data.keep: process {number} ({host}) keeps other records than process 0 ({first[0]}): their tables "
+                "have other values. Copy them anew, or put them on a disk that all machines see."
+            )
+
+
 def require_same_rooms(rooms: tuple[int | None, ...], processes: Processes) -> None:
     """Refuse machines that would take the records in another order each: it follows from the room for shards.
 

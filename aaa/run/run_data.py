@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 from aaa.assembly.data import Share, open_data
 from aaa.assembly.training_data import TrainingData
 from aaa.run.going_on import refuse_senseless
-from aaa.run.machines import require_same_data, require_same_rooms, told
+from aaa.run.machines import require_same_data, require_same_kept, require_same_rooms, told
 from aaa.run.origin import Origin
 from aaa.run.resolved import resolve
 from aaa.run.search import require_value
@@ -39,6 +39,7 @@ def open_run_data(config: DictConfig, session: Session, origin: Origin) -> Train
         share=Share(session.accelerator.process_index, session.accelerator.num_processes),
     )
     require_same_data(data.cache.fingerprint, (len(data.train_records), len(data.held_out)), session.processes)
+    require_same_kept(data.kept, session.processes)
     require_same_rooms(data.rooms, session.processes)
     if is_of_sweep():
         require_value(config, HydraConfig.get().sweeper, held_out=len(data.held_out))

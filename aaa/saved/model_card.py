@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from aaa.config.mixture import shares_of
+from aaa.config.mixture import parts_of, shares_of
 from aaa.config.routing import SPRINT
 from aaa.encoders.flux2_tiny import REPOSITORY
 from aaa.models.design import other_switches
@@ -73,6 +73,7 @@ def model_card(
         "width, depth, heads": f"{model['dim']}, {model['depth']}, {model['heads']}",
         **_architecture(model, config.get("routing") or {}),
         "data": f"{data['name']}{_mixed(data)}, {data['resolution']} x {data['resolution']} pixels",
+        **_chosen(data),
         "encoder": encoder["name"],
         "weights": "exponential moving average"
         if trainer["ema_decay"] or trainer.get("ema_memory")
@@ -125,6 +126,13 @@ def _architecture(model: Mapping[str, Any], routing: Mapping[str, Any]) -> dict[
 def _mixed(data: Mapping[str, Any]) -> str:
     shares = ", ".join(f"{share:.3g}% {name}" for name, share in shares_of(data).items())
     return f" ({shares})" if shares else ""
+
+
+def _chosen(data: Mapping[str, Any]) -> dict[str, str]:
+    """A row of the records that were trained on, where not all were."""
+    told = [(name, part.get("keep")) for name, part in ({"": data} | parts_of(data)).items()]
+    conditions = [f"{name}: {keep}" if name else keep for name, keep in told if keep is not None]
+    return {"records of it": "; ".join(conditions)} if conditions else {}
 
 
 def _hub_metadata(license_name: str) -> str:

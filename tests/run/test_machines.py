@@ -13,6 +13,7 @@ from aaa.run.machines import (
     require_newest,
     require_same_config,
     require_same_data,
+    require_same_kept,
     require_same_rooms,
     require_shared,
     told,
@@ -154,3 +155,12 @@ def test_a_run_does_not_begin_anew_where_another_machine_has_more_of_it(tmp_path
         "has a checkpoint of step 40 there" in said and "has that of step 20" in said for said in newest("a", "b")
     )
     assert all("which reads and writes them, has none" in said for said in newest("none", "b"))
+
+
+def test_machines_that_keep_other_records_are_refused() -> None:
+    def kept(processes: Processes) -> None:
+        require_same_kept("abc" if processes.index < 2 else "def", processes)
+
+    assert all("data.keep: process 2 (" in said for said in refusals(kept))
+    assert refusals(lambda processes: require_same_kept("abc", processes)) == [""] * 3
+    assert refusals(lambda processes: require_same_kept(None, processes)) == [""] * 3

@@ -144,3 +144,16 @@ def test_what_else_a_model_needs_is_told(vae: dict[str, str], text_encoder: dict
         assert "It needs" not in card
     else:
         assert f"It needs {needed}" in card
+
+
+def test_a_card_says_which_records_were_trained_on() -> None:
+    config = named("a")
+    assert "records of it" not in written(config)
+    config["data"]["keep"] = "aesthetic > 5 and watermark < 0.5"
+    assert "| records of it | aesthetic \\> 5 and watermark \\< 0.5 |" in written(config)
+    config["data"] |= {"keep": None, "parts": {"b": {"keep": "width >= 256"}, "c": {"keep": None}}}
+    assert "| records of it | b: width \\>= 256 |" in written(config)
+
+
+def written(config: dict[str, Any]) -> str:
+    return model_card(config, parameters=9, metrics=METRICS, device="cpu", prompt="", has_samples=False)
