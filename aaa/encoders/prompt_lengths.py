@@ -44,4 +44,4 @@ class WordCounts(WordEmbedding):
 
 def lengths_alone(text_encoder: TextEncoder) -> TextEncoder:
     """What gives a cache the lengths that this text encoder would, and nothing else."""
-    return WordCounts(text_encoder) if isinstance(text_encoder, WordEmbedding) else PromptLengths(text_encoder)
+    return WordCounts(text_encoder) if type(text_encoder) is WordEmbedding else PromptLengths(text_encoder)
