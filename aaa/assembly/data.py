@@ -21,6 +21,7 @@ from aaa.assembly.training_data import TrainingData
 from aaa.config.live_prompts import embeds_while_training
 from aaa.config.mixture import config_of_part, parts_of, weights_of
 from aaa.config.trust import names_ours
+from aaa.data.add_prompts import add_prompts
 from aaa.data.buckets import bucket_sizes, nearest_bucket, square
 from aaa.data.build_cache import CacheBuilder, open_whole
 from aaa.data.cache import LatentCache, earlier_cache
@@ -188,6 +189,7 @@ def open_latents(config: DictConfig, device: str, trained_on: str | None = None,
         UserError: naming at once everything that is missing.
     """
     plan = _plan(config, device, trained_on)
+    plan.take_latents()
     return _opened(plan, plan.builder.open(share.parts, share.first), config, device)
 
 
@@ -202,11 +204,21 @@ def encode_part(config: DictConfig, device: str, share: Share) -> Latents | None
         UserError: naming at once everything that is missing.
     """
     plan = _plan(config, device, None)
+    plan.take_latents()
     cache = plan.builder.open_part(share.first, share.parts)
     return None if cache is None else _opened(plan, cache, config, device)
 
 
 class _Plan(NamedTuple):
+    """How a cache is opened or built.
+
+    Attributes:
+        take_latents: prepares the building from those of a cache without embeddings, if there is one.
+        builder: opens the cache, or builds it.
+        vae, source, fit: see `Latents`.
+    """
+
+    take_latents: Callable[[], None]
     builder: CacheBuilder
     vae: VAE
     source: Source
@@ -292,7 +304,16 @@ def _plan(config: DictConfig, device: str, trained_on: str | None) -> _Plan:
         storage_dtype=STORAGE_DTYPES[encoder.storage_dtype],
         origin=origin,
     )
-    return _Plan(builder, vae, source, fit)
+
+    def take_latents() -> None:
+        without = _path_of(named, fingerprint(origin | LATENTS_ALONE))
+        if path == without or not without.is_dir() or path.is_dir():
+            return
+        if isinstance(text_encoder, HasWeights):
+            text_encoder.to(device)
+        add_prompts(without, path, builder.recipe, text_encoder, builder.storage_dtype)
+
+    return _Plan(take_latents, builder, vae, source, fit)
 
 
 def _path_of(named: Path, key: str) -> Path:

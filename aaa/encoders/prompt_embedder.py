@@ -73,11 +73,15 @@ class PromptEmbedder:
             known = [prompt for prompt in distinct if prompt in self._places]
             new = [prompt for prompt in distinct if prompt not in self._places]
             places = torch.tensor([self._places[prompt] for prompt in known], dtype=torch.long)
-            parts = [self._kept[places.to(self._device)], *([self._embedded(new)] if new else [])]
+            parts = [self._kept[self._index(places)], *([self._embedded(new)] if new else [])]
             distinct, found = known + new, torch.cat(parts)
             self._remember(known, new, parts[-1])
         rows = {prompt: row for row, prompt in enumerate(distinct)}
-        return found[torch.tensor([rows[prompt] for prompt in prompts]).to(self._device)].float()
+        return found[self._index(torch.tensor([rows[prompt] for prompt in prompts]))].float()
+
+    def _index(self, places: Tensor) -> Tensor:
+        # From page-locked memory the copy waits for nothing that the GPU is still busy with.
+        return places.pin_memory().to(self._device, non_blocking=True) if self._device.type == "cuda" else places
 
     def _remember(self, known: Sequence[str], new: Sequence[str], embedded: Tensor) -> None:
         """Keep what is new in place of what was asked for longest ago."""
@@ -92,7 +96,7 @@ class PromptEmbedder:
             place = self._places.popitem(last=False)[1] if full else len(self._places)
             self._places[prompt] = place
             places.append(place)
-        self._kept[torch.tensor(places).to(self._device)] = embedded[: len(kept)]
+        self._kept[self._index(torch.tensor(places))] = embedded[: len(kept)]
 
     @torch.no_grad()
     def _embedded(self, prompts: Sequence[str]) -> Tensor:

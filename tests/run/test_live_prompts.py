@@ -12,6 +12,7 @@ from aaa.assembly.own_prompts import embed_own_prompts
 from aaa.assembly.training_data import TrainingData
 from aaa.data.live_prompts import LiveCache, LiveMixedCache
 from aaa.data.mixed_cache import MixedCache
+from aaa.encoders.pixel import PixelVAE
 from aaa.errors import UserError
 from tests.encoders.test_huggingface import WIDTH, make_model
 from tests.helpers.composed import checked
@@ -76,6 +77,26 @@ def test_a_cache_with_embeddings_serves_a_run_without(both: Both, tmp_path: Path
     live = opened(tmp_path, LIVE)
     assert live.cache.path == copy
     require_same(live, cached)
+
+
+def test_latents_alone_get_embeddings_and_no_picture_is_encoded_again(
+    both: Both, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, alone, cached = both
+    shutil.copytree(alone.cache.path, tmp_path / alone.cache.path.name)
+
+    def encode(_vae: PixelVAE, images: torch.Tensor) -> torch.Tensor:
+        raise AssertionError("the latents are there")
+
+    monkeypatch.setattr(PixelVAE, "encode", encode)
+    found = opened(tmp_path)
+    assert found.cache.fingerprint == cached.cache.fingerprint
+    assert found.cache.folder.build["reused"] == 26
+    indices = torch.arange(26)
+    for one, other in zip(found.cache.gather(indices), cached.cache.gather(indices), strict=True):
+        assert torch.equal(one, other)
+    assert [*found.cache.records] == [*cached.cache.records]
+    assert not [*tmp_path.glob("*.earlier-*")]
 
 
 @pytest.mark.parametrize("scheme", ["", "file://"])
