@@ -320,7 +320,7 @@ def _path_of(named: Path, key: str) -> Path:
     return named.with_name(f"{named.name}-{key[:16]}")
 
 
-def _served_by_prompts(origin: Mapping[str, Any], named: Path, trained_on: str | None) -> bool:
+def _served_by_prompts(origin: dict[str, Any], named: Path, trained_on: str | None) -> bool:
     """Whether the latents of a cache with embeddings are there, for a run that needs latents alone.
 
     Where there are both, a new run takes those alone, and one that goes on what it has had so far.
