@@ -137,6 +137,10 @@ def test_each_sample_gets_the_caption_that_is_drawn_for_it(tmp_path: Path) -> No
         assert batch.prompt_embeds[:, 0, 0].tolist() == [caption % 1000 for caption in batch.captions.tolist()]
         drawn |= set(loader.prompts_at(positions))
     assert len(drawn) > 9  # both captions of some
+    chosen = torch.tensor([8, 2, 2]), torch.tensor([1, 0, 1])
+    expected = numbers(["other of 8", "one of 2", "other of 2"])
+    assert torch.equal(cache.batch(*chosen).prompt_embeds, expected)
+    assert torch.equal(cache.gather(*chosen)[1], expected)
     assert loader.embedding is not None
     assert loader.embedding.seconds_of_batch() > 0
     assert loader.embedding.seconds_of_batch() == 0  # of no batch since
