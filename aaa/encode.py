@@ -79,7 +79,7 @@ def _show(latents: "Latents", count: int) -> None:
         len(cache),
         cache.path,
         ", ".join("x".join(map(str, shape)) for shape in cache.shapes),
-        "x".join(map(str, cache.prompt_shape)),
+        "x".join(map(str, cache.prompt_shape)) if cache.prompt_shape[1] else "none",
         size / len(cache) / 1000,
     )
     logger.info("Decoding %d of them again ...", min(count, len(cache)))

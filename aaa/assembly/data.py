@@ -14,23 +14,28 @@ from aaa.assembly.build import build
 from aaa.assembly.encoded import WHERE, digests_in, is_encoded, make_ready, open_encoded
 from aaa.assembly.few_records import FewRecords
 from aaa.assembly.keep import ALONE, KEEP, choose_of_parts, verdicts_by_prompt, verdicts_on
+from aaa.assembly.live_prompts import build_prompt_embedder
 from aaa.assembly.own_encoders import require_latents, require_prompt_embeds
 from aaa.assembly.parts import build_encoders, missing_weights
 from aaa.assembly.taken_statistics import taken_statistics
 from aaa.assembly.training_data import TrainingData
+from aaa.config.live_prompts import embeds_while_training
 from aaa.config.mixture import config_of_part, parts_of, weights_of
 from aaa.config.trust import names_ours
+from aaa.data.add_prompts import add_prompts
 from aaa.data.buckets import bucket_sizes, nearest_bucket, square
-from aaa.data.build_cache import CacheBuilder
+from aaa.data.build_cache import CacheBuilder, open_whole
 from aaa.data.cache import LatentCache, earlier_cache
 from aaa.data.chosen_records import Verdicts, choose, digest_of, in_cache
 from aaa.data.code_fingerprint import code_fingerprint
 from aaa.data.encoding import Fit, Pictures, batch_that_fits
 from aaa.data.file_digests import FileDigests
 from aaa.data.fingerprint import fingerprint, records_fingerprint
+from aaa.data.live_prompts import LiveCache, LiveMixedCache, LivePrompts
 from aaa.data.mixed_cache import MixedCache, fingerprint_within
 from aaa.data.mixed_split import in_turn, naming_part, split_cache, split_mixture
 from aaa.data.records import Record, Source
+from aaa.encoders.prompt_lengths import lengths_alone
 from aaa.encoders.protocols import VAE, HasWeights, NormalisesLatents, TextEncoder
 from aaa.encoders.statistics import LatentStatistics
 from aaa.errors import UserError, require_methods
@@ -44,6 +49,7 @@ logger = logging.getLogger(__name__)
 STORAGE_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 PLACES = ("root", "path", "dataset_id")  # arguments of our sources that say where data lies, which does not matter
 OF_DIFFUSERS = "aaa.encoders.diffusers_vae.DiffusersVAE"
+LATENTS_ALONE = {"prompt_embeds": False}  # what shapes a cache without embeddings, beside what shapes one with them
 FEW = 10  # held-out pictures, of which a mean says little
 
 
@@ -91,6 +97,9 @@ def open_data(
         taken = taken_statistics(statistics_of(weights), cache.statistics, vae.latent_channels, weights)
         if taken is not None:
             cache.statistics = vae.statistics = taken
+    if isinstance(cache, LivePrompts):
+        embedder = build_prompt_embedder(config, cache.folder.empty_prompt_embeds.dtype, device)
+        cache.embed_with(embedder, embedder.empty)
     if config.trainer.trim_prompts:
         cache.trim_prompts()
     rows = config.validation.num_records, config.validation.timesteps_per_record
@@ -157,7 +166,8 @@ def _open_cache(
         with naming_part(name):
             part = config_of_part(config, name)
             opened.append(_open_cache(part, device, fingerprint_within(trained_on, name), share))
-    mixed = MixedCache({name: part for name, (part, *_) in zip(names, opened, strict=True)})
+    parts = {name: part for name, (part, *_) in zip(names, opened, strict=True)}
+    mixed = (LiveMixedCache if embeds_while_training(config) else MixedCache)(parts)
     vae = opened[0][1]
     make_ready(vae, mixed, device)
     of_parts = zip(mixed.spans.values(), opened, strict=True)
@@ -199,7 +209,8 @@ def open_latents(config: DictConfig, device: str, trained_on: str | None = None,
         UserError: naming at once everything that is missing.
     """
     plan = _plan(config, device, trained_on)
-    return _opened(plan, plan.builder.open(share.parts, share.first), device)
+    plan.take_latents()
+    return _opened(plan, plan.builder.open(share.parts, share.first), config, device)
 
 
 def encode_part(config: DictConfig, device: str, share: Share) -> Latents | None:
@@ -213,11 +224,21 @@ def encode_part(config: DictConfig, device: str, share: Share) -> Latents | None
         UserError: naming at once everything that is missing.
     """
     plan = _plan(config, device, None)
+    plan.take_latents()
     cache = plan.builder.open_part(share.first, share.parts)
-    return None if cache is None else _opened(plan, cache, device)
+    return None if cache is None else _opened(plan, cache, config, device)
 
 
 class _Plan(NamedTuple):
+    """How a cache is opened or built.
+
+    Attributes:
+        take_latents: prepares the building from those of a cache without embeddings, if there is one.
+        builder: opens the cache, or builds it.
+        vae, source, fit, verdicts: see `Latents`.
+    """
+
+    take_latents: Callable[[], None]
     builder: CacheBuilder
     vae: VAE
     source: Source
@@ -235,7 +256,9 @@ def _without_place(vae: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in vae.items() if key not in WHERE} | {"patch_size": vae.get("patch_size") or 1}
 
 
-def _opened(plan: _Plan, cache: LatentCache, device: str) -> Latents:
+def _opened(plan: _Plan, cache: LatentCache, config: DictConfig, device: str) -> Latents:
+    if embeds_while_training(config):
+        cache = LiveCache(cache.path)
     make_ready(plan.vae, cache, device)
     return Latents(cache, plan.vae, plan.source, plan.fit, plan.verdicts)
 
@@ -260,15 +283,20 @@ def _plan(config: DictConfig, device: str, trained_on: str | None) -> _Plan:
         "weights": [digests.digest(path) for part in weighty for path in part.weight_files],
         "code": code_fingerprint([*targets, "aaa.data.build_cache.CacheBuilder"]),
     }
-    origin = recipe | {
+    records = {
         "source": source_arguments,
         "horizontal_flip": data.horizontal_flip,
         "skip_unreadable": data.skip_unreadable,
         "records": records_fingerprint(source, digests),
     }
+    named = Path(data.cache_dir) / f"{data.name}-{encoder.name}-{data.resolution}"
+    alone = embeds_while_training(config) and not _served_by_prompts(recipe | records, named, trained_on)
+    if alone:
+        recipe |= LATENTS_ALONE
+    origin = recipe | records
     key = fingerprint(origin)
-    path = Path(data.cache_dir) / f"{data.name}-{encoder.name}-{data.resolution}-{key[:16]}"
-    if trained_on not in (None, key) and (own := earlier_cache(Path(data.cache_dir), trained_on, origin)) is not None:
+    path = _path_of(named, key)
+    if trained_on not in (None, key) and (own := earlier_cache(named.parent, trained_on, origin)) is not None:
         logger.info("Going on with the latents that the run was trained on: %s", own)
         path, key = own, trained_on
     identify = _identities(source, source_arguments, digests)
@@ -287,7 +315,7 @@ def _plan(config: DictConfig, device: str, trained_on: str | None) -> _Plan:
             require_latents(vae, *fit(data.resolution, data.resolution))
         if not _is_ours(encoder.text_encoder):
             require_prompt_embeds(text_encoder)
-        return vae, text_encoder
+        return vae, lengths_alone(text_encoder) if alone else text_encoder
 
     builder = CacheBuilder(
         path,
@@ -298,7 +326,36 @@ def _plan(config: DictConfig, device: str, trained_on: str | None) -> _Plan:
         storage_dtype=STORAGE_DTYPES[encoder.storage_dtype],
         origin=origin,
     )
-    return _Plan(builder, vae, source, fit, verdicts)
+
+    def take_latents() -> None:
+        without = _path_of(named, fingerprint(origin | LATENTS_ALONE))
+        if path == without or not without.is_dir() or path.is_dir():
+            return
+        if isinstance(text_encoder, HasWeights):
+            text_encoder.to(device)
+        add_prompts(without, path, builder.recipe, text_encoder, builder.storage_dtype)
+
+    return _Plan(take_latents, builder, vae, source, fit, verdicts)
+
+
+def _path_of(named: Path, key: str) -> Path:
+    return named.with_name(f"{named.name}-{key[:16]}")
+
+
+def _served_by_prompts(origin: dict[str, Any], named: Path, trained_on: str | None) -> bool:
+    """Whether the latents of a cache with embeddings are there, for a run that needs latents alone.
+
+    Where there are both, a new run takes those alone, and one that goes on what it has had so far.
+
+    Args:
+        origin: of the cache with embeddings.
+        named: what both are called, without their keys.
+        trained_on: as `open_latents` takes it.
+    """
+    key, key_alone = fingerprint(origin), fingerprint(origin | LATENTS_ALONE)
+    if trained_on != key and open_whole(_path_of(named, key_alone), logging.DEBUG) is not None:
+        return False
+    return open_whole(_path_of(named, key), logging.DEBUG) is not None
 
 
 def _identities(source: Source, arguments: Mapping[str, Any], digests: FileDigests) -> Callable[[Record], str]:

@@ -10,12 +10,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from aaa.assembly.parts import build_encoders, missing_weights
 from aaa.config.leaves import leaves
+from aaa.config.live_prompts import KEY, embeds_while_training
 from aaa.config.mixture import data_schema
 from aaa.config.schema import CacheConfig
 from aaa.data.cache import LatentCache
 from aaa.data.cache_folder import INDEX
 from aaa.data.file_digests import FileDigests
 from aaa.data.findings import say_of_earlier
+from aaa.data.live_prompts import LiveCache, LiveRemoteCache
 from aaa.data.remote_cache import RemoteCache
 from aaa.encoders.protocols import VAE, HasWeights, NormalisesLatents, TextEncoder
 from aaa.errors import UserError, reason
@@ -47,9 +49,15 @@ def open_encoded(config: DictConfig, device: str) -> tuple[LatentCache, VAE]:
     if missing := missing_weights([vae] if isinstance(vae, HasWeights) else []):
         raise UserError(f"The weights of encoder={config.encoder.name} are missing:\n  {missing[0]}")
     if ELSEWHERE in data.address:
-        cache: LatentCache = RemoteCache(data.address, Path(data.cache_dir) / COPIES, int(data.local_cache_gib * 2**30))
+        remote = LiveRemoteCache if embeds_while_training(config) else RemoteCache
+        cache: LatentCache = remote(data.address, Path(data.cache_dir) / COPIES, int(data.local_cache_gib * 2**30))
     else:
-        cache = _in_place(Path(data.address))
+        cache = _in_place(Path(data.address), LiveCache if embeds_while_training(config) else LatentCache)
+    if not cache.prompt_shape[1] and not embeds_while_training(config):
+        raise UserError(
+            f"data.address={data.address}: this cache holds latents alone, and no prompt embeddings. {KEY}=false makes "
+            "these while training."
+        )
     logger.info("%d records in the latent cache %s", len(cache), data.address)
     if (most := data.get("max_records")) is not None:
         logger.warning("data.max_records=%d: a cache is taken whole.", most)
@@ -68,14 +76,14 @@ def make_ready(vae: VAE, cache: LatentCache, device: str) -> None:
         vae.statistics = cache.statistics
 
 
-def _in_place(path: Path) -> LatentCache:
+def _in_place(path: Path, kind: type[LatentCache]) -> LatentCache:
     if not (path / INDEX).is_file():
         raise UserError(
             f"data.address={path}: no latent cache, which has an {INDEX}. Give the folder of one, below the "
             "data.cache_dir of what encoded it."
         )
     try:
-        return LatentCache(path)
+        return kind(path)
     except UserError as error:
         raise UserError(f"data.address={path}: {reason(error)}") from None
 

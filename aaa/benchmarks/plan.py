@@ -18,6 +18,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from aaa.assembly.parts import build_optimizer, build_sampling, model_without_weights
 from aaa.benchmarks.subject import foreseen_subject, make_subject
 from aaa.config.checks import check_config
+from aaa.config.live_prompts import KEY as EMBEDS
+from aaa.config.live_prompts import embeds_while_training
 from aaa.config.mixture import shares_of
 from aaa.devices import pick_device
 from aaa.errors import UserError
@@ -68,6 +70,7 @@ class Plan:
         problem: why it cannot run, or "".
         number: of the run among those of its sweep.
         judging: what its evaluation adds to its time, where that is more than a little, or "".
+        embeds: whether prompts are embedded while it trains, which takes time that is not told.
     """
 
     overrides: Sequence[str]
@@ -86,6 +89,7 @@ class Plan:
     problem: str = ""
     number: int = 0
     judging: str = ""
+    embeds: bool = False
 
 
 class Planner:
@@ -140,6 +144,7 @@ class Planner:
             measured.untimed,
             number=number,
             judging=_judging(config, steps, batch_size),
+            embeds=embeds_while_training(config),
         )
 
     def _measure(self, config: DictConfig, number: int) -> "_Measured":
@@ -309,6 +314,8 @@ def notes(plans: Sequence[Plan]) -> Iterator[str]:
             yield f"#{number} trainer.batch_size=auto: planned with {plan.fitting}; fewer where there are fewer records"
         if plan.untimed:
             yield f"#{number} not timed: {harmless(plan.untimed)}"
+        if plan.embeds:
+            yield f"#{number} {EMBEDS}=false: time and FLOPs of the text encoder, and its memory, come on top"
         if len(set(plan.rates.values())) > 1:
             rates = ", ".join(f"{name} {rate:.3g}" for name, rate in plan.rates.items())
             yield f"#{number} learning rates: {rates}"

@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from aaa.assembly.parts import model_without_weights
 from aaa.benchmarks.counts import Amount, Count, LargeCount, Share
 from aaa.benchmarks.report import Report
+from aaa.config.live_prompts import KEY, embeds_while_training
 from aaa.models.costs import TRAINING_FLOPS, count_parameters, forward_flops
 from aaa.run.budget import keep_to_parameters
 
@@ -58,7 +59,7 @@ class Work:
         flops: of a sample, forward and backward.
         tokens, width, depth: of the model, a sample.
         batch_size: of a step, over all GPUs.
-        picture_bytes: of one in the latent cache, with its prompt.
+        picture_bytes: of one in the latent cache, with its prompt where that is kept there.
     """
 
     parameters: int
@@ -167,6 +168,7 @@ class Scale:
         work = work_of(config)
         rows = [self._row(work, gpus, pictures) for gpus in self.gpus for pictures in self.pictures]
         notes = [
+            *([f"{KEY}=false: what the text encoder takes is not in it"] if embeds_while_training(config) else []),
             f"{work.parameters:,} parameters, {work.flops:.3g} FLOPs a sample of {work.tokens} tokens, "
             f"{work.batch_size} samples a step, {work.picture_bytes:,} bytes a picture in the cache",
             "a pass: days to train once on each picture; what each column is computed from: docs/scale.md",
@@ -206,6 +208,7 @@ def work_of(config: DictConfig) -> Work:
     channels, text_dim = config.model.in_channels, config.model.text_dim
     flops = TRAINING_FLOPS * forward_flops(model, side, side, words, channels=channels, text_dim=text_dim)
     size = 4 if encoder.storage_dtype == "float32" else 2
+    cached_words = 0 if embeds_while_training(config) else words
     return Work(
         parameters=count_parameters(model),
         flops=flops,
@@ -213,5 +216,5 @@ def work_of(config: DictConfig) -> Work:
         width=config.model.dim,
         depth=config.model.depth,
         batch_size=config.trainer.batch_size,
-        picture_bytes=size * (channels * side**2 + words * text_dim),
+        picture_bytes=size * (channels * side**2 + cached_words * text_dim),
     )

@@ -209,6 +209,7 @@ class EncoderConfig:
         max_prompt_tokens: longer prompts are cut.
         storage_dtype: of the cache: float16, bfloat16 or float32.
         batch_size: pictures encoded at once, at most; of large ones fewer are.
+        cache_prompts: false: prompts are embedded while training, and the cache holds latents alone; null: as true.
         vae: `_target_` and its arguments.
         text_encoder: `_target_` and its arguments; conf/text_encoder has some.
     """
@@ -220,6 +221,7 @@ class EncoderConfig:
     max_prompt_tokens: int = count(least=1)
     storage_dtype: str = one_of("float16", "bfloat16", "float32")
     batch_size: int = count(least=1)
+    cache_prompts: bool | None = None
     vae: Any = MISSING
     text_encoder: Any = MISSING
 

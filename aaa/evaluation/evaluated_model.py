@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from aaa.data.cache import LatentCache
 from aaa.data.cached_records import key_hash
 from aaa.data.decoding import decode_pictures
+from aaa.data.live_prompts import latents_of
 from aaa.data.records import Split
 from aaa.evaluation.drawing import BATCH_SIZE, Drawn, PictureDrawer
 from aaa.evaluation.reference import Comparison
@@ -47,7 +48,7 @@ class Real:
             gathered: dict[int, Tensor] = {}
             for shape in shapes.unique():
                 rows = (shapes == shape).nonzero()[:, 0]
-                latents, _ = self.cache.gather(indices[rows])
+                latents = latents_of(self.cache, indices[rows])
                 gathered |= dict(zip(rows.tolist(), latents.cpu(), strict=True))
             yield from (gathered[row] for row in range(len(indices)))
 
@@ -204,7 +205,7 @@ class EvaluatedModel:
 
     def picture(self, record: int) -> Image.Image:
         """Of a record of the cache."""
-        latents, _ = self.drawer.cache.gather(torch.tensor([record]))
+        latents = latents_of(self.drawer.cache, torch.tensor([record]))
         return self.decode(latents[0])
 
     def prompt(self, record: int) -> str:

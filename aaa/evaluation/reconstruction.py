@@ -11,6 +11,7 @@ from torch import Tensor
 from aaa.data.cache import LatentCache
 from aaa.data.decoding import decode_pictures
 from aaa.data.encoding import Fit
+from aaa.data.live_prompts import latents_of
 from aaa.data.pictures import crop_and_resize, to_tensor
 from aaa.data.records import Source
 from aaa.encoders.protocols import VAE
@@ -58,7 +59,7 @@ def reconstruct(cache: LatentCache, vae: VAE, source: Source, fit: Fit, count: i
             picture = record.load()
         except UserError:  # left out of the cache, which has another of this key
             continue
-        latents, _ = cache.gather(torch.tensor([wanted.pop(record.key)]))
+        latents = latents_of(cache, torch.tensor([wanted.pop(record.key)]))
         prompts.append(record.prompt)
         originals.append(crop_and_resize(picture, *fit(picture.width, picture.height)))
         decoded += decode_pictures(vae, latents)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from aaa.data.cache import LatentCache
 from aaa.data.large_split import first_of_pictures
+from aaa.data.live_prompts import latents_of
 from aaa.data.randomness import generator
 from aaa.data.split import choose_pictures
 from aaa.diffusion.prediction import Model
@@ -146,7 +147,7 @@ def latent_variance(cache: LatentCache, records: Tensor) -> Tensor:
     """Of the latents of these records, by channel, `C`."""
     moments = Moments()
     for shape in cache.shape_ids[records].unique():
-        moments.add(cache.gather(records[cache.shape_ids[records] == shape])[0])
+        moments.add(latents_of(cache, records[cache.shape_ids[records] == shape]))
     return moments.variance().float()
 
 

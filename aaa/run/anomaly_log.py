@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from aaa.data.live_prompts import latents_of
 from aaa.data.randomness import generator
 from aaa.data.split import micro_batch
 from aaa.objectives.flow_matching import Objective
@@ -99,7 +100,7 @@ class AnomalyLog:
                 share, positions = len(part), range(first + part.start, first + part.stop)
                 draws = generator(self.loader.seed, "step", step.step - 1, micro, rank, device=self.device)
                 records = self.loader.records_at(positions)
-                latents, _ = self.loader.cache.gather(torch.tensor(records))
+                latents = latents_of(self.loader.cache, torch.tensor(records))
                 drawn = self.objective.draw(latents.to(self.device), draws)
                 for place, (index, prompt) in enumerate(zip(records, self.loader.prompts_at(positions), strict=True)):
                     samples.append(

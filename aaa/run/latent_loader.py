@@ -7,11 +7,13 @@ from aaa.data.batch import Batch
 from aaa.data.cache import LatentCache
 from aaa.data.grouped_order import orders_by_shape
 from aaa.data.kept import KeptRecords
+from aaa.data.live_prompts import LivePrompts
 from aaa.data.mixed_order import MixedRecords, mixed_order
 from aaa.data.order import DataOrder, buckets_in_order
 from aaa.data.prefetch import Prefetch
 from aaa.data.randomness import generator
 from aaa.data.read_ahead import ReadAhead
+from aaa.run.embedded_batches import EmbeddedBatches
 from aaa.training.memory import available_memory
 from aaa.training.step import Batches
 
@@ -44,6 +46,7 @@ class LatentLoader:
 
     Attributes:
         batches: the samples at positions of the order, on the CPU or on the device.
+        embedding: embeds their prompts, where the cache does not hold these; else None.
     """
 
     def __init__(
@@ -68,6 +71,10 @@ class LatentLoader:
         if device.type == "cuda" and cache.device.type == "cpu":
             self._prefetch = Prefetch(self._gather, batch_size // gradient_accumulation_steps, pin=True)
             self.batches = self._prefetch
+        self.embedding: EmbeddedBatches | None = None
+        if isinstance(cache, LivePrompts):
+            self.embedding = EmbeddedBatches(self.batches, self.prompts_at, cache.embedded, device)
+            self.batches = self.embedding
 
     def records_at(self, positions: range) -> list[int]:
         """Indices of the records at these positions of the order, which lie within one micro-batch."""
@@ -102,7 +109,10 @@ class LatentLoader:
         if self._ahead is not None:
             self._ahead.reached(positions.start)
         records = self.order[positions]
-        return self.cache.batch(records, self._captions(records, positions))
+        captions = self._captions(records, positions)
+        if isinstance(self.cache, LivePrompts):
+            return self.cache.batch_to_embed(records, captions)
+        return self.cache.batch(records, captions)
 
     def _captions(self, records: Tensor, ordered: range) -> Tensor | None:
         return self.cache.draw_captions(records, generator(self.seed, "captions", ordered.start))

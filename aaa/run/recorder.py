@@ -97,6 +97,9 @@ class Recorder:
         self.keeper.raise_failure()
         rate = metrics["perf/images_per_second"] * self.run.length.flops_per_sample
         metrics |= {"flops": self.run.flops, "perf/flops_per_second": rate}
+        if (embedding := self.run.loader.embedding) is not None:
+            batches = self.run.loop_settings.gradient_accumulation_steps
+            metrics["perf/embedding_share"] = batches * embedding.seconds_of_batch() / metrics["perf/step_seconds"]
         if self.peak_flops is not None:
             metrics["perf/mfu"] = rate / (self.peak_flops * self.session.accelerator.num_processes)
         self.tracker.log(step, metrics)

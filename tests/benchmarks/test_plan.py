@@ -227,3 +227,8 @@ def test_a_narrow_terminal_has_whole_numbers_and_reasons_below() -> None:
         "#1 learning rates: a 0.001, b 0.005",
         "#2 cannot run: seven do not fit",
     ]
+
+
+def test_prompts_that_are_embedded_while_training_are_told_to_come_on_top() -> None:
+    (note,) = notes([Plan(["a"], rates={"all": 1.0}, embeds=True, number=1), Plan(["b"], rates={"all": 1.0})])
+    assert note.startswith("#1 encoder.cache_prompts=false: time and FLOPs of the text encoder")

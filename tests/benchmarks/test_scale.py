@@ -56,6 +56,8 @@ def test_of_many_gpus_and_a_fixed_batch_the_network_is_the_limit() -> None:
         256 + 128,
         128 * 256 * 2 + 128 * 1024 * 2,
     )
+    without_prompts = work_of(compose("model=dit_1b", "data=pokemon", "encoder.cache_prompts=false"))
+    assert (without_prompts.tokens, without_prompts.picture_bytes) == (256 + 128, 128 * 256 * 2)
     assert work.flops == pytest.approx(6 * work.parameters * work.tokens, rel=0.2), "and attention"
     rows = scale.run(config, "cpu").rows
     assert [(row["GPUs"], row["limit"]) for row in rows] == [(8, "compute")] * 2 + [(512, "network")] * 2

@@ -1,0 +1,10 @@
+"""Whether a run embeds its prompts while it trains, instead of reading them from the latent cache."""
+
+from omegaconf import DictConfig
+
+KEY = "encoder.cache_prompts"
+
+
+def embeds_while_training(config: DictConfig) -> bool:
+    """What `encoder.cache_prompts=false` says; configs of earlier versions do not have it."""
+    return config.encoder.get("cache_prompts") is False
