@@ -5,13 +5,12 @@ downloaded behind one's back.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -19,6 +18,14 @@ from torch.nn import functional as F
 
 from aaa.data.records import Split
 from aaa.errors import UserError, reason
+from aaa.evaluation.batched_features import (
+    as_bytes,
+    by_size,
+    chosen_records,
+    data_pictures,
+    in_batches,
+    require_originals,
+)
 from aaa.evaluation.distances import frechet_distance, frechet_of_moments, jackknife_error, kernel_distance, moments
 from aaa.evaluation.evaluated_model import EvaluatedModel
 from aaa.evaluation.protocol import NotApplicable, require_held_out
@@ -33,14 +40,10 @@ from aaa.evaluation.reference import (
     require_reference,
     require_split,
 )
-from aaa.evaluation.source_pictures import OriginalsGone
 from aaa.tracking.printed import command
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
-BATCH_SIZE = 32
 LEAST = 3  # pictures: a distance takes two, and its standard error leaves some out
 INCEPTION = "weights-inception-2015-12-05-6726825d.pth"
 
@@ -82,7 +85,7 @@ class ClipScore:
         if not len(evaluated.records[split := self._split(evaluated)]):
             raise NotApplicable(f"There are no {PROMPTS[split]} prompts to draw for.")
         if self.reference == ORIGINAL:
-            _require_originals(evaluated, split)
+            require_originals(evaluated, split)
         _ = self._loaded
 
     def evaluate(self, evaluated: EvaluatedModel) -> dict[str, float]:
@@ -111,13 +114,13 @@ class ClipScore:
             return score([drawn.images[place] for place in places], [drawn.prompts[place] for place in places])
 
         def score_real(records: Sequence[int]) -> Tensor:
-            return score(_pictures(evaluated, records, self.reference), [evaluated.prompt(one) for one in records])
+            return score(data_pictures(evaluated, records, self.reference), [evaluated.prompt(one) for one in records])
 
         kind = kind_of(self.split or "validation", usual="validation")
         metrics = {
-            f"quality/clip_score{kind}": _each(evaluated, range(len(drawn.images)), score_drawn).mean().item(),
+            f"quality/clip_score{kind}": in_batches(evaluated, range(len(drawn.images)), score_drawn).mean().item(),
             f"quality/clip_score{kind}_real{kind_of(split, split, self.reference)}": (
-                _each(evaluated, real, score_real).mean().item()
+                in_batches(evaluated, real, score_real).mean().item()
             ),
         }
         model.to("cpu")  # the memory is training's
@@ -202,7 +205,7 @@ class InceptionDistance:
         if (count := min(self.num_images, self.num_real, len(evaluated.records[split]))) < LEAST:
             raise NotApplicable(f"Of {count} pictures no distribution can be told; it takes {LEAST}.")
         if self.reference == ORIGINAL:
-            _require_originals(evaluated, split)
+            require_originals(evaluated, split)
 
     def evaluate(self, evaluated: EvaluatedModel) -> dict[str, float]:
         """`quality/fid`, and `quality/kid` with its standard error for the choice of drawn pictures.
@@ -218,18 +221,17 @@ class InceptionDistance:
 
         @torch.no_grad()
         def look(some: Sequence[Image.Image]) -> Tensor:
-            return _by_size(some, lambda alike: network(_bytes(alike).to(evaluated.drawer.device)))
+            return by_size(some, lambda alike: network(as_bytes(alike).to(evaluated.drawer.device)))
 
         comparison = Comparison(split, self.reference, len(pictures), None)
         if self.statistics is not None:
-            drawn = _each(evaluated, pictures, look)
+            drawn = in_batches(evaluated, pictures, look)
             metrics = _distance_from(self.statistics, drawn, kind_of(split, "train", self.statistics.name))
         else:
-            choose = evaluated.real_originals if self.reference == ORIGINAL else evaluated.real
-            records = choose(split, self.num_real).records.tolist()
+            records = chosen_records(evaluated, split, self.num_real, self.reference)
             comparison = replace(comparison, real=len(records))
-            real = _each(evaluated, records, lambda some: look(_pictures(evaluated, some, self.reference)))
-            drawn = _each(evaluated, pictures, look)
+            real = in_batches(evaluated, records, lambda some: look(data_pictures(evaluated, some, self.reference)))
+            drawn = in_batches(evaluated, pictures, look)
             metrics = _distances(drawn, real, kind_of(split, "train", self.reference))
         network.to("cpu")  # the memory is training's
         fid, *kid = metrics.values()
@@ -269,48 +271,6 @@ def _distance_from(statistics: Statistics, drawn: Tensor, kind: str) -> dict[str
     return {f"quality/fid{kind}": frechet_of_moments(*moments(drawn), *published)}
 
 
-def _by_size(pictures: Sequence[Image.Image], look: Callable[[Sequence[Image.Image]], Tensor]) -> Tensor:
-    """What a network says of each, `N ...`: those of one size together, as it brings whole batches to its own size."""
-    found: dict[int, Tensor] = {}
-    for size in dict.fromkeys(picture.size for picture in pictures):
-        places = [place for place, picture in enumerate(pictures) if picture.size == size]
-        found |= zip(places, look([pictures[place] for place in places]), strict=True)
-    return torch.stack([found[place] for place in range(len(pictures))])
-
-
-def _each(evaluated: EvaluatedModel, items: Sequence[T], look: Callable[[Sequence[T]], Tensor]) -> Tensor:
-    """What a network says of each, `N ...`; which are in a batch together is the same for any number of processes."""
-    batches = [items[start : start + BATCH_SIZE] for start in range(0, len(items), BATCH_SIZE)]
-
-    def tried(batch: Sequence[T]) -> Tensor | OriginalsGone:
-        try:
-            return look(batch).cpu()
-        except OriginalsGone as gone:  # told to all processes, as none waits for one that has given up
-            return gone
-
-    found = evaluated.each(batches, lambda some: [tried(batch) for batch in some], 1)
-    for gone in found:
-        if isinstance(gone, OriginalsGone):
-            raise gone
-    return torch.cat([one for one in found if isinstance(one, Tensor)]).to(evaluated.drawer.device)
-
-
-def _pictures(evaluated: EvaluatedModel, records: Sequence[int], reference: str) -> list[Image.Image]:
-    """Of records of the cache, as the VAE decodes them or as they are in the data set."""
-    if reference == ORIGINAL:
-        return evaluated.source_pictures.read(records)
-    return [evaluated.picture(one) for one in records]
-
-
-def _require_originals(evaluated: EvaluatedModel, split: Split) -> None:
-    """Read a picture as it is in the data set, before any is drawn.
-
-    Raises:
-        OriginalsGone: if that cannot be.
-    """
-    evaluated.source_pictures.read(evaluated.real_originals(split, 1).records.tolist())
-
-
 def _torchmetrics_image() -> Any:
     try:
         import torch_fidelity  # noqa: F401 - which torchmetrics wants
@@ -318,8 +278,3 @@ def _torchmetrics_image() -> Any:
     except ImportError as error:
         raise UserError(f'evaluation: {error.name} is not installed: pip install -e ".[metrics]"') from None
     return torchmetrics.image
-
-
-def _bytes(pictures: Sequence[Image.Image]) -> Tensor:
-    """Pictures of one size as `B 3 H W` of bytes."""
-    return torch.from_numpy(np.stack([np.asarray(picture) for picture in pictures])).permute(0, 3, 1, 2)

@@ -13,7 +13,8 @@ from torch import Tensor
 from aaa.data.records import Split
 from aaa.errors import UserError, nearest, reason
 
-DECODED, ORIGINAL, FILE = "decoded", "original", ".npz"
+DECODED, ORIGINAL = "decoded", "original"
+STATISTICS, VECTORS = ".npz", ".npy"  # what files of features' mean and covariance end in, and of the features
 FEATURES = 2048  # of the inception network's last pooling, which published statistics are of
 OF_NAME = 40  # letters of a file's name that a metric takes
 PROMPTS: dict[Split, str] = {"train": "training", "validation": "held-out"}
@@ -59,19 +60,24 @@ def require_split(split: str | None) -> Split | None:
     return split  # type: ignore[return-value]
 
 
-def require_reference(reference: str | None) -> str:
+def require_reference(reference: str | None, ending: str = STATISTICS) -> str:
     """What `evaluation.reference` says: `decoded` for null.
+
+    Args:
+        reference: a word or a file.
+        ending: of the files that are wanted.
 
     Raises:
         UserError: if it is no word for pictures and no file that there is.
     """
     if reference in (None, DECODED, ORIGINAL):
         return reference or DECODED
-    if not str(reference).endswith(FILE):
+    if not str(reference).endswith(ending):
         known = [DECODED, ORIGINAL]
+        holding = {STATISTICS: "statistics", VECTORS: "features"}[ending]
         raise UserError(
-            f"evaluation.reference={reference}: must be null, {DECODED}, {ORIGINAL}, or a file of statistics that ends "
-            f"in {FILE}{nearest(str(reference), known)}."
+            f"evaluation.reference={reference}: must be null, {DECODED}, {ORIGINAL}, or a file of {holding} that ends "
+            f"in {ending}{nearest(str(reference), known)}."
         )
     if not Path(str(reference)).is_file():
         raise UserError(
@@ -82,7 +88,7 @@ def require_reference(reference: str | None) -> str:
 
 @dataclass(frozen=True)
 class Statistics:
-    """Mean and covariance of the inception network's features of some pictures, as pytorch-fid and ADM publish them.
+    """Mean and covariance of a network's features of some pictures, as pytorch-fid and ADM publish them.
 
     Attributes:
         mean: `D`, float64.
@@ -95,11 +101,38 @@ class Statistics:
     name: str
 
 
+@dataclass(frozen=True)
+class Vectors:
+    """A network's features of some pictures, one by one.
+
+    Attributes:
+        features: `N D`, float64.
+        name: as that of `Statistics`.
+    """
+
+    features: Tensor
+    name: str
+
+
 def read_statistics(path: str) -> Statistics:
-    """Statistics from a file of numpy's with `mu` and `sigma`.
+    """Statistics of the inception network's features from a file of numpy's with `mu` and `sigma`.
 
     Raises:
         UserError: if it has none, or they are not of the inception network's features.
+    """
+    return read_statistics_of(path, FEATURES, "the inception network's last pooling")
+
+
+def read_statistics_of(path: str, features: int, network: str) -> Statistics:
+    """The same of another network's.
+
+    Args:
+        path: of the file.
+        features: how many it gives of a picture.
+        network: whose they are, for messages.
+
+    Raises:
+        UserError: if it has none, or they are of another number of features.
     """
     key = f"evaluation.reference={path}"
     try:
@@ -113,17 +146,44 @@ def read_statistics(path: str) -> Statistics:
         ) from None
     except Exception as error:  # of a file that is none of numpy's, of many kinds
         raise UserError(f"{key}: cannot be read as a file of numpy's ({reason(error)}).") from None
-    for name, values, shape in (("mu", mean, (FEATURES,)), ("sigma", covariance, (FEATURES, FEATURES))):
+    for name, values, shape in (("mu", mean, (features,)), ("sigma", covariance, (features, features))):
         if values.shape != shape:
             raise UserError(
                 f"{key}: {name} is {_shape(values)}, and must be {_shape(np.empty(shape))}: mean and covariance of the "
-                f"{FEATURES} features of the inception network's last pooling."
+                f"{features} features of {network}."
             )
         if not np.isfinite(values).all():
             raise UserError(f"{key}: {name} has numbers that are not finite.")
-    content = hashlib.sha256(mean.tobytes() + covariance.tobytes()).hexdigest()
-    name = f"{re.sub(r'[^A-Za-z0-9_]+', '_', Path(path).stem)[:OF_NAME]}-{content[:8]}"
-    return Statistics(torch.from_numpy(mean), torch.from_numpy(covariance), name)
+    return Statistics(torch.from_numpy(mean), torch.from_numpy(covariance), _name(path, mean, covariance))
+
+
+def read_vectors(path: str, features: int, network: str) -> Vectors:
+    """Features, `N D`, from a file of one array of numpy's.
+
+    Args:
+        path, features, network: as above.
+
+    Raises:
+        UserError: if it is of another shape, of fewer than two pictures, or not of numbers.
+    """
+    key = f"evaluation.reference={path}"
+    try:
+        vectors = np.asarray(np.load(path, allow_pickle=False), np.float64)
+    except Exception as error:
+        raise UserError(f"{key}: cannot be read as a file of numpy's ({reason(error)}).") from None
+    if vectors.ndim != 2 or len(vectors) < 2 or vectors.shape[1] != features:
+        raise UserError(
+            f"{key}: is {_shape(vectors)}, and must be N x {features}: of each of two pictures or more the {features} "
+            f"features of {network}."
+        )
+    if not np.isfinite(vectors).all():
+        raise UserError(f"{key}: has numbers that are not finite.")
+    return Vectors(torch.from_numpy(vectors), _name(path, vectors))
+
+
+def _name(path: str, *arrays: np.ndarray) -> str:
+    content = hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()
+    return f"{re.sub(r'[^A-Za-z0-9_]+', '_', Path(path).stem)[:OF_NAME]}-{content[:8]}"
 
 
 def kind_of(split: Split, usual: Split, reference: str = DECODED) -> str:

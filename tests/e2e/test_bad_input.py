@@ -139,6 +139,7 @@ def test_a_run_that_cannot_be_is_refused(tmp_path: Path, arguments: list[str], e
         (["optimizer.weight_decay=inf"], "optimizer.weight_decay=inf: must be a number from 0 on, such as"),
         (["lr_scheduler.warmup_steps=-5"], "lr_scheduler.warmup_steps=-5: must be at least 0."),
         (["evaluation=pretrained"], "no CLIP model there"),
+        (["evaluation=vision"], "no vision model there"),
         (
             ["evaluation=full", "evaluation.parts.diversity=false"],
             "evaluation.parts.diversity: bool has no evaluate, which judging asks of it; evaluation.parts.diversity=n",

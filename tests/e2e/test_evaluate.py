@@ -15,8 +15,10 @@ from aaa.run.evaluation_record import name_of_its_own, record_name
 from aaa.tracking.files import replace_text
 from tests.e2e.conftest import SMALL, Finished, fork_in, metrics, only_run
 from tests.helpers.inception import save_inception
+from tests.helpers.pretrained import make_vision_model
 
 SmallRun = tuple[Path, Finished]
+OF_PARTS = {"frechet": "siglip", "cmmd": "clip"}  # parts of evaluation=vision, and kinds of small models
 
 
 def test_a_run_is_judged_and_agrees_with_its_own_validation(session_folder: Path, small_run: SmallRun) -> None:
@@ -90,6 +92,25 @@ def test_fid_is_of_original_pictures_and_of_published_statistics(session_folder:
     OmegaConf.save(config, session_folder / "of_cache" / "config.yaml")
     done = fork_in(session_folder, *judge, "model=of_cache", "evaluation.reference=original")
     assert "evaluation.reference=original: of data=cache there are the latents alone" in done.error
+
+
+def test_distances_in_the_features_of_vision_models_are_measured(session_folder: Path, small_run: SmallRun) -> None:
+    run, _ = small_run
+    models = {part: make_vision_model(session_folder / "seeing" / kind, kind) for part, kind in OF_PARTS.items()}
+    judge = ["aaa.evaluate", f"model={run}", "evaluation=vision", "evaluation.num_images=8", "out=vision"]
+    judge += [f"evaluation.parts.{part}.path={path}" for part, path in models.items()]
+    done = fork_in(session_folder, *judge, "evaluation.split=validation", "evaluation.reference=original")
+    assert done.code == 0, done.err
+    assert "fd_siglip-validation-original" in done.out
+    assert "(8 drawn for held-out prompts, against 16 held-out pictures as they are in the data set)" in done.err
+    assert "fd_siglip-validation-original: 8 pictures cannot fill a covariance of 16 features" in done.err
+    (record,) = (session_folder / "vision").glob("*.json")
+    measured = {f"quality/{name}-validation-original" for name in ("fd_siglip", "kd_siglip", "mmd_clip")}
+    found = json.loads(record.read_text())
+    assert measured <= found["metrics"].keys()
+    told = {"split": "validation", "reference": "original", "drawn": 8, "real": 16}
+    errors = {f"{name}_standard_error" for name in measured if "/fd_" not in name}
+    assert found["compared"] == dict.fromkeys(measured | errors, told)
 
 
 def test_where_data_that_are_gone_are_looked_for_is_said(tmp_path: Path, small_run: SmallRun) -> None:
@@ -192,6 +213,12 @@ def test_a_run_is_judged_on_its_way(tmp_path: Path) -> None:
     run = only_run(tmp_path)
     assert [row["step"] for row in metrics(run) if "memorisation/copies" in row] == [6, 12]
     assert (run / "evaluation" / "step-00000006-seeds.png").is_file()
+    judged = ["trainer.evaluate_every_steps=6", "evaluation=vision", "evaluation.num_images=8", "logger=none"]
+    for part, kind in OF_PARTS.items():
+        judged.append(f"evaluation.parts.{part}.path={make_vision_model(tmp_path / kind, kind)}")
+    done = fork_in(tmp_path, "aaa.train", *arguments, *judged, "hydra.run.dir=by_vision")
+    assert done.code == 0, done.err
+    assert [row["step"] for row in metrics(tmp_path / "by_vision") if "quality/mmd_clip" in row] == [6, 12]
 
 
 def test_an_evaluation_for_other_data_is_refused_before_the_first_step(

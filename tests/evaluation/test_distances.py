@@ -1,10 +1,12 @@
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aaa.evaluation import distances
-from aaa.evaluation.distances import frechet_distance, jackknife_error, kernel_distance
+from aaa.evaluation.distances import frechet_distance, gaussian_kernel_distance, jackknife_error, kernel_distance
 from aaa.evaluation.memorisation import nearest_of
 
 
@@ -37,6 +39,40 @@ def test_the_kernel_distance_is_that_of_torchmetrics() -> None:
     kid = pytest.importorskip("torchmetrics.image.kid")
     one, other = normal(50, 0).double(), normal(50, 1, shift=0.5).double()
     assert kernel_distance(one, other) == pytest.approx(kid.poly_mmd(one, other).item(), rel=1e-6)
+
+
+@settings(max_examples=20)
+@given(st.integers(2, 9), st.integers(2, 9), st.floats(0.5, 20), st.integers(0, 10**6))
+def test_a_gaussian_kernel_distance_is_that_of_a_plain_double_loop(
+    count: int, others: int, sigma: float, seed: int
+) -> None:
+    one, other = normal(count, seed), normal(others, seed + 1, shift=0.5)
+
+    def mean_kernel(some: torch.Tensor, rest: torch.Tensor) -> float:
+        pairs = [(x, y) for i, x in enumerate(some) for j, y in enumerate(rest) if some is not rest or i != j]
+        return sum(math.exp(-(x - y).double().square().sum().item() / (2 * sigma**2)) for x, y in pairs) / len(pairs)
+
+    expected = mean_kernel(one, one) + mean_kernel(other, other) - 2 * mean_kernel(one, other)
+    assert gaussian_kernel_distance(one, other, sigma) == pytest.approx(expected, rel=1e-6, abs=1e-7)
+
+
+def test_a_gaussian_kernel_distance_of_normals_is_what_the_formula_says() -> None:
+    """x - y is normal with the variances' sum v in each of D directions: E k = (1 + v / sigma^2)^(-D/2) exp(...)."""
+    dim, shift, scale, sigma = 4, 0.7, 1.5, 2.0
+
+    def expected_kernel(variance: float, apart: float) -> float:
+        return (1 + variance / sigma**2) ** (-dim / 2) * math.exp(-dim * apart**2 / (2 * (sigma**2 + variance)))
+
+    true = expected_kernel(2, 0) + expected_kernel(2 * scale**2, 0) - 2 * expected_kernel(1 + scale**2, shift)
+    one, other = normal(1500, 0), normal(2000, 1, shift=shift, scale=scale)
+    assert gaussian_kernel_distance(one, other, sigma) == pytest.approx(true, rel=0.1)
+    few = [
+        gaussian_kernel_distance(normal(10, seed), normal(15, seed + 1000, shift=shift, scale=scale), sigma)
+        for seed in range(300)
+    ]
+    error = torch.tensor(few).std().item() / len(few) ** 0.5
+    assert abs(sum(few) / len(few) - true) < 4 * error, "few vectors do not raise it"
+    assert error < true / 20
 
 
 @pytest.mark.parametrize("count", [12, 50])

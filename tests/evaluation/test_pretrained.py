@@ -23,10 +23,11 @@ from aaa.data.shapes import ShapesSource
 from aaa.encoders.pixel import PixelVAE
 from aaa.errors import UserError
 from aaa.evaluation import reference
+from aaa.evaluation.batched_features import as_bytes, by_size
 from aaa.evaluation.diversity import Diversity
 from aaa.evaluation.evaluated_model import EvaluatedModel
 from aaa.evaluation.latent_distance import LatentDistance
-from aaa.evaluation.pretrained import ClipScore, InceptionDistance, _by_size, _bytes
+from aaa.evaluation.pretrained import ClipScore, InceptionDistance
 from aaa.evaluation.protocol import NotApplicable
 from aaa.evaluation.several import Several
 from aaa.evaluation.sharing import Alone
@@ -151,12 +152,12 @@ def test_what_a_network_says_of_a_picture_does_not_depend_on_the_sizes_of_others
     network = MeanColour()
 
     def look(some: Sequence[Image.Image]) -> Tensor:
-        seen: Tensor = network(_bytes(some))
+        seen: Tensor = network(as_bytes(some))
         return seen
 
     alone = torch.cat([look([image]) for image in images])
     assert not torch.equal(alone[0], alone[1])
-    assert torch.equal(_by_size(images, look), alone)
+    assert torch.equal(by_size(images, look), alone)
 
 
 @pytest.mark.parametrize(("num_images", "num_real"), [(2, 48), (48, 2)])
@@ -223,7 +224,9 @@ def test_published_statistics_are_compared_with_by_fid_alone(
     monkeypatch.setattr(reference, "FEATURES", 2)
     noise = evaluated(cache, lambda records: torch.randn(len(records), *cache.shapes[0]))
     found = inception_of(Edges(), tmp_path, 400, 400).evaluate(noise)
-    real = torch.cat([Edges()(_bytes([noise.picture(record)])) for record in noise.records["train"].tolist()]).double()
+    real = torch.cat(
+        [Edges()(as_bytes([noise.picture(record)])) for record in noise.records["train"].tolist()]
+    ).double()
     np.savez(tmp_path / "coco.npz", mu=real.mean(0).numpy(), sigma=real.T.cov().numpy())
     by_file = inception_of(Edges(), tmp_path, 400, 400, reference=str(tmp_path / "coco.npz"))
     ((name, value),) = by_file.evaluate(noise).items()
