@@ -22,6 +22,7 @@ from aaa.reports.key_names import short_names, shown_key
 from aaa.reports.plain import plain_number
 from aaa.tracking.environment import read_environment
 from aaa.tracking.recorded_overrides import overrides_of_run
+from aaa.tracking.stages import Stage, in_all, read_stages
 from aaa.tracking.tracker import METRICS, last_of, read_metrics
 from aaa.tracking.validation_rows import ValidationRows, newest_rows
 
@@ -70,6 +71,20 @@ class Run:
         """Names of all metrics that some row has, in the order in which they were first measured."""
         return dict.fromkeys(name for row in self.metrics for name in row)
 
+    @cached_property
+    def stages(self) -> list[Stage]:
+        """Of training before it, whose weights it began from; none of a run that began from random ones."""
+        return read_stages(self.environment, self.config.get("init_from"))
+
+    def before(self, axis: str) -> float | None:
+        """What those had cost: `step`, `samples`, `seconds` or `flops`, 0 of none; None where that is not known."""
+        return in_all(self.stages, axis)
+
+    def in_all(self, axis: str) -> float | None:
+        """The same with its own; None where either is not known."""
+        before, own = self.before(axis), plain_number(self.last(axis))
+        return None if before is None or own is None else before + own
+
     @property
     def parameters(self) -> float | None:
         """How many its model has, None if its environment.json does not say."""
@@ -110,12 +125,15 @@ class Run:
         return (None, None) if best is None else (best["step"], best["val/loss"])
 
     def curve(self, x: str, y: str) -> tuple[list[float], list[float]]:
-        """Values of `y` against `x`: `step`, `samples`, `seconds` or `flops`. Rows without x take the last one's."""
-        xs, ys, at = [], [], 0.0
+        """Values of `y` against `x`: `step`, `samples`, `seconds` or `flops`. Rows without x take the last one's.
+
+        Of a run that began from trained weights the curve begins where these ended, if that is known.
+        """
+        xs, ys, at, before = [], [], 0.0, self.before(x) or 0
         for row in self.metrics:
             at = row.get(x, at)
             if y in row:
-                xs.append(at)
+                xs.append(at + before if before else at)
                 ys.append(row[y])
         return xs, ys
 

@@ -49,7 +49,7 @@ def in_all(stages: Sequence[Stage], axis: str) -> float | None:
         axis: `step`, `samples`, `flops` or `seconds`.
     """
     costs = [getattr(stage, axis) for stage in stages]
-    return None if None in costs else sum(costs)
+    return None if None in costs else round(sum(costs), 3)
 
 
 def described(stages: Sequence[Stage]) -> str:
