@@ -10,7 +10,7 @@ NOT_KNOWN = "FLOPs in all not known"
 
 
 def beside(runs: Sequence[Run], others: Sequence[Run]) -> str:
-    """How many FLOPs in all runs had beside others, as a verdict on the two has to say it: `with 1.3x the FLOPs in all`.
+    """How many FLOPs in all runs had beside others, as a verdict says it: `with 1.3x the FLOPs in all`.
 
     Nothing where neither began from trained weights, or both from what had cost the same.
 

@@ -1,5 +1,8 @@
 """What the weights that a run begins from had cost: training in stages is compared by all that went into it."""
 
+import hashlib
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,8 @@ from aaa.saved.named_model import EXPORTED, RUN_CONFIG
 from aaa.tracking.environment import read_environment
 from aaa.tracking.stages import Stage, read_stages
 from aaa.tracking.tracker import METRICS, read_metrics
+
+DIGITS = 16  # of a digest, that tell settings apart
 
 
 def stages_of_run(run: Path) -> list[Stage]:
@@ -57,11 +62,18 @@ def _stage(run: Path, file: Path) -> Stage | None:
         except UserError:  # what was damaged may stand in the metrics too
             pass
         else:
-            return Stage(str(run), step, before.samples, before.flops, round(before.state.seconds, 3))
+            seconds, setting = round(before.state.seconds, 3), _digest(before.settings)
+            return Stage(str(run), step, before.samples, before.flops, seconds, setting)
     measured: dict[str, Any] = {}
     for row in read_metrics(run / METRICS):  # a finished run may have lost its checkpoints
         measured |= row if row["step"] == step else {}
     return Stage(str(run), step, *(measured.get(name) for name in ("samples", "flops", "seconds")))
+
+
+def _digest(settings: Mapping[str, Any]) -> str:
+    """Equal for runs that differ in their seed alone; what one began from is a stage of its own."""
+    told = {key: value for key, value in settings.items() if key not in ("seed", "init_from")}
+    return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:DIGITS]
 
 
 def _step_in_header(file: Path) -> int | None:

@@ -19,6 +19,7 @@ class Stage:
         run: its folder; of weights that lie in no run, their path.
         step: optimizer steps that it had taken when its weights were taken; None where that is not known.
         samples, flops, seconds: that it had cost until then, itself alone; None likewise.
+        setting: what tells its settings from others, whatever the seed; None likewise.
     """
 
     run: str
@@ -26,6 +27,7 @@ class Stage:
     samples: int | None = None
     flops: int | None = None
     seconds: float | None = None
+    setting: str | None = None
 
 
 def read_stages(environment: Mapping[str, Any], init_from: object) -> list[Stage]:
@@ -71,7 +73,9 @@ def _stage(recorded: object) -> Stage:
     said: Mapping[str, Any] = recorded if isinstance(recorded, dict) else {}
     step, samples, flops = (_number(said.get(name)) for name in ("step", "samples", "flops"))
     whole = (None if number is None else int(number) for number in (step, samples, flops))
-    return Stage(str(said.get("run", UNKNOWN)), *whole, _number(said.get("seconds")))
+    setting = said.get("setting")
+    known = setting if isinstance(setting, str) else None
+    return Stage(str(said.get("run", UNKNOWN)), *whole, _number(said.get("seconds")), known)
 
 
 def _number(value: object) -> float | None:
