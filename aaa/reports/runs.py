@@ -161,11 +161,11 @@ def read_runs(paths: Iterable[Path]) -> list[Run]:
     groups = group_options()
     told = [overrides_of_run(folder) for folder in folders.values()]
     choices = _choices([_options(overrides or [], groups) for overrides in told])
-    found = [
+    runs = [
         _read(folder, str(full.relative_to(common)), chosen, overrides)
         for (full, folder), chosen, overrides in zip(folders.items(), choices, told, strict=True)
     ]
-    return _with_names_of_classes(_with_seeds_of_stages_folded(found))
+    return _with_names_of_classes(_with_seeds_of_stages_folded(runs))
 
 
 def _run_folders(path: Path) -> Iterable[Path]:

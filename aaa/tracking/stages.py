@@ -1,6 +1,5 @@
 """What training had cost before a run began from trained weights, stage by stage, as environment.json says it."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +8,7 @@ from aaa.tracking.durations import duration
 
 STAGES = "stages"  # in environment.json of a run that began from trained weights
 UNKNOWN = "unknown"
+BEYOND = 1e300  # no training has cost so much, and no number is more
 
 
 @dataclass(frozen=True)
@@ -71,13 +71,23 @@ def described(stages: Sequence[Stage]) -> str:
 def _stage(recorded: object) -> Stage:
     """What was written down of one; a file that somebody has changed may hold anything."""
     said: Mapping[str, Any] = recorded if isinstance(recorded, dict) else {}
-    step, samples, flops = (_number(said.get(name)) for name in ("step", "samples", "flops"))
-    whole = (None if number is None else int(number) for number in (step, samples, flops))
     setting = said.get("setting")
-    known = setting if isinstance(setting, str) else None
-    return Stage(str(said.get("run", UNKNOWN)), *whole, _number(said.get("seconds")), known)
+    return Stage(
+        str(said.get("run", UNKNOWN)),
+        _count(said.get("step")),
+        _count(said.get("samples")),
+        _count(said.get("flops")),
+        _number(said.get("seconds")),
+        setting if isinstance(setting, str) else None,
+    )
+
+
+def _count(value: object) -> int | None:
+    number = _number(value)
+    return None if number is None else int(number)
 
 
 def _number(value: object) -> float | None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
-    return value if is_number else None  # type: ignore[return-value]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return value if 0 <= value < BEYOND else None

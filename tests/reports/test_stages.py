@@ -130,7 +130,9 @@ def test_curves_begin_where_the_weights_ended(runs: list[Run]) -> None:
 def test_sums_are_of_all_and_unknown_ones_are_left_out(runs: list[Run]) -> None:
     assert {name: flops for flops, _, name in points(runs, "flops")} == {"scratch": 4e9, "staged": 4e9}
     assert [run.name for run in as_long(runs)] == ["staged"], "on 1,600 samples"
-    assert [run.name for run in as_long([run for run in runs if run.name != "staged"])] == ["scratch"]
+    earlier, scratch, _ = sorted(runs, key=lambda run: run.name)
+    again = replace(earlier, name="again", config=earlier.config | {"seed": 1})
+    assert [run.name for run in as_long([scratch, earlier, again])] == ["scratch"], "more runs are of unknown samples"
 
 
 def test_a_budget_of_flops_is_of_all_of_them(tmp_path: Path) -> None:
@@ -141,9 +143,11 @@ def test_a_budget_of_flops_is_of_all_of_them(tmp_path: Path) -> None:
         trial(tmp_path / f"{size:g}", told, loss, *stages, parameters=size, flops=4e9 if from_scratch else 1e9)
     trial(tmp_path / "unknown", {"init_from": "other", "model.dim": 3.2e6}, 0.1, parameters=3.2e6, flops=4e9)
     found = read_runs([tmp_path])
-    (budget,) = budgets(found)
-    assert budget.flops == 4e9
-    assert budget.sizes == [1e5, 4e5, 8e5, 1.6e6]
+    of_budget = [replace(run, config=run.config | {"budget.flops": run.last("flops")}) for run in found]
+    for some in (found, of_budget):
+        (budget,) = budgets(some)
+        assert budget.flops == 4e9
+        assert budget.sizes == [1e5, 4e5, 8e5, 1.6e6]
     assert "3.2M (began from weights of unknown cost)" in " ".join(best_sizes(found))
 
 

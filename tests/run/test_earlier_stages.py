@@ -91,9 +91,8 @@ def test_of_weights_that_lie_in_no_run_nothing_is_known(tmp_path: Path, step: in
 
 
 def test_a_setting_is_one_whatever_the_seed(tmp_path: Path) -> None:
-    told = {"a": {"seed": 0, "optimizer.learning_rate": 1e-3}, "b": {"seed": 1, "optimizer.learning_rate": 1e-3}}
-    told["c"] = {"seed": 0, "optimizer.learning_rate": 2e-3}
-    runs = [made_run(tmp_path / name, 10, **config) for name, config in told.items()]
+    told = {"a": (0, 1e-3), "b": (1, 1e-3), "c": (0, 2e-3)}
+    runs = [made_run(tmp_path / name, 10, seed=seed, rate=rate) for name, (seed, rate) in told.items()]
     a, b, c = (stages_behind(run / "model" / "model.safetensors")[0].setting for run in runs)
     assert a == b != c
     assert a is not None

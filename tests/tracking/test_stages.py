@@ -15,7 +15,9 @@ COUNTS = st.integers(0, 10**18)
 KNOWN = st.builds(Stage, st.text(), COUNTS, COUNTS, COUNTS, st.floats(0, 1e9), st.none() | st.text())
 ANY = st.recursive(
     st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["run", "setting", *AXES]), inner),
+    lambda inner: (
+        st.just(10**400) | st.lists(inner) | st.dictionaries(st.sampled_from(["run", "setting", *AXES]), inner)
+    ),
     max_leaves=8,
 )
 
@@ -25,7 +27,7 @@ def test_stages_are_read_as_they_were_written_and_add_up(stages: list[Stage]) ->
     written = json.loads(json.dumps({STAGES: [asdict(stage) for stage in stages]}))
     assert read_stages(written, "anywhere") == stages
     for axis in AXES:
-        assert in_all(stages, axis) == pytest.approx(sum(getattr(stage, axis) for stage in stages))
+        assert in_all(stages, axis) == pytest.approx(sum(getattr(stage, axis) for stage in stages), abs=1e-3)
     assert in_all([*stages, Stage("weights.safetensors")], "flops") is None
     assert "unknown" not in described(stages)
 
