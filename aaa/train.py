@@ -78,7 +78,7 @@ def recipe(config: "DictConfig") -> tuple[int | None, float | None]:
         if origin.finished is not None:
             logger.info("%s is finished: there is nothing left to do.", origin.folder.shown)
             return None, origin.finished.validation_loss
-        model = start_model(config, origin)  # with the weights that a new run starts from, on the CPU
+        model, stages = start_model(config, origin)  # with the weights that a new run starts from, on the CPU
         sampling = build_sampling(config)  # how pictures are drawn: along which noise levels, how guided
         run_logger = build(config, "logger") if session.is_main else None  # the others write nothing down
         try_parts(config, model, sampling.guidance)  # what needs no data, and may be wrong
@@ -103,7 +103,7 @@ def recipe(config: "DictConfig") -> tuple[int | None, float | None]:
         closed_at_the_end.enter_context(closing(loader))  # it may read ahead beside us
         learner = make_learner(config, placed, objective, session)  # with its optimizer
         progress = resume(config, origin, learner, data, length)  # loads the checkpoint, if there is one
-        run = Run(config, session, origin, data, loader, objective, learner, length, progress, own_prompts)
+        run = Run(config, session, origin, data, loader, objective, learner, length, progress, own_prompts, stages)
 
         drawer = make_drawer(run, sampling)
         evaluation = for_parts(build(config, "evaluation"), data.records_of_parts, data.spans_of_parts)

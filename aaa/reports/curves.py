@@ -18,6 +18,7 @@ from aaa.tracking.printed import plot_label
 
 LABELS = {"step": "optimizer steps", "samples": "samples", "seconds": "seconds of training"}
 METRICS = ("train/loss", "val/loss")
+FROM_UNKNOWN = "dashed: began from weights of unknown cost, and is drawn from its own beginning"
 LEGEND_RUNS = 12  # with more there is no legend in a panel
 LEGEND_SETTINGS, IN_A_ROW = 24, 4  # of more runs, for one below the figure
 
@@ -44,6 +45,9 @@ def draw_curves(runs: list[Run], path: Path) -> None:
     not above 0 everywhere, as a loss with a dispersive term, is drawn along an axis that is not logarithmic. Samples
     are left out where all runs have the same of each step: it is the same picture.
 
+    Curves of runs that began from trained weights begin where these ended; where that is not known they begin at 0, are
+    dashed, and it is said.
+
     Of many runs those of one setting share a colour; of many settings, those of one value of the key with most values.
     """
     import matplotlib as mpl
@@ -64,7 +68,8 @@ def draw_curves(runs: list[Run], path: Path) -> None:
             panel, marker = axes[row, column], "." if metric == "val/loss" else ""
             for run in runs:
                 xs, ys = run.curve(x, metric)
-                panel.plot(xs, ys, color=coloured.colours[run.name], marker=marker)
+                style = "-" if run.before(x) is not None else "--"
+                panel.plot(xs, ys, style, color=coloured.colours[run.name], marker=marker)
             panel.set(xlabel=label, yscale=scales[row], ylabel=metric if column == 0 else "")
             panel.grid(alpha=0.3)
     for panel in axes.flat:
@@ -80,6 +85,8 @@ def draw_curves(runs: list[Run], path: Path) -> None:
         axes[0, 0].legend(handles=named, fontsize="small")
     else:
         figure.legend(handles=named, fontsize="small", loc="outside lower center", ncols=IN_A_ROW)
+    if any(run.before(x) is None for run in runs for x in along):
+        figure.suptitle(FROM_UNKNOWN, fontsize="medium")
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
@@ -116,7 +123,8 @@ def _by_number(runs: Sequence[Run], key: str) -> _Colouring:
 
 
 def _is_of_equal_batches(runs: list[Run]) -> bool:
-    rows = (row for run in runs for row in run.metrics if row.get("step") and row.get("samples"))
+    rows = [row for run in runs for row in run.metrics if row.get("step") and row.get("samples")]
+    rows += [{"step": step, "samples": run.before("samples") or 0} for run in runs if (step := run.before("step"))]
     return len({row["samples"] / row["step"] for row in rows}) == 1
 
 

@@ -27,6 +27,7 @@ from aaa.reports.paired import (
 )
 from aaa.reports.runs import Run
 from aaa.reports.telling import differing_keys, setting_keys, setting_of
+from aaa.reports.work import beside, with_work
 
 LEAST_CELLS = 2  # settings of the other keys to average over; with one alone it is a difference of two settings
 DEPENDS = "no one answer"
@@ -47,6 +48,7 @@ class Effect:
         contradicts: whether it is clearly better for one value of another key, and clearly worse for another.
         left_out: combinations of the other keys, and seeds, that it does not come from, and why.
         has_failures: whether some of these are left out since runs of them diverged or are not finished.
+        work: for how many FLOPs in all beside the other's, where weights that runs began from had cost some.
     """
 
     key: str
@@ -58,16 +60,17 @@ class Effect:
     contradicts: bool
     left_out: Sequence[str]
     has_failures: bool
+    work: str = ""
 
     @property
     def verdict(self) -> str:
         """Which of the two is better, in words, as `Difference.verdict` says it."""
         if self.contradicts:
-            return DEPENDS
+            return with_work(DEPENDS, self.work)
         if not self.difference.is_clear:
-            return self.difference.verdict
+            return with_work(self.difference.verdict, self.work)
         told = self.difference.verdict
-        return f"{told}, {WHERE_BOTH_FINISH}" if self.has_failures else told
+        return with_work(f"{told}, {WHERE_BOTH_FINISH}" if self.has_failures else told, self.work)
 
     @property
     def over(self) -> str:
@@ -110,6 +113,11 @@ class _Trials:
         return "not finished" if lacks_seeds or unfinished(self.setting.runs[0]) else ""
 
     @property
+    def speaking(self) -> Sequence[Run]:
+        """Those of the runs that speak for the setting."""
+        return () if self.setting is None else self.setting.runs
+
+    @property
     def done(self) -> float:
         """Of their steps the part after which those that speak for it have last validated."""
         return 0.0 if self.setting is None else share_done(self.setting.runs[0])
@@ -136,7 +144,7 @@ class _Pairs:
         distances: of each such cell, by seed or by picture, one loss less the other.
         over: `seeds` or `pictures`.
         seeds: that every cell has.
-        left_out, has_failures: as an `Effect` has them.
+        left_out, has_failures, work: as an `Effect` has them.
     """
 
     key: str
@@ -149,6 +157,7 @@ class _Pairs:
     seeds: frozenset[Hashable]
     left_out: Sequence[str]
     has_failures: bool
+    work: str
 
     def averaged(self, cells: Iterable[str]) -> list[float]:
         """Of each seed or picture, always in the same order, the mean difference over these cells."""
@@ -258,6 +267,7 @@ def _effect(pairs: _Pairs) -> Effect:
         contradicts,
         pairs.left_out,
         pairs.has_failures,
+        pairs.work,
     )
 
 
@@ -321,8 +331,19 @@ def _paired(
     of_cells = {cell: [description(run_of[cell], [other], names) for other in others] for cell in cells}
     over = "pictures" if len(seeds) == 1 else "seeds"
     has_failures = any(trials.failure for trials in tried)
+    both = [[run for cell in cells for run in side[cell].speaking] for side in (ours, theirs)]
     return _Pairs(
-        shown_key(key), value, reference, len(tried) // 2, of_cells, distances, over, seeds, left_out, has_failures
+        shown_key(key),
+        value,
+        reference,
+        len(tried) // 2,
+        of_cells,
+        distances,
+        over,
+        seeds,
+        left_out,
+        has_failures,
+        beside(*both),
     )
 
 

@@ -225,7 +225,7 @@ class _Work:
 
     Attributes:
         parameters, flops: mean of the runs'; no FLOPs if it failed.
-        told: the FLOPs that it was told, None if it was told none.
+        told: the FLOPs that it was told, with those of the weights that it began from; None if it was told none.
         losses: by seed; none if it failed.
         failed: why it says nothing of a size, "" if it does.
     """
@@ -286,12 +286,15 @@ def _work(speaking: Sequence[Run]) -> _Work | None:
     if not parameters:
         return None
     told = plain_number(speaking[0].config.get("budget.flops")) or None
+    told = None if told is None else told + (speaking[0].before("flops") or 0)
     losses = [plain_number(run.last("val/loss")) for run in speaking]
-    flops = [plain_number(run.last("flops")) for run in speaking]
+    flops = [plain_number(run.in_all("flops")) for run in speaking]
     if any(unfinished(run) for run in speaking):
         return _Work(mean(parameters), 0.0, told, {}, "not finished")
     if any(loss is None for loss in losses):
         return _Work(mean(parameters), 0.0, told, {}, "diverged")
+    if any(run.before("flops") is None for run in speaking):
+        return _Work(mean(parameters), 0.0, told, {}, "began from weights of unknown cost")
     positive = [value for value in (*losses, *flops) if value is not None and value > 0]
     if len(positive) < 2 * len(speaking):
         return None

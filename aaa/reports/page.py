@@ -28,6 +28,7 @@ from aaa.reports.scaling import OF_ONE_LENGTH, OF_THE_BEST
 from aaa.reports.telling import setting_keys, telling_keys
 from aaa.tracking.files import OF_A_STEP, step_in_name
 from aaa.tracking.printed import harmless
+from aaa.tracking.stages import described
 
 TEMPLATE = Path(__file__).with_name("page.html")
 POINTS = 400  # of a curve; more than a screen can show
@@ -133,6 +134,7 @@ def _is_shown(metric: str) -> bool:
 def _run(run: Run, keys: list[str], metrics: dict[str, None]) -> dict[str, Any]:
     settings = {shown_key(key): _shown_setting(run.setting(key)) for key in keys}
     last = {name: value for name in metrics if (value := plain_number(run.outcome(name))) is not None}
+    before = {"before": {axis: run.before(axis) for axis in AXES}, "began_after": described(run.stages)}
     return {
         "name": run.name,
         "settings": settings,
@@ -140,15 +142,20 @@ def _run(run: Run, keys: list[str], metrics: dict[str, None]) -> dict[str, Any]:
         "best": plain_number(run.best()),
         "parameters": run.parameters,
         "curves": _curves(run, metrics),
+        **(before if run.stages else {}),
     }
 
 
 def _curves(run: Run, metrics: dict[str, None]) -> dict[str, dict[str, list[float | None]]]:
-    """A curve of each metric, against each axis; rows without an axis take the last one's."""
+    """A curve of each metric, against each axis; rows without an axis take the last one's.
+
+    Of a run that began from trained weights it begins where these ended, if that is known.
+    """
     columns: dict[str, dict[str, list[float]]] = {}
-    at = dict.fromkeys(AXES, 0.0)
+    before = {axis: run.before(axis) or 0 for axis in AXES}
+    at: dict[str, float] = {axis: before[axis] or 0.0 for axis in AXES}
     for row in run.metrics:
-        at |= {axis: row[axis] for axis in AXES if axis in row}
+        at |= {axis: row[axis] + before[axis] if before[axis] else row[axis] for axis in AXES if axis in row}
         for name in row.keys() & metrics.keys():
             column = columns.setdefault(name, {axis: [] for axis in (*AXES, "y")})
             value = plain_number(row[name])

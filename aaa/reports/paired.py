@@ -17,6 +17,7 @@ from aaa.reports.labels import description, named_setting
 from aaa.reports.runs import Run
 from aaa.reports.same_tables import last_validations
 from aaa.reports.telling import differing_keys, setting_keys
+from aaa.reports.work import beside, with_work
 from aaa.tracking.validation_rows import ValidationRows
 
 CONFIDENCE = 0.95
@@ -274,7 +275,7 @@ def student(freedom: int, among: int = 1) -> float:
 def against_best(runs: Sequence[Run]) -> dict[str, str]:
     """By the name of each run, how much more loss its setting has than the best, with the interval; "" for the best.
 
-    Of runs that do not count, why.
+    Where one of the two began from trained weights, also for how much work in all. Of runs that do not count, why.
     """
     settings = fold_seeds(runs)
     if not settings:
@@ -294,7 +295,7 @@ def _told(setting: Setting, best: Setting) -> str:
     if len(setting.tables | best.tables) > 1:
         return "other table"
     try:
-        return str(difference(setting, best))
+        return with_work(str(difference(setting, best)), beside(setting.runs, best.runs))
     except UserError as error:  # one of them is damaged, which ends no comparison of the others
         return str(error)
 

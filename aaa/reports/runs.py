@@ -22,6 +22,7 @@ from aaa.reports.key_names import short_names, shown_key
 from aaa.reports.plain import plain_number
 from aaa.tracking.environment import read_environment
 from aaa.tracking.recorded_overrides import overrides_of_run
+from aaa.tracking.stages import Stage, in_all, read_stages
 from aaa.tracking.tracker import METRICS, last_of, read_metrics
 from aaa.tracking.validation_rows import ValidationRows, newest_rows
 
@@ -29,7 +30,7 @@ CONFIG = "config.yaml"
 # A run has one of these beside its config; W&B's copies of configs, which have environment.json too, have neither.
 BESIDE_CONFIG = (METRICS, ".hydra")
 BESIDE_RUNS = ("checkpoints", "samples", "validation", "wandb", ".hydra")  # folders of a run that hold no others
-MAX_STEPS = "trainer.max_steps"
+MAX_STEPS, INIT_FROM = "trainer.max_steps", "init_from"
 RATE = "perf/images_per_second"  # of the last few steps
 # What Hydra writes down of an option of a group: `+experiment@_global_=recipe_prx`.
 CHOICE = re.compile(r"\+{0,2}(?P<group>[a-z][a-z_/]*)(@[\w.]+)?=(?P<option>[A-Za-z_][\w./-]*)")
@@ -69,6 +70,20 @@ class Run:
     def measured(self) -> Collection[str]:
         """Names of all metrics that some row has, in the order in which they were first measured."""
         return dict.fromkeys(name for row in self.metrics for name in row)
+
+    @cached_property
+    def stages(self) -> list[Stage]:
+        """Of training before it, whose weights it began from; none of a run that began from random ones."""
+        return read_stages(self.environment, self.config.get(INIT_FROM))
+
+    def before(self, axis: str) -> float | None:
+        """What those had cost: `step`, `samples`, `seconds` or `flops`, 0 of none; None where that is not known."""
+        return in_all(self.stages, axis)
+
+    def in_all(self, axis: str) -> float | None:
+        """The same with its own; None where either is not known."""
+        before, own = self.before(axis), plain_number(self.last(axis))
+        return None if before is None or own is None else before + own
 
     @property
     def parameters(self) -> float | None:
@@ -110,12 +125,15 @@ class Run:
         return (None, None) if best is None else (best["step"], best["val/loss"])
 
     def curve(self, x: str, y: str) -> tuple[list[float], list[float]]:
-        """Values of `y` against `x`: `step`, `samples`, `seconds` or `flops`. Rows without x take the last one's."""
-        xs, ys, at = [], [], 0.0
+        """Values of `y` against `x`: `step`, `samples`, `seconds` or `flops`. Rows without x take the last one's.
+
+        Of a run that began from trained weights the curve begins where these ended, if that is known.
+        """
+        xs, ys, at, before = [], [], 0.0, self.before(x) or 0
         for row in self.metrics:
             at = row.get(x, at)
             if y in row:
-                xs.append(at)
+                xs.append(at + before if before else at)
                 ys.append(row[y])
         return xs, ys
 
@@ -143,12 +161,11 @@ def read_runs(paths: Iterable[Path]) -> list[Run]:
     groups = group_options()
     told = [overrides_of_run(folder) for folder in folders.values()]
     choices = _choices([_options(overrides or [], groups) for overrides in told])
-    return _with_names_of_classes(
-        [
-            _read(folder, str(full.relative_to(common)), chosen, overrides)
-            for (full, folder), chosen, overrides in zip(folders.items(), choices, told, strict=True)
-        ]
-    )
+    runs = [
+        _read(folder, str(full.relative_to(common)), chosen, overrides)
+        for (full, folder), chosen, overrides in zip(folders.items(), choices, told, strict=True)
+    ]
+    return _with_names_of_classes(_with_seeds_of_stages_folded(runs))
 
 
 def _run_folders(path: Path) -> Iterable[Path]:
@@ -169,6 +186,30 @@ def _read(folder: Path, name: str, choices: dict[str, str], told: list[str] | No
     if typed is not None and ("repeat" in typed or environment.get("changed")):
         typed = None
     return Run(folder, name, values, read_metrics(folder / METRICS), environment, choices, typed)
+
+
+def _with_seeds_of_stages_folded(runs: Sequence[Run]) -> list[Run]:
+    """The runs, those whose first weights differ in a seed alone with one `init_from`: `outputs/small/*`.
+
+    As their own seeds do, that of an earlier stage tells no settings apart. Where several are of one seed of their own
+    it is what was tried, and stays.
+    """
+    alike: dict[tuple[object, ...], list[Run]] = {}
+    for run in runs:
+        if run.stages and all(stage.setting is not None for stage in run.stages):
+            alike.setdefault(tuple((stage.setting, stage.step) for stage in run.stages), []).append(run)
+    folded: dict[str, str] = {}
+    for members in alike.values():
+        paths = {run.name: str(run.config.get(INIT_FROM)) for run in members}
+        of_seeds = {(run.config.get("seed"), paths[run.name]) for run in members}
+        if len(set(paths.values())) > 1 and len(of_seeds) == len({seed for seed, _ in of_seeds}):
+            folded |= dict.fromkeys(paths, f"{os.path.commonprefix(list(paths.values()))}*")  # noqa: RUF071
+    return [_begun_from(run, folded[run.name]) if run.name in folded else run for run in runs]
+
+
+def _begun_from(run: Run, path: str) -> Run:
+    told = run.typed if run.typed is None or INIT_FROM not in run.typed else {**run.typed, INIT_FROM: path}
+    return replace(run, config=run.config | {INIT_FROM: path}, typed=told)
 
 
 def _with_names_of_classes(runs: Sequence[Run]) -> list[Run]:

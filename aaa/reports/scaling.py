@@ -33,7 +33,7 @@ def points(runs: Sequence[Run], axis: str) -> list[tuple[float, float, str]]:
     """Parameters or FLOPs, the last validation loss and the name of each run that counts and has them, finite."""
     found = []
     for run in counted(runs):
-        x = run.parameters if axis == "parameters" else run.last(axis)
+        x = run.parameters if axis == "parameters" else run.in_all(axis)
         loss = plain_number(run.last("val/loss"))
         if x and loss and min(x, loss) > 0:
             found.append((float(x), loss, run.name))
@@ -56,11 +56,13 @@ def lowest(found: Sequence[tuple[float, float, str]], settings: Sequence[Sequenc
 def as_long(runs: Sequence[Run]) -> list[Run]:
     """Those of the runs that count that were trained on equally many samples: most of them, of as many the longest.
 
-    Larger models do not learn worse because they were trained for less.
+    Larger models do not learn worse because they were trained for less. Samples of the weights that a run began from
+    count; a run of which those are not known is left out.
     """
     by_samples: dict[float, list[Run]] = {}
     for run in counted(runs):
-        by_samples.setdefault(run.last("samples") or 0, []).append(run)
+        if run.before("samples") is not None:
+            by_samples.setdefault(run.in_all("samples") or 0, []).append(run)
     return by_samples[max(by_samples, key=lambda samples: (len(by_samples[samples]), samples))] if by_samples else []
 
 

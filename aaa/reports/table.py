@@ -19,12 +19,20 @@ from aaa.reports.paired import OF_THESE_MODELS, Setting, best_setting, differenc
 from aaa.reports.plain import plain_number, plain_setting
 from aaa.reports.runs import Run
 from aaa.reports.telling import differing_keys, setting_keys, telling_keys
+from aaa.reports.work import beside, with_work
 from aaa.tracking.printed import one_line
+from aaa.tracking.stages import described
 
-BEST = "best"
+BEST, BEGAN_AFTER = "best", "began after"
 MOST_KEYS = 8  # that are worth a column each; of more those alone that tell settings apart
 VALUES_SHOWN = 4  # of a key, whose effects are shown: those of the lowest loss
 ALWAYS = 2  # columns that stay however little room there is: which run, and its loss
+WENT_BEFORE = {
+    "step": "steps",
+    "samples": "samples",
+    "flops": "FLOPs",
+    "seconds": "seconds",
+}  # of what went before a run
 
 
 def comparison(runs: list[Run], width: int | None = None) -> Table:
@@ -47,7 +55,8 @@ def comparison(runs: list[Run], width: int | None = None) -> Table:
         names = short_names([*keys, "run", *titles, BEST])  # none is called as a column of another kind is
         columns = _columns(rows, {key: names[shown_key(key)] for key in keys}, beginning)
     table = Table(title="1 run" if len(runs) == 1 else f"{len(runs)} runs")
-    absent = fill(table, columns, width, ALWAYS)
+    any_began = any(run.stages for run in runs)
+    absent = fill(table, columns, width, ALWAYS + any_began)
     told = {
         f"runs: {one_line(beginning)}...": bool(beginning),
         "best: lowest validation loss on the way": BEST not in absent,
@@ -56,6 +65,10 @@ def comparison(runs: list[Run], width: int | None = None) -> Table:
         ),
     }
     lines = ["; ".join(line for line, holds in told.items() if holds)]
+    if any_began:
+        lines.append(
+            f"{BEGAN_AFTER}: what the weights that a run began from had cost; its steps and seconds are its own"
+        )
     if hidden := [shown_key(key) for key in differing if key not in keys]:
         differ = "1 more key differs, and tells" if len(hidden) == 1 else f"{len(hidden)} more keys differ, and tell"
         lines.append(f"{differ} no more settings apart (see --json and --csv): {one_line(few(hidden, MOST_KEYS))}")
@@ -86,9 +99,13 @@ def _columns(runs: Sequence[Run], titles: Mapping[str, str], beginning: str = ""
         for metric, title in outcomes(runs).items()
     }
     first = compared(runs)
+    of_first = [measured[metric] for metric in first]
+    began = Column(BEGAN_AFTER, [cell(described(run.stages) if run.stages else None) for run in runs])
     return [
         Column("run", [cell(run.name.removeprefix(beginning)) for run in runs]),
-        *(measured[metric] for metric in first),
+        *of_first[:1],
+        *([began] if any(run.stages for run in runs) else []),
+        *of_first[1:],
         *(Column(one_line(title), [cell(run.setting(key)) for run in runs]) for key, title in titles.items()),
         *(column for metric, column in measured.items() if metric not in first),
         Column(BEST, cells([run.best() for run in runs]), has_numbers=True),
@@ -102,19 +119,23 @@ def _is_seen(title: str) -> bool:
 def as_rows(runs: list[Run]) -> list[dict[str, Any]]:
     """What the table says, for other programs: values as they are, lowest validation loss first.
 
-    Outcomes that no run has are not there; those that are no finite number are None.
+    Outcomes that no run has are not there; those that are no finite number are None. Where a run began from trained
+    weights, what these had cost is there of each: 0 of none, None where it is not known.
     """
     keys, metrics = list(dict.fromkeys([*telling_keys(runs), *differing_keys(runs)])), every_outcome(runs)
-    rows = []
+    rows, any_began = [], any(run.stages for run in runs)
     for run in sorted(runs, key=_by_loss):
         best_step, best = run.best_with_step()
         outcome = {metric: plain_number(run.outcome(metric)) for metric in metrics}
         settings = {key: plain_setting(run.value(key)) for key in keys}
         rows.append({"run": run.name, **settings, **outcome, "best val/loss": best, "best step": best_step})
+        if any_began:
+            rows[-1] |= {f"{BEGAN_AFTER} {name}": run.before(axis) for axis, name in WENT_BEFORE.items()}
     return rows
 
 
 OTHER_TABLE = "another validation table"
+FLOPS_IN_ALL = "FLOPs in all: training FLOPs, those of the weights that runs began from included."
 
 
 def verdicts(runs: list[Run], baseline: str | None = None, width: int | None = None) -> Table | None:
@@ -143,6 +164,8 @@ def verdicts(runs: list[Run], baseline: str | None = None, width: int | None = N
             f"{OTHER_TABLE}: judged by other pictures, noise levels or noise, as far as is known. To compare losses, "
             "train on the same data, encoder, resolution and validation settings, with one version of aaa."
         )
+    if any(run.stages for setting in settings for run in setting.runs):
+        lines.append(FLOPS_IN_ALL)
     rows: list[list[Text]] = []
     for setting in settings:
         rows.append([cell(setting.title), *_verdict(setting, against)])
@@ -194,7 +217,8 @@ def effects_table(found: Sequence[Effect], width: int | None = None) -> Table | 
         if (more := len(of_key) - VALUES_SHOWN) > 0
     ]
     notes = [note for effect in shown for note in effect.notes]
-    table.caption = caption([*explained(shown), *further, *map(one_line, notes)], [])
+    work = [FLOPS_IN_ALL] if any(effect.work for effect in shown) else []
+    table.caption = caption([*explained(shown), *work, *further, *map(one_line, notes)], [])
     return table
 
 
@@ -224,7 +248,8 @@ def _verdict(setting: Setting, against: Setting) -> list[Text]:
         found = difference(setting, against)
     except UserError as error:
         return [*map(cell, (folded, "-", "-", str(error)))]
-    return [*map(cell, (folded, str(found), f"{found.count} {found.over}", found.verdict))]
+    verdict = with_work(found.verdict, beside(setting.runs, against.runs))
+    return [*map(cell, (folded, str(found), f"{found.count} {found.over}", verdict))]
 
 
 def _by_loss(run: Run) -> float:

@@ -1,5 +1,6 @@
 """What learns in a run: the model, the average of its weights, its optimizer."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,14 +16,18 @@ from torch.optim import Optimizer
 from aaa.assembly.parts import build_average, build_model, build_optimizer
 from aaa.objectives.flow_matching import Objective
 from aaa.run.budget import keep_to_parameters
+from aaa.run.earlier_stages import stages_behind, stages_of_run
 from aaa.run.origin import Origin
 from aaa.run.session import Session
 from aaa.run.starting_weights import start_from, start_from_what_fits
+from aaa.tracking.stages import Stage, described
 from aaa.training.compiling import compile_model
 from aaa.training.ema import EMA
 from aaa.training.recomputing import recompute_activations
 from aaa.training.sharding import WholeCopies, divided_copy, place_buffers, shard, without_weights
 from aaa.training.sharding_state import divide_loaded_state
+
+logger = logging.getLogger(__name__)
 
 
 class Placed(NamedTuple):
@@ -88,10 +93,13 @@ def by_suffix(model: nn.Module, average: nn.Module | None) -> dict[str, nn.Modul
     return {"": model} if average is None else {"": average, "_raw": model}
 
 
-def start_model(config: DictConfig, origin: Origin) -> nn.Module:
+def start_model(config: DictConfig, origin: Origin) -> tuple[nn.Module, list[Stage]]:
     """The configured model, of the width that a budget of parameters gives it, with the weights that a run starts from.
 
     Those are random ones, of the run's seed, unless `init_from` names others; a checkpoint's come later.
+
+    Returns:
+        The model, and the stages of training before this run, whose costs are part of its own.
 
     Raises:
         UserError: if there is no such model, or the weights are another's.
@@ -99,12 +107,17 @@ def start_model(config: DictConfig, origin: Origin) -> nn.Module:
     keep_to_parameters(config)
     torch.manual_seed(config.seed)
     model = build_model(config)
-    if config.init_from is not None and origin.before is None:
-        if config.get("init_from_parts") == "fitting":
-            start_from_what_fits(Path(config.init_from), model, config.model)
-        else:
-            start_from(Path(config.init_from), model, config.model, config.encoder)
-    return model
+    if config.init_from is None:
+        return model, []
+    if origin.before is not None:
+        return model, stages_of_run(origin.before.run)
+    if config.get("init_from_parts") == "fitting":
+        file = start_from_what_fits(Path(config.init_from), model, config.model)
+    else:
+        file = start_from(Path(config.init_from), model, config.model, config.encoder)
+    stages = stages_behind(file)  # now: the run of these weights may go on
+    logger.info("What they had cost until then: %s", described(stages))
+    return model, stages
 
 
 def place_model(config: DictConfig, model: nn.Module, session: Session) -> Placed:

@@ -4,6 +4,7 @@ import json
 import logging
 import shutil
 from collections.abc import Collection
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -36,6 +37,7 @@ from aaa.saved.weights_file import ROUTING
 from aaa.saved.whole_folders import REMOVED
 from aaa.tracking.files import remove_aside
 from aaa.tracking.recorded_overrides import lies_in_sweep
+from aaa.tracking.stages import STAGES
 from aaa.tracking.tracker import METRICS, Logger, RunInfo, Tracker, read_metrics
 from aaa.training.optimizers import state_to_come
 from aaa.training.timing import matmul_rate
@@ -188,6 +190,7 @@ class Recorder:
             device=describe_device(self.session.device),
             prompt=self._prompt(),
             has_samples=samples is not None,
+            stages=run.stages,
         )
         model = next(iter(run.learner.judged.values()))
         words = None  # of a model that others have trained on who knows what
@@ -220,6 +223,8 @@ class Recorder:
             "model": {"parameters": run.parameters, "flops_per_sample": run.length.flops_per_sample},
             "changed": changed,
         } | parent_run(self.folder.path, run.config, None if before is None else before.checkpoint)
+        if run.stages:
+            records[STAGES] = [asdict(stage) for stage in run.stages]
         composed = run.config if run.config.resume is not None else None
         device = describe_device(self.session.device)
         environment = self.folder.write_records(run.resolved, composed, device, records)

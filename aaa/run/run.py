@@ -1,5 +1,6 @@
 """The parts of a training run, which the recipe in aaa/train.py puts together."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -22,6 +23,7 @@ from aaa.run.resolved import resolve_run
 from aaa.run.session import Session
 from aaa.run.shaping import shaping_settings
 from aaa.run.trial import loss_in
+from aaa.tracking.stages import Stage
 from aaa.training.progress import Progress
 from aaa.training.settings import LoopSettings
 from aaa.training.step import Trainee
@@ -42,6 +44,7 @@ class Run:
         length: how much it does.
         progress: how far it is.
         own_prompts: drawn beside the records, if any are.
+        stages: of training before this run, whose weights it began from; the first first.
     """
 
     config: DictConfig
@@ -54,6 +57,7 @@ class Run:
     length: RunLength
     progress: Progress
     own_prompts: OwnPrompts | None = None
+    stages: Sequence[Stage] = ()
 
     @cached_property
     def resolved(self) -> dict[str, Any]:

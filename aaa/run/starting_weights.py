@@ -25,7 +25,7 @@ OF_LOADED_VAE = ("path", "model_id", "subfolder", "patch_size")  # what latents 
 WHAT_FITS = "To start this one from what fits of it: init_from_parts=fitting"
 
 
-def start_from(path: Path, model: nn.Module, numbers: Mapping[str, Any], encoder: Mapping[str, Any]) -> None:
+def start_from(path: Path, model: nn.Module, numbers: Mapping[str, Any], encoder: Mapping[str, Any]) -> Path:
     """Load the weights that `init_from` names, all of them.
 
     Args:
@@ -33,6 +33,9 @@ def start_from(path: Path, model: nn.Module, numbers: Mapping[str, Any], encoder
         model: takes the weights.
         numbers: of the configured model.
         encoder: of the config.
+
+    Returns:
+        The file that they were in.
 
     Raises:
         UserError: if they are those of another model, naming what would make that one.
@@ -51,9 +54,10 @@ def start_from(path: Path, model: nn.Module, numbers: Mapping[str, Any], encoder
         raise UserError(f"init_from={path}: its weights do not fit the configured model:\n  {wrong}\n{WHAT_FITS}")
     model.load_state_dict(tensors)
     logger.info("Starting from the weights in %s", file)
+    return file
 
 
-def start_from_what_fits(path: Path, model: nn.Module, numbers: Mapping[str, Any]) -> None:
+def start_from_what_fits(path: Path, model: nn.Module, numbers: Mapping[str, Any]) -> Path:
     """Load of the weights that `init_from` names those that the model has too, by name and shape.
 
     What else the model has stays as it is; what else the file has is left.
@@ -62,6 +66,9 @@ def start_from_what_fits(path: Path, model: nn.Module, numbers: Mapping[str, Any
         path: a .safetensors file, a run, a checkpoint or a model/ folder.
         model: takes the weights.
         numbers: of the configured model.
+
+    Returns:
+        The file that they were in.
 
     Raises:
         UserError: if the two are not equally wide, or have no matrix in common.
@@ -83,6 +90,7 @@ def start_from_what_fits(path: Path, model: nn.Module, numbers: Mapping[str, Any
             heads["heads"],
             numbers["heads"],
         )
+    return file
 
 
 def _file_of(path: Path) -> Path:

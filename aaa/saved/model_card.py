@@ -16,6 +16,7 @@ from aaa.models.design import other_switches
 from aaa.saved.models import foreign_to_sampling
 from aaa.tracking.durations import duration
 from aaa.tracking.printed import harmless, markdown, one_line
+from aaa.tracking.stages import Stage, described
 
 CARD, SAMPLES = "README.md", "samples.png"
 EXAMPLE = re.compile(r"^pictures = model\.draw\((.*), num_images=4, seed=0\)$", re.M)  # as a card has it
@@ -55,6 +56,7 @@ def model_card(
     device: str,
     prompt: str,
     has_samples: bool,
+    stages: Sequence[Stage] = (),
 ) -> str:
     """A README.md for the model/ folder of a run, with the metadata that model hubs read.
 
@@ -65,6 +67,7 @@ def model_card(
         device: what it was trained on.
         prompt: an example of what it was trained on.
         has_samples: whether samples.png lies beside the card.
+        stages: of training before the run, whose weights it began from.
     """
     model, data, encoder, trainer = (config[key] for key in ("model", "data", "encoder", "trainer"))
     figures = _training_figures(metrics, shares_of(data))
@@ -79,6 +82,7 @@ def model_card(
         if trainer["ema_decay"] or trainer.get("ema_memory")
         else "of the last step",
         **figures,
+        **({"training before, of the weights that it began from": described(stages)} if stages else {}),
         "precision": trainer["precision"],
         "device": device,
     }
