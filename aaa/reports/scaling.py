@@ -82,16 +82,14 @@ def draw_scaling(runs: Sequence[Run], path: Path) -> list[str]:
     given, runs = len(runs), of_one_table(runs)
     if not bear_a_law([x for x, *_ in points(runs, "parameters")]):
         return []
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
+    from matplotlib.figure import Figure
 
     told, of_equal_work = labels(runs), budgets(runs)
     colours = dict(zip(told, colours_of(len(told)), strict=True))
     law = growth(of_equal_work)
     count = len(AXES) + bool(of_equal_work) + (law is not None)
-    figure, axes = plt.subplots(1, count, figsize=(6 * count, 4.5), constrained_layout=True)
+    figure = Figure(figsize=(6 * count, 4.5), constrained_layout=True)
+    axes = figure.subplots(1, count)
     said = []
     for axis, (key, label) in zip(axes, AXES.items(), strict=False):
         for x, loss, name in points(runs, key):
@@ -116,7 +114,6 @@ def draw_scaling(runs: Sequence[Run], path: Path) -> list[str]:
     if given > len(runs):
         figure.suptitle(f"without runs of another validation table ({given - len(runs)})", fontsize="medium")
     figure.savefig(path, dpi=110)
-    plt.close(figure)
     return said + best_sizes(runs)
 
 
