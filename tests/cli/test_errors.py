@@ -11,13 +11,12 @@ from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from aaa.cli.errors import explain
-from aaa.config.groups import CONF
 from aaa.errors import UserError, in_plain_words, nearest
 from aaa.traces import raised_at
 
 
 def explained(error: Exception, *arguments: str) -> str:
-    return explain(error, "train", CONF, [*arguments])
+    return explain(error, "train", [*arguments])
 
 
 def error_of(code: str, file: Path) -> Exception:
