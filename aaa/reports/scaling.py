@@ -13,7 +13,6 @@ from aaa.reports.folding import by_setting, counted
 from aaa.reports.isoflop import BestSize, Budget, best_size, best_sizes, budgets, growth, of_how_many
 from aaa.reports.labels import labels
 from aaa.reports.paired import of_one_table
-from aaa.reports.plain import plain_number
 from aaa.reports.power_law import LEAST, PowerLaw, bear_a_law, best_of_each_size, fit_power_law
 from aaa.reports.runs import Run
 from aaa.reports.ticks import plain_ticks
@@ -34,7 +33,7 @@ def points(runs: Sequence[Run], axis: str) -> list[tuple[float, float, str]]:
     found = []
     for run in counted(runs):
         x = run.parameters if axis == "parameters" else run.in_all(axis)
-        loss = plain_number(run.last("val/loss"))
+        loss = run.loss
         if x and loss and min(x, loss) > 0:
             found.append((float(x), loss, run.name))
     return found
