@@ -11,6 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from safetensors import SafetensorError, safe_open
 
 from aaa.config.groups import CONF
+from aaa.config.plain import plain
 from aaa.config.schema import SamplingConfig
 from aaa.config.trust import is_own_class, read_json_config, read_yaml_config, targets
 from aaa.encoders.statistics import LatentStatistics
@@ -171,10 +172,7 @@ def tutorial_config(numbers: DiTNumbers) -> dict[str, Any]:
     config = OmegaConf.create({"encoder": encoder, "scheduler": scheduler, "sampling": SamplingConfig()})
     config.encoder.pop("defaults")
     config.scheduler.timestep_dtype = "bfloat16"
-    resolved = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(resolved, dict)
-    kept = {str(key): value for key, value in resolved.items()}
-    return kept | {"model": asdict(numbers), "data": {"name": "pokemon", "resolution": 256}}
+    return plain(config) | {"model": asdict(numbers), "data": {"name": "pokemon", "resolution": 256}}
 
 
 def _from_file(file: Path, heads: int | None) -> SavedModel:
@@ -229,11 +227,9 @@ def _config_of_checkpoint(checkpoint: Path) -> dict[str, Any]:
 def _read_run_config(path: Path) -> dict[str, Any]:
     config = read_yaml_config(path)
     try:
-        resolved = OmegaConf.to_container(config, resolve=True)
+        return plain(config)
     except OmegaConfBaseException as error:
         raise UserError(f"{path}: {str(error).splitlines()[0]}") from None
-    assert isinstance(resolved, dict)
-    return {str(key): value for key, value in resolved.items()}
 
 
 def _refuse_foreign_code(config: Any, path: Path) -> None:
