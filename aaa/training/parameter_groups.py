@@ -1,6 +1,6 @@
 """An optimizer's groups of parameters, divided by what is to differ between them, whichever optimizer it is."""
 
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
@@ -27,6 +27,25 @@ class Combines(Protocol):
         ...
 
 
+def parts_of(optimizer: Optimizer) -> Sequence[Optimizer]:
+    """The optimizers that it combines, or the one that it is."""
+    return optimizer.optimizers if isinstance(optimizer, Combines) else [optimizer]
+
+
+def states_by_parameter(
+    optimizer: Optimizer, state_dict: Mapping[str, Any]
+) -> Iterator[tuple[Any, nn.Parameter, dict[str, Any]]]:
+    """Of a state dict that an optimizer is to load: number of a state, the parameter that it is of, and the state.
+
+    Where the groups are not those of the optimizer it ends with the shorter: torch itself says what is wrong then.
+    """
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    numbers = [number for group in state_dict["param_groups"] for number in group["params"]]
+    for number, parameter in zip(numbers, parameters, strict=False):
+        if number in state_dict["state"]:
+            yield number, parameter, state_dict["state"][number]
+
+
 def regroup(optimizer: Optimizer, named_parameters: Iterable[tuple[str, nn.Parameter]], change: Change) -> None:
     """Give each parameter a group with what `change` says, and one group to those of which it says the same.
 
@@ -36,7 +55,7 @@ def regroup(optimizer: Optimizer, named_parameters: Iterable[tuple[str, nn.Param
         change: of each parameter; an empty mapping leaves it where it is.
     """
     names = {id(parameter): name for name, parameter in named_parameters}
-    for part in optimizer.optimizers if isinstance(optimizer, Combines) else [optimizer]:
+    for part in parts_of(optimizer):
         part.param_groups = [
             new for group in part.param_groups for new in _divided(group, names, partial(change, part))
         ]
