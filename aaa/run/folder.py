@@ -3,15 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-from accelerate import Accelerator
 from omegaconf import DictConfig, OmegaConf
 
 from aaa.config.overrides import without_interpolations
 from aaa.config.trust import read_yaml_config
 from aaa.errors import UserError
+from aaa.evaluation.sharing import Processes
 from aaa.run.claim import claim
 from aaa.run.earlier_run import COMPOSED
-from aaa.run.processes import of_first_process
 from aaa.saved.named_model import RUN_CONFIG
 from aaa.tracking.environment import ENVIRONMENT, write_environment
 from aaa.tracking.files import replace_text
@@ -25,16 +24,16 @@ class RunFolder:
 
     Args:
         path: of the folder; made if it is not there.
-        accelerator: with several processes the folder is the first one's, as each has composed a config of its own.
+        processes: of the run; the folder is the first one's, as each has composed a config of its own.
         going_on: whether it is known that the run goes on with what is in it.
 
     Raises:
         UserError: if another run is training in it, or it holds one that this one does not go on with.
     """
 
-    def __init__(self, path: Path, accelerator: Accelerator, *, going_on: bool) -> None:
-        self.path = Path(of_first_process(str(path), accelerator))
-        if accelerator.is_main_process:
+    def __init__(self, path: Path, processes: Processes, *, going_on: bool) -> None:
+        self.path = Path(processes.of_first(str(path)))
+        if processes.index == 0:
             claim(self.path, str(self.path) if going_on else None, [])
 
     @property
