@@ -41,8 +41,8 @@ from aaa.pipelines.guide import load_guide
 from aaa.pipelines.remarks import remarks_on
 from aaa.saved.checkpoint import load_weights
 from aaa.saved.models import SavedModel, find_saved
-from aaa.saved.trained_words import read_words
 from aaa.saved.weights_file import require_numbers
+from aaa.saved.words_file import read_words
 from aaa.training.precision import model_precision
 
 logger = logging.getLogger(__name__)

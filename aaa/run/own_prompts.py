@@ -18,7 +18,7 @@ from aaa.run.machines import told
 from aaa.run.session import Session
 from aaa.run.trained_words import trained_words
 from aaa.saved.named_model import RUN_CONFIG
-from aaa.saved.trained_words import told_unknown
+from aaa.saved.words_file import told_unknown
 
 logger = logging.getLogger(__name__)
 

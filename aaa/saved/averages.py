@@ -14,11 +14,11 @@ from aaa.errors import UserError
 from aaa.saved.checkpoint_folders import AVERAGE, MODEL, checkpoints
 from aaa.saved.export import write_config
 from aaa.saved.kept_weights import checkpoints_of, kept_weights, updates_of
-from aaa.saved.models import WEIGHTS, find_saved
+from aaa.saved.models import find_saved
 from aaa.saved.named_model import EXPORTED
-from aaa.saved.trained_words import read_words, write_words
 from aaa.saved.weights_file import read_dit_tensors
 from aaa.saved.whole_folders import written_whole
+from aaa.saved.words_file import read_words, write_words
 from aaa.training.ema import keep_of
 from aaa.training.posthoc_ema import Saved, fits
 
@@ -89,7 +89,7 @@ def make_averages(model: Path, memories: Sequence[float], report: Callable[[int,
             write_config(aside, config)
             if words is not None:
                 write_words(aside, words)
-            save_tensors(weights | as_they_are, aside / WEIGHTS, metadata | {"ema_memory": _told(memory)})
+            save_tensors(weights | as_they_are, aside / MODEL, metadata | {"ema_memory": _told(memory)})
         made.append(Averaged(memory, fit.error, len(files), folder))
     return made
 
