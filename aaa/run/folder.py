@@ -10,8 +10,7 @@ from aaa.config.trust import read_yaml_config
 from aaa.errors import UserError
 from aaa.evaluation.sharing import Processes
 from aaa.run.claim import claim
-from aaa.run.earlier_run import COMPOSED
-from aaa.saved.named_model import RUN_CONFIG
+from aaa.saved.named_model import COMPOSED, RUN_CONFIG
 from aaa.tracking.environment import ENVIRONMENT, write_environment
 from aaa.tracking.files import replace_text
 from aaa.tracking.printed import shown

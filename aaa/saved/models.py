@@ -22,7 +22,6 @@ from aaa.saved.weights_file import DiTNumbers, read_dit_numbers, read_routing
 
 logger = logging.getLogger(__name__)
 
-WEIGHTS = "model.safetensors"
 DRAWN_WITH = (MODEL, AVERAGE)  # of a checkpoint
 NEEDED = ("model", "encoder", "scheduler", "sampling", "data")  # of a run's config, by all who sample
 KEPT = (*NEEDED, "objective", "sampler", "guidance", "routing", "trainer")  # the rest is implied where it is not said
@@ -79,7 +78,7 @@ def find_saved(path: Path, weights: str, trust_config: bool, heads: int | None =
             "model/ folder. (Pickled weights, .pth or .ckpt, can run code when they are loaded and are not read.)"
         )
     elif (path / CONFIG).is_file():
-        saved = SavedModel(path / WEIGHTS, read_json_config(path / CONFIG))
+        saved = SavedModel(path / MODEL, read_json_config(path / CONFIG))
     elif (path / STATE).is_file():
         if (problem := damage(path, DRAWN_WITH)) is not None:
             raise UserError(f"model={path}: the checkpoint is damaged: {problem}.")
@@ -90,7 +89,7 @@ def find_saved(path: Path, weights: str, trust_config: bool, heads: int | None =
             logger.info("%s was trained further since its model was exported. Taken is that of %s.", path, later.name)
             saved = _from_checkpoint(later, weights)
         elif is_exported(path) and weights == "ema":
-            saved = SavedModel(finished / WEIGHTS, read_json_config(finished / CONFIG))
+            saved = SavedModel(finished / MODEL, read_json_config(finished / CONFIG))
         elif (checkpoint := newest_whole(path, DRAWN_WITH)) is not None:
             saved = _from_checkpoint(checkpoint, weights)
         else:
@@ -112,7 +111,7 @@ def find_saved(path: Path, weights: str, trust_config: bool, heads: int | None =
 
 def exported_step(run: Path) -> int | None:
     """How many steps the exported model was trained for, or None if none was exported."""
-    weights = run / EXPORTED / WEIGHTS
+    weights = run / EXPORTED / MODEL
     if not weights.is_file() or not is_exported(run):
         return None
     try:
