@@ -95,21 +95,21 @@ def recorded_precision(config: DictConfig) -> str | None:
     run = next((place for place in places if place is not None), None)
     if run is None:
         return None
-    recorded = OmegaConf.select(read_yaml_config(run / RUN_CONFIG), "trainer.precision")
-    return recorded if recorded in PRECISIONS else None
+    name = recorded(run, "trainer.precision")
+    return name if name in PRECISIONS else None
 
 
-def number_of(run: Path, key: str) -> float | None:
-    """A number in the config of the run of this folder, None if there is none."""
-    value = OmegaConf.select(read_yaml_config(run / RUN_CONFIG), key) if (run / RUN_CONFIG).is_file() else None
-    return value if isinstance(value, int | float) else None
+def recorded(run: Path, key: str) -> Any:
+    """What the config of the run of this folder says of a key; None if it does not, or has not come so far."""
+    file = run / RUN_CONFIG
+    return OmegaConf.select(read_yaml_config(file), key) if file.is_file() else None
 
 
 def _whole_number(run: Path, key: str) -> int | None:
     file = run / RUN_CONFIG
     if not file.is_file():
         return None
-    value = OmegaConf.select(read_yaml_config(file), key)
+    value = recorded(run, key)
     if not isinstance(value, int):
         raise UserError(f"{file}: {key}={value} is not a whole number. Say it: {key}=N")
     return value
