@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 
 from aaa.config.groups import CONF
 from aaa.config.plain import plain
@@ -18,7 +18,7 @@ from aaa.encoders.statistics import LatentStatistics
 from aaa.errors import UserError
 from aaa.saved.checkpoint_folders import AVERAGE, MODEL, STATE, checkpoints, damage, first_whole, newest_whole, step_of
 from aaa.saved.named_model import CONFIG, EXPORTED, RUN_CONFIG, is_exported, offered_below, require_there
-from aaa.saved.weights_file import DiTNumbers, read_dit_numbers, read_routing
+from aaa.saved.weights_file import DiTNumbers, metadata_of, read_dit_numbers, read_routing
 
 logger = logging.getLogger(__name__)
 
@@ -115,8 +115,7 @@ def exported_step(run: Path) -> int | None:
     if not weights.is_file() or not is_exported(run):
         return None
     try:
-        with safe_open(weights, "pt") as file:
-            return int((file.metadata() or {})["step"])
+        return int(metadata_of(weights)["step"])
     except (SafetensorError, OSError, KeyError, ValueError):
         return None
 
