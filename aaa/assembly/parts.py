@@ -29,11 +29,10 @@ from aaa.models.parametrization import Growth, growths, scale_initial_values
 from aaa.models.routing import Routing
 from aaa.models.sprint import Sprint
 from aaa.objectives.flow_matching import Objective
-from aaa.training.batch_size import rates_by_batch_size
 from aaa.training.ema import EMA, keep_of
 from aaa.training.lr_schedules import Schedule
 from aaa.training.optimizers import KnowsFusedMatrices
-from aaa.training.parameter_groups import DECAYED, decay_only, regroup
+from aaa.training.parameter_groups import DECAYED, decay_only, rates_by_batch_size, regroup
 from aaa.training.parametrization import rates_by_growth
 
 logger = logging.getLogger(__name__)

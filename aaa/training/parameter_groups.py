@@ -1,5 +1,6 @@
 """An optimizer's groups of parameters, divided by what is to differ between them, whichever optimizer it is."""
 
+import math
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
@@ -89,6 +90,24 @@ def decay_only(decayed: Container[str]) -> Change:
         if "weight_decay" not in group:
             raise ValueError("it has no weight_decay")
         return {} if name in decayed else {"weight_decay": 0.0}
+
+    return change
+
+
+def rates_by_batch_size(times: float) -> Change:
+    """The square root rule (2205.10287): a batch k times as large, at k ** 0.5 times the learning rate.
+
+    It holds for optimizers whose steps are as long however large gradients are, where these are mostly noise. Weight
+    decay is k ** 0.5 times too, so that as many samples take the same share of a weight.
+
+    Args:
+        times: k, the size of the batch over that at which the rate was found.
+    """
+
+    def change(_optimizer: Optimizer, _name: str, group: Mapping[str, Any]) -> Mapping[str, Any]:
+        if times == 1:
+            return {}
+        return {key: group[key] * math.sqrt(times) for key in ("lr", "weight_decay") if key in group}
 
     return change
 
