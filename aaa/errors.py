@@ -4,6 +4,8 @@ import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from inspect import Parameter, Signature, signature
+from numbers import Real
+from operator import ge, gt, le, lt
 from typing import Any
 
 
@@ -35,6 +37,43 @@ def require_methods(part: object, names: Iterable[str], key: str, asked: str) ->
         raise UserError(
             f"{key}: {type(part).__name__} has no {' and no '.join(missing)}, which {asked} (docs/extending.md)."
         )
+
+
+def require_number(
+    key: str,
+    value: Any,
+    *,
+    least: float | None = None,
+    above: float | None = None,
+    most: float | None = None,
+    below: float | None = None,
+) -> None:
+    """Refuse what is no number within these bounds.
+
+    Args:
+        key: of the config.
+        value: what it says.
+        least, most: bounds that a number may reach.
+        above, below: bounds that it may not.
+
+    Raises:
+        UserError: naming the key and the bounds.
+    """
+    bounds = (("at least", least, ge), ("above", above, gt), ("at most", most, le), ("below", below, lt))
+    asked = [(words, bound, holds) for words, bound, holds in bounds if bound is not None]
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    if not is_number or not all(holds(value, bound) for _, bound, holds in asked):
+        raise UserError(f"{key}={value}: must be {' and '.join(f'{words} {bound}' for words, bound, _ in asked)}.")
+
+
+def require_one_of(key: str, value: object, words: Iterable[str]) -> None:
+    """Refuse a word that there is not.
+
+    Raises:
+        UserError: naming the key, and those that there are.
+    """
+    if value not in (known := list(words)):
+        raise UserError(f"{key}={value}: must be one of {', '.join(known)}.")
 
 
 def _has(part: object, method: str) -> bool:

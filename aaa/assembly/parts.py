@@ -21,7 +21,7 @@ from aaa.diffusion.schedulers import NoiseScheduler, require_levels, require_sch
 from aaa.encoders.flux2 import Flux2Encoder
 from aaa.encoders.flux2_tiny import Flux2TinyVAE
 from aaa.encoders.protocols import VAE, HasWeights, TextEncoder
-from aaa.errors import UserError, require_call, require_methods
+from aaa.errors import UserError, require_call, require_methods, require_one_of
 from aaa.models.design import Design
 from aaa.models.factory import InitialisesItself, build_dit, require_init
 from aaa.models.parameters import fused_matrices, matrices
@@ -175,8 +175,7 @@ def build_optimizer(config: DictConfig, model: nn.Module, of_objective: nn.Modul
     made: partial[Optimizer] = build(config, "optimizer", _partial_=True)
     arguments = {key: value for key, value in made.keywords.items() if key != "decayed"}
     decayed = made.keywords.get("decayed", "all")
-    if decayed not in DECAYED:
-        raise UserError(f"optimizer.decayed={decayed}: must be one of {', '.join(DECAYED)}.")
+    require_one_of("optimizer.decayed", decayed, DECAYED)
     besides = nn.Module() if of_objective is None else of_objective
     named = [*model.named_parameters(), *besides.named_parameters(prefix="objective")]
     try:
