@@ -4,6 +4,8 @@ import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from inspect import Parameter, Signature, signature
+from numbers import Real
+from operator import ge, gt, le, lt
 from typing import Any
 
 
@@ -35,6 +37,43 @@ def require_methods(part: object, names: Iterable[str], key: str, asked: str) ->
         raise UserError(
             f"{key}: {type(part).__name__} has no {' and no '.join(missing)}, which {asked} (docs/extending.md)."
         )
+
+
+def require_number(
+    key: str,
+    value: Any,
+    *,
+    least: float | None = None,
+    above: float | None = None,
+    most: float | None = None,
+    below: float | None = None,
+) -> None:
+    """Refuse what is no number within these bounds.
+
+    Args:
+        key: of the config.
+        value: what it says.
+        least, most: bounds that a number may reach.
+        above, below: bounds that it may not.
+
+    Raises:
+        UserError: naming the key and the bounds.
+    """
+    bounds = (("at least", least, ge), ("above", above, gt), ("at most", most, le), ("below", below, lt))
+    asked = [(words, bound, holds) for words, bound, holds in bounds if bound is not None]
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    if not is_number or not all(holds(value, bound) for _, bound, holds in asked):
+        raise UserError(f"{key}={value}: must be {' and '.join(f'{words} {bound}' for words, bound, _ in asked)}.")
+
+
+def require_one_of(key: str, value: object, words: Iterable[str]) -> None:
+    """Refuse a word that there is not.
+
+    Raises:
+        UserError: naming the key, and those that there are.
+    """
+    if value not in (known := list(words)):
+        raise UserError(f"{key}={value}: must be one of {', '.join(known)}.")
 
 
 def _has(part: object, method: str) -> bool:
@@ -120,10 +159,10 @@ def _alike(last: str, keys: list[str], cutoff: float) -> str:
 def in_plain_words(text: str, key: str) -> str:
     """What a value has to be, from what OmegaConf says of a conversion that failed."""
     reason = text.splitlines()[0].replace("$FULL_KEY", key)
+    match = re.match(r"Value '([-+.\de]+)' of type 'float'", reason)
+    whole = int(float(match[1])) if match is not None and float(match[1]).is_integer() else None
     if re.search(r"could not be converted to Integer|to an int", reason):
-        match = re.match(r"Value '([-+.\de]+)' of type 'float'", reason)
-        is_whole = match is not None and float(match[1]).is_integer()
-        return "must be a whole number" + (f": {int(float(match[1]))}." if match and is_whole else ", such as 1000.")
+        return "must be a whole number" + (", such as 1000." if whole is None else f": {whole}.")
     if "could not be converted to Float" in reason:
         return "must be a number, such as 0.5 or 1e-3."
     if "is not a valid bool" in reason:
@@ -133,9 +172,8 @@ def in_plain_words(text: str, key: str) -> str:
     if "is not a ListConfig, list or tuple" in reason:
         return "must be a list, such as [0.2,0.8]."
     if one_of := re.search(r"is incompatible with type hint '(?:Optional\[)?Union\[(.+?)\]", reason):
-        number = re.match(r"Value '([-+.\de]+)' of type 'float'", reason)
-        if "int" in one_of[1] and number is not None and float(number[1]).is_integer():
-            return f"must be a whole number: {int(float(number[1]))}."
+        if "int" in one_of[1] and whole is not None:
+            return f"must be a whole number: {whole}."
         kinds = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "one of its words"}
         return f"must be {', or '.join(kinds.get(kind, kind) for kind in one_of[1].split(', '))}."
     return reason

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from aaa.assembly.build import build
 from aaa.assembly.encoded import WHERE, digests_in, is_encoded, make_ready, open_encoded
@@ -21,6 +21,7 @@ from aaa.assembly.taken_statistics import taken_statistics
 from aaa.assembly.training_data import TrainingData
 from aaa.config.live_prompts import embeds_while_training
 from aaa.config.mixture import config_of_part, parts_of, weights_of
+from aaa.config.plain import plain
 from aaa.config.trust import names_ours
 from aaa.data.add_prompts import add_prompts
 from aaa.data.buckets import bucket_sizes, nearest_bucket, square
@@ -270,10 +271,10 @@ def _plan(config: DictConfig, device: str, trained_on: str | None) -> _Plan:
     source = _build_source(config, _missing(vae, text_encoder))
     verdicts = verdicts_on(data.get("keep"), source)  # now: what is wrong with it is told before anything is encoded
     digests = digests_in(Path(data.cache_dir))
-    source_arguments = _plain(data.source)
+    source_arguments = plain(data.source)
     if _is_ours(data.source):  # of one's own an argument of that name may mean anything
         source_arguments = {key: value for key, value in source_arguments.items() if key not in PLACES}
-    encoder_arguments = {"vae": _without_place(_plain(encoder.vae)), "text_encoder": _plain(encoder.text_encoder)}
+    encoder_arguments = {"vae": _without_place(plain(encoder.vae)), "text_encoder": plain(encoder.text_encoder)}
     targets = [source_arguments["_target_"], *(part["_target_"] for part in encoder_arguments.values())]
     recipe = {
         "encoder": encoder_arguments,
@@ -425,9 +426,3 @@ def _require_records(source: Source) -> None:
             f"data.source: {type(source).__name__}.__getitem__ gives a {type(first).__name__}, and has to give a "
             "Record (docs/extending.md)."
         )
-
-
-def _plain(config: DictConfig) -> dict[str, Any]:
-    container = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(container, dict)
-    return {str(key): value for key, value in container.items()}

@@ -3,9 +3,7 @@
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from aaa.encoders.embedding import embed
 from aaa.encoders.prompts import normalised
 from aaa.encoders.protocols import HasWeights
 from aaa.errors import UserError, reason
+from aaa.tracking.files import written_aside
 
 logger = logging.getLogger(__name__)
 
@@ -99,14 +98,11 @@ def _read(file: Path) -> tuple[Tensor, Tensor] | None:
 
 
 def _keep(file: Path, prompt_embeds: Tensor, lengths: Tensor) -> None:
-    aside = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        save_tensors({EMBEDS: prompt_embeds.contiguous(), LENGTHS: lengths}, aside)
-        aside.replace(file)
+        with written_aside(file) as aside:
+            save_tensors({EMBEDS: prompt_embeds.contiguous(), LENGTHS: lengths}, aside)
     except (OSError, SafetensorError) as error:
-        with suppress(OSError):
-            aside.unlink(missing_ok=True)
         logger.warning(
             "%s: cannot be written (%s). A run that goes on embeds the prompts of %s again.", file, reason(error), KEY
         )

@@ -21,7 +21,7 @@ from aaa.diffusion.schedulers import NoiseScheduler, require_levels, require_sch
 from aaa.encoders.flux2 import Flux2Encoder
 from aaa.encoders.flux2_tiny import Flux2TinyVAE
 from aaa.encoders.protocols import VAE, HasWeights, TextEncoder
-from aaa.errors import UserError, require_call, require_methods
+from aaa.errors import UserError, require_call, require_methods, require_one_of
 from aaa.models.design import Design
 from aaa.models.factory import InitialisesItself, build_dit, require_init
 from aaa.models.parameters import fused_matrices, matrices
@@ -29,11 +29,10 @@ from aaa.models.parametrization import Growth, growths, scale_initial_values
 from aaa.models.routing import Routing
 from aaa.models.sprint import Sprint
 from aaa.objectives.flow_matching import Objective
-from aaa.training.batch_size import rates_by_batch_size
 from aaa.training.ema import EMA, keep_of
 from aaa.training.lr_schedules import Schedule
 from aaa.training.optimizers import KnowsFusedMatrices
-from aaa.training.parameter_groups import DECAYED, decay_only, regroup
+from aaa.training.parameter_groups import DECAYED, decay_only, rates_by_batch_size, regroup
 from aaa.training.parametrization import rates_by_growth
 
 logger = logging.getLogger(__name__)
@@ -176,8 +175,7 @@ def build_optimizer(config: DictConfig, model: nn.Module, of_objective: nn.Modul
     made: partial[Optimizer] = build(config, "optimizer", _partial_=True)
     arguments = {key: value for key, value in made.keywords.items() if key != "decayed"}
     decayed = made.keywords.get("decayed", "all")
-    if decayed not in DECAYED:
-        raise UserError(f"optimizer.decayed={decayed}: must be one of {', '.join(DECAYED)}.")
+    require_one_of("optimizer.decayed", decayed, DECAYED)
     besides = nn.Module() if of_objective is None else of_objective
     named = [*model.named_parameters(), *besides.named_parameters(prefix="objective")]
     try:

@@ -20,6 +20,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from aaa.benchmarks.coordinates_report import PARAMETRIZATIONS, SizesReport
+from aaa.benchmarks.counts import Count
 from aaa.benchmarks.report import Report
 from aaa.benchmarks.subject import Subject, make_subject
 from aaa.config.checks import check_config
@@ -58,13 +59,11 @@ class Coordinates:
         batch_size: of a step.
     """
 
-    def __init__(self, widths: Sequence[int], depths: Sequence[int], steps: Sequence[int], batch_size: int) -> None:
+    def __init__(self, widths: Sequence[int], depths: Sequence[int], steps: Sequence[Count], batch_size: Count) -> None:
         self.widths, self.depths, self.steps, self.batch_size = widths, depths, sorted(steps), batch_size
         for name, sizes in (("widths", widths), ("depths", depths)):  # along one of which it may not look at all
             if any(size < 1 for size in sizes) or not (widths or depths):
                 raise UserError(f"bench.{name}={list(sizes)}: must be whole numbers above 0, one at least in all.")
-        if not self.steps or self.steps[0] < 1 or batch_size < 1:
-            raise UserError(f"bench.steps={list(steps)}, bench.batch_size={batch_size}: must be whole numbers above 0.")
 
     def run(self, config: DictConfig, device: str) -> Report:
         """Measure."""

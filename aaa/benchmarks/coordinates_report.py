@@ -29,16 +29,14 @@ class SizesReport(Report):
 
     def _draw(self, path: Path) -> None:
         import matplotlib as mpl
-
-        mpl.use("Agg")
-        from matplotlib import pyplot as plt
+        from matplotlib.figure import Figure
+        from matplotlib.lines import Line2D
 
         axes = list(dict.fromkeys(row["along"] for row in self.rows))
         layers = list(dict.fromkeys(row["layer"] for row in self.rows))
-        colors = dict(zip(layers, plt.get_cmap("tab20")(range(len(layers))), strict=False))
-        figure, panels = plt.subplots(
-            len(axes), 2, figsize=(10, 4 * len(axes)), sharey="row", squeeze=False, constrained_layout=True
-        )
+        colors = dict(zip(layers, mpl.colormaps["tab20"](range(len(layers))), strict=False))
+        figure = Figure(figsize=(10, 4 * len(axes)), constrained_layout=True)
+        panels = figure.subplots(len(axes), 2, sharey="row", squeeze=False)
         for panel_row, along in zip(panels, axes, strict=True):
             for panel, parametrization in zip(panel_row, PARAMETRIZATIONS, strict=True):
                 panel.axhspan(0.5, 2, color="0.93")
@@ -59,9 +57,8 @@ class SizesReport(Report):
             powers = [2.0**power for power in range(math.floor(lowest), math.ceil(highest) + 1)]
             panel_row[0].set_yticks(powers, [f"{power:g}" for power in powers])
             panel_row[0].set_ylabel("change, over that of the smallest")
-        handles = [plt.Line2D([], [], color=color, label=layer) for layer, color in colors.items()]
-        handles += [plt.Line2D([], [], color="k", linestyle=style, label=kind) for kind, style in STYLES.items()]
+        handles = [Line2D([], [], color=color, label=layer) for layer, color in colors.items()]
+        handles += [Line2D([], [], color="k", linestyle=style, label=kind) for kind, style in STYLES.items()]
         figure.legend(handles=handles, loc="outside right center", fontsize="small")
         figure.suptitle(f"{self.title}, over those of the smallest size ({self.last} steps; grey: a factor 2)")
         figure.savefig(path, dpi=110)
-        plt.close(figure)

@@ -205,8 +205,7 @@ class Gpu:
             if not size:
                 return {"model": name, "note": "does not fit"}
             row = gpu_rows.step_row(subject, config, size, how, self.row_seconds, self._peak(subject.session))
-            with tempfile.TemporaryDirectory() as folder:
-                return {"model": name} | row | gpu_rows.part_columns(subject, size, Path(folder))
+            return {"model": name} | row | gpu_rows.part_columns(subject, size)
 
     def _step_from_cache(self, *, near: bool) -> Row:
         name = self.judged

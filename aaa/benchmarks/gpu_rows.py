@@ -15,12 +15,12 @@ from aaa.benchmarks.gpu_card import RECORDED, Row
 from aaa.benchmarks.idle import busy_seconds
 from aaa.benchmarks.kernels import kernel_rows, kernels_of
 from aaa.benchmarks.speed import describe_compiling, parts_of_step
-from aaa.benchmarks.subject import Subject, make_subject
+from aaa.benchmarks.subject import Subject, make_subject, quiet_tracker
 from aaa.data.cache import LatentCache
 from aaa.data.cache_writer import CacheWriter
 from aaa.data.cached_records import CachedRecord
 from aaa.run.latent_loader import LatentLoader, hold_near
-from aaa.tracking.tracker import NoLogger, RunInfo, Tracker
+from aaa.tracking.tracker import NoLogger
 from aaa.training.fitting import USED_SHARE
 from aaa.training.memory import available_memory, peak_memory_gib, reset_peak_memory
 from aaa.training.progress import Progress
@@ -144,10 +144,10 @@ def kernels_of_step(subject: Subject, batch: int, most: int) -> list[Row]:
     return kernel_rows(kernels, PROFILED_STEPS, most)
 
 
-def part_columns(subject: Subject, batch: int, folder: Path) -> Row:
+def part_columns(subject: Subject, batch: int) -> Row:
     """Milliseconds of the parts of a step, the device being waited for after each."""
-    tracker = Tracker(RunInfo(folder, "bench", {}, [], None, 0), NoLogger())
-    parts = [parts_of_step(subject, tracker, batch, number) for number in range(1 + REPEATS)][1:]
+    with quiet_tracker() as tracker:
+        parts = [parts_of_step(subject, tracker, batch, number) for number in range(1 + REPEATS)][1:]
     return {f"{name} ms": 1000 * median(part[name] for part in parts) for name in ("optimizer", "EMA")}
 
 

@@ -1,7 +1,5 @@
 """The trainer's step against a bare one: what logging, progress, signals and watches cost."""
 
-import tempfile
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -9,8 +7,8 @@ from omegaconf import DictConfig
 
 from aaa.benchmarks.counts import Count
 from aaa.benchmarks.report import Report
-from aaa.benchmarks.subject import Subject, make_subject
-from aaa.tracking.tracker import NoLogger, RunInfo, Tracker
+from aaa.benchmarks.subject import Subject, make_subject, quiet_tracker
+from aaa.tracking.tracker import Tracker
 from aaa.training.progress import Progress
 from aaa.training.timing import seconds
 
@@ -30,8 +28,7 @@ class Overhead:
         """Measure."""
         subject = make_subject(config, device, precision=config.trainer.precision, compiled=config.trainer.compile)
         times: dict[str, list[float]] = {"bare loop": [], "trainer": []}
-        with tempfile.TemporaryDirectory() as folder:
-            tracker = Tracker(RunInfo(Path(folder), "bench", {}, [], None, 0), NoLogger())
+        with quiet_tracker() as tracker:
             self._trainer_seconds(subject, config, tracker)  # warm-up
             for _ in range(self.rounds):
                 times["bare loop"].append(self._bare_seconds(subject, config))

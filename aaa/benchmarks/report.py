@@ -66,14 +66,12 @@ class Report:
         replace_text(folder / "results.json", to_json(content, indent=2))
 
     def _draw(self, path: Path) -> None:
-        import matplotlib as mpl
-
-        mpl.use("Agg")
-        from matplotlib import pyplot as plt
+        from matplotlib.figure import Figure
 
         x, y = self.plot
         rows = [row for row in self.rows if row.get(y) is not None]
-        figure, axis = plt.subplots(figsize=(8, 4.5), constrained_layout=True)
+        figure = Figure(figsize=(8, 4.5), constrained_layout=True)
+        axis = figure.subplots()
         if all(isinstance(row[x], int | float) for row in rows):
             texts = [key for key in self.rows[0] if isinstance(self.rows[0][key], str)]
             telling = [key for key in texts if len({row.get(key) for row in rows}) > 1]
@@ -99,4 +97,3 @@ class Report:
         axis.set_title(self.title)
         axis.grid(alpha=0.3)
         figure.savefig(path, dpi=110)
-        plt.close(figure)

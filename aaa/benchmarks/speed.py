@@ -1,11 +1,9 @@
 """A training step for sizes of batch, precisions, compiled or not: how fast, what it spends its time on, what fits."""
 
 import logging
-import tempfile
 from collections.abc import Sequence
 from functools import partial
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,9 +12,9 @@ from torch import nn
 
 from aaa.benchmarks.counts import Count
 from aaa.benchmarks.report import Report
-from aaa.benchmarks.subject import Subject, make_subject
+from aaa.benchmarks.subject import Subject, make_subject, quiet_tracker
 from aaa.data.randomness import generator
-from aaa.tracking.tracker import NoLogger, RunInfo, Tracker
+from aaa.tracking.tracker import Tracker
 from aaa.training.memory import available_memory, peak_memory_gib, reset_peak_memory
 from aaa.training.step import sum_of
 from aaa.training.timing import matmul_rate, quantiles, seconds
@@ -102,8 +100,7 @@ class Speed:
         steps = range(WARM_UP_STEPS, WARM_UP_STEPS + self.steps)
         times = [seconds(partial(subject.bare_step, batch_size, number), device) for number in steps]
         parts: dict[str, list[float]] = {}
-        with tempfile.TemporaryDirectory() as folder:
-            tracker = Tracker(RunInfo(Path(folder), "bench", {}, [], None, 0), NoLogger())
+        with quiet_tracker() as tracker:
             for number in steps:
                 for name, taken in parts_of_step(subject, tracker, batch_size, number).items():
                     parts.setdefault(name, []).append(taken)

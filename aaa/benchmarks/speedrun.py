@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig, OmegaConf
 
 from aaa.benchmarks.commands import QUIET, in_folder, measure, typed
-from aaa.benchmarks.counts import Count
+from aaa.benchmarks.counts import Count, Share
 from aaa.benchmarks.report import Report
 from aaa.errors import UserError
 from aaa.reports.runs import Run, read_runs
@@ -45,12 +45,10 @@ class Speedrun:
     """
 
     def __init__(
-        self, recipes: Mapping[str, Sequence[str]], seeds: Sequence[int], target: float, looks: Count, num_images: Count
+        self, recipes: Mapping[str, Sequence[str]], seeds: Sequence[int], target: Share, looks: Count, num_images: Count
     ) -> None:
-        if not 0 < target <= 1:
-            raise UserError(f"bench.target={target}: must be above 0 and at most 1.")
-        if looks < 1 or not seeds:
-            raise UserError("bench.looks and bench.seeds: there must be one at least.")
+        if not seeds:
+            raise UserError("bench.seeds=[]: there must be one at least.")
         self.recipes, self.seeds, self.target, self.looks = recipes, seeds, target, looks
         self.num_images = num_images
 

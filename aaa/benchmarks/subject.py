@@ -1,9 +1,11 @@
 """What is measured: the model, optimizer and loss of a config, on made-up latents that are already in memory."""
 
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import torch
 from accelerate import Accelerator
@@ -20,6 +22,7 @@ from aaa.objectives.cuda_graph import why_unrecordable
 from aaa.run.learner import place_model, save_memory
 from aaa.run.session import Session
 from aaa.run.trial import loss_in
+from aaa.tracking.tracker import NoLogger, RunInfo, Tracker
 from aaa.training.callbacks import Callback
 from aaa.training.compiling import compile_model
 from aaa.training.cuda_graph import RecordedSteps
@@ -170,6 +173,13 @@ def make_subject(
     if compiled:
         compile_model(model, session.device, compiled)
     return _subject(config, session, model, ema, prompt_tokens)
+
+
+@contextmanager
+def quiet_tracker() -> Iterator[Tracker]:
+    """A block with a tracker that writes rows of metrics as a run's does, and that nobody reads."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Tracker(RunInfo(Path(folder), "bench", {}, [], None, 0), NoLogger())
 
 
 @contextmanager

@@ -47,7 +47,6 @@ SAVED_MODEL = {"model": "saved_model", "guidance=": "guidance.scale"}
 def run(
     task: Task,
     config_name: str,
-    config_dir: Path = CONF,
     called: Mapping[str, str] | None = None,
 ) -> NoReturn:
     """Run a command on this process's arguments and exit.
@@ -56,8 +55,7 @@ def run(
 
     Args:
         task: what the command does with its composed config.
-        config_name: its primary config, a file of `config_dir` without `.yaml`.
-        config_dir: where its configs are.
+        config_name: its primary config, a file of conf/ without `.yaml`.
         called: keys that the user calls by another name than the config, as `read_arguments` has them.
     """
     print_anything()
@@ -77,11 +75,11 @@ def run(
         reported.append(error)
         if wants_traceback:
             print(redact("".join(traceback.format_exception(error))), file=sys.stderr)
-        message = _as_called(redact(explain(error, config_name, config_dir, arguments)), called or {})
+        message = _as_called(redact(explain(error, config_name, arguments)), called or {})
         print(f"error: {harmless(message)}", file=sys.stderr)
 
     try:
-        keys = keys_of(config_name, config_dir)
+        keys = keys_of(config_name)
         arguments = read_arguments(sys.argv[1:], keys, called or {})
         for key in filter(None, map(key_of, arguments)):  # before anything is said or written of them
             hide_from_now_on({key.rpartition(".")[2]: value_of(arguments, key)})
@@ -91,7 +89,7 @@ def run(
         if HELP & {*arguments}:
             Hydra.format_config_groups = _no_groups
         job = _reported(task, report, keys)
-        start = hydra.main(version_base="1.3", config_path=str(config_dir), config_name=config_name)(job)
+        start = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)
         well = _through_hydra(start, report)
         sys.stdout.flush()  # here it may still be said that it failed
     except KeyboardInterrupt:
@@ -143,10 +141,9 @@ def _no_groups(*_arguments: object, **_named: object) -> str:
     return ""
 
 
-def keys_of(config_name: str, config_dir: Path = CONF) -> Keys:
-    """What the keys of a command's config hold; only the commands of runs have config groups."""
-    groups = frozenset(group_options()) if config_dir == CONF else frozenset[str]()
-    return Keys(SCHEMAS.get(config_name, TrainConfig), groups)
+def keys_of(config_name: str) -> Keys:
+    """What the keys of a command's config hold."""
+    return Keys(SCHEMAS.get(config_name, TrainConfig), frozenset(group_options()))
 
 
 def _as_called(message: str, called: Mapping[str, str]) -> str:

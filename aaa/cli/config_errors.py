@@ -27,7 +27,7 @@ INTERPOLATED = "MissingMandatoryValue while resolving interpolation: "
 OF_SAVED_MODELS = ("sample", "evaluate", "web", "average")  # commands without most groups of a run
 
 
-def explain_config(error: Exception, config_name: str, config_dir: Path, arguments: list[str]) -> str:
+def explain_config(error: Exception, config_name: str, arguments: list[str]) -> str:
     """One message for what Hydra and OmegaConf say, in whose parsers' words nobody is interested."""
     text = str(error).strip()
     cause = error.__cause__ or error.__context__
@@ -47,7 +47,7 @@ def explain_config(error: Exception, config_name: str, config_dir: Path, argumen
         if key.partition("@")[0] in groups and config_name not in OF_SAVED_MODELS:
             typed = next(argument for argument in arguments if key_of(argument) == key)
             return f"{typed}: nothing is chosen there that it could replace. It is added with a plus: +{typed}"
-        return _unknown_key(key, _valid_keys(config_name, config_dir, arguments), groups, folders)
+        return _unknown_key(key, _valid_keys(config_name, arguments), groups, folders)
     if match := re.search(r"Error merging override (\S+?)=(.*)", text, re.DOTALL):
         return f"{match[1]}={match[2].strip()}: {in_plain_words(str(cause or text), match[1])}"
     if match := re.fullmatch(rf"(?:{INTERPOLATED})?Missing mandatory value: (\S+)(?:\n.*)*", text):
@@ -136,15 +136,15 @@ def _unknown_in_a_file(error: ConfigKeyError | ConfigAttributeError, text: str, 
     return f"{file}{key}: no such config key{hint}. Under '{parent}' there is: {', '.join(sorted(known))}."
 
 
-def _valid_keys(config_name: str, config_dir: Path, arguments: list[str]) -> list[str]:
+def _valid_keys(config_name: str, arguments: list[str]) -> list[str]:
     """Dotted keys of the config that the chosen group options compose, without the overrides of values."""
     folders = user_folders(arguments)
-    groups = list(group_options(CONF, *folders)) if config_dir == CONF else []
+    groups = list(group_options(CONF, *folders))
     choices = [a for a in arguments if key_of(a).partition("@")[0] in groups and "," not in a]
     if folders:
         choices.append(f"hydra.searchpath=[{','.join(quoted(f'file://{folder}') for folder in folders)}]")
     GlobalHydra.instance().clear()
-    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(config_dir)):
+    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
         try:
             config = hydra.compose(config_name, overrides=choices)
         except HydraException:  # one of them is what is wrong

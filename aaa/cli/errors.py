@@ -29,7 +29,7 @@ LOST = re.compile(
 NOTHING_FINISHED = ("Record does not exist.", "No trials are completed yet.")
 
 
-def explain(error: Exception, config_name: str, config_dir: Path, arguments: list[str]) -> str:
+def explain(error: Exception, config_name: str, arguments: list[str]) -> str:
     """One message for an error: what was wrong, and the nearest thing that would have worked."""
     for known in _with_causes(error):
         if isinstance(known, UserError):
@@ -38,7 +38,7 @@ def explain(error: Exception, config_name: str, config_dir: Path, arguments: lis
             return _of_the_system(known, arguments)
     text = str(error).strip()
     if isinstance(error, HydraException | OmegaConfBaseException):
-        return explain_config(error, config_name, config_dir, arguments)
+        return explain_config(error, config_name, arguments)
     if isinstance(error, ValueError) and text.startswith("Config group override must be"):
         return no_option(arguments)
     if isinstance(error, ValueError) and text in NOTHING_FINISHED:

@@ -25,6 +25,7 @@ from aaa.config.ranges import require_ranges
 from aaa.config.rates import check_rates
 from aaa.config.routing import routed_blocks
 from aaa.config.schema import TrainConfig
+from aaa.config.typed import typed
 from aaa.config.upgrade import fill_in, schemas_of, upgrade
 from aaa.errors import UserError, in_plain_words, nearest
 from aaa.models.design import Design, require_possible, require_unused
@@ -174,24 +175,19 @@ def _check_types(config: DictConfig) -> None:
     upgrade(config)
     _check_plain_types(config)
     for key, schema in schemas_of(config).items():
-        try:
-            OmegaConf.merge(OmegaConf.structured(schema), config.get(key) or {})
-        except OmegaConfBaseException as error:
-            whole_key = f"{key}.{error.full_key}"
-            value = OmegaConf.select(config, whole_key)
-            raise UserError(f"{whole_key}={value}: {in_plain_words(str(error), whole_key)}") from None
+        typed(schema, config.get(key) or {}, f"{key}.")
     fill_in(config)
 
 
 def _check_plain_types(config: DictConfig) -> None:
     """The same of the keys that are no groups."""
-    typed = OmegaConf.structured(TrainConfig)
+    structured = OmegaConf.structured(TrainConfig)
     plain = [f.name for f in fields(TrainConfig) if f.name in config and f.type is not Any and not is_dataclass(f.type)]
     for key in plain:
         if OmegaConf.is_interpolation(config, key):
             continue
         try:
-            typed[key] = config[key]
+            structured[key] = config[key]
         except OmegaConfBaseException as error:
             raise UserError(f"{key}={config[key]}: {in_plain_words(str(error), key)}") from None
-        config[key] = typed[key]  # a number that was written as a text is one
+        config[key] = structured[key]  # a number that was written as a text is one

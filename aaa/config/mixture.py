@@ -5,12 +5,12 @@ from dataclasses import fields
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
 
 from aaa.config.overrides import without_interpolations
 from aaa.config.ranges import ranges_of, require_ranges
 from aaa.config.schema import CacheConfig, DataConfig, ImageFolderConfig, LocatedConfig, MixtureConfig
-from aaa.errors import UserError, in_plain_words, nearest
+from aaa.config.typed import typed
+from aaa.errors import UserError
 
 # Said of the mixture, for all its parts: their latents are alike, and lie in one folder.
 COMMON = ("resolution", "buckets", "max_aspect_ratio", "cache_dir")
@@ -160,15 +160,8 @@ def _refuse_misplaced(data: Any) -> None:
 
 def _whole(name: str, part: DictConfig) -> dict[str, Any]:
     """A part with everything that its schema has, in which `${data.x}` means the part's own x."""
-    schema = data_schema(part)
-    if unknown := set(map(str, part)) - (known := {f.name for f in fields(schema)}):
-        key = min(unknown)
-        raise UserError(f"data.parts.{name}.{key}: nothing reads this key{nearest(key, sorted(known))}.")
-    try:
-        merged = OmegaConf.merge(OmegaConf.structured(schema), OmegaConf.to_container(part, resolve=False))
-    except OmegaConfBaseException as error:
-        key = f"data.parts.{name}.{error.full_key}"
-        raise UserError(f"{key}: {in_plain_words(str(error), key)}") from None
+    said: Any = OmegaConf.to_container(part, resolve=False)
+    merged = typed(data_schema(part), said, f"data.parts.{name}.")
     for key in map(str, merged):
         if key not in COMMON and OmegaConf.is_missing(merged, key):
             raise UserError(f"data.parts.{name}.{key}: has no value yet, and must have one.")

@@ -7,13 +7,13 @@ from dataclasses import fields
 from typing import Any
 
 from omegaconf import MISSING, DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from aaa.config.objective_schema import TERMS, AlignConfig, ObjectiveConfig, PerceptualConfig, VisionConfig
 from aaa.config.ranges import require_ranges
 from aaa.config.routing import routed_blocks
+from aaa.config.typed import typed
 from aaa.config.vision import require_vision_folder
-from aaa.errors import UserError, in_plain_words, nearest
+from aaa.errors import UserError
 
 logger = logging.getLogger(__name__)
 
@@ -204,16 +204,5 @@ def _refuse_conv_of_routed_tokens(config: DictConfig, key: str, block: Any) -> N
 def _require_typed(schema: type, node: dict[str, Any], key: str) -> None:
     """Refuse a node with keys that its schema does not know, values that are of another type, or out of range."""
     values = {name: value for name, value in node.items() if name != "_target_"}
-    known = [f.name for f in fields(schema)]
-    for name in values:
-        if name not in known:
-            raise UserError(
-                f"{key}.{name}: nothing reads this key{nearest(str(name), known)}. There is: {', '.join(known)}."
-            )
-    try:
-        OmegaConf.merge(OmegaConf.structured(schema), values)
-    except OmegaConfBaseException as error:
-        wrong = f"{key}.{error.full_key}"
-        value = OmegaConf.select(OmegaConf.create(values), str(error.full_key))
-        raise UserError(f"{wrong}={value}: {in_plain_words(str(error), wrong)}") from None
+    typed(schema, values, f"{key}.")
     require_ranges(schema, values, f"{key}.")

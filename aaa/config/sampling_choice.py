@@ -10,6 +10,7 @@ from aaa.config.command_schema import SampleConfig
 from aaa.config.groups import CONF, options_of
 from aaa.config.guidance import check_guidance
 from aaa.config.keys import MAX_GUIDANCE
+from aaa.config.plain import plain
 from aaa.config.ranges import Range, require_ranges
 from aaa.errors import UserError, nearest
 
@@ -58,9 +59,7 @@ class SamplingChoice:
             return {"scale": self.guidance}
         parts: Any = _option("guidance", self.guidance) if isinstance(self.guidance, str) else self.guidance
         if isinstance(parts, DictConfig):
-            found = OmegaConf.to_container(parts, resolve=False)
-            assert isinstance(found, dict)
-            parts = {str(key): value for key, value in found.items()}
+            parts = plain(parts, resolve=False)
         return {str(key): value for key, value in parts.items() if value is not None}
 
     def applied_to(self, config: DictConfig) -> DictConfig:

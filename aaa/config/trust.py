@@ -3,7 +3,7 @@
 import importlib
 import json
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -80,15 +80,10 @@ def names_ours(target: object) -> bool:
     return str(target).startswith("aaa.")
 
 
-def targets_in(folder: Path) -> Collection[str]:
-    """Every `_target_` that the YAML files of our own conf/ name."""
-    pattern = re.compile(r"_target_:\s*([\w.]+)")
-    return {target for path in folder.rglob("*.yaml") for target in pattern.findall(path.read_text(encoding="utf-8"))}
-
-
 def foreign_targets(config: Any) -> list[str]:
     """What a config wants to run that neither our own conf/ names nor our own modules define."""
-    known = targets_in(CONF)
+    own = (path.read_text(encoding="utf-8") for path in CONF.rglob("*.yaml"))
+    known = {target for text in own for target in re.findall(r"_target_:\s*([\w.]+)", text)}
     wanted = targets(OmegaConf.to_container(config, resolve=False) if isinstance(config, DictConfig) else config)
     return [target for target in wanted if target not in known and not is_own_class(target)]
 

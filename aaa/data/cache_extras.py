@@ -1,7 +1,6 @@
 """Further tensors of each record, beside the latents in their cache: made from these once, read by every later run."""
 
 import logging
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from aaa.data.cache import LatentCache
 from aaa.data.tensor_files import save_tensors
 from aaa.errors import reason
 from aaa.tracking.console import display
+from aaa.tracking.files import written_aside
 
 logger = logging.getLogger(__name__)
 
@@ -102,9 +102,5 @@ def _read(file: Path, count: int) -> Tensor | None:
 
 
 def _write(file: Path, tensor: Tensor) -> None:
-    aside = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
+    with written_aside(file) as aside:
         save_tensors({TENSOR: tensor.contiguous()}, aside)
-        aside.replace(file)
-    finally:
-        aside.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from aaa.diffusion.prediction import Model, Prediction
 from aaa.diffusion.schedulers import ROUNDING, TRAIN_TIMESTEPS
-from aaa.errors import UserError
+from aaa.errors import UserError, require_number
 
 # The velocity to follow from latents `B C H W` at a noise level, 0..1.
 Predict = Callable[[Tensor, float], Tensor]
@@ -90,8 +90,7 @@ class Extrapolation:
     def __init__(self, scale: float, interval: Sequence[float] = (0.0, 1.0), rescale: float = 0.0) -> None:
         self.scale, self.rescale = scale, rescale
         self.low, self.high = _interval(interval)
-        if isinstance(rescale, bool) or not isinstance(rescale, int | float) or not 0 <= rescale <= 1:
-            raise UserError(f"guidance.rescale={rescale}: must be at least 0 and at most 1.")
+        require_number("guidance.rescale", rescale, least=0, most=1)
 
     def steers(self, sigma: float) -> bool:
         """Whether it does anything at this noise level."""

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from aaa.errors import UserError
+from aaa.errors import require_number
 
 # Predicts from noised latents `B C H W`, prompt_embeds `B L D` and timestep (`B`, or 1 for all alike).
 Model = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -78,8 +78,7 @@ class CleanPrediction:
     recordable = True
 
     def __init__(self, least_sigma: float = 0.05) -> None:
-        if not 0 < least_sigma < 1:
-            raise UserError(f"objective.prediction.least_sigma={least_sigma}: must be above 0 and below 1.")
+        require_number("objective.prediction.least_sigma", least_sigma, above=0, below=1)
         self.least_sigma = least_sigma
 
     def velocity(self, model: Model, noised: Tensor, prompt_embeds: Tensor, timestep: Tensor, sigma: Tensor) -> Tensor:

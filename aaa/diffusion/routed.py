@@ -9,7 +9,7 @@ from torch import Tensor
 from aaa.data.randomness import generator
 from aaa.device_copies import copied
 from aaa.diffusion.guidance import Extrapolation, Predict, VelocityModel
-from aaa.errors import UserError
+from aaa.errors import require_number, require_one_of
 from aaa.models.forward import Asked, WeakerWay, require_weaker_way
 
 WEAKER_PROMPTS = ("same", "negative")
@@ -41,10 +41,8 @@ class RoutingGuidance(Extrapolation):
         rescale: float = 0.0,
     ) -> None:
         super().__init__(scale, interval, rescale)
-        if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate <= 1:
-            raise UserError(f"guidance.rate={rate}: must be at least 0 and at most 1.")
-        if weaker_prompt not in WEAKER_PROMPTS:
-            raise UserError(f"guidance.weaker_prompt={weaker_prompt}: must be one of {', '.join(WEAKER_PROMPTS)}.")
+        require_number("guidance.rate", rate, least=0, most=1)
+        require_one_of("guidance.weaker_prompt", weaker_prompt, WEAKER_PROMPTS)
         self.rate, self.reads_negative_prompt = rate, weaker_prompt == "negative"
 
     def __call__(self, model: VelocityModel, prompt_embeds: Tensor, negative_prompt_embeds: Tensor) -> Predict:

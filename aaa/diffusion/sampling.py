@@ -48,17 +48,11 @@ class Sampling:
             UserError: if what the scheduler gives are none.
         """
         levels: list[float] = visited_levels(self.scheduler, self.steps, tokens, denoising_strength).tolist()
-        last = self._last_sigma
+        last = level_above(self.scheduler, RARE) if self.last_sigma is None else self.last_sigma
         if not levels[-2] < last < levels[0] - ROUNDING:
             return levels
         fewer = visited_levels(self.scheduler, self.steps - 1, tokens, denoising_strength)
         return [*(last + (levels[0] - last) * fewer / fewer[0]).tolist(), 0.0]
-
-    @property
-    def _last_sigma(self) -> float:
-        if self.last_sigma is not None:
-            return self.last_sigma
-        return level_above(self.scheduler, RARE)
 
     def evaluations(self, sigmas: Sequence[float]) -> int:
         """How many passes through a network a picture takes along these noise levels, which is what drawing costs.

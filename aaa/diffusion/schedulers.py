@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from aaa.errors import UserError, require_methods
+from aaa.errors import UserError, require_methods, require_number
 
 TRAIN_TIMESTEPS = 1000
 TRIED = 256  # noise levels that are drawn to see whether they are any
@@ -165,10 +165,9 @@ class LinearScheduler:
     recordable = True
 
     def __init__(self, shift: float = 1.0, base_tokens: int | None = None, stratified: bool = False) -> None:
-        if not shift > 0:
-            raise UserError(f"scheduler.shift={shift}: must be above 0.")
-        if base_tokens is not None and base_tokens < 1:
-            raise UserError(f"scheduler.base_tokens={base_tokens}: must be at least 1.")
+        require_number("scheduler.shift", shift, above=0)
+        if base_tokens is not None:
+            require_number("scheduler.base_tokens", base_tokens, least=1)
         self.shift, self.base_tokens, self.stratified = shift, base_tokens, stratified
 
     def draw(self, batch_size: int, generator: torch.Generator) -> NoiseLevels:
@@ -219,8 +218,7 @@ class LogitNormalScheduler(LinearScheduler):
         stratified: bool = False,
     ) -> None:
         super().__init__(shift, base_tokens, stratified)
-        if not std > 0:
-            raise UserError(f"scheduler.std={std}: must be above 0.")
+        require_number("scheduler.std", std, above=0)
         self.mean, self.std = mean, std
 
     def draw(self, batch_size: int, generator: torch.Generator) -> NoiseLevels:

@@ -129,18 +129,15 @@ def _shapes(latents: Sequence[Tensor]) -> set[torch.Size]:
 def _histogram(drawn: Tensor, usual: Tensor, threshold: float) -> Image.Image:
     import io
 
-    import matplotlib as mpl
+    from matplotlib.figure import Figure
 
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, axis = plt.subplots(figsize=(7, 4), constrained_layout=True)
+    figure = Figure(figsize=(7, 4), constrained_layout=True)
+    axis = figure.subplots()
     axis.hist([drawn.numpy(), usual.numpy()], bins=30, label=["drawn", "real, held out"], color=["C1", "C0"])
     axis.axvline(threshold, color="black", linestyle="--", label="nearer: counts as a copy")
     axis.set(xlabel="distance to the nearest training picture", ylabel="pictures")
     axis.legend()
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=110)
-    plt.close(figure)
     buffer.seek(0)
     return Image.open(buffer).convert("RGB")

@@ -11,7 +11,7 @@ from PIL import Image
 from scipy.stats import binomtest
 from torch import Tensor
 
-from aaa.errors import UserError
+from aaa.errors import require_number
 from aaa.evaluation.drawing import Drawn
 from aaa.evaluation.evaluated_model import EvaluatedModel, Real
 from aaa.evaluation.grid import make_grid
@@ -58,9 +58,8 @@ class NearestReal:
     """
 
     def __init__(self, num_images: int = 256, num_real: int = 5000, vision_model: str | None = None) -> None:
-        for name, value in (("num_images", num_images), ("num_real", num_real)):
-            if value < 1:
-                raise UserError(f"evaluation.{name}={value}: must be at least 1.")
+        require_number("evaluation.num_images", num_images, least=1)
+        require_number("evaluation.num_real", num_real, least=1)
         self.num_images, self.num_real = num_images, num_real
         self.features: dict[str, Features] = {"": BlurredLab()}
         if vision_model is not None:

@@ -8,7 +8,7 @@ from PIL import Image
 
 from aaa.data.records import Split
 from aaa.data.shapes import BACKGROUNDS, COLORS, SHAPES
-from aaa.errors import UserError
+from aaa.errors import require_number
 from aaa.evaluation.evaluated_model import EvaluatedModel
 from aaa.evaluation.protocol import NotApplicable
 from aaa.evaluation.shapes_reader import read
@@ -28,8 +28,7 @@ class ShapesAgreement:
     """
 
     def __init__(self, num_images: int) -> None:
-        if num_images < 1:
-            raise UserError(f"evaluation.num_images={num_images}: must be at least 1.")
+        require_number("evaluation.num_images", num_images, least=1)
         self.num_images = num_images
 
     def check(self, evaluated: EvaluatedModel) -> None:

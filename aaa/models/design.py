@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from aaa.errors import UserError
+from aaa.errors import UserError, require_number, require_one_of
 
 CHOICES = {
     "positions": ("learned", "rope"),
@@ -85,12 +85,10 @@ def require_possible(design: Design, dim: int, depth: int, heads: int) -> None:
         near = str(_nearest_divisor(dim, heads))
         raise UserError(f"model.heads={heads} does not divide model.dim={dim}; the nearest number that does: {near}.")
     for key, options in CHOICES.items():
-        if (value := getattr(design, key)) not in options:
-            raise UserError(f"model.{key}={value}: must be one of {', '.join(options)}.")
+        require_one_of(f"model.{key}", getattr(design, key), options)
     for key, least in (("text_refiner", 0), ("registers", 0), ("patch_bottleneck", 1)):
-        value = getattr(design, key)
-        if value is not None and value < least:
-            raise UserError(f"model.{key}={value}: must be at least {least}.")
+        if (value := getattr(design, key)) is not None:
+            require_number(f"model.{key}", value, least=least)
     for key in ("positions", "text_positions"):
         if getattr(design, key) == "rope" and dim // heads % 4:
             raise UserError(

@@ -50,7 +50,7 @@ class AAADiT(nn.Module):
         switches: of the architecture, by the names of `Design`.
 
     Attributes:
-        hidden_depth, hidden_dim: number of blocks, width of what they hold; see `ShowsHidden`.
+        hidden_depth: number of blocks; see `ShowsHidden`.
         draws_while_training: whether routing or any block draws at random; see `DrawsWhileTraining`.
         internal_head_after: the block after which a second head predicts, or None; see `HasInternalHead`.
         has_weaker_way: whether it routes; see `HasWeakerWay`.
@@ -94,7 +94,7 @@ class AAADiT(nn.Module):
         if design.internal_head is not None:
             self.internal_head = InternalHead(dim, in_channels, after_block=design.internal_head)
         self.last_is_ours = depth > 0 and _computes_as_ours(self.blocks[-1])
-        self.hidden_depth, self.hidden_dim = depth, dim
+        self.hidden_depth = depth
         self.routing = routing
         self.fusion = Fusion(dim) if isinstance(routing, Sprint) else None
         self.pooled_prompt = None

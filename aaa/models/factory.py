@@ -7,7 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 import psutil
 from torch import nn
 
-from aaa.errors import UserError
+from aaa.errors import UserError, require_number, require_one_of
 from aaa.models.design import Design, require_possible, require_unused
 from aaa.models.dit import AAADiT
 from aaa.models.routing import Routing
@@ -49,8 +49,7 @@ def build_dit(
         UserError: if no model has these numbers.
     """
     for name, value in (("dim", dim), ("depth", depth), ("heads", heads), ("position_grid", position_grid)):
-        if value < 1:
-            raise UserError(f"model.{name}={value}: must be at least 1.")
+        require_number(f"model.{name}", value, least=1)
     _refuse_what_memory_cannot_hold(dim, depth, mlp_ratio)
     if not mlp_ratio * dim >= 1 or math.isinf(mlp_ratio):
         raise UserError(f"model.mlp_ratio={mlp_ratio}: must be positive.")
@@ -71,8 +70,7 @@ def require_init(name: str) -> None:
     Raises:
         UserError: naming those that there are.
     """
-    if name not in INITS:
-        raise UserError(f"model.init={name}: must be one of {', '.join(INITS)}.")
+    require_one_of("model.init", name, INITS)
 
 
 def _refuse_what_memory_cannot_hold(dim: int, depth: int, mlp_ratio: float) -> None:

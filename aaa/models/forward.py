@@ -55,11 +55,9 @@ class ShowsHidden(Protocol):
 
     Attributes:
         hidden_depth: number of blocks.
-        hidden_dim: width of hidden states.
     """
 
     hidden_depth: int
-    hidden_dim: int
 
 
 @runtime_checkable
@@ -141,8 +139,8 @@ def with_hidden(
     return output
 
 
-def require_hidden(model: Asked, hidden_after: Collection[int], key: str) -> ShowsHidden:
-    """The model as one that shows hidden states after these blocks.
+def require_hidden(model: Asked, hidden_after: Collection[int], key: str) -> None:
+    """Refuse a model that shows no hidden states after these blocks.
 
     Args:
         model: any.
@@ -157,7 +155,6 @@ def require_hidden(model: Asked, hidden_after: Collection[int], key: str) -> Sho
         raise UserError(f"{key}: model.architecture names a class that shows no hidden states (ShowsHidden).")
     if strange := [number for number in hidden_after if not 1 <= number <= bare.hidden_depth]:
         raise UserError(f"{key}={strange[0]}: must be at least 1 and at most model.depth={bare.hidden_depth}.")
-    return bare
 
 
 def require_internal_head(model: Asked, key: str) -> None:

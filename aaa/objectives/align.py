@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from aaa.errors import UserError
+from aaa.errors import UserError, require_one_of
 from aaa.objectives.hog import OrientedGradients
 from aaa.objectives.terms import Extra, ForwardPass, Term, mean_over
 
@@ -88,8 +88,7 @@ class Align(Term):
             ("projector", projector, PROJECTORS),
             ("distance", distance, DISTANCES),
         ):
-            if value not in known:
-                raise UserError(f"objective.terms.align.{key}={value}: must be one of {', '.join(known)}.")
+            require_one_of(f"objective.terms.align.{key}", value, known)
         self.after_block, self.after_blocks = after_block, (after_block,)
         self.distance, self.spatial_norm = distance, spatial_norm
         channels = latent_channels

@@ -11,7 +11,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from aaa.errors import UserError
+from aaa.errors import require_number, require_one_of
 
 # Noise, `B C H W`, for clean latents, from a generator on their device.
 Coupling = Callable[[Tensor, torch.Generator], Tensor]
@@ -23,15 +23,13 @@ def make_coupling(name: str, candidates: int) -> Coupling:
     Raises:
         UserError: if there is none of this name, or there are no candidates.
     """
-    if candidates < 1:
-        raise UserError(f"objective.coupling_candidates={candidates}: must be at least 1.")
+    require_number("objective.coupling_candidates", candidates, least=1)
     couplings: dict[str, Coupling] = {
         "independent": independent,
         "immiscible": immiscible,
         "nearest": partial(nearest, candidates=candidates),
     }
-    if name not in couplings:
-        raise UserError(f"objective.coupling={name}: must be one of {', '.join(couplings)}.")
+    require_one_of("objective.coupling", name, couplings)
     return couplings[name]
 
 

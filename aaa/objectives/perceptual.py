@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from aaa.errors import UserError
+from aaa.errors import UserError, require_one_of
 from aaa.objectives.soft_hog import soft_histograms
 from aaa.objectives.terms import ForwardPass, Term
 
@@ -63,8 +63,7 @@ class Perceptual(Term):
         vision: SeesDifferentiably | None = None,
     ) -> None:
         super().__init__(weight, until_step)
-        if target not in TARGETS:
-            raise UserError(f"{KEY}.target={target}: must be one of {', '.join(TARGETS)}.")
+        require_one_of(f"{KEY}.target", target, TARGETS)
         if target == "vision" and weight and vision is None:
             raise UserError(f"{KEY}.target=vision: {KEY}.vision names no model.")
         self.below, self.cell_pixels = below, cell_pixels

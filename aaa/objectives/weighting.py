@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from aaa.diffusion.schedulers import TRAIN_TIMESTEPS, NoiseLevels
-from aaa.errors import UserError
+from aaa.errors import require_number, require_one_of
 
 # Weights, `B` float32, of the losses at these noise levels.
 Weighting = Callable[[NoiseLevels], Tensor]
@@ -31,16 +31,14 @@ def make_weighting(name: str, min_snr_gamma: float, least_sigma: float = 0.0) ->
     Raises:
         UserError: if there is none of this name, or gamma is no bound.
     """
-    if not min_snr_gamma > 0:
-        raise UserError(f"objective.min_snr_gamma={min_snr_gamma}: must be above 0.")
+    require_number("objective.min_snr_gamma", min_snr_gamma, above=0)
     weightings: dict[str, Weighting] = {
         "scheduler": of_scheduler,
         "none": none,
         "flux2": flux2,
         "min_snr": partial(min_snr, gamma=min_snr_gamma, least_sigma=least_sigma),
     }
-    if name not in weightings:
-        raise UserError(f"objective.weighting={name}: must be one of {', '.join(weightings)}.")
+    require_one_of("objective.weighting", name, weightings)
     return weightings[name]
 
 

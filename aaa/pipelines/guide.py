@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 
 from aaa.assembly.build import build
 from aaa.assembly.parts import build_model
+from aaa.config.leaves import leaves
 from aaa.config.overrides import NAMED, PATH, without_interpolations
 from aaa.config.upgrade import upgrade
 from aaa.diffusion.autoguidance import GuidedByModel
@@ -80,16 +81,10 @@ def require_same_encoder(saved: SavedModel, encoder: Mapping[str, Any]) -> None:
             )
 
 
-def _what_it_gives(encoder: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def _what_it_gives(encoder: Mapping[str, Any]) -> dict[str, Any]:
     """Of an encoder's config, by dotted key, what its latents and embeddings depend on; where files lie does not."""
-    flat: dict[str, Any] = {}
-    for key, value in encoder.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            flat |= _what_it_gives(value, f"{name}.")
-        elif name not in ("name", "batch_size", "storage_dtype", "prompt_tokens") and not _is_path(key):
-            flat[name] = value
-    return flat
+    others = ("name", "batch_size", "storage_dtype", "prompt_tokens")
+    return {key: value for key, value in leaves(encoder) if key not in others and not _is_path(key.rpartition(".")[2])}
 
 
 def _folders(encoder: Mapping[str, Any]) -> dict[str, Path]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from aaa.diffusion.guidance import Extrapolation
 from aaa.encoders.protocols import LearnsWords
 from aaa.pipelines.draw_request import DrawRequest
-from aaa.saved.trained_words import told_unknown
+from aaa.saved.words_file import told_unknown
 
 if TYPE_CHECKING:
     from aaa.pipelines.text_to_image import TextToImage

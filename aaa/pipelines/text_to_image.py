@@ -13,6 +13,7 @@ from PIL import Image
 from aaa.assembly.data import STORAGE_DTYPES
 from aaa.assembly.parts import build_encoders, build_model, build_preview, build_sampling, missing_weights
 from aaa.config.overrides import without_interpolations
+from aaa.config.plain import plain
 from aaa.config.sampling_choice import SamplingChoice
 from aaa.config.upgrade import upgrade
 from aaa.data.decoding import decode_pictures
@@ -40,8 +41,8 @@ from aaa.pipelines.guide import load_guide
 from aaa.pipelines.remarks import remarks_on
 from aaa.saved.checkpoint import load_weights
 from aaa.saved.models import SavedModel, find_saved
-from aaa.saved.trained_words import read_words
 from aaa.saved.weights_file import require_numbers
+from aaa.saved.words_file import read_words
 from aaa.training.precision import model_precision
 
 logger = logging.getLogger(__name__)
@@ -204,10 +205,8 @@ class TextToImage:
         if isinstance(sampling.guidance, GuidedByModel):
             place = sampling.guidance.path, sampling.guidance.weights
             sampling.guidance.guide = self._guides.get(place)
-            encoder = OmegaConf.to_container(config.encoder, resolve=True)
-            assert isinstance(encoder, dict)
-            own = {str(key): value for key, value in encoder.items()}
-            load_guide(sampling.guidance, own, self.precision, trust_config=self.trust_config)
+            encoder = plain(config.encoder)
+            load_guide(sampling.guidance, encoder, self.precision, trust_config=self.trust_config)
             self._guides = {place: sampling.guidance.guide}
         return sampling
 

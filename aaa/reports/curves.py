@@ -50,17 +50,15 @@ def draw_curves(runs: list[Run], path: Path) -> None:
 
     Of many runs those of one setting share a colour; of many settings, those of one value of the key with most values.
     """
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
+    from matplotlib.colors import LogNorm
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
     metrics = [name for name in METRICS if any(len(run.curve("step", name)[1]) > 1 for run in runs)] or METRICS[:1]
     along = {x: label for x, label in LABELS.items() if x != "samples" or not _is_of_equal_batches(runs)}
     size = (5 * len(along), 4 * len(metrics))
-    figure, axes = plt.subplots(
-        len(metrics), len(along), figsize=size, sharey="row", squeeze=False, constrained_layout=True
-    )
+    figure = Figure(figsize=size, constrained_layout=True)
+    axes = figure.subplots(len(metrics), len(along), sharey="row", squeeze=False)
     coloured = _colouring(runs)
     scales = [_scale(runs, metric) for metric in metrics]
     for column, (x, label) in enumerate(along.items()):
@@ -75,11 +73,11 @@ def draw_curves(runs: list[Run], path: Path) -> None:
     for panel in axes.flat:
         if panel.get_yscale() == "log":
             plain_ticks(panel, "y")
-    named = [plt.Line2D([], [], color=colour, label=plot_label(told)) for told, colour in coloured.legend.items()]
+    named = [Line2D([], [], color=colour, label=plot_label(told)) for told, colour in coloured.legend.items()]
     if coloured.bar is not None:
         numbers, key = coloured.bar
         bar = figure.colorbar(numbers, ax=axes, label=plot_label(key))
-        if isinstance(numbers.norm, mpl.colors.LogNorm):
+        if isinstance(numbers.norm, LogNorm):
             plain_ticks(bar.ax, "y")
     elif len(runs) <= LEGEND_RUNS:
         axes[0, 0].legend(handles=named, fontsize="small")
@@ -88,7 +86,6 @@ def draw_curves(runs: list[Run], path: Path) -> None:
     if any(run.before(x) is None for run in runs for x in along):
         figure.suptitle(FROM_UNKNOWN, fontsize="medium")
     figure.savefig(path, dpi=110)
-    plt.close(figure)
 
 
 def _colouring(runs: list[Run]) -> _Colouring:

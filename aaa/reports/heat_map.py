@@ -145,14 +145,11 @@ def draw_heat_maps(runs: list[Run], path: Path) -> bool:
         logger.warning(f"On the map are the {MOST_MAPS} pairs of settings that the loss goes by most, {more} are not.")
     if not maps:
         return False
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
+    from matplotlib.figure import Figure
 
     size = [max(of_axis) for of_axis in zip(*map(_inches, maps), strict=True)]
     columns, rows = min(IN_A_ROW, len(maps)), math.ceil(len(maps) / IN_A_ROW)
-    figure = plt.figure(figsize=(size[0] * columns, size[1] * rows), constrained_layout=True)
+    figure = Figure(figsize=(size[0] * columns, size[1] * rows), constrained_layout=True)
     for number, one in enumerate(maps, start=1):
         axis = figure.add_subplot(rows, columns, number)
         draw = _draw_points if one.is_scattered else _draw_cells
@@ -160,7 +157,6 @@ def draw_heat_maps(runs: list[Run], path: Path) -> bool:
         axis.set(xlabel=plot_label(one.x), ylabel=plot_label(one.y))
         axis.set_title("\n".join(map(plot_label, one.title.split("\n"))), fontsize="medium", wrap=True)
     figure.savefig(path, dpi=110)
-    plt.close(figure)
     return True
 
 

@@ -287,7 +287,7 @@ def _work(speaking: Sequence[Run]) -> _Work | None:
         return None
     told = plain_number(speaking[0].config.get("budget.flops")) or None
     told = None if told is None else told + (speaking[0].before("flops") or 0)
-    losses = [plain_number(run.last("val/loss")) for run in speaking]
+    losses = [run.loss for run in speaking]
     flops = [plain_number(run.in_all("flops")) for run in speaking]
     if any(unfinished(run) for run in speaking):
         return _Work(mean(parameters), 0.0, told, {}, "not finished")

@@ -23,7 +23,7 @@ from aaa.reports.outcomes import compared
 from aaa.reports.paired import against_best, of_one_table
 from aaa.reports.plain import plain_number, plain_setting
 from aaa.reports.power_law import APART, LEAST, OF_ONE_SIZE
-from aaa.reports.runs import Run
+from aaa.reports.runs import Run, by_loss
 from aaa.reports.scaling import OF_ONE_LENGTH, OF_THE_BEST
 from aaa.reports.telling import setting_keys, telling_keys
 from aaa.tracking.files import OF_A_STEP, step_in_name
@@ -70,7 +70,7 @@ def _content(runs: list[Run], baseline: str | None = None) -> dict[str, Any]:
     of_settings, mapped, settings = setting_keys(runs), setting_keys(runs, by_choice=False), by_setting(runs)
     number = {run.name: number for number, members in enumerate(settings) for run in members}
     alone, unanswered = effects(runs, baseline)
-    rank = {run.name: place for place, run in enumerate(sorted(runs, key=_by_loss))}
+    rank = {run.name: place for place, run in enumerate(sorted(runs, key=by_loss))}
     settings_shown = list(dict.fromkeys([*keys, *mapped]))
     shown = [
         _run(run, settings_shown, metrics)
@@ -171,11 +171,6 @@ def _thinned(curve: dict[str, list[float]]) -> dict[str, list[float | None]]:
     pieces = [slice(start, start + stretch) for start in range(0, len(ys), stretch)]
     thinned = {axis: [_rounded(curve[axis][piece][-1]) for piece in pieces] for axis in AXES}
     return thinned | {"y": [_rounded(sum(ys[piece]) / len(ys[piece])) for piece in pieces]}
-
-
-def _by_loss(run: Run) -> float:
-    loss = plain_number(run.last("val/loss"))
-    return math.inf if loss is None else loss
 
 
 def _common_folder(runs: list[Run]) -> str:

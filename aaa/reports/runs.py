@@ -1,5 +1,6 @@
 """Run folders, read for comparison."""
 
+import math
 import os
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -114,6 +115,11 @@ class Run:
         samples, seconds = (plain_number(self.last(name)) for name in ("samples", "seconds"))
         return samples / seconds if metric == RATE and samples and seconds else self.last(metric)
 
+    @property
+    def loss(self) -> float | None:
+        """The last validation loss; None if it is not finite, or there is none."""
+        return plain_number(self.last("val/loss"))
+
     def best(self) -> float | None:
         """The lowest validation loss."""
         return self.best_with_step()[1]
@@ -136,6 +142,12 @@ class Run:
                 xs.append(at + before if before else at)
                 ys.append(row[y])
         return xs, ys
+
+
+def by_loss(run: Run) -> float:
+    """The last validation loss to sort runs by: those without a finite one come last."""
+    loss = run.loss
+    return math.inf if loss is None else loss
 
 
 def read_runs(paths: Iterable[Path]) -> list[Run]:

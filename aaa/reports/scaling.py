@@ -13,7 +13,6 @@ from aaa.reports.folding import by_setting, counted
 from aaa.reports.isoflop import BestSize, Budget, best_size, best_sizes, budgets, growth, of_how_many
 from aaa.reports.labels import labels
 from aaa.reports.paired import of_one_table
-from aaa.reports.plain import plain_number
 from aaa.reports.power_law import LEAST, PowerLaw, bear_a_law, best_of_each_size, fit_power_law
 from aaa.reports.runs import Run
 from aaa.reports.ticks import plain_ticks
@@ -34,7 +33,7 @@ def points(runs: Sequence[Run], axis: str) -> list[tuple[float, float, str]]:
     found = []
     for run in counted(runs):
         x = run.parameters if axis == "parameters" else run.in_all(axis)
-        loss = plain_number(run.last("val/loss"))
+        loss = run.loss
         if x and loss and min(x, loss) > 0:
             found.append((float(x), loss, run.name))
     return found
@@ -82,16 +81,14 @@ def draw_scaling(runs: Sequence[Run], path: Path) -> list[str]:
     given, runs = len(runs), of_one_table(runs)
     if not bear_a_law([x for x, *_ in points(runs, "parameters")]):
         return []
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
+    from matplotlib.figure import Figure
 
     told, of_equal_work = labels(runs), budgets(runs)
     colours = dict(zip(told, colours_of(len(told)), strict=True))
     law = growth(of_equal_work)
     count = len(AXES) + bool(of_equal_work) + (law is not None)
-    figure, axes = plt.subplots(1, count, figsize=(6 * count, 4.5), constrained_layout=True)
+    figure = Figure(figsize=(6 * count, 4.5), constrained_layout=True)
+    axes = figure.subplots(1, count)
     said = []
     for axis, (key, label) in zip(axes, AXES.items(), strict=False):
         for x, loss, name in points(runs, key):
@@ -116,7 +113,6 @@ def draw_scaling(runs: Sequence[Run], path: Path) -> list[str]:
     if given > len(runs):
         figure.suptitle(f"without runs of another validation table ({given - len(runs)})", fontsize="medium")
     figure.savefig(path, dpi=110)
-    plt.close(figure)
     return said + best_sizes(runs)
 
 

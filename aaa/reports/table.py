@@ -1,6 +1,5 @@
 """Runs side by side in the terminal."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -17,7 +16,7 @@ from aaa.reports.labels import common_beginning, few
 from aaa.reports.outcomes import BESIDES, COMPARED, compared, every_outcome, further_quality, outcomes
 from aaa.reports.paired import OF_THESE_MODELS, Setting, best_setting, difference, find_setting, fold_seeds, run_named
 from aaa.reports.plain import plain_number, plain_setting
-from aaa.reports.runs import Run
+from aaa.reports.runs import Run, by_loss
 from aaa.reports.telling import differing_keys, setting_keys, telling_keys
 from aaa.reports.work import beside, with_work
 from aaa.tracking.printed import one_line
@@ -47,7 +46,7 @@ def comparison(runs: list[Run], width: int | None = None) -> Table:
     if len(keys) > MOST_KEYS:
         keys = [key for key in keys if key == "seed"]
     keys = _each_shown_once([*setting_keys(runs), *telling, *(key for key in keys if key == "seed"), *keys])
-    rows, beginning = sorted(runs, key=_by_loss), ""
+    rows, beginning = sorted(runs, key=by_loss), ""
     columns = _columns(rows, {key: shown_key(key) for key in keys})
     if width is not None and needed(columns) > width:
         beginning = common_beginning([run.name for run in runs])
@@ -124,7 +123,7 @@ def as_rows(runs: list[Run]) -> list[dict[str, Any]]:
     """
     keys, metrics = list(dict.fromkeys([*telling_keys(runs), *differing_keys(runs)])), every_outcome(runs)
     rows, any_began = [], any(run.stages for run in runs)
-    for run in sorted(runs, key=_by_loss):
+    for run in sorted(runs, key=by_loss):
         best_step, best = run.best_with_step()
         outcome = {metric: plain_number(run.outcome(metric)) for metric in metrics}
         settings = {key: plain_setting(run.value(key)) for key in keys}
@@ -250,8 +249,3 @@ def _verdict(setting: Setting, against: Setting) -> list[Text]:
         return [*map(cell, (folded, "-", "-", str(error)))]
     verdict = with_work(found.verdict, beside(setting.runs, against.runs))
     return [*map(cell, (folded, str(found), f"{found.count} {found.over}", verdict))]
-
-
-def _by_loss(run: Run) -> float:
-    loss = plain_number(run.last("val/loss"))
-    return math.inf if loss is None else loss

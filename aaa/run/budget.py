@@ -17,7 +17,7 @@ from aaa.assembly.parts import model_numbers
 from aaa.errors import UserError
 from aaa.models.costs import count_parameters
 from aaa.models.dit import AAADiT
-from aaa.run.folder import batch_size_of, max_steps_of, number_of
+from aaa.run.folder import batch_size_of, max_steps_of, recorded
 from aaa.run.going_on import Before
 from aaa.training import timing
 
@@ -129,7 +129,7 @@ def _steps_in(
 ) -> int:
     """Steps in so many seconds: those of the run that is gone on with, if it had as many and its steps were alike."""
     if earlier is not None and (taken := max_steps_of(earlier)) is not None:
-        same_time = number_of(earlier, "budget.seconds") == seconds
+        same_time = recorded(earlier, "budget.seconds") == seconds
         if same_time and batch_size_of(earlier) in (None, batch_size):
             return taken
     if before is None:

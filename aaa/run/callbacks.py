@@ -32,7 +32,7 @@ from aaa.run.resolved import resolve_encoder
 from aaa.run.run import Run
 from aaa.run.session import Session
 from aaa.run.sweep_job import is_of_sweep
-from aaa.tracking.files import cannot_write
+from aaa.tracking.files import cannot_write, written_aside
 from aaa.tracking.tracker import METRICS, Tracker, last_of, read_metrics
 from aaa.tracking.validation_rows import ValidationRows, write_rows
 from aaa.training.callbacks import Callback
@@ -197,13 +197,11 @@ class RunCallbacks:
             logger.warning(message, *about)
 
     def _save(self, path: Path, picture: Image.Image) -> None:
-        aside = path.with_name(f".{path.name}")
         try:
             path.parent.mkdir(exist_ok=True)
-            picture.save(aside)
-            aside.replace(path)
+            with written_aside(path) as aside:
+                picture.save(aside, "PNG")
         except OSError as error:
-            aside.unlink(missing_ok=True)
             raise cannot_write(path, error) from None
 
 

@@ -18,13 +18,13 @@ from aaa.config.schema import GROUPS, TrainConfig
 from aaa.config.trust import read_yaml_config, refuse_foreign_code
 from aaa.errors import UserError, nearest
 from aaa.saved.checkpoint_folders import CHECKPOINTS, FOLDER, those_of_its_run
+from aaa.saved.named_model import COMPOSED
 from aaa.tracking.printed import command
 from aaa.tracking.recorded_overrides import OVERRIDES, lies_in_sweep, overrides_of_run, own_overrides
 from aaa.tracking.redaction import HIDDEN
 from aaa.tracking.variables import agents_run, is_helper
 from aaa.tracking.wandb_identity import kept_id
 
-COMPOSED = ".hydra/config.yaml"
 RUN_DIR = "hydra.run.dir"
 SWAPPABLE = ("evaluation", "guidance", "logger", "sampler")  # groups that change nothing of what is learned
 HYDRAS_OWN = ("hydra", "defaults")  # keys of a config that Hydra obeys and leaves out of what it saves

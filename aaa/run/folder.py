@@ -3,16 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-from accelerate import Accelerator
 from omegaconf import DictConfig, OmegaConf
 
 from aaa.config.overrides import without_interpolations
 from aaa.config.trust import read_yaml_config
 from aaa.errors import UserError
+from aaa.evaluation.sharing import Processes
 from aaa.run.claim import claim
-from aaa.run.earlier_run import COMPOSED
-from aaa.run.processes import of_first_process
-from aaa.saved.named_model import RUN_CONFIG
+from aaa.saved.named_model import COMPOSED, RUN_CONFIG
 from aaa.tracking.environment import ENVIRONMENT, write_environment
 from aaa.tracking.files import replace_text
 from aaa.tracking.printed import shown
@@ -25,16 +23,16 @@ class RunFolder:
 
     Args:
         path: of the folder; made if it is not there.
-        accelerator: with several processes the folder is the first one's, as each has composed a config of its own.
+        processes: of the run; the folder is the first one's, as each has composed a config of its own.
         going_on: whether it is known that the run goes on with what is in it.
 
     Raises:
         UserError: if another run is training in it, or it holds one that this one does not go on with.
     """
 
-    def __init__(self, path: Path, accelerator: Accelerator, *, going_on: bool) -> None:
-        self.path = Path(of_first_process(str(path), accelerator))
-        if accelerator.is_main_process:
+    def __init__(self, path: Path, processes: Processes, *, going_on: bool) -> None:
+        self.path = Path(processes.of_first(str(path)))
+        if processes.index == 0:
             claim(self.path, str(self.path) if going_on else None, [])
 
     @property
@@ -97,21 +95,21 @@ def recorded_precision(config: DictConfig) -> str | None:
     run = next((place for place in places if place is not None), None)
     if run is None:
         return None
-    recorded = OmegaConf.select(read_yaml_config(run / RUN_CONFIG), "trainer.precision")
-    return recorded if recorded in PRECISIONS else None
+    name = recorded(run, "trainer.precision")
+    return name if name in PRECISIONS else None
 
 
-def number_of(run: Path, key: str) -> float | None:
-    """A number in the config of the run of this folder, None if there is none."""
-    value = OmegaConf.select(read_yaml_config(run / RUN_CONFIG), key) if (run / RUN_CONFIG).is_file() else None
-    return value if isinstance(value, int | float) else None
+def recorded(run: Path, key: str) -> Any:
+    """What the config of the run of this folder says of a key; None if it does not, or has not come so far."""
+    file = run / RUN_CONFIG
+    return OmegaConf.select(read_yaml_config(file), key) if file.is_file() else None
 
 
 def _whole_number(run: Path, key: str) -> int | None:
     file = run / RUN_CONFIG
     if not file.is_file():
         return None
-    value = OmegaConf.select(read_yaml_config(file), key)
+    value = recorded(run, key)
     if not isinstance(value, int):
         raise UserError(f"{file}: {key}={value} is not a whole number. Say it: {key}=N")
     return value

@@ -24,8 +24,7 @@ from aaa.tracking.stages import Stage, described
 from aaa.training.compiling import compile_model
 from aaa.training.ema import EMA
 from aaa.training.recomputing import recompute_activations
-from aaa.training.sharding import WholeCopies, divided_copy, place_buffers, shard, without_weights
-from aaa.training.sharding_state import divide_loaded_state
+from aaa.training.sharding import WholeCopies, divide_loaded_state, divided_copy, place_buffers, shard, without_weights
 
 logger = logging.getLogger(__name__)
 

@@ -17,7 +17,6 @@ from aaa.run.crawling import why_it_crawls
 from aaa.run.cuda_graph import records_steps
 from aaa.run.longer import parting_checkpoint, unaffected_steps
 from aaa.run.origin import Origin
-from aaa.run.processes import of_first_process
 from aaa.run.trial import Trial
 from aaa.saved.checkpoint_folders import step_of
 from aaa.training.fitting import measure_footprint
@@ -125,7 +124,7 @@ def plan_length(config: DictConfig, trial: Trial, data: TrainingData, origin: Or
         trainer.batch_size,
         origin.earlier_run,
         footprint.recorded() if trainer.cuda_graph is True else footprint,
-        accelerator,
+        trial.session,
         micro_batches=micro_batches,
         records=len(data.train_records),
     )
@@ -139,7 +138,7 @@ def plan_length(config: DictConfig, trial: Trial, data: TrainingData, origin: Or
         batch_size=batch_size,
         time_step=partial(_seconds_of_step, config, trial, batch_size, micro_batches),
     )
-    max_steps = of_first_process(max_steps, accelerator)
+    max_steps = trial.session.processes.of_first(max_steps)
     make = partial(build_schedule, config)
     undecayed = unaffected_steps(make, max_steps)
     # A run that is to be longer goes on from there.

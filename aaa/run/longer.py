@@ -7,9 +7,9 @@ from pathlib import Path
 
 from aaa.config.commands import train_command
 from aaa.config.trust import foreign_targets, read_yaml_config
-from aaa.run.earlier_run import COMPOSED
 from aaa.run.going_on import Before
 from aaa.saved.checkpoint_folders import checkpoints, step_of
+from aaa.saved.named_model import COMPOSED
 from aaa.tracking.printed import shown
 from aaa.training.lr_schedules import Schedule
 

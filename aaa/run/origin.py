@@ -54,7 +54,7 @@ def open_origin(config: DictConfig, session: Session) -> Origin:
             what it has to.
     """
     resumed, processes = config.resume is not None, session.processes
-    folder = RunFolder(Path(config.output_dir), session.accelerator, going_on=resumed)
+    folder = RunFolder(Path(config.output_dir), processes, going_on=resumed)
     if session.mesh is not None:
         parallel = f"with trainer.parallel={config.trainer.parallel} each writes its part of a checkpoint there"
         require_shared(folder.path, processes, parallel)

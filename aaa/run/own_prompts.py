@@ -5,20 +5,18 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig
 
 from aaa.assembly.own_prompts import OwnPrompts, embed_own_prompts
 from aaa.assembly.parts import build_encoders
 from aaa.assembly.training_data import TrainingData
 from aaa.config.prompts import KEY, file_of_prompts, own_prompts
-from aaa.config.trust import read_yaml_config
 from aaa.encoders.protocols import LearnsWords
-from aaa.run.folder import run_around
+from aaa.run.folder import recorded, run_around
 from aaa.run.machines import told
 from aaa.run.session import Session
 from aaa.run.trained_words import trained_words
-from aaa.saved.named_model import RUN_CONFIG
-from aaa.saved.trained_words import told_unknown
+from aaa.saved.words_file import told_unknown
 
 logger = logging.getLogger(__name__)
 
@@ -66,11 +64,11 @@ def _recorded(config: DictConfig) -> list[str] | None:
     if file is None or file.exists() or before is None:
         return None
     run = run_around(Path(before), levels=2)
-    recorded = None if run is None else OmegaConf.select(read_yaml_config(run / RUN_CONFIG), KEY)
-    if not isinstance(recorded, ListConfig):
+    prompts = None if run is None else recorded(run, KEY)
+    if not isinstance(prompts, ListConfig):
         return None
     logger.warning("%s=%s: is not there any more. Drawn are the prompts that the run has had from it.", KEY, file)
-    return [str(prompt) for prompt in recorded]
+    return [str(prompt) for prompt in prompts]
 
 
 def _warn_of_cut(own: OwnPrompts) -> None:

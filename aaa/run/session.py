@@ -12,8 +12,8 @@ from aaa.config.compiling import require_graphs
 from aaa.config.cuda_graph import require_recording_device
 from aaa.devices import pick_device
 from aaa.errors import UserError
+from aaa.run.accelerator import make_accelerator
 from aaa.run.folder import recorded_precision
-from aaa.run.processes import make_accelerator
 from aaa.run.together import meet
 from aaa.run.unused_gpu import why_unused
 from aaa.tracking.variables import processes_of_machine, wants_cpu

@@ -5,7 +5,6 @@ from math import inf
 from pathlib import Path
 from typing import NamedTuple
 
-from safetensors import safe_open
 from torch import Tensor, equal
 
 from aaa.config.rates import EVEN
@@ -14,11 +13,11 @@ from aaa.errors import UserError
 from aaa.saved.checkpoint_folders import AVERAGE, MODEL, checkpoints
 from aaa.saved.export import write_config
 from aaa.saved.kept_weights import checkpoints_of, kept_weights, updates_of
-from aaa.saved.models import WEIGHTS, find_saved
+from aaa.saved.models import find_saved
 from aaa.saved.named_model import EXPORTED
-from aaa.saved.trained_words import read_words, write_words
-from aaa.saved.weights_file import read_dit_tensors
+from aaa.saved.weights_file import metadata_of, read_dit_tensors
 from aaa.saved.whole_folders import written_whole
+from aaa.saved.words_file import read_words, write_words
 from aaa.training.ema import keep_of
 from aaa.training.posthoc_ema import Saved, fits
 
@@ -76,7 +75,7 @@ def make_averages(model: Path, memories: Sequence[float], report: Callable[[int,
     total, done, made = sum(map(len, needed)), 0, []
     config = find_saved(up_to[-1], "ema", trust_config=True).config
     words = read_words(run / EXPORTED)
-    metadata, as_they_are = _metadata(kept[-1].file), _never_averaged(up_to[-1])
+    metadata, as_they_are = metadata_of(kept[-1].file), _never_averaged(up_to[-1])
     of_step = "" if up_to[-1] == checkpoints(run)[0] else f"-step-{state.step:08d}"
     for memory, fit, files in zip(memories, found, needed, strict=True):
         weights: dict[str, Tensor] = {}
@@ -89,7 +88,7 @@ def make_averages(model: Path, memories: Sequence[float], report: Callable[[int,
             write_config(aside, config)
             if words is not None:
                 write_words(aside, words)
-            save_tensors(weights | as_they_are, aside / WEIGHTS, metadata | {"ema_memory": _told(memory)})
+            save_tensors(weights | as_they_are, aside / MODEL, metadata | {"ema_memory": _told(memory)})
         made.append(Averaged(memory, fit.error, len(files), folder))
     return made
 
@@ -116,11 +115,6 @@ def _never_averaged(checkpoint: Path) -> dict[str, Tensor]:
         for name, tensor in weights.items()
         if not tensor.is_floating_point() or (name in average and equal(tensor.float(), average[name].float()))
     }
-
-
-def _metadata(file: Path) -> dict[str, str]:
-    with safe_open(file, "pt") as opened:
-        return dict(opened.metadata() or {})
 
 
 def _add(weights: dict[str, Tensor], tensors: Mapping[str, Tensor], factor: float) -> None:

@@ -22,8 +22,8 @@ from aaa.saved.checkpoint_folders import AVERAGE, MODEL, OF_OBJECTIVE, OPTIMIZER
 from aaa.saved.weights_file import read_dit_tensors
 from aaa.saved.whole_folders import REMOVED, take_place
 from aaa.tracking.finite_json import from_json, to_json
+from aaa.training.progress import UnloggedNumbers
 from aaa.training.sharding import shard_like
-from aaa.training.unlogged import UnloggedNumbers
 
 # What torch raises for a file that is damaged or holds something else: it looks into it without asking what it is.
 UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, RuntimeError, OSError, EOFError, UnpicklingError)

@@ -9,11 +9,12 @@ from typing import Any
 from torch import nn
 
 from aaa.saved.checkpoint import save_weights
+from aaa.saved.checkpoint_folders import MODEL
 from aaa.saved.model_card import CARD, SAMPLES
-from aaa.saved.models import WEIGHTS, sampling_config
+from aaa.saved.models import sampling_config
 from aaa.saved.named_model import CONFIG, EXPORTED
-from aaa.saved.trained_words import write_words
 from aaa.saved.whole_folders import written_whole
+from aaa.saved.words_file import write_words
 from aaa.tracking.files import OF_A_STEP, step_in_name
 
 
@@ -44,7 +45,7 @@ def export_model(
         write_config(aside, sampling_config(config))
         if words is not None:
             write_words(aside, words)
-        save_weights(aside / WEIGHTS, model, metadata)
+        save_weights(aside / MODEL, model, metadata)
 
 
 def write_card(folder: Path, card: str) -> None:

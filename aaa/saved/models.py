@@ -8,20 +8,20 @@ from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 
 from aaa.config.groups import CONF
+from aaa.config.plain import plain
 from aaa.config.schema import SamplingConfig
 from aaa.config.trust import is_own_class, read_json_config, read_yaml_config, targets
 from aaa.encoders.statistics import LatentStatistics
 from aaa.errors import UserError
 from aaa.saved.checkpoint_folders import AVERAGE, MODEL, STATE, checkpoints, damage, first_whole, newest_whole, step_of
 from aaa.saved.named_model import CONFIG, EXPORTED, RUN_CONFIG, is_exported, offered_below, require_there
-from aaa.saved.weights_file import DiTNumbers, read_dit_numbers, read_routing
+from aaa.saved.weights_file import DiTNumbers, metadata_of, read_dit_numbers, read_routing
 
 logger = logging.getLogger(__name__)
 
-WEIGHTS = "model.safetensors"
 DRAWN_WITH = (MODEL, AVERAGE)  # of a checkpoint
 NEEDED = ("model", "encoder", "scheduler", "sampling", "data")  # of a run's config, by all who sample
 KEPT = (*NEEDED, "objective", "sampler", "guidance", "routing", "trainer")  # the rest is implied where it is not said
@@ -78,7 +78,7 @@ def find_saved(path: Path, weights: str, trust_config: bool, heads: int | None =
             "model/ folder. (Pickled weights, .pth or .ckpt, can run code when they are loaded and are not read.)"
         )
     elif (path / CONFIG).is_file():
-        saved = SavedModel(path / WEIGHTS, read_json_config(path / CONFIG))
+        saved = SavedModel(path / MODEL, read_json_config(path / CONFIG))
     elif (path / STATE).is_file():
         if (problem := damage(path, DRAWN_WITH)) is not None:
             raise UserError(f"model={path}: the checkpoint is damaged: {problem}.")
@@ -89,7 +89,7 @@ def find_saved(path: Path, weights: str, trust_config: bool, heads: int | None =
             logger.info("%s was trained further since its model was exported. Taken is that of %s.", path, later.name)
             saved = _from_checkpoint(later, weights)
         elif is_exported(path) and weights == "ema":
-            saved = SavedModel(finished / WEIGHTS, read_json_config(finished / CONFIG))
+            saved = SavedModel(finished / MODEL, read_json_config(finished / CONFIG))
         elif (checkpoint := newest_whole(path, DRAWN_WITH)) is not None:
             saved = _from_checkpoint(checkpoint, weights)
         else:
@@ -111,12 +111,11 @@ def find_saved(path: Path, weights: str, trust_config: bool, heads: int | None =
 
 def exported_step(run: Path) -> int | None:
     """How many steps the exported model was trained for, or None if none was exported."""
-    weights = run / EXPORTED / WEIGHTS
+    weights = run / EXPORTED / MODEL
     if not weights.is_file() or not is_exported(run):
         return None
     try:
-        with safe_open(weights, "pt") as file:
-            return int((file.metadata() or {})["step"])
+        return int(metadata_of(weights)["step"])
     except (SafetensorError, OSError, KeyError, ValueError):
         return None
 
@@ -171,10 +170,7 @@ def tutorial_config(numbers: DiTNumbers) -> dict[str, Any]:
     config = OmegaConf.create({"encoder": encoder, "scheduler": scheduler, "sampling": SamplingConfig()})
     config.encoder.pop("defaults")
     config.scheduler.timestep_dtype = "bfloat16"
-    resolved = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(resolved, dict)
-    kept = {str(key): value for key, value in resolved.items()}
-    return kept | {"model": asdict(numbers), "data": {"name": "pokemon", "resolution": 256}}
+    return plain(config) | {"model": asdict(numbers), "data": {"name": "pokemon", "resolution": 256}}
 
 
 def _from_file(file: Path, heads: int | None) -> SavedModel:
@@ -229,11 +225,9 @@ def _config_of_checkpoint(checkpoint: Path) -> dict[str, Any]:
 def _read_run_config(path: Path) -> dict[str, Any]:
     config = read_yaml_config(path)
     try:
-        resolved = OmegaConf.to_container(config, resolve=True)
+        return plain(config)
     except OmegaConfBaseException as error:
         raise UserError(f"{path}: {str(error).splitlines()[0]}") from None
-    assert isinstance(resolved, dict)
-    return {str(key): value for key, value in resolved.items()}
 
 
 def _refuse_foreign_code(config: Any, path: Path) -> None:

@@ -5,7 +5,8 @@ from pathlib import Path
 from aaa.errors import UserError
 from aaa.saved.checkpoint_folders import CHECKPOINTS, checkpoints, those_of_its_run
 
-RUN_CONFIG = "config.yaml"
+RUN_CONFIG = "config.yaml"  # of a run, in its folder
+COMPOSED = ".hydra/config.yaml"  # the same as it was composed, before what refers to others has a value
 EXPORTED, CONFIG = "model", "config.json"  # of a run's finished model: its folder, and what describes it there
 NAMED = 3  # checkpoints or runs, at most
 

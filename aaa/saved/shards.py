@@ -23,7 +23,7 @@ from torch.optim import Optimizer
 
 from aaa.data.tensor_files import save_tensors
 from aaa.saved.checkpoint_folders import AVERAGE, MODEL, SHARDS
-from aaa.training.parameter_groups import Combines
+from aaa.training.parameter_groups import parts_of, states_by_parameter
 from aaa.training.sharding import is_divided
 
 NAMED = "tensor in shards: "  # stands before a name in place of a tensor
@@ -142,8 +142,7 @@ def fetching(optimizer: Optimizer, checkpoint: Path) -> Iterator[None]:
     def fetch(part: Optimizer, state_dict: dict[str, Any]) -> dict[str, Any]:
         return _fetch(part, state_dict, checkpoint / SHARDS)
 
-    parts = optimizer.optimizers if isinstance(optimizer, Combines) else [optimizer]
-    hooks = [part.register_load_state_dict_pre_hook(fetch) for part in parts]
+    hooks = [part.register_load_state_dict_pre_hook(fetch) for part in parts_of(optimizer)]
     try:
         yield
     finally:
@@ -152,22 +151,20 @@ def fetching(optimizer: Optimizer, checkpoint: Path) -> Iterator[None]:
 
 
 def _fetch(optimizer: Optimizer, state_dict: dict[str, Any], folder: Path) -> dict[str, Any]:
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    numbers = [number for group in state_dict["param_groups"] for number in group["params"]]
     sizes = _listed(folder)
-    state, wanted = dict(state_dict["state"]), dict[str, Tensor]()
-    for number, parameter in zip(numbers, parameters, strict=False):  # torch itself says what is wrong with others
-        filled = dict(state.get(number, {}))
-        for key, value in filled.items():
+    whole, wanted = dict(state_dict["state"]), dict[str, Tensor]()
+    for number, parameter, state in states_by_parameter(optimizer, state_dict):
+        whole[number] = dict(state)
+        for key, value in state.items():
             if isinstance(value, str) and value.startswith(NAMED):
                 name = value.removeprefix(NAMED)
                 if sizes[name].size != parameter.shape:
                     raise ValueError(f"{key} of shape {tuple(sizes[name].size)} for one of {tuple(parameter.shape)}")
-                filled[key] = wanted[name] = torch.empty_like(parameter.detach(), dtype=sizes[name].properties.dtype)
-        if filled:
-            state[number] = filled
+                whole[number][key] = wanted[name] = torch.empty_like(
+                    parameter.detach(), dtype=sizes[name].properties.dtype
+                )
     _read(folder, wanted)
-    return {**state_dict, "state": state}
+    return {**state_dict, "state": whole}
 
 
 def _listed(folder: Path) -> dict[str, TensorStorageMetadata]:

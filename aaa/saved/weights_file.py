@@ -150,6 +150,16 @@ def require_numbers(path: Path, numbers: Mapping[str, Any]) -> None:
         raise UserError(f"{path}: its weights are those of another model: {listed}.")
 
 
+def metadata_of(path: Path) -> dict[str, str]:
+    """What the header of a safetensors file says besides its tensors.
+
+    Raises:
+        OSError, SafetensorError: if it cannot be read, or is no such file.
+    """
+    with safe_open(path, "pt") as file:
+        return dict(file.metadata() or {})
+
+
 def _read_header(path: Path) -> tuple[dict[str, list[int]], dict[str, str]]:
     """Shapes of the tensors under the names that we use, and metadata."""
     try:

@@ -5,7 +5,8 @@ import re
 import sys
 import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from aaa.errors import UserError, reason
@@ -24,8 +25,23 @@ def step_in_name(path: Path) -> int:
     return int(path.name.removeprefix("step-")[:8])
 
 
+@contextmanager
+def written_aside(path: Path) -> Iterator[Path]:
+    """A block that writes a file under the name that it is given; the file is renamed into place at its end.
+
+    Of several processes that do so at once the last one's stays, whole; where the block fails, what was there before.
+    """
+    aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        yield aside
+        aside.replace(path)
+    finally:
+        with suppress(OSError):  # it has been renamed, or could not be made
+            aside.unlink()
+
+
 def replace_text(path: Path, text: str, advice: str = GO_ON) -> None:
-    """Write a file aside and rename it into place. Of several processes that do so at once the last one's stays, whole.
+    """Write a file aside and rename it into place, its content on the disk first.
 
     Args:
         path: of the file.
@@ -35,18 +51,13 @@ def replace_text(path: Path, text: str, advice: str = GO_ON) -> None:
     Raises:
         UserError: if it cannot be written; what was there before stays.
     """
-    aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        with aside.open("w", encoding="utf-8") as file:
+        with written_aside(path) as aside, aside.open("w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        aside.replace(path)
     except OSError as error:
         raise cannot_write(path, error, advice) from None
-    finally:
-        with suppress(OSError):  # it has been renamed, or could not be made
-            aside.unlink()
 
 
 def rename_folder(folder: Path, name: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from typing import Any
 
 NOT_FINITE = {str(number): number for number in (math.nan, math.inf, -math.inf)}
@@ -12,30 +13,16 @@ def to_json(value: Any, indent: int | None = None) -> str:
     return json.dumps(_finite(value), indent=indent, allow_nan=False)
 
 
-class Names(dict[str, str]):
-    """Keys that many objects share, so that each is in memory once: rows of metrics would be three times as large."""
-
-    def __missing__(self, name: str) -> str:
-        self[name] = name
-        return name
-
-
-def from_json(text: str, names: Names | None = None) -> Any:
+def from_json(text: str) -> Any:
     """What `to_json` made this text of; `NaN` and the like, as earlier versions wrote them, are read too.
 
     Args:
         text: of one value.
-        names: of objects read before, whose keys these share.
 
     Raises:
         ValueError: if it is no JSON.
     """
-    shared = Names() if names is None else names
-
-    def read(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        return {shared[key]: _with_numbers(value) for key, value in pairs}
-
-    return _with_numbers(json.loads(text, object_pairs_hook=read))
+    return _with_numbers(json.loads(text, object_pairs_hook=_read_object))
 
 
 def as_number(value: Any) -> Any:
@@ -49,6 +36,11 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(inner) for inner in value]
     return str(float(value)) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _read_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose keys are each in memory once: rows of metrics would be three times as large."""
+    return {sys.intern(key): _with_numbers(value) for key, value in pairs}
 
 
 def _with_numbers(value: Any) -> Any:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from aaa.errors import UserError
 from aaa.tracking.files import append_line, replace_text
-from aaa.tracking.finite_json import Names, from_json, to_json
+from aaa.tracking.finite_json import from_json, to_json
 
 METRICS, ODD_STEPS = "metrics.jsonl", "odd_steps.jsonl"
 AXES = ("samples", "seconds", "flops")  # what a run can be drawn over, besides its steps
@@ -179,14 +179,14 @@ def read_metrics(path: Path, having: str | None = None) -> list[dict[str, Any]]:
     """
     if not path.is_file():
         return []
-    quoted, names = None if having is None else f'"{having}"', Names()
+    quoted = None if having is None else f'"{having}"'
     rows = []
     with path.open(encoding="utf-8", errors="replace", newline="\n") as lines:
         for line in lines:
             if quoted is not None and quoted not in line:
                 continue
             try:
-                row = from_json(line, names)
+                row = from_json(line)
             except (ValueError, RecursionError):
                 continue
             if isinstance(row, dict) and isinstance(row.get("step"), int):

@@ -40,7 +40,7 @@ Shapes = tuple[torch.Size, ...]  # of a step's tensors
 MOST_SHAPES = 16  # steps of further ones are taken as they are
 
 
-class Recorder(Protocol):
+class GraphRecorder(Protocol):
     """What makes of work on a device something that does it again."""
 
     def __call__(self, work: Callable[[], None], generators: Sequence[torch.Generator]) -> Callable[[], None]:
@@ -69,7 +69,7 @@ class CudaRecorder:
 
     @contextmanager
     def apart(self) -> Iterator[None]:
-        """See `Recorder`."""
+        """See `GraphRecorder`."""
         others = torch.cuda.current_stream()
         self._stream.wait_stream(others)
         with torch.cuda.stream(self._stream):
@@ -77,7 +77,7 @@ class CudaRecorder:
         others.wait_stream(self._stream)
 
     def __call__(self, work: Callable[[], None], generators: Sequence[torch.Generator]) -> Callable[[], None]:
-        """See `Recorder`."""
+        """See `GraphRecorder`."""
         graph = torch.cuda.CUDAGraph()
         for generator in generators:
             graph.register_generator_state(generator)
@@ -130,7 +130,7 @@ class RecordedSteps:
         UserError: if there is something about a step that a graph would not do again.
     """
 
-    def __init__(self, trainee: Trainee, settings: LoopSettings, recorder: Recorder | None = None) -> None:
+    def __init__(self, trainee: Trainee, settings: LoopSettings, recorder: GraphRecorder | None = None) -> None:
         _require_recordable(trainee)
         self.trainee, self.settings = trainee, settings
         self._recorder = CudaRecorder() if recorder is None else recorder

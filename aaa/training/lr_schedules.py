@@ -7,7 +7,7 @@ Each function takes the number of optimizer steps of the whole run and returns s
 import math
 from collections.abc import Callable
 
-from aaa.errors import UserError
+from aaa.errors import require_number
 
 Schedule = Callable[[int], float]
 
@@ -69,8 +69,6 @@ def _clip(value: float) -> float:
 
 
 def _check(key: str, steps: int, **fractions: float) -> None:
-    if steps < 0:
-        raise UserError(f"lr_scheduler.{key}={steps}: must be at least 0.")
+    require_number(f"lr_scheduler.{key}", steps, least=0)
     for name, value in fractions.items():
-        if not 0 <= value <= 1:
-            raise UserError(f"lr_scheduler.{name}={value}: must be between 0 and 1.")
+        require_number(f"lr_scheduler.{name}", value, least=0, most=1)

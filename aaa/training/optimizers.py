@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
-from aaa.errors import UserError
+from aaa.errors import UserError, require_one_of
 from aaa.training.muon import BatchedMuon
 from aaa.training.orthogonal import KINDS
 from aaa.training.sharding import is_divided
@@ -127,8 +127,7 @@ class MuonWithAdamW(Optimizer):
         orthogonalisation: str = "jordan",
     ) -> None:
         for key, value, known in (("fused", fused, FUSED), ("orthogonalisation", orthogonalisation, KINDS)):
-            if value not in known:
-                raise UserError(f"optimizer.{key}={value}: must be one of {', '.join(known)}.")
+            require_one_of(f"optimizer.{key}", value, known)
         if adamw_learning_rate is not None and not isinstance(adamw_learning_rate, int | float):
             raise UserError(
                 f"optimizer.adamw_learning_rate={adamw_learning_rate}: must be a number, such as 0.001, or null: "

@@ -1,6 +1,7 @@
 """An optimizer's groups of parameters, divided by what is to differ between them, whichever optimizer it is."""
 
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
@@ -27,6 +28,25 @@ class Combines(Protocol):
         ...
 
 
+def parts_of(optimizer: Optimizer) -> Sequence[Optimizer]:
+    """The optimizers that it combines, or the one that it is."""
+    return optimizer.optimizers if isinstance(optimizer, Combines) else [optimizer]
+
+
+def states_by_parameter(
+    optimizer: Optimizer, state_dict: Mapping[str, Any]
+) -> Iterator[tuple[Any, nn.Parameter, dict[str, Any]]]:
+    """Of a state dict that an optimizer is to load: number of a state, the parameter that it is of, and the state.
+
+    Where the groups are not those of the optimizer it ends with the shorter: torch itself says what is wrong then.
+    """
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    numbers = [number for group in state_dict["param_groups"] for number in group["params"]]
+    for number, parameter in zip(numbers, parameters, strict=False):
+        if number in state_dict["state"]:
+            yield number, parameter, state_dict["state"][number]
+
+
 def regroup(optimizer: Optimizer, named_parameters: Iterable[tuple[str, nn.Parameter]], change: Change) -> None:
     """Give each parameter a group with what `change` says, and one group to those of which it says the same.
 
@@ -36,7 +56,7 @@ def regroup(optimizer: Optimizer, named_parameters: Iterable[tuple[str, nn.Param
         change: of each parameter; an empty mapping leaves it where it is.
     """
     names = {id(parameter): name for name, parameter in named_parameters}
-    for part in optimizer.optimizers if isinstance(optimizer, Combines) else [optimizer]:
+    for part in parts_of(optimizer):
         part.param_groups = [
             new for group in part.param_groups for new in _divided(group, names, partial(change, part))
         ]
@@ -70,6 +90,24 @@ def decay_only(decayed: Container[str]) -> Change:
         if "weight_decay" not in group:
             raise ValueError("it has no weight_decay")
         return {} if name in decayed else {"weight_decay": 0.0}
+
+    return change
+
+
+def rates_by_batch_size(times: float) -> Change:
+    """The square root rule (2205.10287): a batch k times as large, at k ** 0.5 times the learning rate.
+
+    It holds for optimizers whose steps are as long however large gradients are, where these are mostly noise. Weight
+    decay is k ** 0.5 times too, so that as many samples take the same share of a weight.
+
+    Args:
+        times: k, the size of the batch over that at which the rate was found.
+    """
+
+    def change(_optimizer: Optimizer, _name: str, group: Mapping[str, Any]) -> Mapping[str, Any]:
+        if times == 1:
+            return {}
+        return {key: group[key] * math.sqrt(times) for key in ("lr", "weight_decay") if key in group}
 
     return change
 

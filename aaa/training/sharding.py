@@ -11,7 +11,7 @@ sums. Nothing here knows what a model is for.
 import copy
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 import torch.distributed as dist
@@ -19,8 +19,10 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.optim import Optimizer
 
 from aaa.errors import UserError
+from aaa.training.parameter_groups import parts_of, states_by_parameter
 
 REPLICATE, SHARD = "replicate", "shard"  # axes of the processes
 
@@ -136,6 +138,27 @@ def shard_like(tensor: Tensor, example: Tensor) -> Tensor:
         return tensor
     moved = tensor.to(example.device)
     return distribute_tensor(moved, example.device_mesh, example.placements, src_data_rank=None)
+
+
+def divide_loaded_state(optimizer: Optimizer) -> None:
+    """Let an optimizer's `load_state_dict` take the state of one whose parameters were whole, and keep its own rows."""
+    for part in parts_of(optimizer):
+        part.register_load_state_dict_pre_hook(_divide)
+
+
+def _divide(optimizer: Optimizer, state_dict: dict[str, Any]) -> dict[str, Any]:
+    """A state dict of whole tensors with those of a parameter's shape divided as that is."""
+    divided = {
+        number: {name: _like(value, parameter) for name, value in state.items()}
+        for number, parameter, state in states_by_parameter(optimizer, state_dict)
+    }
+    return {**state_dict, "state": state_dict["state"] | divided}
+
+
+def _like(value: Any, parameter: Tensor) -> Any:
+    if not isinstance(value, Tensor) or is_divided(value) or value.shape != parameter.shape:
+        return value
+    return shard_like(value, parameter)
 
 
 def shard_group(tensors: Iterable[Tensor]) -> dist.ProcessGroup | None:

@@ -95,7 +95,6 @@ def test_what_has_not_moved_has_no_spread() -> None:
     [
         ([24], [1], "bench.widths: 24 is no multiple of the width of a head of the base"),
         ([0], [1], "bench.widths=.0.: must be"),
-        ([32], [0, 2], "bench.steps"),
     ],
 )
 def test_sizes_and_steps_that_there_are_not(widths: list[int], steps: list[int], expected: str) -> None:

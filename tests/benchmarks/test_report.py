@@ -1,15 +1,14 @@
 import json
 import math
 from pathlib import Path
-from typing import Any
 
 import pytest
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 from rich.console import Console
 
 from aaa.benchmarks.report import Report
+from tests.helpers.saved_figures import saved_figures
 
 
 def test_a_report_is_a_table_a_file_and_a_plot(tmp_path: Path) -> None:
@@ -47,14 +46,7 @@ def test_a_narrow_terminal_has_whole_columns_and_none_without_values() -> None:
 def test_a_plot_names_what_differs_and_has_ticks_at_what_was_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    figures: list[Figure] = []
-    save = Figure.savefig
-
-    def looked_at(figure: Figure, path: Path, **how: Any) -> None:
-        figures.append(figure)
-        save(figure, path, **how)
-
-    monkeypatch.setattr(Figure, "savefig", looked_at)
+    figures = saved_figures(monkeypatch)
     rows = [
         {"precision": precision, "compiled": "no", "batch": batch, "images/s": 1.0 * batch}
         for precision in ("float32", "bf16")
@@ -69,16 +61,9 @@ def test_a_plot_names_what_differs_and_has_ticks_at_what_was_measured(
 
 
 def test_rows_of_one_name_have_a_bar_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn: list[int] = []
-    save = Figure.savefig
-
-    def looked_at(figure: Figure, path: Path, **how: Any) -> None:
-        bars = [bar for axis in figure.axes for bar in axis.patches if isinstance(bar, Rectangle)]
-        drawn.append(len({round(bar.get_y(), 6) for bar in bars}))
-        save(figure, path, **how)
-
-    monkeypatch.setattr(Figure, "savefig", looked_at)
+    figures = saved_figures(monkeypatch)
     rows = [{"loop": name, "ms": ms} for name, ms in (("ours", 1.0), ("ours", 3.0), ("theirs", 5.0))]
     Report("bars", rows, ("loop", "ms")).save(tmp_path / "bars", {})
     assert (tmp_path / "bars" / "plot.png").is_file()
-    assert drawn == [3]
+    bars = [bar for axis in figures[0].axes for bar in axis.patches if isinstance(bar, Rectangle)]
+    assert len({round(bar.get_y(), 6) for bar in bars}) == 3

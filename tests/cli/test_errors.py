@@ -1,23 +1,24 @@
 """What is said of errors, by the one function that says it."""
 
 import errno
+import math
 from dataclasses import field, make_dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from aaa.cli.errors import explain
-from aaa.config.groups import CONF
-from aaa.errors import UserError, in_plain_words, nearest
+from aaa.errors import UserError, in_plain_words, nearest, require_number, require_one_of
 from aaa.traces import raised_at
 
 
 def explained(error: Exception, *arguments: str) -> str:
-    return explain(error, "train", CONF, [*arguments])
+    return explain(error, "train", [*arguments])
 
 
 def error_of(code: str, file: Path) -> Exception:
@@ -94,3 +95,21 @@ def test_what_omegaconf_says_of_a_type_is_said_in_plain_words(hint: Any, value: 
     with pytest.raises(OmegaConfBaseException) as caught:
         OmegaConf.structured(make_dataclass("Schema", [("key", hint, field(default=MISSING))])).key = value
     assert in_plain_words(str(caught.value), "key") == said
+
+
+@pytest.mark.parametrize("value", [0, -1, 2.5, math.nan, True, "1", None])
+def test_what_is_no_number_within_bounds_is_refused_with_them(value: object) -> None:
+    with pytest.raises(UserError, match=rf"^evaluation\.share={value}: must be above 0 and at most 2\.$"):
+        require_number("evaluation.share", value, above=0, most=2)
+
+
+@pytest.mark.parametrize("value", [1, 0.5, 2, np.int64(1), np.float32(0.5)])
+def test_numbers_within_bounds_are_fine(value: object) -> None:
+    require_number("evaluation.share", value, above=0, most=2)
+
+
+def test_a_word_that_there_is_not_is_told_with_those_that_there_are() -> None:
+    require_one_of("model.init", "torch", {"scaled": 0, "torch": 1})
+    for value in ("flat", ["torch"]):
+        with pytest.raises(UserError, match=r"^model\.init=.+: must be one of scaled, torch\.$"):
+            require_one_of("model.init", value, {"scaled": 0, "torch": 1})

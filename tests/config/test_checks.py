@@ -176,7 +176,7 @@ def test_groups_of_ones_own_folder_are_known(tmp_path: Path) -> None:
     ):
         group, _, option = override.lstrip("+").partition("=")
         error = HydraException(f"Could not find '{group}/{option}'")
-        assert explain(error, "train", CONF, [*flags, override]).startswith(expected)
+        assert explain(error, "train", [*flags, override]).startswith(expected)
 
 
 def test_conf_lies_beside_or_inside_the_package() -> None:

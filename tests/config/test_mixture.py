@@ -70,6 +70,10 @@ def test_a_mixture_may_be_a_file_of_ones_own(tmp_path: Path) -> None:
         (["data=mixture"], r"data\.parts: a mixture needs parts, such as \+data@data\.parts\.shapes=shapes"),
         ([*TWO], r"data\.parts\.shapes\.resolution=32 and data\.parts\.mine\.resolution=64: .* data\.resolution=32 is"),
         ([*ALIKE[:3], "data.resolution=32"], r"data\.parts\.mine\.root: has no value yet"),
+        (
+            [*ALIKE, "+data.parts.mine.rot=/x"],
+            r"data\.parts\.mine\.rot: nothing .* 'root'\?\)\. There is: name",
+        ),
         (["data.weight=2"], r"data\.weight=2\.0: data=shapes is alone"),
         ([*ALIKE, "data.weight=2"], r"data\.weight: belongs to a part of the mixture: data\.parts\.shapes\.weight"),
         ([*ALIKE, "data.horizontal_flip=true"], r"data\.horizontal_flip: belongs to a part"),

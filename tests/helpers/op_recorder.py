@@ -30,7 +30,7 @@ class _Writing(TorchDispatchMode):
 
 
 class OpRecorder:
-    """A `Recorder` for tensors on any device.
+    """A `GraphRecorder` for tensors on any device.
 
     Recording does the work once, as nothing else tells what it is: what it wrote is put back afterwards.
 

@@ -37,6 +37,7 @@ from aaa.reports.telling import differing_keys
 from aaa.reports.ticks import plain_ticks
 from aaa.tracking.validation_rows import ValidationRows, write_rows
 from tests.helpers.made_up_runs import make_runs
+from tests.helpers.saved_figures import saved_figures
 
 
 def make_run(folder: Path, rate: float, losses: list[float]) -> Path:
@@ -146,10 +147,7 @@ def test_the_curves_are_drawn(sweep: Path) -> None:
 
 def test_curves_of_many_runs_are_told_apart_by_their_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Seeds share a colour; of more settings than a legend has room for, a bar says one key; a picture comes once."""
-    from matplotlib import pyplot as plt
-
-    drawn: list[Figure] = []
-    monkeypatch.setattr(plt, "close", drawn.append)
+    drawn = saved_figures(monkeypatch)
     for rates, depths in ((2, [2, 4]), (15, [2, 4])):
         make_runs(tmp_path / f"{rates}", [1e-3 * 1.3**n for n in range(rates)], depths, [1, 2, 3, 4], 4, pictures=0)
         draw_curves(read_runs([tmp_path / f"{rates}"]), tmp_path / "curves.png")
@@ -168,11 +166,8 @@ def test_curves_of_many_runs_are_told_apart_by_their_settings(tmp_path: Path, mo
 def test_curves_of_losses_that_are_not_above_0_are_seen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, losses: list[float], scale: str
 ) -> None:
-    from matplotlib import pyplot as plt
-
     rows = [{"step": step, "train/loss": loss, "val/loss": 0.1 * step} for step, loss in enumerate(losses, start=1)]
-    drawn: list[Figure] = []
-    monkeypatch.setattr(plt, "close", drawn.append)
+    drawn = saved_figures(monkeypatch)
     draw_curves([Run(tmp_path, "a", {}, rows), Run(tmp_path, "b", {}, rows[:1])], tmp_path / "curves.png")
     trained, _, _, validated, *_ = drawn[0].axes
     assert (trained.get_yscale(), validated.get_yscale()) == (scale, "log")
@@ -298,10 +293,7 @@ def test_settings_of_too_many_values_are_on_no_map(tmp_path: Path, caplog: pytes
 
 
 def drawn_by(monkeypatch: pytest.MonkeyPatch, runs: list[Run], path: Path) -> Figure:
-    from matplotlib import pyplot as plt
-
-    drawn: list[Figure] = []
-    monkeypatch.setattr(plt, "close", drawn.append)
+    drawn = saved_figures(monkeypatch)
     assert draw_heat_maps(runs, path)
     return drawn[0]
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from aaa.errors import UserError
-from aaa.run.earlier_run import COMPOSED, earlier_run
+from aaa.run.earlier_run import earlier_run
+from aaa.saved.named_model import COMPOSED
 from aaa.tracking.recorded_overrides import OVERRIDES
 
 

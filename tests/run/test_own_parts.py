@@ -289,7 +289,7 @@ class OneChannel(Formless):
 
 
 class Listing(Formless):
-    hidden_depth, hidden_dim = 2, 8
+    hidden_depth = 2
 
     def forward(self, *given: Tensor, hidden_after: Any = ()) -> Any:
         return [given[0], hidden_after]

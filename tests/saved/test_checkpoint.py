@@ -28,7 +28,7 @@ from aaa.saved.checkpoint import (
 )
 from aaa.saved.checkpoint_folders import newest_whole
 from aaa.saved.checkpoint_keeper import CheckpointKeeper, Keep, require_space
-from aaa.training.unlogged import UnloggedNumbers
+from aaa.training.progress import UnloggedNumbers
 
 
 def snapshot(step: int, model: nn.Linear, **metrics: float) -> Snapshot:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from aaa.errors import UserError
-from aaa.tracking.files import append_line, remove_aside, rename_folder, replace_text
+from aaa.tracking.files import append_line, remove_aside, rename_folder, replace_text, written_aside
 
 TIMES = 100
 
@@ -78,3 +78,15 @@ def test_a_folder_that_windows_holds_for_a_moment_gets_its_name(
     monkeypatch.setattr("sys.platform", "win32")
     rename_folder(tmp_path / "a", tmp_path / "b")
     assert (tmp_path / "b").is_dir()
+
+
+def test_what_is_written_aside_takes_the_place_of_another_only_if_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "kept.bin"
+    path.write_bytes(b"before")
+    with pytest.raises(TypeError), written_aside(path) as aside, aside.open("wb") as file:
+        file.write("half")  # type: ignore[arg-type]
+    assert path.read_bytes() == b"before"
+    with written_aside(path) as aside:
+        aside.write_bytes(b"whole")
+    assert path.read_bytes() == b"whole"
+    assert [*tmp_path.iterdir()] == [path]

@@ -11,8 +11,8 @@ import torch
 from accelerate.state import AcceleratorState
 
 from aaa.errors import UserError
+from aaa.run.accelerator import make_accelerator
 from aaa.run.parent import warn_of_differences
-from aaa.run.processes import make_accelerator
 from aaa.tracking.environment import write_environment
 from aaa.tracking.variables import (
     LOCAL_SIZES,

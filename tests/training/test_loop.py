@@ -21,10 +21,9 @@ from aaa.training.ema import EMA, decaying
 from aaa.training.loop import Hooks, fit
 from aaa.training.lr_schedules import warmup_stable_decay
 from aaa.training.measuring import NotFiniteError
-from aaa.training.progress import Progress, Window
+from aaa.training.progress import Progress, UnloggedNumbers, Window
 from aaa.training.signals import StopSignals
 from aaa.training.step import Trainee, step_seed
-from aaa.training.unlogged import UnloggedNumbers
 from tests.helpers.loop_settings import loop_settings
 
 Terms = dict[str, Tensor]

@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aaa.encoders.words import WordEmbedding
-from aaa.saved.trained_words import read_words, told_unknown, write_words
+from aaa.saved.words_file import read_words, told_unknown, write_words
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -1,15 +1,12 @@
-"""The processes of a run: how they compute, and what they have to agree on."""
+"""How the processes of a run compute: what accelerate is told, whatever its own variables say."""
 
 from datetime import timedelta
-from typing import Literal, TypeVar
+from typing import Literal
 
-import torch
 from accelerate import Accelerator
-from accelerate.utils import InitProcessGroupKwargs, broadcast_object_list
+from accelerate.utils import InitProcessGroupKwargs
 
 from aaa.tracking.variables import TRUE, hidden_from_accelerate, require_launch
-
-T = TypeVar("T")
 
 
 def make_accelerator(
@@ -45,20 +42,3 @@ def make_accelerator(
     handlers = [] if timeout_seconds is None else [InitProcessGroupKwargs(timeout=timedelta(seconds=timeout_seconds))]
     with hidden_from_accelerate(asked):
         return Accelerator(mixed_precision=mixed_precision, cpu=device == "cpu", kwargs_handlers=handlers)
-
-
-def of_first_process(value: T, accelerator: Accelerator) -> T:
-    """The first process's value, in every process."""
-    values = [value]
-    if accelerator.num_processes > 1:
-        broadcast_object_list(values)
-    return values[0]
-
-
-def least_of_processes(value: int, accelerator: Accelerator) -> int:
-    """The smallest of what the processes have come to, in every process."""
-    if accelerator.num_processes == 1:
-        return value
-    values = accelerator.gather(torch.tensor([value], device=accelerator.device))
-    assert isinstance(values, torch.Tensor)
-    return int(values.min())
