@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from aaa.encoders.differentiable_vision import DifferentiableVision
-from aaa.encoders.vision_input import read_vision_input
 from aaa.encoders.vision import VisionModel
+from aaa.encoders.vision_input import read_vision_input
 from aaa.errors import UserError
 from tests.encoders.test_vision import LEADING, pictures
 from tests.helpers.flops import counted_flops
