@@ -55,7 +55,7 @@ IMPLIED: dict[str, dict[str, Any]] = {
                 "target": "hog",
                 "below": 0.5,
                 "cell_pixels": 4,
-                "vision": {"_target_": "aaa.encoders.vision_features.VisionFeatures", "path": None},
+                "vision": {"_target_": "aaa.encoders.differentiable_vision.DifferentiableVision", "path": None},
                 "until_step": None,
             },
         },

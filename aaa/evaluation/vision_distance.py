@@ -42,7 +42,7 @@ from aaa.evaluation.reference import (
     require_reference,
     require_split,
 )
-from aaa.evaluation.vision_features import CLIP, VisionFeatures
+from aaa.evaluation.vision_embedding import CLIP, VisionEmbedding
 
 logger = logging.getLogger(__name__)
 
@@ -116,7 +116,7 @@ class _VisionDistance(Generic[File]):
                 f"{self.ending}. Each part can have its own: evaluation.parts.NAME.reference=FILE{self.ending}"
             )
         self.split, self.reference = require_split(split), require_reference(reference, self.ending)
-        self.features = VisionFeatures(f"evaluation: {type(self).__name__} path", path, self.usual.repository)
+        self.features = VisionEmbedding(f"evaluation: {type(self).__name__} path", path, self.usual.repository)
         self.has_usual = self.features.has(self.usual.config, self.usual.side)
         self.file: File | None = None
         if self.reference not in (DECODED, ORIGINAL):

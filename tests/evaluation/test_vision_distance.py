@@ -21,7 +21,7 @@ from aaa.evaluation.evaluated_model import EvaluatedModel
 from aaa.evaluation.protocol import NotApplicable
 from aaa.evaluation.sharing import Alone, Processes
 from aaa.evaluation.vision_distance import VisionFrechetDistance, VisionMeanDiscrepancy
-from aaa.evaluation.vision_features import VisionFeatures
+from aaa.evaluation.vision_embedding import VisionEmbedding
 from tests.evaluation.test_evaluations import DRAWN, cache, evaluated
 from tests.evaluation.test_pretrained import Blurred, with_source
 from tests.helpers.pretrained import VISION_SIDE, VISION_WIDTH, make_vision_model
@@ -98,7 +98,7 @@ def by_transformers(folder: Path, pictures: Sequence[Image.Image]) -> Tensor:
 )
 def test_features_are_the_class_token_or_the_image_embedding(models: Path, kind: str, width: int) -> None:
     pictures = some_pictures(5)
-    features = VisionFeatures("key", str(models / kind), "owner/model")
+    features = VisionEmbedding("key", str(models / kind), "owner/model")
     found = features(pictures)
     assert found.shape == (5, features.width) == (5, width)
     torch.testing.assert_close(found, by_transformers(models / kind, pictures), rtol=1e-4, atol=1e-4)
@@ -106,14 +106,14 @@ def test_features_are_the_class_token_or_the_image_embedding(models: Path, kind:
 
 def test_the_half_of_clip_that_sees_pictures_is_enough(models: Path) -> None:
     pictures = some_pictures(3)
-    whole, half = (VisionFeatures("key", str(models / name), "owner/model") for name in ("clip-small_1", "half"))
+    whole, half = (VisionEmbedding("key", str(models / name), "owner/model") for name in ("clip-small_1", "half"))
     assert torch.equal(half(pictures), whole(pictures))
     assert (half.width, half.name, whole.name) == (PROJECTED, "half", "clipsmall1")
 
 
 def test_pictures_of_all_sizes_are_looked_at_whole(models: Path) -> None:
     wide, tall = some_pictures(2, 20, 60), some_pictures(1, 60, 20)
-    features = VisionFeatures("key", str(models / "dinov2"), "owner/model")
+    features = VisionEmbedding("key", str(models / "dinov2"), "owner/model")
     found = features([wide[0], tall[0], wide[1]])
     torch.testing.assert_close(found[1], by_transformers(models / "dinov2", tall)[0], rtol=1e-4, atol=1e-4)
     edge = np.array(wide[1])

@@ -10,8 +10,8 @@ from aaa.data.batch import Batch
 from aaa.data.randomness import generator
 from aaa.diffusion.prediction import CleanPrediction, Prediction, VelocityPrediction
 from aaa.diffusion.schedulers import LinearScheduler
+from aaa.encoders.differentiable_vision import DifferentiableVision
 from aaa.encoders.pixel import PixelVAE
-from aaa.encoders.vision_features import VisionFeatures
 from aaa.errors import UserError
 from aaa.objectives.costs import training_flops
 from aaa.objectives.flow_matching import FlowMatching
@@ -24,11 +24,11 @@ from tests.helpers.pretrained import make_vision_model
 
 
 @pytest.fixture(scope="module")
-def vision(tmp_path_factory: pytest.TempPathFactory) -> VisionFeatures:
-    return VisionFeatures(str(make_vision_model(tmp_path_factory.mktemp("models") / "dinov2")))
+def vision(tmp_path_factory: pytest.TempPathFactory) -> DifferentiableVision:
+    return DifferentiableVision(str(make_vision_model(tmp_path_factory.mktemp("models") / "dinov2")))
 
 
-def term_of(target: str, vision: VisionFeatures, weight: float = 1.0, below: float = 0.5) -> Perceptual:
+def term_of(target: str, vision: DifferentiableVision, weight: float = 1.0, below: float = 0.5) -> Perceptual:
     return Perceptual(weight, target, below, cell_pixels=1, vision=vision)
 
 
@@ -40,7 +40,9 @@ TARGETS = pytest.mark.parametrize("target", ["hog", "vision"])
 
 
 @TARGETS
-def test_the_true_picture_is_at_no_distance_and_noise_keeps_others_out(target: str, vision: VisionFeatures) -> None:
+def test_the_true_picture_is_at_no_distance_and_noise_keeps_others_out(
+    target: str, vision: DifferentiableVision
+) -> None:
     done = forward_pass(6)
     sigma = done.draws.levels.sigma
     assert 0 < (sigma < 0.5).sum() < 6
@@ -55,7 +57,7 @@ def test_the_true_picture_is_at_no_distance_and_noise_keeps_others_out(target: s
 
 
 @TARGETS
-def test_its_gradient_leads_to_the_true_picture(target: str, vision: VisionFeatures) -> None:
+def test_its_gradient_leads_to_the_true_picture(target: str, vision: DifferentiableVision) -> None:
     done, term = forward_pass(6), term_of(target, vision)
     found = term(done)
     (gradient,) = torch.autograd.grad(found.sum(), done.velocity)
@@ -67,7 +69,7 @@ def test_its_gradient_leads_to_the_true_picture(target: str, vision: VisionFeatu
 
 
 @TARGETS
-def test_a_micro_batch_is_a_part_of_the_batch(target: str, vision: VisionFeatures) -> None:
+def test_a_micro_batch_is_a_part_of_the_batch(target: str, vision: DifferentiableVision) -> None:
     done, term = forward_pass(6), term_of(target, vision)
 
     def part(places: slice) -> Tensor:
@@ -82,7 +84,7 @@ def test_a_micro_batch_is_a_part_of_the_batch(target: str, vision: VisionFeature
 
 
 @TARGETS
-def test_it_is_computed_in_float32_whatever_the_model_is_run_in(target: str, vision: VisionFeatures) -> None:
+def test_it_is_computed_in_float32_whatever_the_model_is_run_in(target: str, vision: DifferentiableVision) -> None:
     done, term = forward_pass(6), term_of(target, vision)
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(term(done), term(done))
@@ -130,7 +132,7 @@ def test_latents_that_are_pixels_are_pictures_and_others_are_refused() -> None:
             pictures_of(torch.zeros(1, channels, 2, 2))
 
 
-def test_the_network_is_frozen_and_no_part_of_what_is_trained(vision: VisionFeatures) -> None:
+def test_the_network_is_frozen_and_no_part_of_what_is_trained(vision: DifferentiableVision) -> None:
     term = term_of("vision", vision)
     objective = FlowMatching(LinearScheduler(), torch.zeros(2, 4), 0.0, VelocityPrediction(), terms={"p": term})
     assert (objective.modules, objective.extras) == ({}, {})
@@ -140,7 +142,7 @@ def test_the_network_is_frozen_and_no_part_of_what_is_trained(vision: VisionFeat
     assert not any(weight.requires_grad or weight.grad is not None for weight in weights)
 
 
-def test_its_flops_are_those_that_torch_counts_of_a_step(vision: VisionFeatures) -> None:
+def test_its_flops_are_those_that_torch_counts_of_a_step(vision: DifferentiableVision) -> None:
     """Two passes forward and one back: of one that reaches the picture, past weights that get no gradient."""
     term, done = term_of("vision", vision), forward_pass(1)
     with counted_flops() as counter:
@@ -162,10 +164,10 @@ def test_its_flops_are_those_that_torch_counts_of_a_step(vision: VisionFeatures)
 
 def test_what_is_off_loads_nothing_and_what_is_not_there_is_refused(tmp_path: Path) -> None:
     Perceptual(0.0, "vision")
-    Perceptual(1.0, "hog", vision=VisionFeatures(str(tmp_path / "none")))
+    Perceptual(1.0, "hog", vision=DifferentiableVision(str(tmp_path / "none")))
     with pytest.raises(UserError, match=r"objective\.terms\.perceptual\.target=lpips: must be one of hog, vision"):
         Perceptual(0.0, "lpips")
     with pytest.raises(UserError, match=r"perceptual\.target=vision: objective\.terms\.perceptual\.vision names no"):
         Perceptual(1.0, "vision")
     with pytest.raises(UserError, match=r"objective\.terms\.perceptual\.vision\.path=.*none: no model there"):
-        Perceptual(1.0, "vision", vision=VisionFeatures(str(tmp_path / "none"))).flops(1, 1)
+        Perceptual(1.0, "vision", vision=DifferentiableVision(str(tmp_path / "none"))).flops(1, 1)

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from aaa.encoders.differentiable_vision import DifferentiableVision
 from aaa.encoders.vision import VisionModel
-from aaa.encoders.vision_features import VisionFeatures
+from aaa.encoders.vision_input import read_vision_input
 from aaa.errors import UserError
 from tests.encoders.test_vision import LEADING, pictures
 from tests.helpers.flops import counted_flops
@@ -17,7 +18,7 @@ from tests.helpers.pretrained import VISION_PATCH, VISION_SIDE, make_vision_mode
 @pytest.mark.parametrize("kind", LEADING)
 def test_it_sees_what_the_other_does_and_counts_what_that_takes(tmp_path: Path, kind: str) -> None:
     folder = make_vision_model(tmp_path / kind, kind)
-    images, vision = pictures(VISION_SIDE, VISION_SIDE), VisionFeatures(str(folder))
+    images, vision = pictures(VISION_SIDE, VISION_SIDE), DifferentiableVision(str(folder))
     found = vision.features(images)
     torch.testing.assert_close(found, VisionModel(str(folder)).compute(images, VISION_PATCH), atol=1e-4, rtol=1e-4)
     with counted_flops() as counter, torch.no_grad():
@@ -26,7 +27,7 @@ def test_it_sees_what_the_other_does_and_counts_what_that_takes(tmp_path: Path, 
 
 
 def test_gradients_reach_every_pixel_of_a_picture_of_another_size(tmp_path: Path) -> None:
-    vision = VisionFeatures(str(make_vision_model(tmp_path / "model")))
+    vision = DifferentiableVision(str(make_vision_model(tmp_path / "model")))
     for height, width in ((16, 16), (32, 64)):
         images = pictures(height, width).requires_grad_()
         found = vision.features(images)
@@ -48,8 +49,7 @@ def test_what_cannot_be_loaded_is_refused(tmp_path: Path) -> None:
     ):
         (folder / "preprocessor_config.json").write_text(json.dumps(said | changed))
         with pytest.raises(UserError, match=key + f".*{wrong}"):
-            VisionFeatures(str(folder)).features(pictures(8, 8))
+            DifferentiableVision(str(folder)).features(pictures(8, 8))
     (folder / "preprocessor_config.json").write_text(json.dumps(said | {"do_normalize": False}))
-    plain = VisionFeatures(str(folder))
-    plain.features(pictures(8, 8))
-    assert plain._normalisation == ([0.0] * 3, [1.0] * 3)
+    plain = read_vision_input("key", folder)
+    assert (plain.mean.flatten().tolist(), plain.deviation.flatten().tolist()) == ([0.0] * 3, [1.0] * 3)

@@ -11,7 +11,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from aaa.encoders.vision_weights import load_image_processor, load_vision_model, read_vision_config
+from aaa.encoders.vision_input import read_vision_input
+from aaa.encoders.vision_weights import load_vision_model, read_vision_config
 from aaa.errors import UserError, reason
 from aaa.evaluation.batched_features import as_bytes, by_size
 from aaa.tracking.printed import command
@@ -19,7 +20,7 @@ from aaa.tracking.printed import command
 CLIP = "clip_vision_model"
 
 
-class VisionFeatures:
+class VisionEmbedding:
     """What transformers calls the model's pooled output: of DINOv2 the class token behind the last norm.
 
     Of a model in CLIP's layout it is the image embedding, projected to where texts are. Neither is brought to length 1.
@@ -50,8 +51,8 @@ class VisionFeatures:
         self._config = read_vision_config(key, self.path)
         if self._config.model_type == CLIP:
             self._config.projection_dim = self._whole_config().projection_dim
-        self._processor: Mapping[str, Any] = load_image_processor(key, self.path).to_dict()
-        self.width, self.size = self._width(), self._size()
+        self._takes = read_vision_input(key, self.path)
+        self.width, self.size = self._width(), (self._takes.height, self._takes.width)
 
     @property
     def name(self) -> str:
@@ -78,8 +79,8 @@ class VisionFeatures:
     def _look(self, pictures: Tensor) -> Tensor:
         parameter = next(self.model.parameters())
         pixels = F.interpolate(pictures.to(parameter.device).float(), self.size, mode="bicubic", antialias=True)
-        mean, deviation = self._mean_and_deviation
-        normalised = (pixels * self._scale - mean.to(pixels)) / deviation.to(pixels)
+        mean, deviation = self._takes.mean.to(pixels), self._takes.deviation.to(pixels)
+        normalised = (pixels * self._takes.scale - mean) / deviation
         seen = self.model(pixel_values=normalised)
         pooled = seen.get("image_embeds") if self._config.model_type == CLIP else seen.get("pooler_output")
         if pooled is None or pooled.flatten(1).shape[1] != self.width:
@@ -137,24 +138,3 @@ class VisionFeatures:
             f"{self.key}={self.path}: {self._config.model_type} is no vision model whose config says how many features "
             "it gives of a picture (hidden_size)."
         )
-
-    def _size(self) -> tuple[int, int]:
-        said = self._processor
-        sizes = [said.get("crop_size") if said.get("do_center_crop") else None, said.get("size")]
-        size = dict(next(filter(None, sizes), {}))
-        height = size.get("height") or size.get("shortest_edge")
-        if not height:
-            raise UserError(f"{self.key}={self.path}: its preprocessor_config.json says no size of pictures.")
-        return int(height), int(size.get("width") or height)
-
-    @property
-    def _scale(self) -> float:
-        return float(self._processor.get("rescale_factor") or 1 / 255)
-
-    @property
-    def _mean_and_deviation(self) -> tuple[Tensor, Tensor]:
-        said = self._processor
-        names = ("image_mean", "image_std")
-        given = [said.get(name) for name in names] if said.get("do_normalize", True) else [None, None]
-        mean, deviation = (torch.tensor(one or usual) for one, usual in zip(given, ([0.0], [1.0]), strict=True))
-        return mean.view(-1, 1, 1), deviation.view(-1, 1, 1)

@@ -14,13 +14,14 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from aaa.encoders.vision_weights import load_image_processor, load_vision_model, read_vision_config
+from aaa.encoders.vision_input import VisionInput, read_vision_input
+from aaa.encoders.vision_weights import load_vision_model, read_vision_config
 from aaa.errors import UserError
 
 KEY = "objective.terms.perceptual.vision.path"
 
 
-class VisionFeatures:
+class DifferentiableVision:
     """Any that vision_weights.py loads, in float32; nothing is read before it is asked for.
 
     Args:
@@ -78,32 +79,12 @@ class VisionFeatures:
         return int(counter.get_total_flops())
 
     @cached_property
-    def _processor(self) -> dict[str, Any]:
-        said: dict[str, Any] = load_image_processor(KEY, self.path).to_dict()
-        return said
+    def _takes(self) -> VisionInput:
+        return read_vision_input(KEY, self.path)
 
-    @cached_property
+    @property
     def _side(self) -> int:
-        """Pixels of the square that the model takes."""
-        said = self._processor
-        sizes = [said.get("crop_size") if said.get("do_center_crop") else None, said.get("size")]
-        size = dict(next(filter(None, sizes), {}))
-        side = size.get("height") or size.get("shortest_edge")
-        if not side:
-            raise UserError(f"{KEY}={self.path}: its preprocessor_config.json says no size of pictures.")
-        return int(side)
-
-    @cached_property
-    def _normalisation(self) -> tuple[list[float], list[float]]:
-        """Mean and standard deviation of each colour in 0..1 that the model was trained with."""
-        said = self._processor
-        if not said.get("do_normalize", True):
-            return [0.0] * 3, [1.0] * 3
-        found = said.get("image_mean"), said.get("image_std")
-        if not all(isinstance(values, list | tuple) and len(values) == 3 for values in found):
-            raise UserError(f"{KEY}={self.path}: its preprocessor_config.json says no image_mean and image_std of RGB.")
-        mean, deviation = ([float(value) for value in values or ()] for values in found)
-        return mean, deviation
+        return self._takes.height
 
     @cached_property
     def _config(self) -> Any:
@@ -119,8 +100,7 @@ class VisionFeatures:
     def _loaded(self) -> tuple[Any, Tensor, Tensor]:
         """The model, and mean and deviation of pictures, `3 1 1`."""
         model = load_vision_model(KEY, self.path, self._config, pooling=False)
-        mean, deviation = (torch.tensor(values).view(3, 1, 1) for values in self._normalisation)
-        return model.requires_grad_(requires_grad=False), mean, deviation
+        return model.requires_grad_(requires_grad=False), self._takes.mean, self._takes.deviation
 
     def _on(self, device: torch.device) -> tuple[Any, Tensor, Tensor]:
         """The same on a device; copied there once, as a GPU would be waited for at each step."""
