@@ -5,8 +5,10 @@ it is true whatever the missing value may be.
 """
 
 import ast
+import io
 import operator
 import re
+import tokenize
 import unicodedata
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -103,6 +105,8 @@ class Condition:
     def _parsed(self) -> ast.expr:
         if len(self.text) > MAX_LETTERS:
             raise UserError(f"{self.key}: {len(self.text)} letters; {MAX_LETTERS} at most.")
+        if (comment := _comment(self.text)) is not None:  # lines are one by now, and YAML may have made them one before
+            raise self._error(f"`#` would leave out all that follows ({_told(comment)}); write it without comments")
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of backslashes in texts
@@ -409,6 +413,17 @@ READ: Mapping[str, Callable[..., tuple[Any, Any]]] = {
     "truth": _two_truths,
     "value": _two_values,
 }
+
+
+def _comment(text: str) -> str | None:
+    """What Python would pass over at the end of a line; None where there is no such thing."""
+    try:
+        for token in tokenize.generate_tokens(io.StringIO(text).readline):
+            if token.type == tokenize.COMMENT:
+                return token.string
+    except (tokenize.TokenError, SyntaxError):  # parsing says what is wrong
+        pass
+    return None
 
 
 def _told(value: Any) -> str:

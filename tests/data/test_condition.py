@@ -112,6 +112,7 @@ def test_what_is_known_holds_whatever_the_missing_values_are(
         ("x == 9007199254740993", {"x": "9007199254740992"}, False),
         ("x < 5", {"x": "9" * 5000}, False),
         ("x\n  > 5", {"x": 6}, True),
+        ('tag == "#1" or "#" in text', {"tag": "#1"}, True),
     ],
 )
 def test_values_are_read_as_tables_have_them(text: str, row: Mapping[str, Any], holds: bool | None) -> None:
@@ -189,6 +190,9 @@ def test_a_value_that_does_not_fit_is_told(text: str, row: Mapping[str, Any], to
         ("a if b else c", "is not for conditions"),
         ("{a} == 1", "is not for conditions"),
         ("a > 1; b", "cannot be read"),
+        ("a > 1  # good\nand b > 1", "`#` would leave out all that follows .'# good and b > 1'"),
+        ("a > 1 # and b > 1", "write it without comments"),
+        ("(a > 1  # good\nand b > 1)", "`#` would leave out"),
         ("import os", "cannot be read"),
         ("a > \0", "cannot be read"),
         ("a == '\ud800'", "cannot be read"),
