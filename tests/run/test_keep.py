@@ -76,6 +76,9 @@ def test_conditions_share_the_cache_and_what_is_held_out(pictures: Path, caplog:
     assert whole.kept is None
     assert few.kept is not None
     write(pictures, {number: number + 1 for number in range(COUNT)})
+    assert torch.equal(few.records["train"], whole.records["train"]), "what pictures are compared with"
+    assert torch.equal(few.records["trained_on"], few.train_records)
+    assert "trained_on" not in whole.records
     other = opened(pictures, "aesthetic >= 20 and width < 43", validation_fraction=0.2)
     assert other.cache.path == whole.cache.path  # a score is nothing that is encoded
     assert other.kept != few.kept
@@ -108,6 +111,8 @@ def test_records_of_a_large_cache_are_chosen_without_a_list(pictures: Path, monk
     whole = opened(pictures, validation_fraction=0.2)
     few = opened(pictures, "aesthetic > 20", validation_fraction=0.2)
     assert isinstance(few.train_records, KeptRecords)
+    assert torch.equal(few.records["train"], whole.records["train"])
+    assert set(few.records["trained_on"].tolist()) == set(chosen(few))
     assert chosen(few) == [number for number in chosen(whole) if number > 20]
     assert torch.equal(few.held_out, whole.held_out)
 
@@ -124,10 +129,12 @@ def test_each_part_of_a_mixture_has_its_own(pictures: Path) -> None:
     assert few.table is not None
     assert whole.table is not None
     assert few.table.digest == whole.table.digest
-    before, after = (
-        {name: [data.cache.records[i] for i in part["train"].tolist()] for name, part in data.records_of_parts.items()}
-        for data in (whole, few)
+    before, after, chosen_from = (
+        {name: [data.cache.records[i] for i in part[group].tolist()] for name, part in data.records_of_parts.items()}
+        for data, group in ((whole, "train"), (few, "trained_on"), (few, "train"))
     )
+    assert chosen_from == before
+    assert torch.equal(few.records["train"], whole.records["train"])
     assert after["mine"] == [record for record in before["mine"] if int(record.prompt.split()[-1]) > 20]
     assert after["drawn"] == [record for record in before["drawn"] if "circle" in record.prompt]
     assert 0 < len(after["drawn"]) < len(before["drawn"])
