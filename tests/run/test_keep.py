@@ -18,7 +18,9 @@ from aaa.data import cache_writer
 from aaa.data.kept import KeptRecords
 from aaa.data.mixed_order import MixedRecords
 from aaa.errors import UserError
+from aaa.run.run_data import require_same
 from tests.helpers.composed import checked
+from tests.run.test_machines import refusals
 
 USUAL = ["objective=velocity", "data.resolution=8"]
 COUNT = 40
@@ -82,6 +84,16 @@ def test_conditions_share_the_cache_and_what_is_held_out(pictures: Path, caplog:
     other = opened(pictures, "aesthetic >= 20 and width < 43", validation_fraction=0.2)
     assert other.cache.path == whole.cache.path  # a score is nothing that is encoded
     assert other.kept != few.kept
+
+
+def test_machines_whose_tables_have_other_scores_are_told_so(pictures: Path) -> None:
+    every = opened(pictures, "aesthetic > 20")
+    write(pictures, {number: 2 * number for number in range(COUNT)})
+    more = opened(pictures, "aesthetic > 20")
+    assert len(more.train_records) != len(every.train_records)
+    said = refusals(lambda processes: require_same((every, more)[processes.index], processes), 2)
+    assert all(one.startswith("data.keep: process 1 (") for one in said)
+    assert refusals(lambda processes: require_same(more, processes), 2) == [""] * 2
 
 
 def test_what_hangs_on_a_missing_value_is_counted(pictures: Path, caplog: pytest.LogCaptureFixture) -> None:
