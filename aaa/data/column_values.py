@@ -34,12 +34,14 @@ class ColumnValues:
         row: of a record, by its number: what was asked for, by column; a column that it lacks is not there.
         place: where that was said.
         picture: of a record: the file or its content; None where it is drawn by its `load` alone.
+        is_broken: whether what is wrong with a record is told when it is read, so that its values mean nothing.
     """
 
     columns: Sequence[str]
     row: Callable[[int], Mapping[str, Any]]
     place: Callable[[int], str]
     picture: Callable[[int], Path | bytes | None]
+    is_broken: Callable[[int], bool] = lambda _: False
 
 
 def column_values(source: Source, names: Collection[str]) -> ColumnValues:
@@ -94,6 +96,7 @@ def _of_folder(source: ImageFolderSource, names: Collection[str]) -> ColumnValue
         lambda number: rows.get(pictures[number].place, {}),
         lambda number: pictures[number].place,
         lambda number: source[number].path,
+        lambda number: pictures[number].problem is not None,
     )
 
 
@@ -110,6 +113,7 @@ def _of_shards(source: WebDatasetSource, names: Collection[str]) -> ColumnValues
         lambda number: rows.get((samples[number].shard, samples[number].name), {}),
         lambda number: source._place(samples[number]),
         lambda number: source._content(samples[number]),
+        lambda number: samples[number].problem is not None,
     )
 
 
@@ -132,6 +136,7 @@ def _of_data_set(source: Any, names: Collection[str]) -> ColumnValues:
         lambda number: values[rows[number].split][rows[number].number],
         lambda number: f"{rows[number].split}[{rows[number].number}]",
         lambda number: source._content(rows[number]) if rows[number].file is None else source._root / rows[number].file,
+        lambda number: rows[number].problem is not None,
     )
 
 

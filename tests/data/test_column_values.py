@@ -116,6 +116,22 @@ def test_those_of_shards(tmp_path: Path) -> None:
     assert picture_size(values.picture(3) or b"") == (6, 4)
 
 
+def test_a_sample_whose_json_cannot_be_read_is_broken(tmp_path: Path) -> None:
+    files = {"a.png": png("red"), "a.json": b'{"caption": "a", "score": ', "b.png": png("blue"), "b.txt": b"b"}
+    shard(tmp_path / "shards" / "0.tar", files)
+    values = column_values(WebDatasetSource(str(tmp_path / "shards")), ["score"])
+    assert [values.is_broken(number) for number in range(2)] == [True, False]
+
+
+def test_a_row_whose_picture_is_not_there_is_broken(tmp_path: Path) -> None:
+    from datasets import Dataset
+
+    pictures(tmp_path / "data")
+    Dataset.from_dict({"image": ["0.png", "gone.png"], "text": ["a", "b"]}).save_to_disk(tmp_path / "data")
+    values = column_values(HuggingFaceSource(str(tmp_path / "data")), ["text"])
+    assert [values.is_broken(number) for number in range(2)] == [False, True]
+
+
 class Own:
     """A data set of one's own."""
 

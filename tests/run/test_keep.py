@@ -112,6 +112,31 @@ def test_mirrored_copies_go_with_their_pictures_past_what_is_unreadable(pictures
     assert chosen(data) == [20, 22, 39, 20, 22, 39]
 
 
+@pytest.mark.parametrize(
+    ("rows", "kept"),
+    [
+        (["0.png,cat,9,extra", "0.png,cat,1", "1.png,dog,8", "2.png,x,1"], ["1"]),
+        (["0.png,cat", "0.png,cat,7", "1.png,dog,8", "2.png,x,1"], ["0", "1"]),
+        (["0.png,a cat, sleeping,7", "1.png,dog,8", "2.png,x,1"], ["1"]),
+    ],
+)
+def test_rows_that_are_broken_are_passed_over_or_told_for_what_they_are(
+    tmp_path: Path, rows: list[str], kept: list[str]
+) -> None:
+    root = tmp_path / "pictures"
+    root.mkdir()
+    (root / "metadata.csv").write_text("\n".join(["image,prompt,aesthetic", *rows]))
+    for number in range(3):
+        Image.new("RGB", (9, 9), (number, 90, 30)).save(root / f"{number}.png")
+    data = opened(root, "aesthetic > 5", skip_unreadable=True, validation_fraction=0)
+    assert [str(number) for number in chosen(data)] == kept
+    with pytest.raises(UserError) as without:
+        opened(root, validation_fraction=0)
+    with pytest.raises(UserError) as asked:
+        opened(root, "aesthetic > 5", validation_fraction=0)
+    assert str(asked.value) == str(without.value)
+
+
 def test_the_few_that_are_taken_are_chosen_from(pictures: Path) -> None:
     data = opened(pictures, "aesthetic > 20", max_records=8, validation_fraction=0)
     assert chosen(data) == [25, 30, 35]
