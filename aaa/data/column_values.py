@@ -5,6 +5,7 @@ Sources keep no more than they train on, and what they are made of is part of ev
 beside them, and knows them.
 """
 
+import posixpath
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,11 +14,13 @@ from typing import Any
 
 from aaa.data.condition import as_name
 from aaa.data.endings import suffix
-from aaa.data.imagefolder import ImageFolderSource
+from aaa.data.imagefolder import TABLES, ImageFolderSource
 from aaa.data.left_out import LeftOut
+from aaa.data.numbered_captions import has_numbered_captions
 from aaa.data.records import Source
 from aaa.data.shards import samples_of
-from aaa.data.tables import KINDS, read_table
+from aaa.data.table_content import NUMBERED
+from aaa.data.tables import KINDS, Kind, read_table
 from aaa.data.webdataset import WebDatasetSource
 from aaa.errors import UserError
 
@@ -86,9 +89,9 @@ def _of_folder(source: ImageFolderSource, names: Collection[str]) -> ColumnValue
     columns: dict[str, None] = {}
     rows: dict[str, dict[str, Any]] = {}
     for table in tables:
-        if suffix(table) not in KINDS:  # of captions alone, or a text whose name looks like a row
+        if (kind := _kind_of(table, source.root)) is None:  # a text whose name looks like a row
             continue
-        for row in read_table(source.root / table, table):
+        for row in read_table(source.root / table, table, kind):
             columns |= dict.fromkeys(filter(None, row.values))
             rows[row.place] = _asked(row.values, names)
     return ColumnValues(
@@ -98,6 +101,14 @@ def _of_folder(source: ImageFolderSource, names: Collection[str]) -> ColumnValue
         lambda number: source[number].path,
         lambda number: pictures[number].problem is not None,
     )
+
+
+def _kind_of(table: str, root: Path) -> Kind | None:
+    """What the source read a table as: one called metadata by its ending, another by what is in it (found_tables.py)."""
+    called = posixpath.basename(table).lower()
+    if called not in TABLES and called.endswith(NUMBERED) and has_numbered_captions(root / table):
+        return "numbered"
+    return ({".txt": KINDS[".csv"]} | KINDS).get(suffix(table))
 
 
 def _of_shards(source: WebDatasetSource, names: Collection[str]) -> ColumnValues:

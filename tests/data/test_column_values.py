@@ -81,6 +81,35 @@ def test_those_of_tables_in_folders(tmp_path: Path, write: Callable[[Path], None
     assert values.place(0) == f"one/{places.format(first)}"
 
 
+@pytest.mark.parametrize(
+    ("name", "lines", "columns"),
+    [
+        (
+            "results.csv",
+            ["image_name| comment_number| comment", '0.png| 0| A "red" one', '1.png| 0| "Hi'],
+            ["file_name", "caption"],
+        ),
+        ("Flickr8k.token.txt", ['0.png#0\t"Hi" says one', "1.png#0\tanother"], ["file_name", "caption"]),
+        ("captions.txt", ["image,caption", "0.png,a", '1.png,"b, c"'], ["image", "caption"]),
+    ],
+)
+def test_those_of_known_data_sets_whose_tables_are_not_what_their_ending_says(
+    tmp_path: Path, name: str, lines: list[str], columns: list[str]
+) -> None:
+    pictures(tmp_path)
+    (tmp_path / name).write_text("\n".join(lines))
+    values = column_values(ImageFolderSource(str(tmp_path)), ["width", "caption"])
+    assert values.columns == columns
+    assert set(values.row(0)) == {"caption"}
+
+
+def test_those_of_a_table_that_is_named_whatever_its_ending(tmp_path: Path) -> None:
+    pictures(tmp_path)
+    (tmp_path / "mine.txt").write_text("image,prompt,width\n" + "".join(f"{n}.png,p,{100 * n}\n" for n in range(3)))
+    values = column_values(ImageFolderSource(str(tmp_path), table="mine.txt"), ["width"])
+    assert [values.row(number) for number in range(3)] == [{"width": str(100 * number)} for number in range(3)]
+
+
 def test_texts_beside_pictures_have_none(tmp_path: Path) -> None:
     pictures(tmp_path)
     for number in range(3):
