@@ -76,7 +76,8 @@ def judged(condition: Condition, source: Source, values: ColumnValues, places: S
 
         def value(name: str) -> Any:
             if (column := columns[name]) is not None:
-                return row.get(column)
+                found = row.get(column)
+                return record.prompt if name == PROMPT and _has_caption(found, record.prompt) else found
             if name == PROMPT:
                 return record.prompt
             if not size:
@@ -209,6 +210,11 @@ def digest_of(chosen: Sequence[Tensor | KeptRecords]) -> str:
         indices = train if isinstance(train, Tensor) else train[torch.arange(len(train))]
         total.update(indices.numpy().tobytes())
     return total.hexdigest()[:16]
+
+
+def _has_caption(value: Any, prompt: str) -> bool:
+    """Whether a value is a list of captions of which the prompt is one, so that it is where prompts are read from."""
+    return isinstance(value, list) and prompt in [one.strip() for one in value if isinstance(one, str)]
 
 
 def _size(record: Record, values: ColumnValues, place: int) -> tuple[int, int] | None:

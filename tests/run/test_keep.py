@@ -1,6 +1,7 @@
 """`data.keep`: which training records are trained on."""
 
 import csv
+import json
 import logging
 from copy import deepcopy
 from functools import cache
@@ -135,6 +136,21 @@ def test_rows_that_are_broken_are_passed_over_or_told_for_what_they_are(
     with pytest.raises(UserError) as asked:
         opened(root, "aesthetic > 5", validation_fraction=0)
     assert str(asked.value) == str(without.value)
+
+
+def test_of_a_list_of_captions_the_first_is_the_prompt(tmp_path: Path) -> None:
+    root = tmp_path / "pictures"
+    root.mkdir()
+    lists: list[tuple[list[str], list[str]]] = [
+        ([" a cat with a logo", "cat"], ["logo"]),
+        (["dog", "a logo"], ["no logo"]),
+    ]
+    rows = [{"file_name": f"{n}.png", "prompt": prompts, "tags": tags} for n, (prompts, tags) in enumerate(lists)]
+    (root / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    for number in range(2):
+        Image.new("RGB", (9, 9), (number, 90, 30)).save(root / f"{number}.png")
+    for keep, kept in (('"logo" not in prompt', [1]), ("len(prompt) > 10", [0]), ('"logo" in tags', [0])):
+        assert chosen(opened(root, keep, validation_fraction=0)) == kept
 
 
 def test_the_few_that_are_taken_are_chosen_from(pictures: Path) -> None:
