@@ -18,6 +18,7 @@ from keyword import iskeyword
 from numbers import Integral, Real
 from typing import Any, NamedTuple
 
+from aaa.encoders.prompts import normalised
 from aaa.errors import UserError
 
 MAX_LETTERS = 10_000
@@ -229,6 +230,7 @@ class Condition:
             case ast.Constant(value=int(value) | float(value)):
                 return _Operand("number", lambda _: value, shown, value)
             case ast.Constant(value=str(value)):
+                value = normalised(value)
                 if present(value) is None:
                     raise self._error(
                         f"{shown} is a missing value, which nothing is equal to; `NAME is None` asks for it"
@@ -272,9 +274,14 @@ def as_name(column: str) -> str:
 
 
 def present(value: Any) -> Any:
-    """A value, or None where nothing is meant: None, NaN, and of texts those of blanks alone and `nan`."""
+    """A value, or None where nothing is meant: None, NaN, and of texts those of blanks alone and `nan`.
+
+    Texts are in the form that prompts have in a cache, whichever the table was saved in.
+    """
     if isinstance(value, str):
-        return None if value.strip().lower() in ("", "nan") else value
+        return None if value.strip().lower() in ("", "nan") else normalised(value)
+    if isinstance(value, list | tuple):
+        return [normalised(one) if isinstance(one, str) else one for one in value]
     if isinstance(value, Real | Decimal) and value != value:  # NaN, of whatever type
         return None
     return value

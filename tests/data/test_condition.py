@@ -112,6 +112,12 @@ def test_what_is_known_holds_whatever_the_missing_values_are(
         ("x == 9007199254740993", {"x": "9007199254740992"}, False),
         ("x < 5", {"x": "9" * 5000}, False),
         ("x\n  > 5", {"x": 6}, True),
+        ('"caf\u00e9" not in prompt', {"prompt": "a cafe\u0301"}, False),
+        ('"cafe\u0301" in prompt', {"prompt": "a caf\u00e9"}, True),
+        ('style == "caf\u00e9"', {"style": "cafe\u0301"}, True),
+        ('style in ["x", "cafe\u0301"]', {"style": "caf\u00e9"}, True),
+        ('"caf\u00e9" in tags', {"tags": ["cafe\u0301"]}, True),
+        ("len(prompt) == 4", {"prompt": "cafe\u0301"}, True),
         ('tag == "#1" or "#" in text', {"tag": "#1"}, True),
     ],
 )
