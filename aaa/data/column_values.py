@@ -5,6 +5,7 @@ Sources keep no more than they train on, and what they are made of is part of ev
 beside them, and knows them.
 """
 
+import inspect
 import posixpath
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -65,7 +66,7 @@ def column_values(source: Source, names: Collection[str]) -> ColumnValues:
     if type(source).__module__ == "aaa.data.huggingface":  # which is imported where `datasets` is there
         return _of_data_set(source, names)
     own = getattr(source, "values", None)
-    rows = [own(number) for number in range(len(source))] if callable(own) else []
+    rows = [own(number) for number in range(len(source))] if callable(own) and _takes_a_number(own) else []
     if (wrong := next((row for row in rows if not isinstance(row, Mapping)), rows)) is not rows:
         raise UserError(
             f"data.source: {type(source).__name__}.values gives a {type(wrong).__name__}, and has to give values by "
@@ -77,6 +78,15 @@ def column_values(source: Source, names: Collection[str]) -> ColumnValues:
         lambda number: f"record {source[number].key!r}",
         lambda number: source[number].path,
     )
+
+
+def _takes_a_number(method: Callable[..., Any]) -> bool:
+    """Whether it is for this; `values` of dicts and tables are called without anything, and are of something else."""
+    try:
+        inspect.signature(method).bind(0)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _asked(row: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
@@ -104,7 +114,7 @@ def _of_folder(source: ImageFolderSource, names: Collection[str]) -> ColumnValue
 
 
 def _kind_of(table: str, root: Path) -> Kind | None:
-    """What the source read a table as: one called metadata by its ending, another by what is in it (found_tables.py)."""
+    """What the source read a table as: one called metadata by its ending, another by what is in it."""
     called = posixpath.basename(table).lower()
     if called not in TABLES and called.endswith(NUMBERED) and has_numbered_captions(root / table):
         return "numbered"

@@ -12,6 +12,7 @@ import tokenize
 import unicodedata
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from datetime import date
 from decimal import Decimal
 from functools import lru_cache
 from keyword import iskeyword
@@ -268,23 +269,26 @@ class Condition:
 @lru_cache(4096)
 def as_name(column: str) -> str:
     """What a column is called in a condition: `Image Width` is `Image_Width`, `clip.score` `clip_score`, `class`
-    `class_`."""
+    `class_`, `2d` `_2d`."""
     name = re.sub(r"\W", "_", unicodedata.normalize("NFKC", column.strip()))
-    return f"{name}_" if iskeyword(name) else name
+    return f"{name}_" if iskeyword(name) else f"_{name}" if name[:1].isdecimal() else name
 
 
 def present(value: Any) -> Any:
     """A value, or None where nothing is meant: None, NaN, and of texts those of blanks alone and `nan`.
 
-    Texts are in the form that prompts have in a cache, whichever the table was saved in.
+    Texts are in the form that prompts have in a cache, whichever the table was saved in; dates are texts as a CSV has
+    them, and what is numpy's is what Python has.
     """
+    if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
+        value = value.tolist()
     if isinstance(value, str):
         return None if value.strip().lower() in ("", "nan") else normalised(value)
     if isinstance(value, list | tuple):
         return [normalised(one) if isinstance(one, str) else one for one in value]
-    if isinstance(value, Real | Decimal) and value != value:  # NaN, of whatever type
+    if isinstance(value, Real | Decimal | date) and value != value:  # NaN, of whatever type, and pandas' NaT
         return None
-    return value
+    return str(value) if isinstance(value, date) else value
 
 
 def column_called(name: str, columns: Sequence[str]) -> list[str]:

@@ -186,6 +186,14 @@ def test_those_of_a_class_of_ones_own() -> None:
         column_values(OwnWithNumbers(), ["score"])
 
 
+def test_a_method_of_that_name_that_dicts_have_is_of_something_else() -> None:
+    class OfDict(dict[int, Record]):
+        def __getitem__(self, index: int) -> Record:
+            return Own()[index]
+
+    assert column_values(OfDict({0: Own()[0]}), ["score"]).columns == []
+
+
 class OwnWithNumbers(Own):
     def values(self, index: int) -> int:
         return index
