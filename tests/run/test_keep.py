@@ -194,6 +194,8 @@ def test_each_part_of_a_mixture_has_its_own(pictures: Path) -> None:
     config.data.parts.mine.keep = "aestetic > 1"
     with pytest.raises(UserError, match=r"data\.parts\.mine\.keep=aestetic > 1: there is no column `aestetic`"):
         open_data(config)
+    config.data.parts.mine.weight = 0
+    assert not len(open_data(config).records_of_parts["mine"]["train"]), "its condition is never asked"
     with pytest.raises(UserError, match=r"data\.keep: belongs to a part of the mixture: data\.parts\.drawn\.keep"):
         checked(*USUAL, *parts, "data.keep='aesthetic > 1'")
 
