@@ -29,7 +29,7 @@ from aaa.evaluation.latent_distance import LatentDistance
 from aaa.evaluation.memorisation import NearestTraining
 from aaa.evaluation.nearest_real import NearestReal
 from aaa.evaluation.pretrained import InceptionDistance
-from aaa.evaluation.protocol import NotApplicable
+from aaa.evaluation.protocol import Evaluation, NotApplicable
 from aaa.evaluation.several import Several
 from aaa.evaluation.shapes import ShapesAgreement, agrees
 from aaa.training.precision import ModelPrecision
@@ -313,7 +313,7 @@ def test_conditions_are_judged_by_the_same_pictures_and_copies_looked_for_among_
     every, few = evaluated(cache, copied), evaluated(cache, copied)
     train = every.records["train"]
     few.records["trained_on"] = train[200:300]
-    shared = [LatentDistance(DRAWN, components=8), Diversity(4, 2)]
+    shared: list[Evaluation] = [LatentDistance(DRAWN, components=8), Diversity(4, 2)]
     assert [one.evaluate(few) for one in shared] == [one.evaluate(every) for one in shared]
     of_every, of_few = (NearestTraining(DRAWN).evaluate(one) for one in (every, few))
     assert of_every["memorisation/distance_median"] < 1e-3, "each is a copy of what every record was trained on"

@@ -19,6 +19,7 @@ from aaa.data import cache_writer
 from aaa.data.kept import KeptRecords
 from aaa.data.mixed_order import MixedRecords
 from aaa.errors import UserError
+from aaa.evaluation.evaluated_model import Group
 from aaa.run.run_data import require_same
 from tests.helpers.composed import checked
 from tests.run.test_machines import refusals
@@ -80,7 +81,7 @@ def test_conditions_share_the_cache_and_what_is_held_out(pictures: Path, caplog:
     assert few.kept is not None
     write(pictures, {number: number + 1 for number in range(COUNT)})
     assert torch.equal(few.records["train"], whole.records["train"]), "what pictures are compared with"
-    assert torch.equal(few.records["trained_on"], few.train_records)
+    assert few.records["trained_on"] is few.train_records
     assert "trained_on" not in whole.records
     other = opened(pictures, "aesthetic >= 20 and width < 43", validation_fraction=0.2)
     assert other.cache.path == whole.cache.path  # a score is nothing that is encoded
@@ -182,9 +183,10 @@ def test_each_part_of_a_mixture_has_its_own(pictures: Path) -> None:
     assert few.table is not None
     assert whole.table is not None
     assert few.table.digest == whole.table.digest
+    looks: list[tuple[TrainingData, Group]] = [(whole, "train"), (few, "trained_on"), (few, "train")]
     before, after, chosen_from = (
         {name: [data.cache.records[i] for i in part[group].tolist()] for name, part in data.records_of_parts.items()}
-        for data, group in ((whole, "train"), (few, "trained_on"), (few, "train"))
+        for data, group in looks
     )
     assert chosen_from == before
     assert torch.equal(few.records["train"], whole.records["train"])
