@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from aaa.assembly.build import build
 from aaa.assembly.encoded import WHERE, digests_in, is_encoded, make_ready, open_encoded
 from aaa.assembly.few_records import FewRecords
-from aaa.assembly.keep import ALONE, KEEP, choose_of_parts, verdicts_by_prompt, verdicts_on
+from aaa.assembly.keep import ALONE, KEEP, choose_of_parts, keep_of, verdicts_by_prompt, verdicts_on
 from aaa.assembly.live_prompts import build_prompt_embedder
 from aaa.assembly.own_encoders import require_latents, require_prompt_embeds
 from aaa.assembly.parts import build_encoders, missing_weights
@@ -106,23 +106,25 @@ def open_data(
     rows = config.validation.num_records, config.validation.timesteps_per_record
     if not isinstance(cache, MixedCache):
         train_records, held_out = split_cache(cache, config.data.validation_fraction)
-        kept = None
+        chosen_from = kept = None
         if verdicts:
+            chosen_from = train_records
             train_records = choose(train_records, verdicts[ALONE], KEEP)
             kept = digest_of([train_records])
         _warn_of_few(len(train_records), len(held_out), config.trainer.batch_size)
         table = validation_table(cache, held_out, *rows)
-        return TrainingData(cache, vae, train_records, held_out, table, source_pictures, kept)
+        return TrainingData(cache, vae, train_records, held_out, table, source_pictures, chosen_from, kept)
     fractions = {name: part.validation_fraction for name, part in parts_of(config.data).items()}
     mixed = split_mixture(cache, weights_of(config.data), fractions)
-    kept = None
+    of_all = kept = None
     if verdicts:
+        of_all = mixed
         mixed = choose_of_parts(mixed, verdicts, cache.spans)
         kept = digest_of([part.train for part in mixed.parts])
     held_out = in_turn([part.held_out for part in mixed.parts])
     _warn_of_few(len(mixed), len(held_out), config.trainer.batch_size)
     table = mixed_table(cache, mixed.parts, *rows)
-    return TrainingData(cache, vae, mixed, held_out, table, source_pictures, kept)
+    return TrainingData(cache, vae, mixed, held_out, table, source_pictures, of_all, kept)
 
 
 def _warn_of_few(trained_on: int, held_out: int, batch_size: int | str) -> None:
@@ -154,7 +156,7 @@ def _open_cache(
     names = [*parts_of(config.data)]
     if is_encoded(config.data):
         cache, vae = open_encoded(config, device)
-        verdicts = verdicts_by_prompt(config.data.get("keep"), cache)
+        verdicts = verdicts_by_prompt(keep_of(config.data), cache)
         return cache, vae, [], {} if verdicts is None else {ALONE: verdicts}
     if not names:
         cache, vae, source, fit, verdicts = open_latents(config, device, trained_on, share)
@@ -269,7 +271,7 @@ def _plan(config: DictConfig, device: str, trained_on: str | None) -> _Plan:
     vae, text_encoder = build_encoders(config)
     weighty = [part for part in (vae, text_encoder) if isinstance(part, HasWeights)]
     source = _build_source(config, _missing(vae, text_encoder))
-    verdicts = verdicts_on(data.get("keep"), source)  # now: what is wrong with it is told before anything is encoded
+    verdicts = verdicts_on(keep_of(data), source)  # now: what is wrong with it is told before anything is encoded
     digests = digests_in(Path(data.cache_dir))
     source_arguments = plain(data.source)
     if _is_ours(data.source):  # of one's own an argument of that name may mean anything

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
+from omegaconf import DictConfig
+
 from aaa.assembly.few_records import FewRecords
 from aaa.data.cache import LatentCache
 from aaa.data.chosen_records import Verdicts, choose, judged, judged_by_prompt
@@ -13,6 +15,12 @@ from aaa.data.records import Source
 
 KEEP = "data.keep"
 ALONE = ""  # the name of data that is no part of a mixture
+
+
+def keep_of(data: DictConfig) -> str | None:
+    """The condition of some data; None also of a part of a mixture that is not trained on, where none is used."""
+    keep: str | None = data.get("keep")
+    return None if data.get("weight") == 0 else keep
 
 
 def verdicts_on(keep: str | None, source: Source) -> Verdicts | None:
@@ -47,11 +55,11 @@ def choose_of_parts(mixed: MixedRecords, verdicts: Mapping[str, Verdicts], spans
         spans: indices of each part's records.
 
     Raises:
-        UserError: if none are left of a part that is trained on.
+        UserError: if none are left of one.
     """
     parts = []
     for part in mixed.parts:
-        if part.name in verdicts and part.weight:
+        if part.name in verdicts:
             key = f"data.parts.{part.name}.keep"
             part = replace(part, train=choose(part.train, verdicts[part.name], key, spans[part.name].start))
         parts.append(part)

@@ -31,6 +31,7 @@ SIZES = ("width", "height")  # of the picture, where no column is called so
 PROMPT = "prompt"  # the first of the record, where no column is called so
 AT_ONCE = 64
 CHOSEN, LEFT, UNKNOWN = 1, 0, -1  # whether the condition holds of a record
+BROKEN = -2  # of such a record nothing is asked, and no cache has it
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Verdicts:
 
     Attributes:
         condition: that it is.
-        of: each record one of `CHOSEN`, `LEFT` and `UNKNOWN` (it hangs on a missing value), `N` int8.
+        of: each record one of `CHOSEN`, `LEFT`, `UNKNOWN` (it hangs on a missing value) and `BROKEN`, `N` int8.
         place: where that was said of a record.
     """
 
@@ -49,7 +50,8 @@ class Verdicts:
 
 
 def judged(condition: Condition, source: Source, values: ColumnValues, places: Sequence[int]) -> Verdicts:
-    """What the condition says of the records of a source; of those that it holds out itself nothing is asked.
+    """What the condition says of the records of a source; of those that it holds out itself, and of
+    those that are broken, nothing is asked.
 
     Args:
         condition: of names of columns, `width`, `height` and `prompt`.
@@ -64,6 +66,8 @@ def judged(condition: Condition, source: Source, values: ColumnValues, places: S
     columns = {name: _column(condition, name, values.columns) for name in condition.names}
 
     def verdict(place: int) -> int | str:
+        if values.is_broken(place):
+            return BROKEN
         record = source[place]
         if record.split == "validation":
             return LEFT
@@ -72,7 +76,8 @@ def judged(condition: Condition, source: Source, values: ColumnValues, places: S
 
         def value(name: str) -> Any:
             if (column := columns[name]) is not None:
-                return row.get(column)
+                found = row.get(column)
+                return record.prompt if name == PROMPT and _has_caption(found, record.prompt) else found
             if name == PROMPT:
                 return record.prompt
             if not size:
@@ -97,11 +102,12 @@ def judged(condition: Condition, source: Source, values: ColumnValues, places: S
     def place(number: int) -> str:
         return values.place(places[number])
 
-    if not (verdicts == CHOSEN).any():
-        first = places[0]
+    # Where all are broken, encoding says why.
+    if (whole := verdicts != BROKEN).any() and not (verdicts == CHOSEN).any():
+        first = places[int(whole.int().argmax())]
         has = ", ".join(f"{name} {values.row(first).get(column)!r:.60}" for name, column in columns.items() if column)
         raise UserError(
-            f"{condition.key}={condition.text}: holds of none of {len(found):,} records"
+            f"{condition.key}={condition.text}: holds of none of {int(whole.sum()):,} records"
             f"{_hanging(verdicts == UNKNOWN, place)}. {values.place(first)}{f' has {has}' if has else ''}."
         )
     return Verdicts(condition, verdicts, place)
@@ -134,7 +140,7 @@ def _of_prompt(condition: Condition, record: CachedRecord) -> int:
 def in_cache(verdicts: Verdicts, source: Source, records: Sequence[CachedRecord]) -> Verdicts:
     """The verdicts on the records of the latent cache of a source, which has them in its order, mirrored copies last.
 
-    Those that could not be read are not in it.
+    Those that are broken or could not be read are not in it.
 
     Args:
         verdicts: on each record of the source.
@@ -144,6 +150,8 @@ def in_cache(verdicts: Verdicts, source: Source, records: Sequence[CachedRecord]
     all_are_there = sum(not record.flipped for record in records) == len(source)
 
     def is_same(place: int, record: CachedRecord) -> bool:
+        if verdicts.of[place] == BROKEN:
+            return False
         of_source = source[place]  # several may have one key, where a table names a picture twice
         return of_source.key == record.key and (all_are_there or normalised(of_source.prompt) == record.prompt)
 
@@ -202,6 +210,11 @@ def digest_of(chosen: Sequence[Tensor | KeptRecords]) -> str:
         indices = train if isinstance(train, Tensor) else train[torch.arange(len(train))]
         total.update(indices.numpy().tobytes())
     return total.hexdigest()[:16]
+
+
+def _has_caption(value: Any, prompt: str) -> bool:
+    """Whether a value is a list of captions of which the prompt is one, so that it is where prompts are read from."""
+    return isinstance(value, list) and prompt in [one.strip() for one in value if isinstance(one, str)]
 
 
 def _size(record: Record, values: ColumnValues, place: int) -> tuple[int, int] | None:

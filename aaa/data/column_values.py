@@ -5,6 +5,8 @@ Sources keep no more than they train on, and what they are made of is part of ev
 beside them, and knows them.
 """
 
+import inspect
+import posixpath
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,11 +15,13 @@ from typing import Any
 
 from aaa.data.condition import as_name
 from aaa.data.endings import suffix
-from aaa.data.imagefolder import ImageFolderSource
+from aaa.data.imagefolder import TABLES, ImageFolderSource
 from aaa.data.left_out import LeftOut
+from aaa.data.numbered_captions import has_numbered_captions
 from aaa.data.records import Source
 from aaa.data.shards import samples_of
-from aaa.data.tables import KINDS, read_table
+from aaa.data.table_content import NUMBERED
+from aaa.data.tables import KINDS, Kind, read_table
 from aaa.data.webdataset import WebDatasetSource
 from aaa.errors import UserError
 
@@ -34,12 +38,14 @@ class ColumnValues:
         row: of a record, by its number: what was asked for, by column; a column that it lacks is not there.
         place: where that was said.
         picture: of a record: the file or its content; None where it is drawn by its `load` alone.
+        is_broken: whether what is wrong with a record is told when it is read, so that its values mean nothing.
     """
 
     columns: Sequence[str]
     row: Callable[[int], Mapping[str, Any]]
     place: Callable[[int], str]
     picture: Callable[[int], Path | bytes | None]
+    is_broken: Callable[[int], bool] = lambda _: False
 
 
 def column_values(source: Source, names: Collection[str]) -> ColumnValues:
@@ -60,7 +66,7 @@ def column_values(source: Source, names: Collection[str]) -> ColumnValues:
     if type(source).__module__ == "aaa.data.huggingface":  # which is imported where `datasets` is there
         return _of_data_set(source, names)
     own = getattr(source, "values", None)
-    rows = [own(number) for number in range(len(source))] if callable(own) else []
+    rows = [own(number) for number in range(len(source))] if callable(own) and _takes_a_number(own) else []
     if (wrong := next((row for row in rows if not isinstance(row, Mapping)), rows)) is not rows:
         raise UserError(
             f"data.source: {type(source).__name__}.values gives a {type(wrong).__name__}, and has to give values by "
@@ -74,6 +80,15 @@ def column_values(source: Source, names: Collection[str]) -> ColumnValues:
     )
 
 
+def _takes_a_number(method: Callable[..., Any]) -> bool:
+    """Whether it is for this; `values` of dicts and tables are called without anything, and are of something else."""
+    try:
+        inspect.signature(method).bind(0)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
 def _asked(row: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
     return {column: value for column, value in row.items() if column in names or as_name(column) in names}
 
@@ -84,9 +99,9 @@ def _of_folder(source: ImageFolderSource, names: Collection[str]) -> ColumnValue
     columns: dict[str, None] = {}
     rows: dict[str, dict[str, Any]] = {}
     for table in tables:
-        if suffix(table) not in KINDS:  # of captions alone, or a text whose name looks like a row
+        if (kind := _kind_of(table, source.root)) is None:  # a text whose name looks like a row
             continue
-        for row in read_table(source.root / table, table):
+        for row in read_table(source.root / table, table, kind):
             columns |= dict.fromkeys(filter(None, row.values))
             rows[row.place] = _asked(row.values, names)
     return ColumnValues(
@@ -94,7 +109,16 @@ def _of_folder(source: ImageFolderSource, names: Collection[str]) -> ColumnValue
         lambda number: rows.get(pictures[number].place, {}),
         lambda number: pictures[number].place,
         lambda number: source[number].path,
+        lambda number: pictures[number].problem is not None,
     )
+
+
+def _kind_of(table: str, root: Path) -> Kind | None:
+    """What the source read a table as: one called metadata by its ending, another by what is in it."""
+    called = posixpath.basename(table).lower()
+    if called not in TABLES and called.endswith(NUMBERED) and has_numbered_captions(root / table):
+        return "numbered"
+    return ({".txt": KINDS[".csv"]} | KINDS).get(suffix(table))
 
 
 def _of_shards(source: WebDatasetSource, names: Collection[str]) -> ColumnValues:
@@ -110,6 +134,7 @@ def _of_shards(source: WebDatasetSource, names: Collection[str]) -> ColumnValues
         lambda number: rows.get((samples[number].shard, samples[number].name), {}),
         lambda number: source._place(samples[number]),
         lambda number: source._content(samples[number]),
+        lambda number: samples[number].problem is not None,
     )
 
 
@@ -132,6 +157,7 @@ def _of_data_set(source: Any, names: Collection[str]) -> ColumnValues:
         lambda number: values[rows[number].split][rows[number].number],
         lambda number: f"{rows[number].split}[{rows[number].number}]",
         lambda number: source._content(rows[number]) if rows[number].file is None else source._root / rows[number].file,
+        lambda number: rows[number].problem is not None,
     )
 
 

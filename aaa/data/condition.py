@@ -5,17 +5,21 @@ it is true whatever the missing value may be.
 """
 
 import ast
+import io
 import operator
 import re
+import tokenize
 import unicodedata
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from datetime import date
 from decimal import Decimal
 from functools import lru_cache
 from keyword import iskeyword
 from numbers import Integral, Real
 from typing import Any, NamedTuple
 
+from aaa.encoders.prompts import normalised
 from aaa.errors import UserError
 
 MAX_LETTERS = 10_000
@@ -103,6 +107,8 @@ class Condition:
     def _parsed(self) -> ast.expr:
         if len(self.text) > MAX_LETTERS:
             raise UserError(f"{self.key}: {len(self.text)} letters; {MAX_LETTERS} at most.")
+        if (comment := _comment(self.text)) is not None:  # lines are one by now, and YAML may have made them one before
+            raise self._error(f"`#` would leave out all that follows ({_told(comment)}); write it without comments")
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of backslashes in texts
@@ -225,6 +231,7 @@ class Condition:
             case ast.Constant(value=int(value) | float(value)):
                 return _Operand("number", lambda _: value, shown, value)
             case ast.Constant(value=str(value)):
+                value = normalised(value)
                 if present(value) is None:
                     raise self._error(
                         f"{shown} is a missing value, which nothing is equal to; `NAME is None` asks for it"
@@ -262,18 +269,26 @@ class Condition:
 @lru_cache(4096)
 def as_name(column: str) -> str:
     """What a column is called in a condition: `Image Width` is `Image_Width`, `clip.score` `clip_score`, `class`
-    `class_`."""
+    `class_`, `2d` `_2d`."""
     name = re.sub(r"\W", "_", unicodedata.normalize("NFKC", column.strip()))
-    return f"{name}_" if iskeyword(name) else name
+    return f"{name}_" if iskeyword(name) else f"_{name}" if name[:1].isdecimal() else name
 
 
 def present(value: Any) -> Any:
-    """A value, or None where nothing is meant: None, NaN, and of texts those of blanks alone and `nan`."""
+    """A value, or None where nothing is meant: None, NaN, and of texts those of blanks alone and `nan`.
+
+    Texts are in the form that prompts have in a cache, whichever the table was saved in; dates are texts as a CSV has
+    them, and what is numpy's is what Python has.
+    """
+    if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
+        value = value.tolist()
     if isinstance(value, str):
-        return None if value.strip().lower() in ("", "nan") else value
-    if isinstance(value, Real | Decimal) and value != value:  # NaN, of whatever type
+        return None if value.strip().lower() in ("", "nan") else normalised(value)
+    if isinstance(value, list | tuple):
+        return [normalised(one) if isinstance(one, str) else one for one in value]
+    if isinstance(value, Real | Decimal | date) and value != value:  # NaN, of whatever type, and pandas' NaT
         return None
-    return value
+    return str(value) if isinstance(value, date) else value
 
 
 def column_called(name: str, columns: Sequence[str]) -> list[str]:
@@ -409,6 +424,17 @@ READ: Mapping[str, Callable[..., tuple[Any, Any]]] = {
     "truth": _two_truths,
     "value": _two_values,
 }
+
+
+def _comment(text: str) -> str | None:
+    """What Python would pass over at the end of a line; None where there is no such thing."""
+    try:
+        for token in tokenize.generate_tokens(io.StringIO(text).readline):
+            if token.type == tokenize.COMMENT:
+                return token.string
+    except (tokenize.TokenError, SyntaxError):  # parsing says what is wrong
+        pass
+    return None
 
 
 def _told(value: Any) -> str:

@@ -5,8 +5,7 @@ from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
-from aaa.data.records import Split
-from aaa.evaluation.evaluated_model import EvaluatedModel
+from aaa.evaluation.evaluated_model import EvaluatedModel, Group
 from aaa.evaluation.none import NoEvaluation
 from aaa.evaluation.protocol import Evaluation, NotApplicable, check, judged
 
@@ -20,12 +19,12 @@ class EachPart:
 
     Args:
         evaluation: of one.
-        parts: records of each split, by the parts' names.
+        parts: records of each split and of what is trained on, by the parts' names.
         spans: all records of each part in the cache, by its name.
     """
 
     def __init__(
-        self, evaluation: Evaluation, parts: Mapping[str, dict[Split, Tensor]], spans: Mapping[str, range]
+        self, evaluation: Evaluation, parts: Mapping[str, dict[Group, Tensor]], spans: Mapping[str, range]
     ) -> None:
         self.evaluation, self.parts, self.spans = evaluation, parts, spans
 
@@ -83,7 +82,7 @@ def _of_part(metric: str, name: str) -> str:
 
 
 def for_parts(
-    evaluation: Evaluation, parts: Mapping[str, dict[Split, Tensor]], spans: Mapping[str, range]
+    evaluation: Evaluation, parts: Mapping[str, dict[Group, Tensor]], spans: Mapping[str, range]
 ) -> Evaluation:
     """The evaluation of a run's data: as it is where that has no parts."""
     return EachPart(evaluation, parts, spans) if parts and not isinstance(evaluation, NoEvaluation) else evaluation

@@ -1,8 +1,8 @@
 """A model as an evaluation sees it: it draws on demand, and the data set is at hand."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from PIL import Image
@@ -18,8 +18,14 @@ from aaa.evaluation.reference import Comparison
 from aaa.evaluation.sharing import share_out
 from aaa.evaluation.source_pictures import SourcePictures
 
+Group = Split | Literal["trained_on"]  # of records: either split, and what data.keep chose of the first
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+def trained_on(records: Mapping[Group, Tensor]) -> Tensor:
+    """Those that are trained on: of the training split what `data.keep` chose, where it is said."""
+    return records.get("trained_on", records["train"])
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,8 @@ class EvaluatedModel:
     Args:
         model: in evaluation mode.
         drawer: draws for records of the latent cache.
-        records: of each split, as indices into the cache.
+        records: of each split, as indices into the cache. With `data.keep` the training split is what it chose from,
+            so that runs with other conditions are judged by the same pictures; what it chose is there as `trained_on`.
         on_drawn: told how many pictures this process has drawn, of how many.
         span: which records of the cache are of the data that is judged, those that are in no split included; None for
             all of them.
@@ -78,19 +85,20 @@ class EvaluatedModel:
         self,
         model: nn.Module,
         drawer: PictureDrawer,
-        records: dict[Split, Tensor],
+        records: Mapping[Any, Tensor],
         on_drawn: Callable[[int, int], None] = lambda _done, _total: None,
         span: range | None = None,
         source_pictures: SourcePictures | None = None,
         part_name: str | None = None,
     ) -> None:
-        self.model, self.drawer, self.records, self.on_drawn = model, drawer, records, on_drawn
+        self.model, self.drawer, self.on_drawn = model, drawer, on_drawn
+        self.records: dict[Group, Tensor] = {**records}
         self._span, self.source_pictures = span, source_pictures or SourcePictures()
         self.part_name = part_name
         self.kept: dict[str, Image.Image] = {}
         self.compared: dict[str, dict[str, Any]] = {}
-        self._drawn: dict[tuple[str, Split], Drawn] = {}
-        self._ordered: dict[Split, list[int]] = {}
+        self._drawn: dict[tuple[str, Group], Drawn] = {}
+        self._ordered: dict[Group, list[int]] = {}
 
     @property
     def span(self) -> range:
@@ -98,20 +106,20 @@ class EvaluatedModel:
         return range(len(self.drawer.cache)) if self._span is None else self._span
 
     def split_to_judge(self, wanted: Split | None = None) -> Split:
-        """Of which split drawn pictures and real ones are compared where nothing is wanted: of what is trained on.
+        """Of which split drawn pictures and real ones are compared where nothing is wanted: the training one.
 
         What is never trained on, a part of a mixture of weight 0, is judged by what it holds out.
         """
         return wanted or ("train" if len(self.records["train"]) else "validation")
 
-    def draw(self, split: Split, count: int) -> Drawn:
+    def draw(self, split: Group, count: int) -> Drawn:
         """A picture for each of the first `count` records of a split, or of all if there are fewer.
 
         Those that were drawn before are given again: evaluations that look at the same pictures share them.
         """
-        return self._draw("first", split, self.records[split][:count])
+        return self._draw("first", split, self.records[self._without_choice(split)][:count])
 
-    def draw_spread(self, split: Split, count: int) -> Drawn:
+    def draw_spread(self, split: Group, count: int) -> Drawn:
         """The same for records that stand for all of a split, in whatever order the data set has them.
 
         They have the smallest hashes, of other texts than those by which `real` chooses.
@@ -122,10 +130,10 @@ class EvaluatedModel:
             record = records[index]
             return key_hash(f"drawn {record.flipped} {record.key}")
 
-        wanted = sorted(self.records[split].tolist(), key=place)[:count]
+        wanted = sorted(self.records[self._without_choice(split)].tolist(), key=place)[:count]
         return self._draw("spread", split, torch.tensor(wanted, dtype=torch.long))
 
-    def draw_originals(self, split: Split, count: int) -> Drawn:
+    def draw_originals(self, split: Group, count: int) -> Drawn:
         """The same for records that are no mirrored copies, those with the smallest hashes of their keys.
 
         For what compares each picture with that of its own record: as `real` chooses, and data=openmoji is ordered.
@@ -138,20 +146,26 @@ class EvaluatedModel:
         records = self.drawer.cache.records
         return [index for index in indices if not records[index].flipped]
 
-    def _by_key(self, split: Split) -> list[int]:
+    def _by_key(self, split: Group) -> list[int]:
         """Records of a split in the order of the hashes of their keys, whichever their data set has."""
+        split = self._without_choice(split)
         if split not in self._ordered:
             records = self.drawer.cache.records
             self._ordered[split] = sorted(self.records[split].tolist(), key=lambda index: key_hash(records[index].key))
         return self._ordered[split]
 
-    def _draw(self, choice: str, split: Split, wanted: Tensor) -> Drawn:
+    def _without_choice(self, split: Group) -> Group:
+        """The training split for what is trained on where that is all of it."""
+        return "train" if split == "trained_on" and split not in self.records else split
+
+    def _draw(self, choice: str, split: Group, wanted: Tensor) -> Drawn:
+        split = self._without_choice(split)
         drawn = self._drawn.get((choice, split))
         if drawn is None or len(drawn.images) < len(wanted):
             drawn = self._drawn[choice, split] = self.drawer.draw(self.model, wanted, on_drawn=self.on_drawn)
         return drawn.first(len(wanted))
 
-    def draw_repeats(self, split: Split, prompts: int, seeds: int) -> list[Drawn]:
+    def draw_repeats(self, split: Group, prompts: int, seeds: int) -> list[Drawn]:
         """For each of some records of a split, of different prompts, as many pictures as seeds.
 
         They have the smallest hashes of their keys, as those of `real`.
@@ -166,7 +180,7 @@ class EvaluatedModel:
         drawn = self.drawer.draw(self.model, repeated, numbers, on_drawn=self.on_drawn)
         return [drawn.part(start, start + seeds) for start in range(0, len(repeated), seeds)]
 
-    def real(self, split: Split, count: int) -> Real:
+    def real(self, split: Group, count: int) -> Real:
         """Up to `count` records of a split, the same ones at every call: those with the smallest hashes of their keys.
 
         They are in the order of these, which has nothing to do with that of the records that are drawn: however
@@ -174,7 +188,7 @@ class EvaluatedModel:
         """
         return Real(self.drawer.cache, torch.tensor(self._by_key(split)[:count], dtype=torch.long))
 
-    def real_originals(self, split: Split, count: int) -> Real:
+    def real_originals(self, split: Group, count: int) -> Real:
         """The same of records that are no mirrored copies, whose pictures there are in the data set itself."""
         wanted = self.originals(self._by_key(split))[:count]
         return Real(self.drawer.cache, torch.tensor(wanted, dtype=torch.long))

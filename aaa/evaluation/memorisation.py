@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from aaa.errors import UserError
-from aaa.evaluation.evaluated_model import EvaluatedModel, Real
+from aaa.evaluation.evaluated_model import EvaluatedModel, Real, trained_on
 from aaa.evaluation.grid import make_grid
 from aaa.evaluation.protocol import NotApplicable
 
@@ -43,7 +43,7 @@ class NearestTraining:
         Raises:
             NotApplicable: if there are too few.
         """
-        if not len(evaluated.records["train"]):
+        if not len(trained_on(evaluated.records)):
             raise NotApplicable("Nothing is trained on that could be recalled.")
         if min(self.num_images, len(evaluated.records["validation"])) < 2:
             raise NotApplicable("Fewer than two records are held out, so nothing says how near is too near.")
@@ -55,7 +55,7 @@ class NearestTraining:
         """
         self.check(evaluated)
         drawn = evaluated.draw_originals("validation", self.num_images)
-        train = evaluated.real("train", self.num_train)
+        train = evaluated.real("trained_on", self.num_train)
         held_out = Real(evaluated.drawer.cache, drawn.records)
         (distance, nearest), (usual, _) = (
             search(evaluated, latents, train) for latents in (drawn.latents, list(held_out.latents()))

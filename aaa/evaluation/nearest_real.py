@@ -13,7 +13,7 @@ from torch import Tensor
 
 from aaa.errors import require_number
 from aaa.evaluation.drawing import Drawn
-from aaa.evaluation.evaluated_model import EvaluatedModel, Real
+from aaa.evaluation.evaluated_model import EvaluatedModel, Real, trained_on
 from aaa.evaluation.grid import make_grid
 from aaa.evaluation.picture_features import BlurredLab, Features, PooledVision
 from aaa.evaluation.protocol import NotApplicable
@@ -87,12 +87,12 @@ class NearestReal:
         picture, of which 1 is the mean between two real ones. Keeps `nearest_real`: drawn, nearest, right.
         """
         self.check(evaluated)
-        trained_on = evaluated.originals(evaluated.records["train"].tolist())
+        known = evaluated.originals(trained_on(evaluated.records).tolist())
         drawn = {
-            "seen": evaluated.draw_originals("train", self.num_images),
+            "seen": evaluated.draw_originals("trained_on", self.num_images),
             "held_out": evaluated.draw_originals("validation", self.num_images),
         }
-        if (alike := _alike(evaluated, trained_on, drawn["held_out"].records)).numel():
+        if (alike := _alike(evaluated, known, drawn["held_out"].records)).numel():
             drawn["seen_alike"] = evaluated.drawer.draw(evaluated.model, alike, on_drawn=evaluated.on_drawn)
         drawn = {name: pictures for name, pictures in drawn.items() if pictures.images}
         real = self._real(evaluated, torch.cat([pictures.records for pictures in drawn.values()]))

@@ -6,17 +6,16 @@ from collections.abc import Mapping, Sequence
 
 from PIL import Image
 
-from aaa.data.records import Split
 from aaa.data.shapes import BACKGROUNDS, COLORS, SHAPES
 from aaa.errors import require_number
-from aaa.evaluation.evaluated_model import EvaluatedModel
+from aaa.evaluation.evaluated_model import EvaluatedModel, Group, trained_on
 from aaa.evaluation.protocol import NotApplicable
 from aaa.evaluation.shapes_reader import read
 
 logger = logging.getLogger(__name__)
 
 LOOKED_AT = 16  # prompts: a ring or a cross may be in one of other data
-SPLITS: dict[str, Split] = {"seen": "train", "held_out": "validation"}
+SPLITS: dict[str, Group] = {"seen": "trained_on", "held_out": "validation"}
 
 
 class ShapesAgreement:
@@ -38,7 +37,8 @@ class ShapesAgreement:
             NotApplicable: if one is none of data=shapes.
         """
         for split in SPLITS.values():
-            for record in evaluated.records[split][:LOOKED_AT].tolist():
+            records = trained_on(evaluated.records) if split == "trained_on" else evaluated.records[split]
+            for record in records[:LOOKED_AT].tolist():
                 if not _is_of_shapes(prompt := evaluated.prompt(record)):
                     raise NotApplicable(f"The prompts ({prompt!r}) are not those of data=shapes.")
 

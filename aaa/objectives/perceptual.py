@@ -30,9 +30,10 @@ class SeesDifferentiably(Protocol):
 class Perceptual(Term):
     """The distance between features of the predicted clean picture and of the true one, where there is little noise.
 
-    `1 - cos` of what a frozen network sees at each place, averaged over places: half the squared distance of the unit
-    vectors that LPIPS compares (Zhang et al. 2018, arXiv 1801.03924), without its learned weights. Photoroom's PRX adds
-    LPIPS and one in DINO's features to its 24-hour run, for pictures of little noise: where there is much, the best
+    `1 - cos` of what a network sees at each place, averaged over places: half the squared distance of the unit vectors
+    that LPIPS compares (Zhang et al. 2018, arXiv 1801.03924), without its learned weights. Those of `hog` are half as
+    long, shorter where a picture is nearly flat, so that it is about a quarter of `1 - cos`. Photoroom's PRX adds LPIPS
+    and one in DINO's features to its 24-hour run, for pictures of little noise: where there is much, the best
     prediction is a mean of many pictures, which looks like none of them.
 
     Latents have to be pixels, as with encoder=pixel. Every picture is computed, whatever its noise level, so that all
@@ -88,7 +89,7 @@ class Perceptual(Term):
         return distances.mean(dim=(1, 2)) * counts
 
     def _features(self, images: Tensor) -> Tensor:
-        """At each place a vector of length 1, shorter where there is nothing to see, `B D h w`."""
+        """At each place a vector of length 1, `B D h w`; of `hog` about 1/2, less where there is little to see."""
         if self._vision is None:
             return soft_histograms(images, self.cell_pixels)
         return F.normalize(self._vision.features(images), dim=1)

@@ -25,8 +25,8 @@ def soft_histograms(images: Tensor, cell: int) -> Tensor:
         cell: side in pixels.
 
     Returns:
-        `B 36 H/cell W/cell` float32, of length 1 at most over the channels of a place. Gradients are finite
-        everywhere, and 0 where a picture is flat.
+        `B 36 H/cell W/cell` float32, over the channels of a place of length 1/2 where its neighbours have as much to
+        see, 1 at most, less where gradients are faint. Gradients of a loss are finite, and 0 where a picture is flat.
     """
     padded = F.pad(images.float(), (1, 1, 1, 1), mode="replicate")
     across = padded[:, :, 1:-1, 2:] - padded[:, :, 1:-1, :-2]

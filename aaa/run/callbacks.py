@@ -18,7 +18,7 @@ from aaa.config.compiling import has_one_shape
 from aaa.config.overrides import key_of
 from aaa.diffusion.sampling import Sampling
 from aaa.evaluation.drawing import EVALUATIONS, NotFinite, PictureDrawer
-from aaa.evaluation.evaluated_model import EvaluatedModel
+from aaa.evaluation.evaluated_model import EvaluatedModel, trained_on
 from aaa.evaluation.grid import make_grid
 from aaa.evaluation.none import NoEvaluation
 from aaa.evaluation.protocol import Evaluation, NotApplicable, judged
@@ -125,7 +125,7 @@ class RunCallbacks:
         """Draw and save a grid of pictures with each model, and one of prompts of one's own, if there are any."""
         sampling, own = self.run.config.sampling, self.run.own_prompts
         held_out = self.records["validation"][: sampling.num_images // 2]
-        records = torch.cat([self.records["train"][: sampling.num_images - len(held_out)], held_out])
+        records = torch.cat([trained_on(self.records)[: sampling.num_images - len(held_out)], held_out])
         for suffix, model in self.models.items():
             try:
                 with self.signals.interruptible():

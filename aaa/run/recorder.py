@@ -14,6 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from aaa.assembly.build import build
 from aaa.config.routing import SPRINT
 from aaa.devices import describe_device
+from aaa.evaluation.evaluated_model import trained_on
 from aaa.run.budget import of_steps
 from aaa.run.history import copy_history
 from aaa.run.longer import longer_from
@@ -201,7 +202,7 @@ class Recorder:
     def _prompt(self) -> str:
         """One that the model knows."""
         data = self.run.data
-        return data.cache.records[int(data.records["train"][0])].prompt
+        return data.cache.records[int(trained_on(data.records)[0])].prompt
 
     def _weights_metadata(self, step: int) -> dict[str, str]:
         resolved = self.run.resolved

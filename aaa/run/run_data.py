@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 
 from aaa.assembly.data import Share, open_data
 from aaa.assembly.training_data import TrainingData
+from aaa.evaluation.sharing import Processes
 from aaa.run.going_on import refuse_senseless
 from aaa.run.machines import require_same_data, require_same_kept, require_same_rooms, told
 from aaa.run.origin import Origin
@@ -38,9 +39,19 @@ def open_run_data(config: DictConfig, session: Session, origin: Origin) -> Train
         statistics_of=lambda path: told(session.processes, partial(saved_statistics, path)),
         share=Share(session.accelerator.process_index, session.accelerator.num_processes),
     )
-    require_same_data(data.cache.fingerprint, (len(data.train_records), len(data.held_out)), session.processes)
-    require_same_kept(data.kept, session.processes)
-    require_same_rooms(data.rooms, session.processes)
+    require_same(data, session.processes)
     if is_of_sweep():
         require_value(config, HydraConfig.get().sweeper, held_out=len(data.held_out))
     return data
+
+
+def require_same(data: TrainingData, processes: Processes) -> None:
+    """Refuse machines with other data, with other records of them to train on, or that would order these otherwise.
+
+    Raises:
+        UserError: naming the machines, and which of the three it is.
+    """
+    sizes = len(data.train_split), len(data.held_out)  # from before data.keep, which has a refusal of its own
+    require_same_data(data.cache.fingerprint, sizes, processes)
+    require_same_kept(data.kept, processes)
+    require_same_rooms(data.rooms, processes)

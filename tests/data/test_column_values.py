@@ -81,6 +81,35 @@ def test_those_of_tables_in_folders(tmp_path: Path, write: Callable[[Path], None
     assert values.place(0) == f"one/{places.format(first)}"
 
 
+@pytest.mark.parametrize(
+    ("name", "lines", "columns"),
+    [
+        (
+            "results.csv",
+            ["image_name| comment_number| comment", '0.png| 0| A "red" one', '1.png| 0| "Hi'],
+            ["file_name", "caption"],
+        ),
+        ("Flickr8k.token.txt", ['0.png#0\t"Hi" says one', "1.png#0\tanother"], ["file_name", "caption"]),
+        ("captions.txt", ["image,caption", "0.png,a", '1.png,"b, c"'], ["image", "caption"]),
+    ],
+)
+def test_those_of_known_data_sets_whose_tables_are_not_what_their_ending_says(
+    tmp_path: Path, name: str, lines: list[str], columns: list[str]
+) -> None:
+    pictures(tmp_path)
+    (tmp_path / name).write_text("\n".join(lines))
+    values = column_values(ImageFolderSource(str(tmp_path)), ["width", "caption"])
+    assert values.columns == columns
+    assert set(values.row(0)) == {"caption"}
+
+
+def test_those_of_a_table_that_is_named_whatever_its_ending(tmp_path: Path) -> None:
+    pictures(tmp_path)
+    (tmp_path / "mine.txt").write_text("image,prompt,width\n" + "".join(f"{n}.png,p,{100 * n}\n" for n in range(3)))
+    values = column_values(ImageFolderSource(str(tmp_path), table="mine.txt"), ["width"])
+    assert [values.row(number) for number in range(3)] == [{"width": str(100 * number)} for number in range(3)]
+
+
 def test_texts_beside_pictures_have_none(tmp_path: Path) -> None:
     pictures(tmp_path)
     for number in range(3):
@@ -116,6 +145,22 @@ def test_those_of_shards(tmp_path: Path) -> None:
     assert picture_size(values.picture(3) or b"") == (6, 4)
 
 
+def test_a_sample_whose_json_cannot_be_read_is_broken(tmp_path: Path) -> None:
+    files = {"a.png": png("red"), "a.json": b'{"caption": "a", "score": ', "b.png": png("blue"), "b.txt": b"b"}
+    shard(tmp_path / "shards" / "0.tar", files)
+    values = column_values(WebDatasetSource(str(tmp_path / "shards")), ["score"])
+    assert [values.is_broken(number) for number in range(2)] == [True, False]
+
+
+def test_a_row_whose_picture_is_not_there_is_broken(tmp_path: Path) -> None:
+    from datasets import Dataset
+
+    pictures(tmp_path / "data")
+    Dataset.from_dict({"image": ["0.png", "gone.png"], "text": ["a", "b"]}).save_to_disk(tmp_path / "data")
+    values = column_values(HuggingFaceSource(str(tmp_path / "data")), ["text"])
+    assert [values.is_broken(number) for number in range(2)] == [False, True]
+
+
 class Own:
     """A data set of one's own."""
 
@@ -139,6 +184,14 @@ def test_those_of_a_class_of_ones_own() -> None:
     assert (values.columns, values.row(1), values.place(1)) == (["score"], {"score": 1}, "record '1'")
     with pytest.raises(UserError, match=r"data\.source: OwnWithNumbers\.values gives a int"):
         column_values(OwnWithNumbers(), ["score"])
+
+
+def test_a_method_of_that_name_that_dicts_have_is_of_something_else() -> None:
+    class OfDict(dict[int, Record]):
+        def __getitem__(self, index: int) -> Record:
+            return Own()[index]
+
+    assert column_values(OfDict({0: Own()[0]}), ["score"]).columns == []
 
 
 class OwnWithNumbers(Own):

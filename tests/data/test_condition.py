@@ -1,9 +1,11 @@
 """A condition is read as Python reads it, and is nothing that Python would run."""
 
 from collections.abc import Mapping
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,6 +15,13 @@ from aaa.errors import UserError
 
 NAMES = ("a", "b", "c")
 NUMBERS = st.integers(-9, 9) | st.floats(-9, 9, allow_nan=False).map(lambda value: round(value, 2))
+
+
+class NotATime(date):
+    """As pandas' NaT: unlike itself, and a date by its type."""
+
+    def __ne__(self, _: object) -> bool:
+        return True
 
 
 def numbers() -> st.SearchStrategy[str]:
@@ -112,6 +121,23 @@ def test_what_is_known_holds_whatever_the_missing_values_are(
         ("x == 9007199254740993", {"x": "9007199254740992"}, False),
         ("x < 5", {"x": "9" * 5000}, False),
         ("x\n  > 5", {"x": 6}, True),
+        ('when > "2020-01-02"', {"when": date(2020, 1, 3)}, True),
+        ('when > "2020-01-02"', {"when": datetime(2020, 1, 1, 23)}, False),
+        ('when > "2020-01-02"', {"when": np.datetime64("2020-01-03")}, True),
+        ("when is None", {"when": np.datetime64("NaT")}, True),
+        ("when is None", {"when": NotATime(2020, 1, 1)}, True),
+        ("watermark", {"watermark": np.bool_(True)}, True),
+        ("x > 5", {"x": np.float32(5.5)}, True),
+        ("x is None", {"x": np.float64("nan")}, True),
+        ('"a" in tags', {"tags": np.array(["a", "b"])}, True),
+        ("_2d > 5", {"_2d": 6}, True),
+        ('"caf\u00e9" not in prompt', {"prompt": "a cafe\u0301"}, False),
+        ('"cafe\u0301" in prompt', {"prompt": "a caf\u00e9"}, True),
+        ('style == "caf\u00e9"', {"style": "cafe\u0301"}, True),
+        ('style in ["x", "cafe\u0301"]', {"style": "caf\u00e9"}, True),
+        ('"caf\u00e9" in tags', {"tags": ["cafe\u0301"]}, True),
+        ("len(prompt) == 4", {"prompt": "cafe\u0301"}, True),
+        ('tag == "#1" or "#" in text', {"tag": "#1"}, True),
     ],
 )
 def test_values_are_read_as_tables_have_them(text: str, row: Mapping[str, Any], holds: bool | None) -> None:
@@ -189,6 +215,9 @@ def test_a_value_that_does_not_fit_is_told(text: str, row: Mapping[str, Any], to
         ("a if b else c", "is not for conditions"),
         ("{a} == 1", "is not for conditions"),
         ("a > 1; b", "cannot be read"),
+        ("a > 1  # good\nand b > 1", "`#` would leave out all that follows .'# good and b > 1'"),
+        ("a > 1 # and b > 1", "write it without comments"),
+        ("(a > 1  # good\nand b > 1)", "`#` would leave out"),
         ("import os", "cannot be read"),
         ("a > \0", "cannot be read"),
         ("a == '\ud800'", "cannot be read"),
@@ -213,5 +242,13 @@ def test_anything_else_is_refused_in_one_line(text: str, told: str | None) -> No
 
 def test_names_are_what_columns_are_called() -> None:
     assert Condition('(a > 1 or b < 2) and c in ["x"] and a != 3', "data.keep").names == ["a", "b", "c"]
-    names = ["aesthetic score", " WIDTH ", "clip.score", "class", "标签", "a-b"]
-    assert [as_name(name) for name in names] == ["aesthetic_score", "WIDTH", "clip_score", "class_", "标签", "a_b"]
+    names = ["aesthetic score", " WIDTH ", "clip.score", "class", "标签", "a-b", "2d"]
+    assert [as_name(name) for name in names] == [
+        "aesthetic_score",
+        "WIDTH",
+        "clip_score",
+        "class_",
+        "标签",
+        "a_b",
+        "_2d",
+    ]

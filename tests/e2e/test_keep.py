@@ -41,7 +41,9 @@ def test_a_condition_is_typed_as_it_is_meant(command: Command, tmp_path: Path) -
 @pytest.mark.slow
 def test_a_sweep_over_thresholds_is_compared_and_resumed(command: Command, tmp_path: Path) -> None:
     pictures(tmp_path / "mine", [n / 4 for n in range(32)])
-    swept = command("aaa.train", "-m", *RUN, 'data.keep="aesthetic>4","aesthetic>5 and width>=30"', "name=swept")
+    judged = ["evaluation=latent_distance", "evaluation.num_images=8", "evaluation.num_real=20"]
+    keep = 'data.keep="aesthetic>4","aesthetic>5 and width>=30"'
+    swept = command("aaa.train", "-m", *RUN, *judged, keep, "name=swept")
     assert swept.code == 0, swept.err
     assert "data.keep=aesthetic>4: " in swept.err
     assert "data.keep=aesthetic>5 and width>=30: " in swept.err
@@ -50,6 +52,9 @@ def test_a_sweep_over_thresholds_is_compared_and_resumed(command: Command, tmp_p
     one, two = (json.loads((sweep / n / "environment.json").read_text())["data"] for n in "01")
     assert one["validation_table"] == two["validation_table"]
     assert one["kept_records"] != two["kept_records"]
+    one, two = (json.loads((sweep / n / "metrics.jsonl").read_text().splitlines()[-1]) for n in "01")
+    floor = "quality/latent_frechet_floor"  # what a perfect model would have: of real pictures alone
+    assert one[floor] == two[floor]
     compared = command("aaa.compare", str(sweep))
     assert compared.code == 0, compared.err
     assert re.search(r"\d+ pictures", compared.out)

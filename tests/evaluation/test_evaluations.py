@@ -29,7 +29,7 @@ from aaa.evaluation.latent_distance import LatentDistance
 from aaa.evaluation.memorisation import NearestTraining
 from aaa.evaluation.nearest_real import NearestReal
 from aaa.evaluation.pretrained import InceptionDistance
-from aaa.evaluation.protocol import NotApplicable
+from aaa.evaluation.protocol import Evaluation, NotApplicable
 from aaa.evaluation.several import Several
 from aaa.evaluation.shapes import ShapesAgreement, agrees
 from aaa.training.precision import ModelPrecision
@@ -302,6 +302,33 @@ def test_diversity_is_none_of_a_model_that_heeds_no_seed_and_whole_of_one_that_h
     metrics = Diversity(6, 8).evaluate(any_picture)
     assert metrics["quality/diversity"] == pytest.approx(1, abs=0.2)
     assert any_picture.kept["seeds"].width > 8 * 16
+
+
+def test_conditions_are_judged_by_the_same_pictures_and_copies_looked_for_among_those_trained_on(
+    cache: LatentCache,
+) -> None:
+    def copied(records: Tensor) -> Tensor:
+        return cache.gather(train[:1].repeat(len(records)))[0]
+
+    every, few = evaluated(cache, copied), evaluated(cache, copied)
+    train = every.records["train"]
+    few.records["trained_on"] = train[200:300]
+    shared: list[Evaluation] = [LatentDistance(DRAWN, components=8), Diversity(4, 2)]
+    assert [one.evaluate(few) for one in shared] == [one.evaluate(every) for one in shared]
+    of_every, of_few = (NearestTraining(DRAWN).evaluate(one) for one in (every, few))
+    assert of_every["memorisation/distance_median"] < 1e-3, "each is a copy of what every record was trained on"
+    assert of_few["memorisation/distance_median"] > 0.1
+    for evaluation in (ShapesAgreement(4), NearestReal(4)):
+        asked: list[int] = []
+
+        def answer(records: Tensor, asked: list[int] = asked) -> Tensor:
+            asked.extend(records.tolist())
+            return cache.gather(records)[0]
+
+        few = evaluated(cache, answer)
+        few.records["trained_on"] = train[200:300]
+        evaluation.evaluate(few)
+        assert {*asked} & {*train.tolist()} <= {*train[200:300].tolist()}, "only those were seen"
 
 
 def test_evaluations_that_do_not_apply_are_left_out(cache: LatentCache) -> None:

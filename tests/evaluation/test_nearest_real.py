@@ -19,7 +19,7 @@ from aaa.data.records import Record, Split
 from aaa.data.shapes import ShapesSource
 from aaa.errors import UserError
 from aaa.evaluation.each_part import EachPart
-from aaa.evaluation.evaluated_model import EvaluatedModel
+from aaa.evaluation.evaluated_model import EvaluatedModel, Group
 from aaa.evaluation.nearest_real import NearestReal, _alike, ranks_of
 from aaa.evaluation.picture_features import BlurredLab, PooledVision
 from aaa.evaluation.protocol import NotApplicable
@@ -136,7 +136,7 @@ def test_each_part_of_a_mixture_is_searched_by_itself(tmp_path: Path, cache: Lat
     of_mixture = evaluated(mixed, lambda records: mixed.gather(records)[0])
     first = mixed.spans["dice"].start
     alone = evaluated(cache, lambda records: cache.gather(records)[0])
-    parts: dict[str, dict[Split, torch.Tensor]] = {
+    parts: dict[str, dict[Group, torch.Tensor]] = {
         name: {split: of + mixed.spans[name].start for split, of in source.records.items()}
         for name, source in (
             ("before", evaluated(others, lambda records: others.gather(records)[0])),

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from aaa.data.batch import Batch
@@ -54,6 +55,15 @@ def test_the_true_picture_is_at_no_distance_and_noise_keeps_others_out(
     assert torch.equal(everywhere[sigma < 0.5], found[sigma < 0.5])
     right = term_of(target, vision, below=1.0)(with_velocity(done, done.draws.noise - done.batch.latents))
     assert right.abs().max() < 1e-5
+
+
+def test_distances_of_histograms_are_a_quarter_of_what_cosines_say() -> None:
+    """As is documented, and what the weights of the ledger's rows are of."""
+    stripes = torch.where(torch.arange(16) % 8 < 4, 1.0, -1.0).expand(1, 3, 16, 16)
+    term = Perceptual(1.0, cell_pixels=4)
+    along, across = term._features(stripes), term._features(stripes.transpose(2, 3))
+    assert F.cosine_similarity(along, across, dim=1).abs().max() < 1e-5
+    assert ((along - across).square().sum(dim=1) / 2).mean().item() == pytest.approx(1 / 4, rel=0.05)
 
 
 @TARGETS

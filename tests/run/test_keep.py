@@ -1,6 +1,7 @@
 """`data.keep`: which training records are trained on."""
 
 import csv
+import json
 import logging
 from copy import deepcopy
 from functools import cache
@@ -18,7 +19,10 @@ from aaa.data import cache_writer
 from aaa.data.kept import KeptRecords
 from aaa.data.mixed_order import MixedRecords
 from aaa.errors import UserError
+from aaa.evaluation.evaluated_model import Group
+from aaa.run.run_data import require_same
 from tests.helpers.composed import checked
+from tests.run.test_machines import refusals
 
 USUAL = ["objective=velocity", "data.resolution=8"]
 COUNT = 40
@@ -76,9 +80,22 @@ def test_conditions_share_the_cache_and_what_is_held_out(pictures: Path, caplog:
     assert whole.kept is None
     assert few.kept is not None
     write(pictures, {number: number + 1 for number in range(COUNT)})
+    assert torch.equal(few.records["train"], whole.records["train"]), "what pictures are compared with"
+    assert few.records["trained_on"] is few.train_records
+    assert "trained_on" not in whole.records
     other = opened(pictures, "aesthetic >= 20 and width < 43", validation_fraction=0.2)
     assert other.cache.path == whole.cache.path  # a score is nothing that is encoded
     assert other.kept != few.kept
+
+
+def test_machines_whose_tables_have_other_scores_are_told_so(pictures: Path) -> None:
+    every = opened(pictures, "aesthetic > 20")
+    write(pictures, {number: 2 * number for number in range(COUNT)})
+    more = opened(pictures, "aesthetic > 20")
+    assert len(more.train_records) != len(every.train_records)
+    said = refusals(lambda processes: require_same((every, more)[processes.index], processes), 2)
+    assert all(one.startswith("data.keep: process 1 (") for one in said)
+    assert refusals(lambda processes: require_same(more, processes), 2) == [""] * 2
 
 
 def test_what_hangs_on_a_missing_value_is_counted(pictures: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -97,6 +114,46 @@ def test_mirrored_copies_go_with_their_pictures_past_what_is_unreadable(pictures
     assert chosen(data) == [20, 22, 39, 20, 22, 39]
 
 
+@pytest.mark.parametrize(
+    ("rows", "kept"),
+    [
+        (["0.png,cat,9,extra", "0.png,cat,1", "1.png,dog,8", "2.png,x,1"], ["1"]),
+        (["0.png,cat", "0.png,cat,7", "1.png,dog,8", "2.png,x,1"], ["0", "1"]),
+        (["0.png,a cat, sleeping,7", "1.png,dog,8", "2.png,x,1"], ["1"]),
+    ],
+)
+def test_rows_that_are_broken_are_passed_over_or_told_for_what_they_are(
+    tmp_path: Path, rows: list[str], kept: list[str]
+) -> None:
+    root = tmp_path / "pictures"
+    root.mkdir()
+    (root / "metadata.csv").write_text("\n".join(["image,prompt,aesthetic", *rows]))
+    for number in range(3):
+        Image.new("RGB", (9, 9), (number, 90, 30)).save(root / f"{number}.png")
+    data = opened(root, "aesthetic > 5", skip_unreadable=True, validation_fraction=0)
+    assert [str(number) for number in chosen(data)] == kept
+    with pytest.raises(UserError) as without:
+        opened(root, validation_fraction=0)
+    with pytest.raises(UserError) as asked:
+        opened(root, "aesthetic > 5", validation_fraction=0)
+    assert str(asked.value) == str(without.value)
+
+
+def test_of_a_list_of_captions_the_first_is_the_prompt(tmp_path: Path) -> None:
+    root = tmp_path / "pictures"
+    root.mkdir()
+    lists: list[tuple[list[str], list[str]]] = [
+        ([" a cat with a logo", "cat"], ["logo"]),
+        (["dog", "a logo"], ["no logo"]),
+    ]
+    rows = [{"file_name": f"{n}.png", "prompt": prompts, "tags": tags} for n, (prompts, tags) in enumerate(lists)]
+    (root / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    for number in range(2):
+        Image.new("RGB", (9, 9), (number, 90, 30)).save(root / f"{number}.png")
+    for keep, kept in (('"logo" not in prompt', [1]), ("len(prompt) > 10", [0]), ('"logo" in tags', [0])):
+        assert chosen(opened(root, keep, validation_fraction=0)) == kept
+
+
 def test_the_few_that_are_taken_are_chosen_from(pictures: Path) -> None:
     data = opened(pictures, "aesthetic > 20", max_records=8, validation_fraction=0)
     assert chosen(data) == [25, 30, 35]
@@ -108,6 +165,8 @@ def test_records_of_a_large_cache_are_chosen_without_a_list(pictures: Path, monk
     whole = opened(pictures, validation_fraction=0.2)
     few = opened(pictures, "aesthetic > 20", validation_fraction=0.2)
     assert isinstance(few.train_records, KeptRecords)
+    assert torch.equal(few.records["train"], whole.records["train"])
+    assert set(few.records["trained_on"].tolist()) == set(chosen(few))
     assert chosen(few) == [number for number in chosen(whole) if number > 20]
     assert torch.equal(few.held_out, whole.held_out)
 
@@ -124,16 +183,21 @@ def test_each_part_of_a_mixture_has_its_own(pictures: Path) -> None:
     assert few.table is not None
     assert whole.table is not None
     assert few.table.digest == whole.table.digest
-    before, after = (
-        {name: [data.cache.records[i] for i in part["train"].tolist()] for name, part in data.records_of_parts.items()}
-        for data in (whole, few)
+    looks: list[tuple[TrainingData, Group]] = [(whole, "train"), (few, "trained_on"), (few, "train")]
+    before, after, chosen_from = (
+        {name: [data.cache.records[i] for i in part[group].tolist()] for name, part in data.records_of_parts.items()}
+        for data, group in looks
     )
+    assert chosen_from == before
+    assert torch.equal(few.records["train"], whole.records["train"])
     assert after["mine"] == [record for record in before["mine"] if int(record.prompt.split()[-1]) > 20]
     assert after["drawn"] == [record for record in before["drawn"] if "circle" in record.prompt]
     assert 0 < len(after["drawn"]) < len(before["drawn"])
     config.data.parts.mine.keep = "aestetic > 1"
     with pytest.raises(UserError, match=r"data\.parts\.mine\.keep=aestetic > 1: there is no column `aestetic`"):
         open_data(config)
+    config.data.parts.mine.weight = 0
+    assert not len(open_data(config).records_of_parts["mine"]["train"]), "its condition is never asked"
     with pytest.raises(UserError, match=r"data\.keep: belongs to a part of the mixture: data\.parts\.drawn\.keep"):
         checked(*USUAL, *parts, "data.keep='aesthetic > 1'")
 
