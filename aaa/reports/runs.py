@@ -208,8 +208,8 @@ def _with_seeds_of_stages_folded(runs: Sequence[Run]) -> list[Run]:
     """
     alike: dict[tuple[object, ...], list[Run]] = {}
     for run in runs:
-        if run.stages and all(stage.setting is not None for stage in run.stages):
-            alike.setdefault(tuple((stage.setting, stage.step) for stage in run.stages), []).append(run)
+        if run.stages and all(stage.kind is not None for stage in run.stages):
+            alike.setdefault(tuple(stage.kind for stage in run.stages), []).append(run)
     folded: dict[str, str] = {}
     for members in alike.values():
         paths = {run.name: str(run.config.get(INIT_FROM)) for run in members}

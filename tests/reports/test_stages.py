@@ -153,7 +153,7 @@ def test_a_budget_of_flops_is_of_all_of_them(tmp_path: Path) -> None:
 
 def seeds_of_stages(folder: Path, own: Mapping[str, int], settings: Mapping[str, str | None]) -> list[Run]:
     for name, seed in own.items():
-        stage = replace(SMALL, run=f"small/{name}", setting=settings[name])
+        stage = replace(SMALL, run=f"small/{name}", kind=settings[name])
         loss = 0.2 + seed / 1000 + len(name) / 10000
         trial(folder / name, {"seed": seed, "init_from": f"small/{name}"}, loss, stage)
         trial(folder / f"{name}-scratch", {"seed": seed, "init_from": None}, loss + 0.1)
