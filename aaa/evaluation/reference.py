@@ -16,6 +16,7 @@ from aaa.errors import UserError, nearest, reason
 DECODED, ORIGINAL = "decoded", "original"
 STATISTICS, VECTORS = ".npz", ".npy"  # what files of features' mean and covariance end in, and of the features
 FEATURES = 2048  # of the inception network's last pooling, which published statistics are of
+ROUNDING = 1e-4  # of a covariance's largest number, that it may be off by
 OF_NAME = 40  # letters of a file's name that a metric takes
 PROMPTS: dict[Split, str] = {"train": "training", "validation": "held-out"}
 AS_THEY_ARE = {DECODED: " as the VAE decodes them", ORIGINAL: " as they are in the data set"}
@@ -41,7 +42,8 @@ class Comparison:
         """As a message says it, in brackets."""
         drawn = f"{self.drawn:,} drawn for {PROMPTS[self.split]} prompts, against"
         if self.real is None:
-            return f"{drawn} the statistics in {self.reference}"
+            what = "features" if self.reference.endswith(VECTORS) else "statistics"
+            return f"{drawn} the {what} in {self.reference}"
         what = f"{self.real:,} {PROMPTS[self.split]} pictures"
         return f"{drawn} {what}{AS_THEY_ARE.get(self.reference, '')}"
 
@@ -132,7 +134,7 @@ def read_statistics_of(path: str, features: int, network: str) -> Statistics:
         network: whose they are, for messages.
 
     Raises:
-        UserError: if it has none, or they are of another number of features.
+        UserError: if it has none, they are of another number of features, or `sigma` is no covariance.
     """
     key = f"evaluation.reference={path}"
     try:
@@ -154,6 +156,12 @@ def read_statistics_of(path: str, features: int, network: str) -> Statistics:
             )
         if not np.isfinite(values).all():
             raise UserError(f"{key}: {name} has numbers that are not finite.")
+    rounding = ROUNDING * np.abs(covariance).max()
+    if np.abs(covariance - covariance.T).max() > rounding or np.diag(covariance).min() < -rounding:
+        raise UserError(
+            f"{key}: sigma is no covariance, which is the same across its diagonal and not below 0 on it. Is it a "
+            "factor of one? np.cov(features, rowvar=False) makes a covariance."
+        )
     return Statistics(torch.from_numpy(mean), torch.from_numpy(covariance), _name(path, mean, covariance))
 
 
@@ -164,7 +172,7 @@ def read_vectors(path: str, features: int, network: str) -> Vectors:
         path, features, network: as above.
 
     Raises:
-        UserError: if it is of another shape, of fewer than two pictures, or not of numbers.
+        UserError: if it is of another shape, of fewer than two pictures, not of numbers, or has rows of zeros.
     """
     key = f"evaluation.reference={path}"
     try:
@@ -178,6 +186,11 @@ def read_vectors(path: str, features: int, network: str) -> Vectors:
         )
     if not np.isfinite(vectors).all():
         raise UserError(f"{key}: has numbers that are not finite.")
+    if (empty := np.flatnonzero(~vectors.any(axis=1))).size:
+        raise UserError(
+            f"{key}: {empty.size} of its {len(vectors)} rows, the first of them row {empty[0]} from 0, have nothing "
+            "but zeros, as rows that were never written. Take them out."
+        )
     return Vectors(torch.from_numpy(vectors), _name(path, vectors))
 
 

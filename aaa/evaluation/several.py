@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping
 
-from aaa.errors import require_methods
+from aaa.errors import UserError, require_methods
 from aaa.evaluation.evaluated_model import EvaluatedModel
 from aaa.evaluation.protocol import Evaluation, NotApplicable, check, judged
 
@@ -52,18 +52,29 @@ class Several:
         """The metrics of all of them.
 
         Raises:
-            UserError: if one cannot judge as it was asked to, before any picture is drawn for another.
+            UserError: if one cannot judge as it was asked to, before any picture is drawn for another; or if two give
+                metrics of one name.
         """
         metrics: dict[str, float] = {}
+        given_by: dict[str, str] = {}
         reasons = self._reasons(evaluated)
         for name, part in self.parts.items():
             if name in reasons:
                 logger.info("%s is left out: %s", name, reasons[name])
                 continue
             try:
-                metrics |= judged(part, evaluated)
+                found = judged(part, evaluated)
             except NotApplicable as why:
                 logger.info("%s is left out: %s", name, why)
+                continue
+            if twice := next((metric for metric in found if metric in given_by), None):
+                raise UserError(
+                    f"evaluation.parts.{name}: gives {twice}, as evaluation.parts.{given_by[twice]} does, so that one "
+                    f"number would hide the other. Leave one out, evaluation.parts.{name}=null; two folders of vision "
+                    "models need names of their own."
+                )
+            metrics |= found
+            given_by |= dict.fromkeys(found, name)
         return metrics
 
     def _reasons(self, evaluated: EvaluatedModel) -> dict[str, NotApplicable]:

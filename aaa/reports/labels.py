@@ -50,7 +50,7 @@ def common_beginning(names: Sequence[str]) -> str:
 
 def named_setting(run: Run, key: str) -> Any:
     """The value that a setting is named by; None of a number of steps that a run chose to fill its time."""
-    return None if run.chosen(key) is None else run.setting(key)
+    return None if run.chosen(key) is None else run.counts_as.get(key, run.setting(key))
 
 
 def _say(run: Run, key: str) -> str:

@@ -124,10 +124,16 @@ def fold_seeds(runs: Sequence[Run]) -> list[Setting]:
         if judged:
             name = description(members[0], keys, names) or judged[0][0].name
             reasons = {run.name: without[run.name] for run in members if run.name in without}
-            values = {shown_key(key): (named_setting(members[0], key), members[0].chosen(key)) for key in keys}
+            values = {shown_key(key): _written(members, key) for key in keys}
             speaking, rows = [run for run, _ in judged], [rows for _, rows in judged]
             settings.append(Setting(name, speaking, rows, reasons, values))
     return sorted(settings, key=lambda setting: math.inf if setting.has_diverged else mean(setting.losses))
+
+
+def _written(members: Sequence[Run], key: str) -> list[object]:
+    """What the value of a key of these runs may be written as; of several that count as one, each."""
+    own = [run.value(key) for run in members if key in run.counts_as]
+    return [named_setting(members[0], key), members[0].chosen(key), *own]
 
 
 def best_setting(settings: Sequence[Setting]) -> Setting:

@@ -19,6 +19,8 @@ from aaa.config.overrides import as_read, key_of
 from aaa.config.trust import read_yaml_config
 from aaa.config.upgrade import fill_in, upgrade
 from aaa.errors import UserError
+from aaa.reports.counting_keys import BESIDE_THE_LOSS, IGNORED, OF_SPEED, compared_value
+from aaa.reports.first_weights import Beginning, counted_as
 from aaa.reports.key_names import short_names, shown_key
 from aaa.reports.plain import plain_number
 from aaa.tracking.environment import read_environment
@@ -49,6 +51,7 @@ class Run:
         choices: options of config groups that it was told, by group.
         typed: what it was told, by group and key; None where that is not known: of a run that nobody wrote it down of,
             that repeats another, or that went on with other settings.
+        counts_as: by key, what its value counts as where settings are told apart; of others it is the value.
         called: by key, what each class and function of it is called: the last part of its path, and as much more as
             tells it from those of the compared runs.
     """
@@ -60,6 +63,7 @@ class Run:
     environment: dict[str, Any] = field(default_factory=dict)
     choices: dict[str, str] = field(default_factory=dict)
     typed: Mapping[str, str] | None = None
+    counts_as: Mapping[str, str] = field(default_factory=dict)
     called: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
@@ -98,7 +102,9 @@ class Run:
 
     def chosen(self, key: str) -> Any:
         """The same, as settings are told apart by it: None of the steps that it found to fit into its time."""
-        return None if key == MAX_STEPS and self.config.get("budget.seconds") else self.value(key)
+        if key == MAX_STEPS and self.config.get("budget.seconds"):
+            return None
+        return self.counts_as.get(key, self.value(key))
 
     def setting(self, key: str) -> Any:
         """The value of a config key or the option of a group, as it is shown: of a class or function its name alone."""
@@ -201,27 +207,33 @@ def _read(folder: Path, name: str, choices: dict[str, str], told: list[str] | No
 
 
 def _with_seeds_of_stages_folded(runs: Sequence[Run]) -> list[Run]:
-    """The runs, those whose first weights differ in a seed alone with one `init_from`: `outputs/small/*`.
-
-    As their own seeds do, that of an earlier stage tells no settings apart. Where several are of one seed of their own
-    it is what was tried, and stays.
-    """
-    alike: dict[tuple[object, ...], list[Run]] = {}
-    for run in runs:
-        if run.stages and all(stage.setting is not None for stage in run.stages):
-            alike.setdefault(tuple((stage.setting, stage.step) for stage in run.stages), []).append(run)
-    folded: dict[str, str] = {}
-    for members in alike.values():
-        paths = {run.name: str(run.config.get(INIT_FROM)) for run in members}
-        of_seeds = {(run.config.get("seed"), paths[run.name]) for run in members}
-        if len(set(paths.values())) > 1 and len(of_seeds) == len({seed for seed, _ in of_seeds}):
-            folded |= dict.fromkeys(paths, f"{os.path.commonprefix(list(paths.values()))}*")  # noqa: RUF071
-    return [_begun_from(run, folded[run.name]) if run.name in folded else run for run in runs]
+    """The runs, told what their `init_from` counts as, where that is not their path."""
+    counted = counted_as(
+        {
+            run.name: Beginning(str(run.config.get(INIT_FROM)), run.stages, run.config.get("seed"), _setting_but(run))
+            for run in runs
+            if run.stages
+        }
+    )
+    return [
+        replace(run, counts_as={INIT_FROM: counted[run.name]})
+        if run.name in counted and counted[run.name] != str(run.config.get(INIT_FROM))
+        else run
+        for run in runs
+    ]
 
 
-def _begun_from(run: Run, path: str) -> Run:
-    told = run.typed if run.typed is None or INIT_FROM not in run.typed else {**run.typed, INIT_FROM: path}
-    return replace(run, config=run.config | {INIT_FROM: path}, typed=told)
+def _setting_but(run: Run) -> str:
+    """Equal for runs that differ in nothing that is learned by but their seed and their first weights."""
+    keys = [
+        key
+        for key in sorted(run.config)
+        if key != INIT_FROM
+        and not any(beside.fullmatch(key) for beside in (IGNORED, BESIDE_THE_LOSS))
+        and (run.config.get("budget.seconds") or not OF_SPEED.fullmatch(key))
+        and run.chosen(key) is not None
+    ]
+    return compared_value([[key, run.chosen(key)] for key in keys])
 
 
 def _with_names_of_classes(runs: Sequence[Run]) -> list[Run]:

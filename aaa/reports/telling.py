@@ -1,24 +1,11 @@
 """Which keys tell the settings of runs apart, and in how few words."""
 
-import re
 from collections.abc import Collection, Sequence
-from typing import Any
 
+from aaa.reports.counting_keys import BESIDE_THE_LOSS, IGNORED, OF_SPEED, compared_value
 from aaa.reports.key_names import shown_key
 from aaa.reports.runs import MAX_STEPS, Run
 
-# Keys that say how and where a run was started, kept and logged, and no setting of what it learns.
-IGNORED = re.compile(
-    r"(name|output_dir|resume|repeat|trust_config|encoder\.(batch_size|vae\.latent_(mean|std)))"
-    r"|data\.(parts\.[^.]+\.)?(cache_dir|local_cache_gib|license|attribution)|(logger|sweep|checkpoint)(\..*)?"
-    r"|trainer\.(device|cuda_graph|collective_timeout_seconds|(log|sample|save)_every_steps)|sampling\.prompts"
-)
-# Keys that the validation loss does not go by: how pictures are drawn and judged, and how often it is looked.
-BESIDE_THE_LOSS = re.compile(
-    r"seed|(sampling|sampler|guidance|evaluation)(\..*)?|trainer\.(evaluate|validate)_every_steps"
-)
-# Keys that time and memory of a step go by, and of what is learned no more than rounding, unless time is the budget.
-OF_SPEED = re.compile(r"trainer\.(parallel|shard_processes|compile|gradient_checkpointing(_offload)?)")
 # Groups of which an option is no setting at all, and those that the validation loss does not go by.
 OTHER_GROUPS = ("logger", "sweep")
 GROUPS_BESIDE_THE_LOSS = ("sampler", "sampling", "guidance", "evaluation")
@@ -32,7 +19,9 @@ def differing_keys(runs: Sequence[Run]) -> list[str]:
     """
     keys = {key: None for run in runs for key in run.config}
     return [
-        key for key in keys if not IGNORED.fullmatch(key) and len({_compared(run.config.get(key)) for run in runs}) > 1
+        key
+        for key in keys
+        if not IGNORED.fullmatch(key) and len({compared_value(run.config.get(key)) for run in runs}) > 1
     ]
 
 
@@ -178,15 +167,4 @@ def _choices_alike(runs: Sequence[Run], telling: list[str]) -> list[str]:
 
 def setting_of(run: Run, keys: list[str]) -> str:
     """What a run has of these keys: equal where the runs do not differ in them."""
-    return _compared([run.chosen(key) for key in keys])
-
-
-def _compared(value: Any) -> str:
-    """A value as text that is equal for equal values: 2 and 2.0, alone or in a list, are one number."""
-    return repr(_by_value(value))
-
-
-def _by_value(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_by_value(part) for part in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+    return compared_value([run.chosen(key) for key in keys])

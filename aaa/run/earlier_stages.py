@@ -6,19 +6,27 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
 from safetensors import SafetensorError, safe_open
 
 from aaa.config.trust import read_yaml_config
 from aaa.errors import UserError
-from aaa.run.going_on import read_before
+from aaa.run.going_on import read_before, taken_for_granted
+from aaa.run.shaping import shaping_settings
 from aaa.saved.averages import AVERAGES
-from aaa.saved.checkpoint_folders import CHECKPOINTS, FOLDER, STATE, step_of
+from aaa.saved.checkpoint_folders import AVERAGE, CHECKPOINTS, FOLDER, MODEL, STATE, step_of
 from aaa.saved.named_model import EXPORTED, RUN_CONFIG
 from aaa.tracking.environment import read_environment
+from aaa.tracking.recorded_overrides import own_overrides
 from aaa.tracking.stages import Stage, read_stages
 from aaa.tracking.tracker import METRICS, read_metrics
 
-DIGITS = 16  # of a digest, that tell settings apart
+DIGITS = 16  # of a digest, that tell kinds of stages apart
+RAW, USUAL = (
+    "raw",
+    "usual",
+)  # weights of a run: as they were trained, where there is an average too; else what it exports
+OF_LENGTH = ("trainer=", "trainer.max_steps=", "budget.")  # words of a command that say how long a run is
 
 
 def stages_of_run(run: Path) -> list[Stage]:
@@ -55,25 +63,72 @@ def _stage(run: Path, file: Path) -> Stage | None:
     step = step_of(file.parent) if FOLDER.fullmatch(file.parent.name) else _step_in_header(file)
     if step is None:
         return None
-    checkpoint = run / CHECKPOINTS / f"step-{step:08d}"
+    checkpoint, weights = run / CHECKPOINTS / f"step-{step:08d}", _weights(file)
     if (checkpoint / STATE).is_file():
         try:
             before = read_before(checkpoint)
         except UserError:  # what was damaged may stand in the metrics too
             pass
         else:
-            seconds, setting = round(before.state.seconds, 3), _digest(before.settings)
-            return Stage(str(run), step, before.samples, before.flops, seconds, setting)
+            seconds, costs = round(before.state.seconds, 3), (step, before.samples, before.flops)
+            return Stage(str(run), *costs, seconds, _kind(run, before.settings, weights, costs))
     measured: dict[str, Any] = {}
     for row in read_metrics(run / METRICS):  # a finished run may have lost its checkpoints
         measured |= row if row["step"] == step else {}
-    return Stage(str(run), step, *(measured.get(name) for name in ("samples", "flops", "seconds")))
+    known = (step, measured.get("samples"), measured.get("flops"))
+    return Stage(str(run), *known, measured.get("seconds"), _kind(run, _settings(run), weights, known))
 
 
-def _digest(settings: Mapping[str, Any]) -> str:
-    """Equal for runs that differ in their seed alone; what one began from is a stage of its own."""
-    told = {key: value for key, value in settings.items() if key not in ("seed", "init_from")}
-    return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:DIGITS]
+def _weights(file: Path) -> str:
+    """Which of a run's weights these are, as far as that is not said by their step."""
+    if file.parent.parent.name == AVERAGES:
+        return file.parent.name
+    is_raw = FOLDER.fullmatch(file.parent.name) and file.name == MODEL and (file.parent / AVERAGE).is_file()
+    return RAW if is_raw else USUAL
+
+
+def _settings(run: Path) -> Mapping[str, Any] | None:
+    """What a run without checkpoints was trained with, as its config says it; None if that is damaged."""
+    try:
+        config = read_yaml_config(run / RUN_CONFIG)
+    except UserError:
+        return None
+    return taken_for_granted() | shaping_settings(OmegaConf.to_container(config, resolve=False))
+
+
+def _kind(run: Path, settings: Mapping[str, Any] | None, weights: str, costs: tuple[Any, ...]) -> str | None:
+    """Equal for stages that differ in their seed alone; None where one did not go all its way with one setting.
+
+    What one began from is a stage of its own. One that has filled its seconds has as many steps as fitted.
+    """
+    if settings is None or _went_on_otherwise(run):
+        return None
+    apart = {"seed", "init_from"}
+    if settings.get("budget.seconds") and settings.get("trainer.max_steps") == costs[0]:
+        apart, costs = apart | {"trainer.max_steps"}, ()
+    told = {key: value for key, value in settings.items() if key not in apart}
+    said = json.dumps([told, weights, costs], sort_keys=True, default=str)
+    return hashlib.sha256(said.encode()).hexdigest()[:DIGITS]
+
+
+def _went_on_otherwise(run: Path) -> bool:
+    """Whether a run has branched off another, or was resumed with other settings or to another length.
+
+    Its last settings do not say what came of those before.
+    """
+    environment = read_environment(run)
+    earlier = environment.get("earlier")
+    sessions = [*(earlier if isinstance(earlier, list) else []), environment]
+    lengths = []
+    for session in sessions:
+        if not isinstance(session, dict):
+            return True
+        parent, command = session.get("parent"), session.get("command")
+        if session.get("changed") or (isinstance(parent, dict) and parent.get("how") == "repeat" and "step" in parent):
+            return True
+        words = own_overrides(map(str, command)) if isinstance(command, list) else []
+        lengths.append([word for word in words if word.lstrip("+").startswith(OF_LENGTH)])
+    return any(told and told != lengths[0] for told in lengths[1:])
 
 
 def _step_in_header(file: Path) -> int | None:

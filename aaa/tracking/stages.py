@@ -19,7 +19,8 @@ class Stage:
         run: its folder; of weights that lie in no run, their path.
         step: optimizer steps that it had taken when its weights were taken; None where that is not known.
         samples, flops, seconds: that it had cost until then, itself alone; None likewise.
-        setting: what tells its settings from others, whatever the seed; None likewise.
+        kind: equal for those that differ in their seed alone, in settings, length and which weights were taken; None of
+            one that is taken for no seed of another.
     """
 
     run: str
@@ -27,7 +28,7 @@ class Stage:
     samples: int | None = None
     flops: int | None = None
     seconds: float | None = None
-    setting: str | None = None
+    kind: str | None = None
 
 
 def read_stages(environment: Mapping[str, Any], init_from: object) -> list[Stage]:
@@ -71,14 +72,14 @@ def described(stages: Sequence[Stage]) -> str:
 def _stage(recorded: object) -> Stage:
     """What was written down of one; a file that somebody has changed may hold anything."""
     said: Mapping[str, Any] = recorded if isinstance(recorded, dict) else {}
-    setting = said.get("setting")
+    kind = said.get("kind")
     return Stage(
         str(said.get("run", UNKNOWN)),
         _count(said.get("step")),
         _count(said.get("samples")),
         _count(said.get("flops")),
         _number(said.get("seconds")),
-        setting if isinstance(setting, str) else None,
+        kind if isinstance(kind, str) else None,
     )
 
 

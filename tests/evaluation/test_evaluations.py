@@ -383,3 +383,12 @@ def test_weights_that_are_not_there_are_named(tmp_path: Path) -> None:
         InceptionDistance(str(tmp_path / "no.pth"))
     with pytest.raises(UserError, match="must be at least"):
         LatentDistance(4)
+
+
+def test_two_parts_with_one_name_for_their_metrics_are_refused(cache: LatentCache) -> None:
+    one = evaluated(cache, lambda records: cache.gather(records)[0])
+    parts = {"agreement": ShapesAgreement(4), "again": ShapesAgreement(4), "none": None}
+    with pytest.raises(
+        UserError, match=r"evaluation\.parts\.again: gives quality/seen, as evaluation\.parts\.agreement does"
+    ):
+        Several(parts).evaluate(one)

@@ -11,7 +11,15 @@ import torch
 from aaa.errors import UserError
 from aaa.evaluation import reference
 from aaa.evaluation.latent_distance import LatentDistance
-from aaa.evaluation.reference import Comparison, kind_of, read_statistics, require_reference, require_split
+from aaa.evaluation.reference import (
+    Comparison,
+    kind_of,
+    read_statistics,
+    read_statistics_of,
+    read_vectors,
+    require_reference,
+    require_split,
+)
 
 
 @pytest.fixture
@@ -45,6 +53,8 @@ def test_statistics_are_read_as_they_are_published(tmp_path: Path) -> None:
         ({"mu": np.ones(3), "sigma": np.ones(3)}, "sigma is 3, and must be 3 x 3"),
         ({"mu": np.float64(3), "sigma": np.eye(3)}, "mu is a single number"),
         ({"mu": np.array([1, 2, np.nan]), "sigma": np.eye(3)}, "mu has numbers that are not finite"),
+        ({"mu": np.ones(3), "sigma": -np.eye(3)}, "sigma is no covariance"),
+        ({"mu": np.ones(3), "sigma": np.tril(np.ones((3, 3)))}, "sigma is no covariance"),
         ({"mu": np.array(["a"] * 3), "sigma": np.eye(3)}, "cannot be read as a file of numpy's"),
         ({"mu": np.array([{}] * 3), "sigma": np.eye(3)}, "cannot be read as a file of numpy's"),
         (b"no zip", "cannot be read as a file of numpy's"),
@@ -89,3 +99,27 @@ def test_what_was_compared_is_said_in_a_line() -> None:
         "3 drawn for held-out prompts, against the statistics in x.npz"
     )
     assert str(Comparison("train", "latents", 8, 9)).endswith("against 9 training pictures")
+
+
+def test_a_covariance_may_be_off_by_rounding(tmp_path: Path) -> None:
+    features = np.random.default_rng(0).standard_normal((50, 8)).astype(np.float32)
+    covariance = np.cov(features, rowvar=False).astype(np.float16)
+    covariance[0, 1] = np.nextafter(covariance[0, 1], np.float16(1))
+    for sigma in (covariance, np.zeros((8, 8))):
+        np.savez(tmp_path / "some.npz", mu=features.mean(0), sigma=sigma)
+        assert read_statistics_of(str(tmp_path / "some.npz"), 8, "a network").mean.shape == (8,)
+
+
+def test_rows_that_were_never_written_are_refused(tmp_path: Path) -> None:
+    vectors = np.ones((5, 3))
+    np.save(tmp_path / "whole.npy", vectors)
+    assert read_vectors(str(tmp_path / "whole.npy"), 3, "a network").features.shape == (5, 3)
+    vectors[3:] = 0
+    np.save(tmp_path / "part.npy", vectors)
+    with pytest.raises(UserError, match=r"part\.npy: 2 of its 5 rows, the first of them row 3 from 0"):
+        read_vectors(str(tmp_path / "part.npy"), 3, "a network")
+
+
+def test_a_message_says_what_a_file_holds() -> None:
+    for file, holds in (("x.npz", "statistics"), ("x.npy", "features")):
+        assert str(Comparison("train", file, 3, None)).endswith(f"against the {holds} in {file}")

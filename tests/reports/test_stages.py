@@ -1,5 +1,6 @@
 """Runs that began from trained weights are compared by all that went into them, or it is said that this is unknown."""
 
+import itertools
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -7,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 
 from aaa.reports.curves import FROM_UNKNOWN, draw_curves
 from aaa.reports.effects import effects
+from aaa.reports.first_weights import Beginning, counted_as
 from aaa.reports.isoflop import best_sizes, budgets
 from aaa.reports.page import write_page
 from aaa.reports.paired import against_best, fold_seeds
@@ -153,7 +157,7 @@ def test_a_budget_of_flops_is_of_all_of_them(tmp_path: Path) -> None:
 
 def seeds_of_stages(folder: Path, own: Mapping[str, int], settings: Mapping[str, str | None]) -> list[Run]:
     for name, seed in own.items():
-        stage = replace(SMALL, run=f"small/{name}", setting=settings[name])
+        stage = replace(SMALL, run=f"small/{name}", kind=settings[name])
         loss = 0.2 + seed / 1000 + len(name) / 10000
         trial(folder / name, {"seed": seed, "init_from": f"small/{name}"}, loss, stage)
         trial(folder / f"{name}-scratch", {"seed": seed, "init_from": None}, loss + 0.1)
@@ -178,6 +182,95 @@ def test_seeds_of_earlier_stages_are_seeds(
     if count == 2:
         assert {setting.name for setting in folded} == {"init_from=small/*", "init_from=None"}
         assert "2 seeds" in shown(verdicts(found))
+
+
+def staged(folder: Path, told: Mapping[str, Any], kind: str | None, loss: float, *, step: int = 40) -> None:
+    """A run that began from what it was told, after a stage of this kind."""
+    stage = Stage(f"/{told['init_from']}", step, 32 * step, 10**8 * step, 1.0, kind)
+    trial(folder, told, loss, stage)
+
+
+def settings_of(runs: list[Run]) -> dict[str, list[str]]:
+    return {setting.name: sorted(run.name for run in setting.runs) for setting in fold_seeds(runs)}
+
+
+def test_seeds_of_two_kinds_that_lie_side_by_side_are_two_settings(tmp_path: Path) -> None:
+    """As a sweep over the length of a small stage numbers them."""
+    for number, kind in enumerate(("short", "short", "long", "long")):
+        told = {"seed": number % 2, "init_from": f"sweep/{number}"}
+        staged(tmp_path / f"{number}", told, kind, 0.3 - 0.1 * (kind == "long") + number / 1000)
+    found = read_runs([tmp_path])
+    assert settings_of(found) == {"init_from=sweep/{2,3}": ["2", "3"], "init_from=sweep/{0,1}": ["0", "1"]}
+    assert "less that of the best, init_from=sweep/{2,3}" in shown(verdicts(found))
+
+
+def test_of_folded_seeds_each_keeps_its_path(tmp_path: Path) -> None:
+    found = seeds_of_stages(tmp_path, {"x": 0, "y": 1}, {"x": "s", "y": "s"})
+    rows = {row["run"]: row["init_from"] for row in as_rows(found)}
+    assert rows == {"x": "small/x", "y": "small/y", "x-scratch": None, "y-scratch": None}
+    assert "small/y" in shown(comparison(found))
+    for typed in ("init_from=small/y", "init_from=small/*"):
+        assert "less that of init_from=small/*" in shown(verdicts(found, typed))
+
+
+def test_weights_of_another_step_at_the_same_place_are_others(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        for step in (40, 80):
+            told = {"seed": seed, "init_from": f"small/{seed}"}
+            staged(tmp_path / f"{step}-{seed}", told, f"of {step}", 10 / step + seed / 1000, step=step)
+    assert settings_of(read_runs([tmp_path])) == {
+        "init_from=small/* (step 80)": ["80-0", "80-1"],
+        "init_from=small/* (step 40)": ["40-0", "40-1"],
+    }
+
+
+def test_a_run_more_of_another_setting_unfolds_no_others(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        told = {"optimizer.learning_rate": 0.1, "seed": seed}
+        staged(tmp_path / f"{seed}", told | {"init_from": f"small/{seed}"}, "s", 0.2 + seed / 100)
+        trial(tmp_path / f"scratch{seed}", told | {"init_from": None}, 0.3 + seed / 100)
+    told = {"optimizer.learning_rate": 0.2, "seed": 0}
+    staged(tmp_path / "other", told | {"init_from": "small/1"}, "s", 0.25)
+    found = read_runs([tmp_path])
+    assert sorted(settings_of(found).values()) == [["0", "1"], ["other"], ["scratch0", "scratch1"]]
+    assert [run.chosen("init_from") for run in found if run.stages] == ["small/*"] * 3
+    staged(tmp_path / "another", told | {"init_from": "small/0"}, "s", 0.26)
+    assert sorted(settings_of(read_runs([tmp_path])).values()) == [
+        *(["0", "1"], ["another"], ["other"], ["scratch0", "scratch1"])
+    ]
+
+
+def test_seeds_that_share_an_earlier_run_are_not_folded_with_those_of_another(tmp_path: Path) -> None:
+    """They would count as four draws of a stage of which there are two."""
+    for seed in range(4):
+        told = {"seed": seed, "init_from": f"small/{seed // 2}"}
+        staged(tmp_path / f"{seed}", told, "s", 0.2 + seed / 100)
+    assert settings_of(read_runs([tmp_path])) == {"init_from=small/0": ["0", "1"], "init_from=small/1": ["2", "3"]}
+
+
+BEGINNINGS = st.builds(
+    lambda path, seed, setting, kind, step: Beginning(path, [Stage(f"/{path}", step, kind=kind)], seed, setting),
+    st.sampled_from(["a", "a/0", "a/1", "a/{0,1}", "a/*", "b/0", "a/0 (step 1)"]),
+    st.integers(0, 2),
+    st.sampled_from(["x", "y"]),
+    st.none() | st.sampled_from(["s", "t"]),
+    st.none() | st.integers(1, 2),
+)
+
+
+@given(st.lists(BEGINNINGS, max_size=8))
+def test_what_differs_is_never_called_the_same(beginnings: list[Beginning]) -> None:
+    """Whatever runs are called: what counts as one is of one kind or the same weights, and no seed is in it twice."""
+    named = {f"{number}": begun for number, begun in enumerate(beginnings)}
+    counted = counted_as(named)
+    assert counted.keys() == named.keys()
+    for one, other in itertools.combinations(named, 2):
+        a, b = named[one], named[other]
+        if counted[one] == counted[other] and a.weights != b.weights:
+            assert a.kinds == b.kinds != (None,)
+            assert a.setting != b.setting or (a.path == b.path) == (a.seed == b.seed)
+        if a.weights == b.weights and a.setting == b.setting and a.kinds == b.kinds:
+            assert counted[one] == counted[other]
 
 
 def test_a_curve_of_unknown_beginning_is_dashed(runs: list[Run], tmp_path: Path, monkeypatch: Any) -> None:

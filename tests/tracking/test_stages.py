@@ -15,9 +15,7 @@ COUNTS = st.integers(0, 10**18)
 KNOWN = st.builds(Stage, st.text(), COUNTS, COUNTS, COUNTS, st.floats(0, 1e9), st.none() | st.text())
 ANY = st.recursive(
     st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
-    lambda inner: (
-        st.just(10**400) | st.lists(inner) | st.dictionaries(st.sampled_from(["run", "setting", *AXES]), inner)
-    ),
+    lambda inner: st.just(10**400) | st.lists(inner) | st.dictionaries(st.sampled_from(["run", "kind", *AXES]), inner),
     max_leaves=8,
 )
 
