@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from filelock import FileLock
+from filelock import Timeout
 from safetensors import safe_open
 
 from aaa.data.build_cache import open_whole
 from aaa.data.cache import LatentCache
 from aaa.data.cache_folder import INDEX
+from aaa.data.cache_parts import lock_of
 from aaa.data.cache_writer import CacheWriter
 from aaa.data.cached_records import CachedRecord
 from aaa.data.reuse import EarlierRows, Stored
@@ -36,8 +37,9 @@ class _Row(NamedTuple):
 def add_prompts(alone: Path, path: Path, recipe: str, text_encoder: TextEncoder, dtype: torch.dtype) -> None:
     """Write what a build of the cache at `path` takes over, as it does from a build that was stopped.
 
-    Of several processes one does it while the others wait. Nothing is done where that cache is there, or there is none
-    of latents alone. If it is stopped midway, what is missing is encoded from the pictures.
+    Of several processes one does it while the others wait, as they do for one that builds. Nothing is done where that
+    cache is there, or there is none of latents alone. If it is stopped midway, what is missing is encoded from the
+    pictures.
 
     Args:
         alone: folder of the cache of latents alone.
@@ -49,18 +51,30 @@ def add_prompts(alone: Path, path: Path, recipe: str, text_encoder: TextEncoder,
     Raises:
         UserError: if the disk has no room for it.
     """
-    with FileLock(f"{path}.prompts.lock"):
-        rows_with_prompts = path.with_name(f"{path.name}.earlier-0")  # what builds call what others have left
-        cache = open_whole(alone, logging.DEBUG)
-        if cache is None or rows_with_prompts.exists() or open_whole(path, logging.DEBUG) is not None:
-            return
-        logger.info("Embedding the prompts of %d records, whose latents are in %s", len(cache), alone)
-        rows_with_prompts.mkdir()
-        writer = CacheWriter(rows_with_prompts, dtype, recipe)
-        try:
-            _write(writer, cache, text_encoder)
-        finally:
-            writer.keep_what_is_done()
+    lock = lock_of(path)  # whoever else builds removes what is left of a build that nobody is at
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        logger.info("Another process is building the latent cache %s; waiting for it.", path)
+        lock.acquire()
+    try:
+        _add(alone, path, recipe, text_encoder, dtype)
+    finally:
+        lock.release()
+
+
+def _add(alone: Path, path: Path, recipe: str, text_encoder: TextEncoder, dtype: torch.dtype) -> None:
+    rows_with_prompts = path.with_name(f"{path.name}.earlier-0")  # what builds call what others have left
+    cache = open_whole(alone, logging.DEBUG)
+    if cache is None or rows_with_prompts.exists() or open_whole(path, logging.DEBUG) is not None:
+        return
+    logger.info("Embedding the prompts of %d records, whose latents are in %s", len(cache), alone)
+    rows_with_prompts.mkdir()
+    writer = CacheWriter(rows_with_prompts, dtype, recipe)
+    try:
+        _write(writer, cache, text_encoder)
+    finally:
+        writer.keep_what_is_done()
 
 
 @torch.no_grad()

@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,12 @@ import torch
 from aaa.assembly.data import open_data
 from aaa.assembly.own_prompts import embed_own_prompts
 from aaa.assembly.training_data import TrainingData
+from aaa.data import add_prompts
 from aaa.data.live_prompts import LiveCache, LiveMixedCache
 from aaa.data.mixed_cache import MixedCache
+from aaa.encoders.embedding import embed
 from aaa.encoders.pixel import PixelVAE
+from aaa.encoders.protocols import TextEncoder
 from aaa.errors import UserError
 from tests.encoders.test_huggingface import WIDTH, make_model
 from tests.helpers.composed import checked
@@ -79,16 +83,19 @@ def test_a_cache_with_embeddings_serves_a_run_without(both: Both, tmp_path: Path
     require_same(live, cached)
 
 
+def refuse_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    def encode(_vae: PixelVAE, images: torch.Tensor) -> torch.Tensor:
+        raise AssertionError("the latents are there")
+
+    monkeypatch.setattr(PixelVAE, "encode", encode)
+
+
 def test_latents_alone_get_embeddings_and_no_picture_is_encoded_again(
     both: Both, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, alone, cached = both
     shutil.copytree(alone.cache.path, tmp_path / alone.cache.path.name)
-
-    def encode(_vae: PixelVAE, images: torch.Tensor) -> torch.Tensor:
-        raise AssertionError("the latents are there")
-
-    monkeypatch.setattr(PixelVAE, "encode", encode)
+    refuse_pictures(monkeypatch)
     found = opened(tmp_path)
     assert found.cache.fingerprint == cached.cache.fingerprint
     assert found.cache.folder.build["reused"] == 26
@@ -97,6 +104,23 @@ def test_latents_alone_get_embeddings_and_no_picture_is_encoded_again(
         assert torch.equal(one, other)
     assert [*found.cache.records] == [*cached.cache.records]
     assert not [*tmp_path.glob("*.earlier-*")]
+
+
+def test_a_build_of_other_data_leaves_alone_what_prompts_are_being_added_to(
+    both: Both, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(both[1].cache.path, tmp_path / both[1].cache.path.name)
+    others: list[TrainingData] = []
+
+    def embed_late(text_encoder: TextEncoder, prompts: Sequence[str]) -> tuple[torch.Tensor, list[int]]:
+        if not others:
+            others.append(opened(tmp_path, "data.source.num_records=10"))
+        return embed(text_encoder, prompts)
+
+    monkeypatch.setattr(add_prompts, "embed", embed_late)
+    found = opened(tmp_path)
+    assert others[0].cache.path != found.cache.path
+    assert found.cache.folder.build["reused"] == 26
 
 
 @pytest.mark.parametrize("scheme", ["", "file://"])
