@@ -123,6 +123,39 @@ def test_a_build_of_other_data_leaves_alone_what_prompts_are_being_added_to(
     assert found.cache.folder.build["reused"] == 26
 
 
+@pytest.mark.parametrize("killed", [False, True])
+def test_adding_prompts_goes_on_where_it_was_stopped(
+    both: Both, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed: bool
+) -> None:
+    shutil.copytree(both[1].cache.path, tmp_path / both[1].cache.path.name)
+    if killed:  # before a first shard
+        leftover = tmp_path / f"{both[2].cache.path.name}.earlier-0"
+        leftover.mkdir()
+        shutil.copy(both[2].cache.path / "recipe", leftover)
+    asked: list[str] = []
+
+    def embed_some(text_encoder: TextEncoder, prompts: Sequence[str]) -> tuple[torch.Tensor, list[int]]:
+        if len(asked) == 16:
+            raise KeyboardInterrupt
+        asked.extend(prompts)
+        return embed(text_encoder, prompts)
+
+    refuse_pictures(monkeypatch)
+    monkeypatch.setattr(add_prompts, "AT_ONCE", 8)
+    monkeypatch.setattr(add_prompts, "embed", embed_some)
+    with pytest.raises(KeyboardInterrupt):
+        opened(tmp_path)
+    asked.append("no longer to be stopped")
+    found = opened(tmp_path)
+    assert found.cache.fingerprint == both[2].cache.fingerprint
+    assert found.cache.folder.build["reused"] == 26
+    assert len(asked) == 27  # each once
+    indices = torch.arange(26)
+    for one, other in zip(found.cache.gather(indices), both[2].cache.gather(indices), strict=True):
+        assert torch.equal(one, other)
+    assert not [*tmp_path.glob("*.earlier-*")]
+
+
 @pytest.mark.parametrize("scheme", ["", "file://"])
 def test_a_cache_from_elsewhere_may_be_either(both: Both, tmp_path: Path, scheme: str) -> None:
     _, alone, embedded = both
