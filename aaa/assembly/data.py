@@ -37,6 +37,7 @@ from aaa.data.mixed_cache import MixedCache, fingerprint_within
 from aaa.data.mixed_split import in_turn, naming_part, split_cache, split_mixture
 from aaa.data.records import Record, Source
 from aaa.encoders.prompt_lengths import lengths_alone
+from aaa.encoders.prompt_probe import probe
 from aaa.encoders.protocols import VAE, HasWeights, NormalisesLatents, TextEncoder
 from aaa.encoders.statistics import LatentStatistics
 from aaa.errors import UserError, require_methods
@@ -98,9 +99,11 @@ def open_data(
         taken = taken_statistics(statistics_of(weights), cache.statistics, vae.latent_channels, weights)
         if taken is not None:
             cache.statistics = vae.statistics = taken
+    prompt_probe = None
     if isinstance(cache, LivePrompts):
         embedder = build_prompt_embedder(config, cache.folder.empty_prompt_embeds.dtype, device)
         cache.embed_with(embedder, embedder.empty)
+        prompt_probe = probe(embedder)
     if config.trainer.trim_prompts:
         cache.trim_prompts()
     rows = config.validation.num_records, config.validation.timesteps_per_record
@@ -113,7 +116,9 @@ def open_data(
             kept = digest_of([train_records])
         _warn_of_few(len(train_records), len(held_out), config.trainer.batch_size)
         table = validation_table(cache, held_out, *rows)
-        return TrainingData(cache, vae, train_records, held_out, table, source_pictures, chosen_from, kept)
+        return TrainingData(
+            cache, vae, train_records, held_out, table, source_pictures, chosen_from, kept, prompt_probe
+        )
     fractions = {name: part.validation_fraction for name, part in parts_of(config.data).items()}
     mixed = split_mixture(cache, weights_of(config.data), fractions)
     of_all = kept = None
@@ -124,7 +129,7 @@ def open_data(
     held_out = in_turn([part.held_out for part in mixed.parts])
     _warn_of_few(len(mixed), len(held_out), config.trainer.batch_size)
     table = mixed_table(cache, mixed.parts, *rows)
-    return TrainingData(cache, vae, mixed, held_out, table, source_pictures, of_all, kept)
+    return TrainingData(cache, vae, mixed, held_out, table, source_pictures, of_all, kept, prompt_probe)
 
 
 def _warn_of_few(trained_on: int, held_out: int, batch_size: int | str) -> None:

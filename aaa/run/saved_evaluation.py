@@ -24,6 +24,7 @@ from aaa.evaluation.sharing import Alone, Processes
 from aaa.evaluation.validation import ValidationTable, row_losses, summarise
 from aaa.pipelines.guide import load_guide
 from aaa.run.folder import run_around
+from aaa.run.same_prompts import embeds_as_before
 from aaa.saved.checkpoint import load_weights
 from aaa.saved.models import find_saved
 from aaa.saved.named_model import RUN_CONFIG
@@ -119,6 +120,12 @@ def judge(
             "Pictures held out now may be of those that it was trained on.",
             run,
             data.cache.path,
+        )
+    if not embeds_as_before(run, data):
+        logger.warning(
+            "%s was trained on other embeddings than its text encoder makes of prompts now: its code, or a library "
+            "that it uses, was changed since.",
+            run,
         )
     require_numbers(saved.weights, saved.config["model"])
     dit = build_model(config)

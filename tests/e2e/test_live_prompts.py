@@ -1,5 +1,6 @@
 """Training with prompts embedded on the way is training with cached ones, through an end and a resume."""
 
+import json
 from pathlib import Path
 
 from tests.e2e.conftest import Command, losses, metrics
@@ -35,3 +36,34 @@ def test_a_run_that_embeds_its_prompts_and_is_resumed_has_the_losses_of_one_that
     assert all(0 <= share < 1 for share in shares)
     assert not any("perf/embedding_share" in row for row in metrics(cached))
     assert len([*tmp_path.glob(".cache/aaa/*/index.json")]) == 2
+
+
+def test_a_run_does_not_go_on_with_a_text_encoder_that_was_changed(command: Command, tmp_path: Path) -> None:
+    """No cache holds what its prompts became."""
+    code = """from aaa.encoders.words import WordEmbedding
+
+class Louder(WordEmbedding):
+    def encode(self, prompts):
+        embeds, lengths = super().encode(prompts)
+        return 1.0 * embeds, lengths
+"""
+    own = tmp_path / "own_words.py"
+    own.write_text(code)
+    here = {"PYTHONPATH": str(tmp_path)}
+    encoder = "encoder.text_encoder._target_=own_words.Louder"
+    done = command(*TRAIN, "trainer.max_steps=4", LIVE, encoder, "hydra.run.dir=live", **here)
+    assert done.code == 0, done.err
+    assert len(json.loads((tmp_path / "live" / "environment.json").read_text())["prompt_probe"]) == 16
+    own.write_text(f"# said anew\n{code}")  # its code is another, and what it makes is not
+    evaluate = ["aaa.evaluate", "model=live", "evaluation=none", "trust_config=true"]
+    resume = ["aaa.train", "resume=live", "trust_config=true"]
+    done = command(*resume, "trainer.max_steps=6", **here)
+    assert done.code == 0, done.err
+    assert "so that numbers may differ" not in done.err
+    own.write_text(code.replace("1.0", "-3.0"))
+    refused = command(*resume, "trainer.max_steps=8", **here).error
+    assert "encoder.cache_prompts=false: live was trained on other embeddings than the text encoder makes" in refused
+    assert "python -m aaa.train init_from=live ..." in refused
+    done = command(*evaluate, **here)
+    assert done.code == 0, done.err
+    assert "live was trained on other embeddings than its text encoder makes of prompts now" in done.err
