@@ -11,6 +11,7 @@ from PIL import Image
 
 from aaa.assembly.data import open_data
 from aaa.assembly.parts import build_model, build_sampling
+from aaa.assembly.same_latents import has_latents_of
 from aaa.config.sampling_choice import SamplingChoice
 from aaa.config.trust import read_yaml_config, refuse_foreign_code
 from aaa.config.upgrade import upgrade
@@ -114,7 +115,7 @@ def judge(
             f"model={model}: the data that it was trained on cannot be opened. {refused}\n  Here it is "
             f"{run / RUN_CONFIG} that has these keys: write into it where the data is now, or bring it back."
         ) from None
-    if trained_on not in (None, data.cache.fingerprint):
+    if trained_on is not None and not has_latents_of(data.cache, trained_on):
         logger.warning(
             "%s was trained on other latents than %s holds: pictures, prompts, data or encoder were changed since. "
             "Pictures held out now may be of those that it was trained on.",

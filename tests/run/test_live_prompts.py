@@ -10,9 +10,10 @@ import torch
 
 from aaa.assembly.data import open_data
 from aaa.assembly.own_prompts import embed_own_prompts
+from aaa.assembly.same_latents import has_latents_of
 from aaa.assembly.training_data import TrainingData
 from aaa.data import add_prompts
-from aaa.data.live_prompts import LiveCache, LiveMixedCache
+from aaa.data.live_prompts import LiveCache, LiveMixedCache, latents_of
 from aaa.data.mixed_cache import MixedCache
 from aaa.encoders.embedding import embed
 from aaa.encoders.pixel import PixelVAE
@@ -71,8 +72,45 @@ def test_a_run_goes_on_with_the_cache_that_it_had(both: Both) -> None:
     alone, embedded = live.cache.fingerprint, cached.cache.fingerprint
     assert opened(caches, LIVE).cache.fingerprint == alone  # where there are both, a new run takes what it would make
     assert opened(caches, LIVE, trained_on=embedded).cache.fingerprint == embedded
-    assert opened(caches, trained_on=alone).cache.fingerprint == embedded
+    for trained_on in (embedded, alone):
+        assert opened(caches, trained_on=trained_on).cache.fingerprint == embedded
     assert len(built_from(caches)) == 2
+
+
+def test_the_key_may_be_changed_where_a_run_goes_on(both: Both, tmp_path: Path) -> None:
+    """With and without embeddings the latents are the same, whichever are still there."""
+    caches, live, cached = both
+    alone, embedded = live.cache.fingerprint, cached.cache.fingerprint
+    assert has_latents_of(opened(caches, trained_on=alone).cache, alone)
+    anew = opened(tmp_path, LIVE, trained_on=embedded)
+    assert anew.cache.fingerprint == alone
+    assert has_latents_of(anew.cache, embedded)
+    assert torch.equal(latents_of(anew.cache, torch.arange(26)), cached.cache.gather(torch.arange(26))[0])
+    other = opened(tmp_path, LIVE, "data.source.num_records=10").cache
+    for fingerprint in (alone, embedded, ""):
+        assert not has_latents_of(other, fingerprint)
+
+
+def test_so_it_may_in_a_mixture(both: Both) -> None:
+    _, live, cached = both
+    alone, embedded = live.cache.fingerprint, cached.cache.fingerprint
+    mixed = LiveMixedCache({"one": live.cache, "two": LiveCache(cached.cache.path)})
+    assert has_latents_of(mixed, mixed.fingerprint)
+    assert has_latents_of(mixed, f"one:{embedded},two:{alone}")
+    for other in (f"one:{alone}", f"two:{embedded},one:{alone}", f"one:{alone},two:{'0' * 64}", alone):
+        assert not has_latents_of(mixed, other)
+
+
+def test_latents_alone_of_an_earlier_version_get_no_embeddings_for_a_run_that_goes_on(
+    both: Both, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(both[1].cache.path, tmp_path / both[1].cache.path.name)
+    monkeypatch.setattr("aaa.assembly.data.code_fingerprint", lambda _targets: "later")
+    alone = both[1].cache.fingerprint
+    assert opened(tmp_path, LIVE, trained_on=alone).cache.fingerprint == alone
+    refuse_pictures(monkeypatch)
+    with pytest.raises(UserError, match=r"encoder\.cache_prompts=null: the run was trained on .*false\.$"):
+        opened(tmp_path, trained_on=alone)
 
 
 def test_a_cache_with_embeddings_serves_a_run_without(both: Both, tmp_path: Path) -> None:
