@@ -17,9 +17,10 @@ from aaa.assembly.keep import ALONE, KEEP, choose_of_parts, keep_of, verdicts_by
 from aaa.assembly.live_prompts import build_prompt_embedder
 from aaa.assembly.own_encoders import require_latents, require_prompt_embeds
 from aaa.assembly.parts import build_encoders, missing_weights
+from aaa.assembly.same_latents import LATENTS_ALONE
 from aaa.assembly.taken_statistics import taken_statistics
 from aaa.assembly.training_data import TrainingData
-from aaa.config.live_prompts import embeds_while_training
+from aaa.config.live_prompts import KEY, embeds_while_training
 from aaa.config.mixture import config_of_part, parts_of, weights_of
 from aaa.config.plain import plain
 from aaa.config.trust import names_ours
@@ -37,6 +38,7 @@ from aaa.data.mixed_cache import MixedCache, fingerprint_within
 from aaa.data.mixed_split import in_turn, naming_part, split_cache, split_mixture
 from aaa.data.records import Record, Source
 from aaa.encoders.prompt_lengths import lengths_alone
+from aaa.encoders.prompt_probe import probe
 from aaa.encoders.protocols import VAE, HasWeights, NormalisesLatents, TextEncoder
 from aaa.encoders.statistics import LatentStatistics
 from aaa.errors import UserError, require_methods
@@ -50,7 +52,6 @@ logger = logging.getLogger(__name__)
 STORAGE_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 PLACES = ("root", "path", "dataset_id")  # arguments of our sources that say where data lies, which does not matter
 OF_DIFFUSERS = "aaa.encoders.diffusers_vae.DiffusersVAE"
-LATENTS_ALONE = {"prompt_embeds": False}  # what shapes a cache without embeddings, beside what shapes one with them
 FEW = 10  # held-out pictures, of which a mean says little
 
 
@@ -98,9 +99,11 @@ def open_data(
         taken = taken_statistics(statistics_of(weights), cache.statistics, vae.latent_channels, weights)
         if taken is not None:
             cache.statistics = vae.statistics = taken
+    prompt_probe = None
     if isinstance(cache, LivePrompts):
         embedder = build_prompt_embedder(config, cache.folder.empty_prompt_embeds.dtype, device)
         cache.embed_with(embedder, embedder.empty)
+        prompt_probe = probe(embedder)
     if config.trainer.trim_prompts:
         cache.trim_prompts()
     rows = config.validation.num_records, config.validation.timesteps_per_record
@@ -113,7 +116,9 @@ def open_data(
             kept = digest_of([train_records])
         _warn_of_few(len(train_records), len(held_out), config.trainer.batch_size)
         table = validation_table(cache, held_out, *rows)
-        return TrainingData(cache, vae, train_records, held_out, table, source_pictures, chosen_from, kept)
+        return TrainingData(
+            cache, vae, train_records, held_out, table, source_pictures, chosen_from, kept, prompt_probe
+        )
     fractions = {name: part.validation_fraction for name, part in parts_of(config.data).items()}
     mixed = split_mixture(cache, weights_of(config.data), fractions)
     of_all = kept = None
@@ -124,7 +129,7 @@ def open_data(
     held_out = in_turn([part.held_out for part in mixed.parts])
     _warn_of_few(len(mixed), len(held_out), config.trainer.batch_size)
     table = mixed_table(cache, mixed.parts, *rows)
-    return TrainingData(cache, vae, mixed, held_out, table, source_pictures, of_all, kept)
+    return TrainingData(cache, vae, mixed, held_out, table, source_pictures, of_all, kept, prompt_probe)
 
 
 def _warn_of_few(trained_on: int, held_out: int, batch_size: int | str) -> None:
@@ -299,9 +304,12 @@ def _plan(config: DictConfig, device: str, trained_on: str | None) -> _Plan:
     origin = recipe | records
     key = fingerprint(origin)
     path = _path_of(named, key)
-    if trained_on not in (None, key) and (own := earlier_cache(named.parent, trained_on, origin)) is not None:
-        logger.info("Going on with the latents that the run was trained on: %s", own)
-        path, key = own, trained_on
+    if trained_on not in (None, key):
+        if (own := earlier_cache(named.parent, trained_on, origin)) is not None:
+            logger.info("Going on with the latents that the run was trained on: %s", own)
+            path, key = own, trained_on
+        elif not embeds_while_training(config):
+            _refuse_earlier_latents_alone(named.parent, trained_on, origin)
     identify = _identities(source, source_arguments, digests)
 
     fit = square(data.resolution)
@@ -339,6 +347,24 @@ def _plan(config: DictConfig, device: str, trained_on: str | None) -> _Plan:
         add_prompts(without, path, builder.recipe, text_encoder, builder.storage_dtype)
 
     return _Plan(take_latents, builder, vae, source, fit, verdicts)
+
+
+def _refuse_earlier_latents_alone(caches: Path, trained_on: str, origin: dict[str, Any]) -> None:
+    """Refuse to encode all pictures for a run that was trained on latents alone of an earlier version.
+
+    Args:
+        caches: folder of them.
+        trained_on: fingerprint of the one that it was trained on, no cache with embeddings that is there.
+        origin: of a cache with embeddings now.
+    """
+    origin_alone = origin | LATENTS_ALONE
+    if trained_on == fingerprint(origin_alone):
+        return  # these get embeddings
+    if (own := earlier_cache(caches, trained_on, origin_alone)) is not None:
+        raise UserError(
+            f"{KEY}=null: the run was trained on {own}, latents alone that another version encoded. All pictures would "
+            f"be encoded again, and the run be refused for that. Set {KEY}=false."
+        )
 
 
 def _path_of(named: Path, key: str) -> Path:

@@ -1,5 +1,6 @@
 """What a run is trained and validated on, and which records of it are looked at."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -33,6 +34,8 @@ class TrainingData:
         source_pictures: reads pictures as they were encoded, of those data sets that are here.
         chosen_from: what `data.keep` chose the former from; None where it is not said.
         kept: what tells the records that `data.keep` chose from others; None where it is not said.
+        prompt_probe: tells whether prompts that are embedded while training become the same; None where a cache holds
+            their embeddings.
     """
 
     cache: LatentCache
@@ -43,6 +46,7 @@ class TrainingData:
     source_pictures: SourcePictures = field(default_factory=SourcePictures)
     chosen_from: Train | None = None
     kept: str | None = None
+    prompt_probe: Sequence[float] | None = None
 
     @property
     def train_split(self) -> Train:

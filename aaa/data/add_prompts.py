@@ -2,17 +2,22 @@
 
 import json
 import logging
-from collections.abc import Iterator
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from glob import escape
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from filelock import FileLock
+from filelock import Timeout
 from safetensors import safe_open
+from torch import Tensor
 
 from aaa.data.build_cache import open_whole
 from aaa.data.cache import LatentCache
 from aaa.data.cache_folder import INDEX
+from aaa.data.cache_parts import lock_of
 from aaa.data.cache_writer import CacheWriter
 from aaa.data.cached_records import CachedRecord
 from aaa.data.reuse import EarlierRows, Stored
@@ -36,8 +41,8 @@ class _Row(NamedTuple):
 def add_prompts(alone: Path, path: Path, recipe: str, text_encoder: TextEncoder, dtype: torch.dtype) -> None:
     """Write what a build of the cache at `path` takes over, as it does from a build that was stopped.
 
-    Of several processes one does it while the others wait. Nothing is done where that cache is there, or there is none
-    of latents alone. If it is stopped midway, what is missing is encoded from the pictures.
+    Of several processes one does it while the others wait, as they do for one that builds. Nothing is done where that
+    cache is there, or there is none of latents alone. If it is stopped midway, the next one goes on from there.
 
     Args:
         alone: folder of the cache of latents alone.
@@ -49,25 +54,44 @@ def add_prompts(alone: Path, path: Path, recipe: str, text_encoder: TextEncoder,
     Raises:
         UserError: if the disk has no room for it.
     """
-    with FileLock(f"{path}.prompts.lock"):
-        rows_with_prompts = path.with_name(f"{path.name}.earlier-0")  # what builds call what others have left
-        cache = open_whole(alone, logging.DEBUG)
-        if cache is None or rows_with_prompts.exists() or open_whole(path, logging.DEBUG) is not None:
-            return
-        logger.info("Embedding the prompts of %d records, whose latents are in %s", len(cache), alone)
-        rows_with_prompts.mkdir()
-        writer = CacheWriter(rows_with_prompts, dtype, recipe)
-        try:
-            _write(writer, cache, text_encoder)
-        finally:
-            writer.keep_what_is_done()
+    lock = lock_of(path)  # whoever else builds removes what is left of a build that nobody is at
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        logger.info("Another process is building the latent cache %s; waiting for it.", path)
+        lock.acquire()
+    try:
+        _add(alone, path, recipe, text_encoder, dtype)
+    finally:
+        lock.release()
+
+
+def _add(alone: Path, path: Path, recipe: str, text_encoder: TextEncoder, dtype: torch.dtype) -> None:
+    cache = open_whole(alone, logging.DEBUG)
+    if cache is None or open_whole(path, logging.DEBUG) is not None:
+        return
+    done = EarlierRows([*path.parent.glob(f"{escape(path.name)}.earlier-*")])  # what builds call what was left
+    missing = {shard: _missing(shard, done) for shard in _shards(cache)}
+    count = sum(map(len, missing.values()))
+    if not count:
+        return
+    logger.info("Embedding the prompts of %d records, whose latents are in %s", count, alone)
+    folder = path.with_name(f"{path.name}.earlier-{time.time_ns()}")
+    folder.mkdir()
+    writer = CacheWriter(folder, dtype, recipe)
+    try:
+        _write(writer, cache, missing, text_encoder)
+    finally:
+        writer.keep_what_is_done()
+        if not any(folder.glob("shard-*.safetensors")):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @torch.no_grad()
-def _write(writer: CacheWriter, cache: LatentCache, text_encoder: TextEncoder) -> None:
-    done = 0
-    with display("Embedding", len(cache)) as progress:
-        for rows in _rows(cache):
+def _write(writer: CacheWriter, cache: LatentCache, missing: Mapping[Path, Tensor], text_encoder: TextEncoder) -> None:
+    count, done = sum(map(len, missing.values())), 0
+    with display("Embedding", count) as progress:
+        for rows in _rows(cache, missing):
             stored = [row.stored for row in rows]
             prompts = [prompt for row in rows for prompt in row.record.prompts]
             prompt_embeds, _ = embed(text_encoder, prompts)
@@ -80,19 +104,32 @@ def _write(writer: CacheWriter, cache: LatentCache, text_encoder: TextEncoder) -
                 [one.notices for one in stored],
             )
             if not done:
-                writer.require_room(len(cache))
+                writer.require_room(count)
             done += len(rows)
             progress.update(done)
 
 
-def _rows(cache: LatentCache) -> Iterator[list[_Row]]:
-    """What is in a cache, some records of one shape at a time."""
-    shards = [cache.path / name for name in json.loads((cache.path / INDEX).read_text(encoding="utf-8"))["shards"]]
-    held = EarlierRows(sorted({shard.parent for shard in shards}))
+def _shards(cache: LatentCache) -> list[Path]:
+    return [cache.path / name for name in json.loads((cache.path / INDEX).read_text(encoding="utf-8"))["shards"]]
+
+
+def _contents(shard: Path) -> list[bytes]:
+    return [bytes(content.tolist()) for content in safe_open(shard, "pt").get_tensor("content")]
+
+
+def _missing(shard: Path, done: EarlierRows) -> Tensor:
+    """Which rows of a shard are not among those that are done."""
+    rows = [row for row, content in enumerate(_contents(shard)) if done.find(content) is None]
+    return torch.tensor(rows, dtype=torch.long)
+
+
+def _rows(cache: LatentCache, missing: Mapping[Path, Tensor]) -> Iterator[list[_Row]]:
+    """These rows of a cache, some records of one shape at a time."""
+    held = EarlierRows(sorted({shard.parent for shard in missing}))
     first = 0
-    for shard in shards:
-        contents = [bytes(content.tolist()) for content in safe_open(shard, "pt").get_tensor("content")]
-        found = [(cache.records[first + row], content, held.find(content)) for row, content in enumerate(contents)]
+    for shard, numbers in missing.items():
+        contents = _contents(shard)
+        found = [(cache.records[first + row], contents[row], held.find(contents[row])) for row in numbers.tolist()]
         rows = [_Row(record, content, stored) for record, content, stored in found if stored is not None]
         for start in range(0, len(rows), AT_ONCE):
             yield rows[start : start + AT_ONCE]

@@ -23,6 +23,7 @@ from aaa.run.naming import overrides_of, run_name
 from aaa.run.parent import parent_run, warn_of_differences
 from aaa.run.resolved import without_statistics
 from aaa.run.run import Run
+from aaa.run.same_prompts import PROBE
 from aaa.run.shaping import changed_settings, describe_changes
 from aaa.run.sweep_job import is_of_sweep
 from aaa.run.trained_words import trained_words
@@ -224,6 +225,8 @@ class Recorder:
             "model": {"parameters": run.parameters, "flops_per_sample": run.length.flops_per_sample},
             "changed": changed,
         } | parent_run(self.folder.path, run.config, None if before is None else before.checkpoint)
+        if run.data.prompt_probe is not None:
+            records[PROBE] = [*run.data.prompt_probe]
         if run.stages:
             records[STAGES] = [asdict(stage) for stage in run.stages]
         composed = run.config if run.config.resume is not None else None

@@ -8,6 +8,7 @@ import torch
 from omegaconf import DictConfig
 
 from aaa.assembly.parts import build_schedule
+from aaa.assembly.same_latents import has_latents_of
 from aaa.assembly.training_data import TrainingData
 from aaa.config.commands import train_command
 from aaa.errors import UserError
@@ -55,7 +56,7 @@ def resume(config: DictConfig, origin: Origin, learner: Learner, data: TrainingD
     if before is None:
         return Progress()
     checkpoint, state = before.checkpoint, before.state
-    if state.cache_fingerprint != data.cache.fingerprint:
+    if not has_latents_of(data.cache, state.cache_fingerprint):
         raise UserError(
             f"{checkpoint}: the run was trained on other latents than {data.cache.path} holds. Were the pictures, "
             "prompts, data or encoder changed since? Set them back; or train a new run, which may start from these "

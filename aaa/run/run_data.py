@@ -13,6 +13,7 @@ from aaa.run.going_on import refuse_senseless
 from aaa.run.machines import require_same_data, require_same_kept, require_same_rooms, told
 from aaa.run.origin import Origin
 from aaa.run.resolved import resolve
+from aaa.run.same_prompts import require_same_prompts
 from aaa.run.search import require_value
 from aaa.run.session import Session
 from aaa.run.shaping import shaping_settings
@@ -39,6 +40,8 @@ def open_run_data(config: DictConfig, session: Session, origin: Origin) -> Train
         statistics_of=lambda path: told(session.processes, partial(saved_statistics, path)),
         share=Share(session.accelerator.process_index, session.accelerator.num_processes),
     )
+    if before is not None:
+        told(session.processes, partial(require_same_prompts, before.run, data))
     require_same(data, session.processes)
     if is_of_sweep():
         require_value(config, HydraConfig.get().sweeper, held_out=len(data.held_out))

@@ -11,6 +11,7 @@ from PIL import Image
 
 from aaa.assembly.data import open_data
 from aaa.assembly.parts import build_model, build_sampling
+from aaa.assembly.same_latents import has_latents_of
 from aaa.config.sampling_choice import SamplingChoice
 from aaa.config.trust import read_yaml_config, refuse_foreign_code
 from aaa.config.upgrade import upgrade
@@ -24,6 +25,7 @@ from aaa.evaluation.sharing import Alone, Processes
 from aaa.evaluation.validation import ValidationTable, row_losses, summarise
 from aaa.pipelines.guide import load_guide
 from aaa.run.folder import run_around
+from aaa.run.same_prompts import embeds_as_before
 from aaa.saved.checkpoint import load_weights
 from aaa.saved.models import find_saved
 from aaa.saved.named_model import RUN_CONFIG
@@ -113,12 +115,18 @@ def judge(
             f"model={model}: the data that it was trained on cannot be opened. {refused}\n  Here it is "
             f"{run / RUN_CONFIG} that has these keys: write into it where the data is now, or bring it back."
         ) from None
-    if trained_on not in (None, data.cache.fingerprint):
+    if trained_on is not None and not has_latents_of(data.cache, trained_on):
         logger.warning(
             "%s was trained on other latents than %s holds: pictures, prompts, data or encoder were changed since. "
             "Pictures held out now may be of those that it was trained on.",
             run,
             data.cache.path,
+        )
+    if not embeds_as_before(run, data):
+        logger.warning(
+            "%s was trained on other embeddings than its text encoder makes of prompts now: its code, or a library "
+            "that it uses, was changed since.",
+            run,
         )
     require_numbers(saved.weights, saved.config["model"])
     dit = build_model(config)

@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,14 @@ import torch
 
 from aaa.assembly.data import open_data
 from aaa.assembly.own_prompts import embed_own_prompts
+from aaa.assembly.same_latents import has_latents_of
 from aaa.assembly.training_data import TrainingData
-from aaa.data.live_prompts import LiveCache, LiveMixedCache
+from aaa.data import add_prompts
+from aaa.data.live_prompts import LiveCache, LiveMixedCache, latents_of
 from aaa.data.mixed_cache import MixedCache
+from aaa.encoders.embedding import embed
 from aaa.encoders.pixel import PixelVAE
+from aaa.encoders.protocols import TextEncoder
 from aaa.errors import UserError
 from tests.encoders.test_huggingface import WIDTH, make_model
 from tests.helpers.composed import checked
@@ -67,8 +72,45 @@ def test_a_run_goes_on_with_the_cache_that_it_had(both: Both) -> None:
     alone, embedded = live.cache.fingerprint, cached.cache.fingerprint
     assert opened(caches, LIVE).cache.fingerprint == alone  # where there are both, a new run takes what it would make
     assert opened(caches, LIVE, trained_on=embedded).cache.fingerprint == embedded
-    assert opened(caches, trained_on=alone).cache.fingerprint == embedded
+    for trained_on in (embedded, alone):
+        assert opened(caches, trained_on=trained_on).cache.fingerprint == embedded
     assert len(built_from(caches)) == 2
+
+
+def test_the_key_may_be_changed_where_a_run_goes_on(both: Both, tmp_path: Path) -> None:
+    """With and without embeddings the latents are the same, whichever are still there."""
+    caches, live, cached = both
+    alone, embedded = live.cache.fingerprint, cached.cache.fingerprint
+    assert has_latents_of(opened(caches, trained_on=alone).cache, alone)
+    anew = opened(tmp_path, LIVE, trained_on=embedded)
+    assert anew.cache.fingerprint == alone
+    assert has_latents_of(anew.cache, embedded)
+    assert torch.equal(latents_of(anew.cache, torch.arange(26)), cached.cache.gather(torch.arange(26))[0])
+    other = opened(tmp_path, LIVE, "data.source.num_records=10").cache
+    for fingerprint in (alone, embedded, ""):
+        assert not has_latents_of(other, fingerprint)
+
+
+def test_so_it_may_in_a_mixture(both: Both) -> None:
+    _, live, cached = both
+    alone, embedded = live.cache.fingerprint, cached.cache.fingerprint
+    mixed = LiveMixedCache({"one": live.cache, "two": LiveCache(cached.cache.path)})
+    assert has_latents_of(mixed, mixed.fingerprint)
+    assert has_latents_of(mixed, f"one:{embedded},two:{alone}")
+    for other in (f"one:{alone}", f"two:{embedded},one:{alone}", f"one:{alone},two:{'0' * 64}", alone):
+        assert not has_latents_of(mixed, other)
+
+
+def test_latents_alone_of_an_earlier_version_get_no_embeddings_for_a_run_that_goes_on(
+    both: Both, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(both[1].cache.path, tmp_path / both[1].cache.path.name)
+    monkeypatch.setattr("aaa.assembly.data.code_fingerprint", lambda _targets: "later")
+    alone = both[1].cache.fingerprint
+    assert opened(tmp_path, LIVE, trained_on=alone).cache.fingerprint == alone
+    refuse_pictures(monkeypatch)
+    with pytest.raises(UserError, match=r"encoder\.cache_prompts=null: the run was trained on .*false\.$"):
+        opened(tmp_path, trained_on=alone)
 
 
 def test_a_cache_with_embeddings_serves_a_run_without(both: Both, tmp_path: Path) -> None:
@@ -79,16 +121,19 @@ def test_a_cache_with_embeddings_serves_a_run_without(both: Both, tmp_path: Path
     require_same(live, cached)
 
 
+def refuse_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    def encode(_vae: PixelVAE, images: torch.Tensor) -> torch.Tensor:
+        raise AssertionError("the latents are there")
+
+    monkeypatch.setattr(PixelVAE, "encode", encode)
+
+
 def test_latents_alone_get_embeddings_and_no_picture_is_encoded_again(
     both: Both, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, alone, cached = both
     shutil.copytree(alone.cache.path, tmp_path / alone.cache.path.name)
-
-    def encode(_vae: PixelVAE, images: torch.Tensor) -> torch.Tensor:
-        raise AssertionError("the latents are there")
-
-    monkeypatch.setattr(PixelVAE, "encode", encode)
+    refuse_pictures(monkeypatch)
     found = opened(tmp_path)
     assert found.cache.fingerprint == cached.cache.fingerprint
     assert found.cache.folder.build["reused"] == 26
@@ -96,6 +141,56 @@ def test_latents_alone_get_embeddings_and_no_picture_is_encoded_again(
     for one, other in zip(found.cache.gather(indices), cached.cache.gather(indices), strict=True):
         assert torch.equal(one, other)
     assert [*found.cache.records] == [*cached.cache.records]
+    assert not [*tmp_path.glob("*.earlier-*")]
+
+
+def test_a_build_of_other_data_leaves_alone_what_prompts_are_being_added_to(
+    both: Both, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(both[1].cache.path, tmp_path / both[1].cache.path.name)
+    others: list[TrainingData] = []
+
+    def embed_late(text_encoder: TextEncoder, prompts: Sequence[str]) -> tuple[torch.Tensor, list[int]]:
+        if not others:
+            others.append(opened(tmp_path, "data.source.num_records=10"))
+        return embed(text_encoder, prompts)
+
+    monkeypatch.setattr(add_prompts, "embed", embed_late)
+    found = opened(tmp_path)
+    assert others[0].cache.path != found.cache.path
+    assert found.cache.folder.build["reused"] == 26
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_adding_prompts_goes_on_where_it_was_stopped(
+    both: Both, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed: bool
+) -> None:
+    shutil.copytree(both[1].cache.path, tmp_path / both[1].cache.path.name)
+    if killed:  # before a first shard
+        leftover = tmp_path / f"{both[2].cache.path.name}.earlier-0"
+        leftover.mkdir()
+        shutil.copy(both[2].cache.path / "recipe", leftover)
+    asked: list[str] = []
+
+    def embed_some(text_encoder: TextEncoder, prompts: Sequence[str]) -> tuple[torch.Tensor, list[int]]:
+        if len(asked) == 16:
+            raise KeyboardInterrupt
+        asked.extend(prompts)
+        return embed(text_encoder, prompts)
+
+    refuse_pictures(monkeypatch)
+    monkeypatch.setattr(add_prompts, "AT_ONCE", 8)
+    monkeypatch.setattr(add_prompts, "embed", embed_some)
+    with pytest.raises(KeyboardInterrupt):
+        opened(tmp_path)
+    asked.append("no longer to be stopped")
+    found = opened(tmp_path)
+    assert found.cache.fingerprint == both[2].cache.fingerprint
+    assert found.cache.folder.build["reused"] == 26
+    assert len(asked) == 27  # each once
+    indices = torch.arange(26)
+    for one, other in zip(found.cache.gather(indices), both[2].cache.gather(indices), strict=True):
+        assert torch.equal(one, other)
     assert not [*tmp_path.glob("*.earlier-*")]
 
 
