@@ -12,10 +12,12 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from aaa.config.as_schema import as_schema
 from aaa.config.compiling import check_compiling
 from aaa.config.cuda_graph import check_recording
 from aaa.config.guidance import check_guidance
 from aaa.config.keep import check_keep
+from aaa.config.live_prompts import leave_unsaid
 from aaa.config.mixture import check_mixture
 from aaa.config.objective import check_objective
 from aaa.config.parallel import check_parallel
@@ -25,7 +27,6 @@ from aaa.config.ranges import require_ranges
 from aaa.config.rates import check_rates
 from aaa.config.routing import routed_blocks
 from aaa.config.schema import TrainConfig
-from aaa.config.typed import typed
 from aaa.config.upgrade import fill_in, schemas_of, upgrade
 from aaa.errors import UserError, in_plain_words, nearest
 from aaa.models.design import Design, require_possible, require_unused
@@ -44,6 +45,7 @@ def check_config(config: DictConfig) -> None:
         _refuse_unread(config, "", OmegaConf.get_type(config))
     else:  # a resumed run's, which was read from a file and carries no types
         _check_types(config)
+    leave_unsaid(config.encoder)
     check_mixture(config)
     check_places(config.data)
     check_keep(config.data)
@@ -175,7 +177,7 @@ def _check_types(config: DictConfig) -> None:
     upgrade(config)
     _check_plain_types(config)
     for key, schema in schemas_of(config).items():
-        typed(schema, config.get(key) or {}, f"{key}.")
+        as_schema(schema, config.get(key) or {}, f"{key}.")
     fill_in(config)
 
 
