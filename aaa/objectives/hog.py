@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from einops import rearrange, reduce
 from torch import Tensor
 
-from aaa.errors import require_number
+from aaa.errors import UserError
 
 ORIENTATIONS = 9  # unsigned, over half a turn
 BLOCKS = 4  # of 2 x 2 cells that each cell lies in
@@ -30,7 +30,8 @@ class OrientedGradients:
     """
 
     def __init__(self, cells: int) -> None:
-        require_number("objective.terms.align.cells", cells, least=1)
+        if cells < 1:
+            raise UserError(f"objective.terms.align.cells={cells}: must be at least 1.")
         self.cells = cells
         self.name = "hog" if cells == 1 else f"hog_{cells}x{cells}"
         self.channels = HOG_CHANNELS * cells**2
