@@ -6,10 +6,10 @@ from dataclasses import replace
 from omegaconf import DictConfig
 
 from aaa.assembly.few_records import FewRecords
+from aaa.config.condition import Condition
 from aaa.data.cache import LatentCache
 from aaa.data.chosen_records import Verdicts, choose, judged, judged_by_prompt
 from aaa.data.column_values import column_values
-from aaa.data.condition import Condition
 from aaa.data.mixed_order import MixedRecords
 from aaa.data.records import Source
 

@@ -2,8 +2,8 @@
 
 from omegaconf import DictConfig
 
+from aaa.config.condition import Condition
 from aaa.config.mixture import parts_of
-from aaa.data.condition import Condition
 
 
 def check_keep(data: DictConfig) -> None:

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from aaa.config.condition import Condition, UnfitValue, column_called
 from aaa.data.cached_records import CachedRecord
 from aaa.data.column_values import ColumnValues
-from aaa.data.condition import Condition, UnfitValue, column_called
 from aaa.data.endings import shown
 from aaa.data.in_order import in_order
 from aaa.data.kept import KeptRecords

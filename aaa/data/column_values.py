@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aaa.data.condition import as_name
+from aaa.config.condition import as_name
 from aaa.data.endings import suffix
 from aaa.data.imagefolder import TABLES, ImageFolderSource
 from aaa.data.left_out import LeftOut

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aaa.data.condition import Condition, UnfitValue, as_name
+from aaa.config.condition import Condition, UnfitValue, as_name
 from aaa.errors import UserError
 
 NAMES = ("a", "b", "c")
