@@ -44,7 +44,7 @@ def in_batches(evaluated: EvaluatedModel, items: Sequence[T], look: Callable[[Se
     return torch.cat([one for one in found if isinstance(one, Tensor)]).to(evaluated.drawer.device)
 
 
-def chosen_records(evaluated: EvaluatedModel, split: Split, count: int, reference: str) -> list[int]:
+def records_to_compare(evaluated: EvaluatedModel, split: Split, count: int, reference: str) -> list[int]:
     """Records of the cache whose pictures drawn ones are compared with: of originals those that are not mirrored."""
     choose = evaluated.real_originals if reference == ORIGINAL else evaluated.real
     return choose(split, count).records.tolist()

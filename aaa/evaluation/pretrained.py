@@ -21,9 +21,9 @@ from aaa.errors import UserError, reason
 from aaa.evaluation.batched_features import (
     as_bytes,
     by_size,
-    chosen_records,
     data_pictures,
     in_batches,
+    records_to_compare,
     require_originals,
 )
 from aaa.evaluation.distances import frechet_distance, frechet_of_moments, jackknife_error, kernel_distance, moments
@@ -228,7 +228,7 @@ class InceptionDistance:
             drawn = in_batches(evaluated, pictures, look)
             metrics = _distance_from(self.statistics, drawn, kind_of(split, "train", self.statistics.name))
         else:
-            records = chosen_records(evaluated, split, self.num_real, self.reference)
+            records = records_to_compare(evaluated, split, self.num_real, self.reference)
             comparison = replace(comparison, real=len(records))
             real = in_batches(evaluated, records, lambda some: look(data_pictures(evaluated, some, self.reference)))
             drawn = in_batches(evaluated, pictures, look)

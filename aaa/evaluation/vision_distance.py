@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from aaa.data.pictures import cut_centre
 from aaa.data.records import Split
 from aaa.errors import UserError
-from aaa.evaluation.batched_features import chosen_records, data_pictures, in_batches, require_originals
+from aaa.evaluation.batched_features import data_pictures, in_batches, records_to_compare, require_originals
 from aaa.evaluation.distances import (
     frechet_distance,
     frechet_of_moments,
@@ -149,7 +149,7 @@ class _VisionDistance(Generic[File]):
         self.features.to(evaluated.drawer.device)
         real = None
         if self.file is None:
-            records = chosen_records(evaluated, split, self.num_real, self.reference)
+            records = records_to_compare(evaluated, split, self.num_real, self.reference)
             comparison = replace(comparison, real=len(records))
             real = in_batches(
                 evaluated, records, lambda some: self._look(data_pictures(evaluated, some, self.reference))
