@@ -12,6 +12,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from aaa.config.as_schema import as_schema
 from aaa.config.compiling import check_compiling
 from aaa.config.cuda_graph import check_recording
 from aaa.config.guidance import check_guidance
@@ -25,7 +26,6 @@ from aaa.config.ranges import require_ranges
 from aaa.config.rates import check_rates
 from aaa.config.routing import routed_blocks
 from aaa.config.schema import TrainConfig
-from aaa.config.typed import typed
 from aaa.config.upgrade import fill_in, schemas_of, upgrade
 from aaa.errors import UserError, in_plain_words, nearest
 from aaa.models.design import Design, require_possible, require_unused
@@ -175,7 +175,7 @@ def _check_types(config: DictConfig) -> None:
     upgrade(config)
     _check_plain_types(config)
     for key, schema in schemas_of(config).items():
-        typed(schema, config.get(key) or {}, f"{key}.")
+        as_schema(schema, config.get(key) or {}, f"{key}.")
     fill_in(config)
 
 

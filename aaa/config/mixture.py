@@ -6,10 +6,10 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from aaa.config.as_schema import as_schema
 from aaa.config.overrides import without_interpolations
 from aaa.config.ranges import ranges_of, require_ranges
 from aaa.config.schema import CacheConfig, DataConfig, ImageFolderConfig, LocatedConfig, MixtureConfig
-from aaa.config.typed import typed
 from aaa.errors import UserError
 
 # Said of the mixture, for all its parts: their latents are alike, and lie in one folder.
@@ -161,7 +161,7 @@ def _refuse_misplaced(data: Any) -> None:
 def _whole(name: str, part: DictConfig) -> dict[str, Any]:
     """A part with everything that its schema has, in which `${data.x}` means the part's own x."""
     said: Any = OmegaConf.to_container(part, resolve=False)
-    merged = typed(data_schema(part), said, f"data.parts.{name}.")
+    merged = as_schema(data_schema(part), said, f"data.parts.{name}.")
     for key in map(str, merged):
         if key not in COMMON and OmegaConf.is_missing(merged, key):
             raise UserError(f"data.parts.{name}.{key}: has no value yet, and must have one.")

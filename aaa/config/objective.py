@@ -8,10 +8,10 @@ from typing import Any
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 
+from aaa.config.as_schema import as_schema
 from aaa.config.objective_schema import TERMS, AlignConfig, ObjectiveConfig, PerceptualConfig, VisionConfig
 from aaa.config.ranges import require_ranges
 from aaa.config.routing import routed_blocks
-from aaa.config.typed import typed
 from aaa.config.vision import require_vision_folder
 from aaa.errors import UserError
 
@@ -43,7 +43,7 @@ def check_objective(config: DictConfig) -> None:
     if not isinstance(objective.get("prediction"), dict):
         key = "objective.prediction"
         raise UserError(f"{key}={objective.get('prediction')}: must name a class with _target_, and its arguments.")
-    _require_typed(ObjectiveConfig, objective, "objective")
+    _require_schema(ObjectiveConfig, objective, "objective")
     _refuse_clean_with_bell(config, objective)
     for name, term in (objective.get("terms") or {}).items():
         key = f"objective.terms.{name}"
@@ -52,7 +52,7 @@ def check_objective(config: DictConfig) -> None:
         if not isinstance(term, dict) or "_target_" not in term:
             raise UserError(f"{key}={term}: must name a class with _target_, and its arguments; or null.")
         if (schema := TERMS.get(term["_target_"])) is not None:
-            _require_typed(schema, term, key)
+            _require_schema(schema, term, key)
         if term.get("weight"):
             _check_term(config, key, term)
 
@@ -150,7 +150,7 @@ def _check_term(config: DictConfig, key: str, term: dict[str, Any]) -> None:
         )
     ours = VISIONS.get(term["_target_"], VISION)
     if term.get("target") == "vision" and (vision := term.get("vision") or {}).get("_target_", ours) == ours:
-        _require_typed(VisionConfig, vision, f"{key}.vision")
+        _require_schema(VisionConfig, vision, f"{key}.vision")
         require_vision_folder(f"{key}.vision.path", vision.get("path"))
     if term.get("target") == "hog" and (side := config.encoder.downscale_factor) % (cells := term.get("cells", 1)):
         raise UserError(
@@ -201,8 +201,8 @@ def _refuse_conv_of_routed_tokens(config: DictConfig, key: str, block: Any) -> N
         )
 
 
-def _require_typed(schema: type, node: dict[str, Any], key: str) -> None:
+def _require_schema(schema: type, node: dict[str, Any], key: str) -> None:
     """Refuse a node with keys that its schema does not know, values that are of another type, or out of range."""
     values = {name: value for name, value in node.items() if name != "_target_"}
-    typed(schema, values, f"{key}.")
+    as_schema(schema, values, f"{key}.")
     require_ranges(schema, values, f"{key}.")

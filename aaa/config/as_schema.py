@@ -10,7 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 from aaa.errors import UserError, in_plain_words, nearest
 
 
-def typed(schema: type, values: Mapping[str, Any], prefix: str) -> DictConfig:
+def as_schema(schema: type, values: Mapping[str, Any], prefix: str) -> DictConfig:
     """What a group says, each value of its type, with what its schema has for keys that it does not say.
 
     Args:
