@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from aaa.assembly.build import build
 from aaa.assembly.encoded import WHERE, digests_in, is_encoded, make_ready, open_encoded
 from aaa.assembly.few_records import FewRecords
-from aaa.assembly.keep import ALONE, KEEP, choose_of_parts, keep_of, verdicts_by_prompt, verdicts_on
+from aaa.assembly.keep import KEEP, NO_PART, choice_in, choice_in_encoded, choose_of_parts, keep_of
 from aaa.assembly.live_prompts import build_prompt_embedder
 from aaa.assembly.own_encoders import require_latents, require_prompt_embeds
 from aaa.assembly.parts import build_encoders, missing_weights
@@ -28,7 +28,7 @@ from aaa.data.add_prompts import add_prompts
 from aaa.data.buckets import bucket_sizes, nearest_bucket, square
 from aaa.data.build_cache import CacheBuilder, open_whole
 from aaa.data.cache import LatentCache, earlier_cache
-from aaa.data.chosen_records import Verdicts, choose, digest_of, in_cache
+from aaa.data.chosen_records import Choice, choose, digest_of, in_cache
 from aaa.data.code_fingerprint import code_fingerprint
 from aaa.data.encoding import Fit, Pictures, batch_that_fits
 from aaa.data.file_digests import FileDigests
@@ -93,7 +93,7 @@ def open_data(
     Raises:
         UserError: naming at once everything that is missing.
     """
-    cache, vae, sources, verdicts = _open_cache(config, device, trained_on, share)
+    cache, vae, sources, choices = _open_cache(config, device, trained_on, share)
     source_pictures = SourcePictures(sources)
     if weights is not None and isinstance(vae, NormalisesLatents):
         taken = taken_statistics(statistics_of(weights), cache.statistics, vae.latent_channels, weights)
@@ -110,9 +110,9 @@ def open_data(
     if not isinstance(cache, MixedCache):
         train_records, held_out = split_cache(cache, config.data.validation_fraction)
         chosen_from = kept = None
-        if verdicts:
+        if choices:
             chosen_from = train_records
-            train_records = choose(train_records, verdicts[ALONE], KEEP)
+            train_records = choose(train_records, choices[NO_PART], KEEP)
             kept = digest_of([train_records])
         _warn_of_few(len(train_records), len(held_out), config.trainer.batch_size)
         table = validation_table(cache, held_out, *rows)
@@ -122,9 +122,9 @@ def open_data(
     fractions = {name: part.validation_fraction for name, part in parts_of(config.data).items()}
     mixed = split_mixture(cache, weights_of(config.data), fractions)
     of_all = kept = None
-    if verdicts:
+    if choices:
         of_all = mixed
-        mixed = choose_of_parts(mixed, verdicts, cache.spans)
+        mixed = choose_of_parts(mixed, choices, cache.spans)
         kept = digest_of([part.train for part in mixed.parts])
     held_out = in_turn([part.held_out for part in mixed.parts])
     _warn_of_few(len(mixed), len(held_out), config.trainer.batch_size)
@@ -154,21 +154,21 @@ def _warn_of_few(trained_on: int, held_out: int, batch_size: int | str) -> None:
 
 def _open_cache(
     config: DictConfig, device: str, trained_on: str | None, share: Share
-) -> tuple[LatentCache, VAE, list[EncodedSource], dict[str, Verdicts]]:
+) -> tuple[LatentCache, VAE, list[EncodedSource], dict[str, Choice]]:
     """The cache, what decodes its latents, what it was made from, as far as that is here, and what `data.keep` says of
-    its records: `ALONE`, or by the names of parts; nothing where it is not said.
+    its records: `NO_PART`, or by the names of parts; nothing where it is not said.
     """
     names = [*parts_of(config.data)]
     if is_encoded(config.data):
         cache, vae = open_encoded(config, device)
-        verdicts = verdicts_by_prompt(keep_of(config.data), cache)
-        return cache, vae, [], {} if verdicts is None else {ALONE: verdicts}
+        choice = choice_in_encoded(keep_of(config.data), cache)
+        return cache, vae, [], {} if choice is None else {NO_PART: choice}
     if not names:
-        cache, vae, source, fit, verdicts = open_latents(config, device, trained_on, share)
+        cache, vae, source, fit, choice = open_latents(config, device, trained_on, share)
         # Opened anew where it is asked for: tables of many records are not held for a run that never does.
         open_again = partial(_build_source, config, {})
         sources = [EncodedSource(open_again, cache.records, range(len(cache)), fit)]
-        return cache, vae, sources, {} if verdicts is None else {ALONE: in_cache(verdicts, source, cache.records)}
+        return cache, vae, sources, {} if choice is None else {NO_PART: in_cache(choice, source, cache.records)}
     opened = []
     for name in names:
         with naming_part(name):
@@ -180,8 +180,8 @@ def _open_cache(
     make_ready(vae, mixed, device)
     of_parts = zip(mixed.spans.values(), opened, strict=True)
     sources = [replace(source, span=span) for span, (_, _, found, _) in of_parts for source in found]
-    judged_parts = {name: found[ALONE] for name, (*_, found) in zip(names, opened, strict=True) if found}
-    return mixed, vae, sources, judged_parts
+    choices = {name: found[NO_PART] for name, (*_, found) in zip(names, opened, strict=True) if found}
+    return mixed, vae, sources, choices
 
 
 class Latents(NamedTuple):
@@ -192,14 +192,14 @@ class Latents(NamedTuple):
         vae: decodes its latents.
         source: of the pictures and prompts.
         fit: the size a picture is cut to, by its own.
-        verdicts: what `data.keep` says of the records of the source; None where it is not said.
+        choice: what `data.keep` says of the records of the source; None where it is not said.
     """
 
     cache: LatentCache
     vae: VAE
     source: Source
     fit: Fit
-    verdicts: Verdicts | None
+    choice: Choice | None
 
 
 def open_latents(config: DictConfig, device: str, trained_on: str | None = None, share: Share = ALL) -> Latents:
@@ -243,7 +243,7 @@ class _Plan(NamedTuple):
     Attributes:
         take_latents: prepares the building from those of a cache without embeddings, if there is one.
         builder: opens the cache, or builds it.
-        vae, source, fit, verdicts: see `Latents`.
+        vae, source, fit, choice: see `Latents`.
     """
 
     take_latents: Callable[[], None]
@@ -251,7 +251,7 @@ class _Plan(NamedTuple):
     vae: VAE
     source: Source
     fit: Fit
-    verdicts: Verdicts | None
+    choice: Choice | None
 
 
 def _without_place(vae: dict[str, Any]) -> dict[str, Any]:
@@ -268,7 +268,7 @@ def _opened(plan: _Plan, cache: LatentCache, config: DictConfig, device: str) ->
     if embeds_while_training(config):
         cache = LiveCache(cache.path)
     make_ready(plan.vae, cache, device)
-    return Latents(cache, plan.vae, plan.source, plan.fit, plan.verdicts)
+    return Latents(cache, plan.vae, plan.source, plan.fit, plan.choice)
 
 
 def _plan(config: DictConfig, device: str, trained_on: str | None) -> _Plan:
@@ -276,7 +276,7 @@ def _plan(config: DictConfig, device: str, trained_on: str | None) -> _Plan:
     vae, text_encoder = build_encoders(config)
     weighty = [part for part in (vae, text_encoder) if isinstance(part, HasWeights)]
     source = _build_source(config, _missing(vae, text_encoder))
-    verdicts = verdicts_on(keep_of(data), source)  # now: what is wrong with it is told before anything is encoded
+    choice = choice_in(keep_of(data), source)  # now: what is wrong with it is told before any of these is encoded
     digests = digests_in(Path(data.cache_dir))
     source_arguments = plain(data.source)
     if _is_ours(data.source):  # of one's own an argument of that name may mean anything
@@ -346,7 +346,7 @@ def _plan(config: DictConfig, device: str, trained_on: str | None) -> _Plan:
             text_encoder.to(device)
         add_prompts(without, path, builder.recipe, text_encoder, builder.storage_dtype)
 
-    return _Plan(take_latents, builder, vae, source, fit, verdicts)
+    return _Plan(take_latents, builder, vae, source, fit, choice)
 
 
 def _refuse_earlier_latents_alone(caches: Path, trained_on: str, origin: dict[str, Any]) -> None:

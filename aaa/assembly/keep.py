@@ -8,13 +8,13 @@ from omegaconf import DictConfig
 from aaa.assembly.few_records import FewRecords
 from aaa.config.condition import Condition
 from aaa.data.cache import LatentCache
-from aaa.data.chosen_records import Verdicts, choose, judged, judged_by_prompt
+from aaa.data.chosen_records import Choice, choice_by_prompt, choice_of, choose
 from aaa.data.column_values import column_values
 from aaa.data.mixed_order import MixedRecords
 from aaa.data.records import Source
 
 KEEP = "data.keep"
-ALONE = ""  # the name of data that is no part of a mixture
+NO_PART = ""  # the name of data that is no part of a mixture
 
 
 def keep_of(data: DictConfig) -> str | None:
@@ -23,35 +23,35 @@ def keep_of(data: DictConfig) -> str | None:
     return None if data.get("weight") == 0 else keep
 
 
-def verdicts_on(keep: str | None, source: Source) -> Verdicts | None:
+def choice_in(keep: str | None, source: Source) -> Choice | None:
     """What a condition says of each record of a source; None where there is no condition.
 
     Raises:
-        UserError: as `judged` does.
+        UserError: as `choice_of` does.
     """
     if keep is None:
         return None
     condition = Condition(keep, KEEP)
     whole = source.source if isinstance(source, FewRecords) else source
     places = [source.place(index) if isinstance(source, FewRecords) else index for index in range(len(source))]
-    return judged(condition, whole, column_values(whole, condition.names), places)
+    return choice_of(condition, whole, column_values(whole, condition.names), places)
 
 
-def verdicts_by_prompt(keep: str | None, cache: LatentCache) -> Verdicts | None:
+def choice_in_encoded(keep: str | None, cache: LatentCache) -> Choice | None:
     """The same of a cache whose data set is not here.
 
     Raises:
-        UserError: as `judged_by_prompt` does.
+        UserError: as `choice_by_prompt` does.
     """
-    return None if keep is None else judged_by_prompt(Condition(keep, KEEP), cache.records)
+    return None if keep is None else choice_by_prompt(Condition(keep, KEEP), cache.records)
 
 
-def choose_of_parts(mixed: MixedRecords, verdicts: Mapping[str, Verdicts], spans: Mapping[str, range]) -> MixedRecords:
+def choose_of_parts(mixed: MixedRecords, choices: Mapping[str, Choice], spans: Mapping[str, range]) -> MixedRecords:
     """The records to train on of a mixture, of each part that has a condition those that it chooses.
 
     Args:
         mixed: of all parts.
-        verdicts: on the records of some.
+        choices: of the records of some.
         spans: indices of each part's records.
 
     Raises:
@@ -59,8 +59,8 @@ def choose_of_parts(mixed: MixedRecords, verdicts: Mapping[str, Verdicts], spans
     """
     parts = []
     for part in mixed.parts:
-        if part.name in verdicts:
+        if part.name in choices:
             key = f"data.parts.{part.name}.keep"
-            part = replace(part, train=choose(part.train, verdicts[part.name], key, spans[part.name].start))
+            part = replace(part, train=choose(part.train, choices[part.name], key, spans[part.name].start))
         parts.append(part)
     return MixedRecords(parts)

@@ -30,17 +30,17 @@ logger = logging.getLogger(__name__)
 SIZES = ("width", "height")  # of the picture, where no column is called so
 PROMPT = "prompt"  # the first of the record, where no column is called so
 AT_ONCE = 64
-CHOSEN, LEFT, UNKNOWN = 1, 0, -1  # whether the condition holds of a record
+CHOSEN, LEFT_OUT, UNKNOWN = 1, 0, -1  # whether the condition holds of a record
 BROKEN = -2  # of such a record nothing is asked, and no cache has it
 
 
 @dataclass(frozen=True)
-class Verdicts:
+class Choice:
     """What a condition says of each record.
 
     Attributes:
         condition: that it is.
-        of: each record one of `CHOSEN`, `LEFT`, `UNKNOWN` (it hangs on a missing value) and `BROKEN`, `N` int8.
+        of: each record one of `CHOSEN`, `LEFT_OUT`, `UNKNOWN` (it hangs on a missing value) and `BROKEN`, `N` int8.
         place: where that was said of a record.
     """
 
@@ -49,7 +49,7 @@ class Verdicts:
     place: Callable[[int], str]
 
 
-def judged(condition: Condition, source: Source, values: ColumnValues, places: Sequence[int]) -> Verdicts:
+def choice_of(condition: Condition, source: Source, values: ColumnValues, places: Sequence[int]) -> Choice:
     """What the condition says of the records of a source; of those that it holds out itself, and of
     those that are broken, nothing is asked.
 
@@ -57,7 +57,7 @@ def judged(condition: Condition, source: Source, values: ColumnValues, places: S
         condition: of names of columns, `width`, `height` and `prompt`.
         source: of all records.
         values: of these.
-        places: numbers of the records that there are to be judged.
+        places: numbers of the records that there are to choose from.
 
     Raises:
         UserError: if a name is none of these, a value is no number (text, truth) where it has to be, or it holds of no
@@ -65,12 +65,12 @@ def judged(condition: Condition, source: Source, values: ColumnValues, places: S
     """
     columns = {name: _column(condition, name, values.columns) for name in condition.names}
 
-    def verdict(place: int) -> int | str:
+    def asked(place: int) -> int | str:
         if values.is_broken(place):
             return BROKEN
         record = source[place]
         if record.split == "validation":
-            return LEFT
+            return LEFT_OUT
         row = values.row(place)
         size: list[tuple[int, int] | None] = []
 
@@ -90,30 +90,30 @@ def judged(condition: Condition, source: Source, values: ColumnValues, places: S
             return f"{values.place(place)}: {error}"
         return UNKNOWN if holds is None else int(holds)
 
-    found = list(in_order(verdict, places, AT_ONCE))
+    found = list(in_order(asked, places, AT_ONCE))
     if unfit := [one for one in found if isinstance(one, str)]:
         raise UserError(
             f"{condition.key}={condition.text}: {len(unfit)} of {len(found)} records have values that it cannot be "
             f"asked of:\n  {listed(unfit)}\nMend them, or ask for something else first, as in "
             "'aesthetic != \"n/a\" and aesthetic > 5'."
         )
-    verdicts = torch.tensor([int(one) for one in found], dtype=torch.int8)
+    of = torch.tensor([int(one) for one in found], dtype=torch.int8)
 
     def place(number: int) -> str:
         return values.place(places[number])
 
     # Where all are broken, encoding says why.
-    if (whole := verdicts != BROKEN).any() and not (verdicts == CHOSEN).any():
+    if (whole := of != BROKEN).any() and not (of == CHOSEN).any():
         first = places[int(whole.int().argmax())]
         has = ", ".join(f"{name} {values.row(first).get(column)!r:.60}" for name, column in columns.items() if column)
         raise UserError(
             f"{condition.key}={condition.text}: holds of none of {int(whole.sum()):,} records"
-            f"{_hanging(verdicts == UNKNOWN, place)}. {values.place(first)}{f' has {has}' if has else ''}."
+            f"{_hanging(of == UNKNOWN, place)}. {values.place(first)}{f' has {has}' if has else ''}."
         )
-    return Verdicts(condition, verdicts, place)
+    return Choice(condition, of, place)
 
 
-def judged_by_prompt(condition: Condition, records: Sequence[CachedRecord]) -> Verdicts:
+def choice_by_prompt(condition: Condition, records: Sequence[CachedRecord]) -> Choice:
     """The same of a cache whose data set is not here: of its records only the prompts are known.
 
     Raises:
@@ -126,7 +126,7 @@ def judged_by_prompt(condition: Condition, records: Sequence[CachedRecord]) -> V
         )
     found = [_of_prompt(condition, record) for record in records]
     of = torch.tensor(found, dtype=torch.int8)
-    return Verdicts(condition, of, lambda index: f"record {records[index].key!r}")
+    return Choice(condition, of, lambda index: f"record {records[index].key!r}")
 
 
 def _of_prompt(condition: Condition, record: CachedRecord) -> int:
@@ -137,20 +137,20 @@ def _of_prompt(condition: Condition, record: CachedRecord) -> int:
     return UNKNOWN if holds is None else int(holds)
 
 
-def in_cache(verdicts: Verdicts, source: Source, records: Sequence[CachedRecord]) -> Verdicts:
-    """The verdicts on the records of the latent cache of a source, which has them in its order, mirrored copies last.
+def in_cache(choice: Choice, source: Source, records: Sequence[CachedRecord]) -> Choice:
+    """The choice for the records of the latent cache of a source, which has them in its order, mirrored copies last.
 
     Those that are broken or could not be read are not in it.
 
     Args:
-        verdicts: on each record of the source.
+        choice: of the records of the source.
         source: of the records.
         records: of the cache.
     """
     all_are_there = sum(not record.flipped for record in records) == len(source)
 
     def is_same(place: int, record: CachedRecord) -> bool:
-        if verdicts.of[place] == BROKEN:
+        if choice.of[place] == BROKEN:
             return False
         of_source = source[place]  # several may have one key, where a table names a picture twice
         return of_source.key == record.key and (all_are_there or normalised(of_source.prompt) == record.prompt)
@@ -163,18 +163,18 @@ def in_cache(verdicts: Verdicts, source: Source, records: Sequence[CachedRecord]
             place += 1
         if place == len(source):
             raise UserError(
-                f"{verdicts.condition.key}: record {record.key!r} of the latent cache is not where the data set has it."
+                f"{choice.condition.key}: record {record.key!r} of the latent cache is not where the data set has it."
             )
         places[index] = place
-    return Verdicts(verdicts.condition, verdicts.of[places], lambda index: verdicts.place(int(places[index])))
+    return Choice(choice.condition, choice.of[places], lambda index: choice.place(int(places[index])))
 
 
-def choose(train: Tensor | KeptRecords, verdicts: Verdicts, key: str, start: int = 0) -> Tensor | KeptRecords:
+def choose(train: Tensor | KeptRecords, choice: Choice, key: str, start: int = 0) -> Tensor | KeptRecords:
     """Of the records to train on those that the condition chooses, with a line that says how many.
 
     Args:
         train: indices, or of a large cache what stands for them.
-        verdicts: on all records of the cache.
+        choice: of the records of the cache.
         key: of the config, for messages.
         start: index of the first of these among those of several caches.
 
@@ -182,10 +182,10 @@ def choose(train: Tensor | KeptRecords, verdicts: Verdicts, key: str, start: int
         UserError: if none are left.
     """
     indices = train if isinstance(train, Tensor) else train[torch.arange(len(train))]
-    of = verdicts.of[indices - start]
+    of = choice.of[indices - start]
     chosen = of == CHOSEN
-    told = f"{key}={verdicts.condition.text}"
-    hanging = _hanging(of == UNKNOWN, lambda number: verdicts.place(int(indices[number] - start)))
+    told = f"{key}={choice.condition.text}"
+    hanging = _hanging(of == UNKNOWN, lambda number: choice.place(int(indices[number] - start)))
     if not chosen.any():
         raise UserError(
             f"{told}: holds of none of {len(of):,} training records{hanging}. Which are held out, and which "
