@@ -17,6 +17,7 @@ from aaa.config.compiling import check_compiling
 from aaa.config.cuda_graph import check_recording
 from aaa.config.guidance import check_guidance
 from aaa.config.keep import check_keep
+from aaa.config.live_prompts import leave_unsaid
 from aaa.config.mixture import check_mixture
 from aaa.config.objective import check_objective
 from aaa.config.parallel import check_parallel
@@ -44,6 +45,7 @@ def check_config(config: DictConfig) -> None:
         _refuse_unread(config, "", OmegaConf.get_type(config))
     else:  # a resumed run's, which was read from a file and carries no types
         _check_types(config)
+    leave_unsaid(config.encoder)
     check_mixture(config)
     check_places(config.data)
     check_keep(config.data)

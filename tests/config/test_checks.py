@@ -17,7 +17,7 @@ from aaa.config.overrides import quoted, without_interpolations
 from aaa.config.schema import SCHEMAS, DataConfig, EncoderConfig, ModelConfig, TrainConfig
 from aaa.errors import UserError
 from aaa.models.design import Design
-from tests.helpers.composed import compose
+from tests.helpers.composed import checked, compose
 
 CODE = "\n".join(path.read_text() for path in PACKAGE.rglob("*.py") if path.name != "config.py")
 YAML = "\n".join(path.read_text() for path in CONF.rglob("*.yaml"))
@@ -232,3 +232,11 @@ def test_an_architecture_that_there_is_not_is_refused(overrides: list[str], mess
 def test_a_preset_of_blocks_goes_with_any_model_and_switches_go_before_it() -> None:
     config = compose("block=modern", "model=dit_10m", "model.mlp=relu2")
     assert (config.model.name, config.model.positions, config.model.mlp) == ("dit_10m", "rope", "relu2")
+
+
+@pytest.mark.parametrize(("said", "is_read_as"), [("true", None), ("null", None), ("false", False)])
+def test_two_words_for_the_same_are_one_setting_where_runs_are_compared(said: str, is_read_as: bool | None) -> None:
+    assert checked(f"encoder.cache_prompts={said}").encoder.cache_prompts is is_read_as
+    resumed = DictConfig(OmegaConf.to_container(compose(f"encoder.cache_prompts={said}")))  # as read from a file
+    check_config(resumed)
+    assert resumed.encoder.cache_prompts is is_read_as
