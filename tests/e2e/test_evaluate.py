@@ -94,6 +94,7 @@ def test_fid_is_of_original_pictures_and_of_published_statistics(session_folder:
     assert "evaluation.reference=original: of data=cache there are the latents alone" in done.error
 
 
+@pytest.mark.slow
 def test_distances_in_the_features_of_vision_models_are_measured(session_folder: Path, small_run: SmallRun) -> None:
     run, _ = small_run
     models = {part: make_vision_model(session_folder / "seeing" / kind, kind) for part, kind in OF_PARTS.items()}
