@@ -136,7 +136,7 @@ def _chosen(data: Mapping[str, Any]) -> dict[str, str]:
     """A row of the records that were trained on, where not all were."""
     told = [(name, part.get("keep")) for name, part in ({"": data} | parts_of(data)).items()]
     conditions = [f"{name}: {keep}" if name else keep for name, keep in told if keep is not None]
-    return {"records of it": "; ".join(conditions)} if conditions else {}
+    return {"trained on records with": "; ".join(conditions)} if conditions else {}
 
 
 def _hub_metadata(license_name: str) -> str:

@@ -148,11 +148,11 @@ def test_what_else_a_model_needs_is_told(vae: dict[str, str], text_encoder: dict
 
 def test_a_card_says_which_records_were_trained_on() -> None:
     config = named("a")
-    assert "records of it" not in written(config)
+    assert "trained on records with" not in written(config)
     config["data"]["keep"] = "aesthetic > 5 and watermark < 0.5"
-    assert "| records of it | aesthetic \\> 5 and watermark \\< 0.5 |" in written(config)
+    assert "| trained on records with | aesthetic \\> 5 and watermark \\< 0.5 |" in written(config)
     config["data"] |= {"keep": None, "parts": {"b": {"keep": "width >= 256"}, "c": {"keep": None}}}
-    assert "| records of it | b: width \\>= 256 |" in written(config)
+    assert "| trained on records with | b: width \\>= 256 |" in written(config)
 
 
 def written(config: dict[str, Any]) -> str:
