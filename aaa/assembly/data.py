@@ -109,27 +109,27 @@ def open_data(
     rows = config.validation.num_records, config.validation.timesteps_per_record
     if not isinstance(cache, MixedCache):
         train_records, held_out = split_cache(cache, config.data.validation_fraction)
-        chosen_from = kept = None
+        chosen_from = kept_digest = None
         if choices:
             chosen_from = train_records
             train_records = choose(train_records, choices[NO_PART], KEEP)
-            kept = digest_of([train_records])
+            kept_digest = digest_of([train_records])
         _warn_of_few(len(train_records), len(held_out), config.trainer.batch_size)
         table = validation_table(cache, held_out, *rows)
         return TrainingData(
-            cache, vae, train_records, held_out, table, source_pictures, chosen_from, kept, prompt_probe
+            cache, vae, train_records, held_out, table, source_pictures, chosen_from, kept_digest, prompt_probe
         )
     fractions = {name: part.validation_fraction for name, part in parts_of(config.data).items()}
     mixed = split_mixture(cache, weights_of(config.data), fractions)
-    of_all = kept = None
+    of_all = kept_digest = None
     if choices:
         of_all = mixed
         mixed = choose_of_parts(mixed, choices, cache.spans)
-        kept = digest_of([part.train for part in mixed.parts])
+        kept_digest = digest_of([part.train for part in mixed.parts])
     held_out = in_turn([part.held_out for part in mixed.parts])
     _warn_of_few(len(mixed), len(held_out), config.trainer.batch_size)
     table = mixed_table(cache, mixed.parts, *rows)
-    return TrainingData(cache, vae, mixed, held_out, table, source_pictures, of_all, kept, prompt_probe)
+    return TrainingData(cache, vae, mixed, held_out, table, source_pictures, of_all, kept_digest, prompt_probe)
 
 
 def _warn_of_few(trained_on: int, held_out: int, batch_size: int | str) -> None:
