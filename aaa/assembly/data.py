@@ -20,9 +20,9 @@ from aaa.assembly.parts import build_encoders, missing_weights
 from aaa.assembly.same_latents import LATENTS_ALONE
 from aaa.assembly.taken_statistics import taken_statistics
 from aaa.assembly.training_data import TrainingData
+from aaa.config.as_dict import as_dict
 from aaa.config.live_prompts import KEY, embeds_while_training
 from aaa.config.mixture import config_of_part, parts_of, weights_of
-from aaa.config.plain import plain
 from aaa.config.trust import names_ours
 from aaa.data.add_prompts import add_prompts
 from aaa.data.buckets import bucket_sizes, nearest_bucket, square
@@ -278,10 +278,10 @@ def _plan(config: DictConfig, device: str, trained_on: str | None) -> _Plan:
     source = _build_source(config, _missing(vae, text_encoder))
     choice = choice_in(keep_of(data), source)  # now: what is wrong with it is told before any of these is encoded
     digests = digests_in(Path(data.cache_dir))
-    source_arguments = plain(data.source)
+    source_arguments = as_dict(data.source)
     if _is_ours(data.source):  # of one's own an argument of that name may mean anything
         source_arguments = {key: value for key, value in source_arguments.items() if key not in PLACES}
-    encoder_arguments = {"vae": _without_place(plain(encoder.vae)), "text_encoder": plain(encoder.text_encoder)}
+    encoder_arguments = {"vae": _without_place(as_dict(encoder.vae)), "text_encoder": as_dict(encoder.text_encoder)}
     targets = [source_arguments["_target_"], *(part["_target_"] for part in encoder_arguments.values())]
     recipe = {
         "encoder": encoder_arguments,
