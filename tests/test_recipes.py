@@ -28,7 +28,7 @@ def test_the_table_of_emoji_is_that_of_its_runs() -> None:
 
 def test_the_table_of_other_blocks_is_that_of_its_runs() -> None:
     told = [*load_script("recipes", "emoji").lines_of_blocks()]
-    assert len(told) == 2 + 4
+    assert len(told) == 2 + 5
     assert "\n".join(told) in (FOLDER.parents[1] / "docs" / "emoji.md").read_text()
 
 

@@ -20,9 +20,9 @@ from aaa.assembly.parts import build_encoders, missing_weights
 from aaa.assembly.same_latents import LATENTS_ALONE
 from aaa.assembly.taken_statistics import taken_statistics
 from aaa.assembly.training_data import TrainingData
+from aaa.config.as_dict import as_dict
 from aaa.config.live_prompts import KEY, embeds_while_training
 from aaa.config.mixture import config_of_part, parts_of, weights_of
-from aaa.config.plain import plain
 from aaa.config.trust import names_ours
 from aaa.data.add_prompts import add_prompts
 from aaa.data.buckets import bucket_sizes, nearest_bucket, square
@@ -109,27 +109,27 @@ def open_data(
     rows = config.validation.num_records, config.validation.timesteps_per_record
     if not isinstance(cache, MixedCache):
         train_records, held_out = split_cache(cache, config.data.validation_fraction)
-        chosen_from = kept = None
+        chosen_from = kept_digest = None
         if choices:
             chosen_from = train_records
             train_records = choose(train_records, choices[NO_PART], KEEP)
-            kept = digest_of([train_records])
+            kept_digest = digest_of([train_records])
         _warn_of_few(len(train_records), len(held_out), config.trainer.batch_size)
         table = validation_table(cache, held_out, *rows)
         return TrainingData(
-            cache, vae, train_records, held_out, table, source_pictures, chosen_from, kept, prompt_probe
+            cache, vae, train_records, held_out, table, source_pictures, chosen_from, kept_digest, prompt_probe
         )
     fractions = {name: part.validation_fraction for name, part in parts_of(config.data).items()}
     mixed = split_mixture(cache, weights_of(config.data), fractions)
-    of_all = kept = None
+    of_all = kept_digest = None
     if choices:
         of_all = mixed
         mixed = choose_of_parts(mixed, choices, cache.spans)
-        kept = digest_of([part.train for part in mixed.parts])
+        kept_digest = digest_of([part.train for part in mixed.parts])
     held_out = in_turn([part.held_out for part in mixed.parts])
     _warn_of_few(len(mixed), len(held_out), config.trainer.batch_size)
     table = mixed_table(cache, mixed.parts, *rows)
-    return TrainingData(cache, vae, mixed, held_out, table, source_pictures, of_all, kept, prompt_probe)
+    return TrainingData(cache, vae, mixed, held_out, table, source_pictures, of_all, kept_digest, prompt_probe)
 
 
 def _warn_of_few(trained_on: int, held_out: int, batch_size: int | str) -> None:
@@ -278,10 +278,10 @@ def _plan(config: DictConfig, device: str, trained_on: str | None) -> _Plan:
     source = _build_source(config, _missing(vae, text_encoder))
     choice = choice_in(keep_of(data), source)  # now: what is wrong with it is told before any of these is encoded
     digests = digests_in(Path(data.cache_dir))
-    source_arguments = plain(data.source)
+    source_arguments = as_dict(data.source)
     if _is_ours(data.source):  # of one's own an argument of that name may mean anything
         source_arguments = {key: value for key, value in source_arguments.items() if key not in PLACES}
-    encoder_arguments = {"vae": _without_place(plain(encoder.vae)), "text_encoder": plain(encoder.text_encoder)}
+    encoder_arguments = {"vae": _without_place(as_dict(encoder.vae)), "text_encoder": as_dict(encoder.text_encoder)}
     targets = [source_arguments["_target_"], *(part["_target_"] for part in encoder_arguments.values())]
     recipe = {
         "encoder": encoder_arguments,

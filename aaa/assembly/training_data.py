@@ -33,7 +33,7 @@ class TrainingData:
         table: to validate on, None if nothing is held out.
         source_pictures: reads pictures as they were encoded, of those data sets that are here.
         chosen_from: what `data.keep` chose the former from; None where it is not said.
-        kept: what tells the records that `data.keep` chose from others; None where it is not said.
+        kept_digest: what tells the records that `data.keep` chose from others; None where it is not said.
         prompt_probe: tells whether prompts that are embedded while training become the same; None where a cache holds
             their embeddings.
     """
@@ -45,7 +45,7 @@ class TrainingData:
     table: ValidationTable | None
     source_pictures: SourcePictures = field(default_factory=SourcePictures)
     chosen_from: Train | None = None
-    kept: str | None = None
+    kept_digest: str | None = None
     prompt_probe: Sequence[float] | None = None
 
     @property

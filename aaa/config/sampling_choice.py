@@ -6,11 +6,11 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
+from aaa.config.as_dict import as_dict
 from aaa.config.command_schema import SampleConfig
 from aaa.config.groups import CONF, options_of
 from aaa.config.guidance import check_guidance
 from aaa.config.keys import MAX_GUIDANCE
-from aaa.config.plain import plain
 from aaa.config.ranges import Range, require_ranges
 from aaa.errors import UserError, nearest
 
@@ -59,7 +59,7 @@ class SamplingChoice:
             return {"scale": self.guidance}
         parts: Any = _option("guidance", self.guidance) if isinstance(self.guidance, str) else self.guidance
         if isinstance(parts, DictConfig):
-            parts = plain(parts, resolve=False)
+            parts = as_dict(parts, resolve=False)
         return {str(key): value for key, value in parts.items() if value is not None}
 
     def applied_to(self, config: DictConfig) -> DictConfig:

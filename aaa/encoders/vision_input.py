@@ -1,4 +1,8 @@
-"""What pixels a vision model of transformers takes, as its preprocessor_config.json says it."""
+"""What pixels a vision model of transformers takes, as its preprocessor_config.json says it.
+
+`VisionModel` in vision.py reads the same by code of its own, and has to: its bytes are the version of the features that
+are kept beside latents, which everybody would compute anew.
+"""
 
 from pathlib import Path
 from typing import NamedTuple

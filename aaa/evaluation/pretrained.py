@@ -36,7 +36,7 @@ from aaa.evaluation.reference import (
     Comparison,
     Statistics,
     kind_of,
-    read_statistics,
+    read_inception_statistics,
     require_reference,
     require_split,
 )
@@ -181,7 +181,7 @@ class InceptionDistance:
         self.split, self.reference = require_split(split), require_reference(reference)
         self.statistics: Statistics | None = None
         if self.reference not in (DECODED, ORIGINAL):
-            self.statistics = read_statistics(self.reference)
+            self.statistics = read_inception_statistics(self.reference)
         self.weights = Path(torch.hub.get_dir()) / "checkpoints" / INCEPTION if weights is None else Path(weights)
         if not self.weights.is_file():
             raise UserError(

@@ -14,8 +14,8 @@ from aaa.data.records import Split
 from aaa.errors import UserError, nearest, reason
 
 DECODED, ORIGINAL = "decoded", "original"
-STATISTICS, VECTORS = ".npz", ".npy"  # what files of features' mean and covariance end in, and of the features
-FEATURES = 2048  # of the inception network's last pooling, which published statistics are of
+NPZ, NPY = ".npz", ".npy"  # what files of features' mean and covariance end in, and of the features
+INCEPTION_FEATURES = 2048  # of the inception network's last pooling, which published statistics are of
 ROUNDING = 1e-4  # of a covariance's largest number, that it may be off by
 OF_NAME = 40  # letters of a file's name that a metric takes
 PROMPTS: dict[Split, str] = {"train": "training", "validation": "held-out"}
@@ -42,7 +42,7 @@ class Comparison:
         """As a message says it, in brackets."""
         drawn = f"{self.drawn:,} drawn for {PROMPTS[self.split]} prompts, against"
         if self.real is None:
-            what = "features" if self.reference.endswith(VECTORS) else "statistics"
+            what = "features" if self.reference.endswith(NPY) else "statistics"
             return f"{drawn} the {what} in {self.reference}"
         what = f"{self.real:,} {PROMPTS[self.split]} pictures"
         return f"{drawn} {what}{AS_THEY_ARE.get(self.reference, '')}"
@@ -62,7 +62,7 @@ def require_split(split: str | None) -> Split | None:
     return split  # type: ignore[return-value]
 
 
-def require_reference(reference: str | None, ending: str = STATISTICS) -> str:
+def require_reference(reference: str | None, ending: str = NPZ) -> str:
     """What `evaluation.reference` says: `decoded` for null.
 
     Args:
@@ -76,7 +76,7 @@ def require_reference(reference: str | None, ending: str = STATISTICS) -> str:
         return reference or DECODED
     if not str(reference).endswith(ending):
         known = [DECODED, ORIGINAL]
-        holding = {STATISTICS: "statistics", VECTORS: "features"}[ending]
+        holding = {NPZ: "statistics", NPY: "features"}[ending]
         raise UserError(
             f"evaluation.reference={reference}: must be null, {DECODED}, {ORIGINAL}, or a file of {holding} that ends "
             f"in {ending}{nearest(str(reference), known)}."
@@ -116,16 +116,16 @@ class Vectors:
     name: str
 
 
-def read_statistics(path: str) -> Statistics:
+def read_inception_statistics(path: str) -> Statistics:
     """Statistics of the inception network's features from a file of numpy's with `mu` and `sigma`.
 
     Raises:
         UserError: if it has none, or they are not of the inception network's features.
     """
-    return read_statistics_of(path, FEATURES, "the inception network's last pooling")
+    return read_statistics(path, INCEPTION_FEATURES, "the inception network's last pooling")
 
 
-def read_statistics_of(path: str, features: int, network: str) -> Statistics:
+def read_statistics(path: str, features: int, network: str) -> Statistics:
     """The same of another network's.
 
     Args:

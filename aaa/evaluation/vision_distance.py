@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from aaa.data.pictures import cut_centre
 from aaa.data.records import Split
-from aaa.errors import UserError
+from aaa.errors import UserError, require_number
 from aaa.evaluation.batched_features import data_pictures, in_batches, records_to_compare, require_originals
 from aaa.evaluation.distances import (
     frechet_distance,
@@ -30,14 +30,14 @@ from aaa.evaluation.evaluated_model import EvaluatedModel
 from aaa.evaluation.protocol import NotApplicable, require_held_out
 from aaa.evaluation.reference import (
     DECODED,
+    NPY,
+    NPZ,
     ORIGINAL,
-    STATISTICS,
-    VECTORS,
     Comparison,
     Statistics,
     Vectors,
     kind_of,
-    read_statistics_of,
+    read_statistics,
     read_vectors,
     require_reference,
     require_split,
@@ -107,10 +107,9 @@ class _VisionDistance(Generic[File]):
         reference: str | None = None,
     ) -> None:
         for name, value in (("num_images", num_images), ("num_real", num_real)):
-            if value < LEAST:
-                raise UserError(f"evaluation: {name}={value} of {type(self).__name__}: must be at least {LEAST}.")
+            require_number(f"evaluation: {type(self).__name__} {name}", value, least=LEAST)
         self.num_images, self.num_real = num_images, num_real
-        if Path(str(reference)).suffix in {STATISTICS, VECTORS} - {self.ending}:
+        if Path(str(reference)).suffix in {NPZ, NPY} - {self.ending}:
             raise UserError(
                 f"evaluation.reference={reference}: {type(self).__name__} compares with a file that ends in "
                 f"{self.ending}. Each part can have its own: evaluation.parts.NAME.reference=FILE{self.ending}"
@@ -173,8 +172,8 @@ class VisionFrechetDistance(_VisionDistance[Statistics]):
         reference: as above; a file has `mu` and `sigma` of features, FILE.npz, by which there is no kernel distance.
     """
 
-    usual, ending = DINOV2, STATISTICS
-    read = staticmethod(read_statistics_of)
+    usual, ending = DINOV2, NPZ
+    read = staticmethod(read_statistics)
 
     def evaluate(self, evaluated: EvaluatedModel) -> dict[str, float]:
         """`quality/fd_dinov2`, and `quality/kd_dinov2` with its standard error for the choice of drawn pictures.
@@ -226,7 +225,7 @@ class VisionMeanDiscrepancy(_VisionDistance[Vectors]):
         reference: as above; a file has the features themselves, `N D` in FILE.npy.
     """
 
-    usual, ending = OPENAI_CLIP, VECTORS
+    usual, ending = OPENAI_CLIP, NPY
     read = staticmethod(read_vectors)
 
     def evaluate(self, evaluated: EvaluatedModel) -> dict[str, float]:

@@ -26,7 +26,8 @@ class VisionEmbedding:
     Of a model in CLIP's layout it is the image embedding, projected to where texts are. Neither is brought to length 1.
 
     A whole picture is scaled to the model's square, bicubic with antialiasing and without rounding to bytes, as EDM2
-    does it; side, mean and standard deviation are those of preprocessor_config.json.
+    does it; side, mean and standard deviation are those of preprocessor_config.json. (`PooledVision`, which likenesses
+    are found by, differs on purpose: it cuts pictures as the model's own processor does, and does not project CLIP's.)
 
     Args:
         key: that names the folder, for messages.

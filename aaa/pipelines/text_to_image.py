@@ -12,8 +12,8 @@ from PIL import Image
 
 from aaa.assembly.data import STORAGE_DTYPES
 from aaa.assembly.parts import build_encoders, build_model, build_preview, build_sampling, missing_weights
+from aaa.config.as_dict import as_dict
 from aaa.config.overrides import without_interpolations
-from aaa.config.plain import plain
 from aaa.config.sampling_choice import SamplingChoice
 from aaa.config.upgrade import upgrade
 from aaa.data.decoding import decode_pictures
@@ -205,7 +205,7 @@ class TextToImage:
         if isinstance(sampling.guidance, GuidedByModel):
             place = sampling.guidance.path, sampling.guidance.weights
             sampling.guidance.guide = self._guides.get(place)
-            encoder = plain(config.encoder)
+            encoder = as_dict(config.encoder)
             load_guide(sampling.guidance, encoder, self.precision, trust_config=self.trust_config)
             self._guides = {place: sampling.guidance.guide}
         return sampling

@@ -113,19 +113,19 @@ def require_same_data(fingerprint: str, sizes: tuple[int, ...], processes: Proce
             )
 
 
-def require_same_kept(kept: str | None, processes: Processes) -> None:
+def require_same_kept(digest: str | None, processes: Processes) -> None:
     """Refuse machines whose tables say other things, so that `data.keep` has left them other records to train on.
 
     Args:
-        kept: what tells this process's from others; None where all are trained on, in every process.
+        digest: what tells this process's from others; None where all are trained on, in every process.
         processes: of the run.
 
     Raises:
         UserError: naming the machines.
     """
-    if kept is None:
+    if digest is None:
         return
-    first, *others = processes.exchange((socket.gethostname(), kept))
+    first, *others = processes.exchange((socket.gethostname(), digest))
     for number, (host, other) in enumerate(others, 1):
         if other != first[1]:
             raise UserError(

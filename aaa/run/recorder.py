@@ -221,7 +221,7 @@ class Recorder:
                 "latent_cache": run.data.cache.fingerprint,
                 "validation_table": None if table is None else table.digest,
             }
-            | ({} if run.data.kept is None else {"kept_records": run.data.kept}),
+            | ({} if run.data.kept_digest is None else {"kept_records": run.data.kept_digest}),
             "model": {"parameters": run.parameters, "flops_per_sample": run.length.flops_per_sample},
             "changed": changed,
         } | parent_run(self.folder.path, run.config, None if before is None else before.checkpoint)

@@ -56,5 +56,5 @@ def require_same(data: TrainingData, processes: Processes) -> None:
     """
     sizes = len(data.train_split), len(data.held_out)  # from before data.keep, which has a refusal of its own
     require_same_data(data.cache.fingerprint, sizes, processes)
-    require_same_kept(data.kept, processes)
+    require_same_kept(data.kept_digest, processes)
     require_same_rooms(data.rooms, processes)

@@ -10,8 +10,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from safetensors import SafetensorError
 
+from aaa.config.as_dict import as_dict
 from aaa.config.groups import CONF
-from aaa.config.plain import plain
 from aaa.config.schema import SamplingConfig
 from aaa.config.trust import is_own_class, read_json_config, read_yaml_config, targets
 from aaa.encoders.statistics import LatentStatistics
@@ -170,7 +170,7 @@ def tutorial_config(numbers: DiTNumbers) -> dict[str, Any]:
     config = OmegaConf.create({"encoder": encoder, "scheduler": scheduler, "sampling": SamplingConfig()})
     config.encoder.pop("defaults")
     config.scheduler.timestep_dtype = "bfloat16"
-    return plain(config) | {"model": asdict(numbers), "data": {"name": "pokemon", "resolution": 256}}
+    return as_dict(config) | {"model": asdict(numbers), "data": {"name": "pokemon", "resolution": 256}}
 
 
 def _from_file(file: Path, heads: int | None) -> SavedModel:
@@ -225,7 +225,7 @@ def _config_of_checkpoint(checkpoint: Path) -> dict[str, Any]:
 def _read_run_config(path: Path) -> dict[str, Any]:
     config = read_yaml_config(path)
     try:
-        return plain(config)
+        return as_dict(config)
     except OmegaConfBaseException as error:
         raise UserError(f"{path}: {str(error).splitlines()[0]}") from None
 

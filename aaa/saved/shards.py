@@ -23,7 +23,7 @@ from torch.optim import Optimizer
 
 from aaa.data.tensor_files import save_tensors
 from aaa.saved.checkpoint_folders import AVERAGE, MODEL, SHARDS
-from aaa.training.parameter_groups import parts_of, states_by_parameter
+from aaa.training.parameter_groups import optimizers_in, states_by_parameter
 from aaa.training.sharding import is_divided
 
 NAMED = "tensor in shards: "  # stands before a name in place of a tensor
@@ -142,7 +142,7 @@ def fetching(optimizer: Optimizer, checkpoint: Path) -> Iterator[None]:
     def fetch(part: Optimizer, state_dict: dict[str, Any]) -> dict[str, Any]:
         return _fetch(part, state_dict, checkpoint / SHARDS)
 
-    hooks = [part.register_load_state_dict_pre_hook(fetch) for part in parts_of(optimizer)]
+    hooks = [part.register_load_state_dict_pre_hook(fetch) for part in optimizers_in(optimizer)]
     try:
         yield
     finally:

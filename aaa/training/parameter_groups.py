@@ -28,7 +28,7 @@ class Combines(Protocol):
         ...
 
 
-def parts_of(optimizer: Optimizer) -> Sequence[Optimizer]:
+def optimizers_in(optimizer: Optimizer) -> Sequence[Optimizer]:
     """The optimizers that it combines, or the one that it is."""
     return optimizer.optimizers if isinstance(optimizer, Combines) else [optimizer]
 
@@ -56,7 +56,7 @@ def regroup(optimizer: Optimizer, named_parameters: Iterable[tuple[str, nn.Param
         change: of each parameter; an empty mapping leaves it where it is.
     """
     names = {id(parameter): name for name, parameter in named_parameters}
-    for part in parts_of(optimizer):
+    for part in optimizers_in(optimizer):
         part.param_groups = [
             new for group in part.param_groups for new in _divided(group, names, partial(change, part))
         ]

@@ -22,7 +22,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
 from aaa.errors import UserError
-from aaa.training.parameter_groups import parts_of, states_by_parameter
+from aaa.training.parameter_groups import optimizers_in, states_by_parameter
 
 REPLICATE, SHARD = "replicate", "shard"  # axes of the processes
 
@@ -142,7 +142,7 @@ def shard_like(tensor: Tensor, example: Tensor) -> Tensor:
 
 def divide_loaded_state(optimizer: Optimizer) -> None:
     """Let an optimizer's `load_state_dict` take the state of one whose parameters were whole, and keep its own rows."""
-    for part in parts_of(optimizer):
+    for part in optimizers_in(optimizer):
         part.register_load_state_dict_pre_hook(_divide)
 
 

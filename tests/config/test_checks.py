@@ -237,6 +237,6 @@ def test_a_preset_of_blocks_goes_with_any_model_and_switches_go_before_it() -> N
 @pytest.mark.parametrize(("said", "is_read_as"), [("true", None), ("null", None), ("false", False)])
 def test_two_words_for_the_same_are_one_setting_where_runs_are_compared(said: str, is_read_as: bool | None) -> None:
     assert checked(f"encoder.cache_prompts={said}").encoder.cache_prompts is is_read_as
-    resumed = OmegaConf.create(OmegaConf.to_container(compose(f"encoder.cache_prompts={said}")))
+    resumed = DictConfig(OmegaConf.to_container(compose(f"encoder.cache_prompts={said}")))  # as read from a file
     check_config(resumed)
     assert resumed.encoder.cache_prompts is is_read_as

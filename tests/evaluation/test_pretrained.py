@@ -221,7 +221,7 @@ def test_of_a_lossy_vae_original_pictures_say_what_decoded_ones_hide(
 def test_published_statistics_are_compared_with_by_fid_alone(
     cache: LatentCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reference, "FEATURES", 2)
+    monkeypatch.setattr(reference, "INCEPTION_FEATURES", 2)
     noise = evaluated(cache, lambda records: torch.randn(len(records), *cache.shapes[0]))
     found = inception_of(Edges(), tmp_path, 400, 400).evaluate(noise)
     real = torch.cat(

@@ -14,8 +14,8 @@ from aaa.evaluation.latent_distance import LatentDistance
 from aaa.evaluation.reference import (
     Comparison,
     kind_of,
+    read_inception_statistics,
     read_statistics,
-    read_statistics_of,
     read_vectors,
     require_reference,
     require_split,
@@ -24,23 +24,23 @@ from aaa.evaluation.reference import (
 
 @pytest.fixture
 def three_features(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reference, "FEATURES", 3)
+    monkeypatch.setattr(reference, "INCEPTION_FEATURES", 3)
 
 
 @pytest.mark.usefixtures("three_features")
 def test_statistics_are_read_as_they_are_published(tmp_path: Path) -> None:
     covariance = np.diag([1.0, 2, 3])
     np.savez(tmp_path / "coco val.npz", mu=np.arange(3, dtype=np.float32), sigma=covariance, mu_s=np.ones(5))
-    read = read_statistics(str(tmp_path / "coco val.npz"))
+    read = read_inception_statistics(str(tmp_path / "coco val.npz"))
     assert (read.mean.dtype, read.mean.tolist()) == (torch.float64, [0, 1, 2])
     assert torch.equal(read.covariance, torch.from_numpy(covariance))
     assert read.name.startswith("coco_val-")
     np.savez(tmp_path / "coco.v1.npz", mu=np.arange(3), sigma=covariance)
-    assert read_statistics(str(tmp_path / "coco.v1.npz")).name.startswith("coco_v1-"), "dots nest keys in W&B"
+    assert read_inception_statistics(str(tmp_path / "coco.v1.npz")).name.startswith("coco_v1-"), "dots nest keys in W&B"
     np.savez(tmp_path / "coco_val.npz", mu=np.arange(3), sigma=2 * covariance)
-    assert read_statistics(str(tmp_path / "coco_val.npz")).name != read.name, "other statistics of the same name"
+    assert read_inception_statistics(str(tmp_path / "coco_val.npz")).name != read.name, "other statistics, same name"
     np.savez_compressed(tmp_path / "coco_val.npz", sigma=covariance, mu=np.arange(3))
-    assert read_statistics(str(tmp_path / "coco_val.npz")).name == read.name, "the same ones in another file"
+    assert read_inception_statistics(str(tmp_path / "coco_val.npz")).name == read.name, "the same ones in another file"
 
 
 @pytest.mark.usefixtures("three_features")
@@ -67,7 +67,7 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path, content: Mapping[st
     else:
         np.savez(file, **content)
     with pytest.raises(UserError, match=rf"evaluation\.reference={file}: {said}"):
-        read_statistics(str(file))
+        read_inception_statistics(str(file))
 
 
 def test_words_that_say_nothing_are_refused(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_a_covariance_may_be_off_by_rounding(tmp_path: Path) -> None:
     covariance[0, 1] = np.nextafter(covariance[0, 1], np.float16(1))
     for sigma in (covariance, np.zeros((8, 8))):
         np.savez(tmp_path / "some.npz", mu=features.mean(0), sigma=sigma)
-        assert read_statistics_of(str(tmp_path / "some.npz"), 8, "a network").mean.shape == (8,)
+        assert read_statistics(str(tmp_path / "some.npz"), 8, "a network").mean.shape == (8,)
 
 
 def test_rows_that_were_never_written_are_refused(tmp_path: Path) -> None:

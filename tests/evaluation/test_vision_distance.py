@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -304,13 +305,7 @@ def test_a_folder_that_is_not_whole_is_found_before_anything_is_drawn(
     models: Path, cache: LatentCache, tmp_path: Path, kind: str, spoil: Callable[[Path], object], message: str
 ) -> None:
     folder = tmp_path / kind
-    folder.mkdir()
-    for file in (models / kind).iterdir():
-        (folder / file.name).symlink_to(file)
-    for file in [*folder.iterdir()]:  # links, so that what is spoilt is not the model of other tests
-        content = file.read_bytes()
-        file.unlink()
-        file.write_bytes(content)
+    shutil.copytree(models / kind, folder)
     spoil(folder)
     usual = VisionFrechetDistance.usual.repository
     with pytest.raises(UserError, match=f"VisionFrechetDistance path={folder}: {message.replace('OWNER', usual)}"):
@@ -328,7 +323,7 @@ def test_what_cannot_be_compared_is_said(models: Path, cache: LatentCache, tmp_p
     one.records["train"] = one.records["train"][:2]
     with pytest.raises(NotApplicable, match="Of 2 pictures no distribution can be told; it takes 3"):
         VisionMeanDiscrepancy(folder).check(one)
-    with pytest.raises(UserError, match="num_real=2 of VisionMeanDiscrepancy: must be at least 3"):
+    with pytest.raises(UserError, match="VisionMeanDiscrepancy num_real=2: must be at least 3"):
         VisionMeanDiscrepancy(folder, num_real=2)
     # Weights that pool are not made up.
     poolless = tmp_path / "poolless"

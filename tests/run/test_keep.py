@@ -77,15 +77,15 @@ def test_conditions_share_the_cache_and_what_is_held_out(pictures: Path, caplog:
     assert few.table.digest == whole.table.digest
     told = f"{len(chosen(few))} of {len(chosen(whole))} training records"
     assert f"data.keep=aesthetic >= 20 and width < 43: {told}" in caplog.text
-    assert whole.kept is None
-    assert few.kept is not None
+    assert whole.kept_digest is None
+    assert few.kept_digest is not None
     write(pictures, {number: number + 1 for number in range(COUNT)})
     assert torch.equal(few.records["train"], whole.records["train"]), "what pictures are compared with"
     assert few.records["trained_on"] is few.train_records
     assert "trained_on" not in whole.records
     other = opened(pictures, "aesthetic >= 20 and width < 43", validation_fraction=0.2)
     assert other.cache.path == whole.cache.path  # a score is nothing that is encoded
-    assert other.kept != few.kept
+    assert other.kept_digest != few.kept_digest
 
 
 def test_machines_whose_tables_have_other_scores_are_told_so(pictures: Path) -> None:

@@ -1,11 +1,11 @@
-"""Configs as plain Python values."""
+"""Configs as dictionaries of Python values."""
 
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 
-def plain(config: DictConfig, *, resolve: bool = True) -> dict[str, Any]:
+def as_dict(config: DictConfig, *, resolve: bool = True) -> dict[str, Any]:
     """A config, and all within it, as dictionaries and lists.
 
     Args:
