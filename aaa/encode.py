@@ -12,7 +12,7 @@ from aaa.tracking.variables import is_helper, place_in_launch
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from aaa.assembly.data import Latents
+    from aaa.assembly.latents import Latents
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ def encode(config: "DictConfig") -> None:
 
 def _encode(config: "DictConfig") -> None:
     """Build a cache, a part of it, or find that it is there."""
-    from aaa.assembly.data import Share, encode_part, open_latents
+    from aaa.assembly.latents import Share, encode_part, open_latents
 
     rank, processes, _ = place_in_launch()
     part, parts = config.encode.part, config.encode.parts or processes

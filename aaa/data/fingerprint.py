@@ -1,6 +1,6 @@
 """What shaped a latent cache, as a hash: change any of it and there is another cache.
 
-What that is, is listed in assembly/data.py; here is how it is hashed.
+What that is, is listed in assembly/latents.py; here is how it is hashed.
 """
 
 import hashlib

@@ -10,7 +10,7 @@ import torch
 from omegaconf import OmegaConf
 from PIL import Image
 
-from aaa.assembly.data import STORAGE_DTYPES
+from aaa.assembly.latents import STORAGE_DTYPES
 from aaa.assembly.parts import build_encoders, build_model, build_preview, build_sampling, missing_weights
 from aaa.config.as_dict import as_dict
 from aaa.config.overrides import without_interpolations

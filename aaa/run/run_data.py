@@ -6,7 +6,8 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from aaa.assembly.data import Share, open_data
+from aaa.assembly.data import open_data
+from aaa.assembly.latents import Share
 from aaa.assembly.training_data import TrainingData
 from aaa.evaluation.sharing import Processes
 from aaa.run.going_on import refuse_senseless

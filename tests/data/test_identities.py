@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from aaa.assembly.data import Latents, _identities, open_latents
+from aaa.assembly.latents import Latents, _identities, open_latents
 from aaa.config.checks import check_config
 from aaa.data.file_digests import FileDigests
 from aaa.data.records import Record

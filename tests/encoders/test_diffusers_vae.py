@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from aaa.assembly.data import open_latents
+from aaa.assembly.latents import open_latents
 from aaa.data.pictures import to_tensor
 from aaa.encoders import diffusers_vae
 from aaa.encoders.diffusers_vae import DiffusersVAE

@@ -105,7 +105,7 @@ def test_latents_alone_of_an_earlier_version_get_no_embeddings_for_a_run_that_go
     both: Both, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(both[1].cache.path, tmp_path / both[1].cache.path.name)
-    monkeypatch.setattr("aaa.assembly.data.code_fingerprint", lambda _targets: "later")
+    monkeypatch.setattr("aaa.assembly.latents.code_fingerprint", lambda _targets: "later")
     alone = both[1].cache.fingerprint
     assert opened(tmp_path, LIVE, trained_on=alone).cache.fingerprint == alone
     refuse_pictures(monkeypatch)
