@@ -1,4 +1,7 @@
-"""Whether a run embeds its prompts while it trains, instead of reading them from the latent cache."""
+"""Whether a run embeds its prompts while it trains, instead of reading them from the latent cache.
+
+That is `encoder.cache_prompts=false`; caches and batches of such runs are called live.
+"""
 
 from omegaconf import DictConfig
 

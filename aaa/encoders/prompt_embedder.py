@@ -1,4 +1,4 @@
-"""Prompts embedded while a model trains, as a latent cache would hold them; those of late are remembered.
+"""Prompts embedded while a model trains, as a latent cache would hold them; those asked for last are remembered.
 
 What becomes of a prompt must not hang on which prompts were embedded before it, or a run that is resumed, which
 remembers nothing, would not be the run that was stopped. Matrix products round otherwise in batches of other sizes, so

@@ -27,7 +27,7 @@ from aaa.reports.paired import (
 )
 from aaa.reports.runs import Run
 from aaa.reports.telling import differing_keys, setting_keys, setting_of
-from aaa.reports.work import beside, with_work
+from aaa.reports.work import flops_beside, with_work
 
 LEAST_CELLS = 2  # settings of the other keys to average over; with one alone it is a difference of two settings
 DEPENDS = "no one answer"
@@ -343,7 +343,7 @@ def _paired(
         seeds,
         left_out,
         has_failures,
-        beside(*both),
+        flops_beside(*both),
     )
 
 

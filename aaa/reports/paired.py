@@ -17,7 +17,7 @@ from aaa.reports.labels import description, named_setting
 from aaa.reports.runs import Run
 from aaa.reports.same_tables import last_validations
 from aaa.reports.telling import differing_keys, setting_keys
-from aaa.reports.work import beside, with_work
+from aaa.reports.work import flops_beside, with_work
 from aaa.tracking.validation_rows import ValidationRows
 
 CONFIDENCE = 0.95
@@ -301,7 +301,7 @@ def _told(setting: Setting, best: Setting) -> str:
     if len(setting.tables | best.tables) > 1:
         return "other table"
     try:
-        return with_work(str(difference(setting, best)), beside(setting.runs, best.runs))
+        return with_work(str(difference(setting, best)), flops_beside(setting.runs, best.runs))
     except UserError as error:  # one of them is damaged, which ends no comparison of the others
         return str(error)
 

@@ -18,7 +18,7 @@ from aaa.reports.paired import OF_THESE_MODELS, Setting, best_setting, differenc
 from aaa.reports.plain import plain_number, plain_setting
 from aaa.reports.runs import Run, by_loss
 from aaa.reports.telling import differing_keys, setting_keys, telling_keys
-from aaa.reports.work import beside, with_work
+from aaa.reports.work import flops_beside, with_work
 from aaa.tracking.printed import one_line
 from aaa.tracking.stages import described
 
@@ -247,5 +247,5 @@ def _verdict(setting: Setting, against: Setting) -> list[Text]:
         found = difference(setting, against)
     except UserError as error:
         return [*map(cell, (folded, "-", "-", str(error)))]
-    verdict = with_work(found.verdict, beside(setting.runs, against.runs))
+    verdict = with_work(found.verdict, flops_beside(setting.runs, against.runs))
     return [*map(cell, (folded, str(found), f"{found.count} {found.over}", verdict))]

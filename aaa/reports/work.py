@@ -9,7 +9,7 @@ ALIKE = 0.05  # of the FLOPs in all, by which two settings may differ and still 
 NOT_KNOWN = "FLOPs in all not known"
 
 
-def beside(runs: Sequence[Run], others: Sequence[Run]) -> str:
+def flops_beside(runs: Sequence[Run], others: Sequence[Run]) -> str:
     """How many FLOPs in all runs had beside others, as a verdict says it: `with 1.3x the FLOPs in all`.
 
     Nothing where neither began from trained weights, or both from what had cost the same.

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 
 from aaa.config.trust import read_yaml_config
 from aaa.errors import UserError
@@ -16,6 +16,7 @@ from aaa.run.shaping import shaping_settings
 from aaa.saved.averages import AVERAGES
 from aaa.saved.checkpoint_folders import AVERAGE, CHECKPOINTS, FOLDER, MODEL, STATE, step_of
 from aaa.saved.named_model import EXPORTED, RUN_CONFIG
+from aaa.saved.weights_file import metadata_of
 from aaa.tracking.environment import read_environment
 from aaa.tracking.recorded_overrides import own_overrides
 from aaa.tracking.stages import Stage, read_stages
@@ -133,7 +134,6 @@ def _went_on_otherwise(run: Path) -> bool:
 
 def _step_in_header(file: Path) -> int | None:
     try:
-        with safe_open(file, "pt") as opened:
-            return int((opened.metadata() or {})["step"])
+        return int(metadata_of(file)["step"])
     except (SafetensorError, OSError, KeyError, ValueError):
         return None

@@ -1,4 +1,7 @@
-"""Batches whose prompts are embedded when they are asked for, by the device that is about to train on them."""
+"""Batches whose prompts are embedded when they are asked for, by the device that is about to train on them.
+
+`encoder.cache_prompts=false`.
+"""
 
 import time
 from collections.abc import Callable, Sequence
