@@ -53,6 +53,7 @@ def read_vision_input(key: str, path: Path) -> VisionInput:
         mean, deviation = said.get("image_mean"), said.get("image_std")
         if not all(isinstance(values, list | tuple) and len(values) == 3 for values in (mean, deviation)):
             raise UserError(f"{key}={path}: its preprocessor_config.json says no image_mean and image_std of RGB.")
-    of_colours = [torch.tensor(values, dtype=torch.float32).view(3, 1, 1) for values in (mean, deviation)]
+    # Wherever it is asked: FLOPs are counted where new tensors hold no numbers.
+    of_colours = [torch.tensor(values, dtype=torch.float32, device="cpu").view(3, 1, 1) for values in (mean, deviation)]
     scale = float(said.get("rescale_factor") or BYTE)
     return VisionInput(int(height), int(size.get("width") or height), scale, *of_colours)

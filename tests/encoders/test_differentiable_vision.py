@@ -53,3 +53,11 @@ def test_what_cannot_be_loaded_is_refused(tmp_path: Path) -> None:
     (folder / "preprocessor_config.json").write_text(json.dumps(said | {"do_normalize": False}))
     plain = read_vision_input("key", folder)
     assert (plain.mean.flatten().tolist(), plain.deviation.flatten().tolist()) == ([0.0] * 3, [1.0] * 3)
+
+
+def test_a_model_sees_after_its_cost_was_counted_as_before(tmp_path: Path) -> None:
+    folder = str(make_vision_model(tmp_path / "model", "vit"))
+    counted = DifferentiableVision(folder)
+    counted.flops()
+    images = pictures(8, 8)
+    assert torch.equal(counted.features(images), DifferentiableVision(folder).features(images))
