@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.conftest import Command, losses, metrics
 from tests.e2e.test_going_on import QUICK
 
@@ -39,6 +41,7 @@ def test_a_run_that_embeds_its_prompts_and_is_resumed_has_the_losses_of_one_that
     assert len([*tmp_path.glob(".cache/aaa/*/index.json")]) == 2
 
 
+@pytest.mark.slow
 def test_a_run_does_not_go_on_with_a_text_encoder_that_was_changed(command: Command, tmp_path: Path) -> None:
     """No cache holds what its prompts became."""
     code = """from aaa.encoders.words import WordEmbedding
