@@ -154,7 +154,7 @@ def _open_cache(
         # Opened anew where it is asked for: tables of many records are not held for a run that never does.
         open_again = partial(build_source, config, {})
         sources = [EncodedSource(open_again, cache.records, range(len(cache)), fit)]
-        return cache, vae, sources, {} if choice is None else {NO_PART: in_cache(choice, source, cache.records)}
+        return cache, vae, sources, {} if choice is None else {NO_PART: in_cache(choice, source, cache)}
     opened = []
     for name in names:
         with naming_part(name):

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from aaa.config.condition import Condition, UnfitValue, column_called
+from aaa.data.cache import LatentCache
 from aaa.data.cached_records import CachedRecord
 from aaa.data.column_values import ColumnValues
 from aaa.data.endings import shown
@@ -137,16 +138,18 @@ def _of_prompt(condition: Condition, record: CachedRecord) -> int:
     return UNKNOWN if holds is None else int(holds)
 
 
-def in_cache(choice: Choice, source: Source, records: Sequence[CachedRecord]) -> Choice:
-    """The choice for the records of the latent cache of a source, which has them in its order, mirrored copies last.
+def in_cache(choice: Choice, source: Source, cache: LatentCache) -> Choice:
+    """The choice for the records of the latent cache of a source.
 
-    Those that are broken or could not be read are not in it.
+    Of each shape it has them in the order of the source, and mirrored copies after them. Those that are broken or could
+    not be read are not in it.
 
     Args:
         choice: of the records of the source.
         source: of the records.
-        records: of the cache.
+        cache: of the source.
     """
+    records, shapes = cache.records, cache.shape_ids[torch.arange(len(cache))].tolist()
     all_are_there = sum(not record.flipped for record in records) == len(source)
 
     def is_same(place: int, record: CachedRecord) -> bool:
@@ -156,11 +159,12 @@ def in_cache(choice: Choice, source: Source, records: Sequence[CachedRecord]) ->
         return of_source.key == record.key and (all_are_there or normalised(of_source.prompt) == record.prompt)
 
     places = torch.empty(len(records), dtype=torch.long)
-    place, flipped = -1, False
-    for index, record in enumerate(records):
-        place, flipped = (0 if record.flipped and not flipped else place + 1), record.flipped
+    reached: dict[tuple[int, bool], int] = {}  # of each shape, and of its mirrored copies: the place after the last
+    for index, (record, shape) in enumerate(zip(records, shapes, strict=True)):
+        place = reached.get((shape, record.flipped), 0)
         while place < len(source) and not is_same(place, record):
             place += 1
+        reached[shape, record.flipped] = place + 1
         if place == len(source):
             raise UserError(
                 f"{choice.condition.key}: record {record.key!r} of the latent cache is not where the data set has it."

@@ -65,6 +65,21 @@ def chosen(data: TrainingData) -> list[int]:
     return [int(Path(data.cache.records[index].key).stem) for index in indices.tolist()]
 
 
+@pytest.mark.parametrize("flip", [False, True])
+def test_pictures_that_keep_their_shape_are_chosen_too(tmp_path: Path, *, flip: bool) -> None:
+    """Their cache has them shape by shape."""
+    root = tmp_path / "pictures"
+    root.mkdir()
+    write(root, {number: number for number in range(COUNT)})
+    for number in range(COUNT):
+        size = [(32, 32), (64, 16), (16, 64)][number % 3]
+        Image.new("RGB", size, (number, 6 * number, 90)).save(root / f"{number}.png")
+    how: dict[str, Any] = {"buckets": True, "resolution": 32, "horizontal_flip": flip}
+    whole, few = opened(root, **how), opened(root, "aesthetic >= 20", **how)
+    assert len(few.cache.shapes) == 3
+    assert chosen(few) == [number for number in chosen(whole) if number >= 20]
+
+
 def test_conditions_share_the_cache_and_what_is_held_out(pictures: Path, caplog: pytest.LogCaptureFixture) -> None:
     whole = opened(pictures, validation_fraction=0.2)
     with caplog.at_level(logging.INFO, "aaa"):
