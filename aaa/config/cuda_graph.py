@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from omegaconf import DictConfig
 
 from aaa.config.compiling import records_graphs
+from aaa.config.objective import PERCEPTUAL
 from aaa.errors import UserError
 
 ON = "trainer.cuda_graph=true"
 RECORDABLE = ("aaa.training.optimizers.MuonWithAdamW", "aaa.training.optimizers.adamw")
 CONTRASTIVE = "aaa.objectives.contrastive.Contrastive"
-PERCEPTUAL = "aaa.objectives.perceptual.Perceptual"
 INSTEAD = "trainer.compile=reduce-overhead records the passes of the model alone."
 
 

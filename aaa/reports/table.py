@@ -26,12 +26,8 @@ BEST, BEGAN_AFTER = "best", "began after"
 MOST_KEYS = 8  # that are worth a column each; of more those alone that tell settings apart
 VALUES_SHOWN = 4  # of a key, whose effects are shown: those of the lowest loss
 ALWAYS = 2  # columns that stay however little room there is: which run, and its loss
-WENT_BEFORE = {
-    "step": "steps",
-    "samples": "samples",
-    "flops": "FLOPs",
-    "seconds": "seconds",
-}  # of what went before a run
+# Of what went before a run.
+WENT_BEFORE = {"step": "steps", "samples": "samples", "flops": "FLOPs", "seconds": "seconds"}
 
 
 def comparison(runs: list[Run], width: int | None = None) -> Table:

@@ -23,10 +23,8 @@ from aaa.tracking.stages import Stage, read_stages
 from aaa.tracking.tracker import METRICS, read_metrics
 
 DIGITS = 16  # of a digest, that tell kinds of stages apart
-RAW, USUAL = (
-    "raw",
-    "usual",
-)  # weights of a run: as they were trained, where there is an average too; else what it exports
+# Weights of a run: as they were trained, where there is an average too; else what it exports.
+RAW, USUAL = "raw", "usual"
 OF_LENGTH = ("trainer=", "trainer.max_steps=", "budget.")  # words of a command that say how long a run is
 
 
